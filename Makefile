@@ -1,0 +1,47 @@
+# Two commands: `make demo` shows the whole method at work, `make test` checks everything.
+PYTHON ?= python3
+OUT ?= runs/demo
+SEED ?= 0
+# Test processes; one for each of two cores is what the suite is timed with.
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test format clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed
+	$(BIN)/promu demo --out "$(OUT)" --seed $(SEED)
+	@echo "The report is in $(OUT)/report.html (figures: $(OUT)/report.json)"
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(WORKERS)
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamps keep a second call from installing again; a changed pyproject.toml makes them stale.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "error: $(PYTHON) not found; install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: promu needs Python 3.11 or newer, $(PYTHON) is $$("$(PYTHON)" -V 2>&1 | cut -d" " -f2); name a newer one: make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "error: $(PYTHON) -m venv failed; on Debian and Ubuntu install its other half: apt install python3-venv" >&2; exit 2; }
+	@echo "Created $(VENV); installing promu and its libraries into it; this takes some minutes ..."

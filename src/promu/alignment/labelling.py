@@ -1,0 +1,110 @@
+"""The teacher at work: soft pseudo-labels for regions (Eq 6) and pictures (Eq 9), each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+from promu.alignment.regions import Detector
+from promu.alignment.teacher import Teacher
+from promu.corpora.pictures import load_picture
+from promu.schema import Region
+
+PART_SIZE = 2048
+"""Pictures a part of the store: what a killed run loses at most."""
+
+
+def soft_labels(visual: torch.Tensor, prompt_vectors: torch.Tensor, temperature: float) -> torch.Tensor:
+    """q of Eq 6 and Eq 9: softmax over candidates of the similarities, (N, D) and (M, D) to (N, M)."""
+    return torch.softmax(visual.float() @ prompt_vectors.float().T / temperature, dim=-1)
+
+
+def label_pictures(
+    teacher: Teacher,
+    detector: Detector,
+    images: Sequence[str],
+    folder: Path,
+    header: LabelHeader,
+    store_folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelStore:
+    """Label every picture that the store does not hold yet.
+
+    Regions are cropped from the original picture; the relation label is made from the whole of it.
+
+    Args:
+        teacher: The frozen dual encoder.
+        detector: Names the regions.
+        images: Picture file names, each taken once.
+        folder: Where the pictures are.
+        header: Candidates, templates, temperature: what the labels depend on.
+        store_folder: Where the store is, or will be.
+        progress: Called with (pictures labelled, pictures in all).
+
+    Raises:
+        InputError: A picture cannot be read, or the store was made with other settings.
+    """
+    store = LabelStore(store_folder, header)
+    every = list(dict.fromkeys(images))
+    todo = [image for image in every if image not in store]
+    nouns = teacher.encode_prompts(prompts(header.nouns, header.entity_template, ENTITY_TEMPLATES))
+    relations = teacher.encode_prompts(prompts(header.relations, header.relation_template, RELATION_TEMPLATES))
+    done = len(every) - len(todo)
+    for start in range(0, len(todo), PART_SIZE):
+        part = todo[start : start + PART_SIZE]
+        labels: list[PictureLabels] = []
+        for batch_start in range(0, len(part), 128):
+            batch = part[batch_start : batch_start + 128]
+            pictures = [load_picture(folder / image) for image in batch]
+            found = [detector.regions(image) for image in batch]
+            labels += _label_batch(teacher, pictures, found, nouns, relations, header)
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(every))
+        store.add(part, labels)
+    return store
+
+
+def _label_batch(
+    teacher: Teacher,
+    pictures: Sequence[Image.Image],
+    found: Sequence[Sequence[Region]],
+    nouns: torch.Tensor,
+    relations: torch.Tensor,
+    header: LabelHeader,
+) -> list[PictureLabels]:
+    of_picture = SparseLabels.from_dense(
+        soft_labels(teacher.encode_pictures(pictures), relations, header.temperature).cpu(), header.top_k
+    )
+    crops = [
+        picture.crop(_pixel_box(region, picture.size))
+        for picture, regions in zip(pictures, found, strict=True)
+        for region in regions
+    ]
+    dense = (
+        soft_labels(teacher.encode_pictures(crops), nouns, header.temperature).cpu()
+        if crops
+        else torch.zeros(0, len(header.nouns))
+    )
+    of_region = SparseLabels.from_dense(dense, header.top_k)
+    labels, start = [], 0
+    for row, (picture, regions) in enumerate(zip(pictures, found, strict=True)):
+        scale = torch.tensor([picture.width, picture.height] * 2, dtype=torch.float32)
+        boxes = torch.tensor([region.box for region in regions], dtype=torch.float32).reshape(-1, 4) / scale
+        rows = slice(start, start + len(regions))
+        labels.append(PictureLabels(boxes, of_region[rows], of_picture[row : row + 1]))
+        start += len(regions)
+    return labels
+
+
+def _pixel_box(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The region in whole pixels, inside the picture and never empty."""
+    width, height = size
+    x0, y0, x1, y1 = region.box
+    left, top = min(max(int(x0), 0), width - 1), min(max(int(y0), 0), height - 1)
+    return left, top, max(min(round(x1), width), left + 1), max(min(round(y1), height), top + 1)

@@ -1,0 +1,98 @@
+"""The command line. One module a group of commands; heavy imports happen inside the commands, so that help is quick.
+
+A command returns its exit status (None is 0), prints its result to standard output, and leaves everything else
+(progress, what went wrong) to standard error. Input that cannot be used is raised as `InputError`; `main` turns it
+into a sentence and exit status 2. A new command is a function in a module of this package, named in `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from promu.cli import data, diagnosis, scoring
+from promu.cli.console import complain
+from promu.errors import InputError
+
+# In the order that `promu --help` lists them.
+COMMANDS: dict[str, Callable[..., Any] | App] = {
+    "newsreel": data.newsreel,
+    "check": data.check,
+    "score": scoring.app,
+    "doctor": diagnosis.doctor,
+}
+
+
+def _version() -> str:
+    import promu
+
+    return promu.__version__
+
+
+def _build() -> App:
+    app = App(
+        name="promu",
+        help="Entities and relations from posts with pictures.",
+        version=_version,
+        # Every switch is off unless given, so that a --no-... for each would only fill the help.
+        default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,
+    )
+    for order, (name, command) in enumerate(COMMANDS.items()):
+        if isinstance(command, App):
+            command.sort_key = order
+            app.command(command, name=name)
+        else:
+            app.command(command, name=name, sort_key=order)
+    return app
+
+
+app = _build()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status.
+
+    Args:
+        arguments: The words after `promu`; None takes them from the process.
+
+    Returns:
+        0, or what the command says; 2 for input that cannot be used, with one sentence on standard error; 130 when
+        interrupted.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("promu").setLevel(logging.INFO)
+    try:
+        words = sys.argv[1:] if arguments is None else arguments
+        status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+        return status or 0
+    except CycloptsError as error:
+        complain(_usage(error))
+        return 2
+    except InputError as error:
+        complain(str(error))
+        return 2
+    except BrokenPipeError:
+        # Whoever read our output has had enough (`promu check ... | head`); keep the interpreter's last flush quiet.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        complain(f"{error.filename}: {error.strerror or error}; check the path and its permissions")
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted; started again with the same settings, the run resumes where it stopped", file=sys.stderr)
+        return 130
+
+
+def _usage(error: CycloptsError) -> str:
+    """What cyclopts found wrong with the words, and where to read how it should be."""
+    chain = [word for word in (error.command_chain or ()) if word]
+    return f"{str(error).strip().rstrip('.')}; see {' '.join(['promu', *chain])} --help"

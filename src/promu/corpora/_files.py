@@ -1,0 +1,271 @@
+"""What every reader and writer here shares: lines with their numbers, JSON without surprises, atomic writing.
+
+Readers take an optional list `problems`. Without it the first malformed record raises; with it each malformed
+record is appended and skipped. A file that cannot be read at all (missing, empty, UTF-16) raises in both cases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from promu.errors import InputError
+
+Record = TypeVar("Record")
+
+MAX_LINE_CHARACTERS = 1_000_000
+"""A longer line is not a post (the longest published one has 414 characters) but a damaged or mistaken file."""
+
+_BLANKS = " \t\r\n"
+_DECODER = json.JSONDecoder(parse_constant=lambda name: _refuse_constant(name))
+
+
+def shorten(value: object, limit: int = 60) -> str:
+    """`repr` of a value, cut to `limit` characters, for use in error sentences."""
+    # Cutting before repr keeps the cost bounded for a value of many megabytes.
+    text = repr(value[: limit + 1] if isinstance(value, (str, list, tuple)) else value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def fault(problems: list[InputError] | None, error: InputError) -> None:
+    """Raise `error`, or append it to `problems` where a list is given."""
+    if problems is None:
+        raise error
+    problems.append(error)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file that exists and is not empty.
+
+    Raises:
+        InputError: the file is missing, a folder, unreadable or empty.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError("no such file; check the path", path) from None
+    except IsADirectoryError:
+        raise InputError("is a folder; name one file", path) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read ({error}); check the path and its permissions", path) from None
+    if not data.strip():
+        raise InputError("the file is empty; fetch or write it again", path)
+    return data
+
+
+def read_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, str | None]]:
+    """Yield (1-based line number, line), or (number, None) for a line that was appended to `problems`.
+
+    Only the line feed ends a line: tweets hold other characters that `str.splitlines` would break at.
+    One carriage return before it, and a byte-order mark at the start, are dropped.
+
+    Raises:
+        InputError: as `read_bytes`; the file is UTF-16; or, without `problems`, a line that is not UTF-8 or too long.
+    """
+    data = read_bytes(path)
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError("the file is UTF-16; save it as UTF-8", path)
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        try:
+            line = raw.decode("utf-8").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{raw[error.start]:02x} at position {error.start + 1}"
+            fault(problems, InputError(f"{found} of the line is not UTF-8; save the file as UTF-8", path, number))
+            yield number, None
+            continue
+        if len(line) > MAX_LINE_CHARACTERS:
+            reason = (
+                f"the line has {len(line):,} characters, more than {MAX_LINE_CHARACTERS:,}; is this the right file?"
+            )
+            fault(problems, InputError(reason, path, number))
+            yield number, None
+            continue
+        yield number, line
+
+
+def is_blank(line: str) -> bool:
+    """Whether a line separates records: ASCII blanks only, since a no-break space is a word in Twitter-2015."""
+    return not line.strip(_BLANKS)
+
+
+def read_line_records(
+    path: str | Path, problems: list[InputError] | None, parse: Callable[[str], Record], what: str
+) -> list[Record]:
+    """Read a file of one record a line; blank lines are allowed.
+
+    Args:
+        path: The file.
+        problems: Where malformed lines go; None raises the first.
+        parse: Turns one line into a record; raises InputError without a place.
+        what: The plural noun for a record, for the sentence about a file without any.
+
+    Raises:
+        InputError: as `read_lines`; a malformed line when `problems` is None; no record at all.
+    """
+    path = Path(path)
+    return locate_records(
+        path,
+        problems,
+        ((number, line) for number, line in read_lines(path, problems) if line is None or not is_blank(line)),
+        parse,
+        what,
+    )
+
+
+def locate_records(
+    path: Path,
+    problems: list[InputError] | None,
+    numbered: Iterable[tuple[int, Any]],
+    parse: Callable[[Any], Record],
+    what: str,
+) -> list[Record]:
+    """Parse (line number, raw record) pairs, adding path and line to what `parse` raises; None is skipped."""
+    records: list[Record] = []
+    seen = 0
+    for number, raw in numbered:
+        seen += 1
+        if raw is None:
+            continue
+        try:
+            records.append(parse(raw))
+        except InputError as error:
+            fault(problems, InputError(error.reason, path, number))
+    if not seen:
+        raise InputError(f"the file holds no {what}; is this the right file?", path)
+    return records
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def parse_json(text: str) -> Any:
+    """One JSON value.
+
+    Raises:
+        InputError: not JSON, NaN or Infinity, an integer of thousands of digits, or nesting too deep.
+    """
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"not JSON ({error.msg} at character {error.pos + 1}: {shorten(text)})") from None
+    except ValueError as error:
+        raise InputError(f"not usable JSON ({error})") from None
+    except RecursionError:
+        raise InputError("not usable JSON (nested too deeply)") from None
+
+
+def parse_json_object(text: str) -> dict[str, Any]:
+    """One JSON object from one line of a JSON-lines file.
+
+    Raises:
+        InputError: as `parse_json`, or the value is something else than an object.
+    """
+    if text.lstrip().startswith("["):
+        raise InputError("a JSON list where JSON lines are expected; write one object {…} a line, without [ ] around")
+    value = parse_json(text)
+    if not isinstance(value, dict):
+        raise InputError(f"a JSON object {{…}} is expected, found {shorten(value)}")
+    return value
+
+
+def read_text(path: Path) -> str:
+    """The whole text of a UTF-8 file, checked as `read_lines` checks."""
+    data = read_bytes(path)
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError("the file is UTF-16; save it as UTF-8", path)
+    try:
+        return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8", path, line) from None
+
+
+def read_json_document(path: Path) -> Any:
+    """The single JSON value of a file.
+
+    Raises:
+        InputError: as `read_text` and `parse_json`, with the line where the JSON breaks.
+    """
+    text = read_text(path)
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        hint = "; one JSON document is expected, not JSON lines" if error.msg == "Extra data" else ""
+        raise InputError(f"not JSON ({error.msg}){hint}; is the file complete?", path, error.lineno) from None
+    except ValueError as error:
+        raise InputError(f"not usable JSON ({error})", path) from None
+    except RecursionError:
+        raise InputError("not usable JSON (nested too deeply)", path) from None
+
+
+def iterate_json_list(text: str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, element) of a text that is a JSON list, so that an element's faults can name its line.
+
+    Raises:
+        InputError: the list breaks off or is not JSON; carries the line but no path.
+    """
+    position = _skip_blanks(text, text.index("[") + 1)
+    line, counted = 1, 0
+    while not text.startswith("]", position):
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            value, position = _DECODER.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            raise InputError(f"not JSON ({error.msg}); is the file complete?", line=error.lineno) from None
+        except ValueError as error:
+            raise InputError(f"not usable JSON ({error})", line=line) from None
+        except RecursionError:
+            raise InputError("not usable JSON (nested too deeply)", line=line) from None
+        yield line, value
+        position = _skip_blanks(text, position)
+        if text.startswith(",", position):
+            position = _skip_blanks(text, position + 1)
+        elif not text.startswith("]", position):
+            line = text.count("\n", 0, position) + 1
+            raise InputError("the JSON list breaks off here; a comma or ] is missing", line=line)
+    if not is_blank(text[position + 1 :]):
+        raise InputError("text after the end of the JSON list", line=text.count("\n", 0, position) + 1)
+
+
+_JSON_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    match = _JSON_BLANKS.match(text, position)
+    return match.end() if match else position
+
+
+def write_text(path: str | Path, chunks: Iterable[str]) -> None:
+    """Write text atomically: a temporary file beside `path`, then `os.replace`; nothing is left after a failure.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written to; or whatever producing `chunks` raises.
+    """
+    path = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+    except OSError as error:
+        raise InputError(f"cannot be written ({error.strerror}); does the folder exist?", path) from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.writelines(chunks)
+        # mkstemp makes private files; give the result the permissions an ordinary open would have given.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_lines(path: str | Path, lines: Sequence[str]) -> None:
+    """Write lines, each closed by a line feed, atomically."""
+    write_text(path, (f"{line}\n" for line in lines))

@@ -1,0 +1,119 @@
+"""Caption pairs as `image,caption[,matched]` CSV with a header, or as JSON lines with the same keys."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from promu.corpora._fields import require_keys, require_text
+from promu.corpora._files import (
+    fault,
+    is_blank,
+    locate_records,
+    parse_json_object,
+    read_line_records,
+    read_lines,
+    shorten,
+)
+from promu.errors import InputError
+from promu.schema import CaptionPair
+
+_REQUIRED = ("image", "caption")
+_OPTIONAL = ("matched",)
+_TRUTH = {"1": True, "true": True, "0": False, "false": False}
+
+
+def read_captions(path: str | Path, problems: list[InputError] | None = None) -> list[CaptionPair]:
+    """Read caption pairs; the first character tells JSON lines from CSV.
+
+    Args:
+        path: The file. `image` is a path relative to the folder of pictures; `matched` is 1/0 or true/false and
+            true where there is no such column.
+        problems: Where malformed rows go; None raises the first.
+
+    Raises:
+        InputError: the file is missing or empty, holds no pair, or its header is wrong; without `problems` also any
+            malformed row.
+    """
+    path = Path(path)
+    # A line that is not UTF-8 cannot tell; the pass that reads the records reports it.
+    head = next((line for _, line in read_lines(path, []) if line is not None and not is_blank(line)), "")
+    if head.lstrip().startswith(("{", "[")):
+        return read_line_records(path, problems, lambda line: _pair(parse_json_object(line)), "caption pairs")
+    return locate_records(path, problems, _rows(path, problems), _pair, "caption pairs")
+
+
+def require_image_path(value: object, what: str) -> str:
+    """A picture's path below the folder of pictures; a leading ./ is dropped.
+
+    Raises:
+        InputError: not a path, absolute, or climbing out of the folder.
+    """
+    image = require_text(value, what)
+    while image.startswith("./"):
+        image = image[2:]
+    if not image or image.startswith("/") or ".." in image.replace("\\", "/").split("/") or "\n" in image:
+        raise InputError(f"{what} must be a path inside the folder of pictures, found {shorten(value)}")
+    return image
+
+
+def _rows(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    """Yield (first line of the row, mapping), None for a row that has been reported."""
+    # csv wants whole lines; one that is not UTF-8 has been reported, and an empty line is skipped by csv.
+    lines = (f"{line}\n" if line is not None else "\n" for _, line in read_lines(path, problems))
+    # strict: without it one stray quotation mark silently swallows every row up to the next.
+    rows = csv.reader(lines, strict=True)
+    header: list[str] | None = None
+    start = 1
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            reason = f"not CSV ({error}); put captions with commas or quotation marks in quotes, quotes inside doubled"
+            fault(problems, InputError(reason, path, start))
+            yield start, None
+            start = rows.line_num + 1
+            continue
+        number, start = start, rows.line_num + 1
+        if not row:
+            continue
+        if header is None:
+            header = _header(row, path, number)
+        elif len(row) != len(header):
+            reason = f"{len(row)} columns where the header has {len(header)}; put captions with commas in quotes"
+            fault(problems, InputError(reason, path, number))
+            yield number, None
+        else:
+            yield number, dict(zip(header, row, strict=True))
+
+
+def _header(row: list[str], path: Path, number: int) -> list[str]:
+    names = [name.strip() for name in row]
+    wrong = [name for name in names if name not in _REQUIRED + _OPTIONAL]
+    if wrong or len(set(names)) < len(names) or not set(_REQUIRED) <= set(names):
+        raise InputError(
+            f"the first line must be image,caption or image,caption,matched, found {shorten(row)}", path, number
+        )
+    return names
+
+
+def _pair(raw: object) -> CaptionPair:
+    record = require_keys(raw, _REQUIRED, _OPTIONAL, "the pair")
+    return CaptionPair(
+        require_image_path(record["image"], "image"),
+        require_text(record["caption"], "caption").strip(),
+        _truth(record.get("matched", True)),
+    )
+
+
+def _truth(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    found = _TRUTH.get(str(value).strip().lower()) if type(value) in (str, int) else None
+    if found is None:
+        raise InputError(f"matched must be 1, 0, true or false, found {shorten(value)}")
+    return found

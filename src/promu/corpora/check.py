@@ -1,0 +1,296 @@
+"""What a file or a whole set holds, and all that is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from promu.corpora.formats import Format, find_format, find_splits
+from promu.corpora.pictures import load_picture
+from promu.corpora.releases import UNKNOWN, identify
+from promu.errors import InputError
+from promu.schema import CaptionPair, Post, Region
+
+MAX_SHOWN = 20
+"""Broken and missing pictures named a file; all are counted."""
+
+
+@dataclass(slots=True)
+class PictureReport:
+    """The pictures a file names.
+
+    Attributes:
+        named: Distinct picture names.
+        shared: Names that more than one post or pair uses.
+        checked: Whether a folder of pictures was given; the rest is 0 and empty otherwise.
+        missing: Names without a file.
+        broken: Files that cannot be decoded.
+        same_content: Files beyond the first of each group with identical bytes under different names.
+        missing_names: The first `MAX_SHOWN` missing names.
+        broken_reasons: The first `MAX_SHOWN` broken names, each with its reason.
+    """
+
+    named: int = 0
+    shared: int = 0
+    checked: bool = False
+    missing: int = 0
+    broken: int = 0
+    same_content: int = 0
+    missing_names: list[str] = field(default_factory=list)
+    broken_reasons: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class FileReport:
+    """One file. `records` counts posts, pairs or pictures with regions; what a format lacks stays 0 or empty."""
+
+    path: Path
+    split: str | None
+    release: str
+    records: int = 0
+    tokens: int = 0
+    entities: dict[str, int] = field(default_factory=dict)
+    relations: dict[str, int] = field(default_factory=dict)
+    regions: dict[str, int] = field(default_factory=dict)
+    matched: int = 0
+    duplicates: int = 0
+    pictures: PictureReport = field(default_factory=PictureReport)
+    notes: list[str] = field(default_factory=list)
+    problems: list[InputError] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """No malformed record, and no picture missing or broken."""
+        return not self.problems and not self.pictures.missing and not self.pictures.broken
+
+
+@dataclass(slots=True)
+class CheckReport:
+    """What `check` found, file by file."""
+
+    path: Path
+    format: str
+    kind: str
+    files: list[FileReport]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every file is."""
+        return all(file.ok for file in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report as JSON-ready data."""
+        return {
+            "path": str(self.path),
+            "format": self.format,
+            "ok": self.ok,
+            "files": [_file_dict(file, self.kind) for file in self.files],
+        }
+
+    def lines(self) -> list[str]:
+        """The report as plain text, the problems last as `file:line: reason`."""
+        text = [line for file in self.files for line in _file_lines(file, self.kind)]
+        return text + [str(problem) for file in self.files for problem in file.problems]
+
+
+def check(path: str | Path, format: str, images: str | Path | None = None) -> CheckReport:
+    """Read one file, or all files of a set in a folder, and say what is there and what is wrong.
+
+    Args:
+        path: A file, or a folder with the format's usual file names.
+        format: A name in `FORMATS`.
+        images: The folder of pictures; every named picture is decoded. Without it they are only counted.
+
+    Raises:
+        InputError: an unknown format, no such path, a folder without any of the files, no such folder of pictures.
+            Whatever is wrong *in* a file is in the report instead.
+    """
+    path = Path(path)
+    entry = find_format(format)
+    folder = None if images is None else Path(images)
+    if folder is not None and not folder.is_dir():
+        raise InputError("no such folder of pictures; check the path", folder)
+    if not path.exists():
+        raise InputError("no such file or folder; check the path", path)
+    files = find_splits(path, format) if path.is_dir() else [(None, path)]
+    decoded: dict[str, _Picture] = {}
+    reports = [_check_file(file, split, entry, folder, decoded) for split, file in files]
+    return CheckReport(path, format, entry.kind, reports)
+
+
+def _check_file(
+    path: Path, split: str | None, entry: Format, folder: Path | None, decoded: dict[str, _Picture]
+) -> FileReport:
+    report = FileReport(path, split, UNKNOWN)
+    try:
+        release = identify(path)
+        records = entry.read(path, report.problems)
+        if entry.notes is not None:
+            report.notes = entry.notes(path)
+    except InputError as error:
+        report.problems.append(error)
+        return report
+    report.release = UNKNOWN if release is None else str(release)
+    report.records = len(records)
+    if entry.kind == "posts":
+        _count_posts(report, records, entry.pair_per_post)
+        names = [post.image for post in records if post.image is not None]
+    elif entry.kind == "pairs":
+        _count_pairs(report, records)
+        names = [pair.image for pair in records]
+    else:
+        _count_regions(report, records)
+        names = list(records)
+    report.pictures = _check_pictures(names, folder, decoded)
+    return report
+
+
+def _count_posts(report: FileReport, posts: list[Post], pair_per_post: bool) -> None:
+    report.tokens = sum(len(post.tokens) for post in posts)
+    report.entities = _count("untyped" if e.type is None else e.type for post in posts for e in post.entities)
+    report.relations = _count(relation.type for post in posts for relation in post.relations)
+    report.duplicates = len(posts) - len({_post_key(post, pair_per_post) for post in posts})
+
+
+def _post_key(post: Post, pair_per_post: bool) -> tuple[object, ...]:
+    spans = tuple((entity.start, entity.end) for entity in post.entities) if pair_per_post else ()
+    return post.tokens, spans
+
+
+def _count_pairs(report: FileReport, pairs: list[CaptionPair]) -> None:
+    report.matched = sum(pair.matched for pair in pairs)
+    report.duplicates = len(pairs) - len({(pair.image, pair.caption) for pair in pairs})
+
+
+def _count_regions(report: FileReport, regions: dict[str, list[Region]]) -> None:
+    report.regions = _count(region.label for boxes in regions.values() for region in boxes)
+
+
+def _count(values: Iterable[str]) -> dict[str, int]:
+    """Counts, most frequent first, equal ones by name."""
+    return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """The state of one picture file: the digest of its bytes, or why it has none."""
+
+    digest: str | None
+    fault: str | None
+
+
+def _check_pictures(names: list[str], folder: Path | None, decoded: dict[str, _Picture]) -> PictureReport:
+    uses = Counter(names)
+    report = PictureReport(len(uses), sum(count > 1 for count in uses.values()), folder is not None)
+    if folder is None:
+        return report
+    contents = set()
+    for name in uses:
+        if name not in decoded:
+            decoded[name] = _inspect(folder / name)
+        picture = decoded[name]
+        if picture.fault is not None:
+            report.broken += 1
+            if len(report.broken_reasons) < MAX_SHOWN:
+                report.broken_reasons.append((name, picture.fault))
+        elif picture.digest is None:
+            report.missing += 1
+            if len(report.missing_names) < MAX_SHOWN:
+                report.missing_names.append(name)
+        elif picture.digest in contents:
+            report.same_content += 1
+        else:
+            contents.add(picture.digest)
+    return report
+
+
+def _inspect(path: Path) -> _Picture:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return _Picture(None, None)
+    except (OSError, ValueError) as error:
+        return _Picture(None, f"cannot be read ({error})")
+    try:
+        # Decoding is what finds a truncated file; a small target makes it cheap for big JPEGs.
+        load_picture(data, target=(64, 64))
+    except InputError as error:
+        return _Picture(None, error.reason)
+    return _Picture(hashlib.sha256(data).hexdigest(), None)
+
+
+def _file_dict(file: FileReport, kind: str) -> dict[str, Any]:
+    pictures = file.pictures
+    record: dict[str, Any] = {
+        "path": str(file.path),
+        "split": file.split,
+        "release": file.release,
+        "ok": file.ok,
+        "posts" if kind == "posts" else "pairs" if kind == "pairs" else "pictures_with_regions": file.records,
+    }
+    if kind == "posts":
+        record |= {"tokens": file.tokens, "entities": file.entities, "relations": file.relations}
+    elif kind == "pairs":
+        record |= {"matched": file.matched, "mismatched": file.records - file.matched}
+    else:
+        record |= {"regions": file.regions}
+    record["duplicates"] = file.duplicates
+    record["pictures"] = {"named": pictures.named, "shared": pictures.shared, "checked": pictures.checked}
+    if pictures.checked:
+        record["pictures"] |= {
+            "missing": pictures.missing,
+            "broken": pictures.broken,
+            "same_content": pictures.same_content,
+            "missing_names": pictures.missing_names,
+            "broken_reasons": [{"image": name, "reason": reason} for name, reason in pictures.broken_reasons],
+        }
+    record["notes"] = file.notes
+    record["problems"] = [
+        {"path": problem.path, "line": problem.line, "reason": problem.reason} for problem in file.problems
+    ]
+    return record
+
+
+def _file_lines(file: FileReport, kind: str) -> list[str]:
+    pictures = file.pictures
+    noun = {"posts": "posts", "pairs": "caption pairs", "regions": "pictures"}[kind]
+    head = f"{file.path}: " + (f"{file.split}, " if file.split else "") + f"{file.records:,} {noun}"
+    lines = [head, f"  release: {file.release}"]
+    if kind == "posts":
+        lines.append(f"  tokens: {file.tokens:,}")
+        lines.append(f"  entities: {_table(file.entities)}")
+        lines.append(f"  relations: {_table(file.relations)}")
+    elif kind == "pairs":
+        lines.append(f"  matched: {file.matched:,}, mismatched: {file.records - file.matched:,}")
+    else:
+        lines.append(f"  regions: {_table(file.regions)}")
+    if kind != "regions":
+        lines.append(f"  duplicates: {file.duplicates:,}")
+    named = f"  pictures: {pictures.named:,} named, {pictures.shared:,} of them more than once"
+    if pictures.checked:
+        named += (
+            f"; {pictures.missing:,} missing, {pictures.broken:,} broken, "
+            f"{pictures.same_content:,} repeat another under a new name"
+        )
+    lines.append(named + ("" if pictures.checked else "; no folder of pictures given, none opened"))
+    lines += [f"    missing: {name}" for name in pictures.missing_names]
+    lines += _more(pictures.missing, len(pictures.missing_names))
+    lines += [f"    broken: {name}: {reason}" for name, reason in pictures.broken_reasons]
+    lines += _more(pictures.broken, len(pictures.broken_reasons))
+    lines += [f"  note: {note}" for note in file.notes]
+    lines.append(f"  malformed: {len(file.problems):,}")
+    return lines
+
+
+def _more(count: int, shown: int) -> list[str]:
+    return [f"    … and {count - shown:,} more"] if count > shown else []
+
+
+def _table(counts: dict[str, int]) -> str:
+    if not counts:
+        return "none"
+    return f"{sum(counts.values()):,} (" + ", ".join(f"{name} {count:,}" for name, count in counts.items()) + ")"

@@ -1,0 +1,16 @@
+"""Newsreel: a procedurally drawn world of captioned pictures and posts, the corpus where there is no other data.
+
+    >>> from pathlib import Path
+    >>> from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+    >>> report = write_newsreel(Path("runs/newsreel"), NewsreelSettings(seed=1))  # doctest: +SKIP
+
+It is written in the published formats, so that the readers of real data read it too.
+"""
+
+from promu.corpora.newsreel.pictures import DrawnThing, draw_scene
+from promu.corpora.newsreel.scenes import Scene
+from promu.corpora.newsreel.settings import NewsreelSettings
+from promu.corpora.newsreel.world import WORLD
+from promu.corpora.newsreel.write import NewsreelReport, write_newsreel
+
+__all__ = ["WORLD", "DrawnThing", "NewsreelReport", "NewsreelSettings", "Scene", "draw_scene", "write_newsreel"]

@@ -1,0 +1,200 @@
+"""Pictures from files, made uniform: upright, opaque, eight-bit RGB."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from promu.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 50_000_000
+
+# Only formats that hold a photograph: others run programs (EPS) or hold several sizes.
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+_NAMES = "JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF"
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders are known to raise on damaged data, beside their own OSError.
+_DECODER_FAULTS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInfo:
+    """What a picture's header says: size in pixels as stored (before EXIF rotation), and format."""
+
+    width: int
+    height: int
+    format: str
+
+
+def probe_picture(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> PictureInfo:
+    """Read a picture's header only; the pixels may still turn out to be broken.
+
+    Raises:
+        InputError: missing, empty, not a picture, or more than `max_pixels`.
+    """
+    data, path = _bytes(source)
+    with _open(data, path, max_pixels) as image:
+        return PictureInfo(image.width, image.height, image.format or "unknown")
+
+
+def load_picture(
+    source: Path | str | bytes | Image.Image, max_pixels: int = MAX_PIXELS, target: tuple[int, int] | None = None
+) -> Image.Image:
+    """Decode a picture to RGB: EXIF rotation applied, transparency on white, the first frame of an animation.
+
+    Args:
+        source: A file, its bytes, or an opened picture.
+        max_pixels: Refuse more pixels than this, from the header, before any is decoded.
+        target: (width, height) in pixels that the caller will shrink to. A big JPEG is then decoded at a half, quarter
+            or eighth of its size, never below `target`; the result's size is thus not the file's.
+
+    Returns:
+        A picture of mode RGB that shares nothing with `source`.
+
+    Raises:
+        InputError: missing, empty, truncated, not a picture, a kind of pixels that has no RGB meaning, or more than
+            `max_pixels`.
+    """
+    if isinstance(source, Image.Image):
+        _check_size(source.size, None, max_pixels)
+        return _decode(source, None, target)
+    data, path = _bytes(source)
+    with _open(data, path, max_pixels) as image:
+        return _decode(image, path, target)
+
+
+def _bytes(source: Path | str | bytes) -> tuple[bytes, Path | None]:
+    if isinstance(source, bytes):
+        data, path = source, None
+    else:
+        path = Path(source)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise InputError("no such picture; check the name and the folder of pictures", path) from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"the picture cannot be read ({error})", path) from None
+    if not data:
+        raise InputError("the picture has 0 bytes; fetch it again", path)
+    return data, path
+
+
+def _open(data: bytes, path: Path | None, max_pixels: int) -> Image.Image:
+    Image.init()
+    try:
+        with warnings.catch_warnings():
+            # Our own limit speaks for the sizes that Pillow only warns of.
+            warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+    except UnidentifiedImageError:
+        raise InputError(_not_a_picture(data), path) from None
+    except Image.DecompressionBombError as error:
+        # Pillow's own limit, beyond any max_pixels in use; the size is in its sentence.
+        raise InputError(f"the picture is too large, over {max_pixels:,} pixels: {error}; shrink it", path) from None
+    except _DECODER_FAULTS as error:
+        raise InputError(f"the picture is broken ({_describe(error)}); fetch it again", path) from None
+    _check_size(image.size, path, max_pixels)
+    return image
+
+
+def _check_size(size: tuple[int, int], path: Path | None, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise InputError(
+            f"the picture has {width:,} x {height:,} pixels, more than {max_pixels:,}; shrink it or raise the limit",
+            path,
+        )
+    if width * height == 0:
+        raise InputError(f"the picture has no pixels ({width} x {height})", path)
+
+
+def _decode(image: Image.Image, path: Path | None, target: tuple[int, int] | None) -> Image.Image:
+    try:
+        orientation = _orientation(image)
+        if target is not None and image.format in ("JPEG", "MPO"):
+            image.draft("RGB", (target[1], target[0]) if orientation >= 5 else target)
+        image.load()
+        upright = image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+        return _to_rgb(upright, path)
+    except InputError:
+        raise
+    except _DECODER_FAULTS as error:
+        raise InputError(f"the picture is truncated or broken ({_describe(error)}); fetch it again", path) from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 (upright) where there is none. Viewers ignore EXIF they cannot parse, and so do we."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DECODER_FAULTS as error:
+        # A broken picture fails again, and is reported, when its pixels are decoded.
+        logger.warning("EXIF data ignored: %s", _describe(error))
+        return 1
+    return value if isinstance(value, int) and value in _UPRIGHT else 1
+
+
+def _to_rgb(image: Image.Image, path: Path | None) -> Image.Image:
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _from_deep(image, path).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, clear).convert("RGB")
+    # convert returns the same object for an RGB picture, whose pixels would then be shared with the caller's.
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _from_deep(image: Image.Image, path: Path | None) -> Image.Image:
+    """Sixteen bits a pixel to eight; Pillow's own conversion cuts values at 255 and gives white."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
+        raise InputError(
+            f"the picture's values (mode {image.mode}) are neither 8 nor 16 bits, so what is white is not known; "
+            "save it as 8-bit PNG",
+            path,
+        )
+    return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
+
+
+def _not_a_picture(data: bytes) -> str:
+    head = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page, not a picture (an expired link?); fetch it again"
+    if b"<svg" in head:
+        return f"an SVG drawing; render it to {_NAMES} first"
+    return f"not a picture of a known format, or its beginning is broken; {_NAMES} is expected"
+
+
+def _describe(error: Exception) -> str:
+    return str(error)[:200] or type(error).__name__

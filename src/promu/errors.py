@@ -1,0 +1,24 @@
+"""The one error type a user is meant to read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Input that promu cannot use: one clear sentence with the place, the value and the remedy.
+
+    The command line prints it without a traceback and exits with code 2; the service answers 4xx.
+
+    Args:
+        reason: What is wrong and what to do about it, without the place.
+        path: The file (or folder) it was found in, if any.
+        line: The 1-based line in that file, if any.
+    """
+
+    def __init__(self, reason: str, path: str | Path | None = None, line: int | None = None) -> None:
+        self.reason = reason
+        self.path = str(path) if path is not None else None
+        self.line = line
+        place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
+        super().__init__(place + reason)

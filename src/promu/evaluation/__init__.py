@@ -1,0 +1,1 @@
+"""Scores as the literature counts them, and their summary over seeds."""

@@ -1,0 +1,137 @@
+"""Relation scores over given entity pairs, as MNRE's literature counts them.
+
+`None` is no relation: a pair that is `None` on both sides adds to accuracy and to nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from promu.errors import InputError
+from promu.evaluation.counts import Counts, check_aligned, split_by_group
+from promu.schema import NO_RELATION, Post
+
+_Pair = tuple[str, str]
+"""Gold and predicted relation of one pair of entities."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelationScores:
+    """Scores of one relation for each pair.
+
+    Attributes:
+        micro: Over all relations but `None`: the figure of the literature.
+        accuracy: Share of pairs, `None` included, that got their relation, 0 to 100.
+        macro_precision, macro_recall, macro_f1: Mean over the relations that occur in the gold, `None` left out.
+        per_relation: By relation, most frequent in the gold first; `None` left out.
+        per_group: `micro` within each group of posts; empty without groups.
+        group_accuracy: `accuracy` within each group.
+        pairs: How many pairs were scored.
+    """
+
+    micro: Counts
+    accuracy: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    per_relation: dict[str, Counts]
+    per_group: dict[str, Counts] = field(default_factory=dict)
+    group_accuracy: dict[str, float] = field(default_factory=dict)
+    pairs: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Percentages, unrounded, and the counts behind them; precision, recall and f1 of `micro` at the top."""
+        return {
+            **self.micro.to_dict(),
+            "pairs": self.pairs,
+            "accuracy": self.accuracy,
+            "macro": {"precision": self.macro_precision, "recall": self.macro_recall, "f1": self.macro_f1},
+            "per_relation": {name: counts.to_dict() for name, counts in self.per_relation.items()},
+            "per_group": {
+                name: {**counts.to_dict(), "accuracy": self.group_accuracy[name]}
+                for name, counts in self.per_group.items()
+            },
+        }
+
+
+def score_relations(
+    gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None = None
+) -> RelationScores:
+    """Score one predicted relation a post against the gold one.
+
+    Args:
+        gold: Posts with exactly one relation each, `None` among them (MNRE's pairs).
+        predicted: The same pairs, same tokens, same head and tail, same order, with predicted relations.
+        groups: Group name by gold post id, for figures by group.
+
+    Raises:
+        InputError: The posts or their pairs do not line up, or a post has no or several relations.
+    """
+    check_aligned(gold, predicted)
+    pairs: list[_Pair] = []
+    for number, (expected, found) in enumerate(zip(gold, predicted, strict=True), start=1):
+        expected_spans, expected_type = _only_relation(expected, number, "gold")
+        found_spans, found_type = _only_relation(found, number, "prediction")
+        if expected_spans != found_spans:
+            raise InputError(
+                f"post {number} (gold id {expected.id!r}): the prediction is about head and tail at words "
+                f"{found_spans}, the gold at {expected_spans}; predictions must hold the gold's pairs in its order"
+            )
+        pairs.append((expected_type, found_type))
+    positions = split_by_group(gold, groups) if groups is not None else {}
+    grouped = {name: [pairs[i] for i in members] for name, members in positions.items()}
+    per_relation = _per_relation(pairs)
+    present = [counts for counts in per_relation.values() if counts.gold]
+    return RelationScores(
+        micro=_micro(pairs),
+        accuracy=_accuracy(pairs),
+        macro_precision=_mean([counts.precision for counts in present]),
+        macro_recall=_mean([counts.recall for counts in present]),
+        macro_f1=_mean([counts.f1 for counts in present]),
+        per_relation=per_relation,
+        per_group={name: _micro(members) for name, members in grouped.items()},
+        group_accuracy={name: _accuracy(members) for name, members in grouped.items()},
+        pairs=len(pairs),
+    )
+
+
+def _only_relation(post: Post, number: int, side: str) -> tuple[tuple[tuple[int, int], tuple[int, int]], str]:
+    if len(post.relations) != 1:
+        raise InputError(
+            f"post {number} (id {post.id!r}): the {side} has {len(post.relations)} relations; relations over given "
+            f"pairs are scored one a post, {NO_RELATION!r} where there is none"
+        )
+    relation = post.relations[0]
+    head, tail = post.entities[relation.head], post.entities[relation.tail]
+    return ((head.start, head.end), (tail.start, tail.end)), relation.type
+
+
+def _micro(pairs: Sequence[_Pair]) -> Counts:
+    return Counts(
+        correct=sum(gold == predicted != NO_RELATION for gold, predicted in pairs),
+        predicted=sum(predicted != NO_RELATION for _, predicted in pairs),
+        gold=sum(gold != NO_RELATION for gold, _ in pairs),
+    )
+
+
+def _per_relation(pairs: Sequence[_Pair]) -> dict[str, Counts]:
+    names = {name for pair in pairs for name in pair} - {NO_RELATION}
+    table = {
+        name: Counts(
+            correct=sum(gold == predicted == name for gold, predicted in pairs),
+            predicted=sum(predicted == name for _, predicted in pairs),
+            gold=sum(gold == name for gold, _ in pairs),
+        )
+        for name in names
+    }
+    return dict(sorted(table.items(), key=lambda item: (-item[1].gold, item[0])))
+
+
+def _accuracy(pairs: Sequence[_Pair]) -> float:
+    return 100.0 * sum(gold == predicted for gold, predicted in pairs) / len(pairs)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

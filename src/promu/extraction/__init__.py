@@ -1,0 +1,1 @@
+"""A trained model put to work: text and picture in, entities and relations out."""

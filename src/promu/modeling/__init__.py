@@ -1,0 +1,1 @@
+"""Encoders, fusions, the CRF, heads and losses; nothing here reads a corpus or knows a data set."""

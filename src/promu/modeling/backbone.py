@@ -1,0 +1,142 @@
+"""The backbone: text encoder, vision encoder and fusion, shared by pre-training and every fine-tuned task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, runtime_checkable
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, load_encoder_config
+from promu.modeling.fusion import build_fusion
+
+
+@dataclass
+class PromuOutput(ModelOutput):
+    """What the backbone returns.
+
+    Attributes:
+        text: Text encoder's vectors (B, N+2, d), before the fusion.
+        visual: Vision encoder's vectors (B, K+1, d_v), before the fusion; None when no post has a picture.
+        fused_text: Fused vectors of the text tokens (B, N+2, d); position 0 is the fused CLS.
+        fused_visual: Fused vectors of the visual CLS and patches (B, K+1, d), or None.
+        attentions: The fusion's attention maps, one (B, heads, L, L) a layer, when asked for.
+    """
+
+    text: torch.Tensor | None = None
+    visual: torch.Tensor | None = None
+    fused_text: torch.Tensor | None = None
+    fused_visual: torch.Tensor | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+@runtime_checkable
+class StartsItself(Protocol):
+    """A module that sets its own parameters and buffers where a checkpoint does not hold them."""
+
+    def start_weights(self) -> None:
+        """Set them through `transformers.initialization`, which leaves alone what was loaded."""
+
+
+class PromuPreTrainedModel(PreTrainedModel):
+    """What every promu model shares with Hugging Face's: loading, saving, weight initialisation."""
+
+    config_class = PromuConfig
+    config: PromuConfig
+    base_model_prefix = "promu"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        super()._init_weights(module)
+        # modules with parameters of their own kind know their own start
+        if isinstance(module, StartsItself):
+            module.start_weights()
+
+
+class PromuModel(PromuPreTrainedModel):
+    """The backbone of PROMU (Eq 1, 2). Pre-training and fine-tuning run this same path.
+
+    Example:
+        ```python
+        model = PromuModel.from_encoders("bert-base-uncased", "google/vit-base-patch16-224")
+        output = model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
+        output.fused_text[:, 0]  # the fused CLS
+        ```
+    """
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
+        self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
+        self.fusion = build_fusion(config, self.text_encoder)
+        self.post_init()
+
+    @classmethod
+    def from_encoders(cls, text: str, vision: str | None = None, **settings: Any) -> Self:
+        """A backbone that starts from pretrained encoders.
+
+        Args:
+            text: Local folder or hub name of a text encoder.
+            vision: The same of a vision encoder; None makes a text-only backbone.
+            settings: Further fields of `PromuConfig`.
+
+        Raises:
+            InputError: An encoder cannot be loaded.
+        """
+        config = PromuConfig(
+            text_config=load_encoder_config(text),
+            vision_config=None if vision is None else load_encoder_config(vision),
+            **settings,
+        )
+        model = cls(config)
+        model.text_encoder = load_encoder(text)
+        if vision is not None:
+            model.vision_encoder = load_encoder(vision)
+        model.fusion = build_fusion(config, model.text_encoder)
+        return model
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The text encoder's word-piece embeddings."""
+        return self.text_encoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: torch.nn.Module) -> None:
+        """Replace the text encoder's word-piece embeddings (used when special tokens are added)."""
+        self.text_encoder.set_input_embeddings(value)
+        self.config.text_config.vocab_size = value.num_embeddings  # type: ignore[union-attr, assignment]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> PromuOutput:
+        """Encode and fuse.
+
+        Args:
+            input_ids: (B, N+2) word pieces, [CLS] first.
+            attention_mask: (B, N+2), 1 where there is a token; None means everywhere.
+            pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without pictures.
+            picture_mask: (B,), 0 where the row's pixels stand for no picture; None means that all are pictures.
+            output_attentions: Return the fusion's attention maps (load the model with eager attention).
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        visual = None
+        if pixel_values is not None and self.vision_encoder is not None:
+            visual = encode_picture(self.vision_encoder, pixel_values, self.config)
+        fused = self.fusion(text, attention_mask, visual, picture_mask, output_attentions)
+        return PromuOutput(
+            text=text,
+            visual=visual,
+            fused_text=fused.text,
+            fused_visual=fused.visual,
+            attentions=fused.attentions or None,
+        )

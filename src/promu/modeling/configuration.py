@@ -1,0 +1,87 @@
+"""The settings of every promu model: two encoders, a fusion, and the sizes of the heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+
+import promu.modeling.conv_vit  # noqa: F401  (registers its model type with AutoConfig)
+from promu.errors import InputError
+
+POOLINGS = ("cls", "cls+mean")
+
+
+@strict
+class PromuConfig(PreTrainedConfig):
+    """Settings of the backbone and of the heads that sit on it.
+
+    Args:
+        text_config: Configuration of a Hugging Face text encoder.
+        vision_config: Configuration of a Hugging Face vision encoder; None makes a text-only backbone.
+        fusion: A name in `promu.modeling.fusion.FUSIONS`.
+        fusion_layers: None gives the upper half of the text encoder's own layers to the fusion (METHOD: no weight
+            is added); a number builds a separate stack of that many layers of the text encoder's kind.
+        projection_dim: Width of the shared space of L_CIT (Eq 4).
+        projection_norm: Batch-normalise the two projections before they are compared.
+        pooling: What stands for a whole text or picture in L_CIT: its CLS vector, or CLS plus the mean of the rest.
+        temperature: Initial temperature of L_CIT; learned, and clamped to [0.001, 0.5].
+        image_mean, image_std: Per-channel normalisation of pixels in 0..1.
+        num_entity_candidates: M of Eq 6, the width of the COE head.
+        num_relation_candidates: L of Eq 9, the width of the CIR head.
+        loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm term.
+        classifier_dropout: Dropout before the heads of the fine-tuned tasks.
+        max_length: Longest text in tokens, special tokens included.
+    """
+
+    model_type = "promu"
+    sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}  # noqa: RUF012
+
+    text_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
+    fusion: str = "concat"
+    fusion_layers: int | None = None
+    projection_dim: int = 256
+    projection_norm: bool = False
+    pooling: str = "cls"
+    temperature: float = 0.07
+    image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
+    num_entity_candidates: int = 0
+    num_relation_candidates: int = 0
+    loss_weights: dict[str, float] | None = None
+    classifier_dropout: float = 0.1
+    max_length: int = 80
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.text_config = _as_config(self.text_config) or AutoConfig.for_model("bert")
+        self.vision_config = _as_config(self.vision_config)
+        if self.pooling not in POOLINGS:
+            raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
+        super().__post_init__(**kwargs)
+
+    @property
+    def hidden_size(self) -> int:
+        """Width d of the text side and of the fused vectors."""
+        return int(self.text_config.hidden_size)  # type: ignore[union-attr]
+
+    @property
+    def image_size(self) -> int | None:
+        """Side of the square picture that the vision encoder takes, in pixels; None for a text-only backbone."""
+        return None if self.vision_config is None else int(self.vision_config.image_size)  # type: ignore[union-attr]
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the picture; the encoder sees grid x grid patches."""
+        return int(self.vision_config.image_size) // int(self.vision_config.patch_size)  # type: ignore[union-attr]
+
+
+def _as_config(value: dict | PreTrainedConfig | None) -> PreTrainedConfig | None:
+    if isinstance(value, dict):
+        settings = dict(value)
+        return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    return value
+
+
+AutoConfig.register("promu", PromuConfig, exist_ok=True)

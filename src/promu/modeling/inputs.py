@@ -1,0 +1,146 @@
+"""From words and pictures to the numbers that the models take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PreTrainedTokenizerBase
+
+from promu.errors import InputError
+
+ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
+"""Special tokens around head and tail in relation classification (Eq 14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedText:
+    """Word pieces of one text, [CLS] first and [SEP] last, and positions in it that a head reads.
+
+    For entity recognition the positions are those of each word's first piece, as far as the text was kept; for
+    relation classification those of [E1] and [E2].
+    """
+
+    input_ids: list[int]
+    positions: list[int]
+
+
+class WordEncoder:
+    """Turns word tokens into pieces, each word once.
+
+    Args:
+        tokenizer: Any tokenizer that marks the start and end of a text and knows an unknown token.
+        max_length: Longest text in pieces, special tokens included.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
+        self.stop = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+        if self.start is None or self.stop is None:
+            raise InputError("the tokenizer has no start or end token; promu needs [CLS] and [SEP] or their likes")
+        self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        self.pieces = lru_cache(maxsize=200_000)(self._pieces)
+
+    def _pieces(self, word: str) -> tuple[int, ...]:
+        ids = self.tokenizer([word], is_split_into_words=True, add_special_tokens=False).input_ids
+        # tweets hold words that no piece stands for (lone variation selectors, say); the word must still have a place
+        return tuple(ids) or (self.tokenizer.unk_token_id,)
+
+    def words(self, tokens: Sequence[str]) -> EncodedText:
+        """Pieces of a text; words past the longest length are cut, so `positions` may be shorter than `tokens`."""
+        ids, positions = [self.start], []
+        for token in tokens:
+            pieces = self.pieces(token)
+            if len(ids) + 1 >= self.max_length:
+                break
+            positions.append(len(ids))
+            ids.extend(pieces[: self.max_length - 1 - len(ids)])
+        return EncodedText([*ids, self.stop], positions)
+
+    def pair(self, tokens: Sequence[str], head: tuple[int, int], tail: tuple[int, int]) -> EncodedText:
+        """Pieces of a text with [E1] .. [/E1] around the head's words and [E2] .. [/E2] around the tail's.
+
+        A text that is too long keeps the pieces nearest to a marker; a marker is never dropped.
+        """
+        markers = self.tokenizer.convert_tokens_to_ids(list(ENTITY_MARKERS))
+        if None in markers or self.tokenizer.unk_token_id in markers:
+            raise InputError("the tokenizer lacks the entity markers [E1] [/E1] [E2] [/E2]; use one saved by promu")
+        before: dict[int, list[int]] = {}
+        # at one place, what closes comes before what opens, so that neighbouring spans do not interlock
+        for place, marker in ((head[1], 1), (tail[1], 3), (head[0], 0), (tail[0], 2)):
+            before.setdefault(place, []).append(markers[marker])
+        ids: list[int] = []
+        is_marker: list[bool] = []
+        for index in range(len(tokens) + 1):
+            for marker_id in before.get(index, ()):
+                ids.append(marker_id)
+                is_marker.append(True)
+            if index < len(tokens):
+                pieces = self.pieces(tokens[index])
+                ids.extend(pieces)
+                is_marker.extend([False] * len(pieces))
+        budget = self.max_length - 2
+        if len(ids) > budget:
+            places = [place for place, flag in enumerate(is_marker) if flag]
+            nearest = sorted(range(len(ids)), key=lambda place: min(abs(place - other) for other in places))
+            ids = [ids[place] for place in sorted(nearest[:budget])]
+        ids = [self.start, *ids, self.stop]
+        return EncodedText(ids, [ids.index(markers[0]), ids.index(markers[2])])
+
+    def text(self, text: str) -> EncodedText:
+        """Pieces of a caption or a prompt, cut at the longest length."""
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids[: self.max_length - 2]
+        return EncodedText([self.start, *ids, self.stop], [])
+
+    def batch(self, texts: Sequence[EncodedText]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch."""
+        longest = max(len(text.input_ids) for text in texts)
+        ids = torch.full((len(texts), longest), self.pad, dtype=torch.long)
+        mask = torch.zeros((len(texts), longest), dtype=torch.long)
+        for row, text in enumerate(texts):
+            ids[row, : len(text.input_ids)] = torch.tensor(text.input_ids)
+            mask[row, : len(text.input_ids)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+
+def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ragged rows to a tensor (B, longest) and its mask; at least one column."""
+    longest = max(1, *(len(row) for row in rows)) if rows else 1
+    values = torch.full((len(rows), longest), fill, dtype=torch.long)
+    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    for index, row in enumerate(rows):
+        values[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[index, : len(row)] = 1
+    return values, mask
+
+
+def mask_pieces(
+    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Hide a random share of a batch's ordinary pieces behind [MASK]; special tokens and entity markers stay.
+
+    Returns:
+        `input_ids` (B, N) with the masks, and labels (B, N): what stood there, -100 where nothing was hidden.
+    """
+    ids = batch["input_ids"]
+    special = torch.tensor(encoder.tokenizer.all_special_ids)
+    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (torch.rand(ids.shape) < share)
+    return ids.masked_fill(hidden, encoder.tokenizer.mask_token_id), torch.where(hidden, ids, -100)
+
+
+def add_entity_markers(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Add the entity markers as special tokens; returns how many were new."""
+    return tokenizer.add_special_tokens({"additional_special_tokens": list(ENTITY_MARKERS)})
+
+
+def to_pixels(picture: Image.Image, size: int) -> torch.Tensor:
+    """An RGB picture, squeezed to a square: bytes (3, size, size) in 0..255."""
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()

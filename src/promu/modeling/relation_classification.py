@@ -1,0 +1,61 @@
+"""MRE: the fused vectors of the two start markers, concatenated and classified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.utils.generic import ModelOutput
+
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.configuration import PromuConfig
+
+
+@dataclass
+class RelationClassificationOutput(ModelOutput):
+    """Loss (Eq 15) when labels were given; logits (B, N_r)."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class PromuForRelationClassification(PromuPreTrainedModel):
+    """Backbone and a linear head on [fused E1 start ; fused E2 start] (Eq 14, 15).
+
+    The relation names are `config.id2label`.
+    """
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.promu = PromuModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        marker_index: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> RelationClassificationOutput:
+        """Logits over relations, and the loss where labels are given.
+
+        Args:
+            input_ids, attention_mask, pixel_values, picture_mask: As in `PromuModel.forward`.
+            marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
+            labels: (B,) relation ids.
+            output_attentions: Return the fusion's attention maps.
+        """
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions)
+        fused = backbone.fused_text
+        pair = fused.gather(1, marker_index[..., None].expand(-1, -1, fused.shape[-1])).flatten(1)
+        logits = self.classifier(self.dropout(pair)).float()
+        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        return RelationClassificationOutput(loss=loss, logits=logits, attentions=backbone.attentions)

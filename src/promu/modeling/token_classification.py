@@ -1,0 +1,64 @@
+"""MNER: emissions from fused word vectors, then a CRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.utils.generic import ModelOutput
+
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.crf import LinearChainCrf
+
+
+@dataclass
+class TokenClassificationOutput(ModelOutput):
+    """Loss (mean over posts, Eq 13) when labels were given; emissions (B, W, C)."""
+
+    loss: torch.Tensor | None = None
+    emissions: torch.Tensor | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class PromuForTokenClassification(PromuPreTrainedModel):
+    """Backbone, linear emissions on each word's first sub-word, linear-chain CRF (Eq 12, 13).
+
+    The label names, in BIO form, are `config.id2label`.
+    """
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.promu = PromuModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.emitter = nn.Linear(config.hidden_size, config.num_labels)
+        self.crf = LinearChainCrf([config.id2label[index] for index in range(config.num_labels)])
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_index: torch.Tensor,
+        word_mask: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> TokenClassificationOutput:
+        """Emissions, and the loss where labels are given.
+
+        Args:
+            input_ids, attention_mask, pixel_values, picture_mask: As in `PromuModel.forward`.
+            word_index: (B, W) position of each word's first sub-word in `input_ids`.
+            word_mask: (B, W), 1 for words, 0 for padding.
+            labels: (B, W) label ids.
+            output_attentions: Return the fusion's attention maps.
+        """
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions)
+        fused = backbone.fused_text
+        words = fused.gather(1, word_index[..., None].expand(-1, -1, fused.shape[-1]))
+        emissions = self.emitter(self.dropout(words)).float()
+        loss = None if labels is None else self.crf(emissions, labels, word_mask).mean()
+        return TokenClassificationOutput(loss=loss, emissions=emissions, attentions=backbone.attentions)

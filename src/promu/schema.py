@@ -1,0 +1,107 @@
+"""The words of the field as plain data: posts, entities, relations, caption pairs, regions.
+
+Everything here is immutable and checks itself on creation, so that a `Post` that exists is a legal one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from promu.errors import InputError
+
+NO_RELATION = "None"
+"""The label of a pair of entities without a relation, as MNRE writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A typed span of word tokens, end exclusive.
+
+    `type` is None where a data set marks the span but not its type (MNRE pairs without a relation);
+    `score` is None for gold entities.
+    """
+
+    start: int
+    end: int
+    type: str | None
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise InputError(
+                f"entity span ({self.start}, {self.end}) is empty or negative; spans are word indices, end exclusive"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A directed, typed link between two entities of one post; `head` and `tail` index `Post.entities`."""
+
+    head: int
+    tail: int
+    type: str
+    score: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.head == self.tail:
+            raise InputError(f"relation {self.type!r} links entity {self.head} to itself")
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One text with (maybe) one picture, its entities and its relations.
+
+    `image` is the picture's file name, resolved against a folder of pictures by whoever opens it;
+    None means that the post has no picture.
+    """
+
+    id: str
+    tokens: tuple[str, ...]
+    image: str | None = None
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+    def __post_init__(self) -> None:
+        for entity in self.entities:
+            if entity.end > len(self.tokens):
+                raise InputError(
+                    f"post {self.id!r}: entity span ({entity.start}, {entity.end}) ends past "
+                    f"the last of {len(self.tokens)} tokens"
+                )
+        for relation in self.relations:
+            for index in (relation.head, relation.tail):
+                if not 0 <= index < len(self.entities):
+                    raise InputError(
+                        f"post {self.id!r}: relation {relation.type!r} points to entity {index}, "
+                        f"but the post has {len(self.entities)}"
+                    )
+
+    def words(self, entity: Entity) -> str:
+        """The words of `entity`, joined by blanks."""
+        return " ".join(self.tokens[entity.start : entity.end])
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionPair:
+    """One picture and one caption; `matched` says whether the caption belongs to the picture."""
+
+    image: str
+    caption: str
+    matched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box in pixel coordinates (x0, y0, x1, y1) with a label and a score, from a detector."""
+
+    box: tuple[float, float, float, float]
+    label: str
+    score: float = 1.0
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.box
+        if not all(math.isfinite(value) for value in self.box) or x1 <= x0 or y1 <= y0:
+            raise InputError(
+                f"region {self.label!r} has no area: box {self.box}; boxes are (x0, y0, x1, y1) in pixels, x1 > x0, y1 > y0"
+            )

@@ -1,0 +1,283 @@
+"""Pre-training: captions to a tokenizer, a teacher, its labels, and the backbone under the joint loss (Eq 11)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from promu.alignment.candidates import frequent_nouns, read_candidates, read_lines
+from promu.alignment.label_store import LabelHeader, LabelStore
+from promu.alignment.labelling import label_pictures
+from promu.alignment.regions import build_detector
+from promu.alignment.teacher import SelfTrainedTeacher
+from promu.corpora.captions import read_captions
+from promu.corpora.pictures import probe_picture
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.modeling.inputs import EncodedText, WordEncoder, mask_pieces, pad_positions
+from promu.modeling.pretraining import PromuForPreTraining
+from promu.schema import CaptionPair
+from promu.training.finetune import claim_folder, write_json
+from promu.training.loop import Progress, fit
+from promu.training.pictures import PictureFolder
+from promu.training.recipe import LossSettings, PretrainRecipe
+from promu.training.setup import build_model, encoder_config, load_tokenizer, resolve, save_folder
+from promu.training.views import random_views
+from promu.training.wordpiece import train_wordpiece
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[str, Any]:
+    """Run a recipe and return what it writes to `result.json`.
+
+    Under `recipe.out`: `tokenizer/`, `teacher/`, `labels/`, `model/`, `log.jsonl`, `result.json`. Each part is made
+    once; a killed run goes on with the first part that is not whole.
+
+    Raises:
+        InputError: Data, encoder or folder cannot be used.
+    """
+    out = Path(recipe.out)
+    claim_folder(out, recipe.model_dump(mode="json"))
+    finished = out / "result.json"
+    if finished.is_file():
+        return dict(json.loads(finished.read_text(encoding="utf-8")))
+    started = time.perf_counter()
+    images = Path(recipe.data.images)
+    pairs, skipped = usable_pairs(read_captions(Path(recipe.data.captions)), images, recipe.data.missing)
+    tokenizer = _tokenizer(recipe, pairs, out)
+    teacher_folder = train_teacher(recipe, pairs, tokenizer, out, progress)
+    store = _label(recipe, pairs, teacher_folder, out, progress)
+
+    set_seed(recipe.seed)
+    model = build_model(
+        PromuForPreTraining,
+        recipe.model,
+        tokenizer,
+        num_entity_candidates=len(store.header.nouns),
+        num_relation_candidates=len(store.header.relations),
+        loss_weights=recipe.losses.weights(),
+    )
+    if model.config.image_size is None:
+        raise InputError("pre-training needs a vision encoder; set model.vision")
+    encoder = WordEncoder(tokenizer, model.config.max_length)
+    collate = PairCollator(pairs, images, encoder, store, recipe.losses, model.config.image_size, recipe.crop)
+    log = fit(model, len(pairs), collate, recipe.training, out, recipe.seed, "pre-training", progress=progress)
+    save_folder(out / "model", model, tokenizer)
+    result = {
+        "pairs": len(pairs),
+        "matched": sum(pair.matched for pair in pairs),
+        "skipped": skipped,
+        "pictures": len({pair.image for pair in pairs}),
+        "nouns": len(store.header.nouns),
+        "relations": len(store.header.relations),
+        "last": log[-1],
+        "seconds": round(time.perf_counter() - started, 2),
+    }
+    write_json(finished, result)
+    return result
+
+
+def usable_pairs(pairs: Sequence[CaptionPair], images: Path, missing: str) -> tuple[list[CaptionPair], int]:
+    """The pairs whose picture can be read, and how many were skipped.
+
+    Raises:
+        InputError: A picture is missing or broken and `missing` is `require`, or no pair is left.
+    """
+    reasons: dict[str, InputError | None] = {}
+    for pair in pairs:
+        if pair.image not in reasons:
+            try:
+                probe_picture(images / pair.image)
+                reasons[pair.image] = None
+            except InputError as error:
+                if missing == "require":
+                    raise InputError(f"{error.reason}; mend it, or set data.missing: skip", error.path) from None
+                logger.warning("%s; its pairs are skipped", error)
+                reasons[pair.image] = error
+    kept = [pair for pair in pairs if reasons[pair.image] is None]
+    if not kept:
+        raise InputError("no caption pair with a readable picture is left", images)
+    return kept, len(pairs) - len(kept)
+
+
+class PairCollator:
+    """Row numbers to a batch of `PromuForPreTraining.forward`: captions, views, boxes and dense soft labels."""
+
+    def __init__(
+        self,
+        pairs: Sequence[CaptionPair],
+        images: Path,
+        encoder: WordEncoder,
+        store: LabelStore,
+        losses: LossSettings,
+        size: int,
+        crop: float,
+    ) -> None:
+        self.pairs = pairs
+        self.pictures = PictureFolder(images, size, "require")
+        self.encoder = encoder
+        self.store = store
+        self.losses = losses
+        self.crop = crop
+        self.texts = [encoder.text(pair.caption) for pair in pairs]
+
+    def __call__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The batch of these rows."""
+        pairs = [self.pairs[row] for row in rows]
+        batch = caption_batch(self.encoder, [self.texts[row] for row in rows], pairs)
+        matched = torch.tensor([int(pair.matched) for pair in pairs])
+        labels = [self.store[pair.image] for pair in pairs]
+        boxes, box_mask = _stack_boxes([label.boxes for label in labels])
+        pixels = torch.stack([self.pictures.get(pair.image) for pair in pairs])  # type: ignore[misc]
+        pixels, boxes, box_mask = random_views(pixels, boxes, box_mask, self.crop)
+        batch.update(pixel_values=pixels, matched=matched)
+        if self.losses.coe:
+            width = len(self.store.header.nouns)
+            dense = self._sharpen(torch.cat([label.entities.dense(width) for label in labels]))
+            entity_labels = torch.zeros(*boxes.shape[:2], width)
+            entity_labels[_present(labels, boxes.shape[1])] = dense
+            floor = entity_labels.max(-1).values >= self.losses.confidence_floor
+            keep = matched[:, None] if self.losses.matched_only else 1
+            batch.update(boxes=boxes, box_mask=box_mask * floor * keep, entity_labels=entity_labels)
+        if self.losses.cir:
+            relation_labels = self._sharpen(
+                torch.cat([label.relation.dense(len(self.store.header.relations)) for label in labels])
+            )
+            relation_mask = (relation_labels.max(-1).values >= self.losses.confidence_floor).long()
+            batch.update(
+                relation_labels=relation_labels,
+                relation_mask=relation_mask * matched if self.losses.matched_only else relation_mask,
+            )
+        if self.losses.mlm:
+            batch["input_ids"], batch["mlm_labels"] = mask_pieces(batch, self.encoder, self.losses.mask_share)
+        return batch
+
+    def _sharpen(self, labels: torch.Tensor) -> torch.Tensor:
+        """Soft labels as they are, or one-hot at their largest entry (the paper's ablation)."""
+        if not self.losses.hard_labels or not len(labels):
+            return labels
+        return functional.one_hot(labels.argmax(-1), labels.shape[-1]).float()
+
+
+def caption_batch(
+    encoder: WordEncoder, texts: Sequence[EncodedText], pairs: Sequence[CaptionPair]
+) -> dict[str, torch.Tensor]:
+    """Pieces of the captions, and ids that are equal where picture or caption is the same."""
+    return {
+        **encoder.batch(texts),
+        "picture_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
+        "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
+    }
+
+
+def train_teacher(
+    recipe: PretrainRecipe,
+    pairs: Sequence[CaptionPair],
+    tokenizer: PreTrainedTokenizerBase,
+    out: Path,
+    progress: Progress | None,
+) -> Path:
+    """The folder of the self-trained teacher: L_CIT alone on the matched pairs, then frozen."""
+    settings = recipe.teacher
+    if settings.init is not None:
+        return Path(settings.init)
+    folder = out / "teacher"
+    if (folder / "model" / "model.safetensors").is_file():
+        return folder / "model"
+    assert settings.text is not None and settings.vision is not None
+    set_seed(settings.seed)
+    config = PromuConfig(
+        text_config=encoder_config(settings.text, vocab_size=len(tokenizer)),
+        vision_config=encoder_config(settings.vision),
+        **settings.config,
+    )
+    model = PromuDualEncoder(config)
+    encoder = WordEncoder(tokenizer, config.max_length)
+    matched = [pair for pair in pairs if pair.matched]
+    texts = [encoder.text(pair.caption) for pair in matched]
+    pictures = PictureFolder(Path(recipe.data.images), config.image_size, "require")
+
+    def collate(rows: Sequence[int]) -> dict[str, torch.Tensor]:
+        chosen = [matched[row] for row in rows]
+        pixels = torch.stack([pictures.get(pair.image) for pair in chosen])  # type: ignore[misc]
+        no_boxes = torch.zeros(len(rows), 1, 4)
+        pixels, _, _ = random_views(pixels, no_boxes, no_boxes[..., 0], settings.crop)
+        return {**caption_batch(encoder, [texts[row] for row in rows], chosen), "pixel_values": pixels}
+
+    fit(model, len(matched), collate, settings.training, folder, settings.seed, "teacher", progress=progress)
+    save_folder(folder / "model", model, tokenizer)
+    return folder / "model"
+
+
+def _tokenizer(recipe: PretrainRecipe, pairs: Sequence[CaptionPair], out: Path) -> PreTrainedTokenizerBase:
+    if isinstance(recipe.tokenizer, str):
+        return load_tokenizer(resolve(recipe.tokenizer))
+    folder = out / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        texts = [pair.caption for pair in pairs]
+        for path in recipe.tokenizer.texts:
+            texts += read_lines(Path(path))
+        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(folder)
+    return load_tokenizer(str(folder))
+
+
+def _label(
+    recipe: PretrainRecipe, pairs: Sequence[CaptionPair], teacher_folder: Path, out: Path, progress: Progress | None
+) -> LabelStore:
+    settings, data = recipe.labels, recipe.data
+    teacher = SelfTrainedTeacher(teacher_folder)
+    lexicon = read_candidates(Path(data.nouns))
+    nouns = frequent_nouns((pair.caption for pair in pairs), lexicon, settings.num_nouns)
+    if not nouns:
+        raise InputError("none of these nouns occurs in the captions; name the corpus's own", data.nouns)
+    detector_id = data.detector
+    if data.regions is not None:
+        detector_id += ":" + hashlib.sha256(Path(data.regions).read_bytes()).hexdigest()[:16]
+    header = LabelHeader(
+        teacher=teacher.identity,
+        detector=detector_id,
+        nouns=tuple(noun for noun, _ in nouns),
+        relations=tuple(read_candidates(Path(data.relations), settings.num_relations)),
+        entity_template=settings.entity_template,
+        relation_template=settings.relation_template,
+        temperature=settings.temperature or teacher.temperature,
+        top_k=settings.top_k,
+    )
+    return label_pictures(
+        teacher,
+        build_detector(data.detector, None if data.regions is None else Path(data.regions)),
+        [pair.image for pair in pairs],
+        Path(data.images),
+        header,
+        out / "labels",
+        None if progress is None else lambda done, total: progress("labels", done, total),
+    )
+
+
+def _stack_boxes(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(1, *(len(row) for row in rows)) if rows else 1
+    boxes = torch.zeros(len(rows), width, 4)
+    for index, row in enumerate(rows):
+        boxes[index, : len(row)] = row
+    mask = pad_positions([range(len(row)) for row in rows])[1]
+    return boxes, mask
+
+
+def _present(labels: Sequence[Any], width: int) -> torch.Tensor:
+    counts = torch.tensor([len(label.boxes) for label in labels])
+    return torch.arange(width)[None, :] < counts[:, None]
+
+
+def _stable_id(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=7).digest())

@@ -1,0 +1,293 @@
+"""Recipes: every setting of a run in one YAML file, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from promu.errors import InputError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseModel):
+    """A part of a recipe: unknown keys and wrong values are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelSettings(Settings):
+    """The backbone: where its weights come from.
+
+    Attributes:
+        init: A promu model folder to start from (what pre-training saved); the rest then comes from there.
+        text: Folder, hub name, or `package:NAME/PATH` inside an installed Python package; or a configuration.
+        vision: The same for the vision encoder; null for a text-only backbone.
+        tokenizer: Folder or hub name; null takes the text encoder's own.
+        config: Further fields of `PromuConfig`.
+    """
+
+    init: str | None = None
+    text: str | dict[str, Any] | None = None
+    vision: str | dict[str, Any] | None = None
+    tokenizer: str | None = None
+    config: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSettings:
+        if self.init is None and self.text is None:
+            raise ValueError("set either init (a promu model folder) or text (an encoder)")
+        return self
+
+
+class TrainingSettings(Settings):
+    """The optimiser and its schedule (AdamW; warm-up, then cosine or linear to zero).
+
+    `piece_dropout` hides that share of the word pieces behind [MASK] in fine-tuning, so that a model trained on few
+    posts does not learn their names by heart.
+    """
+
+    epochs: Positive = 1
+    batch_size: Count = 16
+    lr: Positive = 1e-4
+    head_lr: Positive | None = None
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
+    warmup: Share = 0.1
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: Positive = 1.0
+    piece_dropout: Share = 0.0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    log_every: Count = 10
+
+
+class FinetuneData(Settings):
+    """Published files of one task, and the folder of their pictures."""
+
+    train: str
+    dev: str
+    test: str | None = None
+    images: str | None = None
+    groups: str | None = None
+
+
+class FinetuneRecipe(Settings):
+    """Fine-tune one task; the best dev epoch is kept, test is scored once at the end.
+
+    `pictures`: `require` stops at the first post whose picture is missing or broken, `text-only-when-missing` reads
+    such a post as text and counts it, `none` reads every post as text.
+    """
+
+    task: Literal["ner", "re"]
+    data: FinetuneData
+    model: ModelSettings
+    training: TrainingSettings = TrainingSettings()
+    pictures: Literal["require", "text-only-when-missing", "none"] = "require"
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: str
+
+    @model_validator(mode="after")
+    def _pictures_somewhere(self) -> FinetuneRecipe:
+        if self.pictures != "none" and self.data.images is None:
+            raise ValueError("data.images is missing; name the folder of pictures, or set pictures: none")
+        return self
+
+
+class PretrainData(Settings):
+    """Caption pairs, their pictures, and where candidates and regions come from.
+
+    `missing` says what to do with a pair whose picture is missing or broken: `require` stops, `skip` leaves it out
+    and counts it.
+    """
+
+    captions: str
+    images: str
+    detector: str = "coco"
+    regions: str | None = None
+    nouns: str
+    relations: str
+    missing: Literal["require", "skip"] = "require"
+
+
+class TeacherSettings(Settings):
+    """The self-trained teacher: its encoders and its training. `init` names one that is trained already."""
+
+    init: str | None = None
+    text: str | dict[str, Any] | None = None
+    vision: str | dict[str, Any] | None = None
+    config: dict[str, Any] = {}
+    training: TrainingSettings = TrainingSettings()
+    crop: Share = 0.3
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TeacherSettings:
+        if self.init is None and (self.text is None or self.vision is None):
+            raise ValueError("set either init (a trained teacher's folder) or both text and vision")
+        return self
+
+
+class LabelSettings(Settings):
+    """How the teacher labels: candidates, templates, temperature (null: the teacher's own)."""
+
+    num_nouns: Count = 1000
+    num_relations: Count = 100
+    entity_template: str = "1"
+    relation_template: str = "A"
+    temperature: Positive | None = None
+    top_k: Count = 16
+
+
+class LossSettings(Settings):
+    """The weights of Eq 11 and the switches of the ablations."""
+
+    itm: Annotated[float, Field(ge=0.0)] = 1.0
+    cit: Annotated[float, Field(ge=0.0)] = 1.0
+    coe: Annotated[float, Field(ge=0.0)] = 1.0
+    cir: Annotated[float, Field(ge=0.0)] = 1.0
+    mlm: Annotated[float, Field(ge=0.0)] = 0.0
+    mask_share: Share = 0.15
+    hard_labels: bool = False
+    confidence_floor: Share = 0.0
+    matched_only: bool = False
+
+    def weights(self) -> dict[str, float]:
+        """The weights by loss name."""
+        return {name: getattr(self, name) for name in ("itm", "cit", "coe", "cir", "mlm")}
+
+
+class TokenizerSettings(Settings):
+    """A WordPiece vocabulary to train: on the captions, and on the lines of further files of plain text."""
+
+    size: Annotated[int, Field(ge=100)]
+    texts: list[str] = []
+    min_frequency: Count = 2
+
+
+class PretrainRecipe(Settings):
+    """Teacher, labels and joint pre-training, each kept in its own folder under `out` and never done twice.
+
+    `crop` is the smallest share of the picture's area that a random view keeps (1 turns views off). `tokenizer` names
+    one, or says how to train one.
+    """
+
+    data: PretrainData
+    tokenizer: str | TokenizerSettings
+    teacher: TeacherSettings
+    labels: LabelSettings = LabelSettings()
+    losses: LossSettings = LossSettings()
+    model: ModelSettings
+    training: TrainingSettings = TrainingSettings()
+    crop: Share = 0.5
+    seed: Annotated[int, Field(ge=0)] = 0
+    out: str
+
+
+RecipeType = TypeVar("RecipeType", FinetuneRecipe, PretrainRecipe)
+
+
+def find_recipe(name: str) -> Path:
+    """The recipe file called `name`: a path, or the name of one that ships with promu.
+
+    Raises:
+        InputError: There is neither; the names that exist are listed.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    folders = [Path(__file__).parent.parent / "recipes", Path(__file__).parents[3] / "recipes"]
+    for folder in folders:
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    shipped = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
+    raise InputError(f"no recipe file {name!r}; give a path, or one of {', '.join(shipped)}")
+
+
+def load_recipe(path: Path, kind: type[RecipeType], overrides: Sequence[str] = ()) -> RecipeType:
+    """Read and check a recipe.
+
+    `${NAME}` in a value stands for the environment variable; `${PROMU_SHARED}` is `../shared` where it is not set.
+
+    Args:
+        path: A YAML file.
+        kind: What it should be.
+        overrides: `key.path=value` settings that win over the file; values are read as YAML.
+
+    Raises:
+        InputError: The file or an override is not legal; the sentence names the key, the value and what is allowed.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such recipe", path) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        problem = getattr(error, "problem", None) or str(error)
+        raise InputError(f"not YAML: {problem}", path, None if line is None else line + 1) from None
+    if not isinstance(raw, dict):
+        raise InputError("a recipe is a mapping of settings, see the recipes folder", path)
+    for override in overrides:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise InputError(f"override {override!r} is not of the form key=value")
+        _set(raw, key.split("."), yaml.safe_load(value), override)
+    return check_recipe(_expand(raw), kind, path)
+
+
+def check_recipe(raw: dict[str, Any], kind: type[RecipeType], path: Path | None = None) -> RecipeType:
+    """Settings as plain data to a checked recipe.
+
+    Raises:
+        InputError: As `load_recipe`.
+    """
+    try:
+        return kind.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+        if first["type"] == "extra_forbidden":
+            allowed = sorted(_allowed_keys(kind, first["loc"][:-1]))
+            raise InputError(f"unknown recipe key {key!r}; allowed here: {', '.join(allowed)}", path) from None
+        if first["type"] == "missing":
+            raise InputError(f"recipe key {key!r} is missing", path) from None
+        value = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"recipe key {key!r}: {reason}{value}" if key else f"recipe: {reason}", path) from None
+
+
+def _allowed_keys(kind: type[BaseModel], location: Sequence[Any]) -> set[str]:
+    for part in location:
+        field = kind.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return set()
+        kind = field.annotation
+    return set(kind.model_fields)
+
+
+def _set(settings: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        inner = settings.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"override {override!r}: {key!r} is a single value, not a group of settings")
+        settings = inner
+    settings[keys[-1]] = value
+
+
+def _expand(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_expand(inner) for inner in value]
+    if isinstance(value, str) and "${" in value:
+        value = value.replace("${PROMU_SHARED}", os.environ.get("PROMU_SHARED", "../shared"))
+        expanded = os.path.expandvars(value)
+        if "${" in expanded:
+            raise InputError(f"recipe value {value!r} names an environment variable that is not set")
+        return expanded
+    return value

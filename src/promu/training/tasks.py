@@ -1,0 +1,234 @@
+"""The tasks: how posts become batches and how a model's output becomes posts again. One line in `TASKS` each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from promu.corpora.conll import read_conll, write_conll
+from promu.corpora.mnre import read_mnre, write_mnre
+from promu.errors import InputError
+from promu.evaluation.ner import NerScores, score_entities
+from promu.evaluation.relation import RelationScores, score_relations
+from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.crf import bio_labels
+from promu.modeling.inputs import EncodedText, WordEncoder, pad_positions
+from promu.modeling.relation_classification import PromuForRelationClassification
+from promu.modeling.token_classification import PromuForTokenClassification
+from promu.schema import NO_RELATION, Entity, Post, Relation
+
+Batch = dict[str, torch.Tensor]
+Pictures = Callable[[Sequence[str | None]], Batch]
+"""File names of a batch to `pixel_values` and `picture_mask`, or to nothing where there is no picture."""
+
+
+class Task(Protocol):
+    """What fine-tuning, evaluation and extraction need to know of a task."""
+
+    model_class: type[PromuPreTrainedModel]
+
+    def read(self, path: Path) -> list[Post]:
+        """Posts of the task's published format."""
+
+    def write(self, path: Path, posts: Sequence[Post]) -> None:
+        """Posts, predicted ones too, in that format."""
+
+    def labels(self, posts: Sequence[Post]) -> list[str]:
+        """Label names in the order of the model's outputs."""
+
+    def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
+        """Word pieces of one post."""
+
+    def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
+        """Model inputs without pictures; with targets where label ids are given."""
+
+    def predict(self, model: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """The posts with the model's answer in place of gold, scores included."""
+
+    def score(self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None) -> Any:
+        """The task's figures."""
+
+
+class EntityRecognition:
+    """MNER: BIO labels over words, CRF (Eq 12, 13)."""
+
+    model_class: type[PromuPreTrainedModel] = PromuForTokenClassification
+
+    def read(self, path: Path) -> list[Post]:
+        """CoNLL with IMGID."""
+        return read_conll(path)
+
+    def write(self, path: Path, posts: Sequence[Post]) -> None:
+        """CoNLL with IMGID."""
+        write_conll(path, posts)
+
+    def labels(self, posts: Sequence[Post]) -> list[str]:
+        """O, then B and I of each entity type in alphabetical order."""
+        return bio_labels(sorted({entity.type for post in posts for entity in post.entities if entity.type}))
+
+    def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
+        """Pieces with the position of each word's first one."""
+        return encoder.words(post.tokens)
+
+    def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
+        """`word_index`, `word_mask` (B, W) beside the pieces; `labels` (B, W) where ids are given."""
+        encoded = [self.encode(encoder, post) for post in posts]
+        word_index, word_mask = pad_positions([text.positions for text in encoded])
+        batch = {**encoder.batch(encoded), "word_index": word_index, "word_mask": word_mask}
+        if labels is not None:
+            tags = [
+                [labels[tag] for tag in bio_tags(post)[: len(text.positions)]]
+                for post, text in zip(posts, encoded, strict=True)
+            ]
+            batch["labels"] = pad_positions(tags)[0]
+        return batch
+
+    def predict(self, model: PromuForTokenClassification, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """Viterbi spans; a span's score is the smallest marginal probability among its words' labels."""
+        emissions = model(**batch).emissions
+        paths = model.crf.decode(emissions, batch["word_mask"])
+        marginals = model.crf.marginals(emissions, batch["word_mask"]).cpu()
+        names = model.config.id2label
+        answers = []
+        for row, (post, path) in enumerate(zip(posts, paths, strict=True)):
+            entities: list[Entity] = []
+            start = 0
+            for index, label in enumerate(path):
+                if names[label].startswith("B-"):
+                    start = index
+                if names[label] != "O" and (index + 1 == len(path) or not names[path[index + 1]].startswith("I-")):
+                    places = torch.arange(start, index + 1)
+                    score = float(marginals[row, places, torch.tensor(path[start : index + 1])].min())
+                    entities.append(Entity(start, index + 1, names[label][2:], score))
+            answers.append(replace(post, entities=tuple(entities), relations=()))
+        return answers
+
+    def score(
+        self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None = None
+    ) -> NerScores:
+        """Entity-level micro precision, recall, F1."""
+        return score_entities(gold, predicted, groups)
+
+
+class RelationClassification:
+    """MRE: one relation of one marked pair a post (Eq 14, 15)."""
+
+    model_class: type[PromuPreTrainedModel] = PromuForRelationClassification
+
+    def read(self, path: Path) -> list[Post]:
+        """MNRE lines."""
+        return read_mnre(path)
+
+    def write(self, path: Path, posts: Sequence[Post]) -> None:
+        """MNRE lines."""
+        write_mnre(path, posts)
+
+    def labels(self, posts: Sequence[Post]) -> list[str]:
+        """`None` first, then the relations in alphabetical order."""
+        found = {relation.type for post in posts for relation in post.relations}
+        return [NO_RELATION, *sorted(found - {NO_RELATION})]
+
+    def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
+        """Pieces with markers around head and tail of the post's one relation."""
+        relation = post.relations[0]
+        head, tail = post.entities[relation.head], post.entities[relation.tail]
+        return encoder.pair(post.tokens, (head.start, head.end), (tail.start, tail.end))
+
+    def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
+        """`marker_index` (B, 2) beside the pieces; `labels` (B,) where ids are given."""
+        encoded = [self.encode(encoder, post) for post in posts]
+        batch = {**encoder.batch(encoded), "marker_index": torch.tensor([text.positions for text in encoded])}
+        if labels is not None:
+            batch["labels"] = torch.tensor([labels[post.relations[0].type] for post in posts])
+        return batch
+
+    def predict(self, model: PromuForRelationClassification, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """The most probable relation of each pair, with its probability."""
+        probabilities = model(**batch).logits.softmax(-1).cpu()
+        best = probabilities.max(-1)
+        return [
+            replace(
+                post,
+                relations=(replace(post.relations[0], type=model.config.id2label[int(label)], score=float(score)),),
+            )
+            for post, label, score in zip(posts, best.indices, best.values, strict=True)
+        ]
+
+    def score(
+        self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None = None
+    ) -> RelationScores:
+        """Micro precision, recall, F1 with `None` left out."""
+        return score_relations(gold, predicted, groups)
+
+
+TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification()}
+
+
+def bio_tags(post: Post) -> list[str]:
+    """The post's entities as BIO tags, one a word."""
+    tags = ["O"] * len(post.tokens)
+    for entity in post.entities:
+        tags[entity.start] = f"B-{entity.type}"
+        for index in range(entity.start + 1, entity.end):
+            tags[index] = f"I-{entity.type}"
+    return tags
+
+
+def check_labels(task: Task, posts: Sequence[Post], known: Sequence[str], path: Path) -> None:
+    """Refuse gold labels that the model cannot give.
+
+    Raises:
+        InputError: A label of `posts` is not among `known`.
+    """
+    unknown = sorted(set(task.labels(posts)) - set(known))
+    if unknown:
+        raise InputError(
+            f"label {unknown[0]!r} occurs here, but the model knows only {', '.join(known)}; "
+            "rename it, or train on data that has it",
+            path,
+        )
+
+
+@torch.inference_mode()
+def predict_posts(
+    task: Task,
+    model: PromuPreTrainedModel,
+    encoder: WordEncoder,
+    posts: Sequence[Post],
+    pictures: Pictures,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Post]:
+    """The posts, in their order, with the model's answers; batches hold posts of like length.
+
+    Args:
+        task: One of `TASKS`.
+        model: In evaluation mode afterwards.
+        encoder: The model's tokenizer.
+        posts: For relation classification each with its pair.
+        pictures: Gives a batch's pictures.
+        batch_size: Posts a forward pass.
+        progress: Called with (posts done, posts in all).
+    """
+    model.eval()
+    order = sorted(range(len(posts)), key=lambda index: len(posts[index].tokens))
+    answers: list[Post | None] = [None] * len(posts)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        chosen = [posts[row] for row in rows]
+        batch = {**task.batch(encoder, chosen, None), **pictures([post.image for post in chosen])}
+        batch = {name: value.to(model.device) for name, value in batch.items()}
+        for row, answer in zip(rows, task.predict(model, batch, chosen), strict=True):
+            answers[row] = answer
+        if progress is not None:
+            progress(min(start + batch_size, len(order)), len(order))
+    return [answer for answer in answers if answer is not None]
+
+
+def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:
+    """One post a pair of entities, as relation classification reads them."""
+    return [replace(post, relations=(Relation(head, tail, NO_RELATION),)) for head, tail in pairs]

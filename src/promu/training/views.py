@@ -1,0 +1,69 @@
+"""One geometric transform for a picture and its boxes together."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+LEFT_THE_VIEW = 0.25
+"""A box of which a smaller share is still in view no longer shows its thing."""
+
+
+def random_views(
+    pixels: torch.Tensor, boxes: torch.Tensor, box_mask: torch.Tensor, smallest: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A random resized crop and flip of each picture, with its boxes moved along.
+
+    Args:
+        pixels: (B, 3, S, S) in 0..255.
+        boxes: (B, R, 4) in 0..1 of the picture.
+        box_mask: (B, R), 1 where there is a box.
+        smallest: Smallest share of the area that a view keeps; 1 gives the picture back unchanged.
+
+    Returns:
+        Float pixels (B, 3, S, S), boxes in 0..1 of the view, and the mask without the boxes that have left it.
+    """
+    if smallest >= 1.0:
+        return pixels.float(), boxes, box_mask
+    rows = len(pixels)
+    side = torch.empty(rows).uniform_(smallest, 1.0).sqrt()
+    left, top = torch.rand(rows) * (1 - side), torch.rand(rows) * (1 - side)
+    flip = torch.rand(rows) < 0.5
+    pixels = _resample(pixels.float(), left, top, side, flip)
+    boxes, box_mask = move_boxes(boxes, box_mask, left, top, side, flip)
+    return pixels, boxes, box_mask
+
+
+def move_boxes(
+    boxes: torch.Tensor,
+    box_mask: torch.Tensor,
+    left: torch.Tensor,
+    top: torch.Tensor,
+    side: torch.Tensor,
+    flip: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes (B, R, 4) of the picture as boxes of the view (left, top, side of the crop in 0..1; (B,) each)."""
+    origin = torch.stack([left, top, left, top], -1)[:, None]
+    moved = (boxes - origin) / side[:, None, None]
+    mirrored = torch.stack([1 - moved[..., 2], moved[..., 1], 1 - moved[..., 0], moved[..., 3]], -1)
+    moved = torch.where(flip[:, None, None], mirrored, moved)
+    clipped = moved.clamp(0.0, 1.0)
+    kept = _area(clipped) / _area(moved).clamp(min=1e-9) >= LEFT_THE_VIEW
+    return clipped, box_mask * kept.to(box_mask.dtype)
+
+
+def _area(boxes: torch.Tensor) -> torch.Tensor:
+    return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
+
+
+def _resample(
+    pixels: torch.Tensor, left: torch.Tensor, top: torch.Tensor, side: torch.Tensor, flip: torch.Tensor
+) -> torch.Tensor:
+    # affine_grid speaks of -1..1: the view's centre and half-width in that frame
+    theta = torch.zeros(len(pixels), 2, 3)
+    theta[:, 0, 0] = torch.where(flip, -side, side)
+    theta[:, 1, 1] = side
+    theta[:, 0, 2] = 2 * left + side - 1
+    theta[:, 1, 2] = 2 * top + side - 1
+    grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
+    return functional.grid_sample(pixels, grid, align_corners=False, padding_mode="border")

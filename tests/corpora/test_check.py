@@ -1,0 +1,142 @@
+"""The check of a file or a set, the table of formats, and the names of releases."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from promu.corpora.check import check
+from promu.corpora.formats import FORMATS, find_splits, read_pairs, read_posts, read_regions, write_posts
+from promu.corpora.releases import RELEASES, has_stray_inside, identify
+from promu.errors import InputError
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Three posts and a malformed one; of four pictures one is missing, one truncated, two are the same."""
+    (tmp_path / "train.txt").write_text(
+        "IMGID:1\nParis\tB-LOC\n\nIMGID:2\nParis\tO\n\nIMGID:3\na\tB-PER\nb\tI-PER\n\nIMGID:4\nc\tO\n\n"
+        "IMGID:5\nd\tI-PER\n\n"
+    )
+    pictures = tmp_path / "images"
+    pictures.mkdir()
+    Image.effect_noise((32, 32), 50).save(pictures / "1.jpg")
+    shutil.copy(pictures / "1.jpg", pictures / "2.jpg")
+    (pictures / "3.jpg").write_bytes((pictures / "1.jpg").read_bytes()[:300])
+    return tmp_path
+
+
+def test_a_file_and_its_pictures(corpus: Path) -> None:
+    report = check(corpus / "train.txt", "conll", corpus / "images")
+    (file,) = report.files
+    assert (file.records, file.tokens, file.duplicates, file.release) == (4, 5, 1, "unknown")
+    assert file.entities == {"LOC": 1, "PER": 1}
+    pictures = file.pictures
+    assert (pictures.named, pictures.shared, pictures.missing, pictures.broken, pictures.same_content) == (
+        4,
+        0,
+        1,
+        1,
+        1,
+    )
+    assert pictures.missing_names == ["4.jpg"]
+    assert [name for name, _ in pictures.broken_reasons] == ["3.jpg"]
+    assert [problem.line for problem in file.problems] == [15]
+    assert not report.ok
+    assert report.lines()[-1].startswith(f"{corpus / 'train.txt'}:15: I-PER at the start of a post")
+    data = json.loads(json.dumps(report.to_dict()))
+    assert data["ok"] is False and data["files"][0]["posts"] == 4
+    assert data["files"][0]["pictures"]["broken_reasons"][0]["image"] == "3.jpg"
+    assert data["files"][0]["problems"][0]["line"] == 15
+
+
+def test_a_folder_is_the_whole_set(corpus: Path) -> None:
+    shutil.copy(corpus / "train.txt", corpus / "test.txt")
+    (corpus / "valid.txt").write_text("")
+    report = check(corpus, "conll")
+    assert [file.split for file in report.files] == ["train", "valid", "test"]
+    assert "empty" in report.files[1].problems[0].reason
+    assert not report.files[0].pictures.checked
+
+
+def test_many_broken_pictures_are_all_counted(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{i}.png,x\n" for i in range(50)))
+    (tmp_path / "images").mkdir()
+    for i in range(25):
+        (tmp_path / "images" / f"{i}.png").touch()
+    (file,) = check(tmp_path, "captions", tmp_path / "images").files
+    assert (file.pictures.broken, file.pictures.missing) == (25, 25)
+    assert len(file.pictures.broken_reasons) == len(file.pictures.missing_names) == 20
+
+
+def test_what_cannot_be_checked(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown format 'connl'; known are conll, "):
+        check(tmp_path, "connl")
+    with pytest.raises(InputError, match="no such file or folder"):
+        check(tmp_path / "absent", "conll")
+    with pytest.raises(InputError, match=r"none of train.txt.* is in the folder"):
+        check(tmp_path, "conll")
+    with pytest.raises(InputError, match="no such folder of pictures"):
+        check(tmp_path, "conll", tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("folder", "format", "records"),
+    [
+        ("twitter2015", "conll", [4000, 1000, 3257]),
+        ("twitter2017", "conll", [3373, 723, 723]),
+        ("mnre", "mnre", [12247, 1624, 1614]),
+        ("jmere_fewshot/seed_67", "jmere", [248] * 3 + [230] * 3 + [475] * 3),
+        ("flickr8k", "captions", [35455]),
+        ("coco_mini", "coco", [80]),
+    ],
+)
+def test_published_sets_are_sound_and_named(shared: Path, folder: str, format: str, records: list[int]) -> None:
+    report = check(shared / "data" / folder, format)
+    assert report.ok
+    assert [file.records for file in report.files] == records
+    assert all(file.release != "unknown" for file in report.files)
+
+
+def test_twitter_2015_is_named_with_its_oddity(shared: Path) -> None:
+    (file,) = check(shared / "data" / "twitter2015" / "train.txt", "conll").files
+    assert file.release == "Twitter-2015 original (UMT release), train"
+    assert "186 I- tags" in file.notes[0]
+    assert has_stray_inside(file.path)
+
+
+def test_an_edited_copy_is_no_release(shared: Path, tmp_path: Path) -> None:
+    original = shared / "data" / "twitter2015" / "valid.txt"
+    assert str(identify(original)) == "Twitter-2015 original (UMT release), valid"
+    copy = tmp_path / "valid.txt"
+    copy.write_bytes(original.read_bytes() + b"\n")
+    assert identify(copy) is None
+    # What a known file is forgiven, an unknown one is not; the lenient format is the way out.
+    with pytest.raises(InputError, match="conll-lenient"):
+        read_posts(copy, "conll")
+    assert read_posts(copy, "conll-lenient") == read_posts(original, "conll")
+
+
+def test_releases_are_well_formed() -> None:
+    assert all(len(digest) == 64 and int(digest, 16) for digest in RELEASES)
+    assert len({str(release) for release in RELEASES.values()}) == len(RELEASES)
+
+
+def test_the_table_of_formats(tmp_path: Path) -> None:
+    assert all(name == entry.name and entry.splits for name, entry in FORMATS.items())
+    assert all(entry.write is not None for entry in FORMATS.values() if entry.kind == "posts")
+    (tmp_path / "posts.jsonl").write_text('{"tokens": ["a"]}\n')
+    assert find_splits(tmp_path, "posts") == [("all", tmp_path / "posts.jsonl")]
+    posts = read_posts(tmp_path / "posts.jsonl", "posts")
+    write_posts(tmp_path / "out.txt", posts, "conll")
+    assert (tmp_path / "out.txt").read_text() == "IMGID:1\na\tO\n\n"
+    with pytest.raises(InputError, match="format 'captions' holds pairs, but posts are needed"):
+        read_posts(tmp_path / "posts.jsonl", "captions")
+    with pytest.raises(InputError, match="formats with pairs: captions, newsclippings"):
+        read_pairs(tmp_path / "posts.jsonl", "mnre")
+    with pytest.raises(InputError, match="formats with regions: coco"):
+        read_regions(tmp_path / "posts.jsonl", "mnre")

@@ -1,0 +1,195 @@
+"""The command line: quick help, one sentence for what goes wrong, JSON and nothing else with --json."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from promu import cli
+from promu.cli import main
+from promu.cli.data import check, newsreel
+
+GOLD = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-LOC\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
+PREDICTED = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-ORG\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
+
+
+def mnre(*labels: str) -> str:
+    return "".join(
+        "{'token': ['Ann', 'and', 'Bob'], 'h': {'name': 'Ann', 'pos': [0, 1]}, 't': {'name': 'Bob', 'pos': [2, 3]}, "
+        f"'img_id': 'p{number}.jpg', 'relation': '{label}'}}\n"
+        for number, label in enumerate(labels)
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "gold.txt").write_text(GOLD)
+    (tmp_path / "predicted.txt").write_text(PREDICTED)
+    (tmp_path / "groups.json").write_text('{"1": "text", "2": "picture"}')
+    return tmp_path
+
+
+def promu(
+    *words: object, code: str = "import sys; from promu.cli import main; sys.exit(main())"
+) -> tuple[int, str, str]:
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_help_is_quick_and_lists_every_command() -> None:
+    # Processor time, not wall time: the machine may be busy with the other tests.
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        status, out, _ = promu("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert status == 0 and all(name in out for name in cli.COMMANDS)
+    assert min(spent) < 0.7
+
+
+@pytest.mark.parametrize("words", [[name, "--help"] for name in cli.COMMANDS] + [["score", "ner", "--help"]])
+def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 0
+    assert f"Usage: promu {words[0]}" in capsys.readouterr().out
+
+
+def test_entity_scores_as_table_and_as_json(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["score", "ner", "--gold", str(files / "gold.txt"), "--predictions", str(files / "predicted.txt")]
+    words += ["--groups", str(files / "groups.json")]
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    assert re.search(r"all +66\.67 +66\.67 +66\.67 +2 +3 +3", table) and re.search(r"picture +100\.00", table)
+    assert main([*words, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["f1"] == pytest.approx(200 / 3)
+    assert scores["spans"]["f1"] == 100.0 and scores["per_group"]["text"]["f1"] == 50.0
+
+
+def test_relation_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gold, predicted = tmp_path / "gold.txt", tmp_path / "predicted.txt"
+    gold.write_text(mnre("/per/per/couple", "/per/per/peer", "None"))
+    predicted.write_text(mnre("/per/per/couple", "None", "None"))
+    words = ["score", "re", "--gold", str(gold), "--predictions", str(predicted)]
+    assert main([*words, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["precision"], scores["recall"]) == (100.0, 50.0)
+    assert scores["accuracy"] == pytest.approx(200 / 3) and scores["macro"]["f1"] == 50.0
+    assert main(words) == 0
+    assert "/per/per/couple" in capsys.readouterr().out
+
+
+def test_orphan_inside_tags_are_refused_unless_asked_for(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    orphan = files / "orphan.txt"
+    orphan.write_text(PREDICTED.replace("B-ORG", "I-LOC"))
+    words = ["score", "ner", "--json", "--gold", str(files / "gold.txt"), "--predictions", str(orphan)]
+    assert main(words) == 2
+    assert f"{orphan}:4: " in capsys.readouterr().err
+    assert main([*words, "--lenient"]) == 0
+    assert json.loads(capsys.readouterr().out)["f1"] == 100.0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["score", "ner", "--gold", "{}/gold.txt", "--predictions", "{}/none.txt"], r"none\.txt: no such file"),
+        (["score", "ner", "--gold", "{}/gold.txt"], r"--predictions .*see promu score ner --help"),
+        (["score", "ner", "--gold", "{}/gold.txt", "--predictions", "{}/groups.json"], r"groups\.json:1: "),
+        (
+            ["score", "ner", "--gold", "{0}/gold.txt", "--predictions", "{0}/gold.txt", "--groups", "{0}/gold.txt"],
+            r"gold\.txt:1: not JSON",
+        ),
+        (["scor"], r'"scor".*see promu --help'),
+        (["newsreel", "{}/world", "--pairs", "many"], r'--pairs.*"many".*see promu newsreel --help'),
+        (["newsreel", "{}/world", "--pairs", "-3"], "pairs is -3; allowed is"),
+        (["newsreel", "{}"], "not empty"),
+        (["check", "{}/gold.txt", "--format", "csv"], "unknown format 'csv'"),
+        (["doctor", "--jsno"], "--jsno"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(
+    words: list[str], said: str, files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([word.format(files) for word in words]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
+    assert re.search(said, captured.err)
+    assert sorted(path.name for path in files.iterdir()) == ["gold.txt", "groups.json", "predicted.txt"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"1": 2}', "null"])
+def test_groups_that_are_no_groups(content: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "groups.json").write_text(content)
+    gold = str(files / "gold.txt")
+    assert main(["score", "ner", "--gold", gold, "--predictions", gold, "--groups", str(files / "groups.json")]) == 2
+    assert "groups.json: " in capsys.readouterr().err
+
+
+def test_check_counts_and_names_the_malformed_line(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(files / "gold.txt"), "--format", "conll"]) == 0
+    assert "2 posts" in capsys.readouterr().out
+    (files / "bad.txt").write_text(GOLD.replace("B-LOC", "LOC"))
+    assert main(["check", str(files / "bad.txt"), "--format", "conll", "--json"]) == 2
+    report = json.loads(capsys.readouterr().out)
+    assert report["files"][0]["problems"][0]["line"] == 4
+
+
+def test_newsreel_is_drawn_once_and_scored_by_its_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    world = tmp_path / "world"
+    words = ["newsreel", str(world), "--pairs", "4", "--ner-posts", "2", "2", "4", "--re-posts", "2", "2", "4"]
+    assert main([*words, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["counts"]["ner_test"] == 4 and 0 <= made["text_only_ceiling"]["re"] <= 100
+    assert main(words) == 0
+    assert "already there" in capsys.readouterr().out
+    for task, name in (("ner", "test.txt"), ("re", "mnre_test.txt")):
+        gold, groups = str(world / task / name), str(world / task / "groups.json")
+        assert main(["score", task, "--gold", gold, "--predictions", gold, "--groups", groups, "--json"]) == 0
+        assert set(json.loads(capsys.readouterr().out)["per_group"]) <= {"text", "picture"}
+
+
+def test_what_the_help_says_agrees_with_the_library() -> None:
+    from promu.corpora.formats import FORMATS
+    from promu.corpora.newsreel import NewsreelSettings
+
+    given = {
+        name: p.default for name, p in inspect.signature(newsreel).parameters.items() if name not in ("out", "json")
+    }
+    assert given == vars(NewsreelSettings())
+    assert f"One of {', '.join(FORMATS)}." in (check.__doc__ or "")
+
+
+def test_an_interrupt_says_that_the_run_resumes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> list[object]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("promu.doctor.diagnose", interrupted)
+    assert main(["doctor"]) == 130
+    assert "resumes" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_had_enough_is_no_error() -> None:
+    code = (
+        "import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); "
+        "from promu.cli import main; sys.exit(main(['score', 'ner', '--help']))"
+    )
+    status, _, err = promu(code=code)
+    assert "Traceback" not in err and status == 1
+
+
+def test_published_twitter_scores_100_against_itself(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, posts in (("twitter2015", 3257), ("twitter2017", 723)):
+        gold = str(shared / "data" / name / "test.txt")
+        assert main(["score", "ner", "--gold", gold, "--predictions", gold, "--json"]) == 0
+        scores = json.loads(capsys.readouterr().out)
+        assert scores["f1"] == 100.0 and scores["posts"] == posts

@@ -1,0 +1,100 @@
+"""Imports point one way: a lower room never imports a higher one; and importing promu costs nothing."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "src" / "promu"
+
+# From the ground up; rooms on one floor may import each other.
+FLOORS = [
+    {"schema", "errors"},
+    {"corpora"},
+    {"modeling"},
+    {"alignment"},
+    {"knowledge"},
+    {"evaluation"},
+    {"training", "analysis"},
+    {"extraction"},
+    {"cli", "service", "doctor", "__main__"},
+]
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def rooms_imported(source: str, module: tuple[str, ...], is_package: bool) -> set[str]:
+    """The rooms of promu that `source` imports, anywhere in it, under TYPE_CHECKING too.
+
+    Args:
+        source: The text of the module.
+        module: Its dotted name, split, without `promu`.
+        is_package: Whether it is an `__init__.py`, from which relative imports count differently.
+    """
+    rooms = set()
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = (node.module or "").split(".") if node.module else []
+            if node.level:
+                parents = ["promu", *module]
+                base = parents[: len(parents) - node.level + is_package] + base
+            names = [".".join([*base, alias.name]) for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "promu":
+                rooms.add(parts[1] if len(parts) > 1 else "")
+    return rooms
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_module_imports_a_higher_room(path: Path) -> None:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    is_package = parts[-1] == "__init__"
+    module = parts[:-1] if is_package else parts
+    assert parts[0] in FLOOR, f"{parts[0]} stands on no floor: give it one in FLOORS"
+    for room in rooms_imported(path.read_text(encoding="utf-8"), module, is_package):
+        if room in ("", "__version__"):  # the package itself, which imports its rooms only when asked for a name
+            continue
+        assert room in FLOOR, f"{path} imports promu.{room}: import names from the module that defines them"
+        assert FLOOR[room] <= FLOOR[parts[0]], f"promu.{parts[0]} imports promu.{room}, which stands above it"
+        assert parts[0] != "modeling" or room in {"modeling", "schema", "errors"}, "modeling knows no data set"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import promu.training.trainer", {"training"}),
+        ("from promu import Extractor", {"Extractor"}),
+        ("from promu.corpora.conll import read_conll", {"corpora"}),
+        ("def f():\n    from ..alignment import regions", {"alignment"}),
+        ("from . import fusion", {"modeling"}),
+        ("import torch", set()),
+    ],
+)
+def test_the_check_sees_every_kind_of_import(source: str, expected: set[str]) -> None:
+    assert rooms_imported(source, ("modeling", "crf"), is_package=False) == expected
+
+
+def test_importing_promu_imports_nothing_heavy() -> None:
+    code = "import sys, promu, promu.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "pydantic"} & set(loaded)
+
+
+def test_every_public_name_is_there() -> None:
+    import promu
+
+    assert promu.__version__
+    for name in promu.__all__:
+        assert getattr(promu, name).__class__ is not None
+        assert name in dir(promu)
+    with pytest.raises(AttributeError, match="'promu' has no attribute 'Extracter'"):
+        promu.Extracter  # noqa: B018
