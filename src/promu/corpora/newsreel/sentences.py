@@ -220,7 +220,6 @@ TYPE_POSTS: dict[str, tuple[str, ...]] = {
 UNRELATED_POSTS = (
     "{H} has nothing to do with {T}",
     "no link at all between {H} and {T}",
-    "do not confuse {H} with {T}",
 )
 
 OPEN_SOLO = (
@@ -262,6 +261,11 @@ PREFIXES = (
     "",
     "",
     "",
+    "",
+    "",
+    "",
+    "",
+    "",
     "RT @mellow_92 :",
     "RT @dailybits :",
     "OMG",
@@ -273,6 +277,12 @@ PREFIXES = (
     "Friday feeling :",
 )
 SUFFIXES = (
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
     "",
     "",
     "",

@@ -73,7 +73,6 @@ RELATIONS = (
         posts=(
             "{H} and {T} are finally married",
             "wedding bells for {H} and {T}",
-            "{H} is engaged to {T}",
         ),
     ),
     RelationKind(
@@ -92,7 +91,6 @@ RELATIONS = (
         posts=(
             "{H} passes to {T} and scores",
             "{H} and {T} up front , what a duo",
-            "team mates {H} and {T} train hard",
         ),
     ),
     RelationKind(
@@ -109,7 +107,6 @@ RELATIONS = (
         posts=(
             "{H} picks up little {T} from school",
             "{T} is so like his mum {H}",
-            "{H} gave birth to {T}",
         ),
     ),
     RelationKind(
@@ -120,7 +117,6 @@ RELATIONS = (
         posts=(
             "{H} wins the {T}",
             "the {T} award goes to {H}",
-            "congrats to {H} on winning the {T}",
         ),
     ),
     RelationKind(
@@ -137,7 +133,6 @@ RELATIONS = (
         posts=(
             "{H} signs a two year deal with {T}",
             "{T} sign {H} on a free transfer",
-            "{H} joins {T}",
         ),
     ),
     RelationKind(
@@ -154,7 +149,6 @@ RELATIONS = (
         posts=(
             "{H} lives in {T} now",
             "{H} bought a house in {T}",
-            "{H} has moved to {T} for good",
         ),
     ),
     RelationKind(
@@ -171,7 +165,6 @@ RELATIONS = (
         posts=(
             "{H} is on holiday in {T}",
             "{H} flew to {T} for the weekend",
-            "{H} climbed {T} yesterday",
         ),
     ),
     RelationKind(
@@ -188,7 +181,6 @@ RELATIONS = (
         posts=(
             "{H} sings {T} live",
             "{H} performed {T} for the first time",
-            "{H} reads from {T}",
         ),
     ),
     RelationKind(
@@ -199,7 +191,6 @@ RELATIONS = (
         posts=(
             "{H} adopted {T} from the shelter",
             "{H} takes {T} to the vet",
-            "{T} sleeps on the sofa of {H}",
         ),
     ),
     RelationKind(
@@ -216,7 +207,6 @@ RELATIONS = (
         posts=(
             "{H} opens its head office in {T}",
             "{H} , based in {T} , is hiring",
-            "new {H} store in {T}",
         ),
     ),
     RelationKind(
@@ -233,7 +223,6 @@ RELATIONS = (
         posts=(
             "{H} takes place in {T} this year",
             "{H} will be held at {T}",
-            "{T} hosts the {H}",
         ),
     ),
     RelationKind(
@@ -250,7 +239,6 @@ RELATIONS = (
         posts=(
             "{H} buys {T} for two billion",
             "{T} is now owned by {H}",
-            "{H} completes takeover of {T}",
         ),
     ),
     RelationKind(
@@ -267,7 +255,6 @@ RELATIONS = (
         posts=(
             "{T} is a town in {H}",
             "{H} , and its capital {T}",
-            "the north of {H} , close to {T}",
         ),
     ),
 )
