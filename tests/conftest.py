@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere: with one test process a core, more threads only wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -27,4 +28,91 @@ def shared() -> Path:
     folder = Path(os.environ.get("PROMU_SHARED", ROOT.parent / "shared"))
     if not (folder / "data").is_dir():
         pytest.skip(f"no real data: {folder / 'data'} is not there; set PROMU_SHARED to the folder that has data/")
+    return folder
+
+
+TEXTS = (
+    "Ann Lee met Bob at the old bridge in Rome today , so happy",
+    "the crew of Zorva won a medal and a ring near Mount Kelmo !",
+    "what a night with Tavi and the dog , thanks to the ship Orla",
+)
+ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
+RELATIONS = ("None", "/loc/loc/contain", "/org/loc/located_in", "/per/misc/awarded", "/per/org/member_of", "/per/per/peer")
+TINY_TEXT: dict[str, Any] = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 96,
+}
+TINY_VISION: dict[str, Any] = {
+    "model_type": "promu_conv_vit",
+    "image_size": 32,
+    "patch_size": 8,
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+}
+
+
+def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
+    """A model of `task` with random weights, strong enough to give each post answers of its own."""
+    import torch
+
+    from promu.modeling.configuration import PromuConfig
+    from promu.training.setup import encoder_config, save_folder
+    from promu.training.tasks import TASKS
+    from promu.training.wordpiece import train_wordpiece
+
+    tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
+    names = ["O", *(f"{p}-{t}" for t in ENTITY_TYPES for p in "BI")] if task == "ner" else list(RELATIONS)
+    torch.manual_seed(7)
+    model = TASKS[task].model_class(
+        PromuConfig(
+            text_config=encoder_config(TINY_TEXT, vocab_size=len(tokenizer)),
+            vision_config=encoder_config(TINY_VISION) if pictures else None,
+            max_length=96,
+            id2label=dict(enumerate(names)),
+            label2id={name: index for index, name in enumerate(names)},
+        )
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            # the usual start is so faint that neither word nor picture would change an answer
+            if parameter.ndim > 1 and "embeddings" not in name:
+                parameter.mul_(6.0 if name.startswith("promu") else 20.0)
+    save_folder(folder, model, tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with `ner/` and `re/`; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("models")
+    for task in ("ner", "re"):
+        save_tiny_model(folder / task, task)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn corpus of a few posts; treat it as read-only."""
+    from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+
+    settings = NewsreelSettings(size=32, pairs=40, ner_posts=(24, 8, 8), re_posts=(150, 8, 8))
+    return write_newsreel(tmp_path_factory.mktemp("newsreel") / "world", settings).path
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four pictures, `0.png` to `3.png`."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(4):
+        values = np.random.default_rng(number).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+        Image.fromarray(values).resize((48, 40), Image.Resampling.NEAREST).save(folder / f"{number}.png")
     return folder

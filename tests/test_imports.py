@@ -21,7 +21,7 @@ FLOORS = [
     {"evaluation"},
     {"training", "analysis"},
     {"extraction"},
-    {"cli", "service", "doctor", "__main__"},
+    {"cli", "service", "doctor", "quiet", "__main__"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

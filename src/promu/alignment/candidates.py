@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from promu.corpora import _files
 from promu.errors import InputError
 
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
@@ -16,14 +17,9 @@ def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file.
 
     Raises:
-        InputError: The file is missing or not UTF-8.
+        InputError: The file is missing, a folder, empty or not UTF-8.
     """
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError("no such file", path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8", path) from None
+    return [line for _, line in _files.read_lines(path, None) if line is not None]
 
 
 def read_candidates(path: Path, limit: int | None = None) -> list[str]:
@@ -38,7 +34,9 @@ def read_candidates(path: Path, limit: int | None = None) -> list[str]:
         if not candidate or candidate.startswith("#"):
             continue
         if candidate in seen:
-            raise InputError(f"candidate {candidate!r} already stands on line {seen[candidate]}; remove one", path, number)
+            raise InputError(
+                f"candidate {candidate!r} already stands on line {seen[candidate]}; remove one", path, number
+            )
         seen[candidate] = number
     if not seen:
         raise InputError("no candidate in this file; write one a line", path)

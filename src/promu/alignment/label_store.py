@@ -8,9 +8,10 @@ the tail, which is spread evenly over the candidates that are left).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -124,8 +125,9 @@ class LabelStore:
 
     def add(self, images: Sequence[str], labels: Sequence[PictureLabels]) -> None:
         """Append one part with the labels of these pictures; it is there whole or not at all."""
-        number = sum(1 for _ in self.folder.glob("labels-*.safetensors"))
-        path = self.folder / f"labels-{number:05d}.safetensors"
+        # after the last part, not after their count: a damaged part in the middle may have been deleted
+        numbers = [int(part.stem.removeprefix("labels-")) for part in self.folder.glob("labels-*.safetensors")]
+        path = self.folder / f"labels-{max(numbers, default=-1) + 1:05d}.safetensors"
         counts = torch.tensor([len(label.boxes) for label in labels], dtype=torch.int32)
         tensors = {"region_counts": counts, "boxes": torch.cat([label.boxes for label in labels]).float()}
         for name, group in (
@@ -146,7 +148,9 @@ class LabelStore:
             return None
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            values = {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+            values: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()
+            }
             return LabelHeader(**values)
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"not a label store's header ({error}); make the store again", path) from error
@@ -156,15 +160,24 @@ class LabelStore:
             with safe_open(path, framework="pt") as part:
                 images = json.loads(part.metadata()["images"])
                 tensors = {name: part.get_tensor(name) for name in part.keys()}  # noqa: SIM118
+            self._labels.update(_unpack(images, tensors))
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this part of the label store is damaged ({error}); delete it and label again", path) from error
-        entities = SparseLabels(tensors["entity_ids"], tensors["entity_probabilities"], tensors["entity_tail"])
-        relations = SparseLabels(tensors["relation_ids"], tensors["relation_probabilities"], tensors["relation_tail"])
-        start = 0
-        for row, (image, count) in enumerate(zip(images, tensors["region_counts"].tolist(), strict=True)):
-            rows = slice(start, start + count)
-            self._labels[image] = PictureLabels(tensors["boxes"][rows], entities[rows], relations[row : row + 1])
-            start += count
+            raise InputError(
+                f"this part of the label store is damaged ({error}); delete it and label again", path
+            ) from error
+
+
+def _unpack(images: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> dict[str, PictureLabels]:
+    """The labels of each picture from the tensors of one part."""
+    entities = SparseLabels(tensors["entity_ids"], tensors["entity_probabilities"], tensors["entity_tail"])
+    relations = SparseLabels(tensors["relation_ids"], tensors["relation_probabilities"], tensors["relation_tail"])
+    labels = {}
+    start = 0
+    for row, (image, count) in enumerate(zip(images, tensors["region_counts"].tolist(), strict=True)):
+        rows = slice(start, start + count)
+        labels[image] = PictureLabels(tensors["boxes"][rows], entities[rows], relations[row : row + 1])
+        start += count
+    return labels
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -82,9 +82,7 @@ def _label_batch(
         soft_labels(teacher.encode_pictures(pictures), relations, header.temperature).cpu(), header.top_k
     )
     crops = [
-        picture.crop(_pixel_box(region, picture.size))
-        for picture, regions in zip(pictures, found, strict=True)
-        for region in regions
+        square_crop(picture, region) for picture, regions in zip(pictures, found, strict=True) for region in regions
     ]
     dense = (
         soft_labels(teacher.encode_pictures(crops), nouns, header.temperature).cpu()
@@ -102,9 +100,22 @@ def _label_batch(
     return labels
 
 
-def _pixel_box(region: Region, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The region in whole pixels, inside the picture and never empty."""
-    width, height = size
+def square_crop(picture: Image.Image, region: Region) -> Image.Image:
+    """The region cut out of the original picture, its shorter side widened to a square as far as the picture goes.
+
+    The teacher squeezes what it sees to a square; cut to the box alone, a bridge would look like a tower.
+    """
+    width, height = picture.size
     x0, y0, x1, y1 = region.box
-    left, top = min(max(int(x0), 0), width - 1), min(max(int(y0), 0), height - 1)
-    return left, top, max(min(round(x1), width), left + 1), max(min(round(y1), height), top + 1)
+    side = max(x1 - x0, y1 - y0)
+    left, right = _widened(x0, x1, side, width)
+    top, bottom = _widened(y0, y1, side, height)
+    return picture.crop((left, top, right, bottom))
+
+
+def _widened(low: float, high: float, side: float, limit: int) -> tuple[int, int]:
+    """The stretch low..high widened to `side` around its middle and moved inside 0..limit: whole pixels, never none."""
+    side = min(side, limit)
+    start = min(max((low + high - side) / 2, 0.0), limit - side)
+    first = min(int(start), limit - 1)
+    return first, max(min(round(start + side), limit), first + 1)

@@ -43,10 +43,10 @@ class SelfTrainedTeacher:
         weights = folder / "model.safetensors"
         if not weights.is_file():
             raise InputError("no trained teacher here (model.safetensors is missing); train it again", folder)
-        self.model = PromuDualEncoder.from_pretrained(folder).to(device).eval()
+        self.model = PromuDualEncoder.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
         self.encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), self.model.config.max_length)
         self.identity = "self-trained:" + hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
-        self.temperature = float(self.model.space.temperature)
+        self.temperature = float(self.model.space.temperature.detach())
         self.device = device
 
     @torch.inference_mode()

@@ -15,14 +15,21 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from promu.cli import data, diagnosis, scoring
-from promu.cli.console import complain
+from promu.cli import data, diagnosis, evaluating, extracting, running, scoring
+from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
+
+RESUMING = ("pretrain", "finetune", "demo")
+"""Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
 COMMANDS: dict[str, Callable[..., Any] | App] = {
     "newsreel": data.newsreel,
     "check": data.check,
+    "pretrain": running.pretrain,
+    "finetune": running.finetune,
+    "evaluate": evaluating.evaluate,
+    "extract": extracting.extract,
     "score": scoring.app,
     "doctor": diagnosis.doctor,
 }
@@ -65,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0, or what the command says; 2 for input that cannot be used, with one sentence on standard error; 130 when
         interrupted.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
     logging.getLogger("promu").setLevel(logging.INFO)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        words = sys.argv[1:] if arguments is None else arguments
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
         return status or 0
@@ -88,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(f"{error.filename}: {error.strerror or error}; check the path and its permissions")
         return 2
     except KeyboardInterrupt:
-        print("\ninterrupted; started again with the same settings, the run resumes where it stopped", file=sys.stderr)
+        resumes = bool(words) and words[0] in RESUMING
+        again = "; started again with the same settings, the run resumes where it stopped" if resumes else ""
+        print(f"\ninterrupted{again}", file=sys.stderr)
         return 130
 
 

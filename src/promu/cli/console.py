@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where standard error is no terminal."""
+
+
+class StderrHandler(logging.Handler):
+    """Log records to standard error as it is at that moment, so that they appear above a progress bar, not in it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print the record."""
+        print(self.format(record), file=sys.stderr)
 
 
 def complain(sentence: str) -> None:
     """Say what went wrong, on standard error, in one line."""
     print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def note(sentence: str) -> None:
+    """Say what should not be missed, on standard error."""
+    print(f"note: {sentence}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:
@@ -39,16 +60,69 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
 
 @contextmanager
 def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, silent where that is no terminal; it moves when what this yields is called.
+    """A bar on standard error; it moves when what this yields is called.
 
     Yields:
         A function of (steps done, steps in all).
     """
+    with progress_bars() as advance:
+        yield lambda done, total: advance(task, done, total)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """Bars on standard error with rate and time left, one below the other; lines where that is no terminal.
+
+    Yields:
+        A function of (what is going on, steps done, steps in all); each new name starts a bar.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        number = bar.add_task(task, total=None)
-        yield lambda done, total: bar.update(number, completed=done, total=total)
+    if not console.is_terminal:
+        yield _Lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        numbers: dict[str, TaskID] = {}
+
+        def advance(name: str, done: int, total: int) -> None:
+            if name not in numbers:
+                # A resumed run starts in the middle: the rate is of what this process does.
+                numbers[name] = bars.add_task(name, total=total, completed=done, rate="")
+            number = numbers[name]
+            bars.update(number, completed=done, total=total)
+            speed = next(task.speed for task in bars.tasks if task.id == number)
+            if speed:
+                bars.update(number, rate=f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+        yield advance
+
+
+class _Lines:
+    """Progress for a file or a pipe: a line every `LINE_EVERY` seconds; quick work says nothing."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.began = self.said = 0.0
+        self.first = 0
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if name != self.name:
+            self.name, self.began, self.said, self.first = name, now, now, done
+        if now - self.said < LINE_EVERY:
+            return
+        self.said = now
+        rate = (done - self.first) / (now - self.began)
+        left = f", {rate:.1f}/s, {(total - done) / rate / 60:.1f} min left" if rate else ""
+        print(f"{name}: {done}/{total}{left}", file=sys.stderr)

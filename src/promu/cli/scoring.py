@@ -12,38 +12,39 @@ from promu.cli.console import print_json, print_table
 
 if TYPE_CHECKING:
     from promu.evaluation.counts import Counts
+    from promu.evaluation.ner import NerScores
+    from promu.evaluation.relation import RelationScores
 
 app = App(name="score", help="Score predictions against gold; both files in the format of the gold.")
 
 
 @app.command(name="ner")
-def score_ner(
-    *, gold: Path, predictions: Path, groups: Path | None = None, lenient: bool = False, json: bool = False
-) -> None:
-    """Entities: precision, recall and F1 over exact spans and types (seqeval, strict IOB2).
+def score_ner(*, gold: Path, predictions: Path, groups: Path | None = None, json: bool = False) -> None:
+    """Entities: precision, recall and F1 over exact spans and types (seqeval's strict mode, IOB2).
+
+    Where the predictions hold I- tags that continue no entity, seqeval's default mode, which lets such a tag begin
+    one, gives other figures; both are then shown.
 
     Args:
         gold: CoNLL file with the gold tags.
         predictions: CoNLL file with the predicted tags, same posts in the same order.
         groups: JSON file, an object of group name by post id; adds figures by group.
-        lenient: Read an I- tag that continues nothing as the begin of an entity (seqeval's default mode), in place of
-            refusing it.
-        json: Print JSON instead of tables.
+        json: Print JSON instead of tables; the default mode's figures, where they differ, are under "default".
     """
-    from promu.corpora.conll import read_conll, read_conll_lenient
+    from promu.corpora.conll import read_conll
     from promu.evaluation.ner import score_entities
 
-    read = read_conll_lenient if lenient else read_conll
-    scores = score_entities(read(gold), read(predictions), _read_groups(groups))
+    names = None if groups is None else read_group_names(groups)
+    expected = read_conll(gold)
+    strict, default = (read_conll(predictions, stray_inside=reading) for reading in ("drop", "begin"))
+    scores = score_entities(expected, strict, names)
+    other = score_entities(expected, default, names) if strict != default else None
     if json:
-        print_json(scores.to_dict())
+        print_json(scores.to_dict() if other is None else {**scores.to_dict(), "default": other.to_dict()})
         return
-    _print_counts(
-        f"entities, {scores.posts} posts",
-        {"all": scores.micro, "spans only": scores.spans, **scores.per_type},
-    )
-    if scores.per_group:
-        _print_counts("by group of posts", scores.per_group)
+    print_entity_scores(scores, "" if other is None else "strict")
+    if other is not None:
+        print_entity_scores(other, "default: a stray I- begins an entity")
 
 
 @app.command(name="re")
@@ -59,10 +60,26 @@ def score_re(*, gold: Path, predictions: Path, groups: Path | None = None, json:
     from promu.corpora.mnre import read_mnre
     from promu.evaluation.relation import score_relations
 
-    scores = score_relations(read_mnre(gold), read_mnre(predictions), _read_groups(groups))
+    names = None if groups is None else read_group_names(groups)
+    scores = score_relations(read_mnre(gold), read_mnre(predictions), names)
     if json:
         print_json(scores.to_dict())
-        return
+    else:
+        print_relation_scores(scores)
+
+
+def print_entity_scores(scores: NerScores, mode: str = "") -> None:
+    """Tables of entity scores; `mode` says how stray tags were read."""
+    _print_counts(
+        f"entities, {scores.posts} posts" + (f" ({mode})" if mode else ""),
+        {"all": scores.micro, "spans only": scores.spans, **scores.per_type},
+    )
+    if scores.per_group:
+        _print_counts("by group of posts", scores.per_group)
+
+
+def print_relation_scores(scores: RelationScores) -> None:
+    """Tables of relation scores."""
     _print_counts(f"relations, {scores.pairs} pairs", {"all (micro)": scores.micro})
     print(
         f"macro over the gold's relations: precision {scores.macro_precision:.2f}, recall {scores.macro_recall:.2f}, "
@@ -73,9 +90,12 @@ def score_re(*, gold: Path, predictions: Path, groups: Path | None = None, json:
     _print_counts("by relation", scores.per_relation)
 
 
-def _read_groups(path: Path | None) -> Mapping[str, str] | None:
-    if path is None:
-        return None
+def read_group_names(path: Path) -> Mapping[str, str]:
+    """Group names by post id.
+
+    Raises:
+        InputError: The file is no such JSON object.
+    """
     from promu.evaluation.groups import read_groups
 
     return read_groups(path)

@@ -25,7 +25,7 @@ from promu.schema import Entity, Post
 
 logger = logging.getLogger(__name__)
 
-StrayInside = Literal["error", "begin"]
+StrayInside = Literal["error", "begin", "drop"]
 
 _TAG = re.compile(r"O|[BI]-\w[\w.&/-]*")
 _MARK = "IMGID:"
@@ -56,16 +56,19 @@ def read_conll(
     Args:
         path: The file.
         problems: Where each malformed line goes, its post being skipped; None raises the first.
-        stray_inside: What an I- tag that continues nothing is: an "error", or the "begin" of an entity. The published
-            Twitter-2015 files are always read with "begin".
+        stray_inside: What an I- tag that continues nothing is: an "error", the "begin" of an entity (seqeval's default
+            mode), or no part of one, "drop" (seqeval's strict mode). The published Twitter-2015 files are always
+            read with "begin".
 
     Raises:
         InputError: the file is missing, empty or holds no post; without `problems` also any malformed line.
     """
     path = Path(path)
-    posts, strays = _parse(path, problems, "begin" if has_stray_inside(path) else stray_inside)
+    stray_inside = "begin" if has_stray_inside(path) else stray_inside
+    posts, strays = _parse(path, problems, stray_inside)
     if strays:
-        logger.info("%s: %d I- tags that continue nothing were read as the begin of an entity", path, len(strays))
+        reading = "dropped" if stray_inside == "drop" else "read as the begin of an entity"
+        logger.info("%s: %d I- tags that continue nothing were %s", path, len(strays), reading)
     return posts
 
 
@@ -160,7 +163,7 @@ def _add_word(block: _Block, line: str, number: int, stray_inside: StrayInside, 
                 "conll-lenient, which takes such a tag as the begin of an entity"
             )
         strays.append(number)
-        tag = f"B-{tag[2:]}"
+        tag = f"B-{tag[2:]}" if stray_inside == "begin" else "O"
     block.tokens.append(token)
     block.tags.append(tag)
 

@@ -116,6 +116,7 @@ class PromuModel(PromuPreTrainedModel):
         pixel_values: torch.Tensor | None = None,
         picture_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
+        visual: torch.Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -125,12 +126,13 @@ class PromuModel(PromuPreTrainedModel):
             pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without pictures.
             picture_mask: (B,), 0 where the row's pixels stand for no picture; None means that all are pictures.
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
+            visual: (B, K+1, d_v) visual tokens of `encode_picture`, in place of `pixel_values`: whoever reads one
+                picture with many texts encodes it once.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        visual = None
-        if pixel_values is not None and self.vision_encoder is not None:
+        if visual is None and pixel_values is not None and self.vision_encoder is not None:
             visual = encode_picture(self.vision_encoder, pixel_values, self.config)
         fused = self.fusion(text, attention_mask, visual, picture_mask, output_attentions)
         return PromuOutput(

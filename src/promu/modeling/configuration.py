@@ -38,8 +38,8 @@ class PromuConfig(PreTrainedConfig):
     model_type = "promu"
     sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}  # noqa: RUF012
 
-    text_config: dict | PreTrainedConfig | None = None
-    vision_config: dict | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    vision_config: dict[str, Any] | PreTrainedConfig | None = None
     fusion: str = "concat"
     fusion_layers: int | None = None
     projection_dim: int = 256
@@ -77,7 +77,7 @@ class PromuConfig(PreTrainedConfig):
         return int(self.vision_config.image_size) // int(self.vision_config.patch_size)  # type: ignore[union-attr]
 
 
-def _as_config(value: dict | PreTrainedConfig | None) -> PreTrainedConfig | None:
+def _as_config(value: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig | None:
     if isinstance(value, dict):
         settings = dict(value)
         return AutoConfig.for_model(settings.pop("model_type"), **settings)

@@ -6,20 +6,31 @@ convolutions before the same transformer do. Everything else is Hugging Face's V
 
 from __future__ import annotations
 
-import math
+from itertools import pairwise
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import AutoConfig, AutoModel, ViTConfig, ViTModel
 
+from promu.errors import InputError
+
+GROUPS = 8
+"""Groups of the stem's normalisation; its widths are multiples of it."""
+
 
 @strict
 class ConvViTConfig(ViTConfig):
-    """ViT settings plus the width of the stem's first convolution; `patch_size` must be a power of two."""
+    """ViT settings plus the stem's: `patch_size` must be a power of two.
+
+    Args:
+        stem_channels: Width after the first halving; doubled at each further one, up to the hidden size.
+        stem_depth: Convolutions at each resolution.
+    """
 
     model_type = "promu_conv_vit"
     stem_channels: int = 32
+    stem_depth: int = 1
 
 
 class ConvStem(nn.Module):
@@ -27,14 +38,22 @@ class ConvStem(nn.Module):
 
     def __init__(self, config: ConvViTConfig) -> None:
         super().__init__()
-        halvings = int(math.log2(config.patch_size))
+        patch = config.patch_size
+        if not isinstance(patch, int) or patch < 1 or patch & (patch - 1):
+            raise InputError(f"patch_size {patch!r} of a promu_conv_vit encoder is not a power of two; use 4, 8 or 16")
+        if config.stem_channels % GROUPS or config.hidden_size % GROUPS:
+            raise InputError(
+                f"stem_channels {config.stem_channels} and hidden_size {config.hidden_size} of a promu_conv_vit "
+                f"encoder must both be multiples of {GROUPS}"
+            )
+        halvings = patch.bit_length() - 1
         widths = [config.num_channels]
         widths += [min(config.stem_channels * 2**step, config.hidden_size) for step in range(halvings)]
         blocks: list[nn.Module] = []
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in pairwise(widths):
             blocks += [
                 nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(8, after),
+                nn.GroupNorm(GROUPS, after),
                 nn.GELU(),
             ]
         blocks.append(nn.Conv2d(widths[-1], config.hidden_size, kernel_size=1))
@@ -62,7 +81,7 @@ class ConvViTModel(ViTModel):
         stem.num_patches = self.embeddings.patch_embeddings.num_patches  # type: ignore[assignment]
         stem.image_size = self.embeddings.patch_embeddings.image_size  # type: ignore[assignment]
         stem.patch_size = self.embeddings.patch_embeddings.patch_size  # type: ignore[assignment]
-        self.embeddings.patch_embeddings = stem
+        self.embeddings.patch_embeddings = stem  # type: ignore[assignment]
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -30,11 +30,10 @@ def legal_transitions(labels: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor
     for label in labels:
         if label != "O" and label[:2] not in ("B-", "I-"):
             raise InputError(f"label {label!r} is not in BIO form; use O, B-<type> and I-<type>")
-    inside = [label.startswith("I-") for label in labels]
-    start = torch.tensor([not is_inside for is_inside in inside])
+    start = torch.tensor([not label.startswith("I-") for label in labels])
     follows = torch.tensor(
         [
-            [not is_inside or (before != "O" and before[2:] == after[2:]) for after, is_inside in zip(labels, inside)]
+            [not after.startswith("I-") or (before != "O" and before[2:] == after[2:]) for after in labels]
             for before in labels
         ]
     )
@@ -49,6 +48,9 @@ class LinearChainCrf(nn.Module):
     Args:
         labels: Label names, in the order of the emissions' last dimension.
     """
+
+    legal_start: torch.Tensor
+    legal_transitions: torch.Tensor
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
@@ -69,8 +71,8 @@ class LinearChainCrf(nn.Module):
             init.zeros_(parameter)
 
     def _scores(self) -> tuple[torch.Tensor, torch.Tensor]:
-        start = self.start.float().masked_fill(~self.legal_start, FORBIDDEN)  # type: ignore[operator]
-        transitions = self.transitions.float().masked_fill(~self.legal_transitions, FORBIDDEN)  # type: ignore[operator]
+        start = self.start.float().masked_fill(~self.legal_start, FORBIDDEN)
+        transitions = self.transitions.float().masked_fill(~self.legal_transitions, FORBIDDEN)
         return start, transitions
 
     def forward(self, emissions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

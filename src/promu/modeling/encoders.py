@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
@@ -33,26 +34,29 @@ def load_encoder_config(name: str) -> PreTrainedConfig:
         InputError: No such folder, and no such name on the hub (or no hub within reach).
     """
     try:
-        config = AutoConfig.from_pretrained(name)
+        return AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError(_not_loadable(name)) from error
-    # CLIP-type names hold two encoders; the vision half is what is meant where a vision encoder is asked for
-    return config
 
 
 def load_encoder(name: str) -> PreTrainedModel:
-    """The pretrained encoder called `name`, a local folder or a hub name, safetensors only.
+    """The pretrained encoder called `name`, a local folder or a hub name, safetensors only, in fp32.
 
     Raises:
-        InputError: As `load_encoder_config`, or its weights are not in safetensors form.
+        InputError: As `load_encoder_config`, or its weights are damaged or not in safetensors form.
     """
     load_encoder_config(name)
+    # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
+    how: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
     try:
-        return AutoModel.from_pretrained(name, add_pooling_layer=False, use_safetensors=True)
-    except TypeError:
-        return AutoModel.from_pretrained(name, use_safetensors=True)
+        try:
+            return AutoModel.from_pretrained(name, add_pooling_layer=False, **how)
+        except TypeError:  # architectures without a pooler do not know the argument
+            return AutoModel.from_pretrained(name, **how)
     except OSError as error:
         raise InputError(f"encoder {name!r} has no safetensors weights; convert them, promu never unpickles") from error
+    except SafetensorError as error:
+        raise InputError(f"the weights of encoder {name!r} are damaged ({error}); fetch or save them again") from error
 
 
 def _not_loadable(name: str) -> str:
@@ -82,7 +86,7 @@ def split_text_encoder(encoder: PreTrainedModel) -> nn.ModuleList:
     if len(layers) < 2:
         raise InputError(f"a text encoder of {len(layers)} layer cannot be halved; set fusion_layers to a number")
     half = len(layers) // 2
-    encoder.encoder.layer = layers[:half]
+    encoder.encoder.layer = layers[:half]  # type: ignore[union-attr]
     return layers[half:]
 
 

@@ -16,7 +16,7 @@ from promu.modeling.encoders import build_encoder, split_text_encoder, text_laye
 
 @dataclass
 class Fused:
-    """What a fusion returns: fused text (B, N+2, d), fused visual tokens (B, K+1, d) or None, attention maps a layer."""
+    """What a fusion returns: fused text (B, N+2, d), fused visual tokens (B, K+1, d) or None, a map a layer."""
 
     text: torch.Tensor
     visual: torch.Tensor | None
@@ -60,6 +60,9 @@ class ConcatFusion(nn.Module):
             visual: Encoded picture, CLS first; None when no post of the batch has one.
             picture_mask: (B,), 1 where the post has a picture; None means everywhere.
             output_attentions: Also return attention maps (B, heads, L, L) a layer (needs eager attention).
+
+        Raises:
+            InputError: Attention maps were asked for, but the model was not loaded with eager attention.
         """
         hidden, mask = text, text_mask
         if visual is not None:
@@ -74,7 +77,9 @@ class ConcatFusion(nn.Module):
         maps: list[torch.Tensor] = []
         for layer in self.layers:
             if output_attentions:
-                _, weights = layer.attention(hidden, attention_mask)
+                _, weights = layer.attention(hidden, attention_mask)  # type: ignore[operator]
+                if weights is None:
+                    raise InputError("this attention computes no maps; load the model with attn_implementation='eager'")
                 maps.append(weights)
             hidden = layer(hidden, attention_mask)
         length = text.shape[1]

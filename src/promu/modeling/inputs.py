@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from promu.errors import InputError
 
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
+
+PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
+"""A text that happens to hold "[E1]" or "[SEP]" means the characters, never the special token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class WordEncoder:
         self.pieces = lru_cache(maxsize=200_000)(self._pieces)
 
     def _pieces(self, word: str) -> tuple[int, ...]:
-        ids = self.tokenizer([word], is_split_into_words=True, add_special_tokens=False).input_ids
+        ids = self.tokenizer([word], is_split_into_words=True, **PLAIN).input_ids
         # tweets hold words that no piece stands for (lone variation selectors, say); the word must still have a place
         return tuple(ids) or (self.tokenizer.unk_token_id,)
 
@@ -68,7 +72,7 @@ class WordEncoder:
 
         A text that is too long keeps the pieces nearest to a marker; a marker is never dropped.
         """
-        markers = self.tokenizer.convert_tokens_to_ids(list(ENTITY_MARKERS))
+        markers = cast(list[int], self.tokenizer.convert_tokens_to_ids(list(ENTITY_MARKERS)))
         if None in markers or self.tokenizer.unk_token_id in markers:
             raise InputError("the tokenizer lacks the entity markers [E1] [/E1] [E2] [/E2]; use one saved by promu")
         before: dict[int, list[int]] = {}
@@ -86,6 +90,8 @@ class WordEncoder:
                 ids.extend(pieces)
                 is_marker.extend([False] * len(pieces))
         budget = self.max_length - 2
+        if budget < len(ENTITY_MARKERS):
+            raise InputError(f"max_length {self.max_length} is too short for a marked pair; set it to 6 or more")
         if len(ids) > budget:
             places = [place for place, flag in enumerate(is_marker) if flag]
             nearest = sorted(range(len(ids)), key=lambda place: min(abs(place - other) for other in places))
@@ -95,7 +101,7 @@ class WordEncoder:
 
     def text(self, text: str) -> EncodedText:
         """Pieces of a caption or a prompt, cut at the longest length."""
-        ids = self.tokenizer(text, add_special_tokens=False).input_ids[: self.max_length - 2]
+        ids = self.tokenizer(text, **PLAIN).input_ids[: self.max_length - 2]
         return EncodedText([self.start, *ids, self.stop], [])
 
     def batch(self, texts: Sequence[EncodedText]) -> dict[str, torch.Tensor]:

@@ -52,6 +52,8 @@ class PromuForPreTraining(PromuPreTrainedModel):
         unknown = sorted(set(self.weights) - set(LOSS_NAMES))
         if unknown:
             raise InputError(f"loss {unknown[0]!r} is unknown; the losses are {', '.join(LOSS_NAMES)}")
+        if not any(self.weights.values()):
+            raise InputError(f"every loss has weight 0; give at least one of {', '.join(LOSS_NAMES)} a weight")
         width = config.hidden_size
         if self.weights["itm"]:
             self.itm_head = nn.Linear(width, 2)
@@ -102,7 +104,9 @@ class PromuForPreTraining(PromuPreTrainedModel):
             output.itm_logits = self.itm_head(fused_cls)
             parts["itm"] = losses.image_text_matching_loss(output.itm_logits, matched)
         if self.weights["cit"]:
-            parts["cit"] = self._contrastive(backbone, attention_mask, matched.bool(), picture_ids, caption_ids)
+            parts["cit"] = self._contrastive(
+                backbone.text, backbone.visual, attention_mask, matched.bool(), picture_ids, caption_ids
+            )
         if self.weights["coe"] and boxes is not None and entity_labels is not None and box_mask is not None:
             patches = backbone.fused_visual[:, -(self.config.grid**2) :]
             output.entity_logits = self.entity_head(pool_regions(patches, boxes, self.config.grid))
@@ -119,7 +123,8 @@ class PromuForPreTraining(PromuPreTrainedModel):
 
     def _contrastive(
         self,
-        backbone: ModelOutput,
+        text: torch.Tensor,
+        visual: torch.Tensor,
         attention_mask: torch.Tensor,
         matched: torch.Tensor,
         picture_ids: torch.Tensor | None,
@@ -130,12 +135,10 @@ class PromuForPreTraining(PromuPreTrainedModel):
             # batch statistics need two rows; one pair has no negative, so its loss is 0 in any case
             matched = torch.zeros_like(matched)
         if not bool(matched.any()):
-            return backbone.text.sum() * 0.0
-        visual = self.space.project_visual(pooled(backbone.visual, None, how)[matched])
-        text = self.space.project_text(pooled(backbone.text, attention_mask, how)[matched])
+            return text.sum() * 0.0
         return losses.contrastive_image_text_loss(
-            visual,
-            text,
+            self.space.project_visual(pooled(visual, None, how)[matched]),
+            self.space.project_text(pooled(text, attention_mask, how)[matched]),
             self.space.temperature,
             None if picture_ids is None else picture_ids[matched],
             None if caption_ids is None else caption_ids[matched],

@@ -32,7 +32,7 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         super().__init__(config)
         self.promu = PromuModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(2 * config.hidden_size, len(config.id2label))  # type: ignore[arg-type]
         self.post_init()
 
     def forward(
@@ -44,16 +44,17 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         picture_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool = False,
+        visual: torch.Tensor | None = None,
     ) -> RelationClassificationOutput:
         """Logits over relations, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, picture_mask: As in `PromuModel.forward`.
+            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
             marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
             labels: (B,) relation ids.
             output_attentions: Return the fusion's attention maps.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions)
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
         fused = backbone.fused_text
         pair = fused.gather(1, marker_index[..., None].expand(-1, -1, fused.shape[-1])).flatten(1)
         logits = self.classifier(self.dropout(pair)).float()

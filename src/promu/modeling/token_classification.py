@@ -32,8 +32,9 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         super().__init__(config)
         self.promu = PromuModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.emitter = nn.Linear(config.hidden_size, config.num_labels)
-        self.crf = LinearChainCrf([config.id2label[index] for index in range(config.num_labels)])
+        names: dict[int, str] = config.id2label  # type: ignore[assignment]
+        self.emitter = nn.Linear(config.hidden_size, len(names))
+        self.crf = LinearChainCrf([names[index] for index in range(len(names))])
         self.post_init()
 
     def forward(

@@ -15,7 +15,7 @@ from transformers import set_seed
 from promu.errors import InputError
 from promu.modeling.inputs import WordEncoder, mask_pieces
 from promu.schema import Post
-from promu.training.loop import Progress, fit
+from promu.training.loop import Progress, discard_checkpoints, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import FinetuneRecipe
 from promu.training.setup import build_model, save_folder, tokenizer_of
@@ -32,9 +32,11 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         InputError: Data, encoder or folder cannot be used.
     """
     out = Path(recipe.out)
-    claim_folder(out, recipe.model_dump(mode="json"))
+    settings = recipe.model_dump(mode="json")
+    check_folder(out, settings)
     finished = out / "result.json"
     if finished.is_file():
+        discard_checkpoints(out)
         return dict(json.loads(finished.read_text(encoding="utf-8")))
     started = time.perf_counter()
     task = TASKS[recipe.task]
@@ -56,7 +58,13 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     images = None if recipe.data.images is None else Path(recipe.data.images)
     if recipe.pictures != "none" and model.config.image_size is None:
         raise InputError("the model has no vision encoder; set model.vision, or pictures: none")
+    if images is not None and recipe.pictures != "none" and not images.is_dir():
+        raise InputError("no such folder of pictures; correct data.images, or set pictures: none", images)
     pictures = PictureFolder(images, model.config.image_size, recipe.pictures)
+    named = sorted({post.image for posts in splits.values() for post in posts if post.image is not None})
+    for image in named:  # a broken one is found now, not an hour into the run
+        pictures.get(image)
+    claim_folder(out, settings)
 
     def collate(rows: Sequence[int]) -> dict[str, torch.Tensor]:
         posts = [splits["train"][row] for row in rows]
@@ -95,28 +103,43 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     save_folder(out / "model", model, tokenizer)
     result["seconds"] = round(time.perf_counter() - started, 2)
     write_json(finished, result)
+    discard_checkpoints(out)
     return result
+
+
+def check_folder(out: Path, settings: Mapping[str, Any]) -> None:
+    """Make sure that `out` holds no run, or one of these very settings.
+
+    Raises:
+        InputError: The folder holds a run of other settings, or is a file.
+    """
+    path = out / "recipe.json"
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"not JSON ({error}); delete the folder and run again", path) from None
+        differing = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
+        begun = any(file != path for file in out.iterdir())  # a claim alone is worth nothing
+        if differing and begun:
+            raise InputError(
+                f"this folder holds a run with other settings ({', '.join(differing)}); "
+                "choose another `out`, or delete it",
+                out,
+            )
+    elif out.exists() and not out.is_dir():
+        raise InputError("this is a file; choose another `out`", out)
 
 
 def claim_folder(out: Path, settings: Mapping[str, Any]) -> None:
     """Write a run's settings into its folder, or check that the run that is there has the same.
 
     Raises:
-        InputError: The folder holds a run of other settings.
+        InputError: As `check_folder`.
     """
-    path = out / "recipe.json"
-    if path.is_file():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found != settings:
-            differing = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
-            raise InputError(
-                f"this folder holds a run with other settings ({', '.join(differing)}); "
-                "choose another `out`, or delete it",
-                out,
-            )
-        return
+    check_folder(out, settings)
     out.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
+    write_json(out / "recipe.json", settings)
 
 
 def read_groups(path: str | None) -> dict[str, str] | None:

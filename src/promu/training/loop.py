@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from promu.modeling.backbone import PromuPreTrainedModel
@@ -121,7 +122,7 @@ def fit(
     """Train `model` in place; with `validate`, its best epoch is what is left in it.
 
     Checkpoints go to `out/checkpoints`, one JSON line a step to `out/log.jsonl`; a run that was killed goes on from
-    its last checkpoint when started again.
+    its last checkpoint when started again. Whoever has saved what came of the run calls `discard_checkpoints`.
 
     Args:
         model: To be trained.
@@ -158,7 +159,8 @@ def fit(
         data_seed=seed,
         eval_strategy="epoch" if validate else "no",
         save_strategy="epoch",
-        save_total_limit=1,
+        # the best and the last: with 1 the Trainer would drop the last one as soon as it has trained
+        save_total_limit=2 if validate else 1,
         load_best_model_at_end=validate is not None,
         metric_for_best_model=best,
         greater_is_better=True if validate else None,
@@ -176,14 +178,31 @@ def fit(
         data_collator=collate,  # type: ignore[arg-type]
         optimizers=(optimiser(model, settings), None),
     )
+    loop.remove_callback(PrinterCallback)  # the log is ours, standard output the caller's
     loop.validate = validate
     loop.add_callback(_Log(out / "log.jsonl", loop, name, settings.log_every, progress))
-    resume = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+    resume = _last_whole_checkpoint(checkpoints)
     if resume:
         logger.info("resuming from %s", resume)
     loop.train(resume_from_checkpoint=resume)
-    shutil.rmtree(checkpoints, ignore_errors=True)
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def discard_checkpoints(out: Path) -> None:
+    """Remove what a run needs only while it can still be resumed."""
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+
+
+def _last_whole_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint to resume from; what a kill left half-written is removed."""
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:
+        try:
+            json.loads((Path(last) / TRAINER_STATE_NAME).read_text(encoding="utf-8"))  # the last file to be written
+            return str(last)
+        except (FileNotFoundError, ValueError):
+            logger.warning("%s is not whole, the run having been killed while it was written; removed", last)
+            shutil.rmtree(last)
+    return None
 
 
 def optimiser(model: PromuPreTrainedModel, settings: TrainingSettings) -> torch.optim.AdamW:

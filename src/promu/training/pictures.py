@@ -53,7 +53,9 @@ class PictureFolder:
         except InputError as error:
             if self.policy == "require":
                 raise InputError(
-                    f"{error.reason}; mend the picture, or set pictures: text-only-when-missing", error.path
+                    f"{error.reason}; or have its post read as text (in a recipe pictures: text-only-when-missing, "
+                    "on the command line --missing-pictures text-only)",
+                    error.path,
                 ) from None
             self.missing[image] = error.reason
             logger.warning("%s; the post is read as text", error)
@@ -65,14 +67,16 @@ class PictureFolder:
 
     def counts(self, images: Iterable[str | None]) -> dict[str, int]:
         """How many posts were read with a picture, and how many as text because it was missing, unwanted or unnamed."""
-        result = {"with picture": 0, "picture missing": 0, "no picture named": 0}
+        result = {"with picture": 0, "picture missing": 0, "picture unwanted": 0, "no picture named": 0}
         for image in images:
             if image is None:
                 result["no picture named"] += 1
-            elif self.policy != "none" and image not in self.missing:
-                result["with picture"] += 1
+            elif self.policy == "none":
+                result["picture unwanted"] += 1
             elif image in self.missing:
                 result["picture missing"] += 1
+            else:
+                result["with picture"] += 1
         return {**result, "policy": self.policy}  # type: ignore[dict-item]
 
     def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,15 +21,15 @@ from promu.alignment.labelling import label_pictures
 from promu.alignment.regions import build_detector
 from promu.alignment.teacher import SelfTrainedTeacher
 from promu.corpora.captions import read_captions
-from promu.corpora.pictures import probe_picture
+from promu.corpora.pictures import load_picture
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import EncodedText, WordEncoder, mask_pieces, pad_positions
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import CaptionPair
-from promu.training.finetune import claim_folder, write_json
-from promu.training.loop import Progress, fit
+from promu.training.finetune import check_folder, claim_folder, write_json
+from promu.training.loop import Progress, discard_checkpoints, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import LossSettings, PretrainRecipe
 from promu.training.setup import build_model, encoder_config, load_tokenizer, resolve, save_folder
@@ -48,14 +49,19 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
         InputError: Data, encoder or folder cannot be used.
     """
     out = Path(recipe.out)
-    claim_folder(out, recipe.model_dump(mode="json"))
+    settings = recipe.model_dump(mode="json")
+    check_folder(out, settings)
     finished = out / "result.json"
     if finished.is_file():
+        discard_checkpoints(out)
         return dict(json.loads(finished.read_text(encoding="utf-8")))
     started = time.perf_counter()
     images = Path(recipe.data.images)
     pairs, skipped = usable_pairs(read_captions(Path(recipe.data.captions)), images, recipe.data.missing)
-    tokenizer = _tokenizer(recipe, pairs, out)
+    for path in (recipe.data.nouns, recipe.data.relations):
+        read_candidates(Path(path))  # what is wrong with them is said before the hours, not after
+    claim_folder(out, settings)
+    tokenizer = prepare_tokenizer(recipe)
     teacher_folder = train_teacher(recipe, pairs, tokenizer, out, progress)
     store = _label(recipe, pairs, teacher_folder, out, progress)
 
@@ -85,6 +91,7 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
         "seconds": round(time.perf_counter() - started, 2),
     }
     write_json(finished, result)
+    discard_checkpoints(out)
     return result
 
 
@@ -98,7 +105,7 @@ def usable_pairs(pairs: Sequence[CaptionPair], images: Path, missing: str) -> tu
     for pair in pairs:
         if pair.image not in reasons:
             try:
-                probe_picture(images / pair.image)
+                load_picture(images / pair.image, target=(32, 32))  # a header alone does not show a truncated one
                 reasons[pair.image] = None
             except InputError as error:
                 if missing == "require":
@@ -194,6 +201,7 @@ def train_teacher(
         return Path(settings.init)
     folder = out / "teacher"
     if (folder / "model" / "model.safetensors").is_file():
+        discard_checkpoints(folder)
         return folder / "model"
     assert settings.text is not None and settings.vision is not None
     set_seed(settings.seed)
@@ -217,18 +225,22 @@ def train_teacher(
 
     fit(model, len(matched), collate, settings.training, folder, settings.seed, "teacher", progress=progress)
     save_folder(folder / "model", model, tokenizer)
+    discard_checkpoints(folder)
     return folder / "model"
 
 
-def _tokenizer(recipe: PretrainRecipe, pairs: Sequence[CaptionPair], out: Path) -> PreTrainedTokenizerBase:
+def prepare_tokenizer(recipe: PretrainRecipe) -> PreTrainedTokenizerBase:
+    """The tokenizer that the recipe names, or one trained on the captions and kept in `out/tokenizer`."""
     if isinstance(recipe.tokenizer, str):
         return load_tokenizer(resolve(recipe.tokenizer))
-    folder = out / "tokenizer"
+    folder = Path(recipe.out) / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
-        texts = [pair.caption for pair in pairs]
+        texts = [pair.caption for pair in read_captions(Path(recipe.data.captions))]
         for path in recipe.tokenizer.texts:
             texts += read_lines(Path(path))
-        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(folder)
+        temporary = folder.with_name("tokenizer.tmp")
+        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(temporary)
+        os.replace(temporary, folder)
     return load_tokenizer(str(folder))
 
 

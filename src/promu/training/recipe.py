@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from typing_extensions import TypedDict, is_typeddict
 
 from promu.errors import InputError
 
@@ -21,6 +23,23 @@ class Settings(BaseModel):
     """A part of a recipe: unknown keys and wrong values are refused by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class BackboneSettings(TypedDict, total=False):
+    """The fields of `PromuConfig` that a recipe may set."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    fusion: str
+    fusion_layers: Count | None
+    projection_dim: Count
+    projection_norm: bool
+    pooling: Literal["cls", "cls+mean"]
+    temperature: Positive
+    image_mean: tuple[float, float, float]
+    image_std: tuple[Positive, Positive, Positive]
+    classifier_dropout: Share
+    max_length: Annotated[int, Field(ge=8)]
 
 
 class ModelSettings(Settings):
@@ -38,12 +57,14 @@ class ModelSettings(Settings):
     text: str | dict[str, Any] | None = None
     vision: str | dict[str, Any] | None = None
     tokenizer: str | None = None
-    config: dict[str, Any] = {}
+    config: BackboneSettings = {}
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
         if self.init is None and self.text is None:
             raise ValueError("set either init (a promu model folder) or text (an encoder)")
+        if self.init is not None and (self.text is not None or self.vision is not None):
+            raise ValueError("init brings its own encoders; leave text and vision out, or set init to null")
         return self
 
 
@@ -121,7 +142,7 @@ class TeacherSettings(Settings):
     init: str | None = None
     text: str | dict[str, Any] | None = None
     vision: str | dict[str, Any] | None = None
-    config: dict[str, Any] = {}
+    config: BackboneSettings = {}
     training: TrainingSettings = TrainingSettings()
     crop: Share = 0.3
     seed: Annotated[int, Field(ge=0)] = 0
@@ -236,7 +257,11 @@ def load_recipe(path: Path, kind: type[RecipeType], overrides: Sequence[str] = (
         key, separator, value = override.partition("=")
         if not separator:
             raise InputError(f"override {override!r} is not of the form key=value")
-        _set(raw, key.split("."), yaml.safe_load(value), override)
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"override {override!r}: the value is not YAML; put it in quotes") from None
+        _set(raw, key.split("."), parsed, override)
     return check_recipe(_expand(raw), kind, path)
 
 
@@ -249,25 +274,50 @@ def check_recipe(raw: dict[str, Any], kind: type[RecipeType], path: Path | None 
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+        # Where a setting may be of several kinds, each kind's errors are listed; the deepest knows best.
+        first = max(error.errors(), key=lambda found: len(_keys(raw, found)))
+        keys = _keys(raw, first)
+        key = ".".join(keys)
         if first["type"] == "extra_forbidden":
-            allowed = sorted(_allowed_keys(kind, first["loc"][:-1]))
+            allowed = sorted(_allowed_keys(kind, keys[:-1]))
             raise InputError(f"unknown recipe key {key!r}; allowed here: {', '.join(allowed)}", path) from None
-        if first["type"] == "missing":
+        if first["type"] == "missing" and isinstance(first["loc"][-1], str):
             raise InputError(f"recipe key {key!r} is missing", path) from None
         value = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
         reason = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("model_type", "dict_type"):
+            reason = f"a group of settings is expected: {', '.join(sorted(_allowed_keys(kind, keys)))}"
         raise InputError(f"recipe key {key!r}: {reason}{value}" if key else f"recipe: {reason}", path) from None
 
 
-def _allowed_keys(kind: type[BaseModel], location: Sequence[Any]) -> set[str]:
-    for part in location:
-        field = kind.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return set()
-        kind = field.annotation
-    return set(kind.model_fields)
+def _keys(raw: Any, error: ErrorDetails) -> list[str]:
+    """The keys of the place in `raw` that an error is about, without the names of kinds that pydantic puts among them."""
+    keys = []
+    for position, part in enumerate(error["loc"], start=1):
+        try:
+            raw = raw[part]
+        except (KeyError, IndexError, TypeError):
+            if error["type"] != "missing" or position < len(error["loc"]):
+                continue
+        keys.append(str(part))
+    return keys
+
+
+def _allowed_keys(kind: Any, keys: Sequence[str]) -> set[str]:
+    """What may stand in the group of settings at `keys`."""
+    for key in keys:
+        kind = _groups(kind).get(key)
+    return set(_groups(kind))
+
+
+def _groups(kind: Any) -> dict[str, Any]:
+    """The settings of a group by name, with their kinds; of several kinds the group counts."""
+    for choice in get_args(kind) or (kind,):
+        if is_typeddict(choice):
+            return dict(get_type_hints(choice))
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return {name: field.annotation for name, field in choice.model_fields.items()}
+    return {}
 
 
 def _set(settings: dict[str, Any], keys: Sequence[str], value: Any, override: str) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import json
 import os
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.encoders import load_encoder_config
 from promu.modeling.inputs import add_entity_markers
 from promu.training.recipe import ModelSettings
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
 
 PACKAGE = "package:"
+WEIGHTS = "model.safetensors"
 
 
 def resolve(name: str) -> str:
@@ -52,11 +59,18 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if folder.is_dir() and not any(
         (folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
     ):
-        raise InputError("this model folder has no tokenizer (tokenizer.json); copy it there or save the model again", name)
+        raise InputError(
+            "this model folder has no tokenizer (tokenizer.json); copy it there or save the model again", name
+        )
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        if path.is_file():
+            _check_tokenizer_file(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise InputError(f"tokenizer {name!r} cannot be loaded; name a folder or a hub model that has one") from error
+        raise InputError(
+            f"{name!r} is neither a folder with a tokenizer nor a hub model within reach; name one that exists"
+        ) from error
     if len(tokenizer) < 50:
         raise InputError(f"tokenizer {name!r} has only {len(tokenizer)} pieces; its vocabulary was not found")
     return tokenizer
@@ -66,30 +80,49 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     """A saved promu model.
 
     Raises:
-        InputError: The folder holds none.
+        InputError: The folder holds none, or a damaged one.
     """
     folder = Path(folder)
-    for name in ("config.json", "model.safetensors"):
+    for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(f"no promu model here ({name} is missing); name a folder that save_pretrained wrote", folder)
+    kind = read_json_object(folder / "config.json").get("model_type")
+    if kind != PromuConfig.model_type:
+        raise InputError(f"this is a {kind!r} model, not one of promu's; name it under model.text to start from it", folder)
     try:
         return model_class.from_pretrained(folder, use_safetensors=True, **settings)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"this model cannot be loaded: {str(error).splitlines()[0]}", folder) from error
+    except InputError as error:
+        raise InputError(error.reason, folder) from error
+    except SafetensorError as error:
+        raise InputError(f"the weights are damaged ({error}); copy or save them again", folder / WEIGHTS) from error
+    except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError) as error:
+        raise InputError(f"this model cannot be loaded: {_first_line(error)}; save it again", folder) from error
 
 
 def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
-    """The configuration of an encoder given by its settings (with `model_type`)."""
+    """The configuration of an encoder given by its settings (with `model_type`), or by its name.
+
+    Raises:
+        InputError: There is no such encoder, or no such setting, or a value is wrong.
+    """
     if isinstance(settings, str):
-        return AutoConfig.from_pretrained(resolve(settings))
+        return load_encoder_config(resolve(settings))
     values = {**settings, **extra}
     kind = values.pop("model_type", None)
     try:
-        return AutoConfig.for_model(kind, **values)
-    except ValueError as error:
-        raise InputError(f"encoder settings {settings}: {str(error).splitlines()[0]}") from error
+        config = AutoConfig.for_model(kind, **values)
+    except ValueError:
+        raise InputError(
+            f"encoder settings: model_type {kind!r} is unknown; use one that Hugging Face transformers knows, "
+            "such as bert, vit or promu_conv_vit"
+        ) from None
+    except StrictDataclassError as error:
+        raise InputError(f"encoder settings ({kind}): {' '.join(str(error).split())}") from None
+    known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise InputError(f"encoder settings ({kind}): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return config
 
 
 def build_model(
@@ -112,7 +145,12 @@ def build_model(
     if isinstance(text, dict) and (vision is None or isinstance(vision, dict)):
         text_config = encoder_config(text, vocab_size=len(tokenizer))
         vision_config = None if vision is None else encoder_config(vision)
-        return model_class(PromuConfig(text_config=text_config, vision_config=vision_config, **fields))
+        try:
+            return model_class(PromuConfig(text_config=text_config, vision_config=vision_config, **fields))
+        except InputError:
+            raise
+        except (ValueError, StrictDataclassError) as error:  # sizes that do not go together
+            raise InputError(f"model settings: {_first_line(error)}") from None
     if not isinstance(text, str) or isinstance(vision, dict):
         raise InputError("model.text and model.vision must both be names, or both configurations")
     backbone = PromuModel.from_encoders(resolve(text), None if vision is None else resolve(vision), **fields)
@@ -129,6 +167,37 @@ def tokenizer_of(settings: ModelSettings) -> PreTrainedTokenizerBase:
     if name is None:
         raise InputError("model.tokenizer is missing; a text encoder made from scratch needs one by name")
     return load_tokenizer(resolve(name))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a model folder.
+
+    Raises:
+        InputError: There is no such file, or something else is in it.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("this file of the model is missing; copy the model folder again", path) from None
+    except ValueError as error:
+        raise InputError(f"not JSON ({error}); copy the model folder again", path) from None
+    if not isinstance(value, dict):
+        raise InputError("not a JSON object; copy the model folder again", path)
+    return value
+
+
+def _check_tokenizer_file(path: Path) -> None:
+    read_json_object(path)
+    if path.name != "tokenizer.json":
+        return
+    try:
+        Tokenizer.from_file(str(path))
+    except Exception as error:  # the tokenizers library has no narrower type for a file of another shape
+        raise InputError(f"not a tokenizer ({error}); copy the model folder again", path) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def save_folder(folder: Path, model: PromuPreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -8,6 +8,9 @@ from torch.nn import functional
 LEFT_THE_VIEW = 0.25
 """A box of which a smaller share is still in view no longer shows its thing."""
 
+ASPECT_JITTER = (-0.2877, 0.2877)
+"""Range of the log of a view's width over height before it is squeezed to a square: 3/4 to 4/3."""
+
 
 def random_views(
     pixels: torch.Tensor, boxes: torch.Tensor, box_mask: torch.Tensor, smallest: float
@@ -26,25 +29,27 @@ def random_views(
     if smallest >= 1.0:
         return pixels.float(), boxes, box_mask
     rows = len(pixels)
-    side = torch.empty(rows).uniform_(smallest, 1.0).sqrt()
-    left, top = torch.rand(rows) * (1 - side), torch.rand(rows) * (1 - side)
+    area = torch.empty(rows).uniform_(smallest, 1.0)
+    ratio = torch.empty(rows).uniform_(*ASPECT_JITTER).exp()
+    size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], -1).clamp(max=1.0)
+    origin = torch.rand(rows, 2) * (1 - size)
     flip = torch.rand(rows) < 0.5
-    pixels = _resample(pixels.float(), left, top, side, flip)
-    boxes, box_mask = move_boxes(boxes, box_mask, left, top, side, flip)
+    pixels = _resample(pixels.float(), origin, size, flip)
+    boxes, box_mask = move_boxes(boxes, box_mask, origin, size, flip)
     return pixels, boxes, box_mask
 
 
 def move_boxes(
-    boxes: torch.Tensor,
-    box_mask: torch.Tensor,
-    left: torch.Tensor,
-    top: torch.Tensor,
-    side: torch.Tensor,
-    flip: torch.Tensor,
+    boxes: torch.Tensor, box_mask: torch.Tensor, origin: torch.Tensor, size: torch.Tensor, flip: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes (B, R, 4) of the picture as boxes of the view (left, top, side of the crop in 0..1; (B,) each)."""
-    origin = torch.stack([left, top, left, top], -1)[:, None]
-    moved = (boxes - origin) / side[:, None, None]
+    """Boxes (B, R, 4) of the picture as boxes of the view.
+
+    Args:
+        boxes, box_mask: As in `random_views`.
+        origin, size: (B, 2) left and top, width and height of the view in 0..1 of the picture.
+        flip: (B,) whether the view is mirrored.
+    """
+    moved = (boxes - origin.repeat(1, 2)[:, None]) / size.repeat(1, 2)[:, None]
     mirrored = torch.stack([1 - moved[..., 2], moved[..., 1], 1 - moved[..., 0], moved[..., 3]], -1)
     moved = torch.where(flip[:, None, None], mirrored, moved)
     clipped = moved.clamp(0.0, 1.0)
@@ -56,14 +61,11 @@ def _area(boxes: torch.Tensor) -> torch.Tensor:
     return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
 
 
-def _resample(
-    pixels: torch.Tensor, left: torch.Tensor, top: torch.Tensor, side: torch.Tensor, flip: torch.Tensor
-) -> torch.Tensor:
+def _resample(pixels: torch.Tensor, origin: torch.Tensor, size: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
     # affine_grid speaks of -1..1: the view's centre and half-width in that frame
     theta = torch.zeros(len(pixels), 2, 3)
-    theta[:, 0, 0] = torch.where(flip, -side, side)
-    theta[:, 1, 1] = side
-    theta[:, 0, 2] = 2 * left + side - 1
-    theta[:, 1, 2] = 2 * top + side - 1
+    theta[:, 0, 0] = torch.where(flip, -size[:, 0], size[:, 0])
+    theta[:, 1, 1] = size[:, 1]
+    theta[:, :, 2] = 2 * origin + size - 1
     grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
     return functional.grid_sample(pixels, grid, align_corners=False, padding_mode="border")

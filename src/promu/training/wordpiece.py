@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
+from collections.abc import Iterable, Sequence
 
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from promu.errors import InputError
 from promu.modeling.inputs import ENTITY_MARKERS
 
 ALPHABET = "".join(chr(code) for code in range(33, 127))
@@ -21,25 +21,33 @@ def train_wordpiece(texts: Iterable[str], size: int, min_frequency: int = 2) -> 
     with a capital: names then fall apart into pieces whether the texts held them or not, so that a name which was
     never seen looks like those that were, instead of like nothing.
 
+    The same texts give the same vocabulary, whatever the process.
+
     Args:
         texts: Captions.
         size: Pieces at most, special tokens included.
         min_frequency: A piece that occurs less often is not kept.
+
+    Raises:
+        InputError: `size` does not even hold the characters of the texts.
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    texts = [ordinary_words(text) for text in texts]
+    tokenizer = _splitter(models.WordPiece(unk_token="[UNK]"))
+    characters = _characters(tokenizer, texts)
+    if size < len(SPECIAL) + len(characters):
+        raise InputError(
+            f"a vocabulary of {size} pieces does not hold the characters of these texts; "
+            f"set the tokenizer's size to {len(SPECIAL) + len(characters)} or more"
+        )
+    # The trainer numbers the characters inside words in the order of a hash table, anew in each process, and breaks
+    # ties between pieces by those numbers. Characters that come as special tokens are numbered in the order given;
+    # the tokenizer is then built from the vocabulary alone, in which they are no longer special.
     trainer = trainers.WordPieceTrainer(
-        vocab_size=size,
-        min_frequency=min_frequency,
-        special_tokens=list(SPECIAL),
-        initial_alphabet=list(ALPHABET),
-        show_progress=False,
+        vocab_size=size, min_frequency=min_frequency, special_tokens=[*SPECIAL, *characters], show_progress=False
     )
-    # every character also inside a word, so that no name is unknown because the texts lack one
-    words = chain((f"a{character}" for character in ALPHABET), map(ordinary_words, texts))
-    tokenizer.train_from_iterator(words, trainer)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer = _splitter(models.WordPiece(vocab=tokenizer.get_vocab(), unk_token="[UNK]"))
+    tokenizer.add_special_tokens(list(SPECIAL))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
@@ -54,6 +62,28 @@ def train_wordpiece(texts: Iterable[str], size: int, min_frequency: int = 2) -> 
         mask_token="[MASK]",
         additional_special_tokens=list(ENTITY_MARKERS),
     )
+
+
+def _splitter(model: models.WordPiece) -> Tokenizer:
+    """A tokenizer that splits text into words as BERT does, case and accents kept."""
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
+
+
+def _characters(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """The one-character pieces, at the start of a word and inside, of ASCII and of the texts, in a fixed order.
+
+    All of ASCII is there, so that no name is unknown because the texts lack a letter.
+    """
+    starts, inner = set(ALPHABET), set()
+    for text in (*(f"a{character}" for character in ALPHABET), *texts):
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)):
+            starts.add(word[0])
+            inner.update(word[1:])
+    return [*sorted(starts), *(f"##{character}" for character in sorted(inner))]
 
 
 def ordinary_words(text: str) -> str:

@@ -1,0 +1,74 @@
+"""How far the demo is: one bar whose time left follows what was measured so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+CHAIN = ("drawing", "pre-training", "promu · entities", "promu · relations")
+"""What must happen one after the other (the last two side by side): it decides how long the whole takes."""
+
+STAGES = {"teacher": (0.0, 0.4), "labels": (0.4, 0.5), "pre-training": (0.5, 1.0)}
+"""Which part of the pre-training job each of its stages is."""
+
+
+class Clock:
+    """Share of the work done and seconds left.
+
+    Args:
+        estimates: Seconds that each job may take; only their proportions matter once something was measured.
+    """
+
+    def __init__(self, estimates: Mapping[str, float]) -> None:
+        self.estimates = estimates
+        self.shares = dict.fromkeys(estimates, 0.0)
+        self.started = time.monotonic()
+
+    def move(self, job: str, stage: str, done: int, total: int) -> None:
+        """Note that `job` is at `done` of `total` of `stage`."""
+        low, high = STAGES.get(stage, (0.0, 1.0)) if job == "pre-training" else (0.0, 1.0)
+        self.shares[job] = 1.0 if stage == "done" else low + (high - low) * done / max(total, 1)
+
+    @property
+    def share(self) -> float:
+        """Share of the chain that is done, 0..1."""
+        seconds = {name: self.estimates[name] * (0.5 if name.startswith("promu") else 1.0) for name in CHAIN}
+        return sum(seconds[name] * self.shares[name] for name in CHAIN) / sum(seconds.values())
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left at the pace so far; None while nothing is done."""
+        share = self.share
+        return None if share < 0.02 else (time.monotonic() - self.started) * (1 - share) / share
+
+
+@contextmanager
+def watch(estimates: Mapping[str, float]) -> Iterator[Callable[[str, str, int, int], None]]:
+    """Show progress on standard error: a bar in a terminal, a line every quarter of a minute elsewhere.
+
+    Yields:
+        A function of (job, stage, done, total).
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    clock = Clock(estimates)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    columns += (TextColumn("{task.fields[left]}"),)
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        row = bar.add_task("starting", total=1.0, left="")
+        last = time.monotonic()
+
+        def report(job: str, stage: str, done: int, total: int) -> None:
+            nonlocal last
+            clock.move(job, stage, done, total)
+            what = job if stage in ("done", job) else f"{job}: {stage} {done:,} of {total:,}"
+            left = "" if clock.left is None else f"about {int(clock.left // 60)}:{int(clock.left % 60):02d} left"
+            bar.update(row, completed=clock.share, description=what, left=left)
+            if not console.is_terminal and time.monotonic() - last > 15:
+                last = time.monotonic()
+                console.print(f"{clock.share:4.0%}  {what}  {left}", highlight=False)
+
+        yield report

@@ -1,0 +1,104 @@
+"""`promu pretrain` and `promu finetune`: run a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from promu.cli.console import print_json, print_table, progress_bars
+
+Overrides = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
+
+
+def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
+    """Pre-train the backbone: tokenizer, teacher, soft pseudo-labels, joint losses.
+
+    Started again after it was stopped, it goes on where it was; finished, it only shows its figures.
+
+    Args:
+        recipe: A recipe file, or the name of one that comes with promu.
+        overrides: Settings that win over the recipe's, as key=value, such as training.epochs=4.
+        json: Print JSON instead of a table.
+    """
+    from promu.quiet import quiet
+
+    quiet()
+    from promu.training.pretrain import pretrain as run
+    from promu.training.recipe import PretrainRecipe, find_recipe, load_recipe
+
+    settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
+    with progress_bars() as progress:
+        result = run(settings, progress)
+    model = Path(settings.out) / "model"
+    if json:
+        print_json({**result, "model": str(model)})
+        return
+    print_table(
+        "caption pairs", ["", "count"], ((name, str(result[name])) for name in _COUNTS if result.get(name) is not None)
+    )
+    last = result["last"]
+    losses = {name: value for name, value in last.items() if name not in ("step", "epoch", "lr", "seconds")}
+    print_table(f"losses at step {last['step']}", ["", "loss"], ((name, f"{v:.4f}") for name, v in losses.items()))
+    print(f"{result['seconds']:.0f} s\nmodel: {model}")
+
+
+def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
+    """Fine-tune for entities or for relations; the best epoch on dev is kept and tested once.
+
+    Started again after it was stopped, it goes on where it was; finished, it only shows its figures.
+
+    Args:
+        recipe: A recipe file, or the name of one that comes with promu.
+        overrides: Settings that win over the recipe's, as key=value, such as training.lr=1e-4.
+        json: Print JSON instead of a table.
+    """
+    from promu.quiet import quiet
+
+    quiet()
+    from promu.training.finetune import finetune as run
+    from promu.training.recipe import FinetuneRecipe, find_recipe, load_recipe
+
+    settings = load_recipe(find_recipe(recipe), FinetuneRecipe, overrides or ())
+    with progress_bars() as progress:
+        result = run(settings, progress)
+    model = Path(settings.out) / "model"
+    if json:
+        print_json({**result, "model": str(model)})
+        return
+    rows = []
+    for split in ("dev", "test"):
+        if split in result:
+            rows.append(_row(split, result["posts"][split], result[split]))
+            rows += [
+                _row(f"{split}, {group} decides" if group in _DECIDERS else f"{split}, {group}", None, figures)
+                for group, figures in result[split].get("per_group", {}).items()
+            ]
+    title = f"{settings.task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}"
+    print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
+    for split, counts in result["pictures"].items():
+        print(f"{split}: {_pictures(counts, result['posts'][split])}")
+    print(f"{result['seconds']:.0f} s\nmodel: {model}")
+
+
+_COUNTS = ("pairs", "matched", "skipped", "pictures", "nouns", "relations")
+_DECIDERS = ("text", "picture")
+
+
+def _row(name: str, posts: int | None, figures: Mapping[str, Any]) -> list[str]:
+    numbers = [f"{figures[key]:.2f}" for key in ("precision", "recall", "f1")]
+    return [name, "" if posts is None else str(posts), *numbers]
+
+
+def _pictures(counts: Mapping[str, Any], posts: int) -> str:
+    """What became of the pictures of a split."""
+    if counts["policy"] == "none":
+        return f"all {posts} posts were read as text, without pictures"
+    parts = [f"{counts['with picture']} of {posts} posts were read with their picture"]
+    if counts["picture missing"]:
+        parts.append(f"{counts['picture missing']} as text, their picture being missing or broken")
+    if counts["no picture named"]:
+        parts.append(f"{counts['no picture named']} as text, naming no picture")
+    return "; ".join(parts)

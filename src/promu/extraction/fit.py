@@ -1,0 +1,52 @@
+"""Which relations may hold between which entities, as the labels themselves say it.
+
+A label such as `/per/misc/awarded` states the types of its head and tail; one without leading slash states none and
+fits everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import permutations
+
+from promu.schema import NO_RELATION, Entity
+
+# Twitter-2015 says OTHER where Twitter-2017 says MISC.
+_SAME_TYPE = {"other": "misc"}
+
+
+def label_types(label: str) -> tuple[str, str] | None:
+    """The lower-case types of head and tail that a label states, or None where it states none."""
+    parts = label.split("/")
+    if len(parts) != 4 or parts[0]:
+        return None
+    return _plain(parts[1]), _plain(parts[2])
+
+
+def fitting_labels(head: Entity, tail: Entity, labels: Sequence[str]) -> list[bool]:
+    """Whether each label may hold from `head` to `tail`; `None` always may, and an entity without type fits all."""
+    return [_fits(head.type, tail.type, label) for label in labels]
+
+
+def fitting_pairs(entities: Sequence[Entity], labels: Sequence[str]) -> list[tuple[int, int]]:
+    """The ordered pairs (head, tail) of entities between which a relation other than `None` may hold."""
+    relations = [label for label in labels if label != NO_RELATION]
+    return [
+        (head, tail)
+        for head, tail in permutations(range(len(entities)), 2)
+        if any(_fits(entities[head].type, entities[tail].type, label) for label in relations)
+    ]
+
+
+@lru_cache(maxsize=10_000)
+def _fits(head: str | None, tail: str | None, label: str) -> bool:
+    types = None if label == NO_RELATION else label_types(label)
+    if types is None:
+        return True
+    return all(found is None or _plain(found) == stated for found, stated in zip((head, tail), types, strict=True))
+
+
+def _plain(kind: str) -> str:
+    kind = kind.lower()
+    return _SAME_TYPE.get(kind, kind)

@@ -1,0 +1,214 @@
+"""The CRF against pytorch-crf, against brute force, and on the sequences a user may bring."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchcrf import CRF
+
+from promu.errors import InputError
+from promu.modeling.crf import FORBIDDEN, LinearChainCrf, bio_labels, legal_transitions
+
+ALL_LEGAL = ["O", "B-a", "B-b", "B-c"]
+BIO = bio_labels(["PER", "LOC"])
+
+
+def random_crf(labels: Sequence[str], seed: int) -> LinearChainCrf:
+    crf = LinearChainCrf(labels)
+    chance = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=chance))
+    return crf
+
+
+def oracle_of(crf: LinearChainCrf) -> CRF:
+    """pytorch-crf with the same scores; what is forbidden here scores -1e4 there."""
+    oracle = CRF(len(crf.labels), batch_first=True)
+    start, follows = legal_transitions(crf.labels)
+    with torch.no_grad():
+        oracle.start_transitions.copy_(crf.start.masked_fill(~start, -1e4))
+        oracle.transitions.copy_(crf.transitions.masked_fill(~follows, -1e4))
+        oracle.end_transitions.copy_(crf.end)
+    return oracle
+
+
+def lengths_mask(lengths: Sequence[int]) -> torch.Tensor:
+    return (torch.arange(max(1, *lengths))[None, :] < torch.tensor(lengths)[:, None]).long()
+
+
+def is_legal(labels: Sequence[str], path: Sequence[int]) -> bool:
+    before = "O"
+    for index in path:
+        label = labels[index]
+        if label.startswith("I-") and before[2:] != label[2:]:
+            return False
+        before = label
+    return True
+
+
+def path_scores(crf: LinearChainCrf, emissions: torch.Tensor) -> dict[tuple[int, ...], float]:
+    """Score of every legal path of emissions (W, C), one by one in double precision."""
+    start, move, end = (scores.detach().double() for scores in (crf.start, crf.transitions, crf.end))
+    scores = {}
+    for path in itertools.product(range(len(crf.labels)), repeat=len(emissions)):
+        if is_legal(crf.labels, path):
+            score = start[path[0]] + end[path[-1]]
+            score += sum(emissions[word, label].double() for word, label in enumerate(path))
+            score += sum(move[before, after] for before, after in itertools.pairwise(path))
+            scores[path] = float(score)
+    return scores
+
+
+@pytest.mark.parametrize("labels", [ALL_LEGAL, BIO], ids=["all transitions legal", "BIO"])
+def test_loss_gradients_and_viterbi_equal_pytorch_crf(labels: list[str]) -> None:
+    crf = random_crf(labels, seed=1)
+    oracle = oracle_of(crf)
+    mask = lengths_mask([6, 4, 1, 5, 2])
+    emissions = torch.randn(5, 6, len(labels), generator=torch.Generator().manual_seed(2)).mul_(2).requires_grad_()
+    ours_emissions = emissions.detach().clone().requires_grad_()
+    gold = torch.zeros(5, 6, dtype=torch.long)
+    gold[0, :3] = torch.tensor([1, 2, 2]) if labels is BIO else torch.tensor([3, 2, 1])
+    gold[3, 4] = 3
+
+    loss = crf(ours_emissions, gold, mask)
+    expected = -oracle(emissions, gold, mask.bool(), reduction="none")
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
+    loss.mean().backward()
+    expected.mean().backward()
+    torch.testing.assert_close(ours_emissions.grad, emissions.grad, rtol=1e-4, atol=1e-6)
+    start, follows = legal_transitions(labels)
+    for mine, theirs, legal in (
+        (crf.start, oracle.start_transitions, start),
+        (crf.transitions, oracle.transitions, follows),
+        (crf.end, oracle.end_transitions, torch.ones_like(start)),
+    ):
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, theirs.grad * legal, rtol=1e-4, atol=1e-6)
+    assert crf.decode(emissions, mask) == oracle.decode(emissions, mask.bool())
+
+
+@settings(max_examples=25)
+@given(words=st.integers(1, 4), kinds=st.integers(1, 2), seed=st.integers(0, 10_000))
+def test_everything_equals_brute_force(words: int, kinds: int, seed: int) -> None:
+    labels = bio_labels(["PER", "LOC"][:kinds])
+    crf = random_crf(labels, seed)
+    emissions = torch.randn(words, len(labels), generator=torch.Generator().manual_seed(seed + 1)) * 2
+    scores = path_scores(crf, emissions)
+    total = torch.logsumexp(torch.tensor(list(scores.values())), 0)
+    best = max(scores, key=scores.__getitem__)
+    mask = torch.ones(1, words, dtype=torch.long)
+
+    assert crf.decode(emissions[None], mask) == [list(best)]
+    gold = list(scores)[seed % len(scores)]
+    torch.testing.assert_close(
+        crf(emissions[None], torch.tensor([gold]), mask)[0], (total - scores[gold]).float(), rtol=1e-4, atol=1e-4
+    )
+    expected = torch.zeros(words, len(labels), dtype=torch.float64)
+    for path, score in scores.items():
+        for word, label in enumerate(path):
+            expected[word, label] += (score - total.double()).exp()
+    marginals = crf.marginals(emissions[None], mask)[0]
+    torch.testing.assert_close(marginals.double(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(marginals.sum(-1), torch.ones(words), rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), scale=st.sampled_from([0.1, 3.0, 100.0]))
+def test_an_inside_label_never_comes_without_its_begin(seed: int, scale: float) -> None:
+    crf = random_crf(BIO, seed)
+    emissions = torch.randn(3, 7, len(BIO), generator=torch.Generator().manual_seed(seed)) * scale
+    # what a careless tagger would like best: I- everywhere
+    emissions[..., [BIO.index("I-PER"), BIO.index("I-LOC")]] += scale
+    for path in crf.decode(emissions, lengths_mask([7, 3, 1])):
+        assert is_legal(BIO, path)
+
+
+def test_padding_changes_nothing() -> None:
+    crf = random_crf(BIO, 3)
+    emissions = torch.randn(2, 3, len(BIO))
+    gold = torch.tensor([[1, 2, 0], [3, 4, 4]])
+    wide = torch.cat([emissions, torch.full((2, 4, len(BIO)), 50.0)], 1)
+    wide_gold = torch.cat([gold, torch.full((2, 4), -100)], 1)
+    narrow_mask, wide_mask = lengths_mask([3, 3]), torch.cat([lengths_mask([3, 3]), torch.zeros(2, 4).long()], 1)
+    torch.testing.assert_close(crf(wide, wide_gold, wide_mask), crf(emissions, gold, narrow_mask))
+    assert crf.decode(wide, wide_mask) == crf.decode(emissions, narrow_mask)
+    marginals = crf.marginals(wide, wide_mask)
+    torch.testing.assert_close(marginals[:, :3], crf.marginals(emissions, narrow_mask))
+    assert not marginals[:, 3:].any()
+
+
+def test_a_text_without_words_costs_nothing_and_gets_no_label() -> None:
+    crf = random_crf(BIO, 4)
+    emissions = torch.randn(2, 3, len(BIO), requires_grad=True)
+    mask = lengths_mask([0, 3])
+    loss = crf(emissions, torch.zeros(2, 3, dtype=torch.long), mask)
+    assert loss[0] == 0 and loss[1] > 0
+    loss.sum().backward()
+    assert emissions.grad is not None and not emissions.grad[0].any()
+    paths = crf.decode(emissions, mask)
+    assert paths[0] == [] and len(paths[1]) == 3
+    assert not crf.marginals(emissions, mask)[0].any()
+
+
+def test_an_illegal_gold_path_keeps_loss_and_gradients_finite() -> None:
+    crf = random_crf(BIO, 5)
+    emissions = (torch.randn(1, 3, len(BIO)) * 20).requires_grad_()
+    loss = crf(emissions, torch.tensor([[0, 2, 4]]), lengths_mask([3]))
+    loss.sum().backward()
+    assert -2.5 * FORBIDDEN > loss.item() > -1.5 * FORBIDDEN
+    for tensor in (emissions, *crf.parameters()):
+        assert tensor.grad is not None and tensor.grad.isfinite().all()
+
+
+def test_sums_stay_in_fp32_inside_bf16_autocast() -> None:
+    crf = random_crf(BIO, 6)
+    # 60 words: sums in bf16 would be off by whole units
+    emissions = torch.randn(2, 60, len(BIO)) * 3
+    mask = lengths_mask([60, 41])
+    gold = torch.zeros(2, 60, dtype=torch.long)
+    expected = crf(emissions, gold, mask)
+    paths, marginals = crf.decode(emissions, mask), crf.marginals(emissions, mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = crf(emissions, gold, mask)
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, expected)
+        assert crf.decode(emissions, mask) == paths
+        torch.testing.assert_close(crf.marginals(emissions, mask), marginals)
+        # emissions that a bf16 layer made are summed in fp32 too
+        half = emissions.bfloat16()
+        torch.testing.assert_close(crf(half, gold, mask), crf(half.float(), gold, mask), rtol=0, atol=0)
+
+
+def test_legal_transitions_by_hand() -> None:
+    start, follows = legal_transitions(["O", "B-PER", "I-PER", "I-LOC"])
+    assert start.tolist() == [True, True, False, False]
+    assert follows.tolist() == [
+        [True, True, False, False],
+        [True, True, True, False],
+        [True, True, True, False],
+        [True, True, False, True],
+    ]
+
+
+def test_labels_that_are_not_bio_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match="label 'S-PER' is not in BIO form; use O, B-<type> and I-<type>"):
+        LinearChainCrf(["O", "S-PER"])
+
+
+def test_it_learns_transitions() -> None:
+    """Emissions that say nothing: only the transitions can tell that B-PER is always followed by I-PER."""
+    crf = LinearChainCrf(BIO)
+    gold = torch.tensor([[0, 1, 2, 0]])
+    mask, emissions = lengths_mask([4]), torch.zeros(1, 4, len(BIO))
+    optimiser = torch.optim.Adam(crf.parameters(), lr=0.1)
+    for _ in range(100):
+        optimiser.zero_grad()
+        crf(emissions, gold, mask).mean().backward()
+        optimiser.step()
+    assert crf.decode(emissions, mask) == gold.tolist()

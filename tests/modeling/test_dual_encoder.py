@@ -1,0 +1,60 @@
+"""The teacher's dual encoder: unit vectors in one space, and able to learn sixteen pairs by heart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.contrastive import SharedSpace
+from promu.modeling.dual_encoder import PromuDualEncoder
+
+MakeConfig = Callable[..., PromuConfig]
+MakeBatch = Callable[..., dict[str, torch.Tensor]]
+
+
+def test_vectors_are_of_unit_length_in_one_space(make_config: MakeConfig, make_batch: MakeBatch) -> None:
+    model = PromuDualEncoder(make_config(vision_hidden_size=24, projection_dim=16)).eval()
+    batch = make_batch(rows=3)
+    output = model(**batch)
+    for vectors in (output.visual, output.text):
+        assert vectors.shape == (3, 16)
+        torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_it_learns_sixteen_pairs_by_heart(make_config: MakeConfig, make_batch: MakeBatch, norm: bool) -> None:
+    config = make_config(
+        projection_dim=16,
+        projection_norm=norm,
+        pooling="cls+mean",
+        text_num_hidden_layers=1,
+        vision_num_hidden_layers=1,
+    )
+    model = PromuDualEncoder(config)
+    batch = make_batch(rows=16)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    first = model(**batch).loss.item()
+    for _ in range(80):
+        optimiser.zero_grad()
+        loss = model(**batch).loss
+        loss.backward()
+        optimiser.step()
+    assert first > 1 and loss.item() < 0.05
+
+
+@pytest.mark.parametrize(("log_temperature", "expected"), [(-20.0, 0.001), (5.0, 0.5), (-2.0, 0.1353)])
+def test_the_temperature_is_clamped(make_config: MakeConfig, log_temperature: float, expected: float) -> None:
+    space = SharedSpace(make_config())
+    with torch.no_grad():
+        space.log_temperature.fill_(log_temperature)
+    assert space.temperature.item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_temperature_starts_as_configured_and_is_learned(make_config: MakeConfig, make_batch: MakeBatch) -> None:
+    model = PromuDualEncoder(make_config())
+    assert model.space.temperature.item() == pytest.approx(0.07)
+    model(**make_batch()).loss.backward()
+    assert model.space.log_temperature.grad is not None and model.space.log_temperature.grad != 0

@@ -1,0 +1,161 @@
+"""Eq 11: four losses, one sum, and nothing where a weight is 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.losses import contrastive_image_text_loss
+from promu.modeling.pretraining import LOSS_NAMES, PromuForPreTraining
+from promu.modeling.regions import pool_regions
+
+MakeConfig = Callable[..., PromuConfig]
+MakeBatch = Callable[..., dict[str, torch.Tensor]]
+HEADS: dict[str, Any] = {"num_entity_candidates": 5, "num_relation_candidates": 4, "projection_dim": 16}
+PREFIXES = {"itm": "itm_head", "cit": "space", "coe": "entity_head", "cir": "relation_head", "mlm": "mlm_transform"}
+
+
+@pytest.fixture
+def batch(make_batch: MakeBatch) -> dict[str, torch.Tensor]:
+    inputs = make_batch(rows=4)
+    chance = torch.Generator().manual_seed(3)
+    corners = torch.rand(4, 2, 2, generator=chance) * 0.5
+    mlm_labels = torch.full_like(inputs["input_ids"], -100)
+    mlm_labels[:, 2] = inputs["input_ids"][:, 2]
+    return {
+        **inputs,
+        "matched": torch.tensor([1, 0, 1, 1]),
+        "picture_ids": torch.tensor([5, 6, 7, 7]),
+        "caption_ids": torch.arange(4),
+        "boxes": torch.cat([corners, corners + 0.4], -1),
+        "box_mask": torch.tensor([[1, 1], [1, 0], [0, 0], [1, 0]]),
+        "entity_labels": torch.randn(4, 2, 5, generator=chance).softmax(-1),
+        "relation_labels": torch.randn(4, 4, generator=chance).softmax(-1),
+        "relation_mask": torch.tensor([1, 0, 1, 1]),
+        "mlm_labels": mlm_labels,
+    }
+
+
+def test_the_joint_loss_is_the_weighted_sum_of_its_parts(
+    make_config: MakeConfig, batch: dict[str, torch.Tensor]
+) -> None:
+    weights = {"itm": 0.5, "cit": 2.0, "coe": 3.0, "cir": 0.25, "mlm": 0.1}
+    output = PromuForPreTraining(make_config(**HEADS, loss_weights=weights))(**batch)
+    assert output.parts.keys() == set(LOSS_NAMES)
+    expected = sum(weights[name] * float(part) for name, part in output.parts.items())
+    assert output.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert all(float(part) > 0 for part in output.parts.values())
+
+
+def test_the_paper_s_weights_are_the_default(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
+    output = PromuForPreTraining(make_config(**HEADS))(**batch)
+    assert output.parts.keys() == {"itm", "cit", "coe", "cir"}
+    assert output.loss.item() == pytest.approx(sum(float(part) for part in output.parts.values()), rel=1e-5)
+
+
+def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0})).eval()
+    output = model(**batch)
+    backbone = model.promu(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
+    cls = backbone.fused_text[:, 0]
+    matched = batch["matched"].bool()
+    # Eq 3, over all pairs
+    itm = functional.cross_entropy(model.itm_head(cls), batch["matched"])
+    # Eq 4 and 5: CLS vectors from before the fusion, matched pairs alone
+    cit = contrastive_image_text_loss(
+        functional.normalize(model.space.visual(backbone.visual[matched, 0]), dim=-1),
+        functional.normalize(model.space.text(backbone.text[matched, 0]), dim=-1),
+        torch.tensor(0.07),
+        batch["picture_ids"][matched],
+    )
+    # Eq 7 and 8: patches without the visual CLS, unmatched pairs too
+    regions = pool_regions(backbone.fused_visual[:, 1:], batch["boxes"], 4)
+    seen = batch["box_mask"].bool()
+    coe = functional.cross_entropy(model.entity_head(regions[seen]), batch["entity_labels"][seen])
+    # Eq 10
+    seen = batch["relation_mask"].bool()
+    cir = functional.cross_entropy(model.relation_head(cls[seen]), batch["relation_labels"][seen])
+    hidden = model.mlm_transform(backbone.fused_text[:, 2])
+    mlm = functional.cross_entropy(hidden @ model.get_input_embeddings().weight.T, batch["input_ids"][:, 2])
+    for name, expected in (("itm", itm), ("cit", cit), ("coe", coe), ("cir", cir), ("mlm", mlm)):
+        torch.testing.assert_close(output.parts[name], expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("off", LOSS_NAMES)
+def test_a_loss_of_weight_0_is_neither_computed_nor_has_weights(
+    make_config: MakeConfig, batch: dict[str, torch.Tensor], off: str
+) -> None:
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0, off: 0.0}))
+    assert {name.partition(".")[0] for name, _ in model.named_parameters()} == {
+        "promu",
+        *(prefix for name, prefix in PREFIXES.items() if name != off),
+    }
+    output = model(**batch)
+    assert output.parts.keys() == set(LOSS_NAMES) - {off}
+    assert output.loss.isfinite()
+
+
+def test_the_contrastive_mean_is_over_matched_pairs(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
+    """The falsified pair is no query and no negative: without its row the loss is the same."""
+    only = {"itm": 0.0, "coe": 0.0, "cir": 0.0}
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights=only)).eval()
+    whole = model(**batch).loss
+    kept = {name: value[[0, 2, 3]] for name, value in batch.items()}
+    torch.testing.assert_close(whole, model(**kept).loss, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("matched", [[0, 0, 0, 0], [0, 1, 0, 0]])
+def test_a_batch_without_negatives_gives_zero_and_a_gradient(
+    make_config: MakeConfig, batch: dict[str, torch.Tensor], matched: list[int], norm: bool
+) -> None:
+    only = {"itm": 0.0, "coe": 0.0, "cir": 0.0}
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights=only, projection_norm=norm)).train()
+    output = model(**{**batch, "matched": torch.tensor(matched)})
+    assert output.loss.item() == 0
+    output.loss.backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
+
+
+def test_a_batch_without_a_region_is_not_nan(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
+    model = PromuForPreTraining(make_config(**HEADS))
+    output = model(**{**batch, "boxes": torch.zeros(4, 2, 4), "box_mask": torch.zeros(4, 2)})
+    assert output.parts["coe"] == 0
+    output.loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_soft_labels_are_learned(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
+    """COE and CIR fall to the entropy of their labels, and no lower."""
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"itm": 0.0, "cit": 0.0}))
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        output = model(**batch)
+        output.loss.backward()
+        optimiser.step()
+    for name, labels, mask in (
+        ("coe", batch["entity_labels"], batch["box_mask"]),
+        ("cir", batch["relation_labels"], batch["relation_mask"]),
+    ):
+        kept = labels[mask.bool()]
+        entropy = -(kept * kept.log()).sum(-1).mean().item()
+        assert entropy - 1e-4 <= float(output.parts[name]) < entropy + 0.02
+
+
+def test_no_loss_at_all_is_refused(make_config: MakeConfig) -> None:
+    with pytest.raises(
+        InputError, match="every loss has weight 0; give at least one of itm, cit, coe, cir, mlm a weight"
+    ):
+        PromuForPreTraining(make_config(**HEADS, loss_weights=dict.fromkeys(LOSS_NAMES, 0.0)))
+
+
+def test_an_unknown_loss_is_refused_by_name(make_config: MakeConfig) -> None:
+    with pytest.raises(InputError, match="loss 'ocr' is unknown; the losses are itm, cit, coe, cir, mlm"):
+        PromuForPreTraining(make_config(**HEADS, loss_weights={"ocr": 1.0}))

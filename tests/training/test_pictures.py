@@ -1,0 +1,83 @@
+"""Pictures by file name: decoded once, and never silently replaced."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from promu.errors import InputError
+from promu.training.pictures import PictureFolder, PicturePolicy
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, colour in (("red.png", (255, 0, 0)), ("blue.png", (0, 0, 255))):
+        Image.new("RGB", (10, 20), colour).save(tmp_path / name)
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    return tmp_path
+
+
+def test_pictures_are_bytes_of_one_size(folder: Path) -> None:
+    pictures = PictureFolder(folder, 8, "require")
+    red = pictures.get("red.png")
+    assert red is not None and red.dtype == torch.uint8 and red.shape == (3, 8, 8)
+    assert bool((red[0] == 255).all()) and not red[1:].any()
+    assert pictures.get(None) is None
+
+
+def test_a_batch_masks_what_is_no_picture(folder: Path) -> None:
+    pictures = PictureFolder(folder, 8, "text-only-when-missing")
+    batch = pictures.batch(["red.png", None, "absent.png", "blue.png"])
+    assert batch["picture_mask"].tolist() == [1, 0, 0, 1]
+    assert batch["pixel_values"].shape == (4, 3, 8, 8) and batch["pixel_values"].dtype == torch.uint8
+    assert [int(row.amax()) for row in batch["pixel_values"]] == [255, 0, 0, 255]
+    assert pictures.batch([None, "absent.png"]) == {}
+
+
+@pytest.mark.parametrize("name", ["absent.png", "broken.jpg", "empty.jpg"])
+def test_a_picture_that_is_required_is_named(folder: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"{name}: .*; or have its post read as text .*text-only-when-missing"):
+        PictureFolder(folder, 8, "require").batch(["red.png", name])
+
+
+@pytest.mark.parametrize("name", ["absent.png", "broken.jpg", "empty.jpg"])
+def test_a_picture_that_may_be_missing_is_said_once(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = PictureFolder(folder, 8, "text-only-when-missing")
+    with caplog.at_level(logging.WARNING):
+        assert pictures.get(name) is None and pictures.get(name) is None
+    assert [record.getMessage().endswith("the post is read as text") for record in caplog.records] == [True]
+    assert name in caplog.text and pictures.missing.keys() == {name}
+
+
+def test_no_picture_is_opened_when_none_is_wanted(folder: Path) -> None:
+    for pictures in (PictureFolder(folder, 8, "none"), PictureFolder(folder, None, "require"), PictureFolder(None, 8, "none")):
+        assert pictures.batch(["red.png", "absent.png"]) == {} and not pictures.used
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("text-only-when-missing", {"with picture": 2, "picture missing": 1, "no picture named": 1, "picture unwanted": 0}),
+        ("none", {"with picture": 0, "picture missing": 0, "no picture named": 1, "picture unwanted": 3}),
+    ],
+)
+def test_every_post_is_counted_once(folder: Path, policy: PicturePolicy, expected: dict[str, int]) -> None:
+    images = ["red.png", None, "absent.png", "red.png"]
+    pictures = PictureFolder(folder, 8, policy)
+    pictures.batch(images)
+    assert pictures.counts(images) == {**expected, "policy": policy}
+
+
+def test_a_picture_is_decoded_once_while_the_budget_lasts(folder: Path) -> None:
+    pictures = PictureFolder(folder, 8, "require", budget=3 * 8 * 8)
+    first, second = pictures.get("red.png"), pictures.get("blue.png")
+    (folder / "red.png").unlink()
+    assert pictures.get("red.png") is first
+    # the budget holds one picture: the other is decoded again, the same
+    again = pictures.get("blue.png")
+    assert second is not None and again is not second and torch.equal(again, second)  # type: ignore[arg-type]
