@@ -37,7 +37,14 @@ TEXTS = (
     "what a night with Tavi and the dog , thanks to the ship Orla",
 )
 ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
-RELATIONS = ("None", "/loc/loc/contain", "/org/loc/located_in", "/per/misc/awarded", "/per/org/member_of", "/per/per/peer")
+RELATIONS = (
+    "None",
+    "/loc/loc/contain",
+    "/org/loc/located_in",
+    "/per/misc/awarded",
+    "/per/org/member_of",
+    "/per/per/peer",
+)
 TINY_TEXT: dict[str, Any] = {
     "model_type": "bert",
     "hidden_size": 32,
@@ -58,7 +65,7 @@ TINY_VISION: dict[str, Any] = {
 
 
 def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
-    """A model of `task` with random weights, strong enough to give each post answers of its own."""
+    """A model of `task` with random weights that finds much, and something else in each post."""
     import torch
 
     from promu.modeling.configuration import PromuConfig
@@ -69,7 +76,7 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
     tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
     names = ["O", *(f"{p}-{t}" for t in ENTITY_TYPES for p in "BI")] if task == "ner" else list(RELATIONS)
     torch.manual_seed(7)
-    model = TASKS[task].model_class(
+    model: Any = TASKS[task].model_class(
         PromuConfig(
             text_config=encoder_config(TINY_TEXT, vocab_size=len(tokenizer)),
             vision_config=encoder_config(TINY_VISION) if pictures else None,
@@ -78,11 +85,13 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
             label2id={name: index for index, name in enumerate(names)},
         )
     )
+    head = model.emitter if task == "ner" else model.classifier
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # the usual start is so faint that neither word nor picture would change an answer
             if parameter.ndim > 1 and "embeddings" not in name:
                 parameter.mul_(6.0 if name.startswith("promu") else 20.0)
+        head.bias[0] = -4.0  # O and None seldom, so that there is something to look at
     save_folder(folder, model, tokenizer)
     return folder
 

@@ -86,14 +86,19 @@ def test_relation_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert "/per/per/couple" in capsys.readouterr().out
 
 
-def test_orphan_inside_tags_are_refused_unless_asked_for(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_orphan_inside_tags_are_scored_both_ways(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     orphan = files / "orphan.txt"
     orphan.write_text(PREDICTED.replace("B-ORG", "I-LOC"))
-    words = ["score", "ner", "--json", "--gold", str(files / "gold.txt"), "--predictions", str(orphan)]
-    assert main(words) == 2
+    words = ["score", "ner", "--gold", str(files / "gold.txt"), "--predictions", str(orphan)]
+    assert main([*words, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["f1"] == pytest.approx(80.0) and scores["default"]["f1"] == 100.0
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "(strict)" in out and "(default: a stray I- begins an entity)" in out
+    # Gold that is wrong stays wrong.
+    assert main(["score", "ner", "--gold", str(orphan), "--predictions", str(files / "gold.txt")]) == 2
     assert f"{orphan}:4: " in capsys.readouterr().err
-    assert main([*words, "--lenient"]) == 0
-    assert json.loads(capsys.readouterr().out)["f1"] == 100.0
 
 
 @pytest.mark.parametrize(
@@ -167,15 +172,18 @@ def test_what_the_help_says_agrees_with_the_library() -> None:
     assert f"One of {', '.join(FORMATS)}." in (check.__doc__ or "")
 
 
-def test_an_interrupt_says_that_the_run_resumes(
+def test_an_interrupt_says_where_the_run_resumes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted() -> list[object]:
+    def interrupted(*words: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("promu.doctor.diagnose", interrupted)
     assert main(["doctor"]) == 130
-    assert "resumes" in capsys.readouterr().err
+    assert capsys.readouterr().err == "\ninterrupted\n"
+    monkeypatch.setattr("promu.training.recipe.find_recipe", interrupted)
+    assert main(["finetune", "newsreel-ner"]) == 130
+    assert "the run resumes where it stopped" in capsys.readouterr().err
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:

@@ -42,7 +42,8 @@ def test_types_that_a_label_states(label: str, types: tuple[str, str] | None) ->
     ],
 )
 def test_labels_that_fit_a_pair(head: str | None, tail: str | None, fits: list[bool]) -> None:
-    assert fitting_labels(*entities(head, tail), LABELS) == fits
+    first, second = entities(head, tail)
+    assert fitting_labels(first, second, LABELS) == fits
 
 
 def test_only_pairs_with_a_fitting_relation_are_asked_about() -> None:

@@ -55,14 +55,21 @@ def test_a_picture_that_may_be_missing_is_said_once(folder: Path, name: str, cap
 
 
 def test_no_picture_is_opened_when_none_is_wanted(folder: Path) -> None:
-    for pictures in (PictureFolder(folder, 8, "none"), PictureFolder(folder, None, "require"), PictureFolder(None, 8, "none")):
+    for pictures in (
+        PictureFolder(folder, 8, "none"),
+        PictureFolder(folder, None, "require"),
+        PictureFolder(None, 8, "none"),
+    ):
         assert pictures.batch(["red.png", "absent.png"]) == {} and not pictures.used
 
 
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
-        ("text-only-when-missing", {"with picture": 2, "picture missing": 1, "no picture named": 1, "picture unwanted": 0}),
+        (
+            "text-only-when-missing",
+            {"with picture": 2, "picture missing": 1, "no picture named": 1, "picture unwanted": 0},
+        ),
         ("none", {"with picture": 0, "picture missing": 0, "no picture named": 1, "picture unwanted": 3}),
     ],
 )

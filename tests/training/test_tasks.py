@@ -113,9 +113,7 @@ def spans(words: int) -> st.SearchStrategy[tuple[Entity, ...]]:
 @given(data=st.data(), lengths=st.lists(st.integers(0, 9), min_size=1, max_size=4))
 def test_tags_decode_to_the_very_spans_that_made_them(data: st.DataObject, lengths: list[int]) -> None:
     names = bio_labels(["LOC", "PER"])
-    posts = [
-        Post(str(row), ("dog",) * length, entities=data.draw(spans(length))) for row, length in enumerate(lengths)
-    ]
+    posts = [Post(str(row), ("dog",) * length, entities=data.draw(spans(length))) for row, length in enumerate(lengths)]
     batch = NER.batch(encoder(), posts, {name: index for index, name in enumerate(names)})
     emissions = torch.nn.functional.one_hot(batch["labels"], len(names)).float() * 20
     answers = NER.predict(FixedEmissions(names, emissions), batch, posts)
@@ -129,9 +127,7 @@ def test_a_spans_score_is_its_least_certain_word() -> None:
     # B-PER sure, I-PER against O: score of I is log 3 above O, so 3/4 after a sure B
     emissions = torch.tensor([[[0.0, 30.0, 0.0], [0.0, -30.0, 1.0986], [30.0, 0.0, 0.0]]])
     post = Post("1", ("Zorvak", "Quell", "runs"))
-    answer = NER.predict(
-        FixedEmissions(names, emissions), NER.batch(encoder(), [post], None), [post]
-    )[0]
+    answer = NER.predict(FixedEmissions(names, emissions), NER.batch(encoder(), [post], None), [post])[0]
     assert [(e.start, e.end, e.type) for e in answer.entities] == [(0, 2, "PER")]
     assert answer.entities[0].score == pytest.approx(0.75, abs=1e-3)
 
@@ -197,7 +193,9 @@ def test_a_post_longer_than_the_model_reads_is_answered_in_full_length() -> None
 def test_answers_can_be_written_and_read_in_the_format_of_the_gold(tmp_path: Path, task: str, post: Post) -> None:
     post = replace(post, image="1.jpg")
     if task == "re":  # MNRE marks the pair alone
-        post = replace(post, entities=(post.entities[2], post.entities[0]), relations=(Relation(0, 1, "/org/per/member"),))
+        post = replace(
+            post, entities=(post.entities[2], post.entities[0]), relations=(Relation(0, 1, "/org/per/member"),)
+        )
     answer = replace(post, entities=tuple(replace(entity, score=0.5) for entity in post.entities))
     TASKS[task].write(tmp_path / "predictions.txt", [answer])
     back = TASKS[task].read(tmp_path / "predictions.txt")
@@ -205,7 +203,9 @@ def test_answers_can_be_written_and_read_in_the_format_of_the_gold(tmp_path: Pat
 
 
 def test_a_label_that_the_model_cannot_give_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"label 'B-ORG' occurs here, but the model knows only O, B-PER, I-PER; rename"):
+    with pytest.raises(
+        InputError, match=r"label 'B-ORG' occurs here, but the model knows only O, B-PER, I-PER; rename"
+    ):
         check_labels(NER, [replace(POST, entities=POST.entities[2:])], bio_labels(["PER"]), tmp_path)
     check_labels(NER, [replace(POST, entities=POST.entities[:1])], bio_labels(["LOC", "PER"]), tmp_path)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from promu.cli import data, diagnosis, evaluating, extracting, running, scoring
+from promu.cli import data, demo, diagnosis, evaluating, extracting, running, scoring
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
@@ -24,6 +24,7 @@ RESUMING = ("pretrain", "finetune", "demo")
 
 # In the order that `promu --help` lists them.
 COMMANDS: dict[str, Callable[..., Any] | App] = {
+    "demo": demo.demo,
     "newsreel": data.newsreel,
     "check": data.check,
     "pretrain": running.pretrain,

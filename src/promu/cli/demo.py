@@ -7,11 +7,14 @@ import os
 import queue
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promu.corpora.newsreel import NewsreelSettings
 
 SYSTEMS = ("text-only", "from-scratch", "promu")
 TASK_NAMES = {"ner": "entities", "re": "relations"}
@@ -38,20 +41,27 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
         seed: One number for the world, the teacher and the models.
     """
     from promu.cli.console import print_table
-    from promu.cli.demo_progress import watch
-    from promu.training.finetune import claim_folder
+    from promu.corpora.newsreel import NewsreelSettings
 
-    claim_folder(out, {"demo": 1, "seed": seed})
-    started = time.perf_counter()
-    with watch(estimates(out, seed)) as report:
-        results = train_all(out, seed, report)
-        systems = write_reports(out, seed, results, time.perf_counter() - started)
+    systems = run(out, NewsreelSettings(seed=seed), jobs(out, seed))
     print_table(
         f"Test F1 on the drawn corpus, seed {seed}",
         ["system", "entities", "relations"],
         [(system["name"], f"{system['ner']['f1']:.1f}", f"{system['re']['f1']:.1f}") for system in systems],
     )
     print(f"model:  {out / 'model'}\nreport: {out / 'report.html'}")
+
+
+def run(out: Path, corpus: NewsreelSettings, every: Sequence[Job]) -> list[dict[str, Any]]:
+    """Draw `corpus`, do every job, write the reports; returns the systems of report.json."""
+    from promu.cli.demo_progress import watch
+    from promu.training.finetune import claim_folder
+
+    claim_folder(out, {"corpus": corpus.to_dict(), "jobs": [job.settings for job in every]})
+    started = time.perf_counter()
+    with watch([job.name for job in every]) as report:
+        results = train_all(out, corpus, every, report)
+        return write_reports(out, corpus.seed, results, time.perf_counter() - started)
 
 
 def jobs(out: Path, seed: int) -> list[Job]:
@@ -98,28 +108,18 @@ def jobs(out: Path, seed: int) -> list[Job]:
     return found
 
 
-def estimates(out: Path, seed: int) -> dict[str, float]:
-    """Seconds that each job may take, for the progress bar to start from; it corrects itself by what is measured."""
-    seconds = {"drawing": 15.0}
-    for job in jobs(out, seed):
-        kind = "pre-training" if job.kind == "pretrain" else "text" if job.name.startswith("text") else "pictures"
-        seconds[job.name] = {"pre-training": 260.0, "text": 30.0, "pictures": 60.0}[kind]
-    return seconds
-
-
-def train_all(out: Path, seed: int, report: Callable[[str, str, int, int], None]) -> dict[str, dict[str, Any]]:
+def train_all(
+    out: Path, corpus: NewsreelSettings, every: Sequence[Job], report: Callable[[str, str, int, int], None]
+) -> dict[str, dict[str, Any]]:
     """Draw the corpus and do every job, two at a time where there are two cores; results by the job's name.
 
     What needs nothing of the others runs beside pre-training; promu's fine-tuning starts when that has ended.
     """
-    from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+    from promu.corpora.newsreel import write_newsreel
     from promu.training.pretrain import prepare_tokenizer
     from promu.training.recipe import PretrainRecipe, check_recipe
 
-    write_newsreel(
-        out / "corpus", NewsreelSettings(seed=seed), lambda done, total: report("drawing", "drawing", done, total)
-    )
-    every = jobs(out, seed)
+    write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
     prepare_tokenizer(check_recipe(every[0].settings, PretrainRecipe))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = min(2, cores)

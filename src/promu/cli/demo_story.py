@@ -148,7 +148,7 @@ def _extracted(
 ) -> ExtractedPost:
     assert post.image is not None
     picture = images / post.image
-    width, height = probe_picture(picture).size
+    header = probe_picture(picture)
     relation = post.relations[0]
     head, tail = post.entities[relation.head], post.entities[relation.tail]
     return ExtractedPost(
@@ -160,7 +160,7 @@ def _extracted(
             {"head_span": (head.start, head.end), "tail_span": (tail.start, tail.end), "type": relation.type}
         ],
         regions=[
-            NamedBox((x0 / width, y0 / height, x1 / width, y1 / height), region.label)
+            NamedBox((x0 / header.width, y0 / header.height, x1 / header.width, y1 / header.height), region.label)
             for region in _best_first(regions.get(post.image, ()))
             for x0, y0, x1, y1 in [region.box]
         ],

@@ -56,10 +56,12 @@ def evaluate(
     loaded, encoder = open_model(task, model)
     if images is not None and loaded.config.image_size is None:
         raise InputError("this model reads text alone; leave --images out", model)
-    known = set(loaded.config.id2label.values())
+    known = set((loaded.config.id2label or {}).values())
     unknown = sorted(set(TASKS[task].labels(posts)) - known)
     if unknown:
-        note(f"the model cannot give {len(unknown)} labels that the gold has, and misses them all: {', '.join(unknown)}")
+        note(
+            f"the model cannot give {len(unknown)} labels that the gold has, and misses them all: {', '.join(unknown)}"
+        )
     policy: Any = "none"
     if images is not None:
         policy = "require" if missing_pictures == "error" else "text-only-when-missing"

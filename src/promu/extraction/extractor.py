@@ -21,7 +21,7 @@ from promu.extraction.result import Extraction, PictureUse
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.encoders import encode_picture
 from promu.modeling.inputs import WordEncoder, to_pixels
-from promu.schema import NO_RELATION, Post, Relation
+from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.training.tasks import TASKS, pair_posts
 
 logger = logging.getLogger(__name__)
@@ -207,9 +207,7 @@ class Extractor:
                 readings = []
                 for row in rows:
                     name = window[row].post.image
-                    readings.append(
-                        self._read(window[row], None if name is None else folder / name, missing_pictures)
-                    )
+                    readings.append(self._read(window[row], None if name is None else folder / name, missing_pictures))
                 found.update(zip(rows, self._batch(readings, batch_size), strict=True))
             for row in range(len(window)):
                 yield found[row]
@@ -230,8 +228,11 @@ class Extractor:
             pixels = {size: to_pixels(load_picture(source, target=(size, size)), size) for size in sizes}
         except InputError as error:
             if missing == "error":
-                place = f" (post {line.post.id!r})"
-                raise InputError(f"{error.reason}, or ask for text-only reading{place}", error.path) from None
+                raise InputError(
+                    f"{error.reason}; or have post {line.post.id!r} read as text (missing_pictures='text-only', on the "
+                    "command line --missing-pictures text-only)",
+                    error.path,
+                ) from None
             logger.warning("%s; post %r is read as text", error, line.post.id)
             return _Reading(line, {}, "missing")
         return _Reading(line, pixels, "used")
@@ -269,11 +270,7 @@ class Extractor:
                 )
         batch = {name: value.to(part.model.device) for name, value in batch.items()}
         found = TASKS["ner"].predict(part.model, {**batch, **part.pixels(readings)}, posts)
-        # A marginal comes out of a sum of exponentials and may exceed 1 by the last bit.
-        return [
-            replace(post, entities=tuple(replace(entity, score=min(entity.score or 0.0, 1.0)) for entity in post.entities))
-            for post in found
-        ]
+        return [replace(post, entities=tuple(map(_at_most_one, post.entities))) for post in found]
 
     def _find_relations(
         self, part: _Part, readings: Sequence[_Reading], posts: Sequence[Post], batch_size: int
@@ -318,6 +315,11 @@ class Extractor:
         score, label = (probabilities * torch.tensor(fits)).max(-1)
         name = self._relation_names[int(label)]
         return None if name == NO_RELATION else Relation(asked.head, asked.tail, name, float(score))
+
+
+def _at_most_one(entity: Entity) -> Entity:
+    """A marginal comes out of a sum of exponentials and may exceed 1 by the last bit."""
+    return replace(entity, score=min(entity.score or 0.0, 1.0))
 
 
 def _line(post: str | Sequence[str] | Post | PostLine, id: str) -> PostLine:

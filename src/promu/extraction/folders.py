@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuPreTrainedModel
@@ -23,7 +24,9 @@ def task_of(folder: Path) -> str:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError("no promu model here (config.json is missing); name the model folder of a run", folder) from None
+        raise InputError(
+            "no promu model here (config.json is missing); name the model folder of a run", folder
+        ) from None
     except ValueError as error:
         raise InputError(f"not JSON ({error}); copy the model folder again", path) from None
     architectures = config.get("architectures") if isinstance(config, dict) else None
@@ -34,9 +37,7 @@ def task_of(folder: Path) -> str:
     raise InputError(f"this folder holds {found}, which extracts nothing; fine-tune it first (promu finetune)", folder)
 
 
-def open_model(
-    task: str, folder: str | Path, device: str | None = None
-) -> tuple[PromuPreTrainedModel, WordEncoder]:
+def open_model(task: str, folder: str | Path, device: str | None = None) -> tuple[PromuPreTrainedModel, WordEncoder]:
     """A model fine-tuned for `task`, in evaluation mode, and its tokenizer.
 
     Args:
@@ -52,7 +53,7 @@ def open_model(
     if found != task:
         raise InputError(f"this model is for the task {found!r}, not {task!r}; name the other model's folder", folder)
     tokenizer = load_tokenizer(str(folder))
-    model = load_model(TASKS[task].model_class, folder)
+    model: Any = load_model(TASKS[task].model_class, folder)
     pieces = int(model.config.text_config.vocab_size)  # type: ignore[union-attr]
     if len(tokenizer) > pieces:
         raise InputError(

@@ -54,9 +54,7 @@ class Extraction:
     def triples(self) -> list[Triple]:
         """The relations in words."""
         return [
-            Triple(
-                self.words(self.entities[relation.head]), relation.type, self.words(self.entities[relation.tail])
-            )
+            Triple(self.words(self.entities[relation.head]), relation.type, self.words(self.entities[relation.tail]))
             for relation in self.relations
         ]
 

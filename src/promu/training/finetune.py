@@ -52,7 +52,11 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     tokenizer = tokenizer_of(recipe.model)
     labels = {name: index for index, name in enumerate(names)}
     model = build_model(
-        task.model_class, recipe.model, tokenizer, id2label={index: name for name, index in labels.items()}, label2id=labels
+        task.model_class,
+        recipe.model,
+        tokenizer,
+        id2label={index: name for name, index in labels.items()},
+        label2id=labels,
     )
     encoder = WordEncoder(tokenizer, model.config.max_length)
     images = None if recipe.data.images is None else Path(recipe.data.images)
@@ -96,10 +100,12 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         if split in splits:
             predicted, result[split] = figures(split)
             task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
-    result["pictures"] = {
-        split: pictures.counts(post.image for post in posts) for split, posts in splits.items()
+    result["pictures"] = {split: pictures.counts(post.image for post in posts) for split, posts in splits.items()}
+    model.config.promu_training = {
+        "recipe": recipe.model_dump(mode="json"),
+        "dev": result["dev"],
+        "test": result.get("test"),
     }
-    model.config.promu_training = {"recipe": recipe.model_dump(mode="json"), "dev": result["dev"], "test": result.get("test")}
     save_folder(out / "model", model, tokenizer)
     result["seconds"] = round(time.perf_counter() - started, 2)
     write_json(finished, result)

@@ -27,7 +27,7 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is going on, steps done, steps in all)."""
 
 
-class Rows(Dataset):
+class Rows(Dataset[int]):
     """Row numbers; the collator knows what they stand for."""
 
     def __init__(self, count: int) -> None:

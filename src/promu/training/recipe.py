@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator, with_config
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict, is_typeddict
 
@@ -25,10 +25,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+@with_config(ConfigDict(extra="forbid"))
 class BackboneSettings(TypedDict, total=False):
     """The fields of `PromuConfig` that a recipe may set."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
     fusion: str
     fusion_layers: Count | None
@@ -291,7 +290,7 @@ def check_recipe(raw: dict[str, Any], kind: type[RecipeType], path: Path | None 
 
 
 def _keys(raw: Any, error: ErrorDetails) -> list[str]:
-    """The keys of the place in `raw` that an error is about, without the names of kinds that pydantic puts among them."""
+    """The keys of the place in `raw` that an error is about, without the names of kinds that pydantic adds."""
     keys = []
     for position, part in enumerate(error["loc"], start=1):
         try:

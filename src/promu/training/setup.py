@@ -85,10 +85,14 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     folder = Path(folder)
     for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
-            raise InputError(f"no promu model here ({name} is missing); name a folder that save_pretrained wrote", folder)
+            raise InputError(
+                f"no promu model here ({name} is missing); name a folder that save_pretrained wrote", folder
+            )
     kind = read_json_object(folder / "config.json").get("model_type")
     if kind != PromuConfig.model_type:
-        raise InputError(f"this is a {kind!r} model, not one of promu's; name it under model.text to start from it", folder)
+        raise InputError(
+            f"this is a {kind!r} model, not one of promu's; name it under model.text to start from it", folder
+        )
     try:
         return model_class.from_pretrained(folder, use_safetensors=True, **settings)
     except InputError as error:
@@ -96,6 +100,10 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     except SafetensorError as error:
         raise InputError(f"the weights are damaged ({error}); copy or save them again", folder / WEIGHTS) from error
     except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError) as error:
+        if "ignore_mismatched_sizes" in str(error):
+            raise InputError(
+                "its weights have other shapes than its config.json says; save it again", folder
+            ) from error
         raise InputError(f"this model cannot be loaded: {_first_line(error)}; save it again", folder) from error
 
 

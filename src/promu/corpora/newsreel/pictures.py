@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 SKINS: tuple[Colour, ...] = ((245, 205, 170), (225, 175, 135), (175, 120, 80), (120, 80, 55))
 HAIRS: tuple[Colour, ...] = ((60, 40, 30), (25, 20, 25), (190, 145, 70), (130, 65, 35))
 
-COLOUR_JITTER = 50
+COLOUR_JITTER = 35
 """How far each channel of a kind's typical colour may move, of 255."""
 
 BOX_JITTER = 2

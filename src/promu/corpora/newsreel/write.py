@@ -27,7 +27,7 @@ from promu.corpora.newsreel.settings import NewsreelSettings
 from promu.corpora.newsreel.world import WORLD
 from promu.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 """Version of the drawing; raised whenever the same settings would give other bytes."""
 
 CARD = "newsreel.json"

@@ -1,0 +1,183 @@
+"""Recipes: every wrong setting is named, with what is allowed, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from promu.errors import InputError
+from promu.training.recipe import (
+    FinetuneRecipe,
+    LossSettings,
+    PretrainRecipe,
+    TokenizerSettings,
+    check_recipe,
+    find_recipe,
+    load_recipe,
+)
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+FINETUNE: dict[str, Any] = {
+    "task": "ner",
+    "data": {"train": "train.txt", "dev": "dev.txt", "images": "images"},
+    "model": {"init": "runs/pretrained"},
+    "out": "runs/out",
+}
+PRETRAIN: dict[str, Any] = {
+    "data": {"captions": "captions.csv", "images": "images", "nouns": "nouns.txt", "relations": "relations.txt"},
+    "tokenizer": {"size": 500},
+    "teacher": {"text": {"model_type": "bert"}, "vision": {"model_type": "vit"}},
+    "model": {"text": {"model_type": "bert"}, "vision": {"model_type": "vit"}},
+    "out": "runs/out",
+}
+
+
+def write(tmp_path: Path, settings: object) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_that_ships_is_legal(path: Path) -> None:
+    if "task" in yaml.safe_load(path.read_text(encoding="utf-8")):
+        out = load_recipe(path, FinetuneRecipe).out
+    else:
+        out = load_recipe(path, PretrainRecipe).out
+    assert Path(out).name == path.stem, "a recipe's runs are found by its name"
+    assert find_recipe(path.stem) == find_recipe(str(path)) == path
+
+
+def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, FINETUNE), FinetuneRecipe)
+    assert (recipe.training.lr, recipe.training.weight_decay, recipe.training.batch_size) == (1e-4, 1e-3, 16)
+    losses = load_recipe(write(tmp_path, PRETRAIN), PretrainRecipe).losses
+    assert losses.weights() == {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
+    assert not losses.hard_labels and not losses.matched_only and losses.confidence_floor == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        (
+            "trainin.lr=1",
+            "unknown recipe key 'trainin'; allowed here: data, model, out, pictures, seed, task, training",
+        ),
+        ("training.learning_rate=1", "unknown recipe key 'training.learning_rate'; allowed here: batch_size, .*lr, "),
+        ("model.config.widht=3", "unknown recipe key 'model.config.widht'; allowed here: .*pooling, "),
+        ("task=jmere", "recipe key 'task': Input should be 'ner' or 're' .got 'jmere'."),
+        ("training.lr=0", "recipe key 'training.lr': Input should be greater than 0 .got 0."),
+        ("training.lr=fast", "recipe key 'training.lr': Input should be a valid number.* .got 'fast'."),
+        ("training.batch_size=2.5", "recipe key 'training.batch_size': Input should be a valid integer.* .got 2.5."),
+        ("training.warmup=1.5", "recipe key 'training.warmup': Input should be less than or equal to 1 .got 1.5."),
+        ("training.schedule=step", "recipe key 'training.schedule': Input should be 'cosine', 'linear' or 'constant'"),
+        ("pictures=maybe", "recipe key 'pictures': Input should be 'require', 'text-only-when-missing' or 'none'"),
+        ("seed=-1", "recipe key 'seed': Input should be greater than or equal to 0"),
+        ("out=null", "recipe key 'out': Input should be a valid string .got None."),
+        ("data.images=null", "data.images is missing; name the folder of pictures, or set pictures: none"),
+        ("model.init=null", "recipe key 'model': set either init .* or text"),
+        ("training=3", "recipe key 'training': a group of settings is expected: batch_size, "),
+        ("lr", "override 'lr' is not of the form key=value"),
+        ("seed=[1", r"override 'seed=\[1': the value is not YAML"),
+        ("task.name=ner", "override 'task.name=ner': 'task' is a single value, not a group of settings"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(write(tmp_path, FINETUNE), FinetuneRecipe, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("losses.ocr=1", "unknown recipe key 'losses.ocr'; allowed here: .*cir, cit, coe, .*itm, "),
+        ("losses.coe=-1", "recipe key 'losses.coe': Input should be greater than or equal to 0 .got -1."),
+        ("tokenizer.sise=3", "unknown recipe key 'tokenizer.sise'; allowed here: min_frequency, size, texts"),
+        ("tokenizer={size: 3}", "recipe key 'tokenizer.size': Input should be greater than or equal to 100 .got 3."),
+        ("labels.temperature=0", "recipe key 'labels.temperature': Input should be greater than 0"),
+        ("teacher.vision=null", "recipe key 'teacher': set either init .* or both text and vision"),
+        ("data.missing=ignore", "recipe key 'data.missing': Input should be 'require' or 'skip'"),
+    ],
+)
+def test_wrong_settings_of_pre_training_are_named(tmp_path: Path, override: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(write(tmp_path, PRETRAIN), PretrainRecipe, [override])
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    for key in ("task", "data", "model", "out"):
+        path = write(tmp_path, {name: value for name, value in FINETUNE.items() if name != key})
+        with pytest.raises(InputError, match=f"recipe.yaml: recipe key '{key}' is missing"):
+            load_recipe(path, FinetuneRecipe)
+    with pytest.raises(InputError, match=r"recipe key 'data\.train' is missing"):
+        load_recipe(write(tmp_path, {**FINETUNE, "data": {"dev": "dev.txt"}}), FinetuneRecipe)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("task: [ner", r"recipe\.yaml:\d: not YAML"),
+        ("a: 1\nb: }\n", r"recipe\.yaml:2: not YAML"),
+        ("", r"recipe\.yaml: a recipe is a mapping of settings"),
+        ("- task", r"recipe\.yaml: a recipe is a mapping of settings"),
+        ("just words", r"recipe\.yaml: a recipe is a mapping of settings"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, content: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(write(tmp_path, content), FinetuneRecipe)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such recipe"):
+        load_recipe(tmp_path / "absent.yaml", FinetuneRecipe)
+    (tmp_path / "latin.yaml").write_bytes(b"out: caf\xe9\n")
+    with pytest.raises(InputError, match=r"latin\.yaml: not YAML"):
+        load_recipe(tmp_path / "latin.yaml", FinetuneRecipe)
+    with pytest.raises(InputError, match=r"no recipe file 'newsreel-nre'; give a path, or one of .*newsreel-ner, "):
+        find_recipe("newsreel-nre")
+
+
+def test_overrides_win_and_are_read_as_yaml(tmp_path: Path) -> None:
+    overrides = [
+        "training.lr=3e-4",
+        "training.epochs=2",
+        "pictures=none",
+        "data.images=null",
+        "model.config={pooling: cls}",
+    ]
+    recipe = load_recipe(write(tmp_path, FINETUNE), FinetuneRecipe, overrides)
+    assert recipe.training.lr == 3e-4 and recipe.training.epochs == 2
+    assert recipe.data.images is None and recipe.pictures == "none"
+    assert recipe.model.config == {"pooling": "cls"}
+    assert recipe.data.train == "train.txt", "what is beside an override stays"
+    # a value may hold an equals sign, and a group that the file lacks is made
+    assert load_recipe(write(tmp_path, FINETUNE), FinetuneRecipe, ["out=runs/a=b"]).out == "runs/a=b"
+    pretrain = load_recipe(write(tmp_path, PRETRAIN), PretrainRecipe, ["losses.hard_labels=true", "tokenizer=runs/tok"])
+    assert pretrain.losses == LossSettings(hard_labels=True) and pretrain.tokenizer == "runs/tok"
+
+
+def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(
+        tmp_path, {**PRETRAIN, "tokenizer": {"size": 500, "texts": ["${PROMU_SHARED}/a.txt", "${HERE}/b.txt"]}}
+    )
+    monkeypatch.setenv("HERE", "/tmp")
+    monkeypatch.delenv("PROMU_SHARED", raising=False)
+    tokenizer = load_recipe(path, PretrainRecipe).tokenizer
+    assert isinstance(tokenizer, TokenizerSettings) and tokenizer.texts == ["../shared/a.txt", "/tmp/b.txt"]
+    monkeypatch.setenv("PROMU_SHARED", "/data")
+    tokenizer = load_recipe(path, PretrainRecipe).tokenizer
+    assert isinstance(tokenizer, TokenizerSettings) and tokenizer.texts[0] == "/data/a.txt"
+    monkeypatch.delenv("HERE")
+    with pytest.raises(InputError, match=r"names an environment variable that is not set"):
+        load_recipe(path, PretrainRecipe)
+
+
+def test_a_recipe_survives_its_own_json() -> None:
+    """A run's folder holds its recipe; a second run compares with it."""
+    for raw, kind in ((FINETUNE, FinetuneRecipe), (PRETRAIN, PretrainRecipe)):
+        recipe = check_recipe(raw, kind)  # type: ignore[type-var]
+        assert check_recipe(recipe.model_dump(mode="json"), kind) == recipe  # type: ignore[type-var]

@@ -1,0 +1,145 @@
+"""Every recipe that ships is run for one step: on a tiny drawn corpus, or on the first posts of its real data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+from promu.errors import InputError
+from promu.schema import Post
+from promu.training.finetune import finetune
+from promu.training.pretrain import pretrain
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe, load_recipe
+from promu.training.setup import load_model, load_tokenizer, resolve
+from promu.training.tasks import TASKS
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]
+DRAWN, PRETRAINED = "runs/newsreel/", "runs/newsreel-pretrain"
+
+
+def raw_recipe(name: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+def moved(settings: Any, places: Sequence[tuple[str, str]], key: str = "") -> list[str]:
+    """Overrides that put other folders in the place of those that a recipe names."""
+    if isinstance(settings, dict):
+        return [o for name, value in settings.items() for o in moved(value, places, f"{key}.{name}".lstrip("."))]
+    values = settings if isinstance(settings, list) else [settings]
+    if not any(isinstance(value, str) and value.startswith(old) for value in values for old, _ in places):
+        return []
+    for old, new in places:
+        values = [f"{new}{value.removeprefix(old)}" if str(value).startswith(old) else value for value in values]
+    return [f"{key}={json.dumps(values if isinstance(settings, list) else values[0])}"]
+
+
+def kind_of(name: str) -> str:
+    return str(raw_recipe(name).get("task", "pretrain"))
+
+
+def on_drawn_data(name: str) -> bool:
+    return any(DRAWN in str(value) for value in raw_recipe(name)["data"].values())
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipes") / "newsreel"
+    write_newsreel(folder, NewsreelSettings(seed=3, pairs=64, ner_posts=(8, 4, 4), re_posts=(8, 4, 4)))
+    return folder
+
+
+def run_pretraining(name: str, drawn: Path, out: Path) -> Path:
+    overrides = [*moved(raw_recipe(name), [(DRAWN, f"{drawn}/")]), *ONE_EPOCH, f"out={out}"]
+    if "init" not in raw_recipe(name).get("teacher", {}):
+        overrides += ["teacher.training.epochs=1", "teacher.training.log_every=1"]
+    # 64 pairs and one batch of as many: one step
+    recipe = load_recipe(RECIPES / f"{name}.yaml", PretrainRecipe, [*overrides, "training.batch_size=64"])
+    result = pretrain(recipe)
+    assert result["pairs"] == 64 and result["last"]["step"] == 1
+    assert result["last"]["loss"] == result["last"]["loss"]  # a number
+    on = {loss for loss, weight in recipe.losses.weights().items() if weight}
+    assert on <= result["last"].keys(), "a loss that the recipe asks for was not computed"
+    return out / "model"
+
+
+@pytest.fixture(scope="session")
+def pretrained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run_pretraining("newsreel-pretrain", drawn, tmp_path_factory.mktemp("pretrained") / "run")
+
+
+DRAWN_PRETRAINING = [name for name in NAMES if on_drawn_data(name) and kind_of(name) == "pretrain"]
+DRAWN_FINETUNING = [name for name in NAMES if on_drawn_data(name) and kind_of(name) != "pretrain"]
+REAL_FINETUNING = [name for name in NAMES if not on_drawn_data(name) and kind_of(name) != "pretrain"]
+
+
+def test_every_recipe_is_run_here() -> None:
+    assert sorted(DRAWN_PRETRAINING + DRAWN_FINETUNING + REAL_FINETUNING) == NAMES
+    assert raw_recipe("newsreel-pretrain")["out"] == PRETRAINED
+    assert {"newsreel-pretrain", "newsreel-ner", "newsreel-re"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", DRAWN_PRETRAINING)
+def test_pretraining_on_drawn_data(name: str, drawn: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if name == "newsreel-pretrain":
+        model = request.getfixturevalue("pretrained")
+    else:
+        model = run_pretraining(name, drawn, tmp_path / "run")
+    assert len(load_tokenizer(str(model))) > 100 and (model / "model.safetensors").is_file()
+
+
+def check_finetuned(recipe: FinetuneRecipe, posts: int) -> None:
+    result = finetune(recipe)
+    assert result["posts"]["train"] == posts and 0 <= result["test"]["f1"] <= 100
+    out = Path(recipe.out)
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in log] == [1, 1] and log[0]["loss"] > 0 and "eval_f1" in log[1]
+    task = TASKS[recipe.task]
+    model = load_model(task.model_class, out / "model")
+    assert load_tokenizer(str(out / "model")) is not None
+    assert model.config.id2label is not None
+    assert sorted(model.config.id2label.values()) == sorted(task.labels(task.read(Path(recipe.data.train))))
+    predictions = task.read(out / "predictions" / Path(str(recipe.data.test)).name)
+    assert len(predictions) == result["posts"]["test"]
+
+
+@pytest.mark.parametrize("name", DRAWN_FINETUNING)
+def test_finetuning_on_drawn_data(name: str, drawn: Path, pretrained: Path, tmp_path: Path) -> None:
+    places = [(DRAWN, f"{drawn}/"), (f"{PRETRAINED}/model", str(pretrained))]
+    overrides = [*moved(raw_recipe(name), places), *ONE_EPOCH, f"out={tmp_path / 'run'}"]
+    recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides)
+    # eight posts need not hold every label of the four others
+    same = [f"data.{split}={recipe.data.train}" for split in ("dev", "test")]
+    check_finetuned(load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, [*overrides, *same]), 8)
+
+
+def first_posts(recipe: FinetuneRecipe, folder: Path) -> list[str]:
+    """The first eight posts of the real training file as train, dev and test."""
+    task = TASKS[recipe.task]
+    posts: list[Post] = task.read(Path(recipe.data.train))[:8]
+    task.write(folder / "posts.txt", posts)
+    return [f"data.{split}={folder / 'posts.txt'}" for split in ("train", "dev", "test")]
+
+
+@pytest.mark.parametrize("name", REAL_FINETUNING)
+def test_finetuning_on_real_data(name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMU_SHARED", str(shared))
+    overrides = [*ONE_EPOCH, f"out={tmp_path / 'run'}", "training.batch_size=8"]
+    recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides)
+    if recipe.pictures != "none":
+        overrides.append("pictures=text-only-when-missing")
+    try:
+        for encoder in (recipe.model.text, recipe.model.vision, recipe.model.tokenizer):
+            if isinstance(encoder, str):
+                resolve(encoder)
+    except InputError as error:
+        pytest.skip(f"the recipe was read, not run: {error}")
+    overrides += first_posts(recipe, tmp_path)
+    check_finetuned(load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides), 8)
