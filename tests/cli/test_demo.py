@@ -53,7 +53,7 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     page = (demo_folder / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
     result = Extractor.from_pretrained(demo_folder / "model")("Zorva and Kelmo tonight")
-    assert result.tokens == ("Zorva", "and", "Kelmo", "tonight") or list(result.tokens)[0] == "Zorva"
+    assert list(result.tokens) == ["Zorva", "and", "Kelmo", "tonight"]
 
 
 def test_text_only_never_sees_a_picture_and_the_others_do(demo_folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_the_clock_never_runs_backwards_and_ends_at_one() -> None:
     seen = [clock.share]
     for job, stage, done in (
         ("drawing", "drawing", 5),
-        ("drawing", "done", 10),
+        ("drawing", "done", 1),
         ("pre-training", "teacher", 5),
         ("pre-training", "labels", 5),
         ("pre-training", "pre-training", 5),
@@ -89,4 +89,4 @@ def test_the_clock_never_runs_backwards_and_ends_at_one() -> None:
         clock.move(job, stage, done, 10)
         seen.append(clock.share)
     assert seen == sorted(seen)
-    assert seen[-1] == pytest.approx(1.0 - 0.0, abs=0.05)
+    assert seen[-1] == pytest.approx(1.0)

@@ -56,9 +56,10 @@ def watch(names: Sequence[str]) -> Iterator[Callable[[str, str, int, int], None]
 
     clock = Clock(names)
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    columns += (TextColumn("{task.fields[left]}"),)
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    texts = [TextColumn(text) for text in ("{task.description}", "{task.percentage:>3.0f} %", "{task.fields[left]}")]
+    with Progress(
+        texts[0], BarColumn(), *texts[1:], console=console, disable=not console.is_terminal, transient=True
+    ) as bar:
         row = bar.add_task("starting", total=1.0, left="")
         last = time.monotonic()
 

@@ -92,7 +92,7 @@ class EntityRecognition:
         emissions = model(**batch).emissions
         paths = model.crf.decode(emissions, batch["word_mask"])
         marginals = model.crf.marginals(emissions, batch["word_mask"]).cpu()
-        names = model.config.id2label
+        names = label_names(model)
         answers = []
         for row, (post, path) in enumerate(zip(posts, paths, strict=True)):
             entities: list[Entity] = []
@@ -150,10 +150,11 @@ class RelationClassification:
         """The most probable relation of each pair, with its probability."""
         probabilities = model(**batch).logits.softmax(-1).cpu()
         best = probabilities.max(-1)
+        names = label_names(model)
         return [
             replace(
                 post,
-                relations=(replace(post.relations[0], type=model.config.id2label[int(label)], score=float(score)),),
+                relations=(replace(post.relations[0], type=names[int(label)], score=float(score)),),
             )
             for post, label, score in zip(posts, best.indices, best.values, strict=True)
         ]
@@ -166,6 +167,12 @@ class RelationClassification:
 
 
 TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification()}
+
+
+def label_names(model: PromuPreTrainedModel) -> list[str]:
+    """The model's labels in the order of its outputs."""
+    names: dict[Any, str] = dict(model.config.id2label or {})
+    return [names[index] for index in range(len(names))]
 
 
 def bio_tags(post: Post) -> list[str]:
