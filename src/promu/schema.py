@@ -103,5 +103,6 @@ class Region:
         x0, y0, x1, y1 = self.box
         if not all(math.isfinite(value) for value in self.box) or x1 <= x0 or y1 <= y0:
             raise InputError(
-                f"region {self.label!r} has no area: box {self.box}; boxes are (x0, y0, x1, y1) in pixels, x1 > x0, y1 > y0"
+                f"region {self.label!r} has no area: box {self.box}; "
+                "boxes are (x0, y0, x1, y1) in pixels, x1 > x0, y1 > y0"
             )
