@@ -32,7 +32,7 @@ from promu.training.finetune import check_folder, claim_folder, write_json
 from promu.training.loop import Progress, discard_checkpoints, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import LossSettings, PretrainRecipe
-from promu.training.setup import build_model, encoder_config, load_tokenizer, resolve, save_folder
+from promu.training.setup import build_model, encoder_config, load_model, load_tokenizer, resolve, save_folder
 from promu.training.views import random_views
 from promu.training.wordpiece import train_wordpiece
 
@@ -76,6 +76,8 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
     )
     if model.config.image_size is None:
         raise InputError("pre-training needs a vision encoder; set model.vision")
+    if recipe.warm_start:
+        warm_start(model, teacher_folder)
     encoder = WordEncoder(tokenizer, model.config.max_length)
     collate = PairCollator(pairs, images, encoder, store, recipe.losses, model.config.image_size, recipe.crop)
     log = fit(model, len(pairs), collate, recipe.training, out, recipe.seed, "pre-training", progress=progress)
@@ -93,6 +95,26 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
     write_json(finished, result)
     discard_checkpoints(out)
     return result
+
+
+def warm_start(model: PromuForPreTraining, teacher_folder: Path) -> None:
+    """Begin the student's encoders and projections with the teacher's.
+
+    Raises:
+        InputError: The student has a weight of the teacher's name and another shape, or lacks it.
+    """
+    student = model.state_dict()
+    for name, weight in load_model(PromuDualEncoder, teacher_folder).state_dict().items():
+        target = name if name.startswith("space.") else f"promu.{name}"
+        if target.startswith("space.") and not hasattr(model, "space"):
+            continue
+        if target not in student or student[target].shape != weight.shape:
+            raise InputError(
+                f"warm_start: the teacher's {name} has no place in the student; give both the same encoders, "
+                "the student's text side twice the teacher's layers",
+                teacher_folder,
+            )
+        student[target].copy_(weight)
 
 
 def usable_pairs(pairs: Sequence[CaptionPair], images: Path, missing: str) -> tuple[list[CaptionPair], int]:

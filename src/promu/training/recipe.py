@@ -194,7 +194,8 @@ class PretrainRecipe(Settings):
     """Teacher, labels and joint pre-training, each kept in its own folder under `out` and never done twice.
 
     `crop` is the smallest share of the picture's area that a random view keeps (1 turns views off). `tokenizer` names
-    one, or says how to train one.
+    one, or says how to train one. `warm_start` begins the student's encoders and projections with the self-trained
+    teacher's, which must have their shape (beyond the paper, off by default).
     """
 
     data: PretrainData
@@ -205,6 +206,7 @@ class PretrainRecipe(Settings):
     model: ModelSettings
     training: TrainingSettings = TrainingSettings()
     crop: Share = 0.5
+    warm_start: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
 
