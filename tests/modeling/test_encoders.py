@@ -11,6 +11,11 @@ import torch
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTextConfig,
+    CLIPVisionConfig,
     DistilBertConfig,
     DistilBertModel,
     RobertaConfig,
@@ -164,3 +169,34 @@ def test_the_stem_keeps_patches_in_their_place() -> None:
 def test_a_stem_that_cannot_be_built_says_why(settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         ConvViTModel(conv_config(**settings))
+
+
+def test_the_vision_half_of_a_clip_type_model_serves_with_its_own_normalisation(tmp_path: Path) -> None:
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+    )
+    text = CLIPTextConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2)
+    clip = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16)).eval()
+    clip.save_pretrained(tmp_path / "clip")
+    CLIPImageProcessorPil(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]).save_pretrained(tmp_path / "clip")
+    config = BertConfig(
+        vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
+    )
+    BertModel(config).save_pretrained(tmp_path / "text")
+    promu = PromuModel.from_encoders(str(tmp_path / "text"), str(tmp_path / "clip")).eval()
+    assert promu.config.image_mean == pytest.approx([0.1, 0.2, 0.3])
+    pixels = torch.randint(0, 256, (2, 3, 32, 32))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]))
+    with torch.no_grad():
+        expected = clip.vision_model(pixel_values=(pixels / 255 - mean) / std).last_hidden_state
+        visual = promu(input_ids=torch.ones(2, 4, dtype=torch.long), pixel_values=pixels).visual
+    assert torch.allclose(visual, expected, atol=1e-5)
+
+
+def test_a_text_encoder_whose_layers_cannot_be_halved_works_with_a_stack_of_its_own(tmp_path: Path) -> None:
+    config = DistilBertConfig(vocab_size=60, dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+    DistilBertModel(config).save_pretrained(tmp_path / "text")
+    with pytest.raises(InputError, match="fusion_layers"):
+        PromuModel.from_encoders(str(tmp_path / "text"))
+    promu = PromuModel.from_encoders(str(tmp_path / "text"), fusion_layers=2).eval()
+    assert promu(input_ids=torch.ones(2, 5, dtype=torch.long)).fused_text.shape == (2, 5, 32)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, load_encoder_config
+from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, load_encoder_config, picture_normalisation
 from promu.modeling.fusion import build_fusion
 
 
@@ -88,6 +88,8 @@ class PromuModel(PromuPreTrainedModel):
         Raises:
             InputError: An encoder cannot be loaded.
         """
+        if vision is not None:
+            settings = {**picture_normalisation(vision), **settings}
         config = PromuConfig(
             text_config=load_encoder_config(text),
             vision_config=None if vision is None else load_encoder_config(vision),

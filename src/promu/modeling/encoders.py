@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from promu.errors import InputError
 
@@ -30,13 +30,26 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
 def load_encoder_config(name: str) -> PreTrainedConfig:
     """The configuration of the encoder called `name`, a local folder or a hub name.
 
+    Of a model that holds a text and a vision encoder (CLIP, SigLIP) it is the vision encoder's.
+
     Raises:
         InputError: No such folder, and no such name on the hub (or no hub within reach).
     """
     try:
-        return AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise InputError(_not_loadable(name)) from error
+    return getattr(config, "vision_config", None) or config
+
+
+def picture_normalisation(name: str) -> dict[str, list[float]]:
+    """`image_mean` and `image_std` that the vision encoder called `name` was trained with, where it says so."""
+    try:
+        processor = AutoImageProcessor.from_pretrained(name)
+    except (OSError, ValueError):
+        logger.warning("%s does not say how its pictures are normalised; promu's default (0.5, 0.5) is taken", name)
+        return {}
+    return {"image_mean": list(processor.image_mean), "image_std": list(processor.image_std)}
 
 
 def load_encoder(name: str) -> PreTrainedModel:
@@ -45,14 +58,14 @@ def load_encoder(name: str) -> PreTrainedModel:
     Raises:
         InputError: As `load_encoder_config`, or its weights are damaged or not in safetensors form.
     """
-    load_encoder_config(name)
+    config = load_encoder_config(name)
     # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
     how: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
     try:
         try:
-            return AutoModel.from_pretrained(name, add_pooling_layer=False, **how)
+            return AutoModel.from_pretrained(name, config=config, add_pooling_layer=False, **how)
         except TypeError:  # architectures without a pooler do not know the argument
-            return AutoModel.from_pretrained(name, **how)
+            return AutoModel.from_pretrained(name, config=config, **how)
     except OSError as error:
         raise InputError(f"encoder {name!r} has no safetensors weights; convert them, promu never unpickles") from error
     except SafetensorError as error:

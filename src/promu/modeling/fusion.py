@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import BertConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from promu.errors import InputError
@@ -32,14 +32,20 @@ class ConcatFusion(nn.Module):
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__()
-        self.text_config = text_encoder.config
         if config.fusion_layers is None:
+            self.layer_config = text_encoder.config
             self.layers = split_text_encoder(text_encoder)
         else:
-            stack_config = type(text_encoder.config).from_dict(
-                {**text_encoder.config.to_dict(), "num_hidden_layers": config.fusion_layers}
+            # layers of BERT's kind, whatever the text encoder's kind is
+            self.layer_config = BertConfig(
+                vocab_size=1,
+                hidden_size=config.hidden_size,
+                num_hidden_layers=config.fusion_layers,
+                num_attention_heads=text_encoder.config.num_attention_heads,
+                intermediate_size=getattr(text_encoder.config, "intermediate_size", 4 * config.hidden_size),
+                attn_implementation=text_encoder.config._attn_implementation,
             )
-            self.layers = text_layers(build_encoder(stack_config))
+            self.layers = text_layers(build_encoder(self.layer_config))
         self.visual_map: nn.Module = nn.Identity()
         if config.vision_config is not None and config.vision_config.hidden_size != config.hidden_size:  # type: ignore[union-attr]
             self.visual_map = nn.Linear(config.vision_config.hidden_size, config.hidden_size)  # type: ignore[union-attr]
@@ -72,7 +78,7 @@ class ConcatFusion(nn.Module):
                 seen = seen * picture_mask[:, None].to(seen.dtype)
             mask = torch.cat([text_mask, seen], dim=1)
         attention_mask = create_bidirectional_mask(
-            config=self.text_config, inputs_embeds=hidden, attention_mask=mask, allow_is_bidirectional_skip=False
+            config=self.layer_config, inputs_embeds=hidden, attention_mask=mask, allow_is_bidirectional_skip=False
         )
         maps: list[torch.Tensor] = []
         for layer in self.layers:
