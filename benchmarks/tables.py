@@ -1,7 +1,7 @@
 """Markdown tables out of finished runs: mean and standard deviation over seeds.
 
-    python benchmarks/tables.py demo runs/demo-0/report.json runs/demo-1/report.json ...
-    python benchmarks/tables.py text runs/twitter2017-text-*/result.json
+python benchmarks/tables.py demo runs/demo-0/report.json runs/demo-1/report.json ...
+python benchmarks/tables.py text runs/twitter2017-text-*/result.json
 """
 
 from __future__ import annotations

@@ -179,9 +179,7 @@ def test_the_vision_half_of_a_clip_type_model_serves_with_its_own_normalisation(
     clip = CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=16)).eval()
     clip.save_pretrained(tmp_path / "clip")
     CLIPImageProcessorPil(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6]).save_pretrained(tmp_path / "clip")
-    config = BertConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32
-    )
+    config = BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
     BertModel(config).save_pretrained(tmp_path / "text")
     promu = PromuModel.from_encoders(str(tmp_path / "text"), str(tmp_path / "clip")).eval()
     assert promu.config.image_mean == pytest.approx([0.1, 0.2, 0.3])

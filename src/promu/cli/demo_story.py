@@ -54,7 +54,10 @@ def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds
 def _system(name: str, results: Mapping[str, Mapping[str, Any]]) -> SystemResult:
     runs = {task: results[f"{name} · {words}"] for task, words in TASK_NAMES.items()}
     scores = {task: _scores(run["test"]) for task, run in runs.items()}
-    return SystemResult(name, scores["ner"], scores["re"], round(sum(run["seconds"] for run in runs.values()), 1))
+    seconds = sum(run["seconds"] for run in runs.values())
+    if name == "promu":
+        seconds += results["pre-training"]["seconds"]
+    return SystemResult(name, scores["ner"], scores["re"], round(seconds, 1))
 
 
 def _scores(figures: Mapping[str, Any]) -> Scores:

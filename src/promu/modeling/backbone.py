@@ -10,7 +10,13 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, load_encoder_config, picture_normalisation
+from promu.modeling.encoders import (
+    build_encoder,
+    encode_picture,
+    load_encoder,
+    load_encoder_config,
+    picture_normalisation,
+)
 from promu.modeling.fusion import build_fusion
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,14 +38,15 @@ class ConcatFusion(nn.Module):
             self.layers = split_text_encoder(text_encoder)
         else:
             # layers of BERT's kind, whatever the text encoder's kind is
-            self.layer_config = BertConfig(
-                vocab_size=1,
-                hidden_size=config.hidden_size,
-                num_hidden_layers=config.fusion_layers,
-                num_attention_heads=text_encoder.config.num_attention_heads,
-                intermediate_size=getattr(text_encoder.config, "intermediate_size", 4 * config.hidden_size),
-                attn_implementation=text_encoder.config._attn_implementation,
-            )
+            settings: dict[str, Any] = {
+                "vocab_size": 1,
+                "hidden_size": config.hidden_size,
+                "num_hidden_layers": config.fusion_layers,
+                "num_attention_heads": text_encoder.config.num_attention_heads,
+                "intermediate_size": getattr(text_encoder.config, "intermediate_size", 4 * config.hidden_size),
+                "attn_implementation": text_encoder.config._attn_implementation,
+            }
+            self.layer_config = BertConfig(**settings)
             self.layers = text_layers(build_encoder(self.layer_config))
         self.visual_map: nn.Module = nn.Identity()
         if config.vision_config is not None and config.vision_config.hidden_size != config.hidden_size:  # type: ignore[union-attr]
