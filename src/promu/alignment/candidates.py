@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from promu.corpora import _files
+from promu import files
 from promu.errors import InputError
 
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
@@ -19,7 +19,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         InputError: The file is missing, a folder, empty or not UTF-8.
     """
-    return [line for _, line in _files.read_lines(path, None) if line is not None]
+    return [line for _, line in files.read_lines(path, None) if line is not None]
 
 
 def read_candidates(path: Path, limit: int | None = None) -> list[str]:

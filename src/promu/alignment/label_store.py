@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from promu.errors import InputError
+from promu.files import write_json
 
 HEADER = "header.json"
 
@@ -105,7 +106,7 @@ class LabelStore:
         self.header: LabelHeader = found or header  # type: ignore[assignment]
         if found is None:
             folder.mkdir(parents=True, exist_ok=True)
-            _write_text(folder / HEADER, json.dumps(asdict(self.header), ensure_ascii=False, indent=1))
+            write_json(folder / HEADER, asdict(self.header))
         self._labels: dict[str, PictureLabels] = {}
         for part in sorted(folder.glob("labels-*.safetensors")):
             self._read_part(part)
@@ -178,9 +179,3 @@ def _unpack(images: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> dict[
         labels[image] = PictureLabels(tensors["boxes"][rows], entities[rows], relations[row : row + 1])
         start += count
     return labels
-
-
-def _write_text(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)

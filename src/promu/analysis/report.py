@@ -12,7 +12,7 @@ from promu.analysis.report_charts import BarChart, LineChart, Series, bar_chart,
 from promu.analysis.report_data import Candidate, Curves, DemoReport, LabelledPair, Scores, SystemResult, to_json
 from promu.analysis.report_pictures import Embedded, embed
 from promu.analysis.report_posts import PostView, view_post
-from promu.corpora._files import write_text
+from promu.files import write_text
 
 __all__ = ["render", "to_json", "write_report"]
 

@@ -55,9 +55,9 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
 def run(out: Path, corpus: NewsreelSettings, every: Sequence[Job]) -> list[dict[str, Any]]:
     """Draw `corpus`, do every job, write the reports; returns the systems of report.json."""
     from promu.cli.demo_progress import watch
-    from promu.training.finetune import claim_folder
+    from promu.training.run_folder import begin
 
-    claim_folder(out, {"corpus": corpus.to_dict(), "jobs": [job.settings for job in every]})
+    begin(out, {"corpus": corpus.to_dict(), "jobs": [job.settings for job in every]})
     started = time.perf_counter()
     with watch([job.name for job in every]) as report:
         results = train_all(out, corpus, every, report)
@@ -189,7 +189,7 @@ def write_reports(out: Path, seed: int, results: dict[str, dict[str, Any]], seco
     """Put the model folder together, extract from unseen posts, write report.html and report.json."""
     from promu.analysis.report import to_json, write_report
     from promu.cli.demo_story import tell
-    from promu.training.finetune import write_json
+    from promu.files import write_json
 
     for task in TASK_NAMES:
         target = out / "model" / task

@@ -19,6 +19,7 @@ from promu.analysis.report_data import (
     SystemResult,
     TeacherQuality,
 )
+from promu.cli.demo import SYSTEMS, TASK_NAMES
 from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.mnre import read_mnre
@@ -29,8 +30,6 @@ from promu.schema import Post, Region
 
 PAIRS_SHOWN = 6
 POSTS_SHOWN = 8
-SYSTEMS = ("text-only", "from-scratch", "promu")
-TASK_NAMES = {"ner": "entities", "re": "relations"}
 
 
 def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds: float) -> DemoReport:

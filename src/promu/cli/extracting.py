@@ -50,8 +50,8 @@ def extract(
         raise InputError("no such folder to write to; make it first", output.parent)
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
-    from promu.corpora._files import write_text
     from promu.corpora.posts import from_text, read_post_lines
+    from promu.files import write_text
 
     lines = [from_text(text)] if text is not None else read_post_lines(input or "")
     from promu.quiet import quiet

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from promu.corpora._files import is_blank, shorten
 from promu.errors import InputError
+from promu.files import is_blank, shorten
 
 
 def require_keys(record: object, required: tuple[str, ...], optional: tuple[str, ...], what: str) -> Mapping[str, Any]:

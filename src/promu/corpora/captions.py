@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from promu.corpora._fields import require_keys, require_text
-from promu.corpora._files import (
+from promu.errors import InputError
+from promu.files import (
     fault,
     is_blank,
     locate_records,
@@ -17,7 +18,6 @@ from promu.corpora._files import (
     read_lines,
     shorten,
 )
-from promu.errors import InputError
 from promu.schema import CaptionPair
 
 _REQUIRED = ("image", "caption")

@@ -22,7 +22,8 @@ from promu.corpora._fields import (
     require_tokens,
     stem,
 )
-from promu.corpora._files import (
+from promu.errors import InputError
+from promu.files import (
     fault,
     is_blank,
     iterate_json_list,
@@ -33,7 +34,6 @@ from promu.corpora._files import (
     shorten,
     write_text,
 )
-from promu.errors import InputError
 from promu.schema import Entity, Post, Relation
 
 TYPES = ("per", "loc", "org", "misc")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from promu.corpora._fields import require_text
-from promu.corpora._files import fault, iterate_json_list, locate_records, read_json_document, read_text, shorten
 from promu.corpora.captions import require_image_path
 from promu.errors import InputError
+from promu.files import fault, iterate_json_list, locate_records, read_json_document, read_text, shorten
 from promu.schema import CaptionPair
 
 BASE_NAME = "data.json"

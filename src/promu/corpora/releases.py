@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from promu.corpora._files import read_bytes
+from promu.files import read_bytes
 
 UNKNOWN = "unknown"
 

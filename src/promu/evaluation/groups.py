@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from promu.corpora._files import read_json_document
 from promu.errors import InputError
+from promu.files import read_json_document
 
 
 def read_groups(path: str | Path) -> dict[str, str]:

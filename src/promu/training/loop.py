@@ -122,7 +122,8 @@ def fit(
     """Train `model` in place; with `validate`, its best epoch is what is left in it.
 
     Checkpoints go to `out/checkpoints`, one JSON line a step to `out/log.jsonl`; a run that was killed goes on from
-    its last checkpoint when started again. Whoever has saved what came of the run calls `discard_checkpoints`.
+    its last checkpoint when started again. Whoever has saved what came of the run discards the
+    checkpoints (`promu.training.run_folder`).
 
     Args:
         model: To be trained.
@@ -186,11 +187,6 @@ def fit(
         logger.info("resuming from %s", resume)
     loop.train(resume_from_checkpoint=resume)
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def discard_checkpoints(out: Path) -> None:
-    """Remove what a run needs only while it can still be resumed."""
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
 
 
 def _last_whole_checkpoint(folder: Path) -> str | None:

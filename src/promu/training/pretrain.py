@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import time
@@ -27,11 +26,11 @@ from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import CaptionPair
-from promu.training.finetune import check_folder, claim_folder, write_json
-from promu.training.loop import Progress, discard_checkpoints, fit
+from promu.training.loop import Progress, fit
 from promu.training.pair_batches import PairCollator, caption_batch
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import PretrainRecipe
+from promu.training.run_folder import begin, discard_checkpoints, finish, finished_result
 from promu.training.setup import build_model, encoder_config, load_model, load_tokenizer, resolve, save_folder
 from promu.training.views import random_views
 from promu.training.wordpiece import train_wordpiece
@@ -50,17 +49,14 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
     """
     out = Path(recipe.out)
     settings = recipe.model_dump(mode="json")
-    check_folder(out, settings)
-    finished = out / "result.json"
-    if finished.is_file():
-        discard_checkpoints(out)
-        return dict(json.loads(finished.read_text(encoding="utf-8")))
+    if (finished := finished_result(out, settings)) is not None:
+        return finished
     started = time.perf_counter()
     images = Path(recipe.data.images)
     pairs, skipped = usable_pairs(read_captions(Path(recipe.data.captions)), images, recipe.data.missing)
     for path in (recipe.data.nouns, recipe.data.relations):
         read_candidates(Path(path))  # what is wrong with them is said before the hours, not after
-    claim_folder(out, settings)
+    begin(out, settings)
     tokenizer = prepare_tokenizer(recipe)
     teacher_folder = train_teacher(recipe, pairs, tokenizer, out, progress)
     store = _label(recipe, pairs, teacher_folder, out, progress)
@@ -92,8 +88,7 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
         "last": log[-1],
         "seconds": round(time.perf_counter() - started, 2),
     }
-    write_json(finished, result)
-    discard_checkpoints(out)
+    finish(out, result)
     return result
 
 

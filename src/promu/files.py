@@ -269,3 +269,8 @@ def write_text(path: str | Path, chunks: Iterable[str]) -> None:
 def write_lines(path: str | Path, lines: Sequence[str]) -> None:
     """Write lines, each closed by a line feed, atomically."""
     write_text(path, (f"{line}\n" for line in lines))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write one JSON document atomically."""
+    write_text(path, [json.dumps(value, ensure_ascii=False, indent=1), "\n"])
