@@ -121,7 +121,7 @@ def train_all(
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
     prepare_tokenizer(check_recipe(every[0].settings, PretrainRecipe))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     lanes = min(2, cores)
     context = multiprocessing.get_context("spawn")
     results: dict[str, dict[str, Any]] = {}
@@ -157,8 +157,15 @@ def train_all(
     return results
 
 
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def do_job(job: Job, events: Any) -> dict[str, Any]:
     """Do one job in a worker process; progress goes to `events` as (job, stage, done, total)."""
+    import torch
+
     from promu.training.finetune import finetune
     from promu.training.pretrain import pretrain
     from promu.training.recipe import FinetuneRecipe, PretrainRecipe, check_recipe
@@ -167,6 +174,8 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
 
     def progress(stage: str, done: int, total: int) -> None:
         nonlocal last
+        if stage == "pre-training" and done == 1:
+            torch.set_num_threads(usable_cores())  # what ran beside the teacher has ended by now
         if done == total or time.monotonic() - last > 0.5:
             last = time.monotonic()
             events.put((job.name, stage, done, total))
