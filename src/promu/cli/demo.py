@@ -174,7 +174,7 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
 
     def progress(stage: str, done: int, total: int) -> None:
         nonlocal last
-        if stage == "pre-training" and done == 1:
+        if stage == "pre-training":
             torch.set_num_threads(usable_cores())  # what ran beside the teacher has ended by now
         if done == total or time.monotonic() - last > 0.5:
             last = time.monotonic()
