@@ -42,7 +42,7 @@ def teacher(folder: Path) -> PromuDualEncoder:
 
 def student(layers: int, **losses: float) -> PromuForPreTraining:
     text = {**TEXT, "num_hidden_layers": layers}
-    sizes = {"num_entity_candidates": 3, "num_relation_candidates": 2}
+    sizes: dict[str, Any] = {"num_entity_candidates": 3, "num_relation_candidates": 2}
     return PromuForPreTraining(
         PromuConfig(text_config=text, vision_config=VISION, projection_dim=16, loss_weights=losses, **sizes)
     )
@@ -55,9 +55,10 @@ def test_the_student_begins_as_the_teacher_and_keeps_its_own_fusion(tmp_path: Pa
     warm_start(new, tmp_path)
     for name, weight in old.text_encoder.state_dict().items():
         assert torch.equal(new.promu.text_encoder.state_dict()[name], weight)
+    assert new.promu.vision_encoder is not None
     for name, weight in old.vision_encoder.state_dict().items():
         assert torch.equal(new.promu.vision_encoder.state_dict()[name], weight)
-    assert torch.equal(new.space.text.weight, old.space.text.weight)
+    assert torch.equal(new.space.text.state_dict()["weight"], old.space.text.state_dict()["weight"])
     assert all(torch.equal(before, after) for before, after in zip(fusion, new.promu.fusion.parameters(), strict=True))
 
 
