@@ -121,13 +121,12 @@ def train_all(
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
     prepare_tokenizer(check_recipe(every[0].settings, PretrainRecipe))
-    cores = usable_cores()
-    lanes = min(2, cores)
+    lanes = min(2, usable_cores())
     context = multiprocessing.get_context("spawn")
     results: dict[str, dict[str, Any]] = {}
     with context.Manager() as manager:
         events = manager.Queue()
-        pool = ProcessPoolExecutor(lanes, context, initializer=_set_up_worker, initargs=(max(1, cores // lanes),))
+        pool = ProcessPoolExecutor(lanes, context, initializer=_set_up_worker)
         try:
             waiting: dict[Future[dict[str, Any]], Job] = {}
             later = [job for job in every if job.name.startswith("promu")]
@@ -170,12 +169,14 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
     from promu.training.pretrain import pretrain
     from promu.training.recipe import FinetuneRecipe, PretrainRecipe, check_recipe
 
+    # threads that wait for each other on busy cores cost more than they bring: one job, one core ...
+    torch.set_num_threads(max(1, usable_cores() // 2))
     last = 0.0
 
     def progress(stage: str, done: int, total: int) -> None:
         nonlocal last
         if stage == "pre-training":
-            torch.set_num_threads(usable_cores())  # what ran beside the teacher has ended by now
+            torch.set_num_threads(usable_cores())  # ... until what ran beside the teacher has ended
         if done == total or time.monotonic() - last > 0.5:
             last = time.monotonic()
             events.put((job.name, stage, done, total))
@@ -185,13 +186,10 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
     return finetune(check_recipe(job.settings, FinetuneRecipe), progress)
 
 
-def _set_up_worker(threads: int) -> None:
-    import torch
-
+def _set_up_worker() -> None:
     from promu.quiet import quiet
 
     quiet()
-    torch.set_num_threads(threads)
 
 
 def write_reports(out: Path, seed: int, results: dict[str, dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
