@@ -273,3 +273,16 @@ def test_folders_that_are_no_models(tiny_models: Path, tmp_path: Path) -> None:
     (tmp_path / "ner" / "config.json").write_text(json.dumps({**config, "architectures": ["PromuForPreTraining"]}))
     with pytest.raises(InputError, match="holds PromuForPreTraining, which extracts nothing; fine-tune it first"):
         Extractor.from_pretrained(tmp_path)
+
+
+def test_a_dictionary_is_read_as_a_line_of_posts(extractor: Extractor, pictures: Path) -> None:
+    record = {"id": "7", "text": "Ann met Bob", "image": "0.png"}
+    (found,) = extractor.extract([record], images=pictures)
+    assert found.to_dict() == extractor("Ann met Bob", image=pictures / "0.png", id="7").to_dict()
+    with pytest.raises(InputError, match="picture"):
+        list(extractor.extract([{"text": "Ann", "picture": "0.png"}]))
+
+
+def test_one_text_is_not_many_posts(extractor: Extractor) -> None:
+    with pytest.raises(InputError, match="many posts"):
+        list(extractor.extract("Ann met Bob"))

@@ -118,9 +118,12 @@ def train_all(
     from promu.corpora.newsreel import write_newsreel
     from promu.training.pretrain import prepare_tokenizer
     from promu.training.recipe import PretrainRecipe, check_recipe
+    from promu.training.run_folder import begin
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
-    prepare_tokenizer(check_recipe(every[0].settings, PretrainRecipe))
+    pretraining = check_recipe(every[0].settings, PretrainRecipe)
+    begin(Path(pretraining.out), pretraining.model_dump(mode="json"))
+    prepare_tokenizer(pretraining)
     lanes = min(2, usable_cores())
     context = multiprocessing.get_context("spawn")
     results: dict[str, dict[str, Any]] = {}

@@ -51,6 +51,8 @@ def evaluate(
     from promu.training.pictures import PictureFolder
     from promu.training.tasks import TASKS, predict_posts
 
+    if (model / task).is_dir():  # a folder with ner/ and re/, as `promu extract` takes it
+        model = model / task
     posts = TASKS[task].read(data)
     names = None if groups is None else read_group_names(groups)
     loaded, encoder = open_model(task, model)

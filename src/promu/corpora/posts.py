@@ -131,6 +131,15 @@ def _without_none(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
+def from_record(record: dict[str, Any]) -> PostLine:
+    """A post from what a JSON line holds: `text` or `tokens`, and optional `id`, `image`, `entities`, `relations`.
+
+    Raises:
+        InputError: A key is unknown or a value is not legal.
+    """
+    return _parse(record, 1)
+
+
 def _parse(raw: dict[str, Any], number: int) -> PostLine:
     record = require_keys(raw, (), _OPTIONAL, "the post")
     if "text" not in record and "tokens" not in record:

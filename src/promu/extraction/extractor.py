@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from promu.corpora.pictures import load_picture
-from promu.corpora.posts import PostLine, from_text, from_tokens
+from promu.corpora.posts import PostLine, from_record, from_text, from_tokens
 from promu.errors import InputError
 from promu.extraction.fit import fitting_labels, fitting_pairs
 from promu.extraction.folders import open_model, task_of
@@ -25,6 +25,9 @@ from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.training.tasks import TASKS, pair_posts
 
 logger = logging.getLogger(__name__)
+
+PostLike = str | Sequence[str] | Mapping[str, Any] | Post | PostLine
+"""A text, its words, what a line of posts in JSON holds (`{"id", "text", "image"}`), or a post."""
 
 Picture = str | Path | bytes | Image.Image
 """A file's name, a file's bytes, or an opened picture."""
@@ -175,7 +178,7 @@ class Extractor:
 
     def extract(
         self,
-        posts: Iterable[str | Sequence[str] | Post | PostLine],
+        posts: Iterable[PostLike],
         batch_size: int = 32,
         *,
         images: str | Path | None = None,
@@ -184,8 +187,9 @@ class Extractor:
         """Extract from many posts, lazily and in their order.
 
         Args:
-            posts: Texts, lists of words, or posts; what has no id gets its number, from 1. With a model for entities
-                the entities of a `Post` are found anew; without one they are taken as they are.
+            posts: Texts, lists of words, dictionaries as in posts.jsonl, or posts; what has no id gets its number,
+                from 1. With a model for entities the entities of a `Post` are found anew; without one they are taken
+                as they are.
             batch_size: Posts, or pairs of entities, a forward pass.
             images: The folder that the posts' pictures are named in; None for the working directory.
             missing_pictures: What a picture that is missing or broken does: `error` raises, `text-only` reads the post
@@ -197,6 +201,10 @@ class Extractor:
         """
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; at least 1 is needed")
+        if isinstance(posts, str):
+            raise InputError(
+                "extract takes many posts, and this is one text; call the extractor with it, or give a list"
+            )
         folder = Path(images or ".")
         lines = (_line(post, str(number)) for number, post in enumerate(posts, start=1))
         while window := list(islice(lines, batch_size * WINDOW)):
@@ -322,9 +330,11 @@ def _at_most_one(entity: Entity) -> Entity:
     return replace(entity, score=min(entity.score or 0.0, 1.0))
 
 
-def _line(post: str | Sequence[str] | Post | PostLine, id: str) -> PostLine:
+def _line(post: PostLike, id: str) -> PostLine:
     if isinstance(post, PostLine):
         return post
+    if isinstance(post, Mapping):
+        return from_record({"id": id, **post})
     if isinstance(post, Post):
         plain = from_tokens(post.tokens, post.id)
         return PostLine(post, plain.text, plain.offsets)

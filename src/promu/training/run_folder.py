@@ -37,6 +37,8 @@ def check_folder(out: Path, settings: Mapping[str, Any]) -> None:
             )
     elif out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another `out`", out)
+    elif out.is_dir() and any(out.iterdir()):
+        raise InputError("this folder is not empty and holds no run; choose another `out`", out)
 
 
 def begin(out: Path, settings: Mapping[str, Any]) -> None:
