@@ -52,6 +52,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("myrecipe.yaml").write_text(recipe, encoding="utf-8")
         shutil.copytree("runs/newsreel/re/images", "runs/demo/corpus/re/images")
         pictures = sorted(Path("runs/newsreel/re/images").iterdir())
+        shutil.copy(pictures[0], "photo.png")
         Path("pictures").mkdir()
         shutil.copy(pictures[0], "pictures/photo.png")
         Path("posts.jsonl").write_text(
