@@ -249,6 +249,8 @@ def write_text(path: str | Path, chunks: Iterable[str]) -> None:
         InputError: the folder does not exist or cannot be written to; or whatever producing `chunks` raises.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError("is a folder; name a file to write to", path)
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
     except OSError as error:

@@ -249,7 +249,7 @@ def test_a_recipe_that_is_not_there(desk: Desk) -> None:
     assert re.search(
         r"no recipe file 'nonesuch'; give a path, or one of .*newsreel-ner", desk.refused("finetune", "nonesuch")
     )
-    assert re.search(r"recipe key 'data.captions' is missing", desk.refused("pretrain", desk.folder / "recipe.yaml"))
+    assert re.search(r"a recipe for promu finetune", desk.refused("pretrain", desk.folder / "recipe.yaml"))
 
 
 def spoil_json(file: str, **changes: Any) -> Callable[[Path], None]:

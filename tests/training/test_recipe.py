@@ -181,3 +181,10 @@ def test_a_recipe_survives_its_own_json() -> None:
     for raw, kind in ((FINETUNE, FinetuneRecipe), (PRETRAIN, PretrainRecipe)):
         recipe = check_recipe(raw, kind)  # type: ignore[type-var]
         assert check_recipe(recipe.model_dump(mode="json"), kind) == recipe  # type: ignore[type-var]
+
+
+def test_a_recipe_of_the_other_kind_names_its_command() -> None:
+    with pytest.raises(InputError, match="a recipe for promu finetune"):
+        load_recipe(find_recipe("newsreel-ner"), PretrainRecipe)
+    with pytest.raises(InputError, match="a recipe for promu pretrain"):
+        load_recipe(find_recipe("newsreel-pretrain"), FinetuneRecipe)

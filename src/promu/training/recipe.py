@@ -254,6 +254,10 @@ def load_recipe(path: Path, kind: type[RecipeType], overrides: Sequence[str] = (
         raise InputError(f"not YAML: {problem}", path, None if line is None else line + 1) from None
     if not isinstance(raw, dict):
         raise InputError("a recipe is a mapping of settings, see the recipes folder", path)
+    meant = FinetuneRecipe if "task" in raw else PretrainRecipe if "teacher" in raw else kind
+    if meant is not kind:
+        command = "promu finetune" if meant is FinetuneRecipe else "promu pretrain"
+        raise InputError(f"this is a recipe for {command}; run it with that", path)
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
