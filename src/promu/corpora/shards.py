@@ -1,0 +1,263 @@
+"""Parquet shards of captioned pictures: what pre-training reads, whatever the corpus was published as.
+
+A corpus is a folder: `corpus.json` says where it came from and what was counted on the way; each
+`pictures-NNNNN.parquet` holds some pictures, one a row, with everything that belongs to it. A picture's bytes are kept
+once, however many captions it has. Rows are read by groups, so that a corpus of any size costs the same memory.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from promu.corpora.pictures import load_picture
+from promu.errors import InputError
+from promu.schema import CaptionPair, Region
+
+HEADER = "corpus.json"
+GROUP = 64
+"""Pictures a row group: what is read at once when any of them is asked for."""
+GROUPS_KEPT = 32
+"""Row groups that a reader keeps in memory."""
+
+_SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),
+        ("picture", pa.binary()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("captions", pa.list_(pa.string())),
+        ("matched", pa.list_(pa.bool_())),
+        ("boxes", pa.list_(pa.list_(pa.float32()))),
+        ("labels", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+    ]
+)
+_FAULTS = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionedPicture:
+    """A picture of a corpus with all that belongs to it: one row of a shard.
+
+    `data` is the encoded picture; `width` and `height` are its size in pixels once upright, the frame of the regions'
+    boxes. `captions` are (text, whether it belongs to the picture).
+    """
+
+    image: str
+    data: bytes
+    width: int
+    height: int
+    captions: tuple[tuple[str, bool], ...]
+    regions: tuple[Region, ...] = ()
+
+    def decode(self, target: tuple[int, int] | None = None) -> Image.Image:
+        """The picture as upright RGB (`target` as in `load_picture`).
+
+        Raises:
+            InputError: Its bytes are damaged.
+        """
+        try:
+            return load_picture(self.data, target=target)
+        except InputError as error:
+            raise InputError(f"picture {self.image!r} of the corpus: {error.reason}") from None
+
+
+class ShardWriter:
+    """Writes one shard; it is there whole after `close`, or not at all.
+
+    Used as a context manager it closes at the end, and leaves nothing behind after an error.
+    """
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.path = folder / f"pictures-{number:05d}.parquet"
+        self._temporary = self.path.with_suffix(".part")
+        # pictures are compressed already, and a page of plain bytes is read fastest
+        self._writer = pq.ParquetWriter(self._temporary, _SCHEMA, compression="NONE", use_dictionary=False)
+        self._waiting: list[CaptionedPicture] = []
+        self.pictures = 0
+
+    def add(self, picture: CaptionedPicture) -> None:
+        """Append a picture."""
+        self._waiting.append(picture)
+        self.pictures += 1
+        if len(self._waiting) == GROUP:
+            self._flush()
+
+    def close(self) -> None:
+        """Finish the shard and give it its name."""
+        self._flush()
+        self._writer.close()
+        self._temporary.replace(self.path)
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(_table(self._waiting), row_group_size=GROUP)
+            self._waiting.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+
+class PairShards:
+    """A corpus of caption pairs, read at random without being in memory.
+
+    A row is a pair; the rows of one picture follow each other. `header` is what `corpus.json` says.
+
+    Raises:
+        InputError: The folder holds no corpus, or a damaged shard.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.header = _read_header(self.folder)
+        self._shards = sorted(self.folder.glob("pictures-*.parquet"))
+        if not self._shards:
+            raise InputError("this corpus has no shard (pictures-*.parquet); build it again", self.folder)
+        counts: list[np.ndarray[Any, Any]] = []
+        self._groups: list[tuple[int, int]] = []  # (shard, row group) of each group of the corpus
+        starts = [0]
+        for number, path in enumerate(self._shards):
+            try:
+                with pq.ParquetFile(path) as file:
+                    if not file.schema_arrow.equals(_SCHEMA):
+                        raise ValueError("its columns are not those of a corpus")
+                    for group in range(file.num_row_groups):
+                        self._groups.append((number, group))
+                        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+                    matched = file.read(columns=["matched"]).column("matched").combine_chunks()
+                    counts.append(matched.value_lengths().to_numpy(zero_copy_only=False))
+            except _FAULTS as error:
+                raise _damaged(path, error) from error
+        self._starts = starts  # first picture of each group
+        self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each picture
+        if not len(self):
+            raise InputError("this corpus holds no caption pair; build it again", self.folder)
+        self._group = lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return int(self._offsets[-1])
+
+    def __getitem__(self, row: int) -> CaptionPair:
+        """The pair of a row."""
+        index = self.picture_of(row)
+        picture = self.picture(index)
+        caption, matched = picture.captions[row - int(self._offsets[index])]
+        return CaptionPair(picture.image, caption, matched)
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures there are."""
+        return self._starts[-1]
+
+    def picture_of(self, row: int) -> int:
+        """The number of the picture that a row's pair shows."""
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of a corpus of {len(self)} pairs")
+        return int(np.searchsorted(self._offsets, row, side="right")) - 1
+
+    def rows_of(self, index: int) -> range:
+        """The rows of a picture's pairs."""
+        return range(int(self._offsets[index]), int(self._offsets[index + 1]))
+
+    def picture(self, index: int) -> CaptionedPicture:
+        """A picture by its number; neighbours are read along with it and kept for a while."""
+        group = bisect_right(self._starts, index) - 1
+        return self._group(group)[index - self._starts[group]]
+
+    def pairs(self) -> Iterator[CaptionPair]:
+        """Every pair in the order of the rows, without reading a picture."""
+        for captioned in self.captions():
+            for caption, matched in captioned.captions:
+                yield CaptionPair(captioned.image, caption, matched)
+
+    def captions(self) -> Iterator[CaptionedPicture]:
+        """Every picture in order with its captions and regions, its `data` left out."""
+        columns = [name for name in _SCHEMA.names if name != "picture"]
+        for path in self._shards:
+            try:
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(columns=columns):
+                        yield from (_picture(row) for row in batch.to_pylist())
+            except _FAULTS as error:
+                raise _damaged(path, error) from error
+
+    def _read_group(self, number: int) -> list[CaptionedPicture]:
+        shard, group = self._groups[number]
+        try:
+            with pq.ParquetFile(self._shards[shard]) as file:
+                return [_picture(row) for row in file.read_row_group(group).to_pylist()]
+        except _FAULTS as error:
+            raise _damaged(self._shards[shard], error) from error
+
+
+def _table(pictures: Sequence[CaptionedPicture]) -> pa.Table:
+    return pa.Table.from_pydict(
+        {
+            "image": [picture.image for picture in pictures],
+            "picture": [picture.data for picture in pictures],
+            "width": [picture.width for picture in pictures],
+            "height": [picture.height for picture in pictures],
+            "captions": [[text for text, _ in picture.captions] for picture in pictures],
+            "matched": [[matched for _, matched in picture.captions] for picture in pictures],
+            "boxes": [[list(region.box) for region in picture.regions] for picture in pictures],
+            "labels": [[region.label for region in picture.regions] for picture in pictures],
+            "scores": [[region.score for region in picture.regions] for picture in pictures],
+        },
+        schema=_SCHEMA,
+    )
+
+
+def _picture(row: dict[str, Any]) -> CaptionedPicture:
+    return CaptionedPicture(
+        image=row["image"],
+        data=row.get("picture", b""),
+        width=row["width"],
+        height=row["height"],
+        captions=tuple(zip(row["captions"], row["matched"], strict=True)),
+        regions=tuple(
+            Region((box[0], box[1], box[2], box[3]), label, score)
+            for box, label, score in zip(row["boxes"], row["labels"], row["scores"], strict=True)
+        ),
+    )
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    path = folder / HEADER
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"no corpus here ({HEADER} is missing); make one with `promu corpus build`", folder) from None
+    except ValueError as error:
+        raise InputError(f"not a corpus's header ({error}); build the corpus again", path) from None
+    if not isinstance(header, dict):
+        raise InputError("not a corpus's header; build the corpus again", path)
+    return header
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(
+        f"this shard is damaged ({' '.join(str(error).split())}); delete the corpus, build it again", path
+    )
