@@ -1,0 +1,79 @@
+"""Naming of gold boxes: hand-worked shares, what cannot be named, and the table of synonyms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from promu.corpora.coco import read_coco
+from promu.errors import InputError
+from promu.evaluation.region_naming import read_synonyms, score_naming
+
+SYNONYMS = {"person": frozenset({"person", "man", "woman"}), "dog": frozenset({"dog", "puppy"})}
+NOUNS = ("man", "puppy", "tree", "bench")
+
+
+def test_hand_worked() -> None:
+    scores = score_naming(
+        ["person", "person", "person", "dog", "toaster", "bench"],
+        [["man", "tree"], ["tree", "man"], ["tree"], ["puppy"], ["tree"], ["tree", "bench"]],
+        NOUNS,
+        SYNONYMS,
+    ).to_dict()
+    assert scores["boxes"] == 5 and scores["unnameable"] == {"toaster": 1}
+    assert scores["micro"] == pytest.approx({"top1": 40.0, "top5": 80.0})
+    # person 1/3 and 2/3, dog 1 and 1, bench (not in the table: its own name) 0 and 1
+    assert scores["macro"] == pytest.approx({"top1": 100 * (1 / 3 + 1) / 3, "top5": 100 * (2 / 3 + 2) / 3})
+    assert scores["constant"] == {"noun": "man", "top1": pytest.approx(60.0)}
+    assert scores["per_category"]["person"] == {"boxes": 3, "top1": 1, "top5": 2}
+
+
+def test_only_the_first_five_nouns_count() -> None:
+    ranked = [["tree", "tree", "tree", "tree", "tree", "puppy"]]
+    assert score_naming(["dog"], ranked, NOUNS, SYNONYMS).micro("top5") == 0.0
+
+
+def test_a_noun_that_is_right_for_another_category_is_wrong() -> None:
+    assert score_naming(["dog", "person"], [["man"], ["puppy"]], NOUNS, SYNONYMS).micro("top1") == 0.0
+
+
+def test_nothing_that_can_be_judged_is_said() -> None:
+    with pytest.raises(InputError, match="no gold box"):
+        score_naming([], [], NOUNS, SYNONYMS)
+    with pytest.raises(InputError, match="none of the 1 gold categories has a synonym among the model's 4 nouns"):
+        score_naming(["toaster"], [["tree"]], NOUNS, SYNONYMS)
+
+
+def test_the_table_that_comes_with_promu_covers_coco(shared: Path) -> None:
+    regions = read_coco(shared / "data" / "coco_mini" / "instances_train2017.json")
+    table = read_synonyms()
+    assert len(table) == 80
+    assert {region.label for found in regions.values() for region in found} <= set(table)
+
+
+def test_the_table_that_comes_with_promu_is_strict_and_rich() -> None:
+    table = read_synonyms()
+    assert {"man", "woman", "skier", "person", "people"} <= table["person"]
+    assert {"puppy", "dog"} <= table["dog"] and "animal" not in table["dog"]
+    assert "plane" in table["airplane"] and "sofa" in table["couch"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("dog puppy\n", "t.tsv:1: not a line of a synonym table"),
+        ("# only words\ndog\t , \n", "t.tsv:2: not a line"),
+        ("dog\tpuppy\nDog\tpup\n", "t.tsv:2: category 'dog' stands twice"),
+        ("# nothing\n", "t.tsv: no category in this synonym table"),
+    ],
+)
+def test_bad_tables(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_synonyms(tmp_path / "t.tsv")
+
+
+def test_a_users_own_table(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text("# mine\nHot Dog\tSausage,  hot   dog\n\n")
+    assert read_synonyms(tmp_path / "t.tsv") == {"hot dog": frozenset({"hot dog", "sausage"})}
