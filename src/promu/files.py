@@ -22,6 +22,8 @@ MAX_LINE_CHARACTERS = 1_000_000
 """A longer line is not a post (the longest published one has 414 characters) but a damaged or mistaken file."""
 
 _BLANKS = " \t\r\n"
+_STARTING = bytes(byte for byte in range(256) if not 0x80 <= byte < 0xC0)
+"""The bytes that begin a character in UTF-8."""
 _DECODER = json.JSONDecoder(parse_constant=lambda name: _refuse_constant(name))
 
 
@@ -47,31 +49,50 @@ def read_bytes(path: Path) -> bytes:
     """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError("no such file; check the path", path) from None
-    except IsADirectoryError:
-        raise InputError("is a folder; name one file", path) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read ({error}); check the path and its permissions", path) from None
+        raise _unreadable(path, error) from None
     if not data.strip():
-        raise InputError("the file is empty; fetch or write it again", path)
+        raise _empty(path)
     return data
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError("no such file; check the path", path)
+    if isinstance(error, IsADirectoryError):
+        return InputError("is a folder; name one file", path)
+    return InputError(f"cannot be read ({error}); check the path and its permissions", path)
+
+
+def _empty(path: Path) -> InputError:
+    return InputError("the file is empty; fetch or write it again", path)
 
 
 def read_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, str | None]]:
     """Yield (1-based line number, line), or (number, None) for a line that was appended to `problems`.
 
+    The file is read as the lines are asked for, so that one of any size costs the memory of a line.
     Only the line feed ends a line: tweets hold other characters that `str.splitlines` would break at.
     One carriage return before it, and a byte-order mark at the start, are dropped.
 
     Raises:
-        InputError: as `read_bytes`; the file is UTF-16; or, without `problems`, a line that is not UTF-8 or too long.
+        InputError: as `read_bytes`, though that a file holds nothing but blanks is known at its end only; the file is
+            UTF-16; or, without `problems`, a line that is not UTF-8 or too long.
     """
-    data = read_bytes(path)
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError("the file is UTF-16; save it as UTF-8", path)
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    for number, raw in enumerate(data.split(b"\n"), start=1):
+    blank = True
+    for number, (raw, characters) in enumerate(_raw_lines(path), start=1):
+        blank = blank and not raw.strip()
+        if number == 1:
+            if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                raise InputError("the file is UTF-16; save it as UTF-8", path)
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if characters > MAX_LINE_CHARACTERS:
+            reason = (
+                f"the line has {characters:,} characters, more than {MAX_LINE_CHARACTERS:,}; is this the right file?"
+            )
+            fault(problems, InputError(reason, path, number))
+            yield number, None
+            continue
         try:
             line = raw.decode("utf-8").removesuffix("\r")
         except UnicodeDecodeError as error:
@@ -79,14 +100,33 @@ def read_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[
             fault(problems, InputError(f"{found} of the line is not UTF-8; save the file as UTF-8", path, number))
             yield number, None
             continue
-        if len(line) > MAX_LINE_CHARACTERS:
-            reason = (
-                f"the line has {len(line):,} characters, more than {MAX_LINE_CHARACTERS:,}; is this the right file?"
-            )
-            fault(problems, InputError(reason, path, number))
-            yield number, None
-            continue
         yield number, line
+    if blank:
+        raise _empty(path)
+
+
+def _raw_lines(path: Path) -> Iterator[tuple[bytes, int]]:
+    """Yield (bytes without the line feed, how many characters); of a line that is too long only the beginning."""
+    limit = 4 * MAX_LINE_CHARACTERS  # bytes: UTF-8 takes four of them for a character at most
+    try:
+        with path.open("rb") as file:
+            ended = True  # what follows the last line feed is a line too, be it empty
+            while ended:
+                raw = file.readline(limit)
+                chunk = raw
+                characters = _characters(chunk.removesuffix(b"\n"))
+                while len(chunk) == limit and not chunk.endswith(b"\n"):
+                    chunk = file.readline(limit)
+                    characters += _characters(chunk.removesuffix(b"\n"))
+                ended = chunk.endswith(b"\n")
+                yield raw.removesuffix(b"\n"), characters
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _characters(raw: bytes) -> int:
+    """Characters in UTF-8: every byte but those that continue one."""
+    return len(raw) if raw.isascii() else len(raw) - len(raw.translate(None, _STARTING))
 
 
 def is_blank(line: str) -> bool:
@@ -109,13 +149,12 @@ def read_line_records(
         InputError: as `read_lines`; a malformed line when `problems` is None; no record at all.
     """
     path = Path(path)
-    return locate_records(
-        path,
-        problems,
-        ((number, line) for number, line in read_lines(path, problems) if line is None or not is_blank(line)),
-        parse,
-        what,
-    )
+    return locate_records(path, problems, filled_lines(path, problems), parse, what)
+
+
+def filled_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, str | None]]:
+    """`read_lines` without the blank ones."""
+    return ((number, line) for number, line in read_lines(path, problems) if line is None or not is_blank(line))
 
 
 def locate_records(
@@ -125,20 +164,31 @@ def locate_records(
     parse: Callable[[Any], Record],
     what: str,
 ) -> list[Record]:
+    """As `iterate_records`, all of them and without the line numbers."""
+    return [record for _, record in iterate_records(path, problems, numbered, parse, what)]
+
+
+def iterate_records(
+    path: Path,
+    problems: list[InputError] | None,
+    numbered: Iterable[tuple[int, Any]],
+    parse: Callable[[Any], Record],
+    what: str,
+) -> Iterator[tuple[int, Record]]:
     """Parse (line number, raw record) pairs, adding path and line to what `parse` raises; None is skipped."""
-    records: list[Record] = []
-    seen = 0
+    seen = False
     for number, raw in numbered:
-        seen += 1
+        seen = True
         if raw is None:
             continue
         try:
-            records.append(parse(raw))
+            record = parse(raw)
         except InputError as error:
             fault(problems, InputError(error.reason, path, number))
+        else:
+            yield number, record
     if not seen:
         raise InputError(f"the file holds no {what}; is this the right file?", path)
-    return records
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -246,7 +296,8 @@ def write_text(path: str | Path, chunks: Iterable[str]) -> None:
     """Write text atomically: a temporary file beside `path`, then `os.replace`; nothing is left after a failure.
 
     Raises:
-        InputError: the folder does not exist or cannot be written to; or whatever producing `chunks` raises.
+        InputError: the folder does not exist or cannot be written to, or the disk is full; or whatever producing
+            `chunks` raises.
     """
     path = Path(path)
     if path.is_dir():
@@ -263,8 +314,12 @@ def write_text(path: str | Path, chunks: Iterable[str]) -> None:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # the write itself: a full disk, a quota
+            raise InputError(
+                f"cannot be written ({error.strerror}); make room and run the command again", path
+            ) from None
         raise
 
 

@@ -9,15 +9,7 @@ from typing import Any
 
 from promu.corpora._fields import require_keys, require_text
 from promu.errors import InputError
-from promu.files import (
-    fault,
-    is_blank,
-    locate_records,
-    parse_json_object,
-    read_line_records,
-    read_lines,
-    shorten,
-)
+from promu.files import fault, filled_lines, iterate_records, parse_json_object, read_lines, shorten
 from promu.schema import CaptionPair
 
 _REQUIRED = ("image", "caption")
@@ -37,12 +29,27 @@ def read_captions(path: str | Path, problems: list[InputError] | None = None) ->
         InputError: the file is missing or empty, holds no pair, or its header is wrong; without `problems` also any
             malformed row.
     """
+    return [pair for _, pair in iterate_captions(path, problems)]
+
+
+def iterate_captions(path: str | Path, problems: list[InputError] | None = None) -> Iterator[tuple[int, CaptionPair]]:
+    """Yield (first line of the row, pair) as `read_captions` reads them, in the memory of a row.
+
+    Raises:
+        InputError: as `read_captions`, when the reading gets there.
+    """
     path = Path(path)
+    if is_json_lines(path):
+        lines = filled_lines(path, problems)
+        return iterate_records(path, problems, lines, lambda line: _pair(parse_json_object(line)), "caption pairs")
+    return iterate_records(path, problems, _rows(path, problems), _pair, "caption pairs")
+
+
+def is_json_lines(path: Path) -> bool:
+    """Whether the first character of a file of captions is that of a JSON object, or a JSON list's."""
     # A line that is not UTF-8 cannot tell; the pass that reads the records reports it.
-    head = next((line for _, line in read_lines(path, []) if line is not None and not is_blank(line)), "")
-    if head.lstrip().startswith(("{", "[")):
-        return read_line_records(path, problems, lambda line: _pair(parse_json_object(line)), "caption pairs")
-    return locate_records(path, problems, _rows(path, problems), _pair, "caption pairs")
+    head = next((line for _, line in filled_lines(path, []) if line is not None), "")
+    return head.lstrip().startswith(("{", "["))
 
 
 def require_image_path(value: object, what: str) -> str:

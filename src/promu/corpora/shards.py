@@ -2,14 +2,17 @@
 
 A corpus is a folder: `corpus.json` says where it came from and what was counted on the way; each
 `pictures-NNNNN.parquet` holds some pictures, one a row, with everything that belongs to it. A picture's bytes are kept
-once, however many captions it has. Rows are read by groups, so that a corpus of any size costs the same memory.
+once, however many captions it has. Rows are read by groups, so that a corpus of any size costs the same memory. Each
+page carries its checksum, so that a damaged shard is never taken for a sound one.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +46,7 @@ _SCHEMA = pa.schema(
         ("scores", pa.list_(pa.float32())),
     ]
 )
+_COUNTS = "promu.counts"
 _FAULTS = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
 
 
@@ -77,15 +81,24 @@ class ShardWriter:
     """Writes one shard; it is there whole after `close`, or not at all.
 
     Used as a context manager it closes at the end, and leaves nothing behind after an error.
+
+    Raises:
+        InputError: The shard cannot be written, because the disk is full for instance.
     """
 
     def __init__(self, folder: Path, number: int) -> None:
-        self.path = folder / f"pictures-{number:05d}.parquet"
-        self._temporary = self.path.with_suffix(".part")
-        # pictures are compressed already, and a page of plain bytes is read fastest
-        self._writer = pq.ParquetWriter(self._temporary, _SCHEMA, compression="NONE", use_dictionary=False)
-        self._waiting: list[CaptionedPicture] = []
+        self.path = shard_path(folder, number)
         self.pictures = 0
+        self.counts: dict[str, Any] = {}
+        """What is to be known about the making of this shard; `shard_counts` gives it back."""
+        self._temporary = self.path.with_suffix(".part")
+        self._waiting: list[CaptionedPicture] = []
+        with self._complaining():
+            self._file = self._temporary.open("wb")
+            # pictures are compressed already, and a page of plain bytes is read fastest
+            self._writer = pq.ParquetWriter(
+                self._file, _SCHEMA, compression="NONE", use_dictionary=False, write_page_checksum=True
+            )
 
     def add(self, picture: CaptionedPicture) -> None:
         """Append a picture."""
@@ -97,27 +110,85 @@ class ShardWriter:
     def close(self) -> None:
         """Finish the shard and give it its name."""
         self._flush()
-        self._writer.close()
-        self._temporary.replace(self.path)
+        with self._complaining():
+            self._writer.add_key_value_metadata({_COUNTS: json.dumps(self.counts)})
+            self._writer.close()
+            self._file.flush()
+            os.fsync(self._file.fileno())  # the name must not outlive the bytes when the power fails
+            self._file.close()
+            self._temporary.replace(self.path)
 
     def discard(self) -> None:
         """Leave nothing behind."""
-        self._writer.close()
+        with suppress(OSError):  # closing writes what is left, and there may be no room for it
+            self._writer.close()
+        with suppress(OSError):
+            self._file.close()
         self._temporary.unlink(missing_ok=True)
 
     def _flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(_table(self._waiting), row_group_size=GROUP)
+            with self._complaining():
+                self._writer.write_table(_table(self._waiting), row_group_size=GROUP)
             self._waiting.clear()
+
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or " ".join(str(error).split())
+            raise InputError(
+                f"this shard cannot be written ({reason}); make room and run the same command again, what is finished "
+                "is kept",
+                self.path,
+            ) from error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.discard()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.discard()
+            raise
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Where a shard lies."""
+    return folder / f"pictures-{number:05d}.parquet"
+
+
+def shard_counts(path: Path) -> dict[str, Any]:
+    """The `counts` that the writer of a finished shard gave it.
+
+    Raises:
+        InputError: The shard is damaged.
+    """
+    try:
+        with _open(path) as file:
+            return dict(json.loads(file.metadata.metadata[_COUNTS.encode()]))
+    except _FAULTS as error:
+        raise _damaged(path, error) from error
+
+
+def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedPicture]:
+    """The pictures of a shard in order, a few in memory at a time; without `data` their bytes are left out.
+
+    Raises:
+        InputError: The shard is damaged.
+    """
+    columns = [name for name in _SCHEMA.names if data or name != "picture"]
+    try:
+        with _open(path) as file:
+            for batch in file.iter_batches(batch_size=GROUP, columns=columns):
+                yield from (_picture(row) for row in batch.to_pylist())
+    except _FAULTS as error:
+        raise _damaged(path, error) from error
 
 
 class PairShards:
@@ -140,7 +211,7 @@ class PairShards:
         starts = [0]
         for number, path in enumerate(self._shards):
             try:
-                with pq.ParquetFile(path) as file:
+                with _open(path) as file:
                     if not file.schema_arrow.equals(_SCHEMA):
                         raise ValueError("its columns are not those of a corpus")
                     for group in range(file.num_row_groups):
@@ -152,6 +223,13 @@ class PairShards:
                 raise _damaged(path, error) from error
         self._starts = starts  # first picture of each group
         self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each picture
+        counted = self.header.get("pictures", self.pictures)
+        if counted != self.pictures:
+            raise InputError(
+                f"{HEADER} counts {counted} pictures and the shards hold {self.pictures}; one is missing, or from "
+                "elsewhere: copy the corpus again or build it again",
+                self.folder,
+            )
         if not len(self):
             raise InputError("this corpus holds no caption pair; build it again", self.folder)
         self._group = lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
@@ -195,22 +273,20 @@ class PairShards:
 
     def captions(self) -> Iterator[CaptionedPicture]:
         """Every picture in order with its captions and regions, its `data` left out."""
-        columns = [name for name in _SCHEMA.names if name != "picture"]
         for path in self._shards:
-            try:
-                with pq.ParquetFile(path) as file:
-                    for batch in file.iter_batches(columns=columns):
-                        yield from (_picture(row) for row in batch.to_pylist())
-            except _FAULTS as error:
-                raise _damaged(path, error) from error
+            yield from read_shard(path, data=False)
 
     def _read_group(self, number: int) -> list[CaptionedPicture]:
         shard, group = self._groups[number]
         try:
-            with pq.ParquetFile(self._shards[shard]) as file:
+            with _open(self._shards[shard]) as file:
                 return [_picture(row) for row in file.read_row_group(group).to_pylist()]
         except _FAULTS as error:
             raise _damaged(self._shards[shard], error) from error
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path, page_checksum_verification=True)
 
 
 def _table(pictures: Sequence[CaptionedPicture]) -> pa.Table:
