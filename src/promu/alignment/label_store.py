@@ -1,15 +1,19 @@
 """The label store: soft pseudo-labels computed once, offline, and kept beside what made them.
 
 A store is a folder: `header.json` says which teacher, candidates, templates and temperature made the labels; each
-`labels-NNNNN.safetensors` holds the labels of some pictures (top-k ids, half-precision probabilities, and the mass of
-the tail, which is spread evenly over the candidates that are left).
+`labels-IIII-NNNNN.safetensors` holds the labels of some pictures (top-k ids, half-precision probabilities, and the
+mass of the tail, which is spread evenly over the candidates that are left). IIII is the process that wrote it: several
+fill one store at the same time. Parts are opened when a label of theirs is asked for and read through memory mapping,
+so that a store of millions of pictures costs its index.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from promu.errors import InputError
-from promu.files import write_json
 
 HEADER = "header.json"
+
+_TENSORS = ("entity_ids", "entity_probabilities", "entity_tail", "relation_ids", "relation_probabilities")
+_TENSORS += ("relation_tail", "boxes")
+_FAULTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class LabelHeader:
     """Everything that a label depends on beside the picture.
 
     `nouns` and `relations` are the candidates of Eq 6 and Eq 9 in order; `temperature` is the one of both softmaxes.
+    `nouns_source` and `relations_source` are notes of where the candidates came from; labels depend on the lists alone,
+    so stores whose notes differ are not told apart.
     """
 
     teacher: str
@@ -38,10 +47,13 @@ class LabelHeader:
     relation_template: str
     temperature: float
     top_k: int
+    nouns_source: str = field(default="", compare=False)
+    relations_source: str = field(default="", compare=False)
 
     def differences(self, other: LabelHeader) -> list[str]:
         """Names of the settings in which two headers differ."""
-        return [item.name for item in fields(self) if getattr(self, item.name) != getattr(other, item.name)]
+        settings = [item.name for item in fields(self) if item.compare]
+        return [name for name in settings if getattr(self, name) != getattr(other, name)]
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,15 @@ class SparseLabels:
     def __getitem__(self, rows: slice) -> SparseLabels:
         return SparseLabels(self.ids[rows], self.probabilities[rows], self.tail[rows])
 
+    @staticmethod
+    def cat(labels: Sequence[SparseLabels]) -> SparseLabels:
+        """One after the other; all with the same k."""
+        return SparseLabels(
+            torch.cat([one.ids for one in labels]),
+            torch.cat([one.probabilities for one in labels]),
+            torch.cat([one.tail for one in labels]),
+        )
+
 
 @dataclass(frozen=True)
 class PictureLabels:
@@ -94,88 +115,149 @@ class LabelStore:
 
     def __init__(self, folder: Path, header: LabelHeader | None = None) -> None:
         self.folder = folder
-        found = self._read_header()
-        if found is None and header is None:
-            raise InputError("no label store here (header.json is missing); make one with `promu label`", folder)
-        if found is not None and header is not None and (differing := found.differences(header)):
+        if header is not None and not (folder / HEADER).is_file():
+            _write_header(folder, header)
+        self.header = _read_header(folder)
+        if header is not None and (differing := self.header.differences(header)):
             raise InputError(
                 f"this label store was made with other settings ({', '.join(differing)}); "
                 "delete it or choose another folder, stores are never mixed",
                 folder,
             )
-        self.header: LabelHeader = found or header  # type: ignore[assignment]
-        if found is None:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / HEADER, asdict(self.header))
-        self._labels: dict[str, PictureLabels] = {}
-        for part in sorted(folder.glob("labels-*.safetensors")):
-            self._read_part(part)
+        self._parts: list[_Part] = []
+        self._index: dict[str, tuple[int, int]] = {}  # picture -> (part, row)
+        for path in sorted(folder.glob("labels-*.safetensors")):
+            self._append(_Part(path))
 
     def __contains__(self, image: str) -> bool:
-        return image in self._labels
+        return image in self._index
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._index)
 
     def __getitem__(self, image: str) -> PictureLabels:
-        return self._labels[image]
+        part, row = self._index[image]
+        return self._parts[part].labels(row)
 
     def images(self) -> list[str]:
         """The pictures that have labels."""
-        return list(self._labels)
+        return list(self._index)
 
-    def add(self, images: Sequence[str], labels: Sequence[PictureLabels]) -> None:
-        """Append one part with the labels of these pictures; it is there whole or not at all."""
+    def add(self, images: Sequence[str], labels: Sequence[PictureLabels], process: int = 0) -> None:
+        """Append one part with the labels of these pictures; it is there whole or not at all.
+
+        `process` is the number of the one that writes, so that several can fill one store.
+        """
+        entities = SparseLabels.cat([label.entities for label in labels])
+        relations = SparseLabels.cat([label.relation for label in labels])
+        tensors = {
+            "region_counts": torch.tensor([len(label.boxes) for label in labels], dtype=torch.int32),
+            "boxes": torch.cat([label.boxes for label in labels]).float(),
+            "entity_ids": entities.ids,
+            "entity_probabilities": entities.probabilities,
+            "entity_tail": entities.tail,
+            "relation_ids": relations.ids,
+            "relation_probabilities": relations.probabilities,
+            "relation_tail": relations.tail,
+        }
+        metadata = {"images": json.dumps(list(images), ensure_ascii=False)}
         # after the last part, not after their count: a damaged part in the middle may have been deleted
-        numbers = [int(part.stem.removeprefix("labels-")) for part in self.folder.glob("labels-*.safetensors")]
-        path = self.folder / f"labels-{max(numbers, default=-1) + 1:05d}.safetensors"
-        counts = torch.tensor([len(label.boxes) for label in labels], dtype=torch.int32)
-        tensors = {"region_counts": counts, "boxes": torch.cat([label.boxes for label in labels]).float()}
-        for name, group in (
-            ("entity", [label.entities for label in labels]),
-            ("relation", [label.relation for label in labels]),
-        ):
-            tensors[f"{name}_ids"] = torch.cat([one.ids for one in group])
-            tensors[f"{name}_probabilities"] = torch.cat([one.probabilities for one in group])
-            tensors[f"{name}_tail"] = torch.cat([one.tail for one in group])
-        temporary = path.with_suffix(".tmp")
-        save_file(tensors, temporary, metadata={"images": json.dumps(list(images), ensure_ascii=False)})
-        temporary.replace(path)
-        self._labels.update(zip(images, labels, strict=True))
+        numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"labels-{process:04d}-*")]
+        path = self.folder / f"labels-{process:04d}-{max(numbers, default=-1) + 1:05d}.safetensors"
+        if not _write_once(path, lambda temporary: save_file(tensors, temporary, metadata=metadata)):
+            raise InputError("another process writes parts of this name; give each process its own number", path)
+        self._append(_Part(path))
 
-    def _read_header(self) -> LabelHeader | None:
-        path = self.folder / HEADER
-        if not path.is_file():
-            return None
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            values: dict[str, Any] = {
-                name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()
-            }
-            return LabelHeader(**values)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"not a label store's header ({error}); make the store again", path) from error
+    def _append(self, part: _Part) -> None:
+        number = len(self._parts)
+        self._parts.append(part)
+        for row, image in enumerate(part.take_images()):
+            self._index.setdefault(image, (number, row))
 
-    def _read_part(self, path: Path) -> None:
+
+class _Part:
+    """One file of labels: the first region of each picture is known, the rest is mapped when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tensors: dict[str, torch.Tensor] = {}
         try:
             with safe_open(path, framework="pt") as part:
-                images = json.loads(part.metadata()["images"])
-                tensors = {name: part.get_tensor(name) for name in part.keys()}  # noqa: SIM118
-            self._labels.update(_unpack(images, tensors))
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"this part of the label store is damaged ({error}); delete it and label again", path
-            ) from error
+                self._images: list[str] = json.loads(part.metadata()["images"])
+                counts = part.get_tensor("region_counts").long()
+                rows = {name: part.get_slice(name).get_shape()[0] for name in _TENSORS}
+            regions = int(counts.sum())
+            expected = {name: len(self._images) if name.startswith("relation") else regions for name in _TENSORS}
+            if rows != expected or len(counts) != len(self._images):
+                raise ValueError("its tensors and pictures do not go together")
+        except _FAULTS as error:
+            raise _damaged(path, error) from error
+        self._starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
+
+    def take_images(self) -> list[str]:
+        """The pictures by row; the part forgets them, since the store's index holds them."""
+        images, self._images = self._images, []
+        return images
+
+    def labels(self, row: int) -> PictureLabels:
+        if not self._tensors:
+            self._open()
+        get = self._tensors.__getitem__
+        entities = SparseLabels(get("entity_ids"), get("entity_probabilities"), get("entity_tail"))
+        relations = SparseLabels(get("relation_ids"), get("relation_probabilities"), get("relation_tail"))
+        regions = slice(int(self._starts[row]), int(self._starts[row + 1]))
+        return PictureLabels(get("boxes")[regions], entities[regions], relations[row : row + 1])
+
+    def _open(self) -> None:
+        try:
+            with safe_open(self.path, framework="pt") as part:
+                self._tensors = {name: part.get_tensor(name) for name in _TENSORS}
+        except _FAULTS as error:
+            raise _damaged(self.path, error) from error
 
 
-def _unpack(images: Sequence[str], tensors: Mapping[str, torch.Tensor]) -> dict[str, PictureLabels]:
-    """The labels of each picture from the tensors of one part."""
-    entities = SparseLabels(tensors["entity_ids"], tensors["entity_probabilities"], tensors["entity_tail"])
-    relations = SparseLabels(tensors["relation_ids"], tensors["relation_probabilities"], tensors["relation_tail"])
-    labels = {}
-    start = 0
-    for row, (image, count) in enumerate(zip(images, tensors["region_counts"].tolist(), strict=True)):
-        rows = slice(start, start + count)
-        labels[image] = PictureLabels(tensors["boxes"][rows], entities[rows], relations[row : row + 1])
-        start += count
-    return labels
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"this part of the label store is damaged ({error}); delete it and label again", path)
+
+
+def _write_header(folder: Path, header: LabelHeader) -> None:
+    """Write the header; where another process was quicker, its own stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(header), ensure_ascii=False, indent=1) + "\n"
+    _write_once(folder / HEADER, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _read_header(folder: Path) -> LabelHeader:
+    path = folder / HEADER
+    if not path.is_file():
+        raise InputError("no label store here (header.json is missing); make one with `promu label`", folder)
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()
+        }
+        return LabelHeader(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"not a label store's header ({error}); make the store again", path) from error
+
+
+def _write_once(path: Path, write: Callable[[Path], object]) -> bool:
+    """Let `write` fill a file beside `path` and give it that name unless it is taken; whether it was free.
+
+    A link, unlike a rename, never replaces what another process has put there in the meantime.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        # mkstemp makes private files; give the result the permissions an ordinary open would have given.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True

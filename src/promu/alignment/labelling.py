@@ -13,15 +13,101 @@ from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompt
 from promu.alignment.regions import Detector
 from promu.alignment.teacher import Teacher
 from promu.corpora.pictures import load_picture
+from promu.corpora.shards import PairShards
+from promu.errors import InputError
 from promu.schema import Region
 
 PART_SIZE = 2048
 """Pictures a part of the store: what a killed run loses at most."""
+BATCH = 64
+"""Pictures that are decoded and labelled at once."""
 
 
 def soft_labels(visual: torch.Tensor, prompt_vectors: torch.Tensor, temperature: float) -> torch.Tensor:
     """q of Eq 6 and Eq 9: softmax over candidates of the similarities, (N, D) and (M, D) to (N, M)."""
     return torch.softmax(visual.float() @ prompt_vectors.float().T / temperature, dim=-1)
+
+
+def label_corpus(
+    teacher: Teacher,
+    corpus: PairShards,
+    header: LabelHeader,
+    store_folder: Path,
+    shard: tuple[int, int] = (0, 1),
+    progress: Callable[[int, int], None] | None = None,
+) -> LabelStore:
+    """Label every picture of a corpus that the store does not hold yet: its regions, and the whole of it.
+
+    A killed run goes on with the next part; several processes fill one store at the same time, each its own share. The
+    labels are the same whichever way (to the rounding of half precision, where a teacher's own arithmetic depends on
+    how many pictures it sees at once).
+
+    Args:
+        teacher: The frozen dual encoder.
+        corpus: Pictures with their regions.
+        header: Candidates, templates, temperature: what the labels depend on.
+        store_folder: Where the store is, or will be.
+        shard: (i, n): this process labels the pictures whose number is i modulo n.
+        progress: Called with (pictures labelled, pictures in all) of this process's share.
+
+    Returns:
+        The store as it then is, with what other processes have written by that time.
+
+    Raises:
+        InputError: The shard is none, a picture cannot be decoded, or the store was made with other settings or for
+            other regions.
+    """
+    number, processes = shard
+    if not 0 <= number < processes:
+        raise InputError(f"shard {number}/{processes} is none; count the processes from 0 to {processes - 1}")
+    store = LabelStore(store_folder, header)
+    todo: list[int] = []
+    total = 0
+    for index, picture in enumerate(corpus.captions()):
+        if index % processes != number:
+            continue
+        total += 1
+        if picture.image not in store:
+            todo.append(index)
+        elif not torch.equal(
+            store[picture.image].boxes, relative_boxes(picture.width, picture.height, picture.regions)
+        ):
+            raise InputError(
+                f"this label store holds picture {picture.image!r} with other regions than the corpus; "
+                "delete the store and label again",
+                store_folder,
+            )
+    if todo:
+        _label_pictures_of(corpus, todo, teacher, store, number, total, progress)
+    return LabelStore(store_folder, header)
+
+
+def _label_pictures_of(
+    corpus: PairShards,
+    todo: Sequence[int],
+    teacher: Teacher,
+    store: LabelStore,
+    process: int,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    header = store.header
+    nouns = teacher.encode_prompts(prompts(header.nouns, header.entity_template, ENTITY_TEMPLATES))
+    relations = teacher.encode_prompts(prompts(header.relations, header.relation_template, RELATION_TEMPLATES))
+    done = total - len(todo)
+    for start in range(0, len(todo), PART_SIZE):
+        images: list[str] = []
+        labels: list[PictureLabels] = []
+        part = todo[start : start + PART_SIZE]
+        for first in range(0, len(part), BATCH):
+            batch = [corpus.picture(index) for index in part[first : first + BATCH]]
+            decoded = [picture.decode() for picture in batch]
+            labels += _label_batch(teacher, decoded, [picture.regions for picture in batch], nouns, relations, header)
+            images += [picture.image for picture in batch]
+            done += len(batch)
+            if progress is not None:
+                progress(done, total)
+        store.add(images, labels, process)
 
 
 def label_pictures(
@@ -61,7 +147,7 @@ def label_pictures(
         for batch_start in range(0, len(part), 128):
             batch = part[batch_start : batch_start + 128]
             pictures = [load_picture(folder / image) for image in batch]
-            found = [detector.regions(image) for image in batch]
+            found = detector.detect(pictures, batch)
             labels += _label_batch(teacher, pictures, found, nouns, relations, header)
             done += len(batch)
             if progress is not None:
@@ -92,12 +178,17 @@ def _label_batch(
     of_region = SparseLabels.from_dense(dense, header.top_k)
     labels, start = [], 0
     for row, (picture, regions) in enumerate(zip(pictures, found, strict=True)):
-        scale = torch.tensor([picture.width, picture.height] * 2, dtype=torch.float32)
-        boxes = torch.tensor([region.box for region in regions], dtype=torch.float32).reshape(-1, 4) / scale
+        boxes = relative_boxes(picture.width, picture.height, regions)
         rows = slice(start, start + len(regions))
         labels.append(PictureLabels(boxes, of_region[rows], of_picture[row : row + 1]))
         start += len(regions)
     return labels
+
+
+def relative_boxes(width: int, height: int, regions: Sequence[Region]) -> torch.Tensor:
+    """Boxes (R, 4) as shares of the picture's width and height."""
+    scale = torch.tensor([width, height] * 2, dtype=torch.float32)
+    return torch.tensor([region.box for region in regions], dtype=torch.float32).reshape(-1, 4) / scale
 
 
 def square_crop(picture: Image.Image, region: Region) -> Image.Image:

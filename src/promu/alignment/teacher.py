@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from transformers import AutoTokenizer
+from safetensors import SafetensorError
+from torch import nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from promu.errors import InputError
+from promu.modeling.device import best_device
 from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import WordEncoder, to_pixels
 
+PROMPT_BATCH = 256
+PICTURE_BATCH = 64
+
 
 class Teacher(Protocol):
-    """Unit vectors of prompts and pictures in one space, and the temperature that the space was trained with."""
+    """Unit vectors of prompts and pictures in one space, and the temperature that the space was trained with.
+
+    `identity` changes whenever the labels would.
+    """
 
     identity: str
     temperature: float
@@ -39,8 +49,8 @@ class SelfTrainedTeacher:
         InputError: The folder does not hold one.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu") -> None:
-        weights = folder / "model.safetensors"
+    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
+        weights = Path(folder) / "model.safetensors"
         if not weights.is_file():
             raise InputError("no trained teacher here (model.safetensors is missing); train it again", folder)
         self.model = PromuDualEncoder.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
@@ -52,18 +62,122 @@ class SelfTrainedTeacher:
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """As `Teacher.encode_prompts`."""
-        vectors = []
-        for start in range(0, len(prompts), 256):
-            batch = self.encoder.batch([self.encoder.text(prompt) for prompt in prompts[start : start + 256]])
-            vectors.append(self.model.encode_text(**{name: value.to(self.device) for name, value in batch.items()}))
-        return torch.cat(vectors)
+        return _in_batches(prompts, PROMPT_BATCH, self._encode_prompts)
 
     @torch.inference_mode()
     def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """As `Teacher.encode_pictures`."""
+        return _in_batches(pictures, PICTURE_BATCH, self._encode_pictures)
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        batch = self.encoder.batch([self.encoder.text(prompt) for prompt in prompts])
+        return self.model.encode_text(**{name: value.to(self.device) for name, value in batch.items()})
+
+    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         size = self.model.config.image_size
         pixels = torch.stack([to_pixels(picture, size) for picture in pictures])
         return self.model.encode_pictures(pixels.to(self.device))
 
 
-TEACHERS = {"self-trained": SelfTrainedTeacher}
+class HubTeacher:
+    """A teacher off the shelf: any CLIP- or SigLIP-type model, trained by others on pairs of picture and text.
+
+    Args:
+        name: A local folder or a hub name, weights in safetensors form. It must hold `get_text_features`,
+            `get_image_features` and a `logit_scale`, with its tokenizer and image processor beside it.
+
+    Raises:
+        InputError: There is no such model, a part of it is missing or damaged, or it is of another type.
+    """
+
+    def __init__(self, name: str, device: str = "cpu") -> None:
+        self.model = _load_dual_encoder(name).to(device).eval()
+        self.tokenizer = _load_part(AutoTokenizer, name, "tokenizer")
+        self.processor = _load_part(AutoImageProcessor, name, "image processor")
+        text = getattr(self.model.config, "text_config", self.model.config)
+        self.max_length = int(text.max_position_embeddings)
+        # SigLIP was trained on texts padded to the full length, without a mask, and reads others wrongly.
+        self.padding: bool | str = "max_length" if "siglip" in self.model.config.model_type else True
+        self.identity = f"{Path(name).name if Path(name).exists() else name}:{_checksum(self.model)}"
+        self.temperature = float((-self.model.logit_scale.detach()).exp())
+        self.device = device
+
+    @torch.inference_mode()
+    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        """As `Teacher.encode_prompts`."""
+        return _in_batches(prompts, PROMPT_BATCH, self._encode_prompts)
+
+    @torch.inference_mode()
+    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """As `Teacher.encode_pictures`."""
+        return _in_batches(pictures, PICTURE_BATCH, self._encode_pictures)
+
+    def _encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        batch = self.tokenizer(
+            list(prompts), padding=self.padding, truncation=True, max_length=self.max_length, return_tensors="pt"
+        ).to(self.device)
+        names = ("input_ids",) if self.padding == "max_length" else ("input_ids", "attention_mask")
+        return _unit(self.model.get_text_features(**{name: batch[name] for name in names}))
+
+    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        pixels = self.processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(self.device)
+        return _unit(self.model.get_image_features(pixel_values=pixels))
+
+
+TEACHERS: dict[str, Callable[[str, str], Teacher]] = {"self-trained": SelfTrainedTeacher, "hub": HubTeacher}
+
+
+def load_teacher(kind: str, name: str, device: str | None = None) -> Teacher:
+    """The teacher called `name` of a kind in `TEACHERS`, on `device` (None: the best there is).
+
+    Raises:
+        InputError: There is no such kind, or as the teacher's class says.
+    """
+    if kind not in TEACHERS:
+        raise InputError(f"teacher kind {kind!r} is unknown; use one of {', '.join(TEACHERS)}")
+    return TEACHERS[kind](name, device or best_device())
+
+
+def _in_batches(items: Sequence[Any], size: int, encode: Callable[[Sequence[Any]], torch.Tensor]) -> torch.Tensor:
+    return torch.cat([encode(items[start : start + size]) for start in range(0, len(items), size)])
+
+
+def _unit(features: Any) -> torch.Tensor:
+    """Features (N, D) to unit vectors; transformers returns them bare or as a pooler's output, by version."""
+    return functional.normalize(getattr(features, "pooler_output", features).float(), dim=-1)
+
+
+def _load_dual_encoder(name: str) -> Any:
+    try:
+        AutoConfig.from_pretrained(name)
+        model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
+    except SafetensorError as error:
+        raise InputError(f"the weights of teacher {name!r} are damaged ({error}); fetch or save them again") from error
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ")
+        raise InputError(
+            f"teacher {name!r} cannot be loaded ({reason}); name a folder or hub model within reach that has "
+            "safetensors weights"
+        ) from error
+    if not all(hasattr(model, part) for part in ("get_text_features", "get_image_features", "logit_scale")):
+        raise InputError(
+            f"teacher {name!r} is a {model.config.model_type!r} model, which does not put texts and pictures in one "
+            "space; name a CLIP- or SigLIP-type one"
+        )
+    return model
+
+
+def _load_part(kind: Any, name: str, what: str) -> Any:
+    try:
+        return kind.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"teacher {name!r} has no {what} that can be loaded; save it beside the weights") from error
+
+
+def _checksum(model: nn.Module) -> str:
+    """Of every weight, whatever files they were kept in."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

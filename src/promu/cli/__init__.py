@@ -15,7 +15,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from promu.cli import data, demo, diagnosis, evaluating, extracting, running, scoring
+from promu.cli import candidates, data, demo, diagnosis, evaluating, extracting, running, scoring
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "demo": demo.demo,
     "newsreel": data.newsreel,
     "check": data.check,
+    "candidates": candidates.app,
     "pretrain": running.pretrain,
     "finetune": running.finetune,
     "evaluate": evaluating.evaluate,
