@@ -28,10 +28,10 @@ from promu.errors import InputError
 from promu.schema import CaptionPair, Region
 
 HEADER = "corpus.json"
-GROUP = 64
+GROUP = 16
 """Pictures a row group: what is read at once when any of them is asked for."""
-GROUPS_KEPT = 32
-"""Row groups that a reader keeps in memory."""
+GROUPS_KEPT = 288
+"""Row groups that a reader keeps in memory: a little more than pre-training shuffles among each other."""
 
 _SCHEMA = pa.schema(
     [
@@ -194,7 +194,8 @@ def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedPicture]:
 class PairShards:
     """A corpus of caption pairs, read at random without being in memory.
 
-    A row is a pair; the rows of one picture follow each other. `header` is what `corpus.json` says.
+    A row is a pair; the rows of one picture follow each other. `header` is what `corpus.json` says, `matched` (rows,)
+    whether each pair's caption belongs to its picture.
 
     Raises:
         InputError: The folder holds no corpus, or a damaged shard.
@@ -207,6 +208,7 @@ class PairShards:
         if not self._shards:
             raise InputError("this corpus has no shard (pictures-*.parquet); build it again", self.folder)
         counts: list[np.ndarray[Any, Any]] = []
+        flags: list[np.ndarray[Any, Any]] = []
         self._groups: list[tuple[int, int]] = []  # (shard, row group) of each group of the corpus
         starts = [0]
         for number, path in enumerate(self._shards):
@@ -219,9 +221,11 @@ class PairShards:
                         starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
                     matched = file.read(columns=["matched"]).column("matched").combine_chunks()
                     counts.append(matched.value_lengths().to_numpy(zero_copy_only=False))
+                    flags.append(matched.flatten().to_numpy(zero_copy_only=False))
             except _FAULTS as error:
                 raise _damaged(path, error) from error
         self._starts = starts  # first picture of each group
+        self.matched = np.concatenate(flags).astype(bool)
         self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each picture
         counted = self.header.get("pictures", self.pictures)
         if counted != self.pictures:
