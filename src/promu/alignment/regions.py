@@ -2,52 +2,159 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from promu.corpora.coco import read_coco
+from PIL import Image
+
+from promu.corpora.coco import read_coco_pictures
 from promu.errors import InputError
+from promu.files import read_bytes
 from promu.schema import Region
+
+logger = logging.getLogger(__name__)
 
 
 class Detector(Protocol):
-    """Anything that names the regions of a picture."""
+    """Anything that names the regions of pictures.
 
-    def regions(self, image: str) -> list[Region]:
-        """The regions of the picture with this file name, in pixels of the original picture, best first."""
+    `identity` names the detector and what its regions depend on; it changes whenever they would.
+    """
+
+    identity: str
+
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """The regions of each picture, best first.
+
+        Args:
+            pictures: Upright RGB pictures of any sizes.
+            names: Their file names.
+
+        Returns:
+            For each picture its regions, in pixels of the picture given, clipped to it, none without area.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """What is kept of a detector's answer.
+
+    Attributes:
+        confidence: Regions with a lower score are left out, 0 to 1.
+        max_regions: Regions a picture at most, the best.
+        names: A file with one class name a line, for a YOLO file that does not carry its own.
+    """
+
+    confidence: float = 0.3
+    max_regions: int = 10
+    names: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise InputError(f"a detector's confidence is a number from 0 to 1, found {self.confidence}")
+        if self.max_regions < 1:
+            raise InputError(f"max_regions must be 1 or more, found {self.max_regions}; for none use detector 'none'")
+
+    def identify(self, kind: str, checksum: str) -> str:
+        """The identity of a detector: kind, checksum of all it was made from, and these settings."""
+        return f"{kind}:{checksum[:16]}@{self.confidence:g}/{self.max_regions}"
+
+    def keep(self, found: Iterable[Region], size: tuple[int, int]) -> list[Region]:
+        """The regions to keep of a picture of (width, height) pixels: best first, clipped, none without area."""
+        kept: list[Region] = []
+        for region in sorted(found, key=lambda region: -region.score):
+            if region.score < self.confidence or len(kept) == self.max_regions:
+                break
+            x0, y0, x1, y1 = region.box
+            box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(size[0])), min(y1, float(size[1])))
+            if box[0] < box[2] and box[1] < box[3]:
+                kept.append(Region(box, region.label, region.score))
+        return kept
 
 
 class CocoRegions:
-    """Regions from a COCO `instances` file, gold boxes or a detector's saved output."""
+    """Regions from a COCO `instances` file, gold boxes or a detector's saved output.
 
-    def __init__(self, path: Path) -> None:
-        self.by_image = read_coco(path)
+    Boxes are in pixels of the size that the file gives; a picture that comes in another size has them scaled.
 
-    def regions(self, image: str) -> list[Region]:
-        """As `Detector.regions`; a picture that the file does not name has none."""
-        return sorted(self.by_image.get(image, ()), key=lambda region: -region.score)
+    Raises:
+        InputError: As `read_coco`.
+    """
+
+    def __init__(self, path: str | Path, settings: DetectorSettings) -> None:
+        self.settings = settings
+        self.pictures = read_coco_pictures(path)
+        self.identity = settings.identify("coco", hashlib.sha256(read_bytes(Path(path))).hexdigest())
+        self._path = path
+        self._warned = False
+
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`; a picture that the file does not name has none, which the log says once."""
+        return [self._regions(picture.size, name) for picture, name in zip(pictures, names, strict=True)]
+
+    def _regions(self, size: tuple[int, int], name: str) -> list[Region]:
+        known = self.pictures.get(name)
+        if known is None:
+            if not self._warned:
+                logger.warning("picture %r is not in %s and has no regions (said once)", name, self._path)
+                self._warned = True
+            return []
+        across = 1.0 if known.width is None else size[0] / known.width
+        down = 1.0 if known.height is None else size[1] / known.height
+        scaled = (
+            Region((x0 * across, y0 * down, x1 * across, y1 * down), region.label, region.score)
+            for region in known.regions
+            for x0, y0, x1, y1 in [region.box]
+        )
+        return self.settings.keep(scaled, size)
 
 
 class NoRegions:
     """No detector: every picture is without regions, and L_COE is skipped."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        del path
+    identity = "none"
 
-    def regions(self, image: str) -> list[Region]:
-        """As `Detector.regions`: always empty."""
-        return []
-
-
-DETECTORS: dict[str, type[CocoRegions] | type[NoRegions]] = {"coco": CocoRegions, "none": NoRegions}
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`: always empty."""
+        return [[] for _ in pictures]
 
 
-def build_detector(kind: str, path: Path | None) -> Detector:
-    """The detector named `kind` in `DETECTORS`, on the file or model at `path`."""
+def _hf(path: str | Path, settings: DetectorSettings) -> Detector:
+    from promu.alignment.hf_detection import HuggingFaceRegions
+
+    return HuggingFaceRegions(str(path), settings)
+
+
+def _yolo(path: str | Path, settings: DetectorSettings) -> Detector:
+    from promu.alignment.yolo import YoloRegions
+
+    return YoloRegions(Path(path), settings)
+
+
+DETECTORS: dict[str, Callable[[str | Path, DetectorSettings], Detector]] = {
+    "coco": CocoRegions,
+    "hf": _hf,
+    "none": lambda path, settings: NoRegions(),
+    "yolo": _yolo,
+}
+"""`coco`: a COCO instances file; `hf`: a Hugging Face model, by folder or hub name; `yolo`: an ONNX file."""
+
+
+def build_detector(kind: str, path: str | Path | None, settings: DetectorSettings | None = None) -> Detector:
+    """The detector named `kind` in `DETECTORS`, on the file or model at `path`.
+
+    Raises:
+        InputError: There is no such detector, or what is at `path` is none.
+    """
     if kind not in DETECTORS:
         raise InputError(f"detector {kind!r} is unknown; use one of {', '.join(DETECTORS)}")
-    if kind == "none":
-        return NoRegions()
-    if path is None:
+    if path is None and kind != "none":
         raise InputError(f"detector {kind!r} needs a path; set data.regions")
-    return DETECTORS[kind](path)
+    settings = settings or DetectorSettings()
+    if settings.names is not None and kind != "yolo":
+        raise InputError(f"detector {kind!r} has names of its own; a file of class names is for detector 'yolo'")
+    return DETECTORS[kind](path or "", settings)

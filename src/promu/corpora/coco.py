@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from promu.schema import Region
 
 logger = logging.getLogger(__name__)
 
+_NO_SIZE = 1e9
+"""Stands for a width or height that the file does not give."""
+
 _KEYS = {
     "images": ("id", "file_name"),
     "categories": ("id", "name"),
@@ -22,8 +26,28 @@ _KEYS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class CocoPicture:
+    """A picture of a COCO file: its size in pixels, where the file gives it, and its regions."""
+
+    width: float | None
+    height: float | None
+    regions: list[Region] = field(default_factory=list)
+
+
 def read_coco(path: str | Path, problems: list[InputError] | None = None) -> dict[str, list[Region]]:
     """Read the boxes of each picture; a picture without a box has an empty list.
+
+    As `read_coco_pictures`, the sizes left out.
+
+    Returns:
+        Picture file name -> its regions, in the order of the file.
+    """
+    return {name: picture.regions for name, picture in read_coco_pictures(path, problems).items()}
+
+
+def read_coco_pictures(path: str | Path, problems: list[InputError] | None = None) -> dict[str, CocoPicture]:
+    """Read the pictures of a COCO file with their boxes.
 
     COCO's (x, y, width, height) becomes (x0, y0, x1, y1), cut at the picture's edges where the file gives its size.
     Crowd annotations and boxes without area (the published COCO has a few) are left out and counted in the log. An
@@ -34,7 +58,7 @@ def read_coco(path: str | Path, problems: list[InputError] | None = None) -> dic
         problems: Where malformed entries go; None raises the first.
 
     Returns:
-        Picture file name -> its regions, in the order of the file.
+        Picture file name -> its size and its regions, in the order of the file.
 
     Raises:
         InputError: the file is missing, empty or not such JSON; without `problems` also any malformed entry.
@@ -46,12 +70,13 @@ def read_coco(path: str | Path, problems: list[InputError] | None = None) -> dic
     entries = {section: _section(document, section, path, problems) for section in _KEYS}
     images: dict[int, tuple[str, float, float]] = {}
     labels: dict[int, str] = {}
-    regions: dict[str, list[Region]] = {}
+    pictures: dict[str, CocoPicture] = {}
     for what, entry in entries["images"]:
         try:
             name = require_image_path(entry["file_name"], f"file_name of {what}")
-            images[_id(entry["id"], what)] = (name, _size(entry, "width", what), _size(entry, "height", what))
-            regions.setdefault(name, [])
+            width, height = _size(entry, "width", what), _size(entry, "height", what)
+            images[_id(entry["id"], what)] = (name, width, height)
+            pictures.setdefault(name, CocoPicture(_known(width), _known(height)))
         except InputError as error:
             fault(problems, InputError(error.reason, path))
     for what, entry in entries["categories"]:
@@ -73,10 +98,10 @@ def read_coco(path: str | Path, problems: list[InputError] | None = None) -> dic
         if region is None:
             dropped += 1
         else:
-            regions[image[0]].append(region)
+            pictures[image[0]].regions.append(region)
     if dropped:
         logger.info("%s: %d crowd annotations or boxes without area left out", path, dropped)
-    return regions
+    return pictures
 
 
 def _section(
@@ -108,7 +133,11 @@ def _size(entry: dict[str, Any], key: str, what: str) -> float:
     value = entry.get(key, math.inf)
     if type(value) not in (int, float) or value <= 0:
         raise InputError(f"{key} of {what} must be a positive number of pixels, found {shorten(value)}")
-    return float(min(value, 10**9))
+    return float(min(value, _NO_SIZE))
+
+
+def _known(size: float) -> float | None:
+    return size if size < _NO_SIZE else None
 
 
 def _look_up(table: dict[int, Any], value: object, what: str) -> Any:

@@ -1,0 +1,114 @@
+"""Regions by any Hugging Face object-detection model."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+
+from promu.alignment.regions import DetectorSettings
+from promu.errors import InputError
+from promu.modeling.device import best_device
+from promu.schema import Region
+
+
+class HuggingFaceRegions:
+    """Regions by an object-detection model: DETR, YOLOS, RT-DETR, D-FINE and their like.
+
+    Args:
+        name: A local folder or a hub name; its weights must be in safetensors form.
+        settings: What is kept.
+        batch: Pictures a pass at most.
+
+    Raises:
+        InputError: There is no such model within reach, or it cannot be loaded.
+    """
+
+    def __init__(self, name: str, settings: DetectorSettings, batch: int = 8) -> None:
+        self.settings = settings
+        self.batch = batch
+        self.device = best_device()
+        self.processor, self.model = _load(name)
+        self.model.to(self.device).eval()
+        self._masked = "pixel_mask" in inspect.signature(self.model.forward).parameters
+        self.identity = settings.identify("hf", _checksum(self.processor, self.model))
+
+    @torch.inference_mode()
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`.
+
+        Only pictures that have one size when prepared share a pass, since with padding what is found in a picture
+        would depend on its neighbours.
+        """
+        prepared = [self.processor(images=picture, return_tensors="pt") for picture in pictures]
+        by_size: dict[torch.Size, list[int]] = defaultdict(list)
+        for row, entry in enumerate(prepared):
+            by_size[entry["pixel_values"].shape].append(row)
+        regions: list[list[Region]] = [[] for _ in pictures]
+        for rows in by_size.values():
+            for start in range(0, len(rows), self.batch):
+                part = rows[start : start + self.batch]
+                for row, found in zip(part, self._pass([prepared[row] for row in part], part, pictures), strict=True):
+                    regions[row] = self.settings.keep(found, pictures[row].size)
+        return regions
+
+    def _pass(self, prepared: list[Any], rows: list[int], pictures: Sequence[Image.Image]) -> list[list[Region]]:
+        names = ["pixel_values"] + ["pixel_mask"] * (self._masked and "pixel_mask" in prepared[0])
+        inputs = {name: torch.cat([entry[name] for entry in prepared]).to(self.device) for name in names}
+        results = self.processor.post_process_object_detection(
+            self.model(**inputs),
+            threshold=self.settings.confidence,
+            target_sizes=[(pictures[row].height, pictures[row].width) for row in rows],
+        )
+        return [self._regions(result) for result in results]
+
+    def _regions(self, result: dict[str, torch.Tensor]) -> list[Region]:
+        names = self.model.config.id2label
+        return [
+            Region(tuple(box), names[label], min(1.0, score))  # type: ignore[arg-type]
+            for box, label, score in zip(
+                result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist(), strict=True
+            )
+            if box[0] < box[2] and box[1] < box[3]
+        ]
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    try:
+        return (
+            AutoImageProcessor.from_pretrained(name),
+            AutoModelForObjectDetection.from_pretrained(name, use_safetensors=True, dtype=torch.float32),
+        )
+    except SafetensorError as error:
+        raise InputError(f"the weights of detector {name!r} are damaged ({error}); fetch or save them again") from error
+    except ImportError as error:
+        raise InputError(f"detector {name!r} needs a package that is missing ({_first_line(error)})") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name!r} is no object-detection model within reach ({_first_line(error)}); name a folder or hub "
+            "model with config.json, preprocessor_config.json and safetensors weights"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _checksum(processor: Any, model: Any) -> str:
+    """Of weights, class names and how pictures are prepared, wherever they were loaded from."""
+    checksum = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
+    checksum.update(json.dumps(model.config.id2label).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        checksum.update(name.encode())
+        checksum.update(
+            tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        )
+    return checksum.hexdigest()

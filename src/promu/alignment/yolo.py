@@ -1,0 +1,254 @@
+"""Regions by a detector of the YOLO family from its ONNX file, whatever the layout of its output."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from promu.alignment.coco_names import COCO_NAMES
+from promu.alignment.regions import DetectorSettings
+from promu.errors import InputError
+from promu.files import is_blank, read_bytes, read_lines, shorten
+from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, recognise_layout
+from promu.schema import Region
+
+PAD = 114
+"""The grey that every member of the family is trained to ignore around a picture."""
+OVERLAP = 0.65
+"""Of two boxes of one class that overlap by more (intersection over union), the better one stays."""
+BATCH = 16
+"""Pictures a pass where the file allows any number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a picture lies in the detector's input: x_input = x * across + left, y_input = y * down + top."""
+
+    across: float
+    down: float
+    left: int = 0
+    top: int = 0
+
+
+def letterbox(picture: Image.Image, size: tuple[int, int], layout: YoloLayout) -> tuple[Array, Frame]:
+    """A picture shrunk or grown into (height, width) pixels in its own shape, the rest grey.
+
+    Returns:
+        Bytes (height, width, 3) in RGB, and where the picture lies in them.
+    """
+    height, width = size
+    scale = min(height / picture.height, width / picture.width)
+    inner = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+    left, top = ((width - inner[0]) // 2, (height - inner[1]) // 2) if layout.centred else (0, 0)
+    canvas = np.full((height, width, 3), PAD, dtype=np.uint8)
+    canvas[top : top + inner[1], left : left + inner[0]] = np.asarray(picture.resize(inner, Image.Resampling.BILINEAR))
+    return canvas, Frame(inner[0] / picture.width, inner[1] / picture.height, left, top)
+
+
+def to_input(canvases: Sequence[Array], layout: YoloLayout) -> Array:
+    """Bytes in RGB to the numbers (B, 3, height, width) that the detector was trained on."""
+    stack = np.stack(canvases)
+    if layout.bgr:
+        stack = stack[..., ::-1]
+    return np.ascontiguousarray(stack.transpose(0, 3, 1, 2), dtype=np.float32) * np.float32(layout.pixel_scale / 255)
+
+
+def decode(output: Array, layout: str, size: tuple[int, int], confidence: float) -> tuple[Array, Array, Array]:
+    """What a detector says of one picture, as boxes.
+
+    Args:
+        output: (N, columns), or (rows, N) for a transposed layout.
+        layout: A name in `LAYOUTS`.
+        size: (height, width) of the input.
+        confidence: Boxes with a lower score are left out.
+
+    Returns:
+        Boxes (n, 4) as x0, y0, x1, y1 in pixels of the input, scores (n,) and class ids (n,).
+    """
+    kind = LAYOUTS[layout]
+    rows = np.asarray(output, dtype=np.float32)
+    if layout == "end-to-end":
+        rows = rows[rows[:, 4] >= confidence]
+        return rows[:, :4], rows[:, 4], rows[:, 5].astype(np.int64)
+    if kind.transposed:
+        rows = rows.T
+    scores = rows[:, 4:] if not kind.objectness else rows[:, 5:] * rows[:, 4:5]
+    classes = scores.argmax(1)
+    best = scores[np.arange(len(rows)), classes]
+    sure = np.flatnonzero(best >= confidence)
+    boxes = rows[sure, :4]
+    if kind.grid:
+        grid = cells_of(len(rows), size)
+        assert grid is not None, "the layout was recognised by its cells"
+        stride = grid[sure, 2:]
+        boxes = np.concatenate([(boxes[:, :2] + grid[sure, :2]) * stride, np.exp(boxes[:, 2:]) * stride], axis=1)
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), best[sure], classes[sure]
+
+
+def suppress(boxes: Array, scores: Array, classes: Array, limit: int) -> Array:
+    """Non-maximum suppression within each class: the indices of at most `limit` boxes, best first."""
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[int] = []
+    while order.size and len(kept) < limit:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        same = (shared > OVERLAP * (areas[best] + areas[rest] - shared)) & (classes[best] == classes[rest])
+        order = rest[~same]
+    return np.array(kept, dtype=np.int64)
+
+
+def find_regions(
+    output: Array,
+    layout: str,
+    size: tuple[int, int],
+    frame: Frame,
+    picture_size: tuple[int, int],
+    names: Sequence[str],
+    settings: DetectorSettings,
+) -> list[Region]:
+    """The regions of one picture from a detector's output: decoded, suppressed, moved back to the picture.
+
+    Args:
+        output, layout, size: As in `decode`.
+        frame: Where the picture lay in the input.
+        picture_size: (width, height) of the picture in pixels.
+        names: Class names.
+        settings: What is kept.
+
+    Raises:
+        InputError: There are fewer names than classes, which an `end-to-end` layout only shows here.
+    """
+    boxes, scores, classes = decode(output, layout, size, settings.confidence)
+    if classes.size and classes.max() >= len(names):
+        raise InputError(
+            f"the detector found class {classes.max()} (from 0) and {len(names)} names are known; give a file with its "
+            "class names, one a line"
+        )
+    boxes = (boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2)
+    boxes = np.clip(boxes, 0, [*picture_size, *picture_size])
+    seen = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+    seen = seen[suppress(boxes[seen], scores[seen], classes[seen], settings.max_regions)]
+    return [
+        Region(tuple(boxes[row].tolist()), names[classes[row]], min(1.0, float(scores[row])))  # type: ignore[arg-type]
+        for row in seen
+    ]
+
+
+class YoloRegions:
+    """Regions by an ONNX file of a YOLO-family detector: YOLOX, v5, v7, v8 and their successors.
+
+    The layout is recognised from what the detector says of a grey picture. Class names are those of the settings'
+    file, else those that the ONNX file carries (as ultralytics writes them), else COCO's where there are 80 classes.
+
+    Raises:
+        InputError: onnxruntime is missing, the file is no such detector, or its classes have no names.
+    """
+
+    def __init__(self, path: Path, settings: DetectorSettings) -> None:
+        data = read_bytes(path)
+        self.settings = settings
+        self._session = _session(data, path)
+        (given, *more) = self._session.get_inputs()
+        if more or len(given.shape) != 4 or given.type not in ("tensor(float)", "tensor(float16)"):
+            raise InputError(
+                "its input is not one batch of pictures in floating point; export the detector again", path
+            )
+        self._name = given.name
+        self._dtype = np.float16 if given.type == "tensor(float16)" else np.float32
+        self._batch = given.shape[0] if isinstance(given.shape[0], int) else BATCH
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.size = _input_size(given.shape, metadata, path)
+        grey = np.full((self._batch, 3, *self.size), PAD / 255, dtype=np.float32)
+        try:
+            probe = self._run(grey)[:1]
+            self.layout = recognise_layout(probe, self.size)
+        except InputError as error:
+            raise InputError(error.reason, path) from None
+        self.names = _class_names(probe, self.layout, settings, metadata, path)
+        checksum = hashlib.sha256(data + repr(self.names).encode()).hexdigest()
+        self.identity = settings.identify("yolo", checksum)
+
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`."""
+        layout = LAYOUTS[self.layout]
+        regions: list[list[Region]] = []
+        for start in range(0, len(pictures), self._batch):
+            part = pictures[start : start + self._batch]
+            framed = [letterbox(picture, self.size, layout) for picture in part]
+            pixels = to_input([canvas for canvas, _ in framed], layout)
+            regions += [
+                find_regions(output, self.layout, self.size, frame, picture.size, self.names, self.settings)
+                for output, (_, frame), picture in zip(self._run(pixels), framed, part, strict=False)
+            ]
+        return regions
+
+    def _run(self, pixels: Array) -> Array:
+        """The detector's output for up to `_batch` pictures; a file for a fixed number gets it filled up."""
+        if len(pixels) < self._batch and isinstance(self._session.get_inputs()[0].shape[0], int):
+            pixels = np.concatenate([pixels, np.zeros((self._batch - len(pixels), *pixels.shape[1:]), np.float32)])
+        (output, *_) = self._session.run(None, {self._name: pixels.astype(self._dtype, copy=False)})
+        return np.asarray(output)
+
+
+def _session(data: bytes, path: Path) -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise InputError("detector 'yolo' needs the onnxruntime package; pip install 'promu[onnx]'") from None
+    faults = onnxruntime.capi.onnxruntime_pybind11_state
+    try:
+        return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    except (faults.InvalidProtobuf, faults.InvalidGraph, faults.InvalidArgument, faults.Fail) as error:
+        raise InputError(f"not an ONNX model that onnxruntime can run ({shorten(str(error), 120)})", path) from None
+    except faults.NotImplemented as error:
+        raise InputError(f"onnxruntime cannot run this ONNX model ({shorten(str(error), 120)})", path) from None
+
+
+def _literal(metadata: dict[str, str], key: str, path: Path) -> Any:
+    try:
+        return ast.literal_eval(metadata[key])
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise InputError(f"its {key!r} entry is not a Python literal: {shorten(metadata[key])}", path) from None
+
+
+def _input_size(shape: Sequence[Any], metadata: dict[str, str], path: Path) -> tuple[int, int]:
+    """(height, width) of the input: fixed in the graph, or said beside it."""
+    sides = shape[2:]
+    if not all(isinstance(side, int) for side in sides) and "imgsz" in metadata:
+        sides = _literal(metadata, "imgsz", path)
+    if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise InputError(f"its input size {sides} is not fixed; export the detector for one size", path)
+    return sides[0], sides[1]
+
+
+def _class_names(
+    output: Array, layout: str, settings: DetectorSettings, metadata: dict[str, str], path: Path
+) -> tuple[str, ...]:
+    kind = LAYOUTS[layout]
+    count = (output.shape[1] if kind.transposed else output.shape[2]) - (5 if kind.objectness else 4)
+    if settings.names is not None:
+        names = tuple(line for _, line in read_lines(settings.names, None) if line is not None and not is_blank(line))
+    elif "names" in metadata:
+        value = _literal(metadata, "names", path)
+        names = tuple(str(name) for name in (value.values() if isinstance(value, dict) else value))
+    else:
+        names = COCO_NAMES
+    if layout != "end-to-end" and len(names) != count:
+        raise InputError(
+            f"the detector tells {count} classes apart and {len(names)} names are known; give a file with its "
+            f"{count} class names, one a line",
+            settings.names or path,
+        )
+    return names

@@ -1,0 +1,102 @@
+"""How detectors of the YOLO family lay out what they see and what they say, recognised from one output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from promu.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+STRIDES = ((8, 16, 32), (8, 16, 32, 64))
+"""Pixels of the input between neighbouring cells, level by level; the second kind has one level more (P6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class YoloLayout:
+    """One member of the family.
+
+    Attributes:
+        bgr: Pixels come blue first.
+        pixel_scale: What 255 becomes: 255 or 1.
+        centred: A picture of another shape is padded on both sides, not at the right and below only.
+        objectness: Each box has a score of its own before the classes' scores, to be multiplied.
+        transposed: Boxes are columns, (B, 4 + C, N), not rows.
+        grid: Boxes are still relative to their cells.
+    """
+
+    bgr: bool = False
+    pixel_scale: float = 1.0
+    centred: bool = True
+    objectness: bool = True
+    transposed: bool = False
+    grid: bool = False
+
+
+LAYOUTS = {
+    "yolox-grid": YoloLayout(bgr=True, pixel_scale=255.0, centred=False, grid=True),
+    "yolox": YoloLayout(bgr=True, pixel_scale=255.0, centred=False),
+    "yolov5": YoloLayout(),
+    "yolov8": YoloLayout(objectness=False, transposed=True),
+    "end-to-end": YoloLayout(objectness=False),
+}
+"""By name. `yolox`: (B, N, 5 + C), one box a cell; `yolov5` (and v7): the same, three boxes a cell; `yolov8` (and v5u,
+v9, v11): (B, 4 + C, N); `end-to-end` (v10, or exported with suppression): (B, N, 6), box corners, score, class."""
+
+
+def cells(size: tuple[int, int]) -> Iterator[Array]:
+    """The cells of each kind of grid over an input of (height, width) pixels: (N, 3) as x, y, stride, row by row."""
+    for strides in STRIDES:
+        levels = []
+        for stride in strides:
+            rows, columns = np.mgrid[: size[0] // stride, : size[1] // stride]
+            levels.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)], axis=1))
+        yield np.concatenate(levels).astype(np.float32)
+
+
+def cells_of(count: int, size: tuple[int, int]) -> Array | None:
+    """The cells, as `cells` has them, of a grid that has `count`; None when neither kind has."""
+    return next((grid for grid in cells(size) if len(grid) == count), None)
+
+
+def recognise_layout(output: Array, size: tuple[int, int]) -> str:
+    """The layout that a detector's output has, by its shape and, for YOLOX, by where its boxes lie.
+
+    Args:
+        output: What the detector says of one picture, (1, rows, columns).
+        size: (height, width) of the input in pixels.
+
+    Returns:
+        A name in `LAYOUTS`.
+
+    Raises:
+        InputError: It is no layout that is known.
+    """
+    counts = [len(grid) for grid in cells(size)]
+    if output.ndim == 3:
+        _, rows, columns = output.shape
+        if rows in counts and columns > 5:
+            return "yolox-grid" if _is_relative(output[0], size) else "yolox"
+        if rows in [3 * count for count in counts] and columns > 5:
+            return "yolov5"
+        if columns in counts and rows > 4:
+            return "yolov8"
+        if columns == 6:
+            return "end-to-end"
+    raise InputError(
+        f"its output has the shape {tuple(output.shape)} for a picture of {size[1]} x {size[0]} pixels, which is no "
+        f"YOLO layout; known are (1, N, 5 + C) and (1, 4 + C, N) with N = {counts[0]} or {counts[1]} (or three times "
+        "that) and (1, N, 6); export the detector without post-processing"
+    )
+
+
+def _is_relative(rows: Array, size: tuple[int, int]) -> bool:
+    """Whether the boxes' centres are offsets from their cells, rather than near their cells in the picture."""
+    grid = cells_of(len(rows), size)
+    assert grid is not None
+    centres = (grid[:, :2] + 0.5) * grid[:, 2:]
+    return float(np.abs(rows[:, :2]).mean()) < float(np.abs(rows[:, :2] - centres).mean())
