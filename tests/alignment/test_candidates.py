@@ -37,9 +37,17 @@ def test_candidates_keep_their_order_and_skip_comments(tmp_path: Path) -> None:
     assert read_candidates(path, limit=2) == ["member of", "award received"]
 
 
+def test_what_follows_a_tab_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "nouns.txt"
+    path.write_text("# 2 of 9 nouns\ndog\t8,856\nfire truck\t12\tmore\n\t\n")
+    assert read_candidates(path) == ["dog", "fire truck"]
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
+        (b"dog\t2\ncat\t1\ndog\t1\n", r"words.txt:3: candidate 'dog' already stands on line 1; remove one"),
+        (b"dog\t2\n\t1\n", r"words.txt:2: the line begins with a tab; write the candidate before it"),
         (b"dog\ncat\n\ndog\n", r"words.txt:4: candidate 'dog' already stands on line 1; remove one"),
         (b"# only this\n", "words.txt: no candidate in this file; write one a line"),
         (b"", "words.txt: the file is empty"),

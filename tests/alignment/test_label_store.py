@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from promu.alignment import label_store
@@ -114,6 +114,93 @@ def test_a_folder_without_a_store_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_notes_of_where_the_candidates_came_from_tell_no_stores_apart(tmp_path: Path) -> None:
+    noted = replace(HEADER, nouns_source="nouns.txt", relations_source="relations.txt")
+    LabelStore(tmp_path, noted).add(["a.jpg"], [labels(1, 0)])
+    again = LabelStore(tmp_path, replace(HEADER, nouns_source="elsewhere/nouns.txt"))
+    assert again.header.nouns_source == "nouns.txt" and "a.jpg" in again
+
+
+def test_a_store_without_such_notes_opens(tmp_path: Path) -> None:
+    LabelStore(tmp_path, HEADER)
+    raw = json.loads((tmp_path / "header.json").read_text())
+    del raw["nouns_source"], raw["relations_source"]
+    (tmp_path / "header.json").write_text(json.dumps(raw))
+    assert LabelStore(tmp_path, HEADER).header == HEADER
+
+
+def test_of_two_processes_that_begin_a_store_one_writes_the_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen no header; the second to write finds the first one's, and is held against it."""
+    LabelStore(tmp_path, HEADER)
+    monkeypatch.setattr(Path, "is_file", lambda path: False)  # as the second saw it
+    label_store._write_header(tmp_path, replace(HEADER, temperature=0.5))
+    monkeypatch.undo()
+    assert LabelStore(tmp_path).header == HEADER
+    assert [path.name for path in tmp_path.iterdir()] == ["header.json"]
+
+
+def test_several_processes_fill_one_store(tmp_path: Path) -> None:
+    stores = [LabelStore(tmp_path, HEADER) for _ in range(2)]
+    stores[0].add(["a.jpg"], [labels(1, 0)], process=0)
+    stores[1].add(["b.jpg"], [labels(1, 1)], process=1)
+    stores[0].add(["c.jpg"], [labels(1, 2)], process=0)
+    assert sorted(path.name for path in tmp_path.glob("labels-*")) == [
+        "labels-0000-00000.safetensors",
+        "labels-0000-00001.safetensors",
+        "labels-0001-00000.safetensors",
+    ]
+    store = LabelStore(tmp_path)
+    for number, image in enumerate(["a.jpg", "b.jpg", "c.jpg"]):
+        assert_same(store[image], labels(1, number))
+
+
+def test_two_processes_of_one_number_never_overwrite_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, other = LabelStore(tmp_path, HEADER), LabelStore(tmp_path, HEADER)
+
+    def meanwhile(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        monkeypatch.undo()
+        other.add(["b.jpg"], [labels(1, 1)])
+        save_file(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(label_store, "save_file", meanwhile)
+    with pytest.raises(InputError, match="another process writes parts of this name; give each process its own number"):
+        store.add(["a.jpg"], [labels(1, 0)])
+    assert LabelStore(tmp_path).images() == ["b.jpg"]
+
+
+def test_a_full_disk_leaves_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LabelStore(tmp_path, HEADER)
+    store.add(["a.jpg"], [labels(1, 0)])
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(label_store, "save_file", full)
+    with pytest.raises(
+        InputError, match=r"cannot be written \(.*No space left.*\); make room and run the same command"
+    ):
+        store.add(["b.jpg"], [labels(1, 1)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert LabelStore(tmp_path).images() == ["a.jpg"]
+
+
+def test_labels_are_read_when_asked_for(tmp_path: Path) -> None:
+    """Opening a store reads pictures' names and counts alone: what a label file holds beside them is mapped."""
+    store = LabelStore(tmp_path, HEADER)
+    store.add(["a.jpg"], [labels(2, 0)])
+    store.add(["b.jpg"], [labels(2, 1)])
+    opened = LabelStore(tmp_path)
+    assert [bool(part._tensors) for part in opened._parts] == [False, False]
+    assert_same(opened["b.jpg"], labels(2, 1))
+    assert [bool(part._tensors) for part in opened._parts] == [False, True]
+
+
 @pytest.mark.parametrize("header", ["{", "[]", '{"teacher": "x"}', '{"teachers": "x"}', "null"])
 def test_a_damaged_header_is_refused(tmp_path: Path, header: str) -> None:
     (tmp_path / "header.json").write_text(header)
@@ -125,7 +212,7 @@ def test_a_damaged_header_is_refused(tmp_path: Path, header: str) -> None:
 def test_a_damaged_part_is_refused(tmp_path: Path, damage: str) -> None:
     store = LabelStore(tmp_path, HEADER)
     store.add(["a.jpg", "b.jpg"], [labels(1, 0), labels(1, 1)])
-    part = tmp_path / "labels-00000.safetensors"
+    part = tmp_path / "labels-0000-00000.safetensors"
     if damage == "cut":
         part.write_bytes(part.read_bytes()[:-20])
     elif damage == "empty":
@@ -138,7 +225,9 @@ def test_a_damaged_part_is_refused(tmp_path: Path, damage: str) -> None:
         with safe_open(part, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         save_file(tensors, part, metadata={"images": json.dumps(["a.jpg", "b.jpg", "c.jpg"])})
-    with pytest.raises(InputError, match=r"labels-00000.safetensors: this part .* is damaged .*; delete it and label"):
+    with pytest.raises(
+        InputError, match=r"labels-0000-00000.safetensors: this part .* is damaged .*; delete it and label"
+    ):
         LabelStore(tmp_path, HEADER)
 
 
@@ -165,7 +254,7 @@ def test_a_part_that_was_deleted_is_not_filled_over_a_good_one(tmp_path: Path) -
     store = LabelStore(tmp_path, HEADER)
     for number, image in enumerate(["a.jpg", "b.jpg", "c.jpg"]):
         store.add([image], [labels(1, number)])
-    (tmp_path / "labels-00001.safetensors").unlink()
+    (tmp_path / "labels-0000-00001.safetensors").unlink()
     again = LabelStore(tmp_path, HEADER)
     assert again.images() == ["a.jpg", "c.jpg"]
     again.add(["b.jpg"], [labels(1, 1)])

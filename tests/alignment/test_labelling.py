@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import io
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +16,17 @@ import torch
 from PIL import Image
 
 from promu.alignment import labelling
-from promu.alignment.label_store import LabelHeader
-from promu.alignment.labelling import label_pictures, soft_labels, square_crop
-from promu.alignment.regions import CocoRegions, NoRegions
+from promu.alignment.label_store import LabelHeader, LabelStore
+from promu.alignment.labelling import label_corpus, soft_labels, square_crop
+from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
 from promu.errors import InputError
+from promu.files import write_json
 from promu.schema import Region
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 HEADER = LabelHeader(
     teacher="colours",
-    detector="coco",
+    detector="painted",
     nouns=("blue", "red", "green"),
     relations=("green", "red"),
     entity_template="1",
@@ -38,9 +42,10 @@ class ColourTeacher:
     identity = "colours"
     temperature = 0.5
 
-    def __init__(self) -> None:
+    def __init__(self, patience: int = 10**6) -> None:
         self.prompts: list[str] = []
         self.seen: list[tuple[int, int]] = []
+        self.patience = patience
 
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         self.prompts += prompts
@@ -48,43 +53,56 @@ class ColourTeacher:
         return torch.tensor(named) / 255.0
 
     def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        if len(self.seen) >= self.patience:
+            raise KeyboardInterrupt
         self.seen += [picture.size for picture in pictures]
         means = torch.stack([torch.tensor(np.array(picture) / 255.0).float().mean((0, 1)) for picture in pictures])
         return torch.nn.functional.normalize(means, dim=-1)
 
 
-def paint(path: Path, size: tuple[int, int], **boxes: tuple[int, int, int, int]) -> None:
+def paint(
+    image: str,
+    size: tuple[int, int],
+    regions: Sequence[tuple[int, int, int, int]] = (),
+    **boxes: tuple[int, int, int, int],
+) -> CaptionedPicture:
     picture = Image.new("RGB", size)
     for colour, box in boxes.items():
         picture.paste(COLOURS[colour], box)
-    picture.save(path)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    found = tuple(Region(box, "thing") for box in regions)
+    return CaptionedPicture(image, buffer.getvalue(), *size, (("a picture", True),), found)
+
+
+# 100 x 80, red at x 10..30, y 20..40, blue at x 60..90, y 10..40
+TWO = paint("two.png", (100, 80), [(60, 10, 90, 40), (10, 20, 30, 40)], red=(10, 20, 30, 40), blue=(60, 10, 90, 40))
+GREEN = paint("green.png", (40, 60), [(0, 0, 40, 40)], green=(0, 0, 40, 60))
+NOTHING = paint("nothing.png", (30, 30), red=(0, 0, 30, 15), green=(0, 15, 30, 30))
+PICTURES = [TWO, NOTHING, GREEN]
+
+
+def build(folder: Path, pictures: Sequence[CaptionedPicture] = PICTURES) -> PairShards:
+    folder.mkdir(exist_ok=True)
+    with ShardWriter(folder, 0) as writer:
+        for picture in pictures:
+            writer.add(picture)
+    write_json(folder / "corpus.json", {"detector": "painted"})
+    return PairShards(folder)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    images = tmp_path / "images"
-    images.mkdir()
-    # 100 x 80, red at x 10..30, y 20..40, blue at x 60..90, y 10..40
-    paint(images / "two.png", (100, 80), red=(10, 20, 30, 40), blue=(60, 10, 90, 40))
-    paint(images / "green.png", (40, 60), green=(0, 0, 40, 60))
-    paint(images / "nothing.png", (30, 30), red=(0, 0, 30, 15), green=(0, 15, 30, 30))
-    document = {
-        "images": [
-            {"id": 1, "file_name": "two.png", "width": 100, "height": 80},
-            {"id": 2, "file_name": "green.png", "width": 40, "height": 60},
-        ],
-        "categories": [{"id": 1, "name": "thing"}],
-        "annotations": [
-            {"image_id": 1, "category_id": 1, "bbox": [10, 20, 20, 20], "score": 0.4},
-            {"image_id": 1, "category_id": 1, "bbox": [60, 10, 30, 30], "score": 0.9},
-            {"image_id": 2, "category_id": 1, "bbox": [0, 0, 40, 40]},
-        ],
-    }
-    (tmp_path / "regions.json").write_text(json.dumps(document))
-    return tmp_path
+def corpus(tmp_path: Path) -> PairShards:
+    return build(tmp_path / "corpus")
 
 
-IMAGES = ["two.png", "nothing.png", "green.png", "two.png"]
+def many(count: int) -> list[CaptionedPicture]:
+    """Pictures of as many shades, each with up to three regions."""
+    pictures = []
+    for number in range(count):
+        boxes = [(2 * place, 2 * place, 10 + 2 * place, 12) for place in range(number % 4)]
+        pictures.append(paint(f"{number}.png", (20, 16), boxes, red=(0, 0, 1 + number, 16), blue=(0, 0, 20, number)))
+    return pictures
 
 
 def test_soft_labels_by_hand() -> None:
@@ -93,16 +111,14 @@ def test_soft_labels_by_hand() -> None:
     torch.testing.assert_close(q, torch.tensor([weights]) / sum(weights))
 
 
-def test_regions_and_pictures_are_labelled_as_by_hand(folder: Path) -> None:
-    teacher = ColourTeacher()
-    regions = CocoRegions(folder / "regions.json")
-    store = label_pictures(teacher, regions, IMAGES, folder / "images", HEADER, folder / "labels")
+def test_regions_and_pictures_are_labelled_as_by_hand(corpus: PairShards, tmp_path: Path) -> None:
+    store = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
     assert store.images() == ["two.png", "nothing.png", "green.png"]
     one, other = math.exp(1 / 0.5), math.exp(0)
     sure, rest = one / (one + 2 * other), other / (one + 2 * other)
 
     two = store["two.png"]
-    # best region first, boxes as shares of width and height
+    # boxes as shares of width and height
     torch.testing.assert_close(two.boxes, torch.tensor([[0.6, 0.125, 0.9, 0.5], [0.1, 0.25, 0.3, 0.5]]))
     expected = torch.tensor([[sure, rest, rest], [rest, sure, rest]])  # blue, red, green
     torch.testing.assert_close(two.entities.dense(3), expected, rtol=0, atol=1e-3)
@@ -119,9 +135,12 @@ def test_regions_and_pictures_are_labelled_as_by_hand(folder: Path) -> None:
     assert store["green.png"].relation.dense(2)[0, 0] > 0.8
 
 
-def test_prompts_follow_the_templates_and_candidates(folder: Path) -> None:
+def test_prompts_follow_the_templates_and_candidates_and_are_read_once(
+    corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labelling, "PART_SIZE", 1)
     teacher = ColourTeacher()
-    label_pictures(teacher, NoRegions(), ["green.png"], folder / "images", HEADER, folder / "labels")
+    label_corpus(teacher, corpus, HEADER, tmp_path / "labels")
     assert teacher.prompts == [
         "This is an image of blue.",
         "This is an image of red.",
@@ -131,10 +150,9 @@ def test_prompts_follow_the_templates_and_candidates(folder: Path) -> None:
     ]
 
 
-def test_crops_are_taken_from_the_original_picture(folder: Path) -> None:
+def test_crops_are_taken_from_the_stored_picture(tmp_path: Path) -> None:
     teacher = ColourTeacher()
-    regions = CocoRegions(folder / "regions.json")
-    label_pictures(teacher, regions, ["two.png"], folder / "images", HEADER, folder / "labels")
+    label_corpus(teacher, build(tmp_path / "corpus", [TWO]), HEADER, tmp_path / "labels")
     assert teacher.seen == [(100, 80), (30, 30), (20, 20)]
 
 
@@ -158,54 +176,107 @@ def test_a_crop_is_widened_to_a_square(box: tuple[float, float, float, float], e
     assert (left, top, right + 1, bottom + 1) == expected
 
 
-def test_a_second_run_labels_only_what_is_new(folder: Path) -> None:
-    regions = CocoRegions(folder / "regions.json")
+def test_a_second_run_labels_only_what_is_new(tmp_path: Path) -> None:
     first = ColourTeacher()
-    label_pictures(first, regions, ["two.png"], folder / "images", HEADER, folder / "labels")
-    before = {path.name: path.stat().st_mtime_ns for path in (folder / "labels").iterdir()}
+    label_corpus(first, build(tmp_path / "one", [TWO]), HEADER, tmp_path / "labels")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "labels").iterdir()}
     second = ColourTeacher()
-    store = label_pictures(second, regions, IMAGES, folder / "images", HEADER, folder / "labels")
+    corpus = build(tmp_path / "all")
+    store = label_corpus(second, corpus, HEADER, tmp_path / "labels")
     assert second.seen == [(30, 30), (40, 60), (40, 40)] and len(store) == 3
     third = ColourTeacher()
-    label_pictures(third, regions, IMAGES, folder / "images", HEADER, folder / "labels")
-    assert third.seen == []
-    after = {path.name: path.stat().st_mtime_ns for path in (folder / "labels").iterdir()}
+    label_corpus(third, corpus, HEADER, tmp_path / "labels")
+    assert third.seen == [] and third.prompts == []
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "labels").iterdir()}
     assert before.items() <= after.items() and len(after) == len(before) + 1
 
 
-def test_a_killed_run_keeps_its_finished_parts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "PART_SIZE", 1)
-
-    class Tired(ColourTeacher):
-        def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-            if len(self.seen) >= 3:
-                raise KeyboardInterrupt
-            return super().encode_pictures(pictures)
-
-    regions = CocoRegions(folder / "regions.json")
-    with pytest.raises(KeyboardInterrupt):
-        label_pictures(Tired(), regions, IMAGES, folder / "images", HEADER, folder / "labels")
-    fresh = ColourTeacher()
-    store = label_pictures(fresh, regions, IMAGES, folder / "images", HEADER, folder / "labels")
-    assert len(store) == 3 and (100, 80) not in fresh.seen
+def assert_equal(one: LabelStore, other: LabelStore) -> None:
+    assert sorted(one.images()) == sorted(other.images()) and one.header == other.header
+    for image in one.images():
+        mine, its = one[image], other[image]
+        assert torch.equal(mine.boxes, its.boxes)
+        for name in ("ids", "probabilities", "tail"):
+            assert torch.equal(getattr(mine.entities, name), getattr(its.entities, name))
+            assert torch.equal(getattr(mine.relation, name), getattr(its.relation, name))
 
 
-def test_progress_tells_the_truth(folder: Path) -> None:
-    steps: list[tuple[int, int]] = []
-    arguments = (CocoRegions(folder / "regions.json"),)
-    label_pictures(ColourTeacher(), *arguments, ["two.png"], folder / "images", HEADER, folder / "labels")
-    label_pictures(
-        ColourTeacher(),
-        *arguments,
-        IMAGES,
-        folder / "images",
-        HEADER,
-        folder / "labels",
-        lambda done, total: steps.append((done, total)),
+def test_unbroken_killed_and_shared_runs_give_the_same_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "PART_SIZE", 3)
+    monkeypatch.setattr(labelling, "BATCH", 2)
+    corpus = build(tmp_path / "corpus", many(14))
+    unbroken = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "unbroken")
+    assert len(unbroken) == 14 and len(list((tmp_path / "unbroken").glob("labels-*"))) == 5
+
+    for patience in (4, 9, 13):  # killed three times, each time after some more pictures
+        with pytest.raises(KeyboardInterrupt):
+            label_corpus(ColourTeacher(patience), corpus, HEADER, tmp_path / "killed")
+    kept = len(LabelStore(tmp_path / "killed"))
+    assert 0 < kept < 14 and kept % 3 == 0
+    last = ColourTeacher()
+    assert_equal(label_corpus(last, corpus, HEADER, tmp_path / "killed"), unbroken)
+    assert len(last.seen) < sum(1 + number % 4 for number in range(14))
+
+    for number in (2, 0, 1):
+        shared = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "shared", (number, 3))
+    assert_equal(shared, unbroken)
+    written = {path.name.split("-")[1] for path in (tmp_path / "shared").glob("labels-*")}
+    assert written == {"0000", "0001", "0002"}
+
+
+def test_two_processes_fill_one_store_at_the_same_time(tmp_path: Path) -> None:
+    corpus = build(tmp_path / "corpus", many(14))
+    code = (
+        "import sys; from pathlib import Path; from promu.alignment import labelling; labelling.PART_SIZE = 2; "
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_labelling as t; "
+        "folder = Path(sys.argv[1]); t.label_corpus(t.ColourTeacher(), t.PairShards(folder / 'corpus'), t.HEADER, "
+        "folder / 'labels', (int(sys.argv[2]), 2))"
     )
-    assert steps == [(3, 3)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), number], stderr=subprocess.PIPE, text=True)
+        for number in "01"
+    ]
+    for process in processes:
+        _, complaint = process.communicate(timeout=120)
+        assert process.returncode == 0, complaint
+    unbroken = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "unbroken")
+    assert_equal(LabelStore(tmp_path / "labels", HEADER), unbroken)
 
 
-def test_a_missing_picture_is_named(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"absent\.png: no such picture"):
-        label_pictures(ColourTeacher(), NoRegions(), ["absent.png"], folder / "images", HEADER, folder / "labels")
+@pytest.mark.parametrize("shard", [(1, 1), (-1, 2), (0, 0)])
+def test_a_shard_that_is_none(corpus: PairShards, tmp_path: Path, shard: tuple[int, int]) -> None:
+    with pytest.raises(InputError, match=r"shard -?\d/\d is none; count the processes from 0"):
+        label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels", shard)
+
+
+def test_other_settings_are_refused_and_named(corpus: PairShards, tmp_path: Path) -> None:
+    label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
+    with pytest.raises(InputError, match=r"made with other settings \(teacher, temperature\)"):
+        label_corpus(ColourTeacher(), corpus, replace(HEADER, teacher="x", temperature=0.1), tmp_path / "labels")
+
+
+def test_labels_of_other_regions_are_refused(tmp_path: Path) -> None:
+    """A corpus built anew with another threshold has other boxes, though its detector may have the same name."""
+    label_corpus(ColourTeacher(), build(tmp_path / "one"), HEADER, tmp_path / "labels")
+    fewer = build(tmp_path / "two", [NOTHING, replace(TWO, regions=TWO.regions[:1]), GREEN])
+    with pytest.raises(
+        InputError, match=r"holds picture 'two.png' with other regions than the corpus; delete the store"
+    ):
+        label_corpus(ColourTeacher(), fewer, HEADER, tmp_path / "labels")
+
+
+def test_progress_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "BATCH", 2)
+    steps: list[tuple[int, int]] = []
+    label_corpus(ColourTeacher(), build(tmp_path / "one", [TWO]), HEADER, tmp_path / "labels")
+    corpus = build(tmp_path / "all", [TWO, *many(4)])
+    label_corpus(
+        ColourTeacher(), corpus, HEADER, tmp_path / "labels", progress=lambda done, total: steps.append((done, total))
+    )
+    assert steps == [(3, 5), (5, 5)]
+
+
+def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+    corpus = build(tmp_path / "corpus", [replace(GREEN, data=GREEN.data[:60])])
+    with pytest.raises(InputError, match=r"picture 'green.png' of the corpus: "):
+        label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")

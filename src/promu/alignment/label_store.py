@@ -25,8 +25,9 @@ from promu.errors import InputError
 
 HEADER = "header.json"
 
-_TENSORS = ("entity_ids", "entity_probabilities", "entity_tail", "relation_ids", "relation_probabilities")
-_TENSORS += ("relation_tail", "boxes")
+_OF_REGIONS = ("boxes", "entity_ids", "entity_probabilities", "entity_tail")
+_OF_PICTURES = ("relation_ids", "relation_probabilities", "relation_tail")
+_TENSORS = _OF_REGIONS + _OF_PICTURES
 _FAULTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
@@ -109,8 +110,8 @@ class LabelStore:
         header: What the labels must have been made with; None takes what the folder says.
 
     Raises:
-        InputError: The folder was made with other settings, holds no store where `header` is None, or a part of it
-            cannot be read.
+        InputError: The folder was made with other settings, holds no store where `header` is None, cannot be written to
+            where it is to be made, or a part of it cannot be read.
     """
 
     def __init__(self, folder: Path, header: LabelHeader | None = None) -> None:
@@ -147,6 +148,9 @@ class LabelStore:
         """Append one part with the labels of these pictures; it is there whole or not at all.
 
         `process` is the number of the one that writes, so that several can fill one store.
+
+        Raises:
+            InputError: The part cannot be written, or another process writes under the same number.
         """
         entities = SparseLabels.cat([label.entities for label in labels])
         relations = SparseLabels.cat([label.relation for label in labels])
@@ -187,7 +191,7 @@ class _Part:
                 counts = part.get_tensor("region_counts").long()
                 rows = {name: part.get_slice(name).get_shape()[0] for name in _TENSORS}
             regions = int(counts.sum())
-            expected = {name: len(self._images) if name.startswith("relation") else regions for name in _TENSORS}
+            expected = dict.fromkeys(_OF_REGIONS, regions) | dict.fromkeys(_OF_PICTURES, len(self._images))
             if rows != expected or len(counts) != len(self._images):
                 raise ValueError("its tensors and pictures do not go together")
         except _FAULTS as error:
@@ -220,6 +224,13 @@ def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(f"this part of the label store is damaged ({error}); delete it and label again", path)
 
 
+def _not_written(path: Path, error: Exception) -> InputError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    return InputError(
+        f"cannot be written ({reason}); make room and run the same command again, what is finished is kept", path
+    )
+
+
 def _write_header(folder: Path, header: LabelHeader) -> None:
     """Write the header; where another process was quicker, its own stays."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,8 +256,14 @@ def _write_once(path: Path, write: Callable[[Path], object]) -> bool:
     """Let `write` fill a file beside `path` and give it that name unless it is taken; whether it was free.
 
     A link, unlike a rename, never replaces what another process has put there in the meantime.
+
+    Raises:
+        InputError: The file cannot be written.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise _not_written(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -258,6 +275,8 @@ def _write_once(path: Path, write: Callable[[Path], object]) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
+    except (OSError, SafetensorError) as error:
+        raise _not_written(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     return True

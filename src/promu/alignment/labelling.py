@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
 
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
 from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
-from promu.alignment.regions import Detector
-from promu.alignment.teacher import Teacher
 from promu.corpora.pictures import load_picture
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.schema import Region
+
+if TYPE_CHECKING:
+    from promu.alignment.regions import Detector
+    from promu.alignment.teacher import Teacher
 
 PART_SIZE = 2048
 """Pictures a part of the store: what a killed run loses at most."""

@@ -93,6 +93,8 @@ class HubTeacher:
     def __init__(self, name: str, device: str = "cpu") -> None:
         self.model = _load_dual_encoder(name).to(device).eval()
         self.tokenizer = _load_part(AutoTokenizer, name, "tokenizer")
+        if len(self.tokenizer) < 50:  # transformers builds an empty one where it finds no vocabulary
+            raise InputError(f"teacher {name!r} has no vocabulary for its tokenizer; save it beside the weights")
         self.processor = _load_part(AutoImageProcessor, name, "image processor")
         text = getattr(self.model.config, "text_config", self.model.config)
         self.max_length = int(text.max_position_embeddings)
