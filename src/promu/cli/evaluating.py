@@ -1,35 +1,29 @@
-"""`promu evaluate`: a fine-tuned model on a file of gold."""
+"""`promu evaluate`: a fine-tuned model on a file of gold, a pre-trained one on caption pairs and gold boxes."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cyclopts import App, Parameter
+
+from promu.cli import measuring
 from promu.cli.console import note, print_json, progress_bar
 from promu.cli.scoring import print_entity_scores, print_relation_scores, read_group_names
 from promu.errors import InputError
 
+evaluate = App(
+    name="evaluate", help="Measure a model: fine-tuned ones on gold (ner, re), pre-trained ones on pairs and regions."
+)
 
-def evaluate(
-    task: Literal["ner", "re"],
-    model: Path,
-    /,
-    *,
-    data: Path,
-    images: Path | None = None,
-    missing_pictures: Literal["error", "text-only"] = "error",
-    groups: Path | None = None,
-    predictions: Path | None = None,
-    batch_size: int = 64,
-    json: bool = False,
-) -> None:
-    """Score a fine-tuned model against gold.
 
-    Without --images the posts are read as text alone, which is then said.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GoldOptions:
+    """What `promu evaluate ner` and `promu evaluate re` are given beside the model.
 
     Args:
-        task: Entities (CoNLL data) or relations (MNRE data).
-        model: The model folder of a fine-tuning run.
         data: File with the gold.
         images: Folder of the posts' pictures.
         missing_pictures: What a missing or broken picture does: stop, or have its post read as text.
@@ -38,12 +32,52 @@ def evaluate(
         batch_size: Posts a forward pass.
         json: Print JSON instead of tables.
     """
+
+    data: Path
+    images: Path | None = None
+    missing_pictures: Literal["error", "text-only"] = "error"
+    groups: Path | None = None
+    predictions: Path | None = None
+    batch_size: int = 64
+    json: bool = False
+
+
+@evaluate.command(name="ner")
+def evaluate_ner(model: Path, /, options: GoldOptions) -> None:
+    """Score a fine-tuned model's entities against gold (CoNLL data).
+
+    Without --images the posts are read as text alone, which is then said.
+
+    Args:
+        model: The model folder of a fine-tuning run.
+    """
+    _evaluate("ner", model, options)
+
+
+@evaluate.command(name="re")
+def evaluate_re(model: Path, /, options: GoldOptions) -> None:
+    """Score a fine-tuned model's relations against gold (MNRE data).
+
+    Without --images the posts are read as text alone, which is then said.
+
+    Args:
+        model: The model folder of a fine-tuning run.
+    """
+    _evaluate("re", model, options)
+
+
+evaluate.command(measuring.pairs)
+evaluate.command(measuring.regions)
+
+
+def _evaluate(task: Literal["ner", "re"], model: Path, options: GoldOptions) -> None:
+    images, predictions = options.images, options.predictions
     if predictions is not None and not predictions.parent.is_dir():
         raise InputError("no such folder to write predictions to; make it first", predictions.parent)
     if images is not None and not images.is_dir():
         raise InputError("no such folder of pictures; correct --images, or leave it out to read text alone", images)
-    if batch_size < 1:
-        raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
+    if options.batch_size < 1:
+        raise InputError(f"--batch-size is {options.batch_size}; at least 1 is needed")
     from promu.quiet import quiet
 
     quiet()
@@ -53,8 +87,8 @@ def evaluate(
 
     if (model / task).is_dir():  # a folder with ner/ and re/, as `promu extract` takes it
         model = model / task
-    posts = TASKS[task].read(data)
-    names = None if groups is None else read_group_names(groups)
+    posts = TASKS[task].read(options.data)
+    names = None if options.groups is None else read_group_names(options.groups)
     loaded, encoder = open_model(task, model)
     if images is not None and loaded.config.image_size is None:
         raise InputError("this model reads text alone; leave --images out", model)
@@ -66,10 +100,10 @@ def evaluate(
         )
     policy: Any = "none"
     if images is not None:
-        policy = "require" if missing_pictures == "error" else "text-only-when-missing"
+        policy = "require" if options.missing_pictures == "error" else "text-only-when-missing"
     folder = PictureFolder(images, loaded.config.image_size, policy)
-    with progress_bar(f"reading {data.name}") as advance:
-        predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, batch_size, advance)
+    with progress_bar(f"reading {options.data.name}") as advance:
+        predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size, advance)
     read = {"with picture": 0, "as text": 0}
     for post in posts:
         shown = policy != "none" and post.image is not None and post.image not in folder.missing
@@ -82,7 +116,7 @@ def evaluate(
     scores = TASKS[task].score(posts, predicted, names)
     if predictions is not None:
         TASKS[task].write(predictions, predicted)
-    if json:
+    if options.json:
         print_json({**scores.to_dict(), "read": read})
     elif task == "ner":
         print_entity_scores(scores)

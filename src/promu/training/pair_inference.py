@@ -82,7 +82,7 @@ def reading(model: PromuPreTrainedModel) -> Iterator[None]:
     model.eval()
     try:
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
             torch.autocast(device, dtype=torch.bfloat16, enabled=best_precision(device) == "bf16"),
         ):
             yield

@@ -17,7 +17,7 @@ from promu.training.pair_inference import Advance, PairCorpus, pixels, predictio
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """One picture with labels: teacher's and student's distributions; None where the student has no such head."""
 
     index: int
@@ -78,12 +78,13 @@ def teacher_agreement(
         InputError: The store was made for other candidates than the model's, or labels no picture of the corpus.
     """
     check_candidates(model, store)
-    captions = _captions(corpus)
+    captions = picture_captions(corpus)
     labelled = [index for index, (image, _) in enumerate(captions) if image in store]
     if not labelled:
         raise InputError("the label store labels no picture of this corpus; label the corpus first", store.folder)
     entity, relation = _Agreement(), _Agreement()
-    for done, judged in enumerate(_judge(model, encoder, corpus, store, labelled, captions, batch_size), start=1):
+    judged_pictures = judge_pictures(model, encoder, corpus, store, labelled, captions, batch_size)
+    for done, judged in enumerate(judged_pictures, start=1):
         if judged.student_entities is not None and len(judged.boxes):
             entity.add(judged.teacher_entities, judged.student_entities)
         if judged.student_relation is not None:
@@ -115,7 +116,7 @@ def check_candidates(model: PromuForPreTraining, store: LabelStore) -> None:
             )
 
 
-def _captions(corpus: PairCorpus) -> list[tuple[str, str]]:
+def picture_captions(corpus: PairCorpus) -> list[tuple[str, str]]:
     """Each picture's name, and the caption it is read with."""
     found = []
     for picture in corpus.captions():
@@ -124,7 +125,7 @@ def _captions(corpus: PairCorpus) -> list[tuple[str, str]]:
     return found
 
 
-def _judge(
+def judge_pictures(
     model: PromuForPreTraining,
     encoder: WordEncoder,
     corpus: PairCorpus,
@@ -132,7 +133,14 @@ def _judge(
     indices: Sequence[int],
     captions: Sequence[tuple[str, str]],
     batch_size: int,
-) -> Iterator[_Judged]:
+) -> Iterator[Judged]:
+    """The labels of these pictures beside what the student says.
+
+    Args:
+        indices: Numbers of pictures that the store labels.
+        captions: As `picture_captions` returns them, for the whole corpus.
+        batch_size: Pictures a forward pass.
+    """
     nouns, relations = len(store.header.nouns), len(store.header.relations)
     for start in range(0, len(indices), batch_size):
         rows = indices[start : start + batch_size]
@@ -146,7 +154,7 @@ def _judge(
         )
         for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
             count = len(label.boxes)
-            yield _Judged(
+            yield Judged(
                 row,
                 label.boxes,
                 label.entities.dense(nouns),
