@@ -117,7 +117,7 @@ def save_clip(folder: Path, scale: float = 3.0, seed: int = 0) -> CLIPModel:
     model.logit_scale.data.fill_(scale)
     model.save_pretrained(folder)
     TOKENIZER.save_pretrained(folder)
-    sizes = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
+    sizes: dict[str, Any] = {"size": {"shortest_edge": 16}, "crop_size": {"height": 16, "width": 16}}
     CLIPImageProcessorPil(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], **sizes).save_pretrained(folder)
     return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from promu.corpora.shards import CaptionedPicture, PairShards
 BATCH = 1024
 """Pictures measured at once."""
 SHUFFLES = 5
-"""Rotations of the captions that agreement by chance is the mean of."""
+"""Shuffles of the captions that agreement by chance is the mean of."""
 
 FLAT = 0.85
 """Mean entropy, as a share of log M, above which labels say next to nothing."""
@@ -270,23 +271,31 @@ class _AgreementTally:
     def result(self) -> Agreement | None:
         if not self.regions or len(self.said) < 2:
             return None
-        top1, top5 = self._share(0)
-        count = len(self.said)
-        steps = sorted({1 + step * (count - 1) // SHUFFLES for step in range(SHUFFLES)})
-        chance = [self._share(step) for step in steps]
+        own = self._share(range(len(self.said)))
+        chance = [self._share(others) for others in self._shuffles()]
         return Agreement(
-            regions=sum(len(first) for _, first in self.regions),
-            top1=top1,
-            top5=top5,
-            chance1=sum(one for one, _ in chance) / len(chance),
-            chance5=sum(five for _, five in chance) / len(chance),
+            regions=sum(len(firsts) for _, firsts in self.regions),
+            top1=own[0],
+            top5=own[1],
+            chance1=sum(one for one, _ in chance) / SHUFFLES,
+            chance5=sum(five for _, five in chance) / SHUFFLES,
         )
 
-    def _share(self, step: int) -> tuple[float, float]:
-        """Agreement in the first noun and in the first five, with the captions of the picture `step` places on."""
+    def _shuffles(self) -> Iterator[list[int]]:
+        """For each picture another one, never itself: its successor in a random ring."""
+        ring = list(range(len(self.said)))
+        for seed in range(SHUFFLES):
+            random.Random(seed).shuffle(ring)
+            others = [0] * len(ring)
+            for place, after in zip(ring, ring[1:] + ring[:1], strict=True):
+                others[place] = after
+            yield others
+
+    def _share(self, others: Sequence[int]) -> tuple[float, float]:
+        """Agreement in the first noun and the first five, each picture with the captions of `others` at its place."""
         total = one = five = 0
         for place, firsts in self.regions:
-            said = self.said[(place + step) % len(self.said)]
+            said = self.said[others[place]]
             for first in firsts.tolist():
                 total += 1
                 one += first[0] in said

@@ -1,0 +1,104 @@
+"""`promu label`: what it hands on and what it prints; the labelling itself is tested where it lives."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.cli.labelling import label, parse_shard
+from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
+from promu.errors import InputError
+from promu.files import write_json
+from promu.schema import Region
+from promu.training import recipe
+
+HEADER = LabelHeader("made up", "none", ("dog", "cat", "boat"), ("spouse", "country"), "1", "A", 0.1, 2)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The shards that labelling is asked for; it has made six labels of a corpus of eight pictures."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    with ShardWriter(tmp_path, 0) as writer:
+        for number in range(8):
+            captions = ((f"a {HEADER.nouns[number % 3]}", True),)
+            region = Region((0, 0, 4, 4), "thing")
+            writer.add(CaptionedPicture(f"{number}.png", buffer.getvalue(), 8, 8, captions, (region,)))
+    write_json(tmp_path / "corpus.json", {})
+    store = LabelStore(tmp_path / "labels", HEADER)
+    entity, relation = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([[0.4, 0.6]])
+    rows = [
+        PictureLabels(
+            torch.tensor([[0, 0, 0.5, 0.5]]),
+            SparseLabels.from_dense(entity.roll(number % 3)[None], 2),
+            SparseLabels.from_dense(relation.flip(1) if number % 2 else relation, 2),
+        )
+        for number in range(6)
+    ]
+    store.add([f"{number}.png" for number in range(6)], rows)
+    shards: list[Any] = []
+
+    def label_recipe(settings: Any, progress: Callable[..., None], shard: tuple[int, int]) -> Any:
+        shards.append(shard)
+        progress("labels", 6, 8)
+        return store, PairShards(tmp_path)
+
+    class Settings:
+        out = str(tmp_path)
+
+    labelling = ModuleType("promu.training.pretrain")
+    labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
+    monkeypatch.setattr(recipe, "load_recipe", lambda *_: Settings())
+    monkeypatch.setattr(recipe, "find_recipe", lambda name: Path(name))
+    return shards
+
+
+def test_counts_page_and_health(calls: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label("mine.yaml", shard="1/2", show=4, health=True)
+    assert calls == [(1, 2)]
+    printed = capsys.readouterr().out
+    assert "6 of 8 pictures have labels: 3 nouns, 2 relations, temperature 0.1" in printed
+    assert f"page: {tmp_path / 'labels.html'}" in printed
+    assert (tmp_path / "labels.html").read_text().count("<article>") == 4
+    assert "a caption says the first noun of 100.0% of regions" in printed
+    assert "6 of 6 pictures have a region" in printed
+    assert "finding: 2 pictures have no labels: run `promu label` again" in printed
+    assert "look healthy" not in printed
+
+
+def test_json_alone(calls: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    label("mine.yaml", json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found == {
+        "store": str(tmp_path / "labels"),
+        "pictures": 8,
+        "labelled": 6,
+        "nouns": 3,
+        "relations": 2,
+    }
+    assert calls == [(0, 1)] and not (tmp_path / "labels.html").exists()
+    label("mine.yaml", health=True, json=True)
+    health = json.loads(capsys.readouterr().out)["health"]
+    assert health["unlabelled"] == 2 and health["entities"]["top_probability"] == pytest.approx(0.6, abs=1e-3)
+
+
+def test_shards() -> None:
+    assert parse_shard("0/1") == (0, 1) and parse_shard("11/12") == (11, 12)
+
+
+@pytest.mark.parametrize("text", ["2/2", "1", "/2", "a/b", "-1/2", "0/0", "1/2/3", "", "0.5/2"])
+def test_what_is_no_shard(text: str) -> None:
+    with pytest.raises(InputError, match=r"--shard must be I/N with I from 0 to N-1, such as 0/2 and 1/2, found"):
+        parse_shard(text)
