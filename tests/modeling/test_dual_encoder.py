@@ -18,8 +18,8 @@ MakeBatch = Callable[..., dict[str, torch.Tensor]]
 def test_vectors_are_of_unit_length_in_one_space(make_config: MakeConfig, make_batch: MakeBatch) -> None:
     model = PromuDualEncoder(make_config(vision_hidden_size=24, projection_dim=16)).eval()
     batch = make_batch(rows=3)
-    output = model(**batch)
-    for vectors in (output.visual, output.text):
+    texts = model.encode_text(batch["input_ids"], batch["attention_mask"])
+    for vectors in (model.encode_pictures(batch["pixel_values"]), texts):
         assert vectors.shape == (3, 16)
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
 

@@ -13,11 +13,11 @@ from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.losses import contrastive_image_text_loss
 from promu.modeling.pretraining import LOSS_NAMES, PromuForPreTraining
-from promu.modeling.regions import pool_regions
+from promu.modeling.regions import patch_coverage, pool_regions
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]
-HEADS: dict[str, Any] = {"num_entity_candidates": 5, "num_relation_candidates": 4, "projection_dim": 16}
+HEADS: dict[str, Any] = {"nouns": list("abcde"), "relations": list("wxyz"), "projection_dim": 16}
 PREFIXES = {"itm": "itm_head", "cit": "space", "coe": "entity_head", "cir": "relation_head", "mlm": "mlm_transform"}
 
 
@@ -75,7 +75,7 @@ def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: d
         batch["picture_ids"][matched],
     )
     # Eq 7 and 8: patches without the visual CLS, unmatched pairs too
-    regions = pool_regions(backbone.fused_visual[:, 1:], batch["boxes"], 4)
+    regions = pool_regions(backbone.fused_visual[:, 1:], patch_coverage(batch["boxes"], 4))
     seen = batch["box_mask"].bool()
     coe = functional.cross_entropy(model.entity_head(regions[seen]), batch["entity_labels"][seen])
     # Eq 10

@@ -46,7 +46,9 @@ def test_pooling_is_the_coverage_weighted_mean() -> None:
     patches = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [3.0, 30.0], [4.0, 40.0]]])
     boxes = torch.tensor([[[0.25, 0.0, 1.0, 0.5], [0.0, 0.0, 1.0, 1.0]]])
     # (0.5 * 1 + 1 * 2) / 1.5
-    torch.testing.assert_close(pool_regions(patches, boxes, 2), torch.tensor([[[5 / 3, 50 / 3], [2.5, 25.0]]]))
+    torch.testing.assert_close(
+        pool_regions(patches, patch_coverage(boxes, 2)), torch.tensor([[[5 / 3, 50 / 3], [2.5, 25.0]]])
+    )
 
 
 @given(x=st.tuples(corner, corner), y=st.tuples(corner, corner))
@@ -54,17 +56,17 @@ def test_constant_patches_pool_to_their_constant(x: tuple[float, float], y: tupl
     if abs(x[0] - x[1]) < 0.01 or abs(y[0] - y[1]) < 0.01:
         return
     boxes = torch.tensor([[[min(x), min(y), max(x), max(y)]]])
-    pooled = pool_regions(torch.full((1, 49, 3), 7.0), boxes, 7)
+    pooled = pool_regions(torch.full((1, 49, 3), 7.0), patch_coverage(boxes, 7))
     torch.testing.assert_close(pooled, torch.full((1, 1, 3), 7.0))
 
 
 @pytest.mark.parametrize("box", [(1.2, 0.1, 1.9, 0.4), (0.3, 0.3, 0.3, 0.9), (0.0, 0.0, 0.0, 0.0)])
 def test_a_box_that_covers_nothing_gives_zeros(box: tuple[float, float, float, float]) -> None:
-    pooled = pool_regions(torch.randn(1, 16, 5), torch.tensor([[box]]), 4)
+    pooled = pool_regions(torch.randn(1, 16, 5), patch_coverage(torch.tensor([[box]]), 4))
     assert not pooled.any() and pooled.isfinite().all()
 
 
 def test_every_picture_is_pooled_with_its_own_boxes() -> None:
     patches = torch.stack([torch.full((4, 1), 1.0), torch.full((4, 1), 2.0)])
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5]] * 2, [[0.5, 0.5, 1.0, 1.0]] * 2])
-    assert pool_regions(patches, boxes, 2).squeeze(-1).tolist() == [[1.0, 1.0], [2.0, 2.0]]
+    assert pool_regions(patches, patch_coverage(boxes, 2)).squeeze(-1).tolist() == [[1.0, 1.0], [2.0, 2.0]]

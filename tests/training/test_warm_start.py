@@ -42,7 +42,7 @@ def teacher(folder: Path) -> PromuDualEncoder:
 
 def student(layers: int, **losses: float) -> PromuForPreTraining:
     text = {**TEXT, "num_hidden_layers": layers}
-    sizes: dict[str, Any] = {"num_entity_candidates": 3, "num_relation_candidates": 2}
+    sizes: dict[str, Any] = {"nouns": list("abc"), "relations": list("xy")}
     return PromuForPreTraining(
         PromuConfig(text_config=text, vision_config=VISION, projection_dim=16, loss_weights=losses, **sizes)
     )

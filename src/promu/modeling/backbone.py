@@ -10,13 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import (
-    build_encoder,
-    encode_picture,
-    load_encoder,
-    load_encoder_config,
-    picture_normalisation,
-)
+from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, picture_normalisation
 from promu.modeling.fusion import build_fusion
 
 
@@ -64,7 +58,37 @@ class PromuPreTrainedModel(PreTrainedModel):
             module.start_weights()
 
 
-class PromuModel(PromuPreTrainedModel):
+class HasEncoders(PromuPreTrainedModel):
+    """A model that holds a text and a vision encoder, either of which may be frozen."""
+
+    text_encoder: PreTrainedModel
+    vision_encoder: PreTrainedModel | None
+
+    def use_encoders(self, text: PreTrainedModel | None = None, vision: PreTrainedModel | None = None) -> None:
+        """Put pretrained encoders in the place of those that the configuration made; None leaves one as it is."""
+        self.text_encoder = text or self.text_encoder
+        self.vision_encoder = vision or self.vision_encoder
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Take what `config.frozen` names out of training."""
+        for encoder in self._frozen():
+            encoder.requires_grad_(False)
+            encoder.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen encoders stay in evaluation mode: what does not learn must not be disturbed by dropout either."""
+        super().train(mode)
+        for encoder in self._frozen():
+            encoder.eval()
+        return self
+
+    def _frozen(self) -> list[PreTrainedModel]:
+        encoders = {"text": self.text_encoder, "vision": self.vision_encoder}
+        return [encoder for name in self.config.frozen if (encoder := encoders[name]) is not None]
+
+
+class PromuModel(HasEncoders):
     """The backbone of PROMU (Eq 1, 2). Pre-training and fine-tuning run this same path.
 
     Example:
@@ -80,6 +104,7 @@ class PromuModel(PromuPreTrainedModel):
         self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
         self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
         self.fusion = build_fusion(config, self.text_encoder)
+        self.freeze()
         self.post_init()
 
     @classmethod
@@ -94,19 +119,24 @@ class PromuModel(PromuPreTrainedModel):
         Raises:
             InputError: An encoder cannot be loaded.
         """
+        encoders = (load_encoder(text), None if vision is None else load_encoder(vision))
         if vision is not None:
             settings = {**picture_normalisation(vision), **settings}
-        config = PromuConfig(
-            text_config=load_encoder_config(text),
-            vision_config=None if vision is None else load_encoder_config(vision),
-            **settings,
+        model = cls(
+            PromuConfig(
+                text_config=encoders[0].config,
+                vision_config=None if encoders[1] is None else encoders[1].config,
+                **settings,
+            )
         )
-        model = cls(config)
-        model.text_encoder = load_encoder(text)
-        if vision is not None:
-            model.vision_encoder = load_encoder(vision)
-        model.fusion = build_fusion(config, model.text_encoder)
+        model.use_encoders(*encoders)
         return model
+
+    def use_encoders(self, text: PreTrainedModel | None = None, vision: PreTrainedModel | None = None) -> None:
+        """As `HasEncoders.use_encoders`; the fusion takes its layers from the new text encoder."""
+        super().use_encoders(text, vision)
+        if text is not None:
+            self.fusion = build_fusion(self.config, text)
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The text encoder's word-piece embeddings."""
@@ -117,6 +147,20 @@ class PromuModel(PromuPreTrainedModel):
         self.text_encoder.set_input_embeddings(value)
         self.config.text_config.vocab_size = value.num_embeddings  # type: ignore[union-attr, assignment]
 
+    def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Text encoder's vectors (B, N+2, d), before the fusion."""
+        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    def encode_pictures(
+        self,
+        pixel_values: torch.Tensor | None,
+        picture_features: torch.Tensor | None = None,
+        kept: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Vision encoder's vectors (B, K+1, d_v), before the fusion (arguments as in `forward`)."""
+        assert self.vision_encoder is not None
+        return encode_picture(self.vision_encoder, pixel_values, self.config, picture_features, kept)
+
     def forward(
         self,
         input_ids: torch.Tensor,
@@ -125,6 +169,8 @@ class PromuModel(PromuPreTrainedModel):
         picture_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
         visual: torch.Tensor | None = None,
+        picture_features: torch.Tensor | None = None,
+        kept: torch.Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -136,12 +182,15 @@ class PromuModel(PromuPreTrainedModel):
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
             visual: (B, K+1, d_v) visual tokens of `encode_picture`, in place of `pixel_values`: whoever reads one
                 picture with many texts encodes it once.
+            picture_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
+            kept: (B, k) the patches to encode, in ascending order; None encodes all.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if visual is None and pixel_values is not None and self.vision_encoder is not None:
-            visual = encode_picture(self.vision_encoder, pixel_values, self.config)
+        text = self.encode_text(input_ids, attention_mask)
+        pictures = pixel_values is not None or picture_features is not None
+        if visual is None and pictures and self.vision_encoder is not None:
+            visual = self.encode_pictures(pixel_values, picture_features, kept)
         fused = self.fusion(text, attention_mask, visual, picture_mask, output_attentions)
         return PromuOutput(
             text=text,

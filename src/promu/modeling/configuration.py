@@ -10,7 +10,7 @@ from transformers import AutoConfig, PreTrainedConfig
 import promu.modeling.conv_vit  # noqa: F401  (registers its model type with AutoConfig)
 from promu.errors import InputError
 
-POOLINGS = ("cls", "cls+mean")
+POOLINGS = ("cls", "cls+mean", "mean")
 
 
 @strict
@@ -25,12 +25,14 @@ class PromuConfig(PreTrainedConfig):
             is added); a number builds a separate stack of that many layers of the text encoder's kind.
         projection_dim: Width of the shared space of L_CIT (Eq 4).
         projection_norm: Batch-normalise the two projections before they are compared.
-        pooling: What stands for a whole text or picture in L_CIT: its CLS vector, or CLS plus the mean of the rest.
+        pooling: What stands for a whole text or picture in L_CIT: its CLS vector, CLS plus the mean of the
+            rest, or the mean of all (what sentence encoders are trained with).
         temperature: Initial temperature of L_CIT; learned, and clamped to [0.001, 0.5].
         image_mean, image_std: Per-channel normalisation of pixels in 0..1.
-        num_entity_candidates: M of Eq 6, the width of the COE head.
-        num_relation_candidates: L of Eq 9, the width of the CIR head.
+        nouns: The M candidates of Eq 6, in the order of the COE head's outputs.
+        relations: The L candidates of Eq 9, in the order of the CIR head's outputs.
         loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm term.
+        frozen: Encoders (`text`, `vision`) whose weights stay as they are, in evaluation mode.
         classifier_dropout: Dropout before the heads of the fine-tuned tasks.
         max_length: Longest text in tokens, special tokens included.
     """
@@ -48,9 +50,10 @@ class PromuConfig(PreTrainedConfig):
     temperature: float = 0.07
     image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
-    num_entity_candidates: int = 0
-    num_relation_candidates: int = 0
+    nouns: list[str] | tuple[str, ...] = ()
+    relations: list[str] | tuple[str, ...] = ()
     loss_weights: dict[str, float] | None = None
+    frozen: list[str] | tuple[str, ...] = ()
     classifier_dropout: float = 0.1
     max_length: int = 80
 

@@ -127,16 +127,23 @@ def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.T
 
 
 def mask_pieces(
-    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, share: float
+    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, share: float, dice: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hide a random share of a batch's ordinary pieces behind [MASK]; special tokens and entity markers stay.
+
+    Args:
+        batch: `input_ids` and `attention_mask` (B, N).
+        encoder: Its tokenizer knows [MASK].
+        share: In 0..1.
+        dice: (B, N) uniform in 0..1; None rolls them.
 
     Returns:
         `input_ids` (B, N) with the masks, and labels (B, N): what stood there, -100 where nothing was hidden.
     """
     ids = batch["input_ids"]
     special = torch.tensor(encoder.tokenizer.all_special_ids)
-    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (torch.rand(ids.shape) < share)
+    dice = torch.rand(ids.shape) if dice is None else dice
+    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (dice < share)
     return ids.masked_fill(hidden, encoder.tokenizer.mask_token_id), torch.where(hidden, ids, -100)
 
 
@@ -149,4 +156,9 @@ def to_pixels(picture: Image.Image, size: int) -> torch.Tensor:
     """An RGB picture, squeezed to a square: bytes (3, size, size) in 0..255."""
     if picture.size != (size, size):
         picture = picture.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return as_pixels(picture)
+
+
+def as_pixels(picture: Image.Image) -> torch.Tensor:
+    """An RGB picture as it is: bytes (3, height, width) in 0..255."""
     return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()

@@ -5,15 +5,23 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from promu.modeling.distributed import group_mean
 
-def image_text_matching_loss(logits: torch.Tensor, matched: torch.Tensor) -> torch.Tensor:
+
+def image_text_matching_loss(
+    logits: torch.Tensor, matched: torch.Tensor, weights: torch.Tensor | None = None, total: torch.Tensor | None = None
+) -> torch.Tensor:
     """L_ITM (Eq 3): two-way cross-entropy over all pairs of the batch.
 
     Args:
         logits: (B, 2), the second column for "the caption belongs to the picture".
         matched: (B,) of 0 and 1.
+        weights: (B,), 0 for a row that is padding; None counts every row.
+        total: Scalar, how many pairs the mean is over, where this is a part of a larger batch; None counts these.
     """
-    return functional.cross_entropy(logits.float(), matched.long())
+    losses = functional.cross_entropy(logits.float(), matched.long(), reduction="none")
+    weights = torch.ones_like(losses) if weights is None else weights.float()
+    return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
 
 
 def contrastive_image_text_loss(
@@ -50,7 +58,9 @@ def contrastive_image_text_loss(
     return (to_text + to_picture) / 2
 
 
-def soft_label_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def soft_label_loss(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, total: torch.Tensor | None = None
+) -> torch.Tensor:
     """L_COE (Eq 8) and L_CIR (Eq 10): cross-entropy against soft pseudo-labels, mean over what has weight.
 
     The sum runs over the candidates (the paper's N_r in Eq 10 is a slip). Nothing with weight gives 0.
@@ -59,19 +69,22 @@ def soft_label_loss(logits: torch.Tensor, labels: torch.Tensor, weights: torch.T
         logits: (..., M) over candidates.
         labels: (..., M) distributions over the same candidates.
         weights: (...), 1 where the row counts, 0 where it is padding or has left the view.
+        total: Scalar, as in `image_text_matching_loss`.
     """
     losses = -(labels.float() * functional.log_softmax(logits.float(), dim=-1)).sum(-1)
     weights = weights.float()
-    return (losses * weights).sum() / weights.sum().clamp(min=1.0)
+    return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
 
 
-def masked_language_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def masked_language_loss(logits: torch.Tensor, labels: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
     """Cross-entropy of masked word pieces (beyond the paper, off by default).
 
     Args:
         logits: (B, N, V).
         labels: (B, N), the masked pieces' ids and -100 elsewhere; none masked gives 0.
+        total: Scalar, as in `image_text_matching_loss`.
     """
-    if not bool((labels != -100).any()):
-        return logits.sum() * 0.0
-    return functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100)
+    summed = functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum"
+    )
+    return group_mean(summed, (labels != -100).sum().float() if total is None else total)

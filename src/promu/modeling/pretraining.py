@@ -12,9 +12,10 @@ from promu.errors import InputError
 from promu.modeling import losses
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.contrastive import SharedSpace
+from promu.modeling.contrastive import ContrastFeatures, SharedSpace
+from promu.modeling.distributed import group_sum
 from promu.modeling.encoders import pooled
-from promu.modeling.regions import pool_regions
+from promu.modeling.regions import patch_coverage, pool_regions
 
 LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
 PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
@@ -30,6 +31,7 @@ class PreTrainingOutput(ModelOutput):
         itm_logits: (B, 2).
         entity_logits: (B, R, M), the COE head on every region.
         relation_logits: (B, L), the CIR head on the fused CLS.
+        features: What L_CIT compares, where its loss is on.
     """
 
     loss: torch.Tensor | None = None
@@ -37,13 +39,20 @@ class PreTrainingOutput(ModelOutput):
     itm_logits: torch.Tensor | None = None
     entity_logits: torch.Tensor | None = None
     relation_logits: torch.Tensor | None = None
+    features: ContrastFeatures | None = None
 
 
 class PromuForPreTraining(PromuPreTrainedModel):
     """Backbone plus the heads of L_ITM, L_CIT, L_COE and L_CIR (Eq 3-11).
 
     A loss of weight 0 is neither computed nor given weights of its own to learn.
+
+    Attributes:
+        patch_keep: Share of the patches that a training step encodes, chosen at random for each picture (FLIP, beyond
+            the paper); 1 encodes all. Evaluation always does.
     """
+
+    patch_keep = 1.0
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
@@ -60,9 +69,9 @@ class PromuForPreTraining(PromuPreTrainedModel):
         if self.weights["cit"]:
             self.space = SharedSpace(config)
         if self.weights["coe"]:
-            self.entity_head = nn.Linear(width, config.num_entity_candidates)
+            self.entity_head = nn.Linear(width, len(config.nouns))
         if self.weights["cir"]:
-            self.relation_head = nn.Linear(width, config.num_relation_candidates)
+            self.relation_head = nn.Linear(width, len(config.relations))
         if self.weights["mlm"]:
             self.mlm_transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.post_init()
@@ -71,8 +80,10 @@ class PromuForPreTraining(PromuPreTrainedModel):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor,
-        matched: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        picture_features: torch.Tensor | None = None,
+        matched: torch.Tensor | None = None,
+        row_mask: torch.Tensor | None = None,
         picture_ids: torch.Tensor | None = None,
         caption_ids: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
@@ -81,13 +92,18 @@ class PromuForPreTraining(PromuPreTrainedModel):
         relation_labels: torch.Tensor | None = None,
         relation_mask: torch.Tensor | None = None,
         mlm_labels: torch.Tensor | None = None,
+        totals: dict[str, torch.Tensor] | None = None,
+        batch_features: ContrastFeatures | None = None,
+        features_only: bool = False,
     ) -> PreTrainingOutput:
         """The joint loss of a batch of caption pairs.
 
         Args:
             input_ids, attention_mask: (B, N+2) captions.
             pixel_values: (B, 3, S, S) in 0..255, the view that the boxes are given in.
-            matched: (B,), 1 where the caption belongs to the picture.
+            picture_features: (B, K, C) of that view, in place of `pixel_values` (`promu.modeling.detector_encoder`).
+            matched: (B,), 1 where the caption belongs to the picture; None means everywhere.
+            row_mask: (B,), 0 for a row that only fills up the batch and counts in no loss.
             picture_ids, caption_ids: (B,) equal where picture or caption is the same.
             boxes: (B, R, 4) in 0..1 of the view.
             box_mask: (B, R), 0 for padding, for a box that has left the view, and for one without a label.
@@ -95,33 +111,67 @@ class PromuForPreTraining(PromuPreTrainedModel):
             relation_labels: (B, L) soft pseudo-labels of the pictures (Eq 9).
             relation_mask: (B,), 0 for a picture without a label.
             mlm_labels: (B, N+2) masked pieces, -100 elsewhere.
+            totals: How many rows, regions, … each loss's mean is over, where this is a part of a larger batch
+                (`loss_totals`); None counts those of this batch, over all processes.
+            batch_features: Of the larger batch's matched pairs (`ContrastFeatures.whole`).
+            features_only: Stop at what L_CIT compares.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values)
+        if matched is None:
+            matched = torch.ones(len(input_ids), dtype=torch.long, device=input_ids.device)
+        if row_mask is None:
+            row_mask = torch.ones_like(matched)
+        if mlm_labels is not None:
+            mlm_labels = mlm_labels.masked_fill(~row_mask.bool()[:, None], -100)
         output = PreTrainingOutput()
+        if features_only:
+            text = self.promu.encode_text(input_ids, attention_mask)
+            visual = self.promu.encode_pictures(pixel_values, picture_features, self._kept(len(input_ids)))
+            output.features = self._features(text, visual, attention_mask, matched * row_mask, picture_ids, caption_ids)
+            return output
+        kept = self._kept(len(input_ids))
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_features=picture_features, kept=kept)
         parts: dict[str, torch.Tensor] = {}
         fused_cls = backbone.fused_text[:, 0]
+        seen = row_mask if relation_mask is None else relation_mask * row_mask
+        coverage = None if boxes is None else patch_coverage(boxes, self.config.grid, kept)
+        shown = box_mask
+        if box_mask is not None and coverage is not None:  # a box whose patches were all dropped has left the view too
+            shown = box_mask * row_mask[:, None] * (coverage.sum(-1) > 0)
+        if totals is None:
+            totals = loss_totals(row_mask=row_mask, box_mask=shown, relation_mask=seen, mlm_labels=mlm_labels)
         if self.weights["itm"]:
             output.itm_logits = self.itm_head(fused_cls)
-            parts["itm"] = losses.image_text_matching_loss(output.itm_logits, matched)
+            parts["itm"] = losses.image_text_matching_loss(output.itm_logits, matched, row_mask, totals["itm"])
         if self.weights["cit"]:
-            parts["cit"] = self._contrastive(
-                backbone.text, backbone.visual, attention_mask, matched.bool(), picture_ids, caption_ids
+            output.features = self._features(
+                backbone.text, backbone.visual, attention_mask, matched * row_mask, picture_ids, caption_ids
             )
-        if self.weights["coe"] and boxes is not None and entity_labels is not None and box_mask is not None:
-            patches = backbone.fused_visual[:, -(self.config.grid**2) :]
-            output.entity_logits = self.entity_head(pool_regions(patches, boxes, self.config.grid))
-            parts["coe"] = losses.soft_label_loss(output.entity_logits, entity_labels, box_mask)
+            parts["cit"] = self.space.loss(output.features, batch_features)
+        if self.weights["coe"] and coverage is not None and entity_labels is not None and shown is not None:
+            patches = backbone.fused_visual[:, -coverage.shape[-1] :]
+            output.entity_logits = self.entity_head(pool_regions(patches, coverage))
+            parts["coe"] = losses.soft_label_loss(output.entity_logits, entity_labels, shown, totals["coe"])
         if self.weights["cir"] and relation_labels is not None:
             output.relation_logits = self.relation_head(fused_cls)
-            seen = torch.ones_like(matched) if relation_mask is None else relation_mask
-            parts["cir"] = losses.soft_label_loss(output.relation_logits, relation_labels, seen)
+            parts["cir"] = losses.soft_label_loss(output.relation_logits, relation_labels, seen, totals["cir"])
         if self.weights["mlm"] and mlm_labels is not None:
-            parts["mlm"] = losses.masked_language_loss(*self._mask_logits(backbone.fused_text, mlm_labels))
+            parts["mlm"] = losses.masked_language_loss(
+                *self._mask_logits(backbone.fused_text, mlm_labels), totals["mlm"]
+            )
         output.parts = {name: part.detach() for name, part in parts.items()}
         output.loss = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
         return output
 
-    def _contrastive(
+    def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Word pieces (B, N) to unit vectors (B, D) of the shared space."""
+        hidden = self.promu.encode_text(input_ids, attention_mask)
+        return self.space.project_text(pooled(hidden, attention_mask, self.config.pooling))
+
+    def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D) of the shared space."""
+        return self.space.project_visual(pooled(self.promu.encode_pictures(pixel_values), None, self.config.pooling))
+
+    def _features(
         self,
         text: torch.Tensor,
         visual: torch.Tensor,
@@ -129,20 +179,19 @@ class PromuForPreTraining(PromuPreTrainedModel):
         matched: torch.Tensor,
         picture_ids: torch.Tensor | None,
         caption_ids: torch.Tensor | None,
-    ) -> torch.Tensor:
+    ) -> ContrastFeatures:
         how = self.config.pooling
-        if int(matched.sum()) < 2 and self.config.projection_norm and self.training:
-            # batch statistics need two rows; one pair has no negative, so its loss is 0 in any case
-            matched = torch.zeros_like(matched)
-        if not bool(matched.any()):
-            return text.sum() * 0.0
-        return losses.contrastive_image_text_loss(
-            self.space.project_visual(pooled(visual, None, how)[matched]),
-            self.space.project_text(pooled(text, attention_mask, how)[matched]),
-            self.space.temperature,
-            None if picture_ids is None else picture_ids[matched],
-            None if caption_ids is None else caption_ids[matched],
+        return self.space.features(
+            pooled(visual, None, how), pooled(text, attention_mask, how), matched.bool(), picture_ids, caption_ids
         )
+
+    def _kept(self, rows: int) -> torch.Tensor | None:
+        """(rows, k) patches that this step encodes; None for all."""
+        if not self.training or self.patch_keep >= 1.0:
+            return None
+        patches = self.config.grid**2
+        chosen = torch.rand(rows, patches, device=self.device).argsort(1)[:, : max(1, round(self.patch_keep * patches))]
+        return chosen.sort(1).values
 
     def _mask_logits(self, fused_text: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (P, 1, V) and labels (P, 1) of the masked places alone: the rest is never multiplied out."""
@@ -150,3 +199,20 @@ class PromuForPreTraining(PromuPreTrainedModel):
         embeddings = self.promu.get_input_embeddings().weight
         logits = self.mlm_transform(fused_text[places]) @ embeddings.T
         return logits[:, None], labels[places][:, None]
+
+
+def loss_totals(
+    row_mask: torch.Tensor,
+    box_mask: torch.Tensor | None = None,
+    relation_mask: torch.Tensor | None = None,
+    mlm_labels: torch.Tensor | None = None,
+) -> dict[str, torch.Tensor]:
+    """What each loss's mean is over, counted over the rows of all processes (arguments as in the model's forward)."""
+    none = row_mask.new_zeros(())
+    counts = [
+        row_mask.sum(),
+        none if box_mask is None else (box_mask * row_mask[:, None]).sum(),
+        (row_mask if relation_mask is None else relation_mask * row_mask).sum(),
+        none if mlm_labels is None else (mlm_labels != -100).sum(),
+    ]
+    return dict(zip(("itm", "coe", "cir", "mlm"), group_sum(torch.stack(counts).float()), strict=True))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 
 
-def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
+def patch_coverage(boxes: torch.Tensor, grid: int, kept: torch.Tensor | None = None) -> torch.Tensor:
     """Share of each patch that each box covers.
 
     Args:
         boxes: (B, R, 4) as (x0, y0, x1, y1) in 0..1 of the picture's width and height; parts outside are ignored.
         grid: Patches along a side.
+        kept: (B, k) the patches that were not dropped; None means all.
 
     Returns:
-        (B, R, grid * grid), row-major like the encoder's patches, in 0..1.
+        (B, R, grid * grid), row-major like the encoder's patches, in 0..1; (B, R, k) where patches were dropped.
     """
     edges = torch.arange(grid + 1, device=boxes.device, dtype=torch.float32) / grid
 
@@ -24,20 +25,19 @@ def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     boxes = boxes.float()
     across = overlap(boxes[..., 0], boxes[..., 2])
     down = overlap(boxes[..., 1], boxes[..., 3])
-    return (down[..., :, None] * across[..., None, :]).flatten(-2)
+    coverage = (down[..., :, None] * across[..., None, :]).flatten(-2)
+    return coverage if kept is None else coverage.gather(2, kept[:, None].expand(-1, coverage.shape[1], -1))
 
 
-def pool_regions(patches: torch.Tensor, boxes: torch.Tensor, grid: int) -> torch.Tensor:
+def pool_regions(patches: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
     """e_obj of Eq 7: the coverage-weighted mean of the fused patch vectors under each box.
 
     Args:
-        patches: (B, K, d) fused patch vectors, K = grid * grid.
-        boxes: (B, R, 4) in 0..1.
-        grid: Patches along a side.
+        patches: (B, K, d) fused patch vectors.
+        coverage: (B, R, K) of `patch_coverage`.
 
     Returns:
         (B, R, d); zeros for a box that covers nothing.
     """
-    weights = patch_coverage(boxes, grid).to(patches.dtype)
-    weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-6)
-    return weights @ patches
+    weights = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
+    return weights.to(patches.dtype) @ patches
