@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from promu.alignment.candidates import nouns_in
-from promu.alignment.label_store import LabelStore, PictureLabels, SparseLabels
+from promu.alignment.label_figures import Agreement, AgreementTally, SideHealth, SideTally
+from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.corpora.shards import CaptionedPicture, PairShards
 
 BATCH = 1024
 """Pictures measured at once."""
-SHUFFLES = 5
-"""Shuffles of the captions that agreement by chance is the mean of."""
 
 FLAT = 0.85
 """Mean entropy, as a share of log M, above which labels say next to nothing."""
@@ -25,54 +19,10 @@ SHARP = 0.9
 """Mean probability of the first candidate above which labels are one-hot in effect."""
 DOMINANT = 0.5
 """Share of labels with the same first candidate above which that candidate dominates."""
-OFTEN = 0.2
-"""Share of labels above which a candidate counts as often first."""
 UNUSED = 0.75
 """Share of candidates that are never first above which the list is too long, given ten labels a candidate."""
 AGREEMENT = 0.05
 """How much of the way from chance to certainty the agreement with captions must go at least."""
-
-
-@dataclass(frozen=True)
-class SideHealth:
-    """One side of the labels: regions' nouns, or pictures' relations.
-
-    Attributes:
-        labels: How many there are.
-        candidates: M or L.
-        entropy: Mean entropy in nats.
-        entropy_share: The same as a share of its largest value, log M.
-        top_probability: Mean probability of a label's first candidate.
-        effective: exp of the entropy of the mean label: how many candidates are in use, by weight.
-        top: The candidates that are first most often, each with its share of the labels, at most ten.
-        often: Candidates that are first in more than `OFTEN` of the labels.
-        never: Candidates that are first in none.
-    """
-
-    labels: int
-    candidates: int
-    entropy: float
-    entropy_share: float
-    top_probability: float
-    effective: float
-    top: tuple[tuple[str, float], ...]
-    often: tuple[str, ...]
-    never: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How often the first noun of a region, or one of its first five, occurs in a caption of its picture.
-
-    Only regions of pictures whose matched captions hold a candidate at all are counted; plurals count for their
-    singular. `chance1` and `chance5` are the same with the captions of other pictures.
-    """
-
-    regions: int
-    top1: float
-    top5: float
-    chance1: float
-    chance5: float
 
 
 @dataclass(frozen=True)
@@ -119,8 +69,8 @@ def label_health(store: LabelStore, corpus: PairShards) -> LabelHealth:
         InputError: A part of the store or a shard of the corpus is damaged.
     """
     header = store.header
-    entities, relations = _Tally(header.nouns), _Tally(header.relations)
-    agreement = _AgreementTally(header.nouns)
+    entities, relations = SideTally(header.nouns), SideTally(header.relations)
+    agreement = AgreementTally(header.nouns)
     pictures = unlabelled = without_regions = 0
     for batch in _batches(corpus):
         known = [picture for picture in batch if picture.image in store]
@@ -206,101 +156,6 @@ def _near_chance(agreement: Agreement) -> bool:
         found - chance < AGREEMENT * (1.0 - chance)
         for found, chance in ((agreement.top1, agreement.chance1), (agreement.top5, agreement.chance5))
     )
-
-
-class _Tally:
-    """Sums over labels of one side."""
-
-    def __init__(self, candidates: Sequence[str]) -> None:
-        self.candidates = candidates
-        self.rows = 0
-        self.entropy = self.top = 0.0
-        self.mean = torch.zeros(len(candidates), dtype=torch.float64)
-        self.first = torch.zeros(len(candidates), dtype=torch.long)
-
-    def add(self, labels: SparseLabels) -> None:
-        dense = labels.dense(len(self.candidates))
-        self.rows += len(dense)
-        self.entropy += float(entropy(dense).sum())
-        self.mean += dense.double().sum(0)
-        if len(dense):
-            top = dense.max(-1)
-            self.top += float(top.values.sum())
-            self.first += torch.bincount(top.indices, minlength=len(self.candidates))
-
-    def result(self) -> SideHealth | None:
-        if not self.rows:
-            return None
-        shares = (self.first / self.rows).tolist()
-        order = sorted(range(len(shares)), key=lambda index: (-shares[index], index))
-        return SideHealth(
-            labels=self.rows,
-            candidates=len(shares),
-            entropy=self.entropy / self.rows,
-            entropy_share=self.entropy / self.rows / math.log(len(shares)) if len(shares) > 1 else 0.0,
-            top_probability=self.top / self.rows,
-            effective=float(entropy(self.mean / self.rows).exp()),
-            top=tuple((self.candidates[index], shares[index]) for index in order[:10] if shares[index]),
-            often=tuple(self.candidates[index] for index in order if shares[index] > OFTEN),
-            never=tuple(name for name, share in zip(self.candidates, shares, strict=True) if not share),
-        )
-
-
-def entropy(labels: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats of distributions (..., M)."""
-    return -torch.special.xlogy(labels, labels).sum(-1)
-
-
-class _AgreementTally:
-    """The candidates that captions hold, and those that regions are labelled with, as indices."""
-
-    def __init__(self, nouns: Sequence[str]) -> None:
-        self.index = {noun: number for number, noun in enumerate(nouns)}
-        self.said: list[frozenset[int]] = []  # of each picture that counts
-        self.regions: list[tuple[int, torch.Tensor]] = []  # its place in `said`, first five of each region (R, 5)
-
-    def add(self, pictures: Sequence[CaptionedPicture], labels: Sequence[PictureLabels]) -> None:
-        for picture, label in zip(pictures, labels, strict=True):
-            captions = (caption for caption, matched in picture.captions if matched)
-            said = frozenset(self.index[noun] for caption in captions for noun in nouns_in(caption, self.index))
-            if said:
-                if len(label.boxes):
-                    self.regions.append((len(self.said), label.entities.ids[:, :5]))
-                self.said.append(said)
-
-    def result(self) -> Agreement | None:
-        if not self.regions or len(self.said) < 2:
-            return None
-        own = self._share(range(len(self.said)))
-        chance = [self._share(others) for others in self._shuffles()]
-        return Agreement(
-            regions=sum(len(firsts) for _, firsts in self.regions),
-            top1=own[0],
-            top5=own[1],
-            chance1=sum(one for one, _ in chance) / SHUFFLES,
-            chance5=sum(five for _, five in chance) / SHUFFLES,
-        )
-
-    def _shuffles(self) -> Iterator[list[int]]:
-        """For each picture another one, never itself: its successor in a random ring."""
-        ring = list(range(len(self.said)))
-        for seed in range(SHUFFLES):
-            random.Random(seed).shuffle(ring)
-            others = [0] * len(ring)
-            for place, after in zip(ring, ring[1:] + ring[:1], strict=True):
-                others[place] = after
-            yield others
-
-    def _share(self, others: Sequence[int]) -> tuple[float, float]:
-        """Agreement in the first noun and the first five, each picture with the captions of `others` at its place."""
-        total = one = five = 0
-        for place, firsts in self.regions:
-            said = self.said[others[place]]
-            for first in firsts.tolist():
-                total += 1
-                one += first[0] in said
-                five += not said.isdisjoint(first)
-        return one / total, five / total
 
 
 def _batches(corpus: PairShards) -> Iterator[list[CaptionedPicture]]:

@@ -10,7 +10,8 @@ from cyclopts import Parameter
 from promu.cli.console import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from promu.alignment.label_health import LabelHealth, SideHealth
+    from promu.alignment.label_figures import SideHealth
+    from promu.alignment.label_health import LabelHealth
 
 Overrides = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
 
