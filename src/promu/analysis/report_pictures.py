@@ -62,18 +62,18 @@ class Embedded:
     view_height: float
 
 
-def embed(path: Path, alt: str, boxes: Sequence[tuple[Box, str]] = ()) -> Embedded:
+def embed(source: Path | bytes, alt: str, boxes: Sequence[tuple[Box, str]] = ()) -> Embedded:
     """Read a picture and lay out its labelled boxes.
 
     Args:
-        path: The picture's file.
+        source: The picture's file, or its bytes.
         alt: Its description.
         boxes: Boxes as shares of width and height, each with its label; they are numbered from 1.
 
     Raises:
         InputError: The picture is missing, empty or broken.
     """
-    picture = load_picture(path)
+    picture = load_picture(source)
     picture.thumbnail((MAX_SIDE, MAX_SIDE))
     view_height = round(OVERLAY * picture.height / picture.width, 1)
     return Embedded(_uri(picture), picture.width, picture.height, alt, _tags(boxes, view_height), view_height)
