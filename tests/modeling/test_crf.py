@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torchcrf import CRF
 
 from promu.errors import InputError
-from promu.modeling.crf import FORBIDDEN, LinearChainCrf, bio_labels, legal_transitions
+from promu.modeling.chain import FORBIDDEN
+from promu.modeling.crf import LinearChainCrf, bio_labels, legal_transitions
 
 ALL_LEGAL = ["O", "B-a", "B-b", "B-c"]
 BIO = bio_labels(["PER", "LOC"])
@@ -212,3 +213,88 @@ def test_it_learns_transitions() -> None:
         crf(emissions, gold, mask).mean().backward()
         optimiser.step()
     assert crf.decode(emissions, mask) == gold.tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    lengths=st.lists(st.integers(1, 23), min_size=1, max_size=6),
+    # the range of one chain at which sums of weights give way to sums in log space lies between 5 and 60
+    scale=st.sampled_from([0.1, 1.0, 5.0, 15.0, 60.0, 300.0]),
+    sharpness=st.sampled_from([0.1, 1.0, 15.0]),
+)
+def test_ragged_batches_of_any_range_equal_pytorch_crf(
+    seed: int, lengths: list[int], scale: float, sharpness: float
+) -> None:
+    crf = random_crf(BIO, seed)
+    with torch.no_grad():
+        for parameter in crf.parameters():
+            parameter.mul_(sharpness)
+    oracle = oracle_of(crf).double()
+    mask = lengths_mask(lengths)
+    chance = torch.Generator().manual_seed(seed)
+    emissions = torch.randn(*mask.shape, len(BIO), generator=chance).mul_(scale).requires_grad_()
+    theirs = emissions.detach().double().requires_grad_()
+    gold = torch.randint(0, 2, mask.shape, generator=chance)
+    rates = torch.rand(len(lengths), generator=chance) + 0.1
+
+    loss = crf(emissions, gold, mask)
+    expected = -oracle(theirs, gold, mask.bool(), reduction="none")
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5 * max(1.0, scale))
+    mine = torch.autograd.grad((loss * rates).sum(), [emissions, crf.start, crf.transitions, crf.end])
+    # a batch of single words has no move, so that pytorch-crf has no gradient for them
+    others = torch.autograd.grad(
+        (expected * rates.double()).sum(),
+        [theirs, oracle.start_transitions, oracle.transitions, oracle.end_transitions],
+        materialize_grads=True,
+    )
+    start, follows = legal_transitions(BIO)
+    one = torch.ones(1)
+    for gradient, other, legal in zip(mine, others, (one, start, follows, one), strict=True):
+        torch.testing.assert_close(gradient.double(), other * legal, rtol=1e-4, atol=1e-5)
+    assert crf.decode(emissions, mask) == oracle.decode(theirs, mask.bool())
+    # log Z changes with an emission as often as its label is expected
+    gold_score = torch.nn.functional.one_hot(gold, len(BIO)) * mask[..., None]
+    expected_marginals = others[0] / rates.double()[:, None, None] + gold_score
+    torch.testing.assert_close(crf.marginals(emissions, mask).double(), expected_marginals, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("range_of_scores", [5.0, 500.0], ids=["narrow", "wide"])
+def test_a_label_out_of_reach_a_word_ago_may_win_the_next(range_of_scores: float) -> None:
+    """B-PER is hopeless at the first word, yet I-PER at the second is worth it: nothing may be rounded to 0 between."""
+    crf = LinearChainCrf(BIO)
+    begin, inside = BIO.index("B-PER"), BIO.index("I-PER")
+    emissions = torch.zeros(1, 2, len(BIO))
+    emissions[0, 0, begin] = -range_of_scores
+    emissions[0, 1, inside] = 2 * range_of_scores
+    mask = lengths_mask([2])
+    assert crf.decode(emissions, mask) == [[begin, inside]]
+    scores = path_scores(crf, emissions[0])
+    total = torch.logsumexp(torch.tensor(list(scores.values()), dtype=torch.float64), 0)
+    loss = crf(emissions, torch.tensor([[begin, inside]]), mask)
+    torch.testing.assert_close(loss[0].double(), total - range_of_scores, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        crf.marginals(emissions, mask)[0, 0, begin].double(),
+        torch.tensor([score - total for path, score in scores.items() if path[0] == begin]).exp().sum().double(),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_emissions_that_are_not_numbers_give_a_loss_that_is_none() -> None:
+    crf = random_crf(BIO, 7)
+    emissions = torch.randn(2, 4, len(BIO))
+    emissions[0, 1, 2] = float("nan")
+    loss = crf(emissions, torch.zeros(2, 4, dtype=torch.long), lengths_mask([4, 3]))
+    assert loss[0].isnan() and loss[1].isfinite()
+
+
+def test_loss_and_marginals_in_inference_mode() -> None:
+    crf = random_crf(BIO, 8)
+    emissions, mask = torch.randn(2, 4, len(BIO)), lengths_mask([4, 2])
+    gold = torch.zeros(2, 4, dtype=torch.long)
+    for scale in (1.0, 1000.0):
+        expected = crf(emissions * scale, gold, mask).detach(), crf.marginals(emissions * scale, mask)
+        with torch.inference_mode():
+            torch.testing.assert_close(crf(emissions * scale, gold, mask), expected[0])
+            torch.testing.assert_close(crf.marginals(emissions * scale, mask), expected[1])

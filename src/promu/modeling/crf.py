@@ -1,17 +1,34 @@
-"""A linear-chain CRF over BIO labels (Eq 12, 13) that can neither learn nor emit an illegal transition."""
+"""A linear-chain CRF over BIO labels (Eq 12, 13) that can neither learn nor emit an illegal transition.
+
+On the CPU the loss and its gradient, which is expected counts less observed ones, come out of one forward-backward pass
+(`promu.modeling.chain`), of which autograd records nothing. Elsewhere, and where the scores range too widely for that
+pass, the sums are made word by word in log space.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import initialization as init
 
 from promu.errors import InputError
-
-FORBIDDEN = -1e4
-"""Score of an illegal transition: far below any legal path, yet finite, so that gradients stay clean."""
+from promu.modeling.chain import (
+    FORBIDDEN,
+    Booleans,
+    Chain,
+    Integers,
+    Weights,
+    forward_backward,
+    log_space_marginals,
+    path_scores,
+    surplus_counts,
+    to_weights,
+    viterbi,
+)
 
 
 def bio_labels(types: Sequence[str]) -> list[str]:
@@ -43,7 +60,7 @@ def legal_transitions(labels: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor
 class LinearChainCrf(nn.Module):
     """Linear-chain CRF with start and end scores; BIO-invalid transitions masked in training and in decoding.
 
-    All sums are in fp32, also inside autocast.
+    Sums are in double precision (fp32 off the CPU), also inside autocast.
 
     Args:
         labels: Label names, in the order of the emissions' last dimension.
@@ -70,10 +87,18 @@ class LinearChainCrf(nn.Module):
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def _scores(self) -> tuple[torch.Tensor, torch.Tensor]:
-        start = self.start.float().masked_fill(~self.legal_start, FORBIDDEN)
-        transitions = self.transitions.float().masked_fill(~self.legal_transitions, FORBIDDEN)
-        return start, transitions
+    def _chain(self, emissions: torch.Tensor, mask: torch.Tensor) -> Chain:
+        """The scores as arrays of doubles."""
+        start, moves, end, emitted = (
+            values.detach().to("cpu", torch.float64).numpy()
+            for values in (self.start, self.transitions, self.end, emissions)
+        )
+        return Chain(
+            np.where(mask.cpu().numpy()[..., None], emitted, 0.0),
+            np.where(self.legal_start.cpu().numpy(), start, FORBIDDEN),
+            np.where(self.legal_transitions.cpu().numpy(), moves, FORBIDDEN),
+            end,
+        )
 
     def forward(self, emissions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """-log p(Y | e) of each sequence (Eq 12, 13).
@@ -84,30 +109,23 @@ class LinearChainCrf(nn.Module):
             mask: (B, W), 1 for the words of the sequence, which come first.
 
         Returns:
-            (B,); 0 for a sequence without words.
+            (B,) in fp32; 0 for a sequence without words.
         """
+        mask = mask.bool()
+        labels = labels.masked_fill(~mask, 0)
+        if emissions.device.type == "cpu":
+            chain = self._chain(emissions, mask)
+            if (weights := to_weights(chain)) is not None:
+                given = (emissions, self.start, self.transitions, self.end)
+                return _NegativeLogLikelihood.apply(*given, chain, weights, labels.numpy(), mask.numpy())
         with torch.autocast(emissions.device.type, enabled=False):
-            emissions = emissions.float()
-            mask = mask.bool()
-            labels = labels.masked_fill(~mask, 0)
-            score = self._path_score(emissions, labels, mask) - self._log_partition(emissions, mask)
-            return torch.where(mask.any(1), -score, torch.zeros_like(score))
-
-    def _path_score(self, emissions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        start, transitions = self._scores()
-        weights = mask.float()
-        emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
-        moved = (transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
-        last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
-        return start[labels[:, 0]] + emitted + moved + self.end.float()[last]
-
-    def _log_partition(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        start, transitions = self._scores()
-        alpha = start + emissions[:, 0]
-        for step in range(1, emissions.shape[1]):
-            after = torch.logsumexp(alpha[:, :, None] + transitions, dim=1) + emissions[:, step]
-            alpha = torch.where(mask[:, step, None], after, alpha)
-        return torch.logsumexp(alpha + self.end.float(), dim=1)
+            dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
+            start = self.start.to(dtype).masked_fill(~self.legal_start, FORBIDDEN)
+            transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, FORBIDDEN)
+            scores = _Scores(start, transitions, self.end.to(dtype))
+            emissions = emissions.to(dtype)
+            loss = _log_partition(emissions, scores, mask) - _path_score(emissions, scores, labels, mask)
+            return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
 
     @torch.no_grad()
     def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
@@ -117,42 +135,68 @@ class LinearChainCrf(nn.Module):
             emissions: (B, W, C).
             mask: (B, W), 1 for the words of the sequence, which come first.
         """
-        start, transitions = self._scores()
-        emissions = emissions.float()
         mask = mask.bool()
-        best = start + emissions[:, 0]
-        pointers = []
-        for step in range(1, emissions.shape[1]):
-            score, pointer = (best[:, :, None] + transitions).max(dim=1)
-            best = torch.where(mask[:, step, None], score + emissions[:, step], best)
-            pointers.append(pointer)
-        lengths = mask.sum(1).tolist()
-        last = (best + self.end.float()).argmax(1).tolist()
-        history = torch.stack(pointers, 1).tolist() if pointers else [[] for _ in lengths]
-        paths = []
-        for row, length in enumerate(lengths):
-            path = [last[row]] if length else []
-            for step in range(length - 2, -1, -1):
-                path.append(history[row][step][path[-1]])
-            paths.append(path[::-1])
-        return paths
+        return viterbi(self._chain(emissions, mask), mask.sum(1).cpu().numpy())
 
     @torch.no_grad()
     def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """p(y_w = c | e) of every word: (B, W, C), zeros where the mask is 0 (forward-backward)."""
-        start, transitions = self._scores()
-        emissions = emissions.float()
+        """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward)."""
         mask = mask.bool()
-        forward = [start + emissions[:, 0]]
-        for step in range(1, emissions.shape[1]):
-            after = torch.logsumexp(forward[-1][:, :, None] + transitions, dim=1) + emissions[:, step]
-            forward.append(torch.where(mask[:, step, None], after, forward[-1]))
-        beta = self.end.float().expand_as(forward[0])
-        backward = [beta]
-        for step in range(emissions.shape[1] - 1, 0, -1):
-            before = torch.logsumexp(transitions + (emissions[:, step] + beta)[:, None, :], dim=2)
-            beta = torch.where(mask[:, step, None], before, beta)
-            backward.append(beta)
-        total = torch.logsumexp(forward[-1] + self.end.float(), dim=1)
-        scores = torch.stack(forward, 1) + torch.stack(backward[::-1], 1) - total[:, None, None]
-        return scores.exp() * mask[..., None]
+        inside = mask.cpu().numpy()
+        chain = self._chain(emissions, mask)
+        weights = to_weights(chain)
+        found = log_space_marginals(chain, inside) if weights is None else forward_backward(weights, inside).marginals
+        return torch.from_numpy(found).transpose(0, 1).to(emissions.device, torch.float32)
+
+
+class _NegativeLogLikelihood(torch.autograd.Function):
+    """log Z less the path's score; its gradient is the expected counts less the observed ones."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        emissions: torch.Tensor,
+        start: torch.Tensor,
+        transitions: torch.Tensor,
+        end: torch.Tensor,
+        chain: Chain,
+        weights: Weights,
+        labels: Integers,
+        mask: Booleans,
+    ) -> torch.Tensor:
+        found = forward_backward(weights, mask)
+        ctx.paths = (found, weights, labels, mask)
+        ctx.dtypes = [given.dtype for given in (emissions, start, transitions, end)]
+        loss = np.where(mask[:, 0], found.log_partition - path_scores(chain, labels, mask), 0.0)
+        return torch.from_numpy(loss).float()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        found, weights, labels, mask = ctx.paths
+        counts = surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
+        typed = (torch.from_numpy(count).to(dtype) for count, dtype in zip(counts, ctx.dtypes, strict=True))
+        return *typed, None, None, None, None
+
+
+class _Scores(NamedTuple):
+    """Scores of starting (C,), moving (C, C) and ending (C,)."""
+
+    start: torch.Tensor
+    transitions: torch.Tensor
+    end: torch.Tensor
+
+
+def _path_score(emissions: torch.Tensor, scores: _Scores, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.to(emissions.dtype)
+    emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
+    moved = (scores.transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
+    last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
+    return scores.start[labels[:, 0]] + emitted + moved + scores.end[last]
+
+
+def _log_partition(emissions: torch.Tensor, scores: _Scores, mask: torch.Tensor) -> torch.Tensor:
+    alpha = scores.start + emissions[:, 0]
+    for word in range(1, emissions.shape[1]):
+        after = torch.logsumexp(alpha[:, :, None] + scores.transitions, dim=1) + emissions[:, word]
+        alpha = torch.where(mask[:, word, None], after, alpha)
+    return torch.logsumexp(alpha + scores.end, dim=1)
