@@ -57,7 +57,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     class Settings:
         out = str(tmp_path)
 
-    labelling = ModuleType("promu.training.pretrain")
+    labelling = ModuleType("promu.training.preparation")
     labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
     monkeypatch.setattr(recipe, "load_recipe", lambda *_: Settings())

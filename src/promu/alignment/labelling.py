@@ -11,13 +11,11 @@ from PIL import Image
 
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
 from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
-from promu.corpora.pictures import load_picture
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.schema import Region
 
 if TYPE_CHECKING:
-    from promu.alignment.regions import Detector
     from promu.alignment.teacher import Teacher
 
 PART_SIZE = 2048
@@ -111,52 +109,6 @@ def _label_pictures_of(
             if progress is not None:
                 progress(done, total)
         store.add(images, labels, process)
-
-
-def label_pictures(
-    teacher: Teacher,
-    detector: Detector,
-    images: Sequence[str],
-    folder: Path,
-    header: LabelHeader,
-    store_folder: Path,
-    progress: Callable[[int, int], None] | None = None,
-) -> LabelStore:
-    """Label every picture that the store does not hold yet.
-
-    Regions are cropped from the original picture; the relation label is made from the whole of it.
-
-    Args:
-        teacher: The frozen dual encoder.
-        detector: Names the regions.
-        images: Picture file names, each taken once.
-        folder: Where the pictures are.
-        header: Candidates, templates, temperature: what the labels depend on.
-        store_folder: Where the store is, or will be.
-        progress: Called with (pictures labelled, pictures in all).
-
-    Raises:
-        InputError: A picture cannot be read, or the store was made with other settings.
-    """
-    store = LabelStore(store_folder, header)
-    every = list(dict.fromkeys(images))
-    todo = [image for image in every if image not in store]
-    nouns = teacher.encode_prompts(prompts(header.nouns, header.entity_template, ENTITY_TEMPLATES))
-    relations = teacher.encode_prompts(prompts(header.relations, header.relation_template, RELATION_TEMPLATES))
-    done = len(every) - len(todo)
-    for start in range(0, len(todo), PART_SIZE):
-        part = todo[start : start + PART_SIZE]
-        labels: list[PictureLabels] = []
-        for batch_start in range(0, len(part), 128):
-            batch = part[batch_start : batch_start + 128]
-            pictures = [load_picture(folder / image) for image in batch]
-            found = detector.detect(pictures, batch)
-            labels += _label_batch(teacher, pictures, found, nouns, relations, header)
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(every))
-        store.add(part, labels)
-    return store
 
 
 def _label_batch(

@@ -45,7 +45,7 @@ def label(
 
     number, processes = parse_shard(shard)
     quiet()
-    from promu.training.pretrain import label_recipe
+    from promu.training.preparation import label_recipe
     from promu.training.recipe import PretrainRecipe, find_recipe, load_recipe
 
     settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
