@@ -16,7 +16,7 @@ from promu.alignment.coco_names import COCO_NAMES
 from promu.alignment.regions import DetectorSettings
 from promu.errors import InputError
 from promu.files import is_blank, read_bytes, read_lines, shorten
-from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, recognise_layout
+from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
 from promu.schema import Region
 
 PAD = 114
@@ -236,8 +236,7 @@ def _input_size(shape: Sequence[Any], metadata: dict[str, str], path: Path) -> t
 def _class_names(
     output: Array, layout: str, settings: DetectorSettings, metadata: dict[str, str], path: Path
 ) -> tuple[str, ...]:
-    kind = LAYOUTS[layout]
-    count = (output.shape[1] if kind.transposed else output.shape[2]) - (5 if kind.objectness else 4)
+    count = count_classes(output, layout)
     if settings.names is not None:
         names = tuple(line for _, line in read_lines(settings.names, None) if line is not None and not is_blank(line))
     elif "names" in metadata:
@@ -245,7 +244,7 @@ def _class_names(
         names = tuple(str(name) for name in (value.values() if isinstance(value, dict) else value))
     else:
         names = COCO_NAMES
-    if layout != "end-to-end" and len(names) != count:
+    if count is not None and len(names) != count:
         raise InputError(
             f"the detector tells {count} classes apart and {len(names)} names are known; give a file with its "
             f"{count} class names, one a line",

@@ -144,8 +144,8 @@ class OnnxGraph(nn.Module):
     Args:
         graph: The graph as data: `input`, `outputs`, `size` [height, width] of the pictures, `nodes` (op, inputs,
             outputs, attributes), `constants` by name, `weights` (shape by name).
-        train: Make the weights parameters. Otherwise they are buffers, which no optimiser sees; names and saved files
-            are the same either way.
+        train: Names of values whose making is to be trained: the weights that lead to them are parameters. The others
+            are buffers, which no optimiser sees; names and saved files are the same either way.
 
     Example:
         ```python
@@ -154,20 +154,21 @@ class OnnxGraph(nn.Module):
         ```
     """
 
-    def __init__(self, graph: dict[str, Any], train: bool = False) -> None:
+    def __init__(self, graph: dict[str, Any], train: Sequence[str] = ()) -> None:
         super().__init__()
         self.graph = graph
+        self._plan = lru_cache(maxsize=8)(self._make_plan)
         self._slots = {name: f"w{number}" for number, name in enumerate(graph["weights"])}
+        trained = {name for node, _ in self._plan(tuple(train)) for name in node["inputs"]}
         for name, shape in graph["weights"].items():
             tensor = torch.zeros(shape)
-            if train:
+            if name in trained:
                 self.register_parameter(self._slots[name], nn.Parameter(tensor))
             else:
                 self.register_buffer(self._slots[name], tensor)
-        self._plan = lru_cache(maxsize=8)(self._make_plan)
 
     @classmethod
-    def from_onnx(cls, path: str | Path, train: bool = False) -> Self:
+    def from_onnx(cls, path: str | Path, train: Sequence[str] = ()) -> Self:
         """The graph of a file with its weights.
 
         Raises:
@@ -229,6 +230,7 @@ class OnnxGraph(nn.Module):
         for name in wanted:
             if name not in made:
                 raise InputError(f"the detector's graph has no map {name!r}; name an output of one of its nodes")
+        makers = {name: node["op"] for node in self.graph["nodes"] for name in node["outputs"]}
         needed = set(wanted)
         plan: list[tuple[dict[str, Any], list[str]]] = []
         for node in reversed(self.graph["nodes"]):
@@ -238,7 +240,8 @@ class OnnxGraph(nn.Module):
             finished = sorted(({*node["inputs"]} & made) - needed)
             unused = [name for name in node["outputs"] if name not in needed]
             needed.update(node["inputs"])
-            if node["op"] == "SiLU" and finished and finished[0] != self.graph["input"]:
+            # only a convolution's own result: others may be views of what is still needed
+            if node["op"] == "SiLU" and finished and makers.get(finished[0]) == "Conv":
                 node = {**node, "attributes": {"last_reader": True}}
             plan.append((node, finished + unused))
         return plan[::-1]

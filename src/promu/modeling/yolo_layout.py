@@ -94,6 +94,14 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
     )
 
 
+def count_classes(output: Array, layout: str) -> int | None:
+    """How many classes a detector tells apart, by its output (1, rows, columns); None where the output does not say."""
+    if layout == "end-to-end":
+        return None
+    kind = LAYOUTS[layout]
+    return (output.shape[1] if kind.transposed else output.shape[2]) - (5 if kind.objectness else 4)
+
+
 def _is_relative(rows: Array, size: tuple[int, int]) -> bool:
     """Whether the boxes' centres are offsets from their cells, rather than near their cells in the picture."""
     grid = cells_of(len(rows), size)

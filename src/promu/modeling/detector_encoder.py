@@ -1,0 +1,298 @@
+"""A vision encoder made of a detector: one pass over a picture gives regions and patch tokens.
+
+A detector's inner feature maps know what things look like long before any caption is read. Maps of its backbone, its
+neck and its class scores are pooled to one grid, standardised, and read by a small transformer. The detector's trunk is
+frozen, so that its features can be computed once and kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, PreTrainedModel, ViTConfig
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.vit.modeling_vit import ViTLayer
+
+from promu.errors import InputError
+from promu.modeling.detector_maps import choose_maps
+from promu.modeling.onnx_graph import OnnxGraph, read_onnx
+from promu.modeling.yolo_layout import LAYOUTS, count_classes, recognise_layout
+
+DETECTOR_NORMALISATION = {"image_mean": [0.0, 0.0, 0.0], "image_std": [1.0, 1.0, 1.0]}
+"""`PromuConfig`'s normalisation for this encoder, which takes pixels in 0..1 and knows its detector's own scale."""
+
+
+@strict
+class DetectorEncoderConfig(ViTConfig):
+    """Settings of the transformer as ViT's, plus the detector's; made by `detector_encoder_from_onnx`.
+
+    Args:
+        graph: The detector's graph, JSON of what `OnnxGraph` takes.
+        layout: The detector's layout, a name in `promu.modeling.yolo_layout.LAYOUTS`.
+        maps: Names of the graph's values that become features.
+        channels: C, the channels of these maps together.
+        grid: Patches along a side; a map of any size is pooled to grid x grid.
+        train_trunk: Train what leads to the maps too. Otherwise the detector's weights are buffers, which no optimiser
+            sees.
+    """
+
+    model_type = "promu_detector"
+    hidden_size: int = 256
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 4
+    intermediate_size: int = 1024
+    image_size: int | list[int] | tuple[int, int] = 416
+    graph: str = ""
+    layout: str = "yolox-grid"
+    maps: list[str] | tuple[str, ...] = ()
+    channels: int = 0
+    grid: int = 7
+    train_trunk: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        size, grid, width, heads = self.image_size, self.grid, self.hidden_size, self.num_attention_heads
+        # what is of the wrong kind is found out, and said, after this
+        if isinstance(size, int) and isinstance(grid, int):
+            if grid < 1 or size // grid < grid:
+                raise InputError(
+                    f"image_size {size} of a promu_detector encoder is too small for a grid of {grid}; "
+                    f"use at least {max(1, grid) ** 2} (and a grid of 1 or more)"
+                )
+            # what others divide image_size by to learn the grid
+            self.patch_size = size // grid
+        if isinstance(width, int) and isinstance(heads, int) and (heads < 1 or width % heads):
+            raise InputError(f"hidden_size {width} of a promu_detector encoder is no multiple of its {heads} heads")
+        super().__post_init__(**kwargs)
+
+
+class DetectorEmbeddings(nn.Module):
+    """Features (B, K, C) to tokens (B, K+1, d): standardised by channel, projected, a CLS token in front, positions."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, config: DetectorEncoderConfig) -> None:
+        super().__init__()
+        self.initializer_range = config.initializer_range
+        self.register_buffer("mean", torch.zeros(config.channels))
+        self.register_buffer("std", torch.ones(config.channels))
+        self.projection = nn.Linear(config.channels, config.hidden_size)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        self.position_embeddings = nn.Parameter(torch.zeros(1, config.grid**2 + 1, config.hidden_size))
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def start_weights(self) -> None:
+        """Small random tokens and no standardisation, where no checkpoint holds them."""
+        init.zeros_(self.mean)
+        init.ones_(self.std)
+        init.trunc_normal_(self.cls_token, std=self.initializer_range)
+        init.trunc_normal_(self.position_embeddings, std=self.initializer_range)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, K, C) to (B, K+1, d)."""
+        patches = self.projection(((features - self.mean) / self.std).to(self.projection.weight.dtype))
+        first = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
+        return self.dropout(torch.cat([first, patches], dim=1) + self.position_embeddings)
+
+
+class DetectorEncoderModel(PreTrainedModel):
+    """The encoder: detector trunk, standardised features, transformer.
+
+    Example:
+        ```python
+        encoder = detector_encoder_from_onnx("yolox_nano.onnx", num_hidden_layers=2)
+        features = encoder.features(pixels)  # (B, 49, C), to be kept
+        encoder.fit_normalisation(features)
+        encoder(features=features).last_hidden_state  # (B, 50, 256), as encoder(pixel_values=pixels)
+        ```
+    """
+
+    config_class = DetectorEncoderConfig
+    config: DetectorEncoderConfig
+    base_model_prefix = "detector_encoder"
+    main_input_name = "pixel_values"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["ViTLayer"]  # noqa: RUF012
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_attention_backend = True
+
+    def __init__(self, config: DetectorEncoderConfig) -> None:
+        super().__init__(config)
+        if not config.graph:
+            raise InputError("a promu_detector encoder is made from a detector's ONNX file; name it as onnx: PATH")
+        self.trunk = OnnxGraph(json.loads(config.graph), train=config.maps if config.train_trunk else ())
+        self.embeddings = DetectorEmbeddings(config)
+        self.layers = nn.ModuleList([ViTLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, OnnxGraph | DetectorEmbeddings):
+            module.start_weights()
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """(K, C) of a picture's features."""
+        return self.config.grid**2, self.config.channels
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the standardisation was fitted, here or before this model was saved."""
+        return bool(self.embeddings.mean.any())
+
+    def trunk_checksum(self) -> str:
+        """Of all that a picture's features depend on: the detector's graph and weights, the maps and the grid."""
+        settings = [self.config.graph, self.config.layout, list(self.config.maps), self.config.grid]
+        checksum = hashlib.sha256(json.dumps(settings).encode())
+        for _, tensor in sorted(self.trunk.state_dict().items()):
+            checksum.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        return checksum.hexdigest()
+
+    def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """What the trunk makes of pictures: K = grid * grid patches of C channels, not yet standardised.
+
+        Without gradient unless the trunk is trained.
+
+        Args:
+            pixel_values: (B, 3, S, S), RGB in 0..1.
+
+        Returns:
+            (B, K, C) in fp32.
+        """
+        with torch.set_grad_enabled(self.config.train_trunk and torch.is_grad_enabled()):
+            return self._pool(self.trunk(self._as_trained(pixel_values), self.config.maps))
+
+    def outputs(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and what the detector says, from one pass and without gradient.
+
+        Args:
+            pixel_values: (B, 3, S, S), RGB in 0..1.
+
+        Returns:
+            Features as `features` gives them, and the detector's output (B, N, columns), which
+            `promu.alignment.yolo.find_regions` turns into regions by `config.layout`.
+
+        Raises:
+            InputError: The detector can only say something of pictures of the size that it was exported for.
+        """
+        said = self.trunk.graph["outputs"][0]
+        with torch.no_grad():
+            try:
+                values = self.trunk(self._as_trained(pixel_values), [*self.config.maps, said])
+            except RuntimeError as error:
+                if list(pixel_values.shape[2:]) == self.trunk.graph["size"]:
+                    raise
+                raise InputError(
+                    f"this detector finds regions only in pictures of {self.trunk.graph['size']} pixels, which it was "
+                    f"exported for, not {list(pixel_values.shape[2:])}; set image_size to that, or export it again"
+                ) from error
+            return self._pool(values), values[said].float()
+
+    def forward(
+        self, pixel_values: torch.Tensor | None = None, features: torch.Tensor | None = None
+    ) -> BaseModelOutput:
+        """Encode pictures, or features that were kept.
+
+        Args:
+            pixel_values: (B, 3, S, S), RGB in 0..1; not needed where `features` are given.
+            features: (B, K, C) as `features` gave them.
+
+        Returns:
+            `last_hidden_state` (B, K+1, d), CLS first.
+        """
+        if features is None:
+            assert pixel_values is not None, "pictures or features are needed"
+            features = self.features(pixel_values)
+        hidden = self.embeddings(features)
+        for layer in self.layers:
+            hidden = layer(hidden, None)
+        return BaseModelOutput(last_hidden_state=self.layernorm(hidden))
+
+    @torch.no_grad()
+    def fit_normalisation(self, features: torch.Tensor) -> None:
+        """Set the standardisation to the mean and spread of features (N, K, C); a channel that never varies stays."""
+        flat = features.reshape(-1, features.shape[-1]).float()
+        spread = flat.std(0)
+        self.embeddings.mean.copy_(flat.mean(0))
+        self.embeddings.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+    def _as_trained(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        layout = LAYOUTS[self.config.layout]
+        pixels = pixel_values.flip(1) if layout.bgr else pixel_values
+        return pixels * layout.pixel_scale
+
+    def _pool(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
+        grid = self.config.grid
+        pooled = [functional.adaptive_avg_pool2d(values[name].float(), grid).flatten(2) for name in self.config.maps]
+        return torch.cat(pooled, dim=1).transpose(1, 2)
+
+
+def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEncoderModel:
+    """An encoder whose trunk is the detector in an ONNX file and whose transformer starts at random.
+
+    Args:
+        path: A YOLO-family detector exported without post-processing.
+        settings: Fields of `DetectorEncoderConfig`. Without `image_size` pictures are as large as the detector was
+            exported for; without `maps` the maps are chosen by `choose_maps`.
+
+    Raises:
+        InputError: The file cannot be read or run, it is no such detector, a map is not in it, or there is no such
+            setting.
+    """
+    graph, weights = read_onnx(path)
+    trunk = OnnxGraph(graph)
+    trunk.load_weights(weights)
+    size = graph["size"] or [settings.get("image_size")] * 2
+    if not all(size):
+        raise InputError("this detector was exported for pictures of any size; set image_size", path)
+    try:
+        with torch.no_grad():
+            said = trunk(torch.full((1, 3, *size), 0.5))[graph["outputs"][0]].numpy()
+            layout = recognise_layout(said, (size[0], size[1]))
+            maps = settings.pop("maps", None) or choose_maps(trunk, (size[0], size[1]), count_classes(said, layout))
+            shapes = [value.shape for value in trunk(torch.zeros(1, 3, *size), maps).values()]
+    except InputError as error:
+        raise InputError(error.reason, path) from None
+    for name, shape in zip(maps, shapes, strict=True):
+        if len(shape) != 4:
+            raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)
+    made = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": sum(s[1] for s in shapes)}
+    model = DetectorEncoderModel(_config({"image_size": size[0], **settings}, made))
+    model.trunk.load_weights(weights)
+    return model
+
+
+def _config(settings: dict[str, Any], made: dict[str, Any]) -> DetectorEncoderConfig:
+    """The configuration of a user's settings and of what the file says.
+
+    Raises:
+        InputError: There is no such setting, or a value is of the wrong kind.
+    """
+    known = {field.name for field in dataclasses.fields(DetectorEncoderConfig)} - made.keys() - {"patch_size"}
+    unknown = sorted(settings.keys() - known)
+    if unknown:
+        raise InputError(
+            f"encoder settings (promu_detector): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}"
+        )
+    try:
+        return DetectorEncoderConfig(**settings, **made)
+    except StrictDataclassError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise InputError(f"encoder settings (promu_detector): {' '.join(str(error).split())}") from None
+
+
+AutoConfig.register("promu_detector", DetectorEncoderConfig, exist_ok=True)
+AutoModel.register(DetectorEncoderConfig, DetectorEncoderModel, exist_ok=True)
