@@ -15,11 +15,11 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from promu.cli import candidates, data, demo, diagnosis, evaluating, extracting, running, scoring
+from promu.cli import candidates, corpus, data, demo, diagnosis, evaluating, extracting, labelling, running, scoring
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
-RESUMING = ("pretrain", "finetune", "demo")
+RESUMING = ("corpus", "label", "pretrain", "finetune", "demo")
 """Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
@@ -27,7 +27,9 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "demo": demo.demo,
     "newsreel": data.newsreel,
     "check": data.check,
+    "corpus": corpus.app,
     "candidates": candidates.app,
+    "label": labelling.label,
     "pretrain": running.pretrain,
     "finetune": running.finetune,
     "evaluate": evaluating.evaluate,

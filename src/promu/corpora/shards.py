@@ -191,6 +191,20 @@ def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedPicture]:
         raise _damaged(path, error) from error
 
 
+def shard_images(path: Path) -> Iterator[str]:
+    """The names of the pictures of a shard in order.
+
+    Raises:
+        InputError: The shard is damaged.
+    """
+    try:
+        with _open(path) as file:
+            for batch in file.iter_batches(columns=["image"]):
+                yield from batch.column("image").to_pylist()
+    except _FAULTS as error:
+        raise _damaged(path, error) from error
+
+
 class PairShards:
     """A corpus of caption pairs, read at random without being in memory.
 

@@ -1,0 +1,272 @@
+"""Falsified captions, made as NewsCLIPpings does: beside a picture stands another picture's caption, near in meaning.
+
+A set of captions as it is published has true pairs only, and L_ITM (Eq 3) needs both kinds. Captions are compared in
+blocks, so that a set of any size costs the memory of one. A caption that fits a picture because it also belongs to it
+(under the same name, under another name with the same bytes, or word for word) is never taken for a falsified one; nor
+is one that is as near to any of its true captions as these are to each other: it most likely fits as well.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from promu.errors import InputError
+from promu.modeling.device import best_device, best_precision
+from promu.modeling.encoders import load_encoder, pooled, resolve
+
+BLOCK = 8192
+"""Captions that are compared with each other at once."""
+NEAREST = 10
+"""One of so many nearest captions is taken, by chance: always the nearest would repeat the same pairs."""
+BUCKETS = 2048
+"""Length of `word_vectors`."""
+
+MAX_TOKENS = 128
+"""Word pieces of a caption that `SentenceVectors` reads."""
+
+_BATCH = 128
+_QUERIES = 256
+_WORD = re.compile(r"\w+")
+_Choice = tuple[int, float | None]  # (text, similarity)
+_Array = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+
+Encode = Callable[[Sequence[str]], torch.Tensor]
+"""Texts to unit vectors (N, d)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCaptions:
+    """The true captions of a picture; `content` is a digest of its bytes."""
+
+    image: str
+    content: bytes
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Falsified:
+    """A caption of another picture, and how near it is (cosine) to the true one it was chosen for; None for chance."""
+
+    text: str
+    similarity: float | None
+
+
+def falsify(
+    pictures: Sequence[PictureCaptions], share: float, encode: Encode | None, seed: Sequence[int]
+) -> list[list[Falsified]]:
+    """Falsified captions for each picture.
+
+    Args:
+        pictures: Pictures in order; neighbours are looked for within blocks of about `BLOCK` captions.
+        share: The share of all pairs, true and falsified, that is to be falsified: in (0, 1), exact to one pair a
+            block unless too few captions of other pictures are there.
+        encode: The vectors that say which captions are near in meaning; None takes any caption of another picture.
+        seed: What the choice depends on beside the input.
+
+    Returns:
+        As many lists as pictures.
+    """
+    added: list[list[Falsified]] = []
+    for number, block in enumerate(_blocks(pictures)):
+        added += _falsify_block(block, share, encode, np.random.default_rng([*seed, number]))
+    return added
+
+
+def falsified_of(true: int, share: float) -> int:
+    """How many falsified pairs beside `true` ones make that share of all."""
+    return round(true * share / (1.0 - share))
+
+
+def word_vectors(texts: Sequence[str]) -> torch.Tensor:
+    """Unit vectors (N, `BUCKETS`) of words weighted by their rarity in `texts`: near is what shares rare words.
+
+    Words are hashed to a bucket and a sign (TF-IDF with the hashing trick), so that no vocabulary is kept.
+    """
+    words = [Counter(_words(text) or [text]) for text in texts]
+    found_in = Counter(word for counts in words for word in counts)
+    hashes = {word: zlib.crc32(word.encode()) for word in found_in}
+    rows = np.repeat(np.arange(len(words)), [len(counts) for counts in words])
+    flat = [(hashes[word], times, found_in[word]) for counts in words for word, times in counts.items()]
+    hashed, times, documents = np.array(flat, dtype=np.int64).reshape(-1, 3).T
+    weights = (1 + np.log(times)) * (1 + np.log((1 + len(words)) / (1 + documents)))
+    signs = 1 - 2 * (hashed // BUCKETS % 2)
+    vectors = np.zeros((len(words), BUCKETS), dtype=np.float32)
+    np.add.at(vectors, (rows, hashed % BUCKETS), signs * weights)
+    return torch.nn.functional.normalize(torch.from_numpy(vectors), dim=-1)
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _blocks(pictures: Sequence[PictureCaptions]) -> list[Sequence[PictureCaptions]]:
+    """Whole pictures, about `BLOCK` captions each; of even size, so that the last is not left without neighbours."""
+    ends = np.cumsum([len(picture.texts) for picture in pictures])
+    count = max(1, -(-int(ends[-1]) // BLOCK)) if len(ends) else 0
+    cuts = np.searchsorted(ends, [ends[-1] * part / count for part in range(count)] if count else [], side="right")
+    return [pictures[start:end] for start, end in zip(cuts, [*cuts[1:], len(pictures)], strict=True)]
+
+
+class _Pool:
+    """The different captions of a block, and which of them belong to which picture."""
+
+    def __init__(self, pictures: Sequence[PictureCaptions]) -> None:
+        numbers: dict[str, int] = {}
+        self.texts: list[str] = []
+        self.captions: list[tuple[int, int]] = []  # (picture, text) of every caption of the block
+        for index, picture in enumerate(pictures):
+            for text in picture.texts:
+                key = " ".join(_words(text)) or text
+                number = numbers.setdefault(key, len(numbers))
+                if number == len(self.texts):
+                    self.texts.append(text)
+                self.captions.append((index, number))
+        groups = _same_pictures(pictures)
+        owned: dict[int, set[int]] = {}
+        for index, number in self.captions:
+            owned.setdefault(groups[index], set()).add(number)
+        self.owned: list[_Array] = [
+            np.array(sorted(owned.get(group, ())), dtype=np.int64) for group in groups
+        ]  # by picture: texts that fit it
+
+
+def _same_pictures(pictures: Sequence[PictureCaptions]) -> list[int]:
+    """A number for each picture, the same for those of one name or of the same bytes."""
+    parent = list(range(len(pictures)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    first: dict[str | bytes, int] = {}
+    for index, picture in enumerate(pictures):
+        for key in (picture.image, picture.content):
+            parent[root(index)] = root(first.setdefault(key, index))
+    return [root(index) for index in range(len(pictures))]
+
+
+def _falsify_block(
+    pictures: Sequence[PictureCaptions], share: float, encode: Encode | None, rng: np.random.Generator
+) -> list[list[Falsified]]:
+    pool = _Pool(pictures)
+    candidates = _by_chance(pool, rng) if encode is None else _nearest(pool, encode(pool.texts))
+    wanted = falsified_of(len(pool.captions), share)
+    added: list[list[Falsified]] = [[] for _ in pictures]
+    used: list[set[int]] = [set() for _ in pictures]
+    order = rng.permutation(len(pool.captions))
+    missing = wanted
+    while missing:
+        before = missing
+        for caption in order:
+            index, _ = pool.captions[caption]
+            free = [choice for choice in candidates[caption] if choice[0] not in used[index]]
+            if free and missing:
+                text, similarity = free[rng.integers(len(free))]
+                used[index].add(text)
+                added[index].append(Falsified(pool.texts[text], similarity))
+                missing -= 1
+        if missing == before:  # no caption of another picture is left; whoever counts will see it
+            break
+    return added
+
+
+def _by_chance(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
+    """For each caption up to `NEAREST` texts that do not belong to its picture."""
+    chosen: list[list[_Choice]] = []
+    for index, _ in pool.captions:
+        owned = set(pool.owned[index].tolist())
+        size = min(len(pool.texts), NEAREST + len(owned))
+        drawn = rng.choice(len(pool.texts), size=size, replace=False).tolist()
+        free: list[_Choice] = [(text, None) for text in drawn if text not in owned]
+        chosen.append(free[:NEAREST])
+    return chosen
+
+
+def _nearest(pool: _Pool, vectors: torch.Tensor) -> list[list[_Choice]]:
+    """For each caption the `NEAREST` texts that do not fit its picture, nearest first."""
+    chosen: list[list[_Choice]] = []
+    numbers = torch.tensor([number for _, number in pool.captions])
+    shown = torch.tensor([index for index, _ in pool.captions])
+    for start in range(0, len(pool.owned), _QUERIES):  # whole pictures
+        rows = ((shown >= start) & (shown < start + _QUERIES)).nonzero().flatten()
+        if not len(rows):
+            continue
+        near = vectors[numbers[rows]] @ vectors.T
+        fits = _fitting(near, [torch.from_numpy(pool.owned[index]) for index in shown[rows].tolist()])
+        fitting = torch.zeros(_QUERIES, near.shape[1]).index_add_(0, shown[rows] - start, fits.float()) > 0
+        near[fitting[shown[rows] - start]] = -torch.inf
+        top = near.topk(min(NEAREST, len(pool.texts)), dim=-1)
+        for texts, values in zip(top.indices.tolist(), top.values.tolist(), strict=True):
+            chosen.append([(text, value) for text, value in zip(texts, values, strict=True) if value > -np.inf])
+    return chosen
+
+
+def _fitting(near: torch.Tensor, owned: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Which texts a caption tells to fit its picture, or most likely to: (n, U) of the similarities `near` (n, U).
+
+    These are the picture's own (`owned`, for each caption), and those no farther from the caption than these are on
+    average; a picture's only caption tells of no other.
+    """
+    lengths = torch.tensor([len(texts) for texts in owned])
+    rows, columns = torch.arange(len(owned)).repeat_interleave(lengths), torch.cat(list(owned))
+    total = torch.zeros(len(owned)).index_add_(0, rows, near[rows, columns]) - 1.0  # without the caption itself, at 1
+    fits = near >= torch.where(lengths > 1, total / (lengths - 1).clamp(min=1), torch.inf)[:, None]
+    fits[rows, columns] = True
+    return fits
+
+
+class SentenceVectors:
+    """Unit vectors of texts from a Hugging Face text encoder: the mean over its tokens, as sentence encoders are used.
+
+    Args:
+        name: A folder, a hub name, or `package:NAME/PATH`.
+
+    Raises:
+        InputError: There is no such encoder, or it does not read text alone.
+    """
+
+    def __init__(self, name: str) -> None:
+        folder = resolve(name)
+        self.encoder = load_encoder(folder).eval()
+        if self.encoder.main_input_name != "input_ids" or self.encoder.config.is_encoder_decoder:
+            raise InputError(
+                f"{name!r} ({self.encoder.config.model_type}) is no text encoder; name one of BERT's kind, such as "
+                "sentence-transformers/all-MiniLM-L6-v2"
+            )
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder") from error
+        self.device = best_device()
+        self.bf16 = best_precision(self.device) == "bf16"
+        self.encoder.to(self.device)  # type: ignore[arg-type]
+
+    @torch.inference_mode()
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, d), in the order of `texts`; a text is cut at `MAX_TOKENS`."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # like lengths need little padding
+        parts = []
+        for start in range(0, len(order), _BATCH):
+            batch = self.tokenizer(
+                [texts[index] for index in order[start : start + _BATCH]],
+                padding=True,
+                truncation=True,
+                max_length=MAX_TOKENS,
+                return_tensors="pt",
+            ).to(self.device)
+            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+                hidden = self.encoder(**batch).last_hidden_state
+            parts.append(pooled(hidden, batch["attention_mask"], "mean").float().cpu())
+        vectors = torch.empty(len(texts), parts[0].shape[-1])
+        vectors[order] = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+        return vectors
