@@ -72,14 +72,17 @@ def pretrain_recipe(world: Path, out: Path) -> dict[str, Any]:
     model = {"text": TINY_TEXT, "vision": TINY_VISION, "config": {"projection_dim": 16}}
     return {
         "data": {
-            "captions": str(pairs / "captions.csv"),
-            "images": str(pairs / "images"),
-            "regions": str(pairs / "regions.json"),
+            "corpus": {
+                "captions": str(pairs / "captions.csv"),
+                "images": str(pairs / "images"),
+                "detector": "coco",
+                "regions": str(pairs / "regions.json"),
+            },
             "nouns": str(world / "nouns.txt"),
             "relations": str(world / "relations.txt"),
         },
         "tokenizer": {"size": 400},
-        "teacher": {**model, "training": training(3), "crop": 0.5},
+        "teacher": {**model, "training": training(3), "views": {"crop": 0.5}},
         "labels": {"num_nouns": 20, "num_relations": 10},
         "losses": {"mlm": 0.5},
         "model": model,

@@ -70,9 +70,9 @@ def jobs(out: Path, seed: int) -> list[Job]:
 
     corpus = out / "corpus"
     overrides = [
-        f"data.captions={corpus}/pairs/captions.csv",
-        f"data.images={corpus}/pairs/images",
-        f"data.regions={corpus}/pairs/regions.json",
+        f"data.corpus.captions={corpus}/pairs/captions.csv",
+        f"data.corpus.images={corpus}/pairs/images",
+        f"data.corpus.regions={corpus}/pairs/regions.json",
         f"data.nouns={corpus}/nouns.txt",
         f"data.relations={corpus}/relations.txt",
         f"tokenizer.texts=[{corpus}/texts.txt]",
@@ -116,14 +116,12 @@ def train_all(
     What needs nothing of the others runs beside pre-training; promu's fine-tuning starts when that has ended.
     """
     from promu.corpora.newsreel import write_newsreel
-    from promu.training.pretrain import prepare_tokenizer
+    from promu.training.preparation import start
     from promu.training.recipe import PretrainRecipe, check_recipe
-    from promu.training.run_folder import begin
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
     pretraining = check_recipe(every[0].settings, PretrainRecipe)
-    begin(Path(pretraining.out), pretraining.model_dump(mode="json"))
-    prepare_tokenizer(pretraining)
+    start(pretraining, lambda stage, done, total: report("drawing", stage, done, total))
     lanes = min(2, usable_cores())
     context = multiprocessing.get_context("spawn")
     results: dict[str, dict[str, Any]] = {}

@@ -14,9 +14,10 @@ Overrides = Annotated[list[str] | None, Parameter(name="--set", consume_multiple
 
 
 def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
-    """Pre-train the backbone: tokenizer, teacher, soft pseudo-labels, joint losses.
+    """Pre-train the backbone: corpus, tokenizer, teacher, soft pseudo-labels, joint losses.
 
-    Started again after it was stopped, it goes on where it was; finished, it only shows its figures.
+    Under torchrun (torchrun --nproc-per-node 2 -m promu.cli pretrain RECIPE) several processes train together. Started
+    again after it was stopped, it goes on where it was; finished, it only shows its figures.
 
     Args:
         recipe: A recipe file, or the name of one that comes with promu.
@@ -26,23 +27,30 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     from promu.quiet import quiet
 
     quiet()
+    from promu.modeling.distributed import process_number
+    from promu.training.group import start_group
     from promu.training.pretrain import pretrain as run
     from promu.training.recipe import PretrainRecipe, find_recipe, load_recipe
 
     settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
+    start_group()
+    if process_number():  # the first process speaks for all
+        run(settings)
+        return
     with progress_bars() as progress:
         result = run(settings, progress)
     model = Path(settings.out) / "model"
     if json:
         print_json({**result, "model": str(model)})
         return
-    print_table(
-        "caption pairs", ["", "count"], ((name, str(result[name])) for name in _COUNTS if result.get(name) is not None)
-    )
+    print_table("caption pairs", ["", "count"], ((name, f"{result[name]:,}") for name in _COUNTS))
     last = result["last"]
-    losses = {name: value for name, value in last.items() if name not in ("step", "epoch", "lr", "seconds")}
+    losses = {name: last[name] for name in ("loss", "itm", "cit", "coe", "cir", "mlm") if name in last}
     print_table(f"losses at step {last['step']}", ["", "loss"], ((name, f"{v:.4f}") for name, v in losses.items()))
-    print(f"{result['seconds']:.0f} s\nmodel: {model}")
+    if result["dev"]:
+        figures = {name.removeprefix("eval_"): v for name, v in result["dev"].items() if name.startswith("eval_")}
+        print_table("on dev", ["", "figure"], ((name, f"{value:.3f}") for name, value in figures.items()))
+    print(f"{result['seconds']:.0f} s\nmodel: {model}\nreport: {model.parent / 'report.html'}")
 
 
 def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
@@ -83,7 +91,7 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
-_COUNTS = ("pairs", "matched", "skipped", "pictures", "nouns", "relations")
+_COUNTS = ("pairs", "matched", "pictures", "nouns", "relations")
 _DECIDERS = ("text", "picture")
 
 

@@ -14,6 +14,7 @@ from promu.errors import InputError
 from promu.evaluation.groups import read_groups
 from promu.modeling.inputs import WordEncoder, mask_pieces
 from promu.schema import Post
+from promu.training.batches import Sample, Shuffled, dice_of
 from promu.training.loop import Progress, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import FinetuneRecipe
@@ -67,11 +68,12 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         pictures.get(image)
     begin(out, settings)
 
-    def collate(rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        posts = [splits["train"][row] for row in rows]
+    def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
+        posts = [splits["train"][sample.row] for sample in samples]
         batch = {**task.batch(encoder, posts, labels), **pictures.batch([post.image for post in posts])}
         if recipe.training.piece_dropout:
-            batch["input_ids"], _ = mask_pieces(batch, encoder, recipe.training.piece_dropout)
+            dice = dice_of(recipe.seed, samples, batch["input_ids"].shape[1])
+            batch["input_ids"], _ = mask_pieces(batch, encoder, recipe.training.piece_dropout, dice)
         return batch
 
     def figures(split: str) -> tuple[list[Post], dict[str, Any]]:
@@ -84,7 +86,16 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         return {"f1": float(result["f1"])}
 
     log = fit(
-        model, len(splits["train"]), collate, recipe.training, out, recipe.seed, recipe.task, validate, "f1", progress
+        model,
+        Shuffled(len(splits["train"])),
+        collate,
+        recipe.training,
+        out,
+        recipe.seed,
+        recipe.task,
+        validate,
+        "f1",
+        progress,
     )
     result: dict[str, Any] = {
         "task": recipe.task,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.device import best_device, best_precision
+from promu.modeling.distributed import group_sum, process_number, processes
+from promu.training.batches import Order, Sample, StepBatches
+from promu.training.group import group_faults, sharding
+from promu.training.parts import step_in_parts
 from promu.training.recipe import TrainingSettings
 
 logger = logging.getLogger(__name__)
@@ -27,25 +30,39 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is going on, steps done, steps in all)."""
 
 
-class Rows(Dataset[int]):
-    """Row numbers; the collator knows what they stand for."""
+class _Samples(Dataset[Sample]):
+    """Samples as they are; the collator knows what they stand for."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
 
     def __len__(self) -> int:
-        return self.count
+        return self.rows
 
-    def __getitem__(self, index: int) -> int:
-        return index
+    def __getitem__(self, sample: Sample) -> Sample:  # type: ignore[override]
+        return sample
 
 
 class _Loop(Trainer):
-    """Trainer that keeps the parts of the loss and validates with a function of ours."""
+    """Trainer on batches of ours, which keeps the parts of the loss and validates with a function of ours."""
 
+    batches: StepBatches
+    workers: int
+    micro_batch: int | None
     parts: Mapping[str, torch.Tensor]
     last_loss: torch.Tensor
     validate: Callable[[], dict[str, float]] | None = None
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """This process's part of each batch; accelerate must not divide it again."""
+        assert self.train_dataset is not None
+        return DataLoader(
+            self.train_dataset,  # type: ignore[arg-type]
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=self.workers,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -56,6 +73,18 @@ class _Loop(Trainer):
         self.parts = getattr(outputs, "parts", None) or {}
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """A step in one pass, or in several where the batch does not fit into memory."""
+        if self.micro_batch is None:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        inputs = self._prepare_inputs(inputs)
+        loss, self.parts = step_in_parts(
+            model, inputs, self.micro_batch, self.accelerator, self.compute_loss_context_manager
+        )
+        self.last_loss = loss
+        return loss
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Figures on dev by the task's own scorer."""
         assert self.validate is not None
@@ -65,52 +94,81 @@ class _Loop(Trainer):
 
 
 class _Log(TrainerCallback):
-    """One JSON line a step in `log.jsonl`, and the progress of the run."""
+    """One JSON line every few steps in `log.jsonl`, the same for TensorBoard, and the progress of the run."""
 
-    def __init__(self, path: Path, loop: _Loop, name: str, every: int, progress: Progress | None) -> None:
-        self.path = path
+    def __init__(self, out: Path, loop: _Loop, name: str, every: int, progress: Progress | None) -> None:
+        self.path = out / "log.jsonl"
         self.loop = loop
         self.name = name
         self.every = every
         self.progress = progress
         self.started = time.perf_counter()
+        self.board: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Keep of an earlier log what lies before the step that the run resumes from."""
+        self.spent = 0.0
+        if process_number():
+            return
         kept = []
         if self.path.is_file() and state.global_step:
             lines = self.path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
+            self.spent = max((json.loads(line).get("seconds", 0.0) for line in kept), default=0.0)
         self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.board = SummaryWriter(self.path.parent / "tensorboard", purge_step=state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Loss, its parts and the learning rate."""
-        if state.global_step % self.every == 0 or state.global_step == state.max_steps:
-            line = {
-                "step": state.global_step,
-                "epoch": round(state.epoch or 0.0, 4),
-                "loss": float(self.loop.last_loss),
-                **{name: float(part) for name, part in self.loop.parts.items()},
-                "lr": self.loop.lr_scheduler.get_last_lr()[0],  # type: ignore[union-attr]
-                "seconds": round(time.perf_counter() - self.started, 3),
-            }
-            self._write(line)
+        step = state.global_step
+        if step % self.every == 0 or step == state.max_steps:
+            values = {"loss": self.loop.last_loss, **self.loop.parts}
+            mean = group_sum(torch.stack([value.float() for value in values.values()])) / processes()
+            self._write(
+                step,
+                {
+                    **dict(zip(values, mean.tolist(), strict=True)),
+                    **_temperature(self.loop.model),
+                    "lr": float(self.loop.lr_scheduler.get_last_lr()[0]),  # type: ignore[union-attr, arg-type]
+                    "samples": self.loop.batches.samples_until(step),
+                    "seconds": round(self.spent + time.perf_counter() - self.started, 3),
+                },
+            )
         if self.progress is not None:
-            self.progress(self.name, state.global_step, state.max_steps)
+            self.progress(self.name, step, state.max_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """The figures on dev."""
-        self._write({"step": state.global_step, "epoch": round(state.epoch or 0.0, 4), **(metrics or {})})
+        self._write(state.global_step, metrics or {})
 
-    def _write(self, line: dict[str, Any]) -> None:
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Close TensorBoard's file."""
+        if self.board is not None:
+            self.board.close()
+
+    def _write(self, step: int, values: Mapping[str, float]) -> None:
+        if self.board is None:  # another process writes
+            return
+        epoch = round(step / self.loop.batches.steps_per_epoch, 4)
         with self.path.open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+            log.write(json.dumps({"step": step, "epoch": epoch, **values}) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(f"{self.name}/{name}", value, step)
+
+
+def _temperature(model: Any) -> dict[str, float]:
+    space = getattr(model, "space", None)
+    if space is None or not hasattr(space.log_temperature, "item"):
+        return {}
+    return {"temperature": float(space.temperature.detach())}
 
 
 def fit(
     model: PromuPreTrainedModel,
-    rows: int,
-    collate: Callable[[Sequence[int]], dict[str, torch.Tensor]],
+    order: Order,
+    collate: Callable[[Sequence[Sample]], dict[str, torch.Tensor]],
     settings: TrainingSettings,
     out: Path,
     seed: int,
@@ -119,73 +177,86 @@ def fit(
     best: str | None = None,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place; with `validate`, its best epoch is what is left in it.
+    """Train `model` in place; with `best`, its best validation is what is left in it.
 
-    Checkpoints go to `out/checkpoints`, one JSON line a step to `out/log.jsonl`; a run that was killed goes on from
-    its last checkpoint when started again. Whoever has saved what came of the run discards the
-    checkpoints (`promu.training.run_folder`).
+    Checkpoints go to `out/checkpoints`, one JSON line every few steps to `out/log.jsonl`; a run that was killed goes on
+    from its last checkpoint when started again, and ends as one that never was. Whoever has saved what came of the run
+    discards the checkpoints (`promu.training.run_folder`). Under `torchrun` the processes share each batch.
 
     Args:
         model: To be trained.
-        rows: Samples an epoch.
-        collate: Row numbers to a batch.
+        order: What an epoch reads.
+        collate: Samples to a batch.
         settings: Optimiser and schedule.
         out: The run's folder.
         seed: Order of the samples and dropout.
         name: What to call the work in progress reports.
-        validate: Figures on dev after each epoch.
-        best: Which of them chooses the epoch; larger is better.
+        validate: Figures on dev, at the end of each epoch or every `settings.validate_every` steps.
+        best: Which of them chooses what is kept; larger is better. None keeps the last.
         progress: See `Progress`.
 
     Returns:
         The log's lines.
+
+    Raises:
+        InputError: Another process of the group has died.
     """
     out.mkdir(parents=True, exist_ok=True)
     checkpoints = out / "checkpoints"
     device = best_device()
     precision = best_precision(device) if settings.precision == "auto" else settings.precision
-    steps = math.ceil(math.ceil(rows / settings.batch_size) * settings.epochs)
+    batches = StepBatches(order, settings.batch_size, settings.epochs, seed, process_number(), processes())
+    # the best checkpoint is one that was validated, so they go together
+    every = settings.validate_every or batches.steps_per_epoch
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
-        num_train_epochs=settings.epochs,
+        num_train_epochs=1,  # the batches know the epochs: to the Trainer a run is one long epoch
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.lr,
         weight_decay=settings.weight_decay,
         lr_scheduler_type=settings.schedule,
-        warmup_steps=round(settings.warmup * steps),
+        warmup_steps=round(settings.warmup * batches.steps),
         max_grad_norm=settings.clip,
         bf16=precision == "bf16",
         use_cpu=device == "cpu",
         seed=seed,
         data_seed=seed,
-        eval_strategy="epoch" if validate else "no",
-        save_strategy="epoch",
+        eval_strategy="steps" if validate else "no",
+        eval_steps=every if validate else None,
+        save_strategy="steps",
+        save_steps=every if best else settings.save_every or batches.steps_per_epoch,
         # the best and the last: with 1 the Trainer would drop the last one as soon as it has trained
-        save_total_limit=2 if validate else 1,
-        load_best_model_at_end=validate is not None,
+        save_total_limit=2 if best else 1,
+        load_best_model_at_end=best is not None,
         metric_for_best_model=best,
-        greater_is_better=True if validate else None,
+        greater_is_better=True if best else None,
         logging_strategy="no",
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=device == "cuda",
+        ddp_find_unused_parameters=False,
+        **sharding(settings.sharded, model),
     )
     loop = _Loop(
         model=model,
         args=arguments,
-        train_dataset=Rows(rows),
-        eval_dataset=Rows(1) if validate else None,
+        train_dataset=_Samples(len(order)),
+        eval_dataset=_Samples(1) if validate else None,
         data_collator=collate,  # type: ignore[arg-type]
         optimizers=(optimiser(model, settings), None),
     )
+    loop.batches = batches
+    loop.workers = settings.workers
+    loop.micro_batch = settings.micro_batch
     loop.remove_callback(PrinterCallback)  # the log is ours, standard output the caller's
     loop.validate = validate
-    loop.add_callback(_Log(out / "log.jsonl", loop, name, settings.log_every, progress))
+    loop.add_callback(_Log(out, loop, name, settings.log_every, progress))
     resume = _last_whole_checkpoint(checkpoints)
     if resume:
         logger.info("resuming from %s", resume)
-    loop.train(resume_from_checkpoint=resume)
+    with group_faults():
+        loop.train(resume_from_checkpoint=resume)
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

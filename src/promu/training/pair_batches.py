@@ -4,87 +4,112 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from promu.alignment.label_store import LabelStore, PictureLabels
-from promu.modeling.inputs import EncodedText, WordEncoder, mask_pieces, pad_positions
+from promu.corpora.shards import PairShards
+from promu.modeling.inputs import WordEncoder, mask_pieces, pad_positions
 from promu.schema import CaptionPair
-from promu.training.pictures import PictureFolder
+from promu.training.batches import Sample, chance_of
+from promu.training.picture_views import Views
 from promu.training.recipe import LossSettings
-from promu.training.views import random_views
+from promu.training.views import View, move_boxes
+
+Batch = dict[str, torch.Tensor]
+
+
+class CaptionCollator:
+    """Samples to a batch of captions and views: all that L_CIT needs.
+
+    What chance decides of a sample depends on the seed, the epoch and its row alone, so that it is the same in
+    whatever process, and after whatever interruption.
+    """
+
+    def __init__(self, corpus: PairShards, encoder: WordEncoder, views: Views, seed: int) -> None:
+        self.corpus = corpus
+        self.encoder = encoder
+        self.views = views
+        self.seed = seed
+
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """The batch of these samples."""
+        return self.parts(samples)[0]
+
+    def parts(
+        self, samples: Sequence[Sample]
+    ) -> tuple[Batch, list[CaptionPair], list[View], list[np.random.Generator]]:
+        """The batch with, for each row, its pair, its view, and where its further chance comes from."""
+        pairs = [self.corpus[sample.row] for sample in samples]
+        chances = [chance_of(self.seed, sample) for sample in samples]
+        shown = [
+            self.views(self.corpus.picture_of(sample.row), chance)
+            for sample, chance in zip(samples, chances, strict=True)
+        ]
+        batch = {
+            **self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs]),
+            self.views.argument: torch.stack([tensor for tensor, _ in shown]),
+            "picture_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
+            "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
+            "row_mask": torch.tensor([int(sample.counts) for sample in samples]),
+        }
+        return batch, pairs, [view for _, view in shown], chances
 
 
 class PairCollator:
-    """Row numbers to a batch of `PromuForPreTraining.forward`: captions, views, boxes and dense soft labels."""
+    """Samples to a batch of `PromuForPreTraining.forward`: captions, views, boxes and dense soft labels."""
 
-    def __init__(
-        self,
-        pairs: Sequence[CaptionPair],
-        images: Path,
-        encoder: WordEncoder,
-        store: LabelStore,
-        losses: LossSettings,
-        size: int,
-        crop: float,
-    ) -> None:
-        self.pairs = pairs
-        self.pictures = PictureFolder(images, size, "require")
-        self.encoder = encoder
+    def __init__(self, captions: CaptionCollator, store: LabelStore, losses: LossSettings) -> None:
+        self.captions = captions
+        self.encoder = captions.encoder
         self.store = store
         self.losses = losses
-        self.crop = crop
-        self.texts = [encoder.text(pair.caption) for pair in pairs]
 
-    def __call__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """The batch of these rows."""
-        pairs = [self.pairs[row] for row in rows]
-        batch = caption_batch(self.encoder, [self.texts[row] for row in rows], pairs)
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
+        """The batch of these samples."""
+        batch, pairs, views, chances = self.captions.parts(samples)
         matched = torch.tensor([int(pair.matched) for pair in pairs])
+        batch["matched"] = matched
         labels = [self.store[pair.image] for pair in pairs]
-        boxes, box_mask = _stack_boxes([label.boxes for label in labels])
-        pixels = torch.stack([self.pictures.get(pair.image) for pair in pairs])  # type: ignore[misc]
-        pixels, boxes, box_mask = random_views(pixels, boxes, box_mask, self.crop)
-        batch.update(pixel_values=pixels, matched=matched)
         if self.losses.coe:
-            width = len(self.store.header.nouns)
-            dense = self._sharpen(torch.cat([label.entities.dense(width) for label in labels]))
-            entity_labels = torch.zeros(*boxes.shape[:2], width)
-            entity_labels[_present(labels, boxes.shape[1])] = dense
-            floor = entity_labels.max(-1).values >= self.losses.confidence_floor
-            keep = matched[:, None] if self.losses.matched_only else 1
-            batch.update(boxes=boxes, box_mask=box_mask * floor * keep, entity_labels=entity_labels)
+            self._add_regions(batch, labels, views, matched)
         if self.losses.cir:
-            relation_labels = self._sharpen(
-                torch.cat([label.relation.dense(len(self.store.header.relations)) for label in labels])
-            )
+            width = len(self.store.header.relations)
+            relation_labels = self._sharpen(torch.cat([label.relation.dense(width) for label in labels]))
             relation_mask = (relation_labels.max(-1).values >= self.losses.confidence_floor).long()
             batch.update(
                 relation_labels=relation_labels,
                 relation_mask=relation_mask * matched if self.losses.matched_only else relation_mask,
             )
         if self.losses.mlm:
-            batch["input_ids"], batch["mlm_labels"] = mask_pieces(batch, self.encoder, self.losses.mask_share)
+            shape = batch["input_ids"].shape
+            dice = torch.from_numpy(np.stack([chance.random(self.encoder.max_length) for chance in chances]))
+            batch["input_ids"], batch["mlm_labels"] = mask_pieces(
+                batch, self.encoder, self.losses.mask_share, dice[:, : shape[1]]
+            )
         return batch
+
+    def _add_regions(
+        self, batch: Batch, labels: Sequence[PictureLabels], views: Sequence[View], matched: torch.Tensor
+    ) -> None:
+        moved = [move_boxes(label.boxes.numpy(), view) for label, view in zip(labels, views, strict=True)]
+        boxes, box_mask = _stack_boxes([torch.from_numpy(boxes) for boxes, _ in moved])
+        present = box_mask.bool()
+        box_mask[present] = torch.from_numpy(np.concatenate([kept for _, kept in moved])).long()
+        width = len(self.store.header.nouns)
+        entity_labels = torch.zeros(*boxes.shape[:2], width)
+        entity_labels[present] = self._sharpen(torch.cat([label.entities.dense(width) for label in labels]))
+        floor = entity_labels.max(-1).values >= self.losses.confidence_floor
+        keep = matched[:, None] if self.losses.matched_only else 1
+        batch.update(boxes=boxes, box_mask=box_mask * floor * keep, entity_labels=entity_labels)
 
     def _sharpen(self, labels: torch.Tensor) -> torch.Tensor:
         """Soft labels as they are, or one-hot at their largest entry (the paper's ablation)."""
         if not self.losses.hard_labels or not len(labels):
             return labels
         return functional.one_hot(labels.argmax(-1), labels.shape[-1]).float()
-
-
-def caption_batch(
-    encoder: WordEncoder, texts: Sequence[EncodedText], pairs: Sequence[CaptionPair]
-) -> dict[str, torch.Tensor]:
-    """Pieces of the captions, and ids that are equal where picture or caption is the same."""
-    return {
-        **encoder.batch(texts),
-        "picture_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
-        "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
-    }
 
 
 def _stack_boxes(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -94,11 +119,6 @@ def _stack_boxes(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tens
         boxes[index, : len(row)] = row
     mask = pad_positions([range(len(row)) for row in rows])[1]
     return boxes, mask
-
-
-def _present(labels: Sequence[PictureLabels], width: int) -> torch.Tensor:
-    counts = torch.tensor([len(label.boxes) for label in labels])
-    return torch.arange(width)[None, :] < counts[:, None]
 
 
 def _stable_id(text: str) -> int:

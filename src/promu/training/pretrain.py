@@ -1,48 +1,47 @@
-"""Pre-training: captions to a tokenizer, a teacher, its labels, and the backbone under the joint loss (Eq 11)."""
+"""Pre-training: a corpus to a tokenizer, a teacher, its labels, and the backbone under the joint loss (Eq 11)."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
-import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedTokenizerBase, set_seed
+from transformers import set_seed
 
-from promu.alignment.candidates import frequent_nouns, read_candidates, read_lines
-from promu.alignment.label_store import LabelHeader, LabelStore
-from promu.alignment.labelling import label_pictures
-from promu.alignment.regions import build_detector
-from promu.alignment.teacher import SelfTrainedTeacher
-from promu.corpora.captions import read_captions
-from promu.corpora.pictures import load_picture
+from promu.analysis.run_log import suspicious
+from promu.analysis.run_report import write_run_report
 from promu.errors import InputError
-from promu.modeling.configuration import PromuConfig
+from promu.files import write_json
 from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.schema import CaptionPair
+from promu.training.batches import CorpusOrder
+from promu.training.group import in_order, unshard
+from promu.training.label_samples import SAMPLES as SAMPLES_FILE
+from promu.training.label_samples import join_samples, sample_predictions
 from promu.training.loop import Progress, fit
-from promu.training.pair_batches import PairCollator, caption_batch
-from promu.training.pictures import PictureFolder
+from promu.training.pair_batches import CaptionCollator, PairCollator
+from promu.training.pair_validation import evaluate_pairs, flat_figures
+from promu.training.picture_views import views_of
+from promu.training.preparation import Prepared, prepare
 from promu.training.recipe import PretrainRecipe
-from promu.training.run_folder import begin, discard_checkpoints, finish, finished_result
-from promu.training.setup import build_model, encoder_config, load_model, load_tokenizer, resolve, save_folder
-from promu.training.views import random_views
-from promu.training.wordpiece import train_wordpiece
+from promu.training.run_folder import finish, finished_result
+from promu.training.setup import build_model, load_model, save_folder
 
 logger = logging.getLogger(__name__)
+
+SAMPLES = 8
+"""Pictures whose labels a run keeps for its report, as they were before and after."""
 
 
 def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[str, Any]:
     """Run a recipe and return what it writes to `result.json`.
 
-    Under `recipe.out`: `tokenizer/`, `teacher/`, `labels/`, `model/`, `log.jsonl`, `result.json`. Each part is made
-    once; a killed run goes on with the first part that is not whole.
+    Under `recipe.out`: `corpus/` (where the recipe builds one), `tokenizer/`, `teacher/`, `labels/`, `model/`,
+    `log.jsonl`, `samples.json`, `result.json`. Each part is made once; a killed run goes on with the first part that is
+    not whole. Under `torchrun` several processes train together.
 
     Raises:
         InputError: Data, encoder or folder cannot be used.
@@ -52,44 +51,40 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
     if (finished := finished_result(out, settings)) is not None:
         return finished
     started = time.perf_counter()
-    images = Path(recipe.data.images)
-    pairs, skipped = usable_pairs(read_captions(Path(recipe.data.captions)), images, recipe.data.missing)
-    for path in (recipe.data.nouns, recipe.data.relations):
-        read_candidates(Path(path))  # what is wrong with them is said before the hours, not after
-    begin(out, settings)
-    tokenizer = prepare_tokenizer(recipe)
-    teacher_folder = train_teacher(recipe, pairs, tokenizer, out, progress)
-    store = _label(recipe, pairs, teacher_folder, out, progress)
-
+    ready = prepare(recipe, progress)
     set_seed(recipe.seed)
+    model = student(recipe, ready)
+    encoder = WordEncoder(ready.tokenizer, model.config.max_length)
+    log = _train(recipe, ready, model, encoder, progress)
+    model = unshard(model)
+    with in_order() as first:
+        if first:
+            _save(recipe, ready, model, encoder, log, time.perf_counter() - started)
+        return dict(finished_result(out, settings) or {})
+
+
+def student(recipe: PretrainRecipe, ready: Prepared) -> PromuForPreTraining:
+    """The model as it is before the first step.
+
+    Raises:
+        InputError: It has no vision encoder, or no place for the teacher's weights that it should start from.
+    """
     model = build_model(
         PromuForPreTraining,
         recipe.model,
-        tokenizer,
-        num_entity_candidates=len(store.header.nouns),
-        num_relation_candidates=len(store.header.relations),
+        ready.tokenizer,
+        nouns=list(ready.store.header.nouns),
+        relations=list(ready.store.header.relations),
         loss_weights=recipe.losses.weights(),
     )
     if model.config.image_size is None:
         raise InputError("pre-training needs a vision encoder; set model.vision")
+    model.patch_keep = recipe.patch_keep
     if recipe.warm_start:
-        warm_start(model, teacher_folder)
-    encoder = WordEncoder(tokenizer, model.config.max_length)
-    collate = PairCollator(pairs, images, encoder, store, recipe.losses, model.config.image_size, recipe.crop)
-    log = fit(model, len(pairs), collate, recipe.training, out, recipe.seed, "pre-training", progress=progress)
-    save_folder(out / "model", model, tokenizer)
-    result = {
-        "pairs": len(pairs),
-        "matched": sum(pair.matched for pair in pairs),
-        "skipped": skipped,
-        "pictures": len({pair.image for pair in pairs}),
-        "nouns": len(store.header.nouns),
-        "relations": len(store.header.relations),
-        "last": log[-1],
-        "seconds": round(time.perf_counter() - started, 2),
-    }
-    finish(out, result)
-    return result
+        if ready.teacher_folder is None:
+            raise InputError("warm_start begins with a self-trained teacher's weights; this teacher is off the shelf")
+        warm_start(model, ready.teacher_folder)
+    return model
 
 
 def warm_start(model: PromuForPreTraining, teacher_folder: Path) -> None:
@@ -105,120 +100,82 @@ def warm_start(model: PromuForPreTraining, teacher_folder: Path) -> None:
             continue
         if target not in student or student[target].shape != weight.shape:
             raise InputError(
-                f"warm_start: the teacher's {name} has no place in the student; give both the same encoders, "
-                "the student's text side twice the teacher's layers",
+                f"warm_start: the teacher's {name} has no place in the student; give both the same encoders, and the "
+                "student's text side twice the teacher's layers or a fusion stack of its own (fusion_layers)",
                 teacher_folder,
             )
         student[target].copy_(weight)
 
 
-def usable_pairs(pairs: Sequence[CaptionPair], images: Path, missing: str) -> tuple[list[CaptionPair], int]:
-    """The pairs whose picture can be read, and how many were skipped.
-
-    Raises:
-        InputError: A picture is missing or broken and `missing` is `require`, or no pair is left.
-    """
-    reasons: dict[str, InputError | None] = {}
-    for pair in pairs:
-        if pair.image not in reasons:
-            try:
-                load_picture(images / pair.image, target=(32, 32))  # a header alone does not show a truncated one
-                reasons[pair.image] = None
-            except InputError as error:
-                if missing == "require":
-                    raise InputError(f"{error.reason}; mend it, or set data.missing: skip", error.path) from None
-                logger.warning("%s; its pairs are skipped", error)
-                reasons[pair.image] = error
-    kept = [pair for pair in pairs if reasons[pair.image] is None]
-    if not kept:
-        raise InputError("no caption pair with a readable picture is left", images)
-    return kept, len(pairs) - len(kept)
-
-
-def train_teacher(
+def _train(
     recipe: PretrainRecipe,
-    pairs: Sequence[CaptionPair],
-    tokenizer: PreTrainedTokenizerBase,
-    out: Path,
+    ready: Prepared,
+    model: PromuForPreTraining,
+    encoder: WordEncoder,
     progress: Progress | None,
-) -> Path:
-    """The folder of the self-trained teacher: L_CIT alone on the matched pairs, then frozen."""
-    settings = recipe.teacher
-    if settings.init is not None:
-        return Path(settings.init)
-    folder = out / "teacher"
-    if (folder / "model" / "model.safetensors").is_file():
-        discard_checkpoints(folder)
-        return folder / "model"
-    assert settings.text is not None and settings.vision is not None
-    set_seed(settings.seed)
-    config = PromuConfig(
-        text_config=encoder_config(settings.text, vocab_size=len(tokenizer)),
-        vision_config=encoder_config(settings.vision),
-        **settings.config,
+) -> list[dict[str, Any]]:
+    out = Path(recipe.out)
+    views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed, progress)
+    collate = PairCollator(CaptionCollator(ready.corpus, encoder, views, recipe.seed), ready.store, recipe.losses)
+    before = out / "samples-before.json"
+    with in_order():
+        if not before.is_file():
+            write_json(before, sample_predictions(model, encoder, ready.corpus, ready.store, _samples(ready), "before"))
+
+    def validate() -> dict[str, float]:
+        assert ready.dev is not None
+        figures = evaluate_pairs(model, encoder, ready.dev, store=ready.dev_store, rerank=0)
+        model.train()
+        return flat_figures(figures)
+
+    return fit(
+        model,
+        CorpusOrder(ready.corpus),
+        collate,
+        recipe.training,
+        out,
+        recipe.seed,
+        "pre-training",
+        None if ready.dev is None else validate,
+        progress=progress,
     )
-    model = PromuDualEncoder(config)
-    encoder = WordEncoder(tokenizer, config.max_length)
-    matched = [pair for pair in pairs if pair.matched]
-    texts = [encoder.text(pair.caption) for pair in matched]
-    pictures = PictureFolder(Path(recipe.data.images), config.image_size, "require")
-
-    def collate(rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        chosen = [matched[row] for row in rows]
-        pixels = torch.stack([pictures.get(pair.image) for pair in chosen])  # type: ignore[misc]
-        no_boxes = torch.zeros(len(rows), 1, 4)
-        pixels, _, _ = random_views(pixels, no_boxes, no_boxes[..., 0], settings.crop)
-        return {**caption_batch(encoder, [texts[row] for row in rows], chosen), "pixel_values": pixels}
-
-    fit(model, len(matched), collate, settings.training, folder, settings.seed, "teacher", progress=progress)
-    save_folder(folder / "model", model, tokenizer)
-    discard_checkpoints(folder)
-    return folder / "model"
 
 
-def prepare_tokenizer(recipe: PretrainRecipe) -> PreTrainedTokenizerBase:
-    """The tokenizer that the recipe names, or one trained on the captions and kept in `out/tokenizer`."""
-    if isinstance(recipe.tokenizer, str):
-        return load_tokenizer(resolve(recipe.tokenizer))
-    folder = Path(recipe.out) / "tokenizer"
-    if not (folder / "tokenizer.json").is_file():
-        texts = [pair.caption for pair in read_captions(Path(recipe.data.captions))]
-        for path in recipe.tokenizer.texts:
-            texts += read_lines(Path(path))
-        temporary = folder.with_name("tokenizer.tmp")
-        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(temporary)
-        os.replace(temporary, folder)
-    return load_tokenizer(str(folder))
+def _samples(ready: Prepared) -> range:
+    """The pictures whose labels are kept: spread over the corpus."""
+    return range(0, ready.corpus.pictures, max(1, ready.corpus.pictures // SAMPLES))
 
 
-def _label(
-    recipe: PretrainRecipe, pairs: Sequence[CaptionPair], teacher_folder: Path, out: Path, progress: Progress | None
-) -> LabelStore:
-    settings, data = recipe.labels, recipe.data
-    teacher = SelfTrainedTeacher(teacher_folder)
-    lexicon = read_candidates(Path(data.nouns))
-    nouns = frequent_nouns((pair.caption for pair in pairs), lexicon, settings.num_nouns)
-    if not nouns:
-        raise InputError("none of these nouns occurs in the captions; name the corpus's own", data.nouns)
-    detector_id = data.detector
-    if data.regions is not None:
-        detector_id += ":" + hashlib.sha256(Path(data.regions).read_bytes()).hexdigest()[:16]
-    header = LabelHeader(
-        teacher=teacher.identity,
-        detector=detector_id,
-        nouns=tuple(noun for noun, _ in nouns),
-        relations=tuple(read_candidates(Path(data.relations), settings.num_relations)),
-        entity_template=settings.entity_template,
-        relation_template=settings.relation_template,
-        temperature=settings.temperature or teacher.temperature,
-        top_k=settings.top_k,
+def _save(
+    recipe: PretrainRecipe,
+    ready: Prepared,
+    model: PromuForPreTraining,
+    encoder: WordEncoder,
+    log: list[dict[str, Any]],
+    seconds: float,
+) -> None:
+    out, corpus = Path(recipe.out), ready.corpus
+    after = sample_predictions(model, encoder, corpus, ready.store, _samples(ready), "after")
+    before = json.loads((out / "samples-before.json").read_text(encoding="utf-8"))
+    write_json(out / SAMPLES_FILE, join_samples(before, after))
+    model.config.promu_training = {"recipe": recipe.model_dump(mode="json")}
+    save_folder(out / "model", model, ready.tokenizer)
+    warnings = suspicious(log)
+    for sentence in warnings:
+        logger.warning("%s", sentence)
+    finish(
+        out,
+        {
+            "pairs": len(corpus),
+            "matched": int(corpus.matched.sum()),
+            "skipped": corpus.header.get("skipped", {}),
+            "pictures": corpus.pictures,
+            "nouns": len(ready.store.header.nouns),
+            "relations": len(ready.store.header.relations),
+            "last": next(line for line in reversed(log) if "loss" in line),
+            "dev": next((line for line in reversed(log) if "loss" not in line), None),
+            "warnings": warnings,
+            "seconds": round(seconds, 2),
+        },
     )
-    return label_pictures(
-        teacher,
-        build_detector(data.detector, None if data.regions is None else Path(data.regions)),
-        [pair.image for pair in pairs],
-        Path(data.images),
-        header,
-        out / "labels",
-        None if progress is None else lambda done, total: progress("labels", done, total),
-    )
+    write_run_report(out)

@@ -33,7 +33,8 @@ class BackboneSettings(TypedDict, total=False):
     fusion_layers: Count | None
     projection_dim: Count
     projection_norm: bool
-    pooling: Literal["cls", "cls+mean"]
+    frozen: list[Literal["text", "vision"]]
+    pooling: Literal["cls", "cls+mean", "mean"]
     temperature: Positive
     image_mean: tuple[float, float, float]
     image_std: tuple[Positive, Positive, Positive]
@@ -70,8 +71,11 @@ class ModelSettings(Settings):
 class TrainingSettings(Settings):
     """The optimiser and its schedule (AdamW; warm-up, then cosine or linear to zero).
 
-    `piece_dropout` hides that share of the word pieces behind [MASK] in fine-tuning, so that a model trained on few
-    posts does not learn their names by heart.
+    `batch_size` is that of all processes together. `micro_batch` reads it in parts of that many rows, for batches that
+    do not fit into memory; every part is contrasted with the whole batch. `piece_dropout` hides that share of the word
+    pieces behind [MASK] in fine-tuning, so that a model trained on few posts does not learn their names by heart.
+    `save_every` and `validate_every` count steps; null means once an epoch. `workers` are processes that make batches.
+    `sharded` divides weights and optimiser among the processes too (FSDP2) instead of keeping a copy in each (DDP).
     """
 
     epochs: Positive = 1
@@ -85,6 +89,11 @@ class TrainingSettings(Settings):
     piece_dropout: Share = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     log_every: Count = 10
+    save_every: Count | None = None
+    validate_every: Count | None = None
+    micro_batch: Count | None = None
+    workers: Annotated[int, Field(ge=0)] = 0
+    sharded: bool = False
 
 
 class FinetuneData(Settings):
@@ -119,37 +128,97 @@ class FinetuneRecipe(Settings):
         return self
 
 
-class PretrainData(Settings):
-    """Caption pairs, their pictures, and where candidates and regions come from.
+class CorpusRecipe(Settings):
+    """How to build the corpus from caption pairs and pictures (`promu corpus build`), kept under `out/corpus`.
 
-    `missing` says what to do with a pair whose picture is missing or broken: `require` stops, `skip` leaves it out
-    and counts it.
+    Attributes:
+        captions: Caption CSV or JSON lines, a NewsCLIPpings annotation, or a folder of pictures beside text files.
+        images: Folder of the pictures.
+        detector, regions: What names regions, and its file or model; `none` leaves them out.
+        missing: What to do with a pair whose picture is missing or broken: `require` stops, `skip` counts it.
+        falsify: Where falsified pairs come from: `keep` those of the set, `similar` or `uniform` makes some, `none`.
+        share: Share of the pairs that are falsified, where they are made.
+        text_encoder: By what captions are compared for `similar`; null compares their words.
+        side: Longest side of a kept picture in pixels; null keeps the files as they are.
+        dev: Pictures held out for validation.
     """
 
     captions: str
     images: str
-    detector: str = "coco"
+    detector: str = "none"
     regions: str | None = None
-    nouns: str
-    relations: str
     missing: Literal["require", "skip"] = "require"
+    falsify: Literal["keep", "similar", "uniform", "none"] = "keep"
+    share: Share = 0.5
+    text_encoder: str | None = None
+    side: Count | None = None
+    dev: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class NounSettings(Settings):
+    """Nouns found in the corpus's captions by a spaCy pipeline; `stop` is a file of words that are none."""
+
+    pipeline: str
+    stop: str | None = None
+
+
+class PropertySettings(Settings):
+    """Relations from a table of Wikidata properties; `meta` is a file of rules for those that relate no things."""
+
+    properties: str
+    meta: str | None = None
+
+
+class PretrainData(Settings):
+    """The corpus, and where candidates come from.
+
+    Attributes:
+        corpus: Folder of a corpus that was built, or how to build it.
+        dev: Folder of a corpus to validate on; null takes the pictures that building held out, if it did.
+        nouns: File of candidates, or how to find them.
+        relations: The same.
+    """
+
+    corpus: str | CorpusRecipe
+    dev: str | None = None
+    nouns: str | NounSettings
+    relations: str | PropertySettings
+
+
+class ViewSettings(Settings):
+    """Random views of a picture, which its boxes follow.
+
+    Attributes:
+        crop: Smallest share of the picture's area that a view keeps; 1 turns crops and flips off.
+        operations: How many operations of RandAugment's kind a view goes through.
+        magnitude: Their strength.
+        kept: How many views of a picture a frozen detector is shown, once; what it made of them is kept.
+    """
+
+    crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    operations: Annotated[int, Field(ge=0)] = 0
+    magnitude: Share = 0.3
+    kept: Count = 2
 
 
 class TeacherSettings(Settings):
-    """The self-trained teacher: its encoders and its training. `init` names one that is trained already."""
+    """The teacher: self-trained from its encoders, `init` one trained before, or `name` any CLIP-type model."""
 
     init: str | None = None
+    name: str | None = None
     text: str | dict[str, Any] | None = None
     vision: str | dict[str, Any] | None = None
     config: BackboneSettings = {}
     training: TrainingSettings = TrainingSettings()
-    crop: Share = 0.3
+    views: ViewSettings = ViewSettings(crop=0.3)
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _one_origin(self) -> TeacherSettings:
-        if self.init is None and (self.text is None or self.vision is None):
-            raise ValueError("set either init (a trained teacher's folder) or both text and vision")
+        origins = [self.init is not None, self.name is not None, self.text is not None or self.vision is not None]
+        if sum(origins) != 1 or (self.text is None) != (self.vision is None):
+            raise ValueError("set one of init (a trained teacher), name (a CLIP-type model), or text and vision")
         return self
 
 
@@ -193,8 +262,8 @@ class TokenizerSettings(Settings):
 class PretrainRecipe(Settings):
     """Teacher, labels and joint pre-training, each kept in its own folder under `out` and never done twice.
 
-    `crop` is the smallest share of the picture's area that a random view keeps (1 turns views off). `tokenizer` names
-    one, or says how to train one. `warm_start` begins the student's encoders and projections with the self-trained
+    `tokenizer` names one, or says how to train one. `patch_keep` is the share of patches that a step encodes (below 1
+    beyond the paper, as FLIP does). `warm_start` begins the student's encoders and projections with the self-trained
     teacher's, which must have their shape (beyond the paper, off by default).
     """
 
@@ -205,7 +274,8 @@ class PretrainRecipe(Settings):
     losses: LossSettings = LossSettings()
     model: ModelSettings
     training: TrainingSettings = TrainingSettings()
-    crop: Share = 0.5
+    views: ViewSettings = ViewSettings()
+    patch_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     warm_start: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: str

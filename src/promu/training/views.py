@@ -1,9 +1,19 @@
-"""One geometric transform for a picture and its boxes together."""
+"""One geometric transform for a picture and its boxes: random resized crop, flip, and what RandAugment adds."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch.nn import functional
+from PIL import Image, ImageEnhance, ImageOps
+
+from promu.modeling.inputs import as_pixels
+
+Boxes = npt.NDArray[np.float32]
 
 LEFT_THE_VIEW = 0.25
 """A box of which a smaller share is still in view no longer shows its thing."""
@@ -11,61 +21,136 @@ LEFT_THE_VIEW = 0.25
 ASPECT_JITTER = (-0.2877, 0.2877)
 """Range of the log of a view's width over height before it is squeezed to a square: 3/4 to 4/3."""
 
+GREY = (128, 128, 128)
+"""What fills the corners that a rotated or sheared view leaves empty."""
 
-def random_views(
-    pixels: torch.Tensor, boxes: torch.Tensor, box_mask: torch.Tensor, smallest: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A random resized crop and flip of each picture, with its boxes moved along.
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a picture is shown.
+
+    Attributes:
+        origin, size: Left and top, width and height of the part shown, in 0..1 of the picture.
+        flip: Whether it is mirrored.
+        operations: Then, in their order, operations by name with their strength in -1..1.
+    """
+
+    origin: tuple[float, float] = (0.0, 0.0)
+    size: tuple[float, float] = (1.0, 1.0)
+    flip: bool = False
+    operations: tuple[tuple[str, float], ...] = ()
+
+
+WHOLE = View()
+
+
+def random_view(chance: np.random.Generator, smallest: float, operations: int = 0, magnitude: float = 0.3) -> View:
+    """A random resized crop and flip, then `operations` of RandAugment's kind.
 
     Args:
-        pixels: (B, 3, S, S) in 0..255.
-        boxes: (B, R, 4) in 0..1 of the picture.
-        box_mask: (B, R), 1 where there is a box.
-        smallest: Smallest share of the area that a view keeps; 1 gives the picture back unchanged.
+        chance: Where chance comes from.
+        smallest: Smallest share of the area that a view keeps; 1 gives the whole picture, not flipped.
+        operations: How many operations, drawn with replacement from `OPERATIONS`.
+        magnitude: Strength of each, up to 1; its sign is random.
+    """
+    chosen = tuple(
+        (name, magnitude * (1 if chance.random() < 0.5 else -1))
+        for name in chance.choice(list(OPERATIONS), size=operations)
+    )
+    if smallest >= 1.0:
+        return View(operations=chosen)
+    area = chance.uniform(smallest, 1.0)
+    ratio = math.exp(chance.uniform(*ASPECT_JITTER))
+    size = (min(math.sqrt(area * ratio), 1.0), min(math.sqrt(area / ratio), 1.0))
+    origin = (chance.random() * (1 - size[0]), chance.random() * (1 - size[1]))
+    return View(origin, size, bool(chance.random() < 0.5), chosen)
+
+
+def show(picture: Image.Image, view: View, size: int) -> torch.Tensor:
+    """The view of an RGB picture, squeezed to a square: bytes (3, size, size) in 0..255."""
+    width, height = picture.size
+    left, top = view.origin[0] * width, view.origin[1] * height
+    box = (left, top, min(left + view.size[0] * width, width), min(top + view.size[1] * height, height))
+    if picture.size != (size, size) or view.size != (1.0, 1.0):
+        picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    if view.flip:
+        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    for name, strength in view.operations:
+        picture = OPERATIONS[name](picture, strength)
+    return as_pixels(picture)
+
+
+def move_boxes(boxes: Boxes, view: View) -> tuple[Boxes, npt.NDArray[np.bool_]]:
+    """Boxes of the picture as boxes of the view.
+
+    Args:
+        boxes: (R, 4) in 0..1 of the picture.
+        view: What was done to the picture.
 
     Returns:
-        Float pixels (B, 3, S, S), boxes in 0..1 of the view, and the mask without the boxes that have left it.
+        (R, 4) in 0..1 of the view, and (R,), whether enough of the box is still in it.
     """
-    if smallest >= 1.0:
-        return pixels.float(), boxes, box_mask
-    rows = len(pixels)
-    area = torch.empty(rows).uniform_(smallest, 1.0)
-    ratio = torch.empty(rows).uniform_(*ASPECT_JITTER).exp()
-    size = torch.stack([(area * ratio).sqrt(), (area / ratio).sqrt()], -1).clamp(max=1.0)
-    origin = torch.rand(rows, 2) * (1 - size)
-    flip = torch.rand(rows) < 0.5
-    pixels = _resample(pixels.float(), origin, size, flip)
-    boxes, box_mask = move_boxes(boxes, box_mask, origin, size, flip)
-    return pixels, boxes, box_mask
+    moved = (boxes - np.tile(view.origin, 2)) / np.tile(view.size, 2)
+    if view.flip:
+        moved = np.stack([1 - moved[:, 2], moved[:, 1], 1 - moved[:, 0], moved[:, 3]], -1)
+    for name, strength in view.operations:
+        if name in GEOMETRIC:
+            moved = _bounds(moved, np.linalg.inv(_matrix(name, strength)))
+    clipped = moved.clip(0.0, 1.0)
+    return clipped.astype(np.float32), _area(clipped) / np.maximum(_area(moved), 1e-9) >= LEFT_THE_VIEW
 
 
-def move_boxes(
-    boxes: torch.Tensor, box_mask: torch.Tensor, origin: torch.Tensor, size: torch.Tensor, flip: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes (B, R, 4) of the picture as boxes of the view.
-
-    Args:
-        boxes, box_mask: As in `random_views`.
-        origin, size: (B, 2) left and top, width and height of the view in 0..1 of the picture.
-        flip: (B,) whether the view is mirrored.
-    """
-    moved = (boxes - origin.repeat(1, 2)[:, None]) / size.repeat(1, 2)[:, None]
-    mirrored = torch.stack([1 - moved[..., 2], moved[..., 1], 1 - moved[..., 0], moved[..., 3]], -1)
-    moved = torch.where(flip[:, None, None], mirrored, moved)
-    clipped = moved.clamp(0.0, 1.0)
-    kept = _area(clipped) / _area(moved).clamp(min=1e-9) >= LEFT_THE_VIEW
-    return clipped, box_mask * kept.to(box_mask.dtype)
+def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1)
 
 
-def _area(boxes: torch.Tensor) -> torch.Tensor:
-    return (boxes[..., 2] - boxes[..., 0]).clamp(min=0) * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
+def _matrix(name: str, strength: float) -> npt.NDArray[np.float64]:
+    """Where a point of the result, in 0..1 around the middle, comes from: 3 x 3."""
+    middle = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1.0]])
+    angle = math.radians(30 * strength)
+    turned = {
+        "rotate": [[math.cos(angle), math.sin(angle), 0], [-math.sin(angle), math.cos(angle), 0], [0, 0, 1]],
+        "shear-x": [[1, 0.3 * strength, 0], [0, 1, 0], [0, 0, 1]],
+        "shear-y": [[1, 0, 0], [0.3 * strength, 1, 0], [0, 0, 1]],
+        "translate-x": [[1, 0, 0.3 * strength], [0, 1, 0], [0, 0, 1]],
+        "translate-y": [[1, 0, 0], [0, 1, 0.3 * strength], [0, 0, 1]],
+    }[name]
+    return np.linalg.inv(middle) @ np.array(turned) @ middle
 
 
-def _resample(pixels: torch.Tensor, origin: torch.Tensor, size: torch.Tensor, flip: torch.Tensor) -> torch.Tensor:
-    # affine_grid speaks of -1..1: the view's centre and half-width in that frame
-    theta = torch.zeros(len(pixels), 2, 3)
-    theta[:, 0, 0] = torch.where(flip, -size[:, 0], size[:, 0])
-    theta[:, 1, 1] = size[:, 1]
-    theta[:, :, 2] = 2 * origin + size - 1
-    grid = functional.affine_grid(theta, list(pixels.shape), align_corners=False)
-    return functional.grid_sample(pixels, grid, align_corners=False, padding_mode="border")
+def _bounds(boxes: npt.NDArray[np.floating], matrix: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    """The upright boxes around boxes (R, 4) that a matrix has turned."""
+    corners = boxes[:, [[0, 1], [2, 1], [0, 3], [2, 3]]]
+    points = corners @ matrix[:2, :2].T + matrix[:2, 2]
+    return np.concatenate([points.min(1), points.max(1)], -1)
+
+
+def _geometric(name: str) -> Callable[[Image.Image, float], Image.Image]:
+    def apply(picture: Image.Image, strength: float) -> Image.Image:
+        scale = np.diag([picture.width, picture.height, 1.0])
+        pixels = scale @ _matrix(name, strength) @ np.linalg.inv(scale)
+        return picture.transform(
+            picture.size, Image.Transform.AFFINE, tuple(pixels[:2].ravel()), Image.Resampling.BILINEAR, fillcolor=GREY
+        )
+
+    return apply
+
+
+def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Image.Image, float], Image.Image]:
+    return lambda picture, strength: kind(picture).enhance(1 + 0.9 * strength)
+
+
+GEOMETRIC = ("rotate", "shear-x", "shear-y", "translate-x", "translate-y")
+
+OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
+    **{name: _geometric(name) for name in GEOMETRIC},
+    "brightness": _enhance(ImageEnhance.Brightness),
+    "contrast": _enhance(ImageEnhance.Contrast),
+    "colour": _enhance(ImageEnhance.Color),
+    "sharpness": _enhance(ImageEnhance.Sharpness),
+    "autocontrast": lambda picture, strength: ImageOps.autocontrast(picture),
+    "equalise": lambda picture, strength: ImageOps.equalize(picture),
+    "posterise": lambda picture, strength: ImageOps.posterize(picture, 8 - round(4 * abs(strength))),
+    "solarise": lambda picture, strength: ImageOps.solarize(picture, 256 - round(200 * abs(strength))),
+}
+"""RandAugment's operations: a picture and a strength in -1..1 to a picture of the same size."""

@@ -1,0 +1,148 @@
+"""Which samples a step reads: the same whole batches whatever the number of processes, and after any interruption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from promu.corpora.shards import GROUP, PairShards
+
+WINDOW = 4096
+"""Pictures that are shuffled among each other; a corpus of fewer is shuffled as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A row in an epoch; `counts` is False where it only fills up a process's part of a batch."""
+
+    epoch: int
+    row: int
+    counts: bool = True
+
+
+def chance_of(seed: int, sample: Sample) -> np.random.Generator:
+    """Where the chance of one sample comes from: another for each seed, epoch and row, and for nothing else."""
+    return np.random.Generator(np.random.Philox(key=[seed, sample.epoch * 2**40 + sample.row]))
+
+
+def dice_of(seed: int, samples: Sequence[Sample], width: int) -> torch.Tensor:
+    """(B, width) uniform in 0..1: the dice of each sample, of which a longer batch rolls more."""
+    return torch.from_numpy(np.stack([chance_of(seed, sample).random(width) for sample in samples]))
+
+
+class Order(Protocol):
+    """The rows of an epoch in the order in which they are read."""
+
+    def __len__(self) -> int:
+        """Rows an epoch."""
+
+    def epoch(self, seed: int, number: int) -> Iterator[int]:
+        """The rows of the epoch with this number."""
+
+
+class Shuffled:
+    """All rows of a data set that is in memory, shuffled."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def epoch(self, seed: int, number: int) -> Iterator[int]:
+        """As `Order.epoch`."""
+        yield from np.random.default_rng([seed, number]).permutation(self.rows).tolist()
+
+
+class CorpusOrder:
+    """The pairs of a corpus, shuffled within windows of pictures that lie near each other on disk.
+
+    Blocks of neighbouring pictures are shuffled first, so that every epoch has other windows.
+
+    Args:
+        corpus: To be read.
+        matched_only: Leave falsified pairs out.
+    """
+
+    def __init__(self, corpus: PairShards, matched_only: bool = False) -> None:
+        self.corpus = corpus
+        self.matched_only = matched_only
+
+    def __len__(self) -> int:
+        return int(self.corpus.matched.sum()) if self.matched_only else len(self.corpus)
+
+    def epoch(self, seed: int, number: int) -> Iterator[int]:
+        """As `Order.epoch`."""
+        chance = np.random.default_rng([seed, number])
+        blocks = chance.permutation(math.ceil(self.corpus.pictures / GROUP))
+        for start in range(0, len(blocks), WINDOW // GROUP):
+            pictures = (
+                index
+                for block in blocks[start : start + WINDOW // GROUP]
+                for index in range(block * GROUP, min((block + 1) * GROUP, self.corpus.pictures))
+            )
+            rows = np.array([row for index in pictures for row in self.corpus.rows_of(index)])
+            if self.matched_only:
+                rows = rows[self.corpus.matched[rows]]
+            chance.shuffle(rows)
+            yield from rows.tolist()
+
+
+class StepBatches(Sampler[list[Sample]]):
+    """Every step's batch of a run, as the part of it that one process reads.
+
+    An epoch's last batch holds what is left and may be smaller. A process that a small batch leaves without a row
+    reads one that does not count.
+
+    Args:
+        order: What an epoch reads.
+        batch_size: Rows a step, over all processes.
+        epochs: How many epochs, also a fraction.
+        seed: Of the order.
+        process, processes: Which part.
+    """
+
+    def __init__(
+        self, order: Order, batch_size: int, epochs: float, seed: int, process: int = 0, processes: int = 1
+    ) -> None:
+        self.order = order
+        self.batch_size = batch_size
+        self.seed = seed
+        self.process = process
+        self.processes = processes
+        self.steps_per_epoch = math.ceil(len(order) / batch_size)
+        self.steps = max(1, math.ceil(self.steps_per_epoch * epochs))
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        for step, (epoch, rows) in enumerate(self._whole_batches()):
+            if step == self.steps:
+                return
+            own = np.array_split(np.array(rows), self.processes)[self.process].tolist()
+            yield [Sample(epoch, row) for row in own] or [Sample(epoch, rows[0], counts=False)]
+
+    def samples_until(self, step: int) -> int:
+        """How many samples all processes have read after `step` steps."""
+        epochs, steps = divmod(step, self.steps_per_epoch)
+        return epochs * len(self.order) + min(steps * self.batch_size, len(self.order))
+
+    def _whole_batches(self) -> Iterator[tuple[int, Sequence[int]]]:
+        epoch = 0
+        while True:
+            batch: list[int] = []
+            for row in self.order.epoch(self.seed, epoch):
+                batch.append(row)
+                if len(batch) == self.batch_size:
+                    yield epoch, batch
+                    batch = []
+            if batch:
+                yield epoch, batch
+            epoch += 1

@@ -1,0 +1,102 @@
+"""Several processes that train together: how weights are shared among them, and what happens when one dies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed
+from torch.distributed.tensor import DTensor
+
+from promu.errors import InputError
+from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.distributed import process_number, processes
+
+ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
+
+_DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
+
+
+def sharding(sharded: bool, model: PromuPreTrainedModel) -> dict[str, Any]:
+    """What `TrainingArguments` need to know where weights and optimiser are to be divided among the processes (FSDP2).
+
+    Raises:
+        InputError: There is one process only.
+    """
+    if not sharded:
+        return {}
+    if processes() == 1:
+        raise InputError("training.sharded divides the weights among processes; start several with torchrun")
+    layers = {type(layer).__name__ for layer in model.modules() if type(layer).__name__.endswith("Layer")}
+    return {
+        "fsdp": "full_shard auto_wrap",
+        "fsdp_config": {
+            "version": 2,
+            "transformer_layer_cls_to_wrap": sorted(layers),
+            "reshard_after_forward": True,
+            "state_dict_type": "FULL_STATE_DICT",
+        },
+    }
+
+
+def unshard(model: ModelType) -> ModelType:
+    """The model with its weights whole: itself, or a new one where they were divided among the processes."""
+    if not any(isinstance(weight, DTensor) for weight in model.parameters()):
+        return model
+    weights = {
+        name: value.full_tensor().cpu() if isinstance(value, DTensor) else value.cpu()
+        for name, value in model.state_dict().items()
+    }
+    whole = type(model)(model.config)
+    whole.load_state_dict(weights)
+    return whole
+
+
+@contextmanager
+def group_faults() -> Iterator[None]:
+    """Turn the death of another process into a sentence.
+
+    Raises:
+        InputError: Another process of the group has died or does not answer.
+    """
+    try:
+        yield
+    except (distributed.DistError, RuntimeError) as error:
+        reason = str(error).lower()
+        if processes() == 1 or not any(sign in reason for sign in _DEAD_PEER):
+            raise
+        raise InputError(
+            "another process of the group has died or no longer answers; start the command again, the run resumes from "
+            "its last checkpoint"
+        ) from error
+
+
+@contextmanager
+def in_order() -> Iterator[bool]:
+    """Let the first process do a piece of work alone, and the others, one after the other, find it done.
+
+    Yields:
+        Whether this is the first process.
+    """
+    for _ in range(process_number()):
+        wait_for_all()
+    yield process_number() == 0
+    for _ in range(process_number(), processes()):
+        wait_for_all()
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if processes() > 1:
+        distributed.barrier()
+
+
+def start_group() -> None:
+    """Join the processes that `torchrun` has started, if it has started any."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        # a process may be busy for hours with what the others wait for; that one died shows at once in any case
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=2))

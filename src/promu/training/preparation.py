@@ -1,0 +1,265 @@
+"""What pre-training starts from: a corpus, candidates, a tokenizer, a teacher and its labels, each made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from promu.alignment.candidates import frequent_nouns, most_frequent, read_candidates, read_lines
+from promu.alignment.corpus_build import build_corpus
+from promu.alignment.corpus_settings import CorpusSettings
+from promu.alignment.label_store import LabelHeader, LabelStore
+from promu.alignment.labelling import label_corpus
+from promu.alignment.nouns import count_nouns, read_stop_list
+from promu.alignment.teacher import load_teacher
+from promu.alignment.wikidata import read_meta_rules, read_properties, relations
+from promu.corpora.shards import PairShards
+from promu.errors import InputError
+from promu.files import write_text
+from promu.modeling.distributed import process_number, processes
+from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.modeling.encoders import resolve
+from promu.modeling.inputs import WordEncoder
+from promu.training.batches import CorpusOrder
+from promu.training.group import in_order, unshard, wait_for_all
+from promu.training.loop import Progress, fit
+from promu.training.pair_batches import CaptionCollator
+from promu.training.picture_views import views_of
+from promu.training.recipe import CorpusRecipe, ModelSettings, NounSettings, PretrainRecipe, PropertySettings
+from promu.training.run_folder import begin, discard_checkpoints
+from promu.training.setup import build_model, load_tokenizer, save_folder
+from promu.training.wordpiece import train_wordpiece
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that stands before the first step of joint pre-training.
+
+    Attributes:
+        corpus, dev: To train on, and to validate on if there is such a one.
+        tokenizer: The student's.
+        teacher_folder: Where the self-trained teacher is; None for one off the shelf.
+        store, dev_store: The teacher's labels of both corpora.
+    """
+
+    corpus: PairShards
+    dev: PairShards | None
+    tokenizer: PreTrainedTokenizerBase
+    teacher_folder: Path | None
+    store: LabelStore
+    dev_store: LabelStore | None
+
+
+def prepare(recipe: PretrainRecipe, progress: Progress | None = None) -> Prepared:
+    """Make whatever the recipe's folder does not hold yet. Several processes share the teacher and the labels.
+
+    Raises:
+        InputError: Data, candidates, encoder or folder cannot be used.
+    """
+    corpus, dev, tokenizer = start(recipe, progress)
+    folder = train_teacher(recipe, corpus, tokenizer, progress)
+    shard = (process_number(), processes())
+    store = label(recipe, corpus, corpus, folder, "labels", shard, progress)
+    dev_store = None if dev is None else label(recipe, dev, corpus, folder, "labels-dev", shard, progress)
+    return Prepared(corpus, dev, tokenizer, folder, store, dev_store)
+
+
+def label_recipe(
+    recipe: PretrainRecipe, progress: Progress | None = None, shard: tuple[int, int] = (0, 1)
+) -> tuple[LabelStore, PairShards]:
+    """The label store of a recipe, made as far as it is not there, and the corpus that it is of.
+
+    Args:
+        recipe: What to label with.
+        progress: See `Progress`.
+        shard: (i, n): label the pictures whose number is i modulo n; the first share also trains the teacher.
+
+    Raises:
+        InputError: As `prepare`, or a later share comes before the first has trained the teacher.
+    """
+    if shard[0] and recipe.teacher.text is not None and not _teacher_is_there(Path(recipe.out)):
+        raise InputError(
+            f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
+        )
+    corpus, _, tokenizer = start(recipe, progress)
+    folder = train_teacher(recipe, corpus, tokenizer, progress)
+    return label(recipe, corpus, corpus, folder, "labels", shard, progress), corpus
+
+
+def start(
+    recipe: PretrainRecipe, progress: Progress | None = None
+) -> tuple[PairShards, PairShards | None, PreTrainedTokenizerBase]:
+    """Claim the run's folder; corpus, dev corpus and tokenizer. What is wrong with the candidates is said here too."""
+    with in_order():
+        begin(Path(recipe.out), recipe.model_dump(mode="json"))
+        corpus, dev = open_corpora(recipe, progress)
+        candidates(recipe, corpus, progress)
+        return corpus, dev, prepare_tokenizer(recipe, corpus)
+
+
+def open_corpora(recipe: PretrainRecipe, progress: Progress | None) -> tuple[PairShards, PairShards | None]:
+    """The corpus to train on and the one to validate on, built where the recipe says how."""
+    settings, dev = recipe.data.corpus, recipe.data.dev
+    if isinstance(settings, str):
+        return PairShards(settings), None if dev is None else PairShards(dev)
+    folder = Path(recipe.out) / "corpus"
+    build_corpus(build_settings(settings), folder, progress or (lambda name, done, total: None))
+    if settings.dev:
+        dev = dev or str(folder / "dev")
+        folder = folder / "train"
+    return PairShards(folder), None if dev is None else PairShards(dev)
+
+
+def build_settings(settings: CorpusRecipe) -> CorpusSettings:
+    """A recipe's settings of a corpus as `promu corpus build` takes them."""
+    values = settings.model_dump()
+    return CorpusSettings(**{**values, "captions": Path(settings.captions), "images": Path(settings.images)})
+
+
+def candidates(
+    recipe: PretrainRecipe, corpus: PairShards, progress: Progress | None = None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Nouns (M of Eq 6) and relations (L of Eq 9).
+
+    Raises:
+        InputError: A file of candidates or a pipeline cannot be used, or no noun is left.
+    """
+    settings = recipe.labels
+    nouns, table = recipe.data.nouns, recipe.data.relations
+    if isinstance(nouns, str):
+        captions = (pair.caption for pair in corpus.pairs())
+        found = [noun for noun, _ in frequent_nouns(captions, read_candidates(Path(nouns)), settings.num_nouns)]
+        if not found:
+            raise InputError("none of these nouns occurs in the captions; name the corpus's own", nouns)
+    else:
+        found = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns, progress)
+    if isinstance(table, str):
+        return found, read_candidates(Path(table), settings.num_relations)
+    return found, _relations_by_table(table, settings.num_relations)
+
+
+def _nouns_by_pipeline(
+    settings: NounSettings, path: Path, corpus: PairShards, limit: int, progress: Progress | None
+) -> list[str]:
+    if not path.is_file():
+        stop = set(read_stop_list(None if settings.stop is None else Path(settings.stop)))
+        distinct = list(dict.fromkeys(pair.caption for pair in corpus.pairs() if pair.matched))
+        count = _named(progress, "nouns")
+        counts = count_nouns(distinct, settings.pipeline, count and (lambda done: count(done, len(distinct))))
+        for word in stop & counts.keys():
+            del counts[word]
+        write_text(path, (f"{noun}\t{number}\n" for noun, number in most_frequent(counts, len(counts))))
+    return read_candidates(path, limit)
+
+
+def _relations_by_table(settings: PropertySettings, limit: int) -> list[str]:
+    rules = read_meta_rules(None if settings.meta is None else Path(settings.meta))
+    return [item.label for item in relations(read_properties(Path(settings.properties)), rules, limit)]
+
+
+def prepare_tokenizer(recipe: PretrainRecipe, corpus: PairShards) -> PreTrainedTokenizerBase:
+    """The tokenizer that the recipe names, or one trained on the captions and kept in `out/tokenizer`."""
+    if isinstance(recipe.tokenizer, str):
+        return load_tokenizer(resolve(recipe.tokenizer))
+    folder = Path(recipe.out) / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        texts = [pair.caption for pair in corpus.pairs()]
+        for path in recipe.tokenizer.texts:
+            texts += read_lines(Path(path))
+        temporary = folder.with_name("tokenizer.tmp")
+        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(temporary)
+        os.replace(temporary, folder)
+    return load_tokenizer(str(folder))
+
+
+def train_teacher(
+    recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrainedTokenizerBase, progress: Progress | None
+) -> Path | None:
+    """The folder of the self-trained teacher: L_CIT alone on the matched pairs, then frozen. None for another kind."""
+    settings = recipe.teacher
+    if settings.name is not None:
+        return None
+    if settings.init is not None:
+        return Path(settings.init)
+    out = Path(recipe.out)
+    folder = out / "teacher"
+    if _teacher_is_there(out):
+        discard_checkpoints(folder)
+        return folder / "model"
+    set_seed(settings.seed)
+    encoders = ModelSettings(text=settings.text, vision=settings.vision, config=settings.config)
+    model = build_model(PromuDualEncoder, encoders, tokenizer)
+    encoder = WordEncoder(tokenizer, model.config.max_length)
+    views = views_of(model, corpus, settings.views, out / "features", settings.seed, progress)
+    fit(
+        model,
+        CorpusOrder(corpus, matched_only=True),
+        CaptionCollator(corpus, encoder, views, settings.seed),
+        settings.training,
+        folder,
+        settings.seed,
+        "teacher",
+        progress=progress,
+    )
+    model = unshard(model)
+    with in_order() as first:
+        if first:
+            save_folder(folder / "model", model, tokenizer)
+            discard_checkpoints(folder)
+    return folder / "model"
+
+
+def _teacher_is_there(out: Path) -> bool:
+    return (out / "teacher" / "model" / "model.safetensors").is_file()
+
+
+def label(
+    recipe: PretrainRecipe,
+    corpus: PairShards,
+    source: PairShards,
+    teacher_folder: Path | None,
+    name: str,
+    shard: tuple[int, int],
+    progress: Progress | None,
+) -> LabelStore:
+    """The teacher's labels of `corpus`, kept in `out/NAME`.
+
+    Args:
+        recipe: Candidates, templates, temperature.
+        corpus: Whose pictures.
+        source: Whose captions the nouns come from.
+        teacher_folder: Of the self-trained teacher; None for one off the shelf.
+        name: Of the store's folder.
+        shard: Which share of the pictures.
+        progress: See `Progress`.
+    """
+    settings = recipe.labels
+    if teacher_folder is None:
+        teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
+    else:
+        teacher = load_teacher("self-trained", str(teacher_folder))
+    nouns, relation_names = candidates(recipe, source, progress)
+    header = LabelHeader(
+        teacher=teacher.identity,
+        detector=str(corpus.header.get("detector", "")),
+        nouns=tuple(nouns),
+        relations=tuple(relation_names),
+        entity_template=settings.entity_template,
+        relation_template=settings.relation_template,
+        temperature=settings.temperature or teacher.temperature,
+        top_k=settings.top_k,
+        nouns_source=str(recipe.data.nouns),
+        relations_source=str(recipe.data.relations),
+    )
+    folder = Path(recipe.out) / name
+    label_corpus(teacher, corpus, header, folder, shard, _named(progress, name))
+    wait_for_all()  # the others may still be labelling their shares
+    return LabelStore(folder, header)
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)

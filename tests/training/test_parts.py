@@ -1,0 +1,79 @@
+"""A batch read in parts has the losses and gradients of one pass, the contrastive ones too."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from accelerate import Accelerator
+from tests.modeling.conftest import tiny_config
+from tests.modeling.test_distributed import make_model, whole_batch
+
+from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.training.parts import split, step_in_parts
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+
+
+def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert (found[name] - value).abs().max() < 1e-5 + 1e-4 * value.abs().max(), name
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_parts_have_the_gradients_of_the_whole(rows: int, norm: bool) -> None:
+    whole = make_model(norm)
+    output = whole(**whole_batch())
+    output.loss.backward()
+    apart = make_model(norm)
+    loss, parts = step_in_parts(apart, whole_batch(), rows, Accelerator(cpu=True), nullcontext)
+    assert loss == pytest.approx(float(output.loss.detach()), rel=1e-4)
+    assert_same(parts, output.parts)
+    assert_same(gradients(apart), gradients(whole))
+    assert gradients(apart)["space.log_temperature"] != 0
+    # what the projections' normalisation remembers of the batch is remembered once
+    for one, other in zip(whole.buffers(), apart.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_the_teacher_s_batches_too() -> None:
+    batch = {
+        name: value
+        for name, value in whole_batch().items()
+        if name in ("input_ids", "attention_mask", "pixel_values", "row_mask", "picture_ids", "caption_ids")
+    }
+    models = []
+    for _ in range(2):
+        torch.manual_seed(2)
+        models.append(PromuDualEncoder(tiny_config(projection_dim=16)).train())
+    expected = models[0](**batch).loss
+    expected.backward()
+    loss, parts = step_in_parts(models[1], batch, 2, Accelerator(cpu=True), nullcontext)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-4) and parts == {}
+    assert_same(gradients(models[1]), gradients(models[0]))
+
+
+def test_a_part_repeats_the_dropout_of_its_first_pass() -> None:
+    """With dropout the loss of one part, read twice, is the loss of reading it once with the same dice."""
+    torch.manual_seed(3)
+    config = tiny_config(projection_dim=16, text_hidden_dropout_prob=0.5)
+    model = PromuDualEncoder(config).train()
+    batch = {name: whole_batch()[name] for name in ("input_ids", "attention_mask", "pixel_values")}
+    torch.manual_seed(4)
+    expected = model(**batch).loss
+    torch.manual_seed(4)
+    loss, _ = step_in_parts(model, batch, 5, Accelerator(cpu=True), nullcontext)
+    torch.testing.assert_close(loss, expected.detach())
+    torch.manual_seed(5)
+    assert abs(float(model(**batch).loss.detach()) - float(loss)) > 1e-4, "there was no dropout: nothing was tested"
+
+
+def test_parts_are_even_and_lose_no_row() -> None:
+    parts = split(whole_batch(), 2)
+    assert [len(part["matched"]) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat([part["caption_ids"] for part in parts]), torch.arange(5))
