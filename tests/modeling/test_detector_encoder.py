@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.modeling.tiny_yolox import save_tiny_yolox
+from tests.modeling.tiny_detectors import save_tiny_yolov8, save_tiny_yolox
 from transformers import AutoModel, BertConfig, BertModel
 
 from promu.alignment.coco_names import COCO_NAMES
@@ -143,7 +143,7 @@ def test_the_checksum_changes_with_whatever_changes_features(path: Path) -> None
     made = [
         detector_encoder_from_onnx(path, **SMALL),
         detector_encoder_from_onnx(path, **{**SMALL, "grid": 5}),
-        detector_encoder_from_onnx(path, **SMALL, maps=["output", "conv0"][1:]),
+        detector_encoder_from_onnx(path, **SMALL, maps=["conv0"]),
         detector_encoder_from_onnx(path, **SMALL),
     ]
     made[3].trunk.state_dict()["w0"][0] += 1
@@ -200,6 +200,21 @@ def test_one_pass_gives_features_and_regions(path: Path, encoder: DetectorEncode
     assert len(found) == len(expected) > 0
     for one, other in zip(found, expected, strict=True):
         assert one.box == pytest.approx(other.box, abs=1e-2) and one.label == other.label
+
+
+def test_a_detector_of_another_build(tmp_path: Path) -> None:
+    """v8 wants RGB in 0..1; of pictures in another size than it was exported for it gives its maps but no regions."""
+    path = save_tiny_yolov8(tmp_path / "v8.onnx")
+    encoder = detector_encoder_from_onnx(path, **SMALL)
+    assert encoder.config.layout == "yolov8" and encoder.feature_shape == (16, 45)
+    maps = encoder.trunk(some_pixels(), encoder.config.maps)
+    assert [value.shape[1] for value in maps.values()] == [4, 6, 8, 4, 6, 8, 3, 3, 3]
+    features, said = encoder.outputs(some_pixels())
+    torch.testing.assert_close(features[:, 0, 36:39], maps[encoder.config.maps[6]][:, :, :2, :2].mean((2, 3)))
+    assert said.shape == (3, 7, 84)
+    assert encoder.features(torch.rand(1, 3, 96, 96)).shape == (1, 16, 45)
+    with pytest.raises(InputError, match=r"finds regions only in pictures of \[64, 64\] pixels, .* not \[96, 96\]"):
+        encoder.outputs(torch.rand(1, 3, 96, 96))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.modeling.tiny_yolox import save_tiny_yolox
+from tests.modeling.tiny_detectors import save_tiny_yolov8, save_tiny_yolox
 
 from promu.errors import InputError
 from promu.modeling.onnx_graph import OnnxGraph, read_onnx
@@ -54,8 +54,9 @@ def test_a_real_detector_says_the_same(shared: Path) -> None:
         torch.testing.assert_close(graph(pixels)["output"], by_onnxruntime(path, pixels), rtol=1e-4, atol=1e-4)
 
 
-def test_a_tiny_detector_says_the_same_of_many_pictures(tmp_path: Path) -> None:
-    path = save_tiny_yolox(tmp_path / "tiny.onnx")  # exported for one picture at a time
+@pytest.mark.parametrize("save_detector", [save_tiny_yolox, save_tiny_yolov8])
+def test_a_tiny_detector_says_the_same_of_many_pictures(save_detector: Any, tmp_path: Path) -> None:
+    path = save_detector(tmp_path / "tiny.onnx")  # exported for one picture at a time
     pixels = torch.rand(3, 3, 64, 64)
     graph = OnnxGraph.from_onnx(path)
     torch.testing.assert_close(graph(pixels)["output"], by_onnxruntime(path, pixels), rtol=1e-4, atol=1e-4)
