@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.training.pairs import write_corpus
 
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.corpora.shards import CaptionedPicture, PairShards
 from promu.modeling.inputs import WordEncoder
-from promu.schema import CaptionPair
-from promu.training.pair_batches import PairCollator
-from promu.training.recipe import LossSettings
+from promu.training.batches import Sample
+from promu.training.pair_batches import CaptionCollator, PairCollator
+from promu.training.picture_views import PixelViews
+from promu.training.recipe import LossSettings, ViewSettings
 from promu.training.wordpiece import train_wordpiece
 
 NOUNS = ("woman", "trophy", "tower")
@@ -23,8 +28,8 @@ CAPTIONS = ("a woman lifts the trophy", "the tower at night")
 
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (32, 32), (10, 200, 30)).save(tmp_path / name)
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (10, 200, 30)).save(buffer, "PNG")
     header = LabelHeader("t", "d", NOUNS, RELATIONS, "1", "A", 0.1, 3)
     store = LabelStore(tmp_path / "labels", header)
     two = PictureLabels(
@@ -38,15 +43,57 @@ def folder(tmp_path: Path) -> Path:
         SparseLabels.from_dense(torch.tensor([[0.6, 0.4]]), 3),
     )
     store.add(["a.png", "b.png"], [two, none])
+    write_corpus(
+        tmp_path / "corpus",
+        [
+            CaptionedPicture("a.png", buffer.getvalue(), 32, 32, ((CAPTIONS[0], True),)),
+            CaptionedPicture("b.png", buffer.getvalue(), 32, 32, ((CAPTIONS[1], False),)),
+        ],
+    )
     return tmp_path
+
+
+def collator(folder: Path, crop: float = 1.0, seed: int = 0, **losses: Any) -> PairCollator:
+    corpus = PairShards(folder / "corpus")
+    encoder = WordEncoder(train_wordpiece(CAPTIONS, 400, min_frequency=1), 16)
+    views = PixelViews(corpus, 32, ViewSettings(crop=crop))
+    return PairCollator(
+        CaptionCollator(corpus, encoder, views, seed), LabelStore(folder / "labels"), LossSettings(**losses)
+    )
+
+
+BOTH = [Sample(0, 0), Sample(0, 1)]
 
 
 def batch(folder: Path, **losses: Any) -> dict[str, torch.Tensor]:
     """Both pairs, the second one falsified, without random views."""
-    pairs = [CaptionPair("a.png", CAPTIONS[0], True), CaptionPair("b.png", CAPTIONS[1], False)]
-    encoder = WordEncoder(train_wordpiece(CAPTIONS, 400, min_frequency=1), 16)
-    store = LabelStore(folder / "labels")
-    return PairCollator(pairs, folder, encoder, store, LossSettings(**losses), 32, 1.0)([0, 1])
+    return collator(folder, **losses)(BOTH)
+
+
+def test_a_sample_is_the_same_in_whatever_batch(folder: Path) -> None:
+    make = collator(folder, crop=0.3, mlm=1, mask_share=0.5)
+    both, alone = make(BOTH), make(BOTH[:1])
+    for name, value in alone.items():
+        assert torch.equal(value, both[name][:1, ..., : value.shape[-1]] if value.ndim > 1 else both[name][:1]), name
+    later = make([Sample(1, 0)])
+    assert not torch.equal(later["boxes"], alone["boxes"]), "every epoch has other views"
+    assert not torch.equal(collator(folder, crop=0.3, seed=1)(BOTH[:1])["boxes"], alone["boxes"])
+
+
+def test_a_row_that_fills_up_a_batch_is_marked(folder: Path) -> None:
+    found = collator(folder)([Sample(0, 0), Sample(0, 1, counts=False)])
+    assert found["row_mask"].tolist() == [1, 0]
+
+
+def test_pictures_beyond_the_budget_are_decoded_again_and_come_out_the_same(folder: Path) -> None:
+    corpus = PairShards(folder / "corpus")
+    settings = ViewSettings(crop=0.5)
+    none, all_of_them = PixelViews(corpus, 16, settings, budget=0), PixelViews(corpus, 16, settings)
+    for _ in range(2):
+        for index in range(2):
+            seen = [views(index, np.random.default_rng(index)) for views in (none, all_of_them)]
+            assert torch.equal(seen[0][0], seen[1][0]) and seen[0][1] == seen[1][1]
+    assert not none._kept and len(all_of_them._kept) == 2
 
 
 def test_soft_labels_stand_at_their_regions(folder: Path) -> None:
@@ -83,7 +130,6 @@ def test_a_loss_of_weight_nought_costs_no_labels(folder: Path) -> None:
 
 
 def test_masked_pieces_can_be_restored_from_their_labels(folder: Path) -> None:
-    torch.manual_seed(0)
     plain, masked = batch(folder), batch(folder, mlm=1, mask_share=0.5)
     hidden = masked["mlm_labels"] != -100
     assert hidden.any()

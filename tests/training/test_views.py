@@ -1,68 +1,83 @@
-"""Views: a box must enclose the same pixels before and after, whatever the crop and the flip."""
+"""Views: a box must enclose the same pixels before and after, whatever the crop, the flip and the operations."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from promu.training.views import LEFT_THE_VIEW, move_boxes, random_views
+from promu.training.views import GEOMETRIC, LEFT_THE_VIEW, OPERATIONS, WHOLE, View, move_boxes, random_view, show
 
 SIZE = 64
 
 
-def painted(boxes: torch.Tensor) -> torch.Tensor:
-    """Black pictures with a white rectangle at each row's one box; box edges lie between pixels."""
-    pixels = torch.zeros(len(boxes), 3, SIZE, SIZE, dtype=torch.uint8)
-    for row, (x0, y0, x1, y1) in enumerate((boxes[:, 0] * SIZE).round().int().tolist()):
-        pixels[row, :, y0:y1, x0:x1] = 255
-    return pixels
+def painted(box: np.ndarray) -> Image.Image:
+    """A black picture with a white rectangle; the box's edges lie between pixels."""
+    pixels = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
+    x0, y0, x1, y1 = (box * SIZE).round().astype(int)
+    pixels[y0:y1, x0:x1] = 255
+    return Image.fromarray(pixels)
 
 
-def random_boxes(rows: int) -> torch.Tensor:
-    start = torch.randint(0, SIZE - 20, (rows, 1, 2))
-    return torch.cat([start, start + torch.randint(8, 20, (rows, 1, 2))], -1) / SIZE
+def random_box(chance: np.random.Generator) -> np.ndarray:
+    start = chance.integers(0, SIZE - 24, 2)
+    return np.concatenate([start, start + chance.integers(12, 24, 2)]).astype(np.float32) / SIZE
+
+
+def bounds(pixels: torch.Tensor) -> list[int]:
+    rows, columns = torch.nonzero(pixels[1] > 180, as_tuple=True)
+    return [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
 
 
 def test_a_box_encloses_the_same_pixels_in_every_view() -> None:
-    torch.manual_seed(0)
-    boxes = random_boxes(200)
-    mask = torch.ones(200, 1)
-    pixels, moved, kept = random_views(painted(boxes), boxes, mask, smallest=0.3)
-    assert pixels.shape == (200, 3, SIZE, SIZE)
-    seen = 0
-    for row in range(200):
-        bright = pixels[row, 0] > 127
-        if not kept[row, 0]:
+    seen, changed = 0, 0.0
+    for seed in range(200):
+        chance = np.random.default_rng(seed)
+        box = random_box(chance)
+        view = random_view(chance, smallest=0.3)
+        pixels = show(painted(box), view, SIZE)
+        assert pixels.shape == (3, SIZE, SIZE) and pixels.dtype == torch.uint8
+        moved, kept = move_boxes(box[None], view)
+        if not kept[0]:
             continue
         seen += 1
-        rows, columns = torch.nonzero(bright, as_tuple=True)
-        truth = [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1]
-        assert (moved[row, 0] * SIZE).tolist() == pytest.approx(truth, abs=1.01), f"row {row}"
-    assert seen > 100
-    # the views differ: where all were alike, nothing was tested
-    assert (moved - boxes).abs().amax((1, 2)).gt(0.02).float().mean() > 0.9
+        changed += float(np.abs(moved[0] - box).max() > 0.02)
+        assert (moved[0] * SIZE).tolist() == pytest.approx(bounds(pixels), abs=1.3), f"seed {seed}"
+    assert seen > 100 and changed > 0.9 * seen
 
 
-def test_a_box_is_dropped_when_it_has_left_the_view() -> None:
-    torch.manual_seed(1)
-    boxes = random_boxes(300)
-    before = painted(boxes)[:, 0].float().sum((1, 2)) / 255 / SIZE**2
-    pixels, moved, kept = random_views(painted(boxes), boxes, torch.ones(300, 1), smallest=0.1)
-    gone = pixels[:, 0].amax((1, 2)) < 127
-    assert gone.any(), "no box left its view: nothing was tested"
-    assert not kept[gone].any()
-    area = (moved[:, 0, 2] - moved[:, 0, 0]) * (moved[:, 0, 3] - moved[:, 0, 1])
-    # a view shows at most everything, so what is kept never covers less of the view than its share of the picture
-    assert bool((area[kept[:, 0].bool()] >= LEFT_THE_VIEW * before[kept[:, 0].bool()] - 1e-6).all())
+@pytest.mark.parametrize("name", GEOMETRIC)
+@pytest.mark.parametrize("strength", [-0.5, 0.5])
+def test_a_box_follows_each_geometric_operation(name: str, strength: float) -> None:
+    view = View(operations=((name, strength),))
+    for seed in range(20):
+        box = np.array([0.35, 0.4, 0.6, 0.55], dtype=np.float32) + np.random.default_rng(seed).uniform(-0.1, 0.1)
+        pixels = show(painted(box), view, SIZE)
+        moved, kept = move_boxes(box[None], view)
+        assert kept[0]
+        # the upright box around what was turned: on each side at most a pixel or so of slack at its blunt corners
+        assert (moved[0] * SIZE).tolist() == pytest.approx(bounds(pixels), abs=2.6)
+        assert np.abs(moved[0] - box).max() > 0.01, "nothing moved: nothing was tested"
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - set(GEOMETRIC)))
+def test_colours_change_and_boxes_stay(name: str) -> None:
+    values = np.random.default_rng(0).integers(20, 200, (SIZE, SIZE, 3), dtype=np.uint8)
+    view = View(operations=((name, 0.8),))
+    pixels = show(Image.fromarray(values), view, SIZE)
+    assert not torch.equal(pixels, show(Image.fromarray(values), WHOLE, SIZE))
+    box = np.array([[0.2, 0.2, 0.6, 0.7]], dtype=np.float32)
+    assert np.array_equal(move_boxes(box, view)[0], box)
 
 
 def move(
     box: tuple[float, ...], origin: tuple[float, float], size: tuple[float, float], flip: bool
 ) -> tuple[list[float], bool]:
-    moved, kept = move_boxes(
-        torch.tensor([[box]]), torch.ones(1, 1), torch.tensor([origin]), torch.tensor([size]), torch.tensor([flip])
-    )
-    return moved[0, 0].tolist(), bool(kept[0, 0])
+    moved, kept = move_boxes(np.array([box], dtype=np.float32), View(origin, size, flip))
+    return moved[0].tolist(), bool(kept[0])
 
 
 @pytest.mark.parametrize(
@@ -86,33 +101,45 @@ def test_boxes_moved_by_hand(
 @pytest.mark.parametrize(("left", "kept"), [(0.29, True), (0.31, False), (0.4, False), (0.5, False)])
 def test_a_box_counts_as_gone_below_a_quarter(left: float, kept: bool) -> None:
     # the box spans x 0..0.4; a view from 0.29 on still shows 0.11 of it, more than a quarter
+    assert LEFT_THE_VIEW == 0.25
     assert move((0.0, 0.2, 0.4, 0.6), (left, 0.0), (0.5, 1.0), flip=False)[1] is kept
 
 
 def test_no_crop_gives_the_picture_back() -> None:
-    boxes = random_boxes(3)
-    mask = torch.tensor([[1], [0], [1]])
-    before = painted(boxes)
-    pixels, moved, kept = random_views(before, boxes, mask, smallest=1.0)
-    assert torch.equal(pixels, before.float()) and torch.equal(moved, boxes) and torch.equal(kept, mask)
+    box = random_box(np.random.default_rng(3))
+    view = random_view(np.random.default_rng(0), smallest=1.0)
+    assert view == WHOLE
+    assert torch.equal(show(painted(box), view, SIZE), torch.from_numpy(np.array(painted(box))).permute(2, 0, 1))
+    moved, kept = move_boxes(box[None], view)
+    assert np.array_equal(moved[0], box) and kept.all()
 
 
-def test_padding_stays_padding() -> None:
-    boxes = torch.cat([random_boxes(50), torch.zeros(50, 2, 4)], 1)
-    mask = torch.tensor([[1, 0, 0]]).expand(50, -1)
-    _, moved, kept = random_views(painted(boxes), boxes, mask, smallest=0.4)
-    assert not kept[:, 1:].any() and moved.isfinite().all()
-    assert kept.dtype == mask.dtype
+def test_a_picture_without_boxes_has_none_in_its_view() -> None:
+    moved, kept = move_boxes(np.zeros((0, 4), dtype=np.float32), View((0.1, 0.1), (0.5, 0.5), True, (("rotate", 0.5),)))
+    assert moved.shape == (0, 4) and kept.shape == (0,)
 
 
 def test_views_are_cut_and_flipped_as_often_as_they_should() -> None:
-    torch.manual_seed(2)
-    # a left half of white: in a flipped view the white is on the right
-    whole = torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]).expand(400, -1, -1)
-    _, moved, _ = random_views(painted(whole), whole, torch.ones(400, 1), smallest=0.8)
-    flipped = moved[:, 0, 2] > 0.999
-    assert 0.4 < flipped.float().mean() < 0.6
-    _, full, _ = random_views(
-        painted(whole), torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]).expand(400, -1, -1), torch.ones(400, 1), smallest=0.3
-    )
-    assert torch.equal(full, torch.tensor([[[0.0, 0.0, 1.0, 1.0]]]).expand(400, -1, -1))
+    views = [random_view(np.random.default_rng(seed), smallest=0.3) for seed in range(400)]
+    assert 0.4 < np.mean([view.flip for view in views]) < 0.6
+    areas = sorted(view.size[0] * view.size[1] for view in views)
+    assert areas[0] >= 0.3 * 0.8 and areas[-1] > 0.95, "clamping to the picture cuts a little off"
+    assert max(b - a for a, b in pairwise(areas)) < 0.05
+    assert all(o >= 0 and o + s <= 1 + 1e-9 for view in views for o, s in zip(view.origin, view.size, strict=True))
+
+
+def test_operations_are_as_many_as_asked_for_and_of_both_signs() -> None:
+    views = [random_view(np.random.default_rng(seed), 0.5, operations=2, magnitude=0.4) for seed in range(200)]
+    assert all(len(view.operations) == 2 for view in views)
+    assert {name for view in views for name, _ in view.operations} == set(OPERATIONS)
+    assert {strength for view in views for _, strength in view.operations} == {-0.4, 0.4}
+    for view in views[:20]:
+        assert show(painted(random_box(np.random.default_rng(0))), view, 32).shape == (3, 32, 32)
+
+
+def test_a_large_picture_is_averaged_not_sampled() -> None:
+    """Stripes finer than the view turn grey; sampled they would stay black and white."""
+    stripes = np.zeros((256, 256, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    pixels = show(Image.fromarray(stripes), View((0.0, 0.0), (0.9, 0.9)), 32)
+    assert int(pixels.min()) > 90 and int(pixels.max()) < 165
