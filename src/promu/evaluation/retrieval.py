@@ -15,8 +15,8 @@ import torch
 from promu.errors import InputError
 
 KS = (1, 5, 10)
-BLOCK = 64_000_000
-"""Similarities held at a time: 256 MB of floats."""
+BLOCK = 16_000_000
+"""Similarities compared at a time: 64 MB of floats, and some masks of their size."""
 
 Recall = dict[int, float]
 """Percent of the queries with a right answer among the first k, by k."""
@@ -45,7 +45,7 @@ def recall_at(
 def vector_ranks(
     captions: torch.Tensor, pictures: torch.Tensor, truth: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ranks both ways from vectors, without the whole matrix: 25,000 captions and 5,000 pictures take 256 MB.
+    """Ranks both ways from vectors, in the memory of a block of the matrix.
 
     Args:
         captions: (C, D).

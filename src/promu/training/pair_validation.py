@@ -27,9 +27,9 @@ from promu.training.teacher_agreement import teacher_agreement
 if TYPE_CHECKING:
     from promu.training.loop import Progress
 
-AUC_PAIRS = 5000
+AUC_PAIRS = 2000
 """Pairs of each kind that an AUC is taken over, at most."""
-RERANKED = 1000
+RERANKED = 500
 """Captions, and pictures, whose best answers are re-ranked, at most."""
 
 
