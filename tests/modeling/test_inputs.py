@@ -216,7 +216,7 @@ def test_masking_never_hides_a_special_token_or_a_marker() -> None:
         encoder().pair(["a", "singer"], (0, 1), (1, 2)),
     ]
     batch = encoder().batch(texts)
-    ids, labels = mask_pieces(batch, encoder(), share=1.0)
+    ids, labels = mask_pieces(batch, encoder(), 1.0, torch.rand(batch["input_ids"].shape))
     special = set(TOKENIZER.all_special_ids)
     assert {TOKENIZER.convert_tokens_to_ids(marker) for marker in ENTITY_MARKERS} <= special
     for before, after, label in zip(batch["input_ids"].flatten(), ids.flatten(), labels.flatten(), strict=True):
@@ -231,7 +231,7 @@ def test_masking_hides_the_share_asked_for() -> None:
     batch = {"input_ids": torch.tensor(TOKENIZER.convert_tokens_to_ids("the")).repeat(100, 100)}
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     before = batch["input_ids"].clone()
-    ids, labels = mask_pieces(batch, encoder(), share=0.15)
+    ids, labels = mask_pieces(batch, encoder(), 0.15, torch.rand(100, 100))
     hidden = ids == TOKENIZER.mask_token_id
     assert 0.13 < hidden.float().mean() < 0.17
     assert torch.equal(labels != -100, hidden)

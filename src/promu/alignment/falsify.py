@@ -109,9 +109,11 @@ def _words(text: str) -> list[str]:
 
 def _blocks(pictures: Sequence[PictureCaptions]) -> list[Sequence[PictureCaptions]]:
     """Whole pictures, about `BLOCK` captions each; of even size, so that the last is not left without neighbours."""
+    if not pictures:
+        return []
     ends = np.cumsum([len(picture.texts) for picture in pictures])
-    count = max(1, -(-int(ends[-1]) // BLOCK)) if len(ends) else 0
-    cuts = np.searchsorted(ends, [ends[-1] * part / count for part in range(count)] if count else [], side="right")
+    count = -(-int(ends[-1]) // BLOCK)
+    cuts = np.searchsorted(ends, [ends[-1] * part / count for part in range(count)], side="right")
     return [pictures[start:end] for start, end in zip(cuts, [*cuts[1:], len(pictures)], strict=True)]
 
 
@@ -246,14 +248,17 @@ class SentenceVectors:
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(folder)
         except (OSError, ValueError) as error:
-            raise InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder") from error
+            raise _no_tokenizer(name) from error
+        if len(self.tokenizer) < 50:  # transformers makes an empty one where it finds none
+            raise _no_tokenizer(name)
+        self.tokens = min(MAX_TOKENS, getattr(self.encoder.config, "max_position_embeddings", MAX_TOKENS))
         self.device = best_device()
         self.bf16 = best_precision(self.device) == "bf16"
         self.encoder.to(self.device)  # type: ignore[arg-type]
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """(N, d), in the order of `texts`; a text is cut at `MAX_TOKENS`."""
+        """(N, d), in the order of `texts`; a text is cut at `MAX_TOKENS`, or where the encoder's positions end."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # like lengths need little padding
         parts = []
         for start in range(0, len(order), _BATCH):
@@ -261,7 +266,7 @@ class SentenceVectors:
                 [texts[index] for index in order[start : start + _BATCH]],
                 padding=True,
                 truncation=True,
-                max_length=MAX_TOKENS,
+                max_length=self.tokens,
                 return_tensors="pt",
             ).to(self.device)
             with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
@@ -270,3 +275,7 @@ class SentenceVectors:
         vectors = torch.empty(len(texts), parts[0].shape[-1])
         vectors[order] = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
         return vectors
+
+
+def _no_tokenizer(name: str) -> InputError:
+    return InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder")

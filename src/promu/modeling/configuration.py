@@ -8,6 +8,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 import promu.modeling.conv_vit  # noqa: F401  (registers its model type with AutoConfig)
+import promu.modeling.detector_encoder  # noqa: F401  (the same)
 from promu.errors import InputError
 
 POOLINGS = ("cls", "cls+mean", "mean")

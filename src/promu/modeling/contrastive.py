@@ -81,7 +81,7 @@ class SharedSpace(nn.Module):
         normalised = config.projection_norm
         self.visual_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
         self.text_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(config.temperature)))
+        self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))  # FSDP divides no scalars
 
     def start_weights(self) -> None:
         """The temperature's start, where no checkpoint holds it."""
@@ -89,8 +89,8 @@ class SharedSpace(nn.Module):
 
     @property
     def temperature(self) -> torch.Tensor:
-        """The temperature, clamped to [0.001, 0.5]."""
-        return self.log_temperature.exp().clamp(*TEMPERATURE_RANGE)
+        """The temperature, a scalar, clamped to [0.001, 0.5]."""
+        return temperature_of(self.log_temperature)
 
     def project_visual(self, pooled: torch.Tensor) -> torch.Tensor:
         """(B, d_v) to unit vectors (B, D)."""
@@ -148,6 +148,11 @@ class SharedSpace(nn.Module):
             pictures,
             captions,
         )
+
+
+def temperature_of(logarithm: torch.Tensor) -> torch.Tensor:
+    """What is learned, (1,), as the temperature, a scalar."""
+    return logarithm.exp().clamp(*TEMPERATURE_RANGE).squeeze()
 
 
 def _unit(rows: torch.Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> torch.Tensor:

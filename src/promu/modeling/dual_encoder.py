@@ -32,6 +32,10 @@ class PromuDualEncoder(HasEncoders):
         self.freeze()
         self.post_init()
 
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The text encoder's word-piece embeddings."""
+        return self.text_encoder.get_input_embeddings()
+
     def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Word pieces (B, N) to unit vectors (B, D)."""
         return self.space.project_text(self._text(input_ids, attention_mask))

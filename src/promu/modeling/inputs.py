@@ -127,7 +127,7 @@ def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.T
 
 
 def mask_pieces(
-    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, share: float, dice: torch.Tensor | None = None
+    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, share: float, dice: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Hide a random share of a batch's ordinary pieces behind [MASK]; special tokens and entity markers stay.
 
@@ -135,14 +135,13 @@ def mask_pieces(
         batch: `input_ids` and `attention_mask` (B, N).
         encoder: Its tokenizer knows [MASK].
         share: In 0..1.
-        dice: (B, N) uniform in 0..1; None rolls them.
+        dice: (B, N) uniform in 0..1: what is below the share is hidden.
 
     Returns:
         `input_ids` (B, N) with the masks, and labels (B, N): what stood there, -100 where nothing was hidden.
     """
     ids = batch["input_ids"]
     special = torch.tensor(encoder.tokenizer.all_special_ids)
-    dice = torch.rand(ids.shape) if dice is None else dice
     hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (dice < share)
     return ids.masked_fill(hidden, encoder.tokenizer.mask_token_id), torch.where(hidden, ids, -100)
 

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import distributed
 from torch.distributed.tensor import DTensor
 
@@ -33,7 +35,7 @@ def sharding(sharded: bool, model: PromuPreTrainedModel) -> dict[str, Any]:
         raise InputError("training.sharded divides the weights among processes; start several with torchrun")
     layers = {type(layer).__name__ for layer in model.modules() if type(layer).__name__.endswith("Layer")}
     return {
-        "fsdp": "full_shard auto_wrap",
+        "fsdp": True,
         "fsdp_config": {
             "version": 2,
             "transformer_layer_cls_to_wrap": sorted(layers),
@@ -43,17 +45,36 @@ def sharding(sharded: bool, model: PromuPreTrainedModel) -> dict[str, Any]:
     }
 
 
+def shard_on_cpu(state: Any, settings: dict[str, Any] | None) -> bool:
+    """Have accelerate divide weights among processes on CPUs too, which of itself it only does on accelerators.
+
+    Args:
+        state: accelerate's `AcceleratorState`.
+        settings: Of its plugin; None where nothing is to be divided.
+
+    Returns:
+        Whether weights are divided.
+    """
+    if settings is not None and state.distributed_type == DistributedType.MULTI_CPU:
+        shared = AcceleratorState._shared_state
+        shared["distributed_type"] = DistributedType.FSDP
+        shared["fsdp_plugin"] = FullyShardedDataParallelPlugin(**settings)
+    return getattr(state, "fsdp_plugin", None) is not None
+
+
 def unshard(model: ModelType) -> ModelType:
     """The model with its weights whole: itself, or a new one where they were divided among the processes."""
     if not any(isinstance(weight, DTensor) for weight in model.parameters()):
         return model
-    weights = {
-        name: value.full_tensor().cpu() if isinstance(value, DTensor) else value.cpu()
-        for name, value in model.state_dict().items()
-    }
-    whole = type(model)(model.config)
-    whole.load_state_dict(weights)
-    return whole
+    weights = {name: whole(value).cpu() for name, value in model.state_dict().items()}
+    undivided = type(model)(model.config)
+    undivided.load_state_dict(weights)
+    return undivided
+
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    """A weight with all its parts, where it is divided among the processes; each must ask."""
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 @contextmanager

@@ -17,10 +17,11 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.contrastive import temperature_of
 from promu.modeling.device import best_device, best_precision
 from promu.modeling.distributed import group_sum, process_number, processes
 from promu.training.batches import Order, Sample, StepBatches
-from promu.training.group import group_faults, sharding
+from promu.training.group import group_faults, shard_on_cpu, sharding, whole
 from promu.training.parts import step_in_parts
 from promu.training.recipe import TrainingSettings
 
@@ -47,8 +48,7 @@ class _Loop(Trainer):
     """Trainer on batches of ours, which keeps the parts of the loss and validates with a function of ours."""
 
     batches: StepBatches
-    workers: int
-    micro_batch: int | None
+    settings: TrainingSettings
     parts: Mapping[str, torch.Tensor]
     last_loss: torch.Tensor
     validate: Callable[[], dict[str, float]] | None = None
@@ -60,9 +60,29 @@ class _Loop(Trainer):
             self.train_dataset,  # type: ignore[arg-type]
             batch_sampler=self.batches,
             collate_fn=self.data_collator,
-            num_workers=self.workers,
+            num_workers=self.settings.workers,
             pin_memory=self.args.dataloader_pin_memory,
         )
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As the Trainer's; weights can be divided on CPUs too."""
+        super().create_accelerator_and_postprocess()
+        self.is_fsdp_enabled = shard_on_cpu(self.accelerator.state, self.args.fsdp_plugin_args)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As the Trainer's; weights that are divided among the processes are saved whole."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        weights = {name: whole(value).cpu() for name, value in self.model.state_dict().items()}  # type: ignore[union-attr]
+        if self.args.should_save:
+            self._save(output_dir, state_dict=weights)
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Our own; made when the weights are where they will be trained."""
+        if self.optimizer is None:
+            self.optimizer = optimiser(model or self.model, self.settings)
+        return self.optimizer
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -75,12 +95,12 @@ class _Loop(Trainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """A step in one pass, or in several where the batch does not fit into memory."""
-        if self.micro_batch is None:
+        if self.settings.micro_batch is None:
             return super().training_step(model, inputs, num_items_in_batch)
         model.train()
         inputs = self._prepare_inputs(inputs)
         loss, self.parts = step_in_parts(
-            model, inputs, self.micro_batch, self.accelerator, self.compute_loss_context_manager
+            model, inputs, self.settings.micro_batch, self.accelerator, self.compute_loss_context_manager
         )
         self.last_loss = loss
         return loss
@@ -160,9 +180,7 @@ class _Log(TrainerCallback):
 
 def _temperature(model: Any) -> dict[str, float]:
     space = getattr(model, "space", None)
-    if space is None or not hasattr(space.log_temperature, "item"):
-        return {}
-    return {"temperature": float(space.temperature.detach())}
+    return {} if space is None else {"temperature": temperature_of(whole(space.log_temperature.detach())).item()}
 
 
 def fit(
@@ -236,6 +254,7 @@ def fit(
         remove_unused_columns=False,
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,  # the same in each process, and a frozen detector's are many
         **sharding(settings.sharded, model),
     )
     loop = _Loop(
@@ -244,11 +263,9 @@ def fit(
         train_dataset=_Samples(len(order)),
         eval_dataset=_Samples(1) if validate else None,
         data_collator=collate,  # type: ignore[arg-type]
-        optimizers=(optimiser(model, settings), None),
     )
+    loop.settings = settings
     loop.batches = batches
-    loop.workers = settings.workers
-    loop.micro_batch = settings.micro_batch
     loop.remove_callback(PrinterCallback)  # the log is ours, standard output the caller's
     loop.validate = validate
     loop.add_callback(_Log(out, loop, name, settings.log_every, progress))
