@@ -4,11 +4,13 @@ OUT ?= runs/demo
 SEED ?= 0
 # Test processes; one for each of two cores is what the suite is timed with.
 WORKERS ?= 2
+# What make bench is told: --only crf, --threads 1, --out FILE, --quick.
+BENCH ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test format clean
+.PHONY: demo test bench format clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -20,6 +22,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS)
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

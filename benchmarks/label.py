@@ -1,0 +1,96 @@
+"""The labelling step: pictures a second, and that it is paid for once."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks.measure import Row
+from benchmarks.pictures import corpus
+from PIL import Image
+from transformers import BertConfig
+
+from promu.alignment.label_store import LabelHeader
+from promu.alignment.labelling import label_corpus
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.conv_vit import ConvViTConfig
+from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.modeling.inputs import to_pixels
+
+SIDE = 96
+
+
+class SmallTeacher:
+    """A dual encoder of the size that is trained on photographs in minutes, with random weights."""
+
+    identity = "benchmark"
+    temperature = 0.07
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        small = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
+        self.model = PromuDualEncoder(
+            PromuConfig(
+                text_config=BertConfig(**small),  # type: ignore[arg-type]
+                vision_config=ConvViTConfig(**small, image_size=SIDE, patch_size=16),  # type: ignore[arg-type]
+            )
+        ).eval()
+
+    @torch.inference_mode()
+    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        """(M, D); the words do not matter here, their number does."""
+        ids = torch.randint(1000, 30000, (len(prompts), 10))
+        return self.model.encode_text(ids, torch.ones_like(ids))
+
+    @torch.inference_mode()
+    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """(N, D)."""
+        return self.model.encode_pictures(torch.stack([to_pixels(picture, SIDE) for picture in pictures]))
+
+
+def header(nouns: int = 1000, relations: int = 100) -> LabelHeader:
+    """Candidates in the paper's number."""
+    return LabelHeader(
+        teacher=SmallTeacher.identity,
+        detector="corpus",
+        nouns=tuple(f"noun {number}" for number in range(nouns)),
+        relations=tuple(f"relation {number}" for number in range(relations)),
+        entity_template="1",
+        relation_template="A",
+        temperature=SmallTeacher.temperature,
+        top_k=16,
+    )
+
+
+def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
+    """Label a corpus, then ask for the same labels again, as every further epoch does."""
+    count = 16 if quick else 1024
+    teacher = SmallTeacher()
+    with tempfile.TemporaryDirectory() as temporary:
+        pairs, source = corpus(_made(Path(temporary) / "corpus"), count)
+        seconds = []
+        for _ in range(2):
+            started = time.perf_counter()
+            label_corpus(teacher, pairs, header(), Path(temporary) / "labels")
+            seconds.append(time.perf_counter() - started)
+    result = {"pictures": count, "regions_a_picture": 3, "corpus": source, "seconds": seconds}
+    return result, [
+        Row("label", f"{source}, 3 regions a picture, small teacher", f"{count / seconds[0]:.0f} pictures/s"),
+        Row(
+            "label",
+            "share of that for labels that are there",
+            f"{seconds[1]:.3f} s",
+            f"{seconds[0]:.2f} s",
+            seconds[1] / seconds[0],
+            goal="0",
+        ),
+    ]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder

@@ -1,0 +1,40 @@
+"""Peak memory of a process that makes two steps and nothing else.
+
+python -m benchmarks.memory ours [--quick]
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def peak(step: str, quick: bool) -> int:
+    """MiB of resident memory that a process of its own reached; `step` is "literal" or "ours"."""
+    command = [sys.executable, "-m", "benchmarks.memory", step, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
+
+
+def main(step: str, quick: bool) -> None:
+    """Make two steps, then print the peak."""
+    from benchmarks.literal_step import literal_step
+    from benchmarks.pretrain_step import our_step
+    from benchmarks.sizes import size
+
+    from promu.modeling.device import best_precision
+
+    sized = size(quick)
+    call = literal_step(sized) if step == "literal" else our_step(sized, best_precision("cpu"))
+    for _ in range(2):
+        call()
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(kilobytes // (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], "--quick" in sys.argv[2:])

@@ -1,0 +1,105 @@
+"""The benchmarks at tiny size: that they run, and that what they count is right."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, ViTConfig
+
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.pretraining import PromuForPreTraining
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT))
+
+from benchmarks.literal_step import literal_step  # noqa: E402
+from benchmarks.measure import alternate  # noqa: E402
+from benchmarks.operations import student_step  # noqa: E402
+from benchmarks.sizes import PADDED, captions, padded, size  # noqa: E402
+
+
+def test_every_benchmark_runs_and_writes_its_figures(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--quick", "--threads", "1", "--out", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "PROMU_SHARED": str(tmp_path / "nothing")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert result["machine"]["threads"] == 1
+    names = ["machine", "pretrain-step", "label", "loader", "crf"]
+    assert list(result["benchmarks"]) == names
+    assert [name for name in dict.fromkeys(row["benchmark"] for row in result["rows"]) if name != "memory"] == names
+    for row in result["rows"]:
+        assert row["measure"].split()[0] in done.stdout
+        assert row["ours"] and (row["ratio"] is None or row["ratio"] > 0)
+    step = result["benchmarks"]["pretrain-step"]
+    assert step["times"]["literal"]["seconds"] > 0 and step["peak_mib"]["literal"] > 100
+    assert result["benchmarks"]["loader"]["corpus"] == "drawn"
+
+
+def test_operations_are_those_that_pytorch_counts() -> None:
+    text = BertConfig(hidden_size=96, num_hidden_layers=4, num_attention_heads=4, intermediate_size=192)
+    vision = ViTConfig(
+        hidden_size=96, num_hidden_layers=2, num_attention_heads=4, intermediate_size=192, image_size=64, patch_size=8
+    )
+    config = PromuConfig(text_config=text, vision_config=vision, nouns=["dog"], relations=["on"])
+    model = PromuForPreTraining(config).train()
+    batch, length = 3, 20
+    counter = FlopCounterMode(display=False)
+    # PyTorch does not count its fused attention
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        loss = model(
+            torch.ones(batch, length, dtype=torch.long),
+            torch.ones(batch, length, dtype=torch.long),
+            pixel_values=torch.zeros(batch, 3, 64, 64),
+            relation_labels=torch.ones(batch, 1),
+        ).loss
+        loss.backward()
+    # the embedding of patches passes no gradient back to the pixels
+    assert counter.get_total_flops() / batch == pytest.approx(student_step(config, length), rel=0.02)
+
+
+def test_the_paper_s_sizes_cost_what_counting_by_hand_says() -> None:
+    config = size(quick=False).config()
+    # ViT-B/16: 197 tokens, 12 layers of 7.08 M weights; BERT: 6 layers of 30 tokens, 6 of 30 + 197
+    by_hand = 3 * 2 * 7.08e6 * (12 * 197 + 6 * 30 + 6 * 227) / 1e9
+    assert by_hand == pytest.approx(166, abs=1)
+    # attention and the embedding of patches come on top
+    assert student_step(config, 30) / 1e9 == pytest.approx(174, abs=1)
+
+
+def test_captions_are_padded_and_as_long_as_said() -> None:
+    texts = captions(4000, 0, 30_522)
+    lengths = [len(text) for text in texts]
+    assert sum(lengths) / len(lengths) == pytest.approx(14.2, abs=0.3)
+    assert (min(lengths), max(lengths) <= 36) == (8, True)
+    assert padded(texts[:8])["input_ids"].shape[1] == max(lengths[:8])
+    batch = padded(texts[:8], PADDED)
+    assert batch["input_ids"].shape == (8, 80)
+    assert batch["attention_mask"].sum(1).tolist() == lengths[:8]
+
+
+def test_the_literal_step_learns() -> None:
+    step = literal_step(size(quick=True))
+    losses = [step() for _ in range(25)]
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_contenders_take_turns() -> None:
+    order: list[str] = []
+    times = alternate({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 3, {"a": 1, "b": 2})
+    assert order == ["a", "b", *["a", "b", "b"] * 3]
+    assert times["a"].turns == 3 and times["a"].seconds > 0
