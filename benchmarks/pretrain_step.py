@@ -21,7 +21,7 @@ from promu.training.recipe import TrainingSettings
 def our_batch(size: Size) -> dict[str, torch.Tensor]:
     """What the batch maker hands over: captions padded to the longest, pixels as bytes, labels out of the store."""
     ids = torch.arange(size.batch)
-    side = size.vision.image_size
+    side = int(size.vision.image_size)  # type: ignore[arg-type]
     chance = torch.Generator().manual_seed(0)
     return {
         **padded(captions(size.batch, 0, size.text.vocab_size)),
