@@ -94,6 +94,8 @@ def _claim(out: Path, claim: Mapping[str, Any]) -> dict[str, Any] | None:
         InputError: It is a file, or the folder of something else.
     """
     path = out / BUILD
+    for leftover in out.glob(f".{BUILD}.*.part"):  # of a build that was killed as it wrote the file
+        leftover.unlink()
     if path.is_file():
         try:
             found = json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,194 @@
+"""Falsified captions: of other pictures, near in meaning, as many as asked for, never one that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
+
+from promu.alignment import falsify as module
+from promu.alignment.falsify import NEAREST, PictureCaptions, SentenceVectors, falsified_of, falsify, word_vectors
+from promu.errors import InputError
+
+HOWS = {"words": word_vectors, "chance": None}
+WORDS = ("a", "dog", "cat", "runs", "sits", "red", "ball", "🎈")
+
+
+def pictures_of(*texts: Sequence[str]) -> list[PictureCaptions]:
+    return [PictureCaptions(f"{index}.jpg", bytes([index]), tuple(each)) for index, each in enumerate(texts)]
+
+
+def circle(degrees: Sequence[float]) -> torch.Tensor:
+    angles = torch.deg2rad(torch.tensor(degrees, dtype=torch.float64))
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
+
+
+@st.composite
+def sets(draw: st.DrawFn) -> list[PictureCaptions]:
+    """Few words, few names and few contents, so that much is shared."""
+    text = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
+    picture = st.builds(
+        PictureCaptions,
+        st.sampled_from(["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]),
+        st.sampled_from([b"1", b"2", b"3", b"4", b"5"]),
+        st.lists(text, min_size=1, max_size=4).map(tuple),
+    )
+    return draw(st.lists(picture, min_size=1, max_size=12))
+
+
+@pytest.mark.parametrize("how", HOWS)
+@given(pictures=sets(), share=st.sampled_from([0.1, 0.5, 0.8]), seed=st.integers(0, 3))
+@settings(max_examples=80)
+def test_no_falsified_caption_fits(how: str, pictures: list[PictureCaptions], share: float, seed: int) -> None:
+    added = falsify(pictures, share, HOWS[how], [seed])
+    assert len(added) == len(pictures)
+    everything = {text for picture in pictures for text in picture.texts}
+    assert sum(map(len, added)) <= falsified_of(sum(len(picture.texts) for picture in pictures), share)
+    for picture, others in zip(pictures, added, strict=True):
+        texts = [other.text for other in others]
+        assert len(set(texts)) == len(texts) and set(texts) <= everything
+        for other in pictures:
+            if other.image == picture.image or other.content == picture.content:
+                assert not set(texts) & set(other.texts)
+    assert falsify(pictures, share, HOWS[how], [seed]) == added
+
+
+def test_captions_that_differ_by_signs_are_the_same() -> None:
+    added = falsify(pictures_of(["A dog runs ."], ["a dog runs"], ["A cat"]), 0.5, None, [0])
+    assert {other.text for others in added[:2] for other in others} == {"A cat"}
+    assert added[2][0].text == "A dog runs ."
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.2, 50), (1 / 3, 100), (0.5, 200), (0.75, 600), (0.9, 1800)])
+@pytest.mark.parametrize("how", HOWS)
+def test_the_share_is_exact(how: str, share: float, count: int) -> None:
+    pictures = pictures_of(*([f"word{index} stands alone", f"word{index} sits too"] for index in range(100)))
+    added = falsify(pictures, share, HOWS[how], [0])
+    assert sum(map(len, added)) == count == falsified_of(200, share)
+
+
+def test_the_nearest_are_taken() -> None:
+    """Single captions on a circle, two degrees apart: what is taken is at most ten steps away, not always the first."""
+    texts = [f"caption {index:02d}" for index in range(60)]
+    degrees = {text: 2.0 * index for index, text in enumerate(texts)}
+    added = falsify(pictures_of(*([text] for text in texts)), 0.5, lambda some: circle([degrees[t] for t in some]), [1])
+    steps = []
+    for index, others in enumerate(added):
+        (other,) = others
+        step = abs(texts.index(other.text) - index)
+        steps.append(step)
+        assert 1 <= step <= NEAREST
+        assert other.similarity == pytest.approx(torch.deg2rad(torch.tensor(2.0 * step)).cos().item(), abs=1e-5)
+    assert len(set(steps[NEAREST:-NEAREST])) >= 4
+
+
+def test_what_is_as_near_as_the_pictures_own_captions_fits_too() -> None:
+    """The picture's captions lie 40 degrees apart: what lies between them or 39 beside is left, 41 beside is taken."""
+    degrees = {"own one": 0, "own two": 40, "between": 20, "beside": -39, "farther": -41, "far": 150, "farthest": 170}
+    pictures = pictures_of(["own one", "own two"], *([text] for text in list(degrees)[2:]))
+    for seed in range(10):
+        added = falsify(pictures, 0.5, lambda some: circle([degrees[text] for text in some]), [seed])
+        assert {other.text for other in added[0]} <= {"farther", "far", "farthest"}
+    assert len(added[0]) > 0
+
+
+def test_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Captions are compared within blocks of whole pictures of even size, whatever the sizes of the pictures."""
+    monkeypatch.setattr(module, "BLOCK", 10)
+    pictures = pictures_of(*([f"{index} {caption}" for caption in range(2)] for index in range(11)))
+    seen: list[int] = []
+
+    def encode(texts: Sequence[str]) -> torch.Tensor:
+        seen.append(len(texts))
+        return word_vectors(texts)
+
+    added = falsify(pictures, 0.5, encode, [0])
+    assert sorted(seen) == [6, 8, 8]
+    assert sum(map(len, added)) == 22
+    assert {other.text.split()[0] for others in added[:3] for other in others} <= {"0", "1", "2", "3"}
+    assert falsify([], 0.5, encode, [0]) == []
+
+
+def test_a_picture_alone_gets_none() -> None:
+    assert falsify(pictures_of(["a dog", "a cat"]), 0.5, word_vectors, [0]) == [[]]
+
+
+def test_word_vectors() -> None:
+    vectors = word_vectors(["a red kite", "the red kite .", "a dog", "a man", "a boat", "🎈🎈", ""])
+    assert vectors.norm(dim=-1).tolist() == pytest.approx([1.0] * 7)
+    near = vectors @ vectors.T
+    assert near[0, 1] > 0.5 > near[0, 2]
+    assert near[0, 3] < 0.3
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT with its tokenizer."""
+    from transformers import AutoModel
+
+    from promu.training.setup import encoder_config
+    from promu.training.wordpiece import train_wordpiece
+
+    folder = tmp_path_factory.mktemp("encoder")
+    tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
+    torch.manual_seed(3)
+    AutoModel.from_config(encoder_config(TINY_TEXT, vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_sentence_vectors(encoder: Path) -> None:
+    """The mean over tokens, made unit length: as each text gives alone, in the order given."""
+    from transformers import AutoModel, AutoTokenizer
+
+    texts = [*TEXTS, "Bob", "the dog and the ring " * 60, "🎈"]
+    vectors = SentenceVectors(str(encoder))(texts)
+    model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
+    for text, vector in zip(texts, vectors, strict=True):
+        pieces = tokenizer([text], truncation=True, max_length=96, return_tensors="pt")
+        with torch.inference_mode():
+            mean = model(**pieces).last_hidden_state[0].mean(0)
+        # bf16 where the machine has it
+        assert torch.cosine_similarity(mean, vector, dim=0) > 0.995
+        assert vector.norm().item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_is_no_text_encoder(encoder: Path, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    from promu.training.setup import encoder_config
+
+    AutoModel.from_config(encoder_config(TINY_VISION)).save_pretrained(tmp_path / "vision")
+    with pytest.raises(InputError, match=r"is no text encoder; name one of BERT's kind"):
+        SentenceVectors(str(tmp_path / "vision"))
+    AutoModel.from_pretrained(encoder).save_pretrained(tmp_path / "bare")
+    with pytest.raises(InputError, match="has no tokenizer"):
+        SentenceVectors(str(tmp_path / "bare"))
+    with pytest.raises(InputError, match="the Python package 'no_such' is not installed"):
+        SentenceVectors("package:no_such/model")
+
+
+def test_meaning_beats_chance_on_real_captions(shared: Path) -> None:
+    """On flickr8k the falsified captions are clearly nearer by the words they share than those taken by chance."""
+    from itertools import groupby, islice
+
+    from promu.corpora.captions import iterate_captions
+
+    pairs = islice((pair for _, pair in iterate_captions(shared / "data" / "flickr8k" / "captions.csv")), 1500)
+    pictures = [
+        PictureCaptions(image, image.encode(), tuple(pair.caption for pair in group))
+        for image, group in groupby(pairs, key=lambda pair: pair.image)
+    ]
+
+    def nearness(how: str) -> float:
+        added = falsify(pictures, 0.5, HOWS[how], [0])
+        texts = [(p.texts[0], other.text) for p, others in zip(pictures, added, strict=True) for other in others]
+        vectors = word_vectors([text for pair in texts for text in pair])
+        return float((vectors[::2] * vectors[1::2]).sum(-1).mean())
+
+    assert nearness("words") > 2.5 * nearness("chance")
