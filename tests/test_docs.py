@@ -11,7 +11,7 @@ import pytest
 
 from promu.cli import app, main
 from promu.corpora.newsreel import NewsreelSettings, write_newsreel
-from promu.training.recipe import FinetuneRecipe, find_recipe, load_recipe
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe, find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -19,6 +19,7 @@ SMALL = NewsreelSettings(seed=0, pairs=64, ner_posts=(24, 8, 8), re_posts=(150, 
 
 QUICK = {
     "pretrain": ["--set", "training.epochs=1", "--set", "teacher.training.epochs=1"],
+    "label": ["--set", "training.epochs=1", "--set", "teacher.training.epochs=1"],
     "finetune": ["--set", "training.epochs=1"],
 }
 """What is added to a command so that it ends in seconds."""
@@ -70,6 +71,12 @@ def run(words: list[str]) -> int:
     if command == "finetune" and words[1].endswith("-text"):  # run for a step in tests/training/test_recipes_run.py
         load_recipe(find_recipe(words[1]), FinetuneRecipe)
         return 0
+    if any(sign in word for word in words for sign in ("$PROMU_SHARED", "flickr8k", "en_core_web_sm")):
+        # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is
+        app.parse_args(words, exit_on_error=False, print_error=False)
+        if command in ("pretrain", "label"):
+            load_recipe(find_recipe(words[1]), PretrainRecipe, [word for word in words if "=" in word])
+        return 0
     if command == "newsreel":
         size = ["--pairs", "32", "--ner-posts", "4", "4", "4", "--re-posts", "4", "4", "4"]
         return main(["newsreel", "runs/another", *size])
@@ -84,6 +91,9 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
         program, *words = shlex.split(command)
         if program == "make":
             assert all(f"\n{word}:" in makefile for word in words if "=" not in word), command
+        elif program == "torchrun":  # run for real in tests/training/test_group.py
+            recipe, *overrides = words[words.index("pretrain") + 1 :]
+            load_recipe(find_recipe(recipe), PretrainRecipe, [word for word in overrides if "=" in word])
         elif program == "pip":
             assert command in find_recipe("mnre-text").read_text(encoding="utf-8"), command
         elif program in ("cp", "python"):

@@ -147,8 +147,12 @@ class PromuModel(HasEncoders):
         self.text_encoder.set_input_embeddings(value)
         self.config.text_config.vocab_size = value.num_embeddings  # type: ignore[union-attr, assignment]
 
-    def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Text encoder's vectors (B, N+2, d), before the fusion."""
+    def encode_text(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, text_features: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Text encoder's vectors (B, N+2, d), before the fusion (arguments as in `forward`)."""
+        if text_features is not None:
+            return text_features.float()
         return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     def encode_pictures(
@@ -171,6 +175,7 @@ class PromuModel(HasEncoders):
         visual: torch.Tensor | None = None,
         picture_features: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
+        text_features: torch.Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -184,10 +189,11 @@ class PromuModel(HasEncoders):
                 picture with many texts encodes it once.
             picture_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
             kept: (B, k) the patches to encode, in ascending order; None encodes all.
+            text_features: (B, N+2, d) kept vectors of a frozen text encoder, which is then not asked.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.encode_text(input_ids, attention_mask)
+        text = self.encode_text(input_ids, attention_mask, text_features)
         pictures = pixel_values is not None or picture_features is not None
         if visual is None and pictures and self.vision_encoder is not None:
             visual = self.encode_pictures(pixel_values, picture_features, kept)

@@ -50,6 +50,7 @@ class PromuDualEncoder(HasEncoders):
         attention_mask: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
         picture_features: torch.Tensor | None = None,
+        text_features: torch.Tensor | None = None,
         picture_ids: torch.Tensor | None = None,
         caption_ids: torch.Tensor | None = None,
         row_mask: torch.Tensor | None = None,
@@ -58,14 +59,18 @@ class PromuDualEncoder(HasEncoders):
     ) -> DualEncoderOutput:
         """L_CIT of a batch of matched pairs (arguments as in `PromuForPreTraining.forward`)."""
         visual = self._visual(pixel_values, picture_features)
-        text = self._text(input_ids, attention_mask)
+        text = self._text(input_ids, attention_mask, text_features)
         matched = torch.ones(len(text), dtype=torch.bool, device=text.device) if row_mask is None else row_mask.bool()
         features = self.space.features(visual, text, matched, picture_ids, caption_ids)
         if features_only:
             return DualEncoderOutput(features=features)
         return DualEncoderOutput(loss=self.space.loss(features, batch_features), features=features)
 
-    def _text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def _text(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, kept: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        if kept is not None:
+            return pooled(kept.float(), attention_mask, self.config.pooling)
         hidden = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return pooled(hidden, attention_mask, self.config.pooling)
 

@@ -82,6 +82,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
         attention_mask: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
         picture_features: torch.Tensor | None = None,
+        text_features: torch.Tensor | None = None,
         matched: torch.Tensor | None = None,
         row_mask: torch.Tensor | None = None,
         picture_ids: torch.Tensor | None = None,
@@ -102,6 +103,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
             input_ids, attention_mask: (B, N+2) captions.
             pixel_values: (B, 3, S, S) in 0..255, the view that the boxes are given in.
             picture_features: (B, K, C) of that view, in place of `pixel_values` (`promu.modeling.detector_encoder`).
+            text_features: (B, N+2, d) of the captions from a frozen text encoder, which is then not asked.
             matched: (B,), 1 where the caption belongs to the picture; None means everywhere.
             row_mask: (B,), 0 for a row that only fills up the batch and counts in no loss.
             picture_ids, caption_ids: (B,) equal where picture or caption is the same.
@@ -124,12 +126,19 @@ class PromuForPreTraining(PromuPreTrainedModel):
             mlm_labels = mlm_labels.masked_fill(~row_mask.bool()[:, None], -100)
         output = PreTrainingOutput()
         if features_only:
-            text = self.promu.encode_text(input_ids, attention_mask)
+            text = self.promu.encode_text(input_ids, attention_mask, text_features)
             visual = self.promu.encode_pictures(pixel_values, picture_features, self._kept(len(input_ids)))
             output.features = self._features(text, visual, attention_mask, matched * row_mask, picture_ids, caption_ids)
             return output
         kept = self._kept(len(input_ids))
-        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_features=picture_features, kept=kept)
+        backbone = self.promu(
+            input_ids,
+            attention_mask,
+            pixel_values,
+            picture_features=picture_features,
+            kept=kept,
+            text_features=text_features,
+        )
         parts: dict[str, torch.Tensor] = {}
         fused_cls = backbone.fused_text[:, 0]
         seen = row_mask if relation_mask is None else relation_mask * row_mask

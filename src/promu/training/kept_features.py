@@ -6,23 +6,18 @@ gets a few fixed views, the detector sees each of them once, and training reads 
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from promu.corpora.shards import PairShards
-from promu.files import write_json
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import DetectorEncoderModel
-from promu.modeling.distributed import process_number, processes
 from promu.modeling.encoders import normalise_pixels
 from promu.training.batches import Sample, chance_of
-from promu.training.group import in_order, wait_for_all
+from promu.training.kept import KeptArray
 from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, View, random_view, show
 
@@ -68,59 +63,34 @@ class FeatureViews:
             "views": settings.model_dump(mode="json"),
             "seed": seed,
         }
-        key = hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        self.folder = folder / key
-        shape = (corpus.pictures, settings.kept, *encoder.feature_shape)
-        with in_order():
-            if not (self.folder / "about.json").is_file():
-                self.folder.mkdir(parents=True, exist_ok=True)
-                for name, dtype, size in (("features", np.float16, shape), ("seen", np.uint8, shape[:1])):
-                    np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, size).flush()
-                write_json(self.folder / "about.json", made_from)
-        self.features: Any = np.load(self.folder / "features.npy", mmap_mode="r+")
-        self._seen: Any = np.load(self.folder / "seen.npy", mmap_mode="r+")
-        self._fill(encoder, config, progress)
-        wait_for_all()
+        side = config.image_size
+        assert side is not None
+        self.kept = KeptArray(
+            folder, made_from, (corpus.pictures, settings.kept, *encoder.feature_shape), corpus.pictures
+        )
+
+        @torch.inference_mode()
+        def compute(rows: list[int]) -> None:
+            pictures = [corpus.picture(row).decode((side, side)) for row in rows]
+            for number in range(settings.kept):
+                shown = [
+                    show(picture, self._view(row, number), side) for row, picture in zip(rows, pictures, strict=True)
+                ]
+                pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
+                self.kept.values[rows, number] = encoder.features(pixels).cpu().numpy()
+
+        self.kept.fill(BATCH, compute, progress)
         if not encoder.is_fitted:
-            sample = self.features[: min(FITTED_ON, corpus.pictures), 0].astype(np.float32)
+            sample = self.kept.values[: min(FITTED_ON, corpus.pictures), 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
 
     def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
         """As `Views.__call__`."""
         number = int(chance.integers(self.settings.kept))
-        return torch.from_numpy(np.array(self.features[index, number])), self._view(index, number)
+        return torch.from_numpy(np.array(self.kept.values[index, number])), self._view(index, number)
 
     def _view(self, index: int, number: int) -> View:
         if number == 0:
             return WHOLE
         chance = chance_of(self.seed, Sample(number, index))
         return random_view(chance, self.settings.crop, self.settings.operations, self.settings.magnitude)
-
-    @torch.inference_mode()
-    def _fill(
-        self, encoder: DetectorEncoderModel, config: PromuConfig, progress: Callable[[int, int], None] | None
-    ) -> None:
-        share = range(process_number(), self.corpus.pictures, processes())
-        todo = [index for index in share if not self._seen[index]]
-        assert config.image_size is not None
-        done = len(share) - len(todo)
-        for batch in _batches(todo):
-            pictures = [self.corpus.picture(index).decode((config.image_size,) * 2) for index in batch]
-            for number in range(self.settings.kept):
-                pixels = torch.stack(
-                    [
-                        show(picture, self._view(index, number), config.image_size)
-                        for index, picture in zip(batch, pictures, strict=True)
-                    ]
-                ).to(encoder.device)
-                found = encoder.features(normalise_pixels(pixels, config, torch.float32))
-                self.features[batch, number] = found.cpu().numpy().astype(np.float16)
-            self._seen[batch] = 1
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(share))
-
-
-def _batches(rows: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(rows), BATCH):
-        yield rows[start : start + BATCH]

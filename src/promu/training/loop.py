@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -81,7 +81,7 @@ class _Loop(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Our own; made when the weights are where they will be trained."""
         if self.optimizer is None:
-            self.optimizer = optimiser(model or self.model, self.settings)
+            self.optimizer = optimiser(cast(PromuPreTrainedModel, model or self.model), self.settings)
         return self.optimizer
 
     def compute_loss(

@@ -14,6 +14,7 @@ from promu.corpora.shards import PairShards
 from promu.modeling.inputs import WordEncoder, mask_pieces, pad_positions
 from promu.schema import CaptionPair
 from promu.training.batches import Sample, chance_of
+from promu.training.kept_texts import KeptTexts
 from promu.training.picture_views import Views
 from promu.training.recipe import LossSettings
 from promu.training.views import View, move_boxes
@@ -28,8 +29,11 @@ class CaptionCollator:
     whatever process, and after whatever interruption.
     """
 
-    def __init__(self, corpus: PairShards, encoder: WordEncoder, views: Views, seed: int) -> None:
+    def __init__(
+        self, corpus: PairShards, encoder: WordEncoder, views: Views, seed: int, texts: KeptTexts | None = None
+    ) -> None:
         self.corpus = corpus
+        self.texts = texts
         self.encoder = encoder
         self.views = views
         self.seed = seed
@@ -55,6 +59,8 @@ class CaptionCollator:
             "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
             "row_mask": torch.tensor([int(sample.counts) for sample in samples]),
         }
+        if self.texts is not None:
+            batch["text_features"] = self.texts([pair.caption for pair in pairs])
         return batch, pairs, [view for _, view in shown], chances
 
 

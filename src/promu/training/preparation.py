@@ -26,6 +26,7 @@ from promu.modeling.encoders import resolve
 from promu.modeling.inputs import WordEncoder
 from promu.training.batches import CorpusOrder
 from promu.training.group import in_order, unshard, wait_for_all
+from promu.training.kept_texts import texts_of
 from promu.training.loop import Progress, fit
 from promu.training.pair_batches import CaptionCollator
 from promu.training.picture_views import views_of
@@ -195,10 +196,11 @@ def train_teacher(
     model = build_model(PromuDualEncoder, encoders, tokenizer)
     encoder = WordEncoder(tokenizer, model.config.max_length)
     views = views_of(model, corpus, settings.views, out / "features", settings.seed, progress)
+    texts = texts_of(model, encoder, corpus, out / "features", progress)
     fit(
         model,
         CorpusOrder(corpus, matched_only=True),
-        CaptionCollator(corpus, encoder, views, settings.seed),
+        CaptionCollator(corpus, encoder, views, settings.seed, texts),
         settings.training,
         folder,
         settings.seed,

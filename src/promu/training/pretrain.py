@@ -19,6 +19,7 @@ from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.training.batches import CorpusOrder
 from promu.training.group import in_order, unshard
+from promu.training.kept_texts import texts_of
 from promu.training.label_samples import SAMPLES as SAMPLES_FILE
 from promu.training.label_samples import join_samples, sample_predictions
 from promu.training.loop import Progress, fit
@@ -116,7 +117,10 @@ def _train(
 ) -> list[dict[str, Any]]:
     out = Path(recipe.out)
     views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed, progress)
-    collate = PairCollator(CaptionCollator(ready.corpus, encoder, views, recipe.seed), ready.store, recipe.losses)
+    # masked captions are others than those whose vectors could be kept
+    texts = None if recipe.losses.mlm else texts_of(model.promu, encoder, ready.corpus, out / "features", progress)
+    captions = CaptionCollator(ready.corpus, encoder, views, recipe.seed, texts)
+    collate = PairCollator(captions, ready.store, recipe.losses)
     before = out / "samples-before.json"
     with in_order():
         if not before.is_file():
