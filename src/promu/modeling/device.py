@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
@@ -35,6 +36,11 @@ def best_precision(device: str) -> Precision:
     if kind == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16():
         return "bf16"
     return "fp32"
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """The context in which a model computes in `best_precision` of its device."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=best_precision(str(device)) == "bf16")
 
 
 def _cpu_has_bf16() -> bool:

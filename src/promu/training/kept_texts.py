@@ -11,6 +11,7 @@ import torch
 
 from promu.corpora.shards import PairShards
 from promu.modeling.backbone import HasEncoders
+from promu.modeling.device import autocast
 from promu.modeling.inputs import WordEncoder
 from promu.training.kept import KeptArray
 
@@ -53,7 +54,8 @@ class KeptTexts:
         @torch.inference_mode()
         def compute(rows: list[int]) -> None:
             batch = {name: value.to(model.device) for name, value in encoder.batch([pieces[r] for r in rows]).items()}
-            hidden = model.text_encoder(**batch).last_hidden_state.float().cpu().numpy()
+            with autocast(model.device):
+                hidden = model.text_encoder(**batch).last_hidden_state.float().cpu().numpy()
             for row, vectors in zip(rows, hidden, strict=True):
                 start, stop = self.starts[row : row + 2]
                 self.kept.values[start:stop] = vectors[: stop - start]

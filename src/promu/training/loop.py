@@ -272,6 +272,8 @@ def fit(
     resume = _last_whole_checkpoint(checkpoints)
     if resume:
         logger.info("resuming from %s", resume)
+    elif validate is not None and best is None:
+        arguments.eval_on_start = True  # what is measured on the way needs something to be compared with
     with group_faults():
         loop.train(resume_from_checkpoint=resume)
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]

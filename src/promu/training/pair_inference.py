@@ -13,7 +13,7 @@ import torch
 from promu.corpora.shards import CaptionedPicture
 from promu.errors import InputError
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.device import best_device, best_precision
+from promu.modeling.device import autocast, best_device
 from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import EncodedText, WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
@@ -77,14 +77,10 @@ def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[Pair
 @contextmanager
 def reading(model: PromuPreTrainedModel) -> Iterator[None]:
     """Evaluation mode, no gradients and the device's best precision; the model's mode is restored afterwards."""
-    device = model.device.type
     was_training = model.training
     model.eval()
     try:
-        with (
-            torch.no_grad(),
-            torch.autocast(device, dtype=torch.bfloat16, enabled=best_precision(device) == "bf16"),
-        ):
+        with torch.no_grad(), autocast(model.device):
             yield
     finally:
         model.train(was_training)

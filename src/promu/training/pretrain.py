@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 
 from promu.analysis.run_log import suspicious
@@ -17,7 +19,7 @@ from promu.files import write_json
 from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.batches import CorpusOrder
+from promu.training.batches import CorpusOrder, Sample
 from promu.training.group import in_order, unshard
 from promu.training.kept_texts import texts_of
 from promu.training.label_samples import SAMPLES as SAMPLES_FILE
@@ -27,12 +29,14 @@ from promu.training.pair_batches import CaptionCollator, PairCollator
 from promu.training.pair_validation import evaluate_pairs, flat_figures
 from promu.training.picture_views import views_of
 from promu.training.preparation import Prepared, prepare
-from promu.training.recipe import PretrainRecipe
+from promu.training.recipe import PretrainRecipe, ViewSettings
 from promu.training.run_folder import finish, finished_result
 from promu.training.setup import build_model, load_model, save_folder
 
 logger = logging.getLogger(__name__)
 
+VALIDATED = 1000
+"""Pairs of dev that the losses are measured on during a run; half as many of each kind for the AUCs."""
 SAMPLES = 8
 """Pictures whose labels a run keeps for its report, as they were before and after."""
 
@@ -126,12 +130,6 @@ def _train(
         if not before.is_file():
             write_json(before, sample_predictions(model, encoder, ready.corpus, ready.store, _samples(ready), "before"))
 
-    def validate() -> dict[str, float]:
-        assert ready.dev is not None
-        figures = evaluate_pairs(model, encoder, ready.dev, store=ready.dev_store, rerank=0)
-        model.train()
-        return flat_figures(figures)
-
     return fit(
         model,
         CorpusOrder(ready.corpus),
@@ -140,9 +138,34 @@ def _train(
         out,
         recipe.seed,
         "pre-training",
-        None if ready.dev is None else validate,
+        _validation(recipe, ready, model, encoder),
         progress=progress,
     )
+
+
+def _validation(
+    recipe: PretrainRecipe, ready: Prepared, model: PromuForPreTraining, encoder: WordEncoder
+) -> Callable[[], dict[str, float]] | None:
+    """What is measured on dev on the way: retrieval, matching, agreement with the teacher, the parts of the loss."""
+    dev, store = ready.dev, ready.dev_store
+    if dev is None or store is None:
+        return None
+    views = views_of(model.promu, dev, ViewSettings(crop=1.0, kept=1), Path(recipe.out) / "features", recipe.seed)
+    collate = PairCollator(CaptionCollator(dev, encoder, views, recipe.seed), store, recipe.losses)
+    rows = range(0, len(dev), max(1, len(dev) // VALIDATED))
+
+    def batches() -> Iterator[dict[str, torch.Tensor]]:
+        for start in range(0, len(rows), 64):
+            yield collate([Sample(0, row) for row in rows[start : start + 64]])
+
+    def validate() -> dict[str, float]:
+        figures = evaluate_pairs(
+            model, encoder, dev, store=store, rerank=0, batches=batches(), auc_pairs=VALIDATED // 2
+        )
+        model.train()
+        return flat_figures(figures)
+
+    return validate
 
 
 def _samples(ready: Prepared) -> range:
