@@ -17,6 +17,7 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 from promu.alignment.label_store import LabelStore, PictureLabels, SparseLabels
 from promu.alignment.labelling import relative_boxes
 from promu.corpora.shards import PairShards
+from promu.modeling.attention import use_fastest_attention
 from promu.modeling.conv_vit import ConvViTConfig
 from promu.modeling.device import best_precision
 from promu.modeling.inputs import WordEncoder
@@ -123,6 +124,7 @@ def _student_step(
         len(store.header.relations),
     )
     student = size.student()
+    use_fastest_attention(student, "cpu", best_precision("cpu"))
     adam = optimiser(student, TrainingSettings())
     batch = maker(samples)
 

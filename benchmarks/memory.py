@@ -23,13 +23,14 @@ def peak(step: str, quick: bool) -> int:
 def main(step: str, quick: bool) -> None:
     """Make two steps, then print the peak."""
     from benchmarks.literal_step import literal_step
-    from benchmarks.pretrain_step import our_step
+    from benchmarks.pretrain_step import our_steps
     from benchmarks.sizes import size
 
     from promu.modeling.device import best_precision
 
     sized = size(quick)
-    call = literal_step(sized) if step == "literal" else our_step(sized, best_precision("cpu"))
+    ours = {"ours": (best_precision("cpu"), 1.0)}
+    call = literal_step(sized) if step == "literal" else our_steps(sized, ours)["ours"]
     for _ in range(2):
         call()
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from benchmarks.measure import Row, alternate
 from benchmarks.operations import student_step, vision_pass
 from benchmarks.sizes import PADDED, Size, captions, padded, size
 
-from promu.modeling.device import best_precision
+from promu.modeling.attention import use_fastest_attention
+from promu.modeling.device import Precision, best_precision
 from promu.training.loop import optimiser
 from promu.training.recipe import TrainingSettings
 
@@ -36,14 +38,22 @@ def our_batch(size: Size) -> dict[str, torch.Tensor]:
     }
 
 
-def our_step(size: Size, precision: str, patch_keep: float = 1.0) -> Callable[[], float]:
-    """The step, ready to be called; it returns the loss."""
+def our_steps(size: Size, ways: Mapping[str, tuple[Precision, float]]) -> dict[str, Callable[[], float]]:
+    """Steps of one student, ready to be called, by name; each returns the loss.
+
+    Args:
+        size: Encoders and batch.
+        ways: For each step its precision and the share of the patches that it keeps.
+    """
     student = size.student()
-    student.patch_keep = patch_keep
     adam = optimiser(student, TrainingSettings(lr=1e-4, weight_decay=1e-3, batch_size=size.batch, epochs=1))
     batch = our_batch(size)
+    usual = student.config._attn_implementation
 
-    def step() -> float:
+    def step(precision: Precision, patch_keep: float) -> float:
+        student.patch_keep = patch_keep
+        student.set_attn_implementation(usual)
+        use_fastest_attention(student, "cpu", precision)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             loss = student(**batch).loss
         loss.backward()
@@ -51,7 +61,7 @@ def our_step(size: Size, precision: str, patch_keep: float = 1.0) -> Callable[[]
         adam.zero_grad()
         return float(loss.detach())
 
-    return step
+    return {name: partial(step, *way) for name, way in ways.items()}
 
 
 def counted(size: Size) -> dict[str, float]:
@@ -74,16 +84,17 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
     shapes = TINY_SHAPES if quick else SHAPES[2:]
     contenders: dict[str, Callable[[], object]] = {
         "literal": literal_step(sized),
-        "ours": our_step(sized, precision),
-        "ours in fp32": our_step(sized, "fp32"),
-        "ours, half the patches": our_step(sized, precision, 0.5),
+        **our_steps(
+            sized,
+            {"ours": (precision, 1.0), "ours in fp32": ("fp32", 1.0), "ours, half the patches": (precision, 0.5)},
+        ),
         **{
             f"matmul {shape}": matmul(*shape, torch.bfloat16 if precision == "bf16" else torch.float32)
             for shape in shapes
         },
     }
     calls = {name: 10 if name.startswith("matmul") else 1 for name in contenders}
-    times = alternate(contenders, 2 if quick else 5, calls)
+    times = alternate(contenders, 2 if quick else 3, calls)
     gflop = counted(sized)
     rates = [
         (gflops / times[name].seconds, gflops / max(times[name].core_seconds, 1e-9))
