@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -19,6 +19,7 @@ VALUES = st.floats(-1e6, 1e6, allow_nan=False)
 
 
 @given(VALUES, VALUES)
+@example(0.0, 5e-324)  # the smallest number that is not nought
 def test_ticks_cover_the_values_and_are_few(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)
     found = ticks(low, high)

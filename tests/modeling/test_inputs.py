@@ -236,7 +236,7 @@ def test_masking_hides_the_share_asked_for() -> None:
     assert 0.13 < hidden.float().mean() < 0.17
     assert torch.equal(labels != -100, hidden)
     assert torch.equal(batch["input_ids"], before), "the batch itself is left alone"
-    nothing, none = mask_pieces(batch, encoder(), share=0.0)
+    nothing, none = mask_pieces(batch, encoder(), 0.0, torch.zeros(100, 100))
     assert torch.equal(nothing, before) and bool((none == -100).all())
 
 

@@ -154,8 +154,17 @@ def test_encoder_settings_that_cannot_be(tmp_path: Path) -> None:
         encoder_config(str(tmp_path))
 
 
-def test_names_and_configurations_do_not_mix(tokenizer: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(InputError, match=r"model.text and model.vision must both be names, or both configurations"):
+def test_a_named_encoder_beside_one_from_scratch(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    vision = ViTModel(ViTConfig(image_size=16, patch_size=8, **SIZES))
+    vision.save_pretrained(tmp_path / "vision")
+    settings = ModelSettings(text=TEXT, vision=str(tmp_path / "vision"))
+    model = build_model(PromuForTokenClassification, settings, tokenizer, **NAMES)
+    found = model.promu.vision_encoder
+    assert found is not None and model.config.image_size == 16
+    weights = found.state_dict()
+    assert weights and all(torch.equal(weights[name], vision.state_dict()[name]) for name in weights)
+    assert model.promu.get_input_embeddings().weight.shape[0] == len(tokenizer)  # type: ignore[union-attr, index]
+    with pytest.raises(InputError, match="encoder 'some-vit' is neither a local folder nor a hub model within reach"):
         build_model(PromuForTokenClassification, ModelSettings(text=TEXT, vision="some-vit"), tokenizer, **NAMES)
 
 

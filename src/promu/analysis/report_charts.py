@@ -112,8 +112,8 @@ class BarChart:
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round values (1, 2, 2.5 or 5 times a power of ten apart) from at or below `low` to at or above `high`."""
     span = high - low
-    if not span > 0:
-        span = abs(high) or 1.0
+    if span < 1e-300:  # nothing to tell apart, or less than a float can divide
+        span = abs(high) if abs(high) >= 1e-300 else 1.0
     rough = span / max(most - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
