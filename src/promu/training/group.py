@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +20,8 @@ from torch.distributed.tensor import DTensor
 from promu.errors import InputError
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.distributed import process_number, processes
+
+logger = logging.getLogger(__name__)
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
 
@@ -117,7 +122,19 @@ def wait_for_all() -> None:
 
 
 def start_group() -> None:
-    """Join the processes that `torchrun` has started, if it has started any."""
+    """Join the processes that `torchrun` has started, if it has started any.
+
+    When one dies `torchrun` terminates the others, which say so and exit with status 143.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
         # a process may be busy for hours with what the others wait for; that one died shows at once in any case
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=2))
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    logger.error(
+        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
+        "run resumes from its last checkpoint"
+    )
+    raise SystemExit(128 + number)

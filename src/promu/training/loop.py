@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from promu.modeling.attention import use_fastest_attention
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.contrastive import temperature_of
 from promu.modeling.device import best_device, best_precision
@@ -223,6 +224,7 @@ def fit(
     checkpoints = out / "checkpoints"
     device = best_device()
     precision = best_precision(device) if settings.precision == "auto" else settings.precision
+    use_fastest_attention(model, device, precision)
     batches = StepBatches(order, settings.batch_size, settings.epochs, seed, process_number(), processes())
     # the best checkpoint is one that was validated, so they go together
     every = settings.validate_every or batches.steps_per_epoch
