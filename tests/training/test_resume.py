@@ -142,12 +142,19 @@ def test_a_finished_run_is_not_repeated(unbroken: Path, capsys: pytest.CaptureFi
 
 
 def test_a_killed_pre_training_ends_as_an_unbroken_one(tiny_world: Path, tmp_path: Path) -> None:
+    """Batches come from processes of their own, and the kill is at no epoch's end."""
     recipes = {}
     for name in ("unbroken", "killed"):
+        recipe = pretrain_recipe(tiny_world, tmp_path / name)
+        if name == "killed":
+            recipe["training"].update(save_every=2, workers=2)
         recipes[name] = tmp_path / f"{name}.yaml"
-        recipes[name].write_text(json.dumps(pretrain_recipe(tiny_world, tmp_path / name)))
+        recipes[name].write_text(json.dumps(recipe))
     assert main(["pretrain", str(recipes["unbroken"])]) == 0
-    run_until_killed("pretrain", recipes["killed"], "pre-training:8")
+    run_until_killed("pretrain", recipes["killed"], "pre-training:7")
+    state = json.loads((tmp_path / "killed" / "checkpoints" / "checkpoint-6" / "trainer_state.json").read_text())
+    lines = log_of(tmp_path / "killed")
+    assert state["global_step"] == 6 and not lines[5]["epoch"].is_integer()
     assert main(["pretrain", str(recipes["killed"])]) == 0
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     assert same_log(unbroken / "teacher", killed / "teacher")
