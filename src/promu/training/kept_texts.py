@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 
 from promu.corpora.shards import PairShards
 from promu.modeling.backbone import HasEncoders
@@ -41,11 +42,9 @@ class KeptTexts:
         self.rows = {caption: row for row, caption in enumerate(captions)}
         pieces = [encoder.text(caption) for caption in captions]
         self.starts = np.concatenate([[0], np.cumsum([len(text.input_ids) for text in pieces])])
-        checksum = hashlib.sha256()
-        for tensor in model.text_encoder.state_dict().values():
-            checksum.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        used = sorted({piece for text in pieces for piece in text.input_ids})
         made_from = {
-            "encoder": checksum.hexdigest(),
+            "encoder": _checksum(model.text_encoder, used),
             "pieces": hashlib.sha256(repr([text.input_ids for text in pieces]).encode()).hexdigest(),
         }
         shape = (int(self.starts[-1]), model.config.hidden_size)
@@ -70,6 +69,19 @@ class KeptTexts:
         for row, place in enumerate(places):
             found[row, : place.stop - place.start] = self.kept.values[place]
         return torch.from_numpy(found)
+
+
+def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
+    """Of the weights that the captions' vectors depend on: of the embeddings those of the pieces that occur.
+
+    Entity markers, which no caption holds, start at random.
+    """
+    embeddings = encoder.get_input_embeddings().weight
+    checksum = hashlib.sha256()
+    for tensor in encoder.state_dict().values():
+        rows = tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor
+        checksum.update(rows.float().cpu().contiguous().numpy().tobytes())
+    return checksum.hexdigest()
 
 
 def texts_of(
