@@ -1,0 +1,200 @@
+"""What a frozen detector makes of a corpus: as from the pixels, once, and after a kill what is left of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.conftest import TINY_TEXT
+from tests.modeling.tiny_detectors import save_tiny_yolox
+from tests.training.pairs import captioned, label_corpus, tokenizer, write_corpus
+from tests.training.test_resume import pretrain_recipe
+
+from promu.corpora.shards import PairShards
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel, detector_encoder_from_onnx
+from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.modeling.encoders import normalise_pixels
+from promu.modeling.inputs import WordEncoder
+from promu.modeling.pretraining import PromuForPreTraining
+from promu.training import kept_features
+from promu.training.batches import Sample, chance_of
+from promu.training.kept_features import FeatureViews
+from promu.training.pair_batches import CaptionCollator, PairCollator
+from promu.training.pretrain import pretrain
+from promu.training.recipe import LossSettings, PretrainRecipe, ViewSettings, check_recipe
+from promu.training.setup import load_model
+from promu.training.views import WHOLE, move_boxes, show
+
+pytest.importorskip("onnx")
+
+SMALL: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32, "grid": 4}
+SIDE = 64
+VIEWS = ViewSettings(crop=0.5, operations=1, kept=3)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_yolox(tmp_path_factory.mktemp("detector") / "tiny.onnx")
+
+
+@pytest.fixture
+def encoder(detector: Path) -> DetectorEncoderModel:
+    torch.manual_seed(0)
+    return detector_encoder_from_onnx(detector, **SMALL).eval()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> PairShards:
+    return write_corpus(tmp_path / "corpus", captioned())
+
+
+def config_of(encoder: DetectorEncoderModel) -> PromuConfig:
+    text = {**TINY_TEXT, "vocab_size": 60}
+    return PromuConfig(text_config=text, vision_config=encoder.config, **DETECTOR_NORMALISATION)
+
+
+class Counted:
+    """An encoder's `features`, and how many pictures it was shown; it may die of them."""
+
+    def __init__(self, encoder: DetectorEncoderModel, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.compute = encoder.features
+        self.pictures = 0
+        self.dies_at: int | None = None
+        monkeypatch.setattr(encoder, "features", self)
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self.dies_at is not None and self.pictures >= self.dies_at:
+            raise KeyboardInterrupt
+        self.pictures += len(pixels)
+        return self.compute(pixels)
+
+
+def test_features_are_those_of_the_view_s_pixels(
+    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
+) -> None:
+    config = config_of(encoder)
+    views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
+    shown = set()
+    for index in range(corpus.pictures):
+        picture = corpus.picture(index).decode((SIDE, SIDE))
+        for number in range(20):
+            found, view = views(index, np.random.default_rng(number))
+            pixels = normalise_pixels(show(picture, view, SIDE)[None], config, torch.float32)
+            expected = encoder.features(pixels)[0]
+            assert torch.allclose(found.float(), expected, atol=2e-3 * float(expected.abs().max()))
+            shown.add((index, str(view)))
+        assert any(key == (index, str(WHOLE)) for key in shown), "the whole picture is one of them"
+    assert len(shown) == corpus.pictures * VIEWS.kept
+
+
+def test_views_stay_as_they_are_and_boxes_follow_them(
+    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
+) -> None:
+    config = config_of(encoder)
+    store = label_corpus(tmp_path / "labels", corpus)
+    words = WordEncoder(tokenizer(), 32)
+    crops = 0
+    for epoch in range(6):
+        samples = [Sample(epoch, row) for row in range(len(corpus))]
+        views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
+        batch = PairCollator(CaptionCollator(corpus, words, views, 5), store, LossSettings())(samples)
+        for row, sample in enumerate(samples):
+            features, view = views(corpus.picture_of(row), chance_of(5, sample))
+            assert torch.equal(batch["picture_features"][row], features)
+            boxes, seen = move_boxes(store[corpus[row].image].boxes.numpy(), view)
+            crops += int(view.size != WHOLE.size and seen.any())
+            found = batch["boxes"][row, : len(boxes)].numpy()
+            assert np.allclose(found, boxes) and batch["box_mask"][row, : len(boxes)].tolist() == seen.tolist()
+    assert crops > 10, "some of the views are crops that show a box"
+
+
+def test_the_trunk_sees_each_view_once(
+    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = Counted(encoder, monkeypatch)
+    FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
+    assert counted.pictures == corpus.pictures * VIEWS.kept
+    FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
+    assert counted.pictures == corpus.pictures * VIEWS.kept
+
+
+def test_a_fill_that_was_stopped_goes_on(
+    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(encoder)
+    monkeypatch.setattr(kept_features, "BATCH", 2)
+    whole = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "whole", 0)
+    counted = Counted(encoder, monkeypatch)
+    counted.dies_at = 8  # two pictures whole and the first view of two more
+    with pytest.raises(KeyboardInterrupt):
+        FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
+    counted.dies_at, before = None, counted.pictures
+    reports: list[tuple[int, int]] = []
+    views = FeatureViews(
+        encoder, config, corpus, VIEWS, tmp_path / "features", 0, lambda done, total: reports.append((done, total))
+    )
+    assert before == 8 and counted.pictures - before == (corpus.pictures - 2) * VIEWS.kept
+    assert reports == [(4, 7), (6, 7), (7, 7)]
+    assert np.array_equal(views.kept.values, whole.kept.values)
+
+
+@pytest.mark.parametrize("change", [{"crop": 0.4}, {"operations": 2}, {"kept": 2}, {"seed": 1}])
+def test_other_views_are_kept_elsewhere(
+    change: dict[str, Any], encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
+) -> None:
+    seed = change.get("seed", 0)
+    settings = VIEWS.model_copy(update={key: value for key, value in change.items() if key != "seed"})
+    first = FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
+    other = FeatureViews(encoder, config_of(encoder), corpus, settings, tmp_path / "features", seed)
+    assert first.kept.folder != other.kept.folder and len(list((tmp_path / "features").iterdir())) == 2
+
+
+def test_the_standardisation_is_fitted_once(encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path) -> None:
+    views = FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
+    values = torch.from_numpy(views.kept.values[:, 0].astype(np.float32)).flatten(0, 1)
+    assert encoder.is_fitted and torch.allclose(encoder.embeddings.mean, values.mean(0), atol=1e-5)
+    encoder.embeddings.mean.fill_(7)
+    FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
+    assert bool((encoder.embeddings.mean == 7).all()), "an encoder that was trained keeps its own"
+
+
+def test_a_recipe_with_a_detector_as_encoder(
+    detector: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that came of kept features gives the same vectors from pixels, and needs no onnx to be loaded."""
+    raw = pretrain_recipe(tiny_world, tmp_path / "run")
+    vision = {"model_type": "promu_detector", "onnx": str(detector), **SMALL, "num_hidden_layers": 1}
+    for part in ("teacher", "model"):
+        raw[part] = {**raw[part], "vision": vision}
+    one = {"training": {**raw["training"], "epochs": 1}}
+    raw.update(one, views={"crop": 0.5, "kept": 2})
+    raw["teacher"].update(one, views={"crop": 0.5, "kept": 2})
+    recipe = check_recipe(raw, PretrainRecipe)
+    result = pretrain(recipe)
+    losses = [result["last"][name] for name in ("itm", "cit", "coe", "cir", "mlm")]
+    assert all(np.isfinite(losses)) and min(losses) > 0
+    for name in ("onnx", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    teacher = load_model(PromuDualEncoder, tmp_path / "run" / "teacher" / "model").eval()
+    student = load_model(PromuForPreTraining, tmp_path / "run" / "model").eval()
+    corpus = PairShards(tmp_path / "run" / "corpus")
+    for model, encoder in ((teacher, teacher.vision_encoder), (student.promu, student.promu.vision_encoder)):
+        assert isinstance(encoder, DetectorEncoderModel) and encoder.is_fitted
+        folder = tmp_path / "run" / "features"
+        made = len(list(folder.iterdir()))
+        views = FeatureViews(encoder, model.config, corpus, recipe.views, folder, 0)
+        assert len(list(folder.iterdir())) == made, "what the run kept is what the saved encoder would make"
+        for index in range(0, corpus.pictures, 9):
+            found, view = views(index, np.random.default_rng(index))
+            pixels = show(corpus.picture(index).decode((SIDE, SIDE)), view, SIDE)[None]
+            with torch.no_grad():
+                from_pixels = encoder(pixel_values=normalise_pixels(pixels, model.config, torch.float32))
+                kept = encoder(features=found[None].float())
+            assert torch.allclose(from_pixels.last_hidden_state, kept.last_hidden_state, atol=1e-2)
+    assert "onnx" not in json.loads((tmp_path / "run" / "model" / "config.json").read_text())["vision_config"]
