@@ -15,6 +15,7 @@ import yaml
 
 from promu.corpora.newsreel import NewsreelSettings, write_newsreel
 from promu.errors import InputError
+from promu.modeling.encoders import load_encoder_config
 from promu.schema import Post
 from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain
@@ -150,13 +151,12 @@ def test_finetuning_on_real_data(name: str, shared: Path, tmp_path: Path, monkey
     check_finetuned(load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides), 8)
 
 
-def needed(recipe: PretrainRecipe) -> list[str]:
-    """The encoders and detectors that a recipe names, and the file of candidates or pipeline."""
+def encoders_of(recipe: PretrainRecipe) -> list[str]:
+    """The encoders that a recipe names, by which captions are compared too."""
     assert not isinstance(recipe.data.corpus, str)
-    sources = [recipe.tokenizer, recipe.teacher.name, recipe.data.corpus.text_encoder]
-    for side in (recipe.teacher.text, recipe.teacher.vision, recipe.model.text, recipe.model.vision):
-        sources.append(side.get("onnx") if isinstance(side, dict) else side)
-    return [source for source in sources if isinstance(source, str)]
+    teacher, model = recipe.teacher, recipe.model
+    named = (recipe.data.corpus.text_encoder, teacher.name, teacher.text, teacher.vision, model.text, model.vision)
+    return [name for name in named if isinstance(name, str)]
 
 
 @pytest.mark.parametrize("name", REAL_PRETRAINING)
@@ -169,8 +169,8 @@ def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monke
     for package in ("onnx", "onnxruntime", "spacy"):
         pytest.importorskip(package)
     try:
-        for source in needed(recipe):
-            resolve(source)
+        for name_of_encoder in encoders_of(recipe):
+            load_encoder_config(resolve(name_of_encoder))
     except InputError as error:
         pytest.skip(f"the recipe was read, not run: {error}")
     with Path(recipe.data.corpus.captions).open(encoding="utf-8", newline="") as file:
@@ -184,7 +184,8 @@ def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monke
         "labels.num_nouns=20",
         f"out={tmp_path / 'run'}",
     ]
-    overrides += ["training.batch_size=64", *ONE_EPOCH, "teacher.training.batch_size=64", "teacher.training.epochs=1"]
+    overrides += ["labels.num_nouns=20", "training.batch_size=64", *ONE_EPOCH]
+    overrides += ["teacher.training.batch_size=64", "teacher.training.epochs=1"]
     result = pretrain(load_recipe(path, PretrainRecipe, overrides))
     assert result["pictures"] == PICTURES - 4 and result["pairs"] > result["matched"] >= 5 * (PICTURES - 4) - 5
     assert result["nouns"] == 20 and result["dev"] is not None

@@ -205,7 +205,9 @@ class PromuForPreTraining(PromuPreTrainedModel):
     def _mask_logits(self, fused_text: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (P, 1, V) and labels (P, 1) of the masked places alone: the rest is never multiplied out."""
         places = labels != -100
-        embeddings = self.promu.get_input_embeddings().weight
+        # asked for every piece rather than for its weight, which several processes may have divided among them
+        table = self.promu.get_input_embeddings()
+        embeddings = table(torch.arange(table.num_embeddings, device=labels.device))
         logits = self.mlm_transform(fused_text[places]) @ embeddings.T
         return logits[:, None], labels[places][:, None]
 

@@ -131,13 +131,13 @@ def mean_losses(model: PromuForPreTraining, batches: Iterable[dict[str, torch.Te
     """The mean over batches of each unweighted loss, batches counting by their rows."""
     sums: dict[str, float] = {}
     rows = 0
-    with reading(model):
-        for batch in batches:
-            count = len(batch["input_ids"])
+    for batch in batches:  # made outside of autocast, which cannot stack half-precision rows on a CPU
+        count = len(batch["input_ids"])
+        with reading(model):
             parts = model(**{name: value.to(model.device) for name, value in batch.items()}).parts
-            for name, part in parts.items():
-                sums[name] = sums.get(name, 0.0) + float(part) * count
-            rows += count
+        for name, part in parts.items():
+            sums[name] = sums.get(name, 0.0) + float(part) * count
+        rows += count
     return {name: value / rows for name, value in sums.items()}
 
 
