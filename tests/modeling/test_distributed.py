@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from tests.modeling.conftest import tiny_batch, tiny_config
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from promu.modeling.distributed import gather_rows, group_mean, group_sum, processes
 from promu.modeling.pretraining import PromuForPreTraining
@@ -31,7 +32,7 @@ def _children_find_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def together(work: Callable[[int], Any], out: Path, size: int = 2) -> list[Any]:
     """What each of several processes returns."""
-    multiprocessing.spawn(_member, (work, out, size), nprocs=size)
+    spawn(_member, (work, out, size), nprocs=size)
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 

@@ -55,8 +55,8 @@ def corpus(tmp_path: Path) -> PairShards:
 
 
 def config_of(encoder: DetectorEncoderModel) -> PromuConfig:
-    text = {**TINY_TEXT, "vocab_size": 60}
-    return PromuConfig(text_config=text, vision_config=encoder.config, **DETECTOR_NORMALISATION)
+    settings: dict[str, Any] = {"text_config": {**TINY_TEXT, "vocab_size": 60}, **DETECTOR_NORMALISATION}
+    return PromuConfig(vision_config=encoder.config, **settings)
 
 
 class Counted:

@@ -30,7 +30,7 @@ from promu.training.setup import save_folder
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promu.training.pair_inference.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("promu.modeling.device.best_precision", lambda device: "fp32")
 
 
 @pytest.fixture(scope="module")

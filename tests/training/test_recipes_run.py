@@ -15,12 +15,12 @@ import yaml
 
 from promu.corpora.newsreel import NewsreelSettings, write_newsreel
 from promu.errors import InputError
-from promu.modeling.encoders import load_encoder_config
+from promu.modeling.encoders import load_encoder_config, resolve
 from promu.schema import Post
 from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe, load_recipe
-from promu.training.setup import load_model, load_tokenizer, resolve
+from promu.training.setup import load_model, load_tokenizer
 from promu.training.tasks import TASKS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"

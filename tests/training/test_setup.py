@@ -13,6 +13,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerBase, ViTConf
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.crf import bio_labels
+from promu.modeling.encoders import resolve
 from promu.modeling.inputs import ENTITY_MARKERS
 from promu.modeling.relation_classification import PromuForRelationClassification
 from promu.modeling.token_classification import PromuForTokenClassification
@@ -22,7 +23,6 @@ from promu.training.setup import (
     encoder_config,
     load_model,
     load_tokenizer,
-    resolve,
     save_folder,
     tokenizer_of,
 )

@@ -55,7 +55,7 @@ def test_the_student_begins_as_the_teacher_and_keeps_its_own_fusion(tmp_path: Pa
     warm_start(new, tmp_path)
     for name, weight in old.text_encoder.state_dict().items():
         assert torch.equal(new.promu.text_encoder.state_dict()[name], weight)
-    assert new.promu.vision_encoder is not None
+    assert new.promu.vision_encoder is not None and old.vision_encoder is not None
     for name, weight in old.vision_encoder.state_dict().items():
         assert torch.equal(new.promu.vision_encoder.state_dict()[name], weight)
     assert torch.equal(new.space.text.state_dict()["weight"], old.space.text.state_dict()["weight"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -206,7 +207,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
         """Logits (P, 1, V) and labels (P, 1) of the masked places alone: the rest is never multiplied out."""
         places = labels != -100
         # asked for every piece rather than for its weight, which several processes may have divided among them
-        table = self.promu.get_input_embeddings()
+        table: Any = self.promu.get_input_embeddings()
         embeddings = table(torch.arange(table.num_embeddings, device=labels.device))
         logits = self.mlm_transform(fused_text[places]) @ embeddings.T
         return logits[:, None], labels[places][:, None]

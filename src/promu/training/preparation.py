@@ -153,6 +153,10 @@ def _nouns_by_pipeline(
         counts = count_nouns(distinct, settings.pipeline, count and (lambda done: count(done, len(distinct))))
         for word in stop & counts.keys():
             del counts[word]
+        if not counts:
+            raise InputError(
+                "this pipeline finds no noun in the captions; name one of their language", settings.pipeline
+            )
         write_text(path, (f"{noun}\t{number}\n" for noun, number in most_frequent(counts, len(counts))))
     return read_candidates(path, limit)
 
