@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.training.test_resume import pretrain_recipe, same_log
+from torch import distributed
 
 from promu.cli import main
 from promu.files import write_json
+from promu.training.group import start_group
 
 # Process 1 is killed, as by a kernel short of memory, before it makes a step of the joint training.
 DIES = """
@@ -22,7 +25,7 @@ import os, signal, sys
 from promu.training.loop import _Loop
 step = _Loop.training_step
 def training_step(self, *args, **kwargs):
-    if os.environ["RANK"] == "1" and self.state.global_step == 8:
+    if os.environ["RANK"] == "1" and self.state.global_step == 7 and "teacher" not in self.args.output_dir:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, *args, **kwargs)
 _Loop.training_step = training_step
@@ -37,7 +40,7 @@ def plain_recipe(world: Path, out: Path, **training: Any) -> dict[str, Any]:
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     for part in ("model", "teacher"):
         recipe[part] = {**recipe[part], "text": {**recipe[part]["text"], **still}}
-    recipe["training"] = {**recipe["training"], **training}
+    recipe["training"] = {**recipe["training"], "epochs": 2, "save_every": 2, **training}
     recipe["teacher"]["training"] = {**recipe["teacher"]["training"], "epochs": 1, **training}
     return recipe
 
@@ -87,3 +90,25 @@ def test_a_group_that_lost_a_process_stops_and_goes_on(one: Path, tiny_world: Pa
     done = torchrun("-m", "promu.cli", "pretrain", str(recipe))
     assert done.returncode == 0, done.stderr
     assert same_log(one, tmp_path / "run") and same_weights(one / "model", tmp_path / "run" / "model")
+
+
+def test_a_process_that_is_terminated_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(distributed, "init_process_group", lambda *args, **kwargs: None)
+    try:
+        monkeypatch.setenv("WORLD_SIZE", "1")
+        start_group()
+        assert signal.getsignal(signal.SIGTERM) == before, "a process alone is terminated as any other"
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        start_group()
+        with pytest.raises(SystemExit) as stopped:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 143
+    assert caplog.messages == [
+        "stopped, since another process of the group died or the machine asked for it; start the command again, the run "
+        "resumes from its last checkpoint"
+    ]
