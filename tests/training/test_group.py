@@ -109,6 +109,6 @@ def test_a_process_that_is_terminated_says_so(
         signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 143
     assert caplog.messages == [
-        "stopped, since another process of the group died or the machine asked for it; start the command again, the run "
-        "resumes from its last checkpoint"
+        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
+        "run resumes from its last checkpoint"
     ]
