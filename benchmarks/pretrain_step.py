@@ -81,6 +81,7 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
     """Samples a second of each step, ratios, shares of the matmul rate, memory."""
     sized = size(quick)
     precision = best_precision("cpu")
+    peaks = {name: memory.peak(name, quick) for name in ("literal", "ours")}
     shapes = TINY_SHAPES if quick else SHAPES[2:]
     contenders: dict[str, Callable[[], object]] = {
         "literal": literal_step(sized),
@@ -102,7 +103,6 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
         for name, gflops in [(f"matmul {shape}", 2 * shape[0] * shape[1] * shape[2] / 1e9)]
     ]
     rate, core_rate = max(rates)[0], max(core for _, core in rates)
-    peaks = {name: memory.peak(name, quick) for name in ("literal", "ours")}
     result = {
         "gflop_a_sample": gflop,
         "precision": precision,

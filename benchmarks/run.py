@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,14 @@ def table(rows: list[Row]) -> Table:
     return shown
 
 
-def main() -> None:
-    """Run what was asked for."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Run what was asked for, by `words` or on the command line."""
     parser = argparse.ArgumentParser(description="promu's benchmarks")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="this one (may be repeated)")
     parser.add_argument("--threads", type=int, help="torch's threads; all cores otherwise")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs at all")
-    asked = parser.parse_args()
+    asked = parser.parse_args(words)
     if asked.threads:
         torch.set_num_threads(asked.threads)
     console = Console(width=140)
