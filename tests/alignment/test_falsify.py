@@ -9,11 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu.alignment import falsify as module
-from promu.alignment.falsify import NEAREST, PictureCaptions, SentenceVectors, falsified_of, falsify, word_vectors
-from promu.errors import InputError
+from promu.alignment.falsify import NEAREST, PictureCaptions, falsified_of, falsify, word_vectors
 
 HOWS = {"words": word_vectors, "chance": None}
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "ball", "🎈")
@@ -124,53 +122,6 @@ def test_word_vectors() -> None:
     near = vectors @ vectors.T
     assert near[0, 1] > 0.5 > near[0, 2]
     assert near[0, 3] < 0.3
-
-
-@pytest.fixture(scope="module")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT with its tokenizer."""
-    from transformers import AutoModel
-
-    from promu.training.setup import encoder_config
-    from promu.training.wordpiece import train_wordpiece
-
-    folder = tmp_path_factory.mktemp("encoder")
-    tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
-    torch.manual_seed(3)
-    AutoModel.from_config(encoder_config(TINY_TEXT, vocab_size=len(tokenizer))).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def test_sentence_vectors(encoder: Path) -> None:
-    """The mean over tokens, made unit length: as each text gives alone, in the order given."""
-    from transformers import AutoModel, AutoTokenizer
-
-    texts = [*TEXTS, "Bob", "the dog and the ring " * 60, "🎈"]
-    vectors = SentenceVectors(str(encoder))(texts)
-    model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
-    for text, vector in zip(texts, vectors, strict=True):
-        pieces = tokenizer([text], truncation=True, max_length=96, return_tensors="pt")
-        with torch.inference_mode():
-            mean = model(**pieces).last_hidden_state[0].mean(0)
-        # bf16 where the machine has it
-        assert torch.cosine_similarity(mean, vector, dim=0) > 0.995
-        assert vector.norm().item() == pytest.approx(1.0, abs=1e-5)
-
-
-def test_what_is_no_text_encoder(encoder: Path, tmp_path: Path) -> None:
-    from transformers import AutoModel
-
-    from promu.training.setup import encoder_config
-
-    AutoModel.from_config(encoder_config(TINY_VISION)).save_pretrained(tmp_path / "vision")
-    with pytest.raises(InputError, match=r"is no text encoder; name one of BERT's kind"):
-        SentenceVectors(str(tmp_path / "vision"))
-    AutoModel.from_pretrained(encoder).save_pretrained(tmp_path / "bare")
-    with pytest.raises(InputError, match="has no tokenizer"):
-        SentenceVectors(str(tmp_path / "bare"))
-    with pytest.raises(InputError, match="the Python package 'no_such' is not installed"):
-        SentenceVectors("package:no_such/model")
 
 
 def test_meaning_beats_chance_on_real_captions(shared: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from promu.alignment.corpus_settings import CorpusSettings, Survey, named_pictures, survey_captions
-from promu.alignment.falsify import Encode, PictureCaptions, SentenceVectors, falsified_of, falsify, word_vectors
+from promu.alignment.corpus_settings import CorpusSettings, Progress, Survey, named_pictures, survey_captions
+from promu.alignment.falsify import Encode, PictureCaptions, falsified_of, falsify, word_vectors
 from promu.alignment.prepare import BATCH, prepare_pictures
 from promu.alignment.regions import Detector, DetectorSettings, build_detector
+from promu.alignment.sentence_vectors import SentenceVectors
 from promu.corpora.captioned import NamedPicture, Skipped, guess_format
 from promu.corpora.shards import (
     HEADER,
@@ -43,8 +44,6 @@ BUILD = "build.json"
 """Whose folder it is: the settings of the build, and its result once it is finished."""
 DRAFT = "draft"
 
-Progress = Callable[[str, int, int], None]
-
 
 def build_corpus(
     settings: CorpusSettings, out: Path, progress: Progress = lambda name, done, total: None
@@ -63,7 +62,7 @@ def build_corpus(
         raise InputError("no such folder of pictures; check the path", settings.images)
     format = guess_format(settings.captions) if settings.format == "auto" else settings.format
     settings = replace(settings, format=format)
-    survey = survey_captions(settings)
+    survey = survey_captions(settings, progress)
     detector = build_detector(
         settings.detector,
         settings.regions,
@@ -136,6 +135,7 @@ class _Build:
         self.detector = detector
         self.progress = progress
         self.done = 0
+        self.compared = 0
         self.encoder: Encode | None = None
 
     def part(self, part: str, folder: Path) -> dict[str, Any]:
@@ -150,18 +150,23 @@ class _Build:
         )
         paths = []
         for number, size in enumerate(_even(self.survey.pictures[part], self.settings.shard)):
-            stretch = list(islice(named, size))
+            stretch, before = list(islice(named, size)), self.compared
             paths.append(shard_path(folder, number))
             if not paths[-1].exists():
                 self._shard(stretch, folder, number, part)
             else:
                 self._advance(size)
+            self.compared = before + sum(len(item.captions) for item in stretch)
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
         return _header(part, paths, self.survey.pictures[part], self.settings)
 
     def _advance(self, pictures: int) -> None:
         self.done += pictures
         self.progress("pictures", self.done, self.survey.pictures.total())
+
+    def _compare(self, captions: int) -> None:
+        self.compared += captions
+        self.progress("comparing captions", self.compared, self.survey.read - self.survey.skipped.pairs.total())
 
     def _shard(self, named: Sequence[NamedPicture], folder: Path, number: int, part: str) -> None:
         tally = _Tally()
@@ -210,7 +215,7 @@ class _Build:
         if settings.text_encoder is None:
             return word_vectors
         if self.encoder is None:  # not before it is needed: a build that goes on may need it no more
-            self.encoder = SentenceVectors(settings.text_encoder)
+            self.encoder = SentenceVectors(settings.text_encoder, self._compare)
         return self.encoder
 
 

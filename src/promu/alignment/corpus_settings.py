@@ -6,7 +6,7 @@ import hashlib
 import heapq
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,8 @@ from promu.corpora.captioned import FORMATS, NamedPicture, Policy, Skipped, iter
 from promu.errors import InputError
 
 Falsify = Literal["keep", "none", "similar", "uniform"]
+Progress = Callable[[str, int, int], None]
+"""Called with what is going on, steps done and steps in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +105,16 @@ class Survey:
         return "dev" if _lot(seed, image) in self.held else "train"
 
 
-def survey_captions(settings: CorpusSettings) -> Survey:
+def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, done, total: None) -> Survey:
     """Count what the captions name, and choose the pictures to hold out: those with the smallest lots."""
     survey = Survey()
     digest = hashlib.sha256()
     held: dict[int, int] = {}  # lot -> how often the picture comes
     largest: list[int] = []
+    lines = _count_lines(settings)
     for named in named_pictures(settings, survey.skipped):
+        if lines > 1 and not survey.pictures["train"] % 1000:
+            progress("reading captions", named.line or 0, lines)
         digest.update(json.dumps([named.image, named.captions]).encode())
         survey.read += len(named.captions)
         survey.pictures["train"] += 1
@@ -129,6 +134,7 @@ def survey_captions(settings: CorpusSettings) -> Survey:
                 heapq.heappush(largest, -lot)
                 if len(held) > settings.dev:
                     del held[-heapq.heappop(largest)]
+    progress("reading captions", lines, lines)
     survey.read += sum(survey.skipped.pairs.values())
     survey.digest = digest.hexdigest()[:16]
     survey.held = frozenset(held)
@@ -149,6 +155,14 @@ def named_pictures(settings: CorpusSettings, skipped: Skipped) -> Iterator[Named
     """The pictures that the captions name, as `iterate_named_pictures` with these settings."""
     keep = settings.falsify != "none"
     return iterate_named_pictures(settings.captions, settings.format, settings.missing, keep, skipped)
+
+
+def _count_lines(settings: CorpusSettings) -> int:
+    """Lines of a file of captions; 1 for what is not read by lines, so that its progress is none or all."""
+    if settings.format != "captions" or not settings.captions.is_file():
+        return 1
+    with settings.captions.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) or 1
 
 
 def _lot(seed: int, image: str) -> int:

@@ -16,11 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer
-
-from promu.errors import InputError
-from promu.modeling.device import best_device, best_precision
-from promu.modeling.encoders import load_encoder, pooled, resolve
 
 BLOCK = 8192
 """Captions that are compared with each other at once."""
@@ -29,10 +24,6 @@ NEAREST = 10
 BUCKETS = 2048
 """Length of `word_vectors`."""
 
-MAX_TOKENS = 128
-"""Word pieces of a caption that `SentenceVectors` reads."""
-
-_BATCH = 128
 _QUERIES = 256
 _WORD = re.compile(r"\w+")
 _Choice = tuple[int, float | None]  # (text, similarity)
@@ -225,57 +216,3 @@ def _fitting(near: torch.Tensor, owned: Sequence[torch.Tensor]) -> torch.Tensor:
     fits = near >= torch.where(lengths > 1, total / (lengths - 1).clamp(min=1), torch.inf)[:, None]
     fits[rows, columns] = True
     return fits
-
-
-class SentenceVectors:
-    """Unit vectors of texts from a Hugging Face text encoder: the mean over its tokens, as sentence encoders are used.
-
-    Args:
-        name: A folder, a hub name, or `package:NAME/PATH`.
-
-    Raises:
-        InputError: There is no such encoder, or it does not read text alone.
-    """
-
-    def __init__(self, name: str) -> None:
-        folder = resolve(name)
-        self.encoder = load_encoder(folder).eval()
-        if self.encoder.main_input_name != "input_ids" or self.encoder.config.is_encoder_decoder:
-            raise InputError(
-                f"{name!r} ({self.encoder.config.model_type}) is no text encoder; name one of BERT's kind, such as "
-                "sentence-transformers/all-MiniLM-L6-v2"
-            )
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise _no_tokenizer(name) from error
-        if len(self.tokenizer) < 50:  # transformers makes an empty one where it finds none
-            raise _no_tokenizer(name)
-        self.tokens = min(MAX_TOKENS, getattr(self.encoder.config, "max_position_embeddings", MAX_TOKENS))
-        self.device = best_device()
-        self.bf16 = best_precision(self.device) == "bf16"
-        self.encoder.to(self.device)  # type: ignore[arg-type]
-
-    @torch.inference_mode()
-    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
-        """(N, d), in the order of `texts`; a text is cut at `MAX_TOKENS`, or where the encoder's positions end."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # like lengths need little padding
-        parts = []
-        for start in range(0, len(order), _BATCH):
-            batch = self.tokenizer(
-                [texts[index] for index in order[start : start + _BATCH]],
-                padding=True,
-                truncation=True,
-                max_length=self.tokens,
-                return_tensors="pt",
-            ).to(self.device)
-            with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
-                hidden = self.encoder(**batch).last_hidden_state
-            parts.append(pooled(hidden, batch["attention_mask"], "mean").float().cpu())
-        vectors = torch.empty(len(texts), parts[0].shape[-1])
-        vectors[order] = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
-        return vectors
-
-
-def _no_tokenizer(name: str) -> InputError:
-    return InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder")

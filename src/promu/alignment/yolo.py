@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,8 @@ PAD = 114
 """The grey that every member of the family is trained to ignore around a picture."""
 OVERLAP = 0.65
 """Of two boxes of one class that overlap by more (intersection over union), the better one stays."""
-BATCH = 16
-"""Pictures a pass where the file allows any number."""
+BATCH = 4
+"""Pictures a pass where the file allows any number; several passes run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,17 +184,18 @@ class YoloRegions:
 
     def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         """As `Detector.detect`."""
+        parts = [pictures[start : start + self._batch] for start in range(0, len(pictures), self._batch)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [regions for part in pool.map(self._detect, parts) for regions in part]
+
+    def _detect(self, pictures: Sequence[Image.Image]) -> list[list[Region]]:
         layout = LAYOUTS[self.layout]
-        regions: list[list[Region]] = []
-        for start in range(0, len(pictures), self._batch):
-            part = pictures[start : start + self._batch]
-            framed = [letterbox(picture, self.size, layout) for picture in part]
-            pixels = to_input([canvas for canvas, _ in framed], layout)
-            regions += [
-                find_regions(output, self.layout, self.size, frame, picture.size, self.names, self.settings)
-                for output, (_, frame), picture in zip(self._run(pixels), framed, part, strict=False)
-            ]
-        return regions
+        framed = [letterbox(picture, self.size, layout) for picture in pictures]
+        pixels = to_input([canvas for canvas, _ in framed], layout)
+        return [
+            find_regions(output, self.layout, self.size, frame, picture.size, self.names, self.settings)
+            for output, (_, frame), picture in zip(self._run(pixels), framed, pictures, strict=False)
+        ]
 
     def _run(self, pixels: Array) -> Array:
         """The detector's output for up to `_batch` pictures; a file for a fixed number gets it filled up."""
@@ -208,8 +211,11 @@ def _session(data: bytes, path: Path) -> Any:
     except ImportError:
         raise InputError("detector 'yolo' needs the onnxruntime package; pip install 'promu[onnx]'") from None
     faults = onnxruntime.capi.onnxruntime_pybind11_state
+    options = onnxruntime.SessionOptions()
+    # one thread a pass, several passes at once: threads that share a pass of a small detector mostly wait
+    options.intra_op_num_threads = 1
     try:
-        return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except (faults.InvalidProtobuf, faults.InvalidGraph, faults.InvalidArgument, faults.Fail) as error:
         raise InputError(f"not an ONNX model that onnxruntime can run ({shorten(str(error), 120)})", path) from None
     except faults.NotImplemented as error:

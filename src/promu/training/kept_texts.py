@@ -76,7 +76,7 @@ def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
 
     Entity markers, which no caption holds, start at random.
     """
-    embeddings = encoder.get_input_embeddings().weight
+    embeddings: torch.Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
     checksum = hashlib.sha256()
     for tensor in encoder.state_dict().values():
         rows = tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor

@@ -1,0 +1,97 @@
+"""Captions to vectors by a Hugging Face text encoder, so that those near in meaning are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import torch
+from transformers import AutoTokenizer
+
+from promu.errors import InputError
+from promu.modeling.device import best_device, best_precision
+from promu.modeling.encoders import load_encoder, pooled, resolve
+
+MAX_TOKENS = 128
+"""Word pieces of a caption that are read."""
+
+_BATCH = 128
+
+
+class SentenceVectors:
+    """Unit vectors of texts from a Hugging Face text encoder: the mean over its tokens, as sentence encoders are used.
+
+    Args:
+        name: A folder, a hub name, or `package:NAME/PATH`.
+        heard: Called with how many texts have just been read, again and again until all are.
+
+    Raises:
+        InputError: There is no such encoder, or it does not read text alone.
+    """
+
+    def __init__(self, name: str, heard: Callable[[int], None] = lambda texts: None) -> None:
+        folder = resolve(name)
+        self.heard = heard
+        self.encoder = load_encoder(folder).eval()
+        if self.encoder.main_input_name != "input_ids" or self.encoder.config.is_encoder_decoder:
+            raise InputError(
+                f"{name!r} ({self.encoder.config.model_type}) is no text encoder; name one of BERT's kind, such as "
+                "sentence-transformers/all-MiniLM-L6-v2"
+            )
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise _no_tokenizer(name) from error
+        if len(self.tokenizer) < 50:  # transformers makes an empty one where it finds none
+            raise _no_tokenizer(name)
+        self.tokens = min(MAX_TOKENS, getattr(self.encoder.config, "max_position_embeddings", MAX_TOKENS))
+        self.device = best_device()
+        self.bf16 = best_precision(self.device) == "bf16"
+        self.encoder.to(self.device)  # type: ignore[arg-type]
+
+    def __call__(self, texts: Sequence[str]) -> torch.Tensor:
+        """(N, d), in the order of `texts`; a text is cut at `MAX_TOKENS`, or where the encoder's positions end."""
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # like lengths need little padding
+        batches = [[texts[index] for index in order[start : start + _BATCH]] for start in range(0, len(order), _BATCH)]
+        inputs = [
+            self.tokenizer(batch, padding=True, truncation=True, max_length=self.tokens, return_tensors="pt")
+            for batch in batches
+        ]
+        parts = []
+        with _workers(self.device) as workers, ThreadPoolExecutor(workers) as pool:
+            for part in pool.map(self._encode, inputs):
+                parts.append(part)
+                self.heard(len(part))
+        vectors = torch.empty(len(texts), parts[0].shape[-1])
+        vectors[order] = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
+        return vectors
+
+    def _encode(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        moved = {name: values.to(self.device) for name, values in batch.items()}
+        # both modes are a thread's own
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
+            hidden = self.encoder(**moved).last_hidden_state
+            return pooled(hidden, moved["attention_mask"], "mean").float().cpu()
+
+
+@contextmanager
+def _workers(device: str) -> Iterator[int]:
+    """How many batches to read at once, each in one thread while this lasts.
+
+    Captions are so short that threads which share a batch mostly wait for each other: on a busy machine that costs
+    several times the work itself.
+    """
+    threads = torch.get_num_threads()
+    if device != "cpu":
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _no_tokenizer(name: str) -> InputError:
+    return InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder")
