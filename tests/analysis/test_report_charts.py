@@ -131,3 +131,10 @@ def test_a_broken_picture_is_named(tmp_path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(InputError, match="0 bytes"):
         embed(tmp_path / "a.jpg", "nothing")
+
+
+def test_long_labels_of_the_y_axis_have_room() -> None:
+    chart = line_chart([Series("lr", "a", ((0.0, 0.00025), (1.0, 0.001)))])
+    assert chart is not None
+    longest = max(len(tick.text) for tick in chart.y_ticks)
+    assert longest >= 6 and chart.left >= 6 * longest

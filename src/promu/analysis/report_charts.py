@@ -138,13 +138,14 @@ def line_chart(series: Sequence[Series], y_max: float | None = None) -> LineChar
     ys = [y for one in drawn for _, y in one.finite()]
     x_low, x_high = min(xs), max(xs)
     y_values = ticks(min(0.0, *ys), max(y_max or 0.0, *ys))
+    left = max(_LEFT, 10 + _LABEL_CHARACTER * max(len(short(value)) for value in y_values))
     right = WIDTH - 14 - _LABEL_CHARACTER * max(len(one.name) for one in drawn)
     bottom = HEIGHT - _BOTTOM
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - x_low) / (x_high - x_low) if x_high > x_low else 0.5
         up = (y - y_values[0]) / (y_values[-1] - y_values[0])
-        return round(_LEFT + across * (right - _LEFT), 1), round(bottom - up * (bottom - _TOP), 1)
+        return round(left + across * (right - left), 1), round(bottom - up * (bottom - _TOP), 1)
 
     ends = [place(*one.finite()[-1]) for one in drawn]
     labels = spread([y for _, y in ends], _LABEL_GAP, _TOP, bottom)
@@ -158,7 +159,7 @@ def line_chart(series: Sequence[Series], y_max: float | None = None) -> LineChar
         tuple(lines),
         tuple(Tick(place(value, 0)[0], short(value)) for value in x_values),
         tuple(Tick(place(x_low, value)[1], short(value)) for value in y_values),
-        _LEFT,
+        round(left, 1),
         round(right, 1),
         _TOP,
         bottom,
