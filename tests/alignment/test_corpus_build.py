@@ -7,7 +7,7 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -326,16 +326,14 @@ def test_pictures_none_of_which_can_be_read(tmp_path: Path) -> None:
         build_corpus(with_(settings, missing="skip"), tmp_path / "out")
 
 
-# A process that has promu loaded forks one child after another, so that each dies, or runs out of room, quickly.
+# A process that has promu loaded forks for each test, and that fork again for each build: so they die, or run out of
+# room, quickly.
 FORKS = """
-import dataclasses, json, os, random, resource, signal, sys, time
+import dataclasses, json, os, random, resource, signal, sys, time, traceback
 from pathlib import Path
 import promu.alignment.corpus_build as module
 from promu.alignment.corpus_settings import CorpusSettings
 from promu.errors import InputError
-
-captions, images, out = (Path(word) for word in sys.argv[1:4])
-settings = CorpusSettings(captions, images, **json.loads(sys.argv[4]))
 
 def child(work):
     pid = os.fork()
@@ -346,24 +344,54 @@ def child(work):
         except InputError as error:
             print(error, flush=True)
             os._exit(2)
-        except BaseException as error:
-            print(repr(error), flush=True)
+        except BaseException:
+            traceback.print_exc(file=sys.stdout)
+            sys.stdout.flush()
             os._exit(3)
     return pid
+
+def follow():
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 1)
+    exec(code, globals())
+    sys.stdout.flush()
+
+for line in sys.stdin:
+    code, captions, images, out, said, changes = json.loads(line)
+    captions, images, out = Path(captions), Path(images), Path(out)
+    settings = CorpusSettings(captions, images, **changes)
+    _, status = os.waitpid(child(follow), 0)
+    print(os.waitstatus_to_exitcode(status), flush=True)
 """
+Forks = Callable[..., str]
 
 
-def run_forks(settings: CorpusSettings, out: Path, code: str, **changes: Any) -> str:
-    words = [str(settings.captions), str(settings.images), str(out), json.dumps(changes)]
-    done = subprocess.run([sys.executable, "-c", FORKS + code, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
+@pytest.fixture(scope="module")
+def run_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Runs code that finds the names of `FORKS`, with `settings` and `out`; gives what it printed."""
+    said = tmp_path_factory.mktemp("said")
+    command = [sys.executable, "-c", FORKS]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as forks:
+        assert forks.stdin is not None and forks.stdout is not None
+
+        def run(settings: CorpusSettings, out: Path, code: str, **changes: Any) -> str:
+            assert forks.stdin is not None and forks.stdout is not None
+            path = said / str(len(list(said.iterdir())))
+            request = [code, str(settings.captions), str(settings.images), str(out), str(path), changes]
+            forks.stdin.write(json.dumps(request) + "\n")
+            forks.stdin.flush()
+            status = forks.stdout.readline().strip()
+            text = path.read_text() if path.exists() else ""
+            assert status == "0", text
+            return text
+
+        yield run
+        forks.stdin.close()
 
 
-def test_killed_at_any_moment(tmp_path: Path) -> None:
+def test_killed_at_any_moment(tmp_path: Path, run_forks: Forks) -> None:
     """Killed again and again at random, the build ends with the very files of one that was not."""
-    settings = write_set(tmp_path, 300)
-    how = {"falsify": "uniform", "shard": 30, "dev": 60, "missing": "skip"}
+    settings = write_set(tmp_path, 200)
+    how = {"falsify": "uniform", "shard": 20, "dev": 40, "missing": "skip"}
     (settings.images / "5.png").write_bytes(b"broken")
     build_corpus(with_(settings, **how), tmp_path / "unbroken")
     code = """
@@ -371,7 +399,7 @@ chance = random.Random()
 killed = 0
 while True:
     pid = child(lambda: module.build_corpus(settings, out))
-    time.sleep(0.02 * killed + chance.uniform(0.005, 0.02))  # the first is certain to come too early to finish
+    time.sleep(0.04 * killed + chance.uniform(0.005, 0.02))  # the first is certain to come too early to finish
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     if os.WIFEXITED(status):
@@ -384,7 +412,7 @@ print(killed, os.WEXITSTATUS(status))
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
-def test_killed_as_a_file_gets_its_name(tmp_path: Path) -> None:
+def test_killed_as_a_file_gets_its_name(tmp_path: Path, run_forks: Forks) -> None:
     """The moments between two files, one by one: before each rename of a shard, and of a header."""
     settings = write_set(tmp_path, 6)
     how = {"falsify": "uniform", "shard": 2, "dev": 2}
@@ -412,7 +440,7 @@ module.build_corpus(settings, out)
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_full_disk(tmp_path: Path, run_forks: Forks) -> None:
     """A shard that finds no room is said to, those before it stay, and with room the build goes on."""
     settings = write_set(tmp_path, 8)
     for number in range(4, 8):
@@ -433,7 +461,7 @@ module.build_corpus(settings, out)
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
-def test_ten_times_the_captions_cost_the_same_memory(tmp_path: Path) -> None:
+def test_ten_times_the_captions_cost_the_same_memory(tmp_path: Path, run_forks: Forks) -> None:
     """Peak memory over the start's, of 300 pictures and of 3,000 with 30,000 captions."""
     code = """
 def measured(count):
