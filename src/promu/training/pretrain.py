@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import set_seed
 
@@ -152,7 +153,8 @@ def _validation(
         return None
     views = views_of(model.promu, dev, ViewSettings(crop=1.0, kept=1), Path(recipe.out) / "features", recipe.seed)
     collate = PairCollator(CaptionCollator(dev, encoder, views, recipe.seed), store, recipe.losses)
-    rows = range(0, len(dev), max(1, len(dev) // VALIDATED))
+    # drawn by chance: every n-th pair may be of one kind
+    rows = sorted(np.random.default_rng(0).permutation(len(dev))[:VALIDATED].tolist())
 
     def batches() -> Iterator[dict[str, torch.Tensor]]:
         for start in range(0, len(rows), 64):
