@@ -5,18 +5,27 @@ python -m benchmarks.memory ours [--quick]
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def peak(step: str, quick: bool) -> int:
-    """MiB of resident memory that a process of its own reached; `step` is "literal" or "ours"."""
+    """MiB of resident memory that a process of its own reached, with as many threads as this one has.
+
+    Args:
+        step: "literal" or "ours".
+        quick: At tiny size.
+    """
     command = [sys.executable, "-m", "benchmarks.memory", step, *(["--quick"] if quick else [])]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **threads}, check=True, capture_output=True, text=True)
     return int(done.stdout.split()[-1])
 
 
