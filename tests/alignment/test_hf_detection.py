@@ -18,7 +18,8 @@ from transformers import (
     YolosImageProcessorPil,
 )
 
-from promu.alignment.regions import Detector, DetectorSettings, build_detector
+from promu.alignment.detector import Detector, DetectorSettings
+from promu.alignment.regions import build_detector
 from promu.errors import InputError
 
 LABELS = {0: "cat", 1: "dog"}

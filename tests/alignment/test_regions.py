@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from promu.alignment.regions import CocoRegions, DetectorSettings, NoRegions, build_detector
+from promu.alignment.detector import DetectorSettings
+from promu.alignment.regions import CocoRegions, NoRegions, build_detector
 from promu.errors import InputError
 from promu.schema import Region
 

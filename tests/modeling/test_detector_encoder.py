@@ -14,7 +14,8 @@ from tests.modeling.tiny_detectors import save_tiny_yolov8, save_tiny_yolox
 from transformers import AutoModel, BertConfig, BertModel
 
 from promu.alignment.coco_names import COCO_NAMES
-from promu.alignment.regions import DetectorSettings, build_detector
+from promu.alignment.detector import DetectorSettings
+from promu.alignment.regions import build_detector
 from promu.alignment.yolo import Frame, find_regions
 from promu.corpora.pictures import load_picture
 from promu.errors import InputError

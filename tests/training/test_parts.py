@@ -8,9 +8,11 @@ import pytest
 import torch
 from accelerate import Accelerator
 from tests.modeling.conftest import tiny_config
-from tests.modeling.test_distributed import make_model, whole_batch
+from tests.modeling.test_distributed import HEADS, make_model, whole_batch
 
+from promu.modeling.contrastive import ContrastFeatures
 from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.modeling.pretraining import PromuForPreTraining
 from promu.training.parts import split, step_in_parts
 
 
@@ -71,6 +73,21 @@ def test_a_part_repeats_the_dropout_of_its_first_pass() -> None:
     torch.testing.assert_close(loss, expected.detach())
     torch.manual_seed(5)
     assert abs(float(model(**batch).loss.detach()) - float(loss)) > 1e-4, "there was no dropout: nothing was tested"
+
+
+def test_what_is_contrasted_is_the_same_in_both_passes() -> None:
+    """With dropout and dropped patches a part's second pass must roll the dice of its first."""
+    config = tiny_config(**HEADS, text_hidden_dropout_prob=0.5, loss_weights={"mlm": 0.5})
+    model = PromuForPreTraining(config).train()
+    model.patch_keep = 0.5
+    seen: list[ContrastFeatures] = []
+    model.register_forward_hook(lambda module, given, output: seen.append(output.features))
+    step_in_parts(model, whole_batch(), 2, Accelerator(cpu=True), nullcontext)
+    first, second = seen[:3], seen[3:]
+    assert len(second) == 3
+    for one, other in zip(first, second, strict=True):
+        torch.testing.assert_close(one.visual, other.visual.detach())
+        torch.testing.assert_close(one.text, other.text.detach())
 
 
 def test_parts_are_even_and_lose_no_row() -> None:

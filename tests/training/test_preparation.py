@@ -30,6 +30,7 @@ def test_shares_of_the_labels(tiny_world: Path, tmp_path: Path) -> None:
     assert 0 < len(store) < corpus.pictures
     store, _ = label_recipe(shared, shard=(1, 2))
     whole, _ = label_recipe(alone)
+    assert whole.header.detector.startswith("coco:"), "the labels know whose regions they are of"
     assert len(store) == len(whole) == corpus.pictures
     for picture in corpus.captions():
         for one, other in ((store[picture.image].entities, whole[picture.image].entities),):

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from promu.alignment.corpus_settings import CorpusSettings, Progress, Survey, named_pictures, survey_captions
+from promu.alignment.detector import Detector, DetectorSettings
 from promu.alignment.falsify import Encode, PictureCaptions, falsified_of, falsify, word_vectors
 from promu.alignment.prepare import BATCH, prepare_pictures
-from promu.alignment.regions import Detector, DetectorSettings, build_detector
+from promu.alignment.regions import build_detector
 from promu.alignment.sentence_vectors import SentenceVectors
 from promu.corpora.captioned import NamedPicture, Skipped, guess_format
 from promu.corpora.shards import (

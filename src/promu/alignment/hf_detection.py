@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from promu.alignment.regions import DetectorSettings
+from promu.alignment.detector import DetectorSettings
 from promu.errors import InputError
 from promu.modeling.device import best_device
 from promu.schema import Region

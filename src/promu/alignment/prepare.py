@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from promu.alignment.regions import Detector
+from promu.alignment.detector import Detector
 from promu.corpora.captioned import NamedPicture, Policy, Skipped
 from promu.corpora.pictures import load_picture, probe_picture
 from promu.corpora.shards import CaptionedPicture

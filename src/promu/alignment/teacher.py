@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ from promu.modeling.inputs import WordEncoder, to_pixels
 PROMPT_BATCH = 256
 PICTURE_BATCH = 64
 
+Encode = Callable[[Any, Sequence[Any]], torch.Tensor]
+
 
 class Teacher(Protocol):
     """Unit vectors of prompts and pictures in one space, and the temperature that the space was trained with.
@@ -37,6 +40,20 @@ class Teacher(Protocol):
 
     def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
         """(N, D) unit vectors of RGB pictures or crops of any size."""
+
+
+def _in_batches(size: int) -> Callable[[Encode], Encode]:
+    """Have a method encode `size` items at a time, without gradients."""
+
+    def decorate(encode: Encode) -> Encode:
+        @functools.wraps(encode)
+        @torch.inference_mode()
+        def encode_all(self: Any, items: Sequence[Any]) -> torch.Tensor:
+            return torch.cat([encode(self, items[start : start + size]) for start in range(0, len(items), size)])
+
+        return encode_all
+
+    return decorate
 
 
 class SelfTrainedTeacher:
@@ -59,21 +76,15 @@ class SelfTrainedTeacher:
         self.temperature = float(self.model.space.temperature.detach())
         self.device = device
 
-    @torch.inference_mode()
+    @_in_batches(PROMPT_BATCH)
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """As `Teacher.encode_prompts`."""
-        return _in_batches(prompts, PROMPT_BATCH, self._encode_prompts)
-
-    @torch.inference_mode()
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_pictures`."""
-        return _in_batches(pictures, PICTURE_BATCH, self._encode_pictures)
-
-    def _encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         batch = self.encoder.batch([self.encoder.text(prompt) for prompt in prompts])
         return self.model.encode_text(**{name: value.to(self.device) for name, value in batch.items()})
 
-    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    @_in_batches(PICTURE_BATCH)
+    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """As `Teacher.encode_pictures`."""
         size = self.model.config.image_size
         pixels = torch.stack([to_pixels(picture, size) for picture in pictures])
         return self.model.encode_pictures(pixels.to(self.device))
@@ -104,24 +115,18 @@ class HubTeacher:
         self.temperature = float((-self.model.logit_scale.detach()).exp())
         self.device = device
 
-    @torch.inference_mode()
+    @_in_batches(PROMPT_BATCH)
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """As `Teacher.encode_prompts`."""
-        return _in_batches(prompts, PROMPT_BATCH, self._encode_prompts)
-
-    @torch.inference_mode()
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_pictures`."""
-        return _in_batches(pictures, PICTURE_BATCH, self._encode_pictures)
-
-    def _encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         batch = self.tokenizer(
             list(prompts), padding=self.padding, truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(self.device)
         names = ("input_ids",) if self.padding == "max_length" else ("input_ids", "attention_mask")
         return _unit(self.model.get_text_features(**{name: batch[name] for name in names}))
 
-    def _encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    @_in_batches(PICTURE_BATCH)
+    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """As `Teacher.encode_pictures`."""
         pixels = self.processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(self.device)
         return _unit(self.model.get_image_features(pixel_values=pixels))
 
@@ -138,10 +143,6 @@ def load_teacher(kind: str, name: str, device: str | None = None) -> Teacher:
     if kind not in TEACHERS:
         raise InputError(f"teacher kind {kind!r} is unknown; use one of {', '.join(TEACHERS)}")
     return TEACHERS[kind](name, device or best_device())
-
-
-def _in_batches(items: Sequence[Any], size: int, encode: Callable[[Sequence[Any]], torch.Tensor]) -> torch.Tensor:
-    return torch.cat([encode(items[start : start + size]) for start in range(0, len(items), size)])
 
 
 def _unit(features: Any) -> torch.Tensor:

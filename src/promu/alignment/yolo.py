@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from promu.alignment.coco_names import COCO_NAMES
-from promu.alignment.regions import DetectorSettings
+from promu.alignment.detector import DetectorSettings
 from promu.errors import InputError
 from promu.files import is_blank, read_bytes, read_lines, shorten
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout

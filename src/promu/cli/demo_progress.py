@@ -12,8 +12,11 @@ CHAIN = {"drawing": 20.0, "pre-training": 280.0, "promu · entities": 35.0, "pro
 This chain decides how long the whole takes; only the proportions matter once something was measured.
 """
 
-STAGES = {"teacher": (0.0, 0.4), "labels": (0.4, 0.5), "pre-training": (0.5, 1.0)}
-"""Which part of the pre-training job each of its stages is."""
+STAGES = {
+    "drawing": {"drawing": (0.0, 0.6), "reading captions": (0.6, 0.65), "pictures": (0.65, 1.0)},
+    "pre-training": {"teacher": (0.0, 0.4), "labels": (0.4, 0.5), "pre-training": (0.5, 1.0)},
+}
+"""Which part of a job each of its stages is."""
 
 
 class Clock:
@@ -29,7 +32,7 @@ class Clock:
 
     def move(self, job: str, stage: str, done: int, total: int) -> None:
         """Note that `job` is at `done` of `total` of `stage`."""
-        low, high = STAGES.get(stage, (0.0, 1.0)) if job == "pre-training" else (0.0, 1.0)
+        low, high = STAGES.get(job, {}).get(stage, (0.0, 1.0))
         self.shares[job] = 1.0 if stage == "done" else low + (high - low) * done / max(total, 1)
 
     @property

@@ -126,12 +126,12 @@ class PromuForPreTraining(PromuPreTrainedModel):
         if mlm_labels is not None:
             mlm_labels = mlm_labels.masked_fill(~row_mask.bool()[:, None], -100)
         output = PreTrainingOutput()
+        kept = self._kept(len(input_ids))  # first in every pass: one that is repeated rolls its dice in the same order
         if features_only:
             text = self.promu.encode_text(input_ids, attention_mask, text_features)
-            visual = self.promu.encode_pictures(pixel_values, picture_features, self._kept(len(input_ids)))
+            visual = self.promu.encode_pictures(pixel_values, picture_features, kept)
             output.features = self._features(text, visual, attention_mask, matched * row_mask, picture_ids, caption_ids)
             return output
-        kept = self._kept(len(input_ids))
         backbone = self.promu(
             input_ids,
             attention_mask,

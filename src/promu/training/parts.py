@@ -70,7 +70,9 @@ def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
     count = math.ceil(int(most) / rows)
     chosen = torch.arange(max(own, count), device=most.device).clamp(max=own - 1)
     filled = {name: value[chosen] for name, value in batch.items()}
-    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * (torch.arange(len(chosen)) < own)
+    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * (
+        torch.arange(len(chosen), device=most.device) < own
+    )
     pieces = {name: value.tensor_split(count) for name, value in filled.items()}
     return [{name: values[number] for name, values in pieces.items()} for number in range(count)]
 

@@ -51,7 +51,7 @@ class PixelViews:
         self.size = size
         self.settings = settings
         # the shorter side that a smallest view still needs: more is never looked at
-        self.side = math.ceil(size / math.sqrt(settings.crop)) if settings.crop else size
+        self.side = math.ceil(size / math.sqrt(settings.crop))
         self._left = budget
         self._kept: dict[int, Image.Image] = {}
 

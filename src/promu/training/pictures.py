@@ -33,7 +33,6 @@ class PictureFolder:
         self.size = size
         self.policy = policy if size is not None else "none"
         self.budget = budget
-        self.used: set[str] = set()
         self.missing: dict[str, str] = {}
         self._kept: dict[str, torch.Tensor] = {}
 
@@ -60,7 +59,6 @@ class PictureFolder:
             self.missing[image] = error.reason
             logger.warning("%s; the post is read as text", error)
             return None
-        self.used.add(image)
         if (len(self._kept) + 1) * pixels.numel() <= self.budget:
             self._kept[image] = pixels
         return pixels

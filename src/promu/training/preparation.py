@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,18 +55,28 @@ class Prepared:
     dev_store: LabelStore | None
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What stands before the teacher: corpora, tokenizer, and the candidates of Eq 6 and Eq 9."""
+
+    corpus: PairShards
+    dev: PairShards | None
+    tokenizer: PreTrainedTokenizerBase
+    nouns: Sequence[str]
+    relations: Sequence[str]
+
+
 def prepare(recipe: PretrainRecipe, progress: Progress | None = None) -> Prepared:
     """Make whatever the recipe's folder does not hold yet. Several processes share the teacher and the labels.
 
     Raises:
         InputError: Data, candidates, encoder or folder cannot be used.
     """
-    corpus, dev, tokenizer = start(recipe, progress)
-    folder = train_teacher(recipe, corpus, tokenizer, progress)
-    shard = (process_number(), processes())
-    store = label(recipe, corpus, corpus, folder, "labels", shard, progress)
-    dev_store = None if dev is None else label(recipe, dev, corpus, folder, "labels-dev", shard, progress)
-    return Prepared(corpus, dev, tokenizer, folder, store, dev_store)
+    begun = start(recipe, progress)
+    folder = train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
+    corpora = {"labels": begun.corpus} if begun.dev is None else {"labels": begun.corpus, "labels-dev": begun.dev}
+    stores = label(recipe, begun, folder, corpora, (process_number(), processes()), progress)
+    return Prepared(begun.corpus, begun.dev, begun.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
 
 
 def label_recipe(
@@ -86,20 +96,18 @@ def label_recipe(
         raise InputError(
             f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
         )
-    corpus, _, tokenizer = start(recipe, progress)
-    folder = train_teacher(recipe, corpus, tokenizer, progress)
-    return label(recipe, corpus, corpus, folder, "labels", shard, progress), corpus
+    begun = start(recipe, progress)
+    folder = train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
+    return label(recipe, begun, folder, {"labels": begun.corpus}, shard, progress)["labels"], begun.corpus
 
 
-def start(
-    recipe: PretrainRecipe, progress: Progress | None = None
-) -> tuple[PairShards, PairShards | None, PreTrainedTokenizerBase]:
-    """Claim the run's folder; corpus, dev corpus and tokenizer. What is wrong with the candidates is said here too."""
+def start(recipe: PretrainRecipe, progress: Progress | None = None) -> Begun:
+    """Claim the run's folder and make what stands before the teacher; what is wrong is said here, before the hours."""
     with in_order():
         begin(Path(recipe.out), recipe.model_dump(mode="json"))
         corpus, dev = open_corpora(recipe, progress)
-        candidates(recipe, corpus, progress)
-        return corpus, dev, prepare_tokenizer(recipe, corpus)
+        nouns, relation_names = candidates(recipe, corpus, progress)
+        return Begun(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
 
 
 def open_corpora(recipe: PretrainRecipe, progress: Progress | None) -> tuple[PairShards, PairShards | None]:
@@ -225,21 +233,19 @@ def _teacher_is_there(out: Path) -> bool:
 
 def label(
     recipe: PretrainRecipe,
-    corpus: PairShards,
-    source: PairShards,
+    begun: Begun,
     teacher_folder: Path | None,
-    name: str,
+    corpora: Mapping[str, PairShards],
     shard: tuple[int, int],
     progress: Progress | None,
-) -> LabelStore:
-    """The teacher's labels of `corpus`, kept in `out/NAME`.
+) -> dict[str, LabelStore]:
+    """The teacher's labels of some corpora, each kept in `out/NAME`.
 
     Args:
-        recipe: Candidates, templates, temperature.
-        corpus: Whose pictures.
-        source: Whose captions the nouns come from.
+        recipe: Templates, temperature, how many labels are kept.
+        begun: The candidates.
         teacher_folder: Of the self-trained teacher; None for one off the shelf.
-        name: Of the store's folder.
+        corpora: By the name of their store's folder.
         shard: Which share of the pictures.
         progress: See `Progress`.
     """
@@ -248,23 +254,25 @@ def label(
         teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
     else:
         teacher = load_teacher("self-trained", str(teacher_folder))
-    nouns, relation_names = candidates(recipe, source, progress)
-    header = LabelHeader(
-        teacher=teacher.identity,
-        detector=str(corpus.header.get("detector", "")),
-        nouns=tuple(nouns),
-        relations=tuple(relation_names),
-        entity_template=settings.entity_template,
-        relation_template=settings.relation_template,
-        temperature=settings.temperature or teacher.temperature,
-        top_k=settings.top_k,
-        nouns_source=str(recipe.data.nouns),
-        relations_source=str(recipe.data.relations),
-    )
-    folder = Path(recipe.out) / name
-    label_corpus(teacher, corpus, header, folder, shard, _named(progress, name))
-    wait_for_all()  # the others may still be labelling their shares
-    return LabelStore(folder, header)
+    stores = {}
+    for name, corpus in corpora.items():
+        header = LabelHeader(
+            teacher=teacher.identity,
+            detector=str(corpus.header.get("settings", {}).get("detector", "")),
+            nouns=tuple(begun.nouns),
+            relations=tuple(begun.relations),
+            entity_template=settings.entity_template,
+            relation_template=settings.relation_template,
+            temperature=settings.temperature or teacher.temperature,
+            top_k=settings.top_k,
+            nouns_source=str(recipe.data.nouns),
+            relations_source=str(recipe.data.relations),
+        )
+        folder = Path(recipe.out) / name
+        label_corpus(teacher, corpus, header, folder, shard, _named(progress, name))
+        wait_for_all()  # the others may still be labelling their shares
+        stores[name] = LabelStore(folder, header)
+    return stores
 
 
 def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
