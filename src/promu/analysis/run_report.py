@@ -59,7 +59,7 @@ def write_run_report(out: Path) -> Path:
     """Write `report.html` into a run's folder, from its `log.jsonl` and what else is there.
 
     That is `recipe.json` (settings), `result.json` (a finished run's counts) and `samples.json`
-    (`promu.training.label_samples`). A run that is still going can be reported.
+    (`promu.training.validation.label_samples`). A run that is still going can be reported.
 
     Raises:
         InputError: The folder has no log, or one of these files is damaged.

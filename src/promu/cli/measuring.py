@@ -52,9 +52,9 @@ def pairs(
     quiet()
     from promu.corpora.captions import read_captions
     from promu.corpora.shards import PairShards
-    from promu.training.pair_folder import PairFolder
-    from promu.training.pair_inference import open_pair_model
-    from promu.training.pair_validation import evaluate_pairs
+    from promu.training.validation.pair_folder import PairFolder
+    from promu.training.validation.pair_inference import open_pair_model
+    from promu.training.validation.pair_validation import evaluate_pairs
 
     loaded, encoder = open_pair_model(model)
     counts: dict[str, Any] = {"skipped_pictures": 0, "skipped_pairs": 0, "falsified_made": 0}
@@ -119,8 +119,8 @@ def regions(
     from promu.corpora.coco import read_coco
     from promu.corpora.pictures import load_picture
     from promu.evaluation.region_naming import COCO_SYNONYMS, read_synonyms
-    from promu.training.pair_inference import open_pair_model
-    from promu.training.region_validation import evaluate_regions, readable_boxes
+    from promu.training.validation.pair_inference import open_pair_model
+    from promu.training.validation.region_validation import evaluate_regions, readable_boxes
 
     table = read_synonyms(synonyms or COCO_SYNONYMS)
     loaded, encoder = open_pair_model(model)

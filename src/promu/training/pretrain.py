@@ -23,16 +23,16 @@ from promu.modeling.pretraining import PromuForPreTraining
 from promu.training.batches import CorpusOrder, Sample
 from promu.training.group import in_order, unshard
 from promu.training.kept_texts import texts_of
-from promu.training.label_samples import SAMPLES as SAMPLES_FILE
-from promu.training.label_samples import join_samples, sample_predictions
 from promu.training.loop import Progress, fit
 from promu.training.pair_batches import CaptionCollator, PairCollator
-from promu.training.pair_validation import evaluate_pairs, flat_figures
 from promu.training.picture_views import views_of
 from promu.training.preparation import Prepared, prepare
 from promu.training.recipe import PretrainRecipe, ViewSettings
 from promu.training.run_folder import finish, finished_result
 from promu.training.setup import build_model, load_model, save_folder
+from promu.training.validation.label_samples import SAMPLES as SAMPLES_FILE
+from promu.training.validation.label_samples import join_samples, sample_predictions
+from promu.training.validation.pair_validation import evaluate_pairs, flat_figures
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from promu.evaluation.region_naming import score_naming
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import Region
-from promu.training.pair_inference import Advance, PairModel, picture_side, predictions, tokens
+from promu.training.validation.pair_inference import Advance, PairModel, picture_side, predictions, tokens
 
 logger = logging.getLogger(__name__)
 

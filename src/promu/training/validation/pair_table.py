@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from promu.training.pair_inference import PairCorpus
+from promu.training.validation.pair_inference import PairCorpus
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.corpora.shards import CaptionedPicture, PairShards
 from promu.errors import InputError
 from promu.modeling.inputs import WordEncoder, to_pixels
-from promu.training.pair_inference import match_scores, open_pair_model
-from promu.training.pair_table import auc_sets, read_pairs
-from promu.training.pair_validation import evaluate_pairs, flat_figures, mean_losses
 from promu.training.setup import save_folder
+from promu.training.validation.pair_inference import match_scores, open_pair_model
+from promu.training.validation.pair_table import auc_sets, read_pairs
+from promu.training.validation.pair_validation import evaluate_pairs, flat_figures, mean_losses
 
 
 @pytest.fixture(autouse=True)

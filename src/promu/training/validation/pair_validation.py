@@ -12,7 +12,7 @@ from promu.errors import InputError
 from promu.evaluation import retrieval
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.pair_inference import (
+from promu.training.validation.pair_inference import (
     Advance,
     PairCorpus,
     PairModel,
@@ -21,8 +21,8 @@ from promu.training.pair_inference import (
     reading,
     text_vectors,
 )
-from promu.training.pair_table import PairTable, answers, auc_sets, draw, read_pairs
-from promu.training.teacher_agreement import teacher_agreement
+from promu.training.validation.pair_table import PairTable, answers, auc_sets, draw, read_pairs
+from promu.training.validation.teacher_agreement import teacher_agreement
 
 if TYPE_CHECKING:
     from promu.training.loop import Progress

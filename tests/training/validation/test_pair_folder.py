@@ -9,8 +9,8 @@ from tests.training.pairs import COLOURS, captioned
 
 from promu.errors import InputError
 from promu.schema import CaptionPair
-from promu.training.pair_folder import PairFolder
-from promu.training.pair_table import read_pairs
+from promu.training.validation.pair_folder import PairFolder
+from promu.training.validation.pair_table import read_pairs
 
 
 @pytest.fixture()

@@ -23,8 +23,8 @@ from PIL import Image
 from promu.alignment.label_store import LabelStore
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.pair_inference import PairCorpus
-from promu.training.teacher_agreement import check_candidates, judge_pictures, picture_captions
+from promu.training.validation.pair_inference import PairCorpus
+from promu.training.validation.teacher_agreement import check_candidates, judge_pictures, picture_captions
 
 SAMPLES = "samples.json"
 SIDE = 240

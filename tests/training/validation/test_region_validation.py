@@ -15,7 +15,7 @@ from promu.corpora.pictures import load_picture
 from promu.errors import InputError
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.schema import Region
-from promu.training.region_validation import evaluate_regions, readable_boxes
+from promu.training.validation.region_validation import evaluate_regions, readable_boxes
 
 SYNONYMS = {name: frozenset({name}) for name in NOUNS}
 GOLD = {

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.training.pairs import NOUNS, captioned, label_corpus, tiny_pair_model, tokenizer, write_corpus
 
 from promu.modeling.inputs import WordEncoder
-from promu.training.label_samples import join_samples, sample_predictions
+from promu.training.validation.label_samples import join_samples, sample_predictions
 
 
 def test_before_and_after_stand_beside_the_teacher(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from promu.alignment.label_store import LabelStore
 from promu.errors import InputError
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.pair_inference import Advance, PairCorpus, pixels, predictions, tokens
+from promu.training.validation.pair_inference import Advance, PairCorpus, pixels, predictions, tokens
 
 
 @dataclass(frozen=True)

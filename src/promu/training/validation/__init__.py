@@ -1,0 +1,1 @@
+"""How well pre-training goes, measured on pairs, regions and the teacher's labels held out."""
