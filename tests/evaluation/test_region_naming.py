@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from promu.alignment.synonyms import read_synonyms
 from promu.corpora.coco import read_coco
 from promu.errors import InputError
-from promu.evaluation.region_naming import read_synonyms, score_naming
+from promu.evaluation.region_naming import score_naming
 
 SYNONYMS = {"person": frozenset({"person", "man", "woman"}), "dog": frozenset({"dog", "puppy"})}
 NOUNS = ("man", "puppy", "tree", "bench")

@@ -134,7 +134,7 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) 
             "views.operation=1",
             r"unknown recipe key 'views\.operation'; allowed here: crop, .*operations",
         ),
-        ("crop=0.5", r"unknown recipe key 'crop'; allowed here: data, .*views, warm_start"),
+        ("crop=0.5", r"unknown recipe key 'crop'; allowed here: caption_drop, data, .*views, warm_start"),
         ("patch_keep=0", "recipe key 'patch_keep': Input should be greater than 0 .got 0."),
         ("training.save_every=0", r"recipe key 'training\.save_every': Input should be greater than or equal to 1"),
         ("training.validate_every=0", r"recipe key 'training\.validate_every': Input should be greater than or equal"),

@@ -36,6 +36,8 @@ class LabelHeader:
     """Everything that a label depends on beside the picture.
 
     `nouns` and `relations` are the candidates of Eq 6 and Eq 9 in order; `temperature` is the one of both softmaxes.
+    `detector_weight` is how far a region's label follows the detector's own word for it, and `synonyms` the checksum of
+    the table that says which nouns its words are (`promu.alignment.synonyms.DetectorWords`; 0 and empty: not at all).
     `nouns_source` and `relations_source` are notes of where the candidates came from; labels depend on the lists alone,
     so stores whose notes differ are not told apart.
     """
@@ -48,6 +50,8 @@ class LabelHeader:
     relation_template: str
     temperature: float
     top_k: int
+    detector_weight: float = 0.0
+    synonyms: str = ""
     nouns_source: str = field(default="", compare=False)
     relations_source: str = field(default="", compare=False)
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
 from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+from promu.alignment.synonyms import DetectorWords
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.schema import Region
@@ -36,6 +37,7 @@ def label_corpus(
     store_folder: Path,
     shard: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] | None = None,
+    words: DetectorWords | None = None,
 ) -> LabelStore:
     """Label every picture of a corpus that the store does not hold yet: its regions, and the whole of it.
 
@@ -50,6 +52,7 @@ def label_corpus(
         store_folder: Where the store is, or will be.
         shard: (i, n): this process labels the pictures whose number is i modulo n.
         progress: Called with (pictures labelled, pictures in all) of this process's share.
+        words: The detector's voice in the regions' labels, as the header says; None: it has none.
 
     Returns:
         The store as it then is, with what other processes have written by that time.
@@ -79,7 +82,7 @@ def label_corpus(
                 store_folder,
             )
     if todo:
-        _label_pictures_of(corpus, todo, teacher, store, number, total, progress)
+        _label_pictures_of(corpus, todo, teacher, store, number, total, progress, words)
     return LabelStore(store_folder, header)
 
 
@@ -91,6 +94,7 @@ def _label_pictures_of(
     process: int,
     total: int,
     progress: Callable[[int, int], None] | None,
+    words: DetectorWords | None,
 ) -> None:
     header = store.header
     nouns = teacher.encode_prompts(prompts(header.nouns, header.entity_template, ENTITY_TEMPLATES))
@@ -103,7 +107,8 @@ def _label_pictures_of(
         for first in range(0, len(part), BATCH):
             batch = [corpus.picture(index) for index in part[first : first + BATCH]]
             decoded = [picture.decode() for picture in batch]
-            labels += _label_batch(teacher, decoded, [picture.regions for picture in batch], nouns, relations, header)
+            regions = [picture.regions for picture in batch]
+            labels += _label_batch(teacher, decoded, regions, nouns, relations, header, words)
             images += [picture.image for picture in batch]
             done += len(batch)
             if progress is not None:
@@ -118,6 +123,7 @@ def _label_batch(
     nouns: torch.Tensor,
     relations: torch.Tensor,
     header: LabelHeader,
+    words: DetectorWords | None,
 ) -> list[PictureLabels]:
     of_picture = SparseLabels.from_dense(
         soft_labels(teacher.encode_pictures(pictures), relations, header.temperature).cpu(), header.top_k
@@ -130,6 +136,8 @@ def _label_batch(
         if crops
         else torch.zeros(0, len(header.nouns))
     )
+    if words is not None:
+        dense = words(dense, [region for regions in found for region in regions])
     of_region = SparseLabels.from_dense(dense, header.top_k)
     labels, start = [], 0
     for row, (picture, regions) in enumerate(zip(pictures, found, strict=True)):

@@ -115,10 +115,10 @@ def regions(
     from promu.quiet import quiet
 
     quiet()
+    from promu.alignment.synonyms import COCO_SYNONYMS, read_synonyms
     from promu.alignment.teacher import load_teacher
     from promu.corpora.coco import read_coco
     from promu.corpora.pictures import load_picture
-    from promu.evaluation.region_naming import COCO_SYNONYMS, read_synonyms
     from promu.training.validation.pair_inference import open_pair_model
     from promu.training.validation.region_validation import evaluate_regions, readable_boxes
 

@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from promu.alignment.synonyms import Synonyms, nouns_naming
 from promu.errors import InputError
-from promu.files import read_lines
-
-COCO_SYNONYMS = Path(__file__).parent / "data" / "coco_synonyms.tsv"
-"""The table for COCO's 80 categories."""
-
-
-def read_synonyms(path: Path = COCO_SYNONYMS) -> dict[str, frozenset[str]]:
-    """A synonym table: `category<TAB>noun, noun, ...` a line; blank lines and lines that start with # are skipped.
-
-    Returns:
-        The nouns that name each category, lower-cased, its own name among them.
-
-    Raises:
-        InputError: The file is missing or empty, a line has no tab or no noun, or a category stands twice.
-    """
-    table: dict[str, frozenset[str]] = {}
-    for number, line in read_lines(path, None):
-        if line is None or not line.strip() or line.startswith("#"):
-            continue
-        category, tab, rest = line.partition("\t")
-        category = category.strip().lower()
-        nouns = {" ".join(noun.lower().split()) for noun in rest.split(",")} - {""}
-        if not tab or not category or not nouns:
-            raise InputError("not a line of a synonym table; write category<TAB>noun, noun, ...", path, number)
-        if category in table:
-            raise InputError(f"category {category!r} stands twice; put its nouns on one line", path, number)
-        table[category] = frozenset({category, *nouns})
-    if not table:
-        raise InputError("no category in this synonym table; write category<TAB>noun, noun, ... a line", path)
-    return table
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +68,22 @@ def score_naming(
     categories: Sequence[str],
     ranked: Sequence[Sequence[str]],
     nouns: Sequence[str],
-    synonyms: Mapping[str, frozenset[str]],
+    synonyms: Synonyms,
 ) -> NamingScores:
     """Score the nouns given to gold boxes.
-
-    A category that the table does not hold is named by its own name alone.
 
     Args:
         categories: Each box's gold category.
         ranked: Each box's nouns, likeliest first, five or all there are.
         nouns: Every candidate that could have been given.
-        synonyms: As `read_synonyms` returns them.
+        synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
 
     Raises:
         InputError: There is no box, or no category has a synonym among the candidates.
     """
     known = {noun.lower() for noun in nouns}
     # of each category, the candidates that name it
-    names = {
-        category: synonyms.get(category.lower(), frozenset({category.lower()})) & known for category in set(categories)
-    }
+    names = {category: nouns_naming(category, synonyms) & known for category in set(categories)}
     if not categories:
         raise InputError("there is no gold box to name; give a file with boxes")
     if not any(names.values()):

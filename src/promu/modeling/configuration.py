@@ -29,6 +29,8 @@ class PromuConfig(PreTrainedConfig):
         pooling: What stands for a whole text or picture in L_CIT: its CLS vector, CLS plus the mean of the
             rest, or the mean of all (what sentence encoders are trained with).
         temperature: Initial temperature of L_CIT; learned, and clamped to [0.001, 0.5].
+        itm_cosine: The ITM head also reads the cosine of L_CIT's two vectors, so that the fusion only has to learn what
+            the cosine misses (beyond the paper).
         image_mean, image_std: Per-channel normalisation of pixels in 0..1.
         nouns: The M candidates of Eq 6, in the order of the COE head's outputs.
         relations: The L candidates of Eq 9, in the order of the CIR head's outputs.
@@ -49,6 +51,7 @@ class PromuConfig(PreTrainedConfig):
     projection_norm: bool = False
     pooling: str = "cls"
     temperature: float = 0.07
+    itm_cosine: bool = False
     image_mean: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     image_std: list[float] | tuple[float, ...] = (0.5, 0.5, 0.5)
     nouns: list[str] | tuple[str, ...] = ()

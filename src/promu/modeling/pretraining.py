@@ -66,7 +66,9 @@ class PromuForPreTraining(PromuPreTrainedModel):
             raise InputError(f"every loss has weight 0; give at least one of {', '.join(LOSS_NAMES)} a weight")
         width = config.hidden_size
         if self.weights["itm"]:
-            self.itm_head = nn.Linear(width, 2)
+            if config.itm_cosine and (not self.weights["cit"] or config.projection_norm):
+                raise InputError("itm_cosine needs L_CIT, whose vectors it compares, and projection_norm: false")
+            self.itm_head = nn.Linear(width + int(config.itm_cosine), 2)
         if self.weights["cit"]:
             self.space = SharedSpace(config)
         if self.weights["coe"]:
@@ -150,7 +152,10 @@ class PromuForPreTraining(PromuPreTrainedModel):
         if totals is None:
             totals = loss_totals(row_mask=row_mask, box_mask=shown, relation_mask=seen, mlm_labels=mlm_labels)
         if self.weights["itm"]:
-            output.itm_logits = self.itm_head(fused_cls)
+            read = [fused_cls]
+            if self.config.itm_cosine:
+                read.append(self._cosines(backbone.text, backbone.visual, attention_mask).to(fused_cls.dtype))
+            output.itm_logits = self.itm_head(torch.cat(read, dim=-1))
             parts["itm"] = losses.image_text_matching_loss(output.itm_logits, matched, row_mask, totals["itm"])
         if self.weights["cit"]:
             output.features = self._features(
@@ -194,6 +199,14 @@ class PromuForPreTraining(PromuPreTrainedModel):
         return self.space.features(
             pooled(visual, None, how), pooled(text, attention_mask, how), matched.bool(), picture_ids, caption_ids
         )
+
+    @torch.no_grad()
+    def _cosines(self, text: torch.Tensor, visual: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """(B, 1) cosines of the pairs in the shared space, over its temperature; L_ITM does not move that space."""
+        how = self.config.pooling
+        visual_rows = self.space.project_visual(pooled(visual, None, how))
+        text_rows = self.space.project_text(pooled(text, attention_mask, how))
+        return (visual_rows * text_rows).sum(-1, keepdim=True) / self.space.temperature
 
     def _kept(self, rows: int) -> torch.Tensor | None:
         """(rows, k) patches that this step encodes; None for all."""

@@ -20,7 +20,7 @@ BATCH = 128
 
 
 class KeptTexts:
-    """Vectors (N+2, d) of every caption's pieces from a frozen text encoder.
+    """Vectors (N+2, d) of the pieces of every caption, and of the empty one, from a frozen text encoder.
 
     Args:
         model: Its text encoder is frozen.
@@ -38,7 +38,7 @@ class KeptTexts:
         folder: Path,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        captions = list(dict.fromkeys(pair.caption for pair in corpus.pairs()))
+        captions = list(dict.fromkeys(["", *(pair.caption for pair in corpus.pairs())]))  # one may be dropped
         self.rows = {caption: row for row, caption in enumerate(captions)}
         pieces = [encoder.text(caption) for caption in captions]
         self.starts = np.concatenate([[0], np.cumsum([len(text.input_ids) for text in pieces])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,8 +31,15 @@ class CaptionCollator:
     """
 
     def __init__(
-        self, corpus: PairShards, encoder: WordEncoder, views: Views, seed: int, texts: KeptTexts | None = None
+        self,
+        corpus: PairShards,
+        encoder: WordEncoder,
+        views: Views,
+        seed: int,
+        texts: KeptTexts | None = None,
+        caption_drop: float = 0.0,
     ) -> None:
+        self.caption_drop = caption_drop
         self.corpus = corpus
         self.texts = texts
         self.encoder = encoder
@@ -52,6 +60,7 @@ class CaptionCollator:
             self.views(self.corpus.picture_of(sample.row), chance)
             for sample, chance in zip(samples, chances, strict=True)
         ]
+        pairs = [self._read(pair, chance) for pair, chance in zip(pairs, chances, strict=True)]
         batch = {
             **self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs]),
             self.views.argument: torch.stack([tensor for tensor, _ in shown]),
@@ -62,6 +71,12 @@ class CaptionCollator:
         if self.texts is not None:
             batch["text_features"] = self.texts([pair.caption for pair in pairs])
         return batch, pairs, [view for _, view in shown], chances
+
+    def _read(self, pair: CaptionPair, chance: np.random.Generator) -> CaptionPair:
+        """The pair, or, for a share of the falsified ones, its picture with an empty caption."""
+        if pair.matched or not self.caption_drop or chance.random() >= self.caption_drop:
+            return pair
+        return replace(pair, caption="")
 
 
 class PairCollator:

@@ -124,7 +124,7 @@ def _train(
     views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed, progress)
     # masked captions are others than those whose vectors could be kept
     texts = None if recipe.losses.mlm else texts_of(model.promu, encoder, ready.corpus, out / "features", progress)
-    captions = CaptionCollator(ready.corpus, encoder, views, recipe.seed, texts)
+    captions = CaptionCollator(ready.corpus, encoder, views, recipe.seed, texts, recipe.caption_drop)
     collate = PairCollator(captions, ready.store, recipe.losses)
     before = out / "samples-before.json"
     with in_order():

@@ -36,6 +36,7 @@ class BackboneSettings(TypedDict, total=False):
     frozen: list[Literal["text", "vision"]]
     pooling: Literal["cls", "cls+mean", "mean"]
     temperature: Positive
+    itm_cosine: bool
     image_mean: tuple[float, float, float]
     image_std: tuple[Positive, Positive, Positive]
     classifier_dropout: Share
@@ -223,7 +224,11 @@ class TeacherSettings(Settings):
 
 
 class LabelSettings(Settings):
-    """How the teacher labels: candidates, templates, temperature (null: the teacher's own)."""
+    """How the teacher labels: candidates, templates, temperature (null: the teacher's own).
+
+    `detector_weight` is how far a region's label follows the word that the detector has for it, times the detector's
+    score (beyond the paper, off by default); `synonyms` is the table of which nouns its words are, null for COCO's.
+    """
 
     num_nouns: Count = 1000
     num_relations: Count = 100
@@ -231,6 +236,8 @@ class LabelSettings(Settings):
     relation_template: str = "A"
     temperature: Positive | None = None
     top_k: Count = 16
+    detector_weight: Share = 0.0
+    synonyms: str | None = None
 
 
 class LossSettings(Settings):
@@ -262,9 +269,10 @@ class TokenizerSettings(Settings):
 class PretrainRecipe(Settings):
     """Teacher, labels and joint pre-training, each kept in its own folder under `out` and never done twice.
 
-    `tokenizer` names one, or says how to train one. `patch_keep` is the share of patches that a step encodes (below 1
-    beyond the paper, as FLIP does). `warm_start` begins the student's encoders and projections with the self-trained
-    teacher's, which must have their shape (beyond the paper, off by default).
+    `tokenizer` names one, or says how to train one. Beyond the paper, and off by default: `patch_keep` is the share of
+    patches that a step encodes (FLIP); `caption_drop` the share of the falsified pairs that are read with an empty
+    caption, so that regions and pictures are named without one too; `warm_start` begins the student's encoders and
+    projections with the self-trained teacher's, which must have their shape.
     """
 
     data: PretrainData
@@ -276,6 +284,7 @@ class PretrainRecipe(Settings):
     training: TrainingSettings = TrainingSettings()
     views: ViewSettings = ViewSettings()
     patch_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    caption_drop: Share = 0.0
     warm_start: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: str

@@ -49,7 +49,7 @@ def evaluate_regions(
         encoder: Its tokenizer.
         gold: The boxes of each picture, in pixels of the upright original; a picture without one is not opened.
         open_picture: A picture's name to the picture, in full size.
-        synonyms: As `promu.evaluation.region_naming.read_synonyms` returns them.
+        synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
         teacher: Names the same boxes with the same nouns, by the crops that labelling makes.
         template: The prompt template that the teacher reads the nouns in.
         batch_size: Pictures a forward pass.

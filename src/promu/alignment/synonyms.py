@@ -1,0 +1,86 @@
+"""Which nouns name a detector's category: a table, and what labels make of a detector's own word for a region."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from promu.errors import InputError
+from promu.files import read_lines
+from promu.schema import Region
+
+COCO_SYNONYMS = Path(__file__).parent / "data" / "coco_synonyms.tsv"
+"""The table for COCO's 80 categories."""
+
+Synonyms = Mapping[str, frozenset[str]]
+
+
+def read_synonyms(path: Path = COCO_SYNONYMS) -> dict[str, frozenset[str]]:
+    """A synonym table: `category<TAB>noun, noun, ...` a line; blank lines and lines that start with # are skipped.
+
+    Returns:
+        The nouns that name each category, lower-cased, its own name among them.
+
+    Raises:
+        InputError: The file is missing or empty, a line has no tab or no noun, or a category stands twice.
+    """
+    table: dict[str, frozenset[str]] = {}
+    for number, line in read_lines(path, None):
+        if line is None or not line.strip() or line.startswith("#"):
+            continue
+        category, tab, rest = line.partition("\t")
+        category = category.strip().lower()
+        nouns = {" ".join(noun.lower().split()) for noun in rest.split(",")} - {""}
+        if not tab or not category or not nouns:
+            raise InputError("not a line of a synonym table; write category<TAB>noun, noun, ...", path, number)
+        if category in table:
+            raise InputError(f"category {category!r} stands twice; put its nouns on one line", path, number)
+        table[category] = frozenset({category, *nouns})
+    if not table:
+        raise InputError("no category in this synonym table; write category<TAB>noun, noun, ... a line", path)
+    return table
+
+
+def nouns_naming(category: str, synonyms: Synonyms) -> frozenset[str]:
+    """The nouns that name a category; one that the table does not hold is named by its own name alone."""
+    return synonyms.get(category.lower(), frozenset({category.lower()}))
+
+
+def table_checksum(synonyms: Synonyms) -> str:
+    """A short name for what a table says, to tell labels made with another from these."""
+    plain = json.dumps({category: sorted(nouns) for category, nouns in synonyms.items()}, sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+
+class DetectorWords:
+    """What the detector called a region, as a voice in its soft label (beyond the paper).
+
+    Of the teacher's distribution, a share (weight times the detector's score) moves to the nouns that name the
+    category, in the teacher's own proportions: the detector says that it is a dog, the teacher whether a puppy.
+
+    Args:
+        nouns: The candidates, in the order of the labels.
+        synonyms: As `read_synonyms` returns them.
+        weight: In 0..1, the share that moves where the detector's score is 1.
+    """
+
+    def __init__(self, nouns: Sequence[str], synonyms: Synonyms, weight: float) -> None:
+        self.places = {noun.lower(): place for place, noun in enumerate(nouns)}
+        self.synonyms = synonyms
+        self.weight = weight
+
+    def __call__(self, labels: torch.Tensor, regions: Sequence[Region]) -> torch.Tensor:
+        """Labels (R, M) of regions; those whose category no candidate names are returned as they are."""
+        mixed = labels.clone()
+        for row, region in enumerate(regions):
+            places = [self.places[noun] for noun in nouns_naming(region.label, self.synonyms) if noun in self.places]
+            named = labels[row, places].clamp(min=torch.finfo(labels.dtype).tiny)
+            if places:
+                share = self.weight * region.score
+                mixed[row] *= 1 - share
+                mixed[row, places] += share * named / named.sum()
+        return mixed
