@@ -1,13 +1,9 @@
-"""Naming of gold boxes: hand-worked shares, what cannot be named, and the table of synonyms."""
+"""Naming of gold boxes: hand-worked shares and what cannot be named."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from promu.alignment.synonyms import read_synonyms
-from promu.corpora.coco import read_coco
 from promu.errors import InputError
 from promu.evaluation.region_naming import score_naming
 
@@ -44,37 +40,3 @@ def test_nothing_that_can_be_judged_is_said() -> None:
         score_naming([], [], NOUNS, SYNONYMS)
     with pytest.raises(InputError, match="none of the 1 gold categories has a synonym among the model's 4 nouns"):
         score_naming(["toaster"], [["tree"]], NOUNS, SYNONYMS)
-
-
-def test_the_table_that_comes_with_promu_covers_coco(shared: Path) -> None:
-    regions = read_coco(shared / "data" / "coco_mini" / "instances_train2017.json")
-    table = read_synonyms()
-    assert len(table) == 80
-    assert {region.label for found in regions.values() for region in found} <= set(table)
-
-
-def test_the_table_that_comes_with_promu_is_strict_and_rich() -> None:
-    table = read_synonyms()
-    assert {"man", "woman", "skier", "person", "people"} <= table["person"]
-    assert {"puppy", "dog"} <= table["dog"] and "animal" not in table["dog"]
-    assert "plane" in table["airplane"] and "sofa" in table["couch"]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("dog puppy\n", "t.tsv:1: not a line of a synonym table"),
-        ("# only words\ndog\t , \n", "t.tsv:2: not a line"),
-        ("dog\tpuppy\nDog\tpup\n", "t.tsv:2: category 'dog' stands twice"),
-        ("# nothing\n", "t.tsv: no category in this synonym table"),
-    ],
-)
-def test_bad_tables(text: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "t.tsv").write_text(text)
-    with pytest.raises(InputError, match=said):
-        read_synonyms(tmp_path / "t.tsv")
-
-
-def test_a_users_own_table(tmp_path: Path) -> None:
-    (tmp_path / "t.tsv").write_text("# mine\nHot Dog\tSausage,  hot   dog\n\n")
-    assert read_synonyms(tmp_path / "t.tsv") == {"hot dog": frozenset({"hot dog", "sausage"})}

@@ -53,6 +53,27 @@ def test_outputs_and_gradients_equal_pytorch_s_attention() -> None:
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_keeps_the_mean_and_meets_its_rate(rate: float) -> None:
+    torch.manual_seed(0)
+    query = torch.zeros(4, 4, 100, 8)
+    value = torch.ones(4, 4, 100, 8)
+    module = torch.nn.Module().train()
+    vectors, maps = matmul_attention(module, query, query, value, None, dropout=rate)
+    dropped = (maps == 0).float().mean()
+    assert dropped == pytest.approx(rate, abs=0.004)  # three standard errors over 160,000 entries
+    assert vectors.mean() == pytest.approx(1.0, abs=0.01)
+    kept = maps[maps != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 0.01 / (1 - rate)), rtol=1e-4, atol=0)
+    again, _ = matmul_attention(module, query, query, value, None, dropout=rate)
+    assert not torch.equal(again, vectors)
+    torch.manual_seed(0)
+    assert torch.equal(matmul_attention(module, query, query, value, None, dropout=rate)[0], vectors)
+    assert torch.equal(
+        matmul_attention(module.eval(), query, query, value, None, dropout=rate)[1], maps.new_full(maps.shape, 0.01)
+    )
+
+
 def test_a_backbone_gives_the_same_outputs_with_it() -> None:
     model = backbone()
     expected = model(**inputs())

@@ -87,6 +87,28 @@ def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: d
         torch.testing.assert_close(output.parts[name], expected.detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_matching_head_may_read_the_cosine(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
+    model = PromuForPreTraining(make_config(**HEADS, itm_cosine=True)).eval()
+    output = model(**batch)
+    backbone = model.promu(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
+    cosines = torch.cosine_similarity(
+        model.space.visual(backbone.visual[:, 0]), model.space.text(backbone.text[:, 0]), dim=-1
+    )
+    read = torch.cat([backbone.fused_text[:, 0], cosines[:, None] / 0.07], dim=-1)
+    torch.testing.assert_close(output.itm_logits, model.itm_head(read), rtol=1e-4, atol=1e-5)
+    space = list(model.space.parameters())
+    moved = torch.autograd.grad(output.itm_logits.sum(), space, allow_unused=True)
+    assert moved == (None,) * len(space), "L_ITM leaves the shared space to L_CIT"
+
+
+@pytest.mark.parametrize(
+    "settings", [{"loss_weights": {"cit": 0.0}}, {"projection_norm": True}], ids=["no L_CIT", "normalised"]
+)
+def test_a_cosine_that_is_not_there_is_refused(make_config: MakeConfig, settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="itm_cosine needs L_CIT"):
+        PromuForPreTraining(make_config(**HEADS, itm_cosine=True, **settings))
+
+
 @pytest.mark.parametrize("off", LOSS_NAMES)
 def test_a_loss_of_weight_0_is_neither_computed_nor_has_weights(
     make_config: MakeConfig, batch: dict[str, torch.Tensor], off: str

@@ -53,13 +53,12 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def collator(folder: Path, crop: float = 1.0, seed: int = 0, **losses: Any) -> PairCollator:
+def collator(folder: Path, crop: float = 1.0, seed: int = 0, caption_drop: float = 0.0, **losses: Any) -> PairCollator:
     corpus = PairShards(folder / "corpus")
     encoder = WordEncoder(train_wordpiece(CAPTIONS, 400, min_frequency=1), 16)
     views = PixelViews(corpus, 32, ViewSettings(crop=crop))
-    return PairCollator(
-        CaptionCollator(corpus, encoder, views, seed), LabelStore(folder / "labels"), LossSettings(**losses)
-    )
+    captions = CaptionCollator(corpus, encoder, views, seed, caption_drop=caption_drop)
+    return PairCollator(captions, LabelStore(folder / "labels"), LossSettings(**losses))
 
 
 BOTH = [Sample(0, 0), Sample(0, 1)]
@@ -134,3 +133,17 @@ def test_masked_pieces_can_be_restored_from_their_labels(folder: Path) -> None:
     hidden = masked["mlm_labels"] != -100
     assert hidden.any()
     assert torch.equal(torch.where(hidden, masked["mlm_labels"], masked["input_ids"]), plain["input_ids"])
+
+
+def test_only_falsified_pairs_lose_their_caption_and_each_by_its_own_dice(folder: Path) -> None:
+    whole, dropped = collator(folder)(BOTH), collator(folder, caption_drop=1.0)(BOTH)
+    lengths = dropped["attention_mask"].sum(-1).tolist()
+    assert lengths[1] == 2, "nothing is left of the falsified caption but what stands around it"
+    assert lengths[0] == whole["attention_mask"][0].sum()
+    assert torch.equal(dropped["matched"], whole["matched"])
+    make = collator(folder, caption_drop=0.4)
+    read = [make([Sample(epoch, 1)])["attention_mask"].sum() > 2 for epoch in range(200)]
+    assert sum(bool(one) for one in read) == pytest.approx(120, abs=25)
+    assert [bool(make([Sample(epoch, 1)])["attention_mask"].sum() > 2) for epoch in range(50)] == [
+        bool(one) for one in read[:50]
+    ]
