@@ -33,7 +33,7 @@ def test_the_detector_s_share_goes_to_its_nouns_as_the_teacher_divides_them() ->
         [0.1, 0.5, 0.3, 0.1],
     ]
     torch.testing.assert_close(found, torch.tensor(expected))
-    torch.testing.assert_close(labels, torch.tensor([unmoved] * 4))
+    torch.testing.assert_close(labels, torch.tensor([[0.1, 0.5, 0.3, 0.1]] * 4))
 
 
 def test_nouns_that_the_teacher_rules_out_share_evenly() -> None:
