@@ -11,7 +11,7 @@ from transformers.utils.generic import ModelOutput
 
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, picture_normalisation
-from promu.modeling.fusion import build_fusion
+from promu.modeling.fusions import Pictures, build_fusion
 
 
 @dataclass
@@ -20,10 +20,12 @@ class PromuOutput(ModelOutput):
 
     Attributes:
         text: Text encoder's vectors (B, N+2, d), before the fusion.
-        visual: Vision encoder's vectors (B, K+1, d_v), before the fusion; None when no post has a picture.
+        visual: Vision encoder's vectors (B, K+1, d_v), before the fusion, or (B, V, K+1, d_v) where the fusion reads
+            several levels; None when no post has a picture.
         fused_text: Fused vectors of the text tokens (B, N+2, d); position 0 is the fused CLS.
         fused_visual: Fused vectors of the visual CLS and patches (B, K+1, d), or None.
         attentions: The fusion's attention maps, one (B, heads, L, L) a layer, when asked for.
+        losses: The fusion's own losses (B,), unweighted, by name.
     """
 
     text: torch.Tensor | None = None
@@ -31,6 +33,7 @@ class PromuOutput(ModelOutput):
     fused_text: torch.Tensor | None = None
     fused_visual: torch.Tensor | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+    losses: dict[str, torch.Tensor] | None = None
 
 
 @runtime_checkable
@@ -161,9 +164,11 @@ class PromuModel(HasEncoders):
         picture_features: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Vision encoder's vectors (B, K+1, d_v), before the fusion (arguments as in `forward`)."""
+        """Vision encoder's vectors as the fusion reads them, (B, K+1, d_v) or (B, V, K+1, d_v) (see `forward`)."""
         assert self.vision_encoder is not None
-        return encode_picture(self.vision_encoder, pixel_values, self.config, picture_features, kept)
+        return encode_picture(
+            self.vision_encoder, pixel_values, self.config, picture_features, kept, self.fusion.levels
+        )
 
     def forward(
         self,
@@ -176,6 +181,7 @@ class PromuModel(HasEncoders):
         picture_features: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
         text_features: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -185,11 +191,12 @@ class PromuModel(HasEncoders):
             pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without pictures.
             picture_mask: (B,), 0 where the row's pixels stand for no picture; None means that all are pictures.
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
-            visual: (B, K+1, d_v) visual tokens of `encode_picture`, in place of `pixel_values`: whoever reads one
-                picture with many texts encodes it once.
+            visual: What `encode_pictures` returned, in place of `pixel_values`: whoever reads one picture with many
+                texts encodes it once.
             picture_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
             kept: (B, k) the patches to encode, in ascending order; None encodes all.
             text_features: (B, N+2, d) kept vectors of a frozen text encoder, which is then not asked.
+            boxes: (B, R, 4) regions in 0..1 of the picture, zeros for padding; None where no detector was asked.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -197,11 +204,18 @@ class PromuModel(HasEncoders):
         pictures = pixel_values is not None or picture_features is not None
         if visual is None and pictures and self.vision_encoder is not None:
             visual = self.encode_pictures(pixel_values, picture_features, kept)
-        fused = self.fusion(text, attention_mask, visual, picture_mask, output_attentions)
+        seen = None if visual is None else Pictures(visual, picture_mask, kept, boxes)
+        fused = self.fusion(text, attention_mask, seen, output_attentions)
         return PromuOutput(
             text=text,
             visual=visual,
             fused_text=fused.text,
             fused_visual=fused.visual,
             attentions=fused.attentions or None,
+            losses=fused.losses or None,
         )
+
+    def fusion_loss(self, output: PromuOutput) -> torch.Tensor | float:
+        """What the fusion's own losses add to a fine-tuned task's: their weighted mean over the posts."""
+        weights = self.fusion.loss_weights
+        return sum(weights[name] * rows.mean() for name, rows in (output.losses or {}).items())

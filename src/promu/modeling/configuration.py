@@ -21,9 +21,10 @@ class PromuConfig(PreTrainedConfig):
     Args:
         text_config: Configuration of a Hugging Face text encoder.
         vision_config: Configuration of a Hugging Face vision encoder; None makes a text-only backbone.
-        fusion: A name in `promu.modeling.fusion.FUSIONS`.
+        fusion: A name in `promu.modeling.fusions.FUSIONS`.
         fusion_layers: None gives the upper half of the text encoder's own layers to the fusion (METHOD: no weight
             is added); a number builds a separate stack of that many layers of the text encoder's kind.
+        fusion_loss_weights: Weights of the fusion's own losses by name, where they are not to be its own choice.
         projection_dim: Width of the shared space of L_CIT (Eq 4).
         projection_norm: Batch-normalise the two projections before they are compared.
         pooling: What stands for a whole text or picture in L_CIT: its CLS vector, CLS plus the mean of the
@@ -47,6 +48,7 @@ class PromuConfig(PreTrainedConfig):
     vision_config: dict[str, Any] | PreTrainedConfig | None = None
     fusion: str = "concat"
     fusion_layers: int | None = None
+    fusion_loss_weights: dict[str, float] | None = None
     projection_dim: int = 256
     projection_norm: bool = False
     pooling: str = "cls"

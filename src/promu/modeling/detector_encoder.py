@@ -201,24 +201,30 @@ class DetectorEncoderModel(PreTrainedModel):
             return self._pool(values), values[said].float()
 
     def forward(
-        self, pixel_values: torch.Tensor | None = None, features: torch.Tensor | None = None
+        self,
+        pixel_values: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+        output_hidden_states: bool = False,
     ) -> BaseModelOutput:
         """Encode pictures, or features that were kept.
 
         Args:
             pixel_values: (B, 3, S, S), RGB in 0..1; not needed where `features` are given.
             features: (B, K, C) as `features` gave them.
+            output_hidden_states: Also return what comes into each layer, and out of the last, before its norm.
 
         Returns:
-            `last_hidden_state` (B, K+1, d), CLS first.
+            `last_hidden_state` (B, K+1, d), CLS first; `hidden_states`, as many and one more than there are layers.
         """
         if features is None:
             assert pixel_values is not None, "pictures or features are needed"
             features = self.features(pixel_values)
-        hidden = self.embeddings(features)
+        states = [self.embeddings(features)]
         for layer in self.layers:
-            hidden = layer(hidden, None)
-        return BaseModelOutput(last_hidden_state=self.layernorm(hidden))
+            states.append(layer(states[-1], None))
+        return BaseModelOutput(
+            last_hidden_state=self.layernorm(states[-1]), hidden_states=tuple(states) if output_hidden_states else None
+        )
 
     @torch.no_grad()
     def fit_normalisation(self, features: torch.Tensor) -> None:

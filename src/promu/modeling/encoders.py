@@ -127,6 +127,12 @@ def text_layers(encoder: PreTrainedModel) -> nn.ModuleList:
     return layers
 
 
+def has_text_layers(encoder: PreTrainedModel, count: int) -> bool:
+    """Whether `text_layers` finds at least `count` of them."""
+    layers = getattr(getattr(encoder, "encoder", None), "layer", None)
+    return isinstance(layers, nn.ModuleList) and len(layers) >= count
+
+
 def split_text_encoder(encoder: PreTrainedModel) -> nn.ModuleList:
     """Take the upper half of the layers out of `encoder` and return them (METHOD: the default fusion, 6 + 6)."""
     layers = text_layers(encoder)
@@ -141,13 +147,15 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, how: str) -> torch.T
     """What stands for a whole text or picture in L_CIT.
 
     Args:
-        hidden: (B, N, d), the CLS vector first.
+        hidden: (B, N, d), the CLS vector first; (B, V, N, d) of several levels, of which the last counts.
         mask: (B, N), 1 where there is a token; None means everywhere.
         how: "cls" (the paper), "cls+mean" (plus the mean over the other tokens) or "mean" (of all tokens).
 
     Returns:
         (B, d).
     """
+    if hidden.ndim == 4:
+        hidden = hidden[:, -1]
     if how == "cls":
         return hidden[:, 0]
     if how == "mean":
@@ -174,8 +182,9 @@ def encode_picture(
     config: PromuConfig,
     features: torch.Tensor | None = None,
     kept: torch.Tensor | None = None,
+    levels: int | None = None,
 ) -> torch.Tensor:
-    """Visual tokens (B, K+1, d_v), CLS first, of pictures (Eq 1).
+    """Visual tokens (B, K+1, d_v), CLS first, of pictures (Eq 1); (B, V, K+1, d_v) of several levels.
 
     Args:
         encoder: The vision encoder.
@@ -183,9 +192,11 @@ def encode_picture(
         config: Says how pixels are normalised.
         features: (B, K, C) what a frozen detector made of the pictures, where that is kept (`DetectorEncoderModel`).
         kept: (B, k) the patches to encode, the others being dropped; None encodes all.
+        levels: How many levels of the encoder to return, at most (`level_layers`); None returns the last alone.
 
     Raises:
-        InputError: The encoder does not keep its embeddings where patches can be dropped.
+        InputError: The encoder does not keep its embeddings where patches can be dropped, or keeps its levels to
+            itself.
     """
     if features is not None:
         inputs = {"features": features}
@@ -193,7 +204,7 @@ def encode_picture(
         assert pixels is not None
         inputs = {"pixel_values": normalise_pixels(pixels, config, torch.float32)}
     if kept is None:
-        return encoder(**inputs).last_hidden_state
+        return _encode(encoder, inputs, levels)
     embeddings = getattr(encoder, "embeddings", None)
     if not isinstance(embeddings, nn.Module):
         raise InputError(f"a {encoder.config.model_type!r} vision encoder cannot drop patches; set patch_keep to 1")
@@ -205,6 +216,26 @@ def encode_picture(
 
     hook = embeddings.register_forward_hook(drop)
     try:
-        return encoder(**inputs).last_hidden_state
+        return _encode(encoder, inputs, levels)
     finally:
         hook.remove()
+
+
+def level_layers(config: PreTrainedConfig, levels: int) -> list[int]:
+    """The layers after which a vision encoder's levels are read, evenly spread; 0 is what comes into the first."""
+    last = int(config.num_hidden_layers)
+    count = min(levels, last + 1)
+    return [round(number * last / max(1, count - 1)) for number in range(count)]
+
+
+def _encode(encoder: PreTrainedModel, inputs: dict[str, torch.Tensor], levels: int | None) -> torch.Tensor:
+    if levels is None:
+        return encoder(**inputs).last_hidden_state
+    output = encoder(**inputs, output_hidden_states=True)
+    if not output.hidden_states:
+        raise InputError(
+            f"a {encoder.config.model_type!r} vision encoder keeps its lower levels to itself; use another fusion"
+        )
+    *lower, _ = level_layers(encoder.config, levels)
+    last = output.last_hidden_state
+    return torch.stack([*(output.hidden_states[layer].to(last.dtype) for layer in lower), last], dim=1)

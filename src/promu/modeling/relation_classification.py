@@ -15,7 +15,7 @@ from promu.modeling.configuration import PromuConfig
 
 @dataclass
 class RelationClassificationOutput(ModelOutput):
-    """Loss (Eq 15) when labels were given; logits (B, N_r)."""
+    """Loss (Eq 15, and what the fusion adds) when labels were given; logits (B, N_r)."""
 
     loss: torch.Tensor | None = None
     logits: torch.Tensor | None = None
@@ -58,5 +58,7 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         fused = backbone.fused_text
         pair = fused.gather(1, marker_index[..., None].expand(-1, -1, fused.shape[-1])).flatten(1)
         logits = self.classifier(self.dropout(pair)).float()
-        loss = None if labels is None else functional.cross_entropy(logits, labels)
+        loss = None
+        if labels is not None:
+            loss = functional.cross_entropy(logits, labels) + self.promu.fusion_loss(backbone)
         return RelationClassificationOutput(loss=loss, logits=logits, attentions=backbone.attentions)

@@ -15,7 +15,7 @@ from promu.modeling.crf import LinearChainCrf
 
 @dataclass
 class TokenClassificationOutput(ModelOutput):
-    """Loss (mean over posts, Eq 13) when labels were given; emissions (B, W, C)."""
+    """Loss (mean over posts, Eq 13, and what the fusion adds) when labels were given; emissions (B, W, C)."""
 
     loss: torch.Tensor | None = None
     emissions: torch.Tensor | None = None
@@ -61,5 +61,7 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         fused = backbone.fused_text
         words = fused.gather(1, word_index[..., None].expand(-1, -1, fused.shape[-1]))
         emissions = self.emitter(self.dropout(words)).float()
-        loss = None if labels is None else self.crf(emissions, labels, word_mask).mean()
+        loss = None
+        if labels is not None:
+            loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
         return TokenClassificationOutput(loss=loss, emissions=emissions, attentions=backbone.attentions)

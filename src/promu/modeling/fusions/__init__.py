@@ -1,0 +1,33 @@
+"""Fusions: how text and picture become fused vectors. One module and one line in `FUSIONS` each."""
+
+from __future__ import annotations
+
+from transformers import PreTrainedModel
+
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.fusions.base import Fused, Fusion, Pictures
+from promu.modeling.fusions.concat import ConcatFusion
+from promu.modeling.fusions.hvpnet import PrefixFusion
+from promu.modeling.fusions.mmib import BottleneckFusion
+from promu.modeling.fusions.text import TextFusion
+
+__all__ = ["FUSIONS", "Fused", "Fusion", "Pictures", "build_fusion"]
+
+FUSIONS: dict[str, type[Fusion]] = {
+    "concat": ConcatFusion,
+    "hvpnet": PrefixFusion,
+    "mmib": BottleneckFusion,
+    "text": TextFusion,
+}
+
+
+def build_fusion(config: PromuConfig, text_encoder: PreTrainedModel) -> Fusion:
+    """The fusion named by `config.fusion`; it may take layers away from `text_encoder`.
+
+    Raises:
+        InputError: There is no such fusion, or it cannot be built on this text encoder.
+    """
+    if config.fusion not in FUSIONS:
+        raise InputError(f"fusion {config.fusion!r} is unknown; use one of {', '.join(sorted(FUSIONS))}")
+    return FUSIONS[config.fusion](config, text_encoder)

@@ -1,0 +1,182 @@
+"""What every fusion shares: its place in the backbone, and the text layers that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import BertConfig, PreTrainedModel
+from transformers.masking_utils import create_bidirectional_mask
+
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.encoders import build_encoder, split_text_encoder, text_layers
+
+
+@dataclass
+class Pictures:
+    """The pictures of a batch, as the vision encoder left them.
+
+    Attributes:
+        tokens: (B, K+1, d_v), CLS first; (B, V, K+1, d_v) where the fusion reads V levels of the encoder.
+        mask: (B,), 1 where the post has a picture; None means everywhere.
+        kept: (B, k) the patches that were encoded, k standing for K; None means all.
+        boxes: (B, R, 4) a detector's regions in 0..1 of the picture, zeros for padding; None where none are known.
+    """
+
+    tokens: torch.Tensor
+    mask: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
+
+    def shown(self) -> torch.Tensor:
+        """(B,) booleans: which posts have a picture."""
+        if self.mask is None:
+            return torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
+        return self.mask.bool()
+
+
+@dataclass
+class Fused:
+    """What a fusion returns.
+
+    Attributes:
+        text: Fused text (B, N+2, d).
+        visual: Fused visual tokens (B, K+1, d), of which L_COE pools its region vectors; None without pictures.
+        attentions: A map (B, heads, N+2 or more, keys) for each attention, where asked for.
+        losses: Auxiliary losses by name, one value a row (B,): they are added to whatever the model is trained on, with
+            the weights of `Fusion.loss_weights`.
+    """
+
+    text: torch.Tensor
+    visual: torch.Tensor | None = None
+    attentions: tuple[torch.Tensor, ...] = ()
+    losses: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+class Fusion(nn.Module):
+    """A fusion on top of the two encoders.
+
+    The text side of every fusion goes through the same layers: the upper half of the text encoder's own (the default,
+    so no weight is added), or a separate stack. So fusions differ in what they add, and each is given the same text.
+
+    Attributes:
+        sees_pictures: Whether the picture has a part in the fused vectors.
+        levels: How many levels of the vision encoder it reads, at most; None reads the last alone.
+        auxiliary: Its own losses by name with the weights that they have by default.
+    """
+
+    sees_pictures: ClassVar[bool] = True
+    levels: ClassVar[int | None] = None
+    auxiliary: ClassVar[Mapping[str, float]] = {}
+
+    def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
+        super().__init__()
+        self.config = config
+        self.loss_weights = {**self.auxiliary, **(config.fusion_loss_weights or {})}
+        unknown = sorted(set(self.loss_weights) - set(self.auxiliary))
+        if unknown:
+            raise InputError(
+                f"fusion_loss_weights: fusion {config.fusion!r} has no loss {unknown[0]!r}; "
+                f"its own losses are {', '.join(self.auxiliary) or 'none'}"
+            )
+        self.layer_config, self.layers = self.text_layers(text_encoder)
+
+    def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
+        """The layers that text passes in the fusion, and their configuration."""
+        if self.config.fusion_layers is None:
+            return text_encoder.config, split_text_encoder(text_encoder)
+        config = block_config(self.config, text_encoder, self.config.fusion_layers)
+        return config, text_layers(build_encoder(config))
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        pictures: Pictures | None,
+        output_attentions: bool = False,
+    ) -> Fused:
+        """Fuse text (B, N+2, d) with the pictures of a batch.
+
+        A post without a picture comes out as if there were no visual side at all.
+
+        Args:
+            text: Encoded text, CLS first.
+            text_mask: (B, N+2), 1 where there is a token.
+            pictures: None when no post of the batch has one.
+            output_attentions: Also return attention maps (needs eager attention).
+
+        Raises:
+            InputError: Attention maps were asked for, but the model was not loaded with eager attention.
+        """
+        raise NotImplementedError
+
+    def run_layers(
+        self, hidden: torch.Tensor, mask: torch.Tensor, output_attentions: bool, keys: Any = None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The layers over `hidden` (B, N, d), and their attention maps where asked for.
+
+        Args:
+            hidden: Input of the first layer.
+            mask: (B, N) or, where there are further keys, (B, N + P), 1 where a key may be attended to.
+            output_attentions: Whether maps are asked for.
+            keys: For each layer what brings P further keys and values (`promu.modeling.fusions.hvpnet.Prefix`).
+        """
+        attention_mask = self.attention_mask(hidden, mask)
+        maps: list[torch.Tensor] = []
+        for number, layer in enumerate(self.layers):
+            # by position: the names of the two arguments between, and of the keys, change between versions
+            more = () if keys is None else (None, None, keys[number])
+            if output_attentions:
+                maps.append(kept_map(layer.attention(hidden, attention_mask, *more)[1]))  # type: ignore[operator]
+            hidden = layer(hidden, attention_mask, *more)
+        return hidden, tuple(maps)
+
+    def attention_mask(self, queries: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+        """The mask of keys (B, M) in the form that the layers' attention takes for queries (B, N, d)."""
+        return create_bidirectional_mask(
+            config=self.layer_config,
+            inputs_embeds=queries,
+            attention_mask=mask,
+            # of which only the shape and the kind of number are looked at
+            encoder_hidden_states=queries[:, :1].expand(-1, mask.shape[1], -1),
+            allow_is_bidirectional_skip=False,
+        )
+
+
+def visual_map(config: PromuConfig) -> nn.Module:
+    """What brings visual tokens to text width: nothing, or one linear map."""
+    vision: Any = config.vision_config
+    if vision is None or vision.hidden_size == config.hidden_size:
+        return nn.Identity()
+    return nn.Linear(vision.hidden_size, config.hidden_size)
+
+
+def block_config(config: PromuConfig, text_encoder: PreTrainedModel, layers: int) -> BertConfig:
+    """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
+    own = text_encoder.config
+    settings: dict[str, Any] = {
+        "vocab_size": 1,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": layers,
+        "num_attention_heads": getattr(own, "num_attention_heads", None) or max(1, config.hidden_size // 64),
+        "intermediate_size": getattr(own, "intermediate_size", 4 * config.hidden_size),
+        "hidden_dropout_prob": getattr(own, "hidden_dropout_prob", 0.1),
+        "attention_probs_dropout_prob": getattr(own, "attention_probs_dropout_prob", 0.1),
+        "attn_implementation": own._attn_implementation,
+    }
+    return BertConfig(**settings)
+
+
+def kept_map(weights: torch.Tensor | None) -> torch.Tensor:
+    """An attention map that was asked for.
+
+    Raises:
+        InputError: This attention computes none.
+    """
+    if weights is None:
+        raise InputError("this attention computes no maps; load the model with attn_implementation='eager'")
+    return weights

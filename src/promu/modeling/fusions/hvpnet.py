@@ -1,0 +1,126 @@
+"""HVPNeT's fusion: the picture as a prefix of the text's self-attention (Chen et al., NAACL 2022 Findings)."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.encoders import level_layers
+from promu.modeling.fusions.base import Fused, Fusion, Pictures
+from promu.modeling.regions import patch_coverage, pool_regions
+
+QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
+
+
+class Prefix:
+    """Further keys and values of one layer's self-attention, in the place of a cache of earlier tokens."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Keys and values (B, heads, P, d / heads)."""
+        self.keys = keys
+        self.values = values
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer's own keys and values (B, heads, N, d / heads), then the prefix's."""
+        return (
+            torch.cat([keys, self.keys.to(keys.dtype)], dim=2),
+            torch.cat([values, self.values.to(values.dtype)], dim=2),
+        )
+
+
+class PrefixFusion(Fusion):
+    """Multi-level visual features, pooled, projected, and mixed by a gate for each text layer into its prefix.
+
+    Each level of the vision encoder (`promu.modeling.encoders.level_layers`) is normalised and projected to text width.
+    A softmax over the levels, one for each text layer and computed from the picture's mean, mixes them. What stands
+    before the patches (the visual CLS), the means of the picture's four quarters and those of a detector's regions,
+    where a batch brings boxes, then give one key and one value each to that layer's self-attention. Text is masked off
+    the prefix where there is no picture, and off a region that no encoded patch lies under.
+
+    The fused visual tokens are the tokens mixed by the last layer's gate: pooling and mixing are both linear, so that
+    L_COE's region vector is exactly the vector whose key and value the last layer reads.
+    """
+
+    levels: ClassVar[int | None] = 4
+
+    def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
+        super().__init__(config, text_encoder)
+        if "encoder_hidden_states" not in inspect.signature(self.layers[0].forward).parameters:
+            raise InputError(
+                f"the layers of a {text_encoder.config.model_type!r} text encoder take no visual prefix; "
+                "set fusion_layers to a number for a separate fusion stack"
+            )
+        self.heads = int(self.layer_config.num_attention_heads)
+        vision: Any = config.vision_config
+        if vision is None:
+            return
+        width, levels = config.hidden_size, len(level_layers(vision, self.levels))
+        self.projections = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(vision.hidden_size), nn.Linear(vision.hidden_size, width)) for _ in range(levels)
+        )
+        self.gate = nn.Linear(width, len(self.layers) * levels)
+        self.keys_values = nn.ModuleList(nn.Linear(width, 2 * width) for _ in self.layers)
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        pictures: Pictures | None,
+        output_attentions: bool = False,
+    ) -> Fused:
+        """As `Fusion.forward`; maps are (B, heads, N+2, N+2 + P), the prefix last."""
+        if pictures is None:
+            hidden, maps = self.run_layers(text, text_mask, output_attentions)
+            return Fused(hidden, attentions=maps)
+        levels = torch.stack(
+            [project(pictures.tokens[:, level]) for level, project in enumerate(self.projections)], dim=1
+        ).to(text.dtype)
+        gates = self.gates(levels)
+        pooled, seen = self.pool(levels, pictures)
+        prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
+        seen = (seen & pictures.shown()[:, None]).to(text_mask.dtype)
+        hidden, maps = self.run_layers(text, torch.cat([text_mask, seen], dim=1), output_attentions, prefixes)
+        return Fused(hidden, mix(levels, gates[:, -1]), maps)
+
+    def gates(self, levels: torch.Tensor) -> torch.Tensor:
+        """The share of each level in each text layer's prefix, (B, layers, V), of projected tokens (B, V, K+1, d)."""
+        scores = self.gate(functional.leaky_relu(levels.mean((1, 2))))
+        return scores.view(len(levels), len(self.layers), -1).float().softmax(-1).to(levels.dtype)
+
+    def pool(self, levels: torch.Tensor, pictures: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a prefix is made of: visual CLS, quarters, regions.
+
+        Args:
+            levels: (B, V, K+1, d) projected tokens.
+            pictures: Where they come from.
+
+        Returns:
+            (B, V, P, d), and booleans (B, P): whether there is anything in it.
+        """
+        boxes = levels.new_tensor(QUARTERS).expand(len(levels), -1, -1)
+        if pictures.boxes is not None:
+            boxes = torch.cat([boxes, pictures.boxes.to(boxes.dtype)], dim=1)
+        coverage = patch_coverage(boxes, self.config.grid, pictures.kept)
+        patches = coverage.shape[-1]
+        first = levels[:, :, : levels.shape[2] - patches]
+        regions = pool_regions(levels[:, :, -patches:], coverage[:, None])
+        seen = torch.cat([coverage.new_ones(len(levels), first.shape[2]), coverage.sum(-1)], dim=1) > 0
+        return torch.cat([first, regions], dim=2), seen
+
+    def _prefix(self, number: int, mixed: torch.Tensor) -> Prefix:
+        """Key and value of each mixed vector (B, P, d) for the layer of this number."""
+        both = self.keys_values[number](mixed).unflatten(-1, (2, self.heads, -1))
+        keys, values = both.permute(2, 0, 3, 1, 4)
+        return Prefix(keys, values)
+
+
+def mix(levels: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+    """Levels (B, V, P, d) by their shares (B, V): (B, P, d)."""
+    return torch.einsum("bvpd,bv->bpd", levels, gate)

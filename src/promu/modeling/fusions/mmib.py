@@ -1,0 +1,148 @@
+"""MMIB's fusion: a variational information bottleneck on each side, then cross-attention (Cui et al., TASLP 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import BertConfig, PreTrainedModel
+from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
+
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.fusions.base import Fused, Fusion, Pictures, block_config, kept_map, visual_map
+
+FIRST_LOG_VARIANCE = -4.0
+"""Where the log-variance starts: a spread of a seventh, so that at first the noise drowns nothing."""
+
+
+class Bottleneck(nn.Module):
+    """Mean and log-variance of each vector's latent."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mean = nn.Linear(width, width)
+        self.log_variance = nn.Linear(width, width)
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Latents and their KL divergence from a standard normal distribution.
+
+        Args:
+            hidden: (B, N, d).
+            mask: (B, N), 1 where there is something.
+
+        Returns:
+            (B, N, d), sampled in training and the mean otherwise; and (B,) the mean over what the mask shows, in nats
+            a vector.
+        """
+        mean = self.mean(hidden)
+        log_variance = FIRST_LOG_VARIANCE + self.log_variance(hidden)
+        latent = mean
+        if self.training:
+            latent = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        return latent, kl_from_normal(mean, log_variance, mask)
+
+
+class CrossAttention(nn.Module):
+    """A layer of BERT's kind whose queries attend to another sequence."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = BertAttention(config, is_cross_attention=True)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config)
+
+    def forward(
+        self, queries: torch.Tensor, others: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Queries (B, N, d) that have read others (B, M, d), and the map (B, heads, N, M) where one is computed."""
+        read, weights = self.attention(queries, None, others, mask)
+        return self.output(self.intermediate(read), read), weights
+
+
+class BottleneckFusion(Fusion):
+    """Latents of text and picture, regularised, then the picture reads the text and the text reads that picture.
+
+    The attention blocks are the text layers of every fusion and one layer over the visual tokens; each gives mean and
+    log-variance. Refinement keeps of either side only what is needed: two KL terms, `kl_text` and `kl_visual`.
+    Alignment keeps what the two share: a bilinear discriminator tells the latents of a post's text and picture from
+    those of its text and the next post's picture (`align`). Then the picture's latents attend to the text's, which
+    gives the fused visual tokens, and the text's attend to these.
+
+    A post without a picture keeps its text's latents as they are and has neither `kl_visual` nor `align`.
+    """
+
+    auxiliary: ClassVar[Mapping[str, float]] = {"kl_text": 1e-3, "kl_visual": 1e-3, "align": 0.1}
+
+    def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
+        super().__init__(config, text_encoder)
+        width = config.hidden_size
+        self.text_bottleneck = Bottleneck(width)
+        if config.vision_config is None:
+            return
+        self.block_config = block_config(config, text_encoder, 1)
+        self.visual_map = visual_map(config)
+        self.visual_layer = BertLayer(self.block_config)
+        self.visual_bottleneck = Bottleneck(width)
+        self.discriminator = nn.Linear(width, width, bias=False)
+        self.picture_reads_text = CrossAttention(self.block_config)
+        self.text_reads_picture = CrossAttention(self.block_config)
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        pictures: Pictures | None,
+        output_attentions: bool = False,
+    ) -> Fused:
+        """As `Fusion.forward`; the last two maps are of picture to text and of text to picture."""
+        hidden, maps = self.run_layers(text, text_mask, output_attentions)
+        latent, kl_text = self.text_bottleneck(hidden, text_mask)
+        if pictures is None:
+            return Fused(latent, attentions=maps, losses={"kl_text": kl_text})
+        shown = pictures.shown()
+        tokens = self.visual_layer(self.visual_map(pictures.tokens).to(latent.dtype), None)
+        seen = shown[:, None].expand(-1, tokens.shape[1])
+        visual, kl_visual = self.visual_bottleneck(tokens, seen)
+        losses = {
+            "kl_text": kl_text,
+            "kl_visual": kl_visual,
+            "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, seen), shown),
+        }
+        fused_visual, to_text = self.picture_reads_text(visual, latent, self.attention_mask(visual, text_mask))
+        read, to_picture = self.text_reads_picture(latent, fused_visual, None)
+        if output_attentions:
+            maps = (*maps, kept_map(to_text), kept_map(to_picture))
+        return Fused(torch.where(shown[:, None, None], read, latent), fused_visual, maps, losses)
+
+    def alignment(self, text: torch.Tensor, visual: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+        """The discriminator's cross-entropy on each post's own pair and on its rolled one.
+
+        Args:
+            text, visual: (B, d) the mean latents of each post.
+            shown: (B,) booleans, which posts have a picture.
+
+        Returns:
+            (B,); 0 without a picture. A post whose next one has no picture, or is itself, has its own pair alone.
+        """
+        scale = text.shape[-1] ** -0.5
+        asked = self.discriminator(text) * scale
+        own = (asked * visual).sum(-1).float()
+        rolled = (asked * visual.roll(-1, 0)).sum(-1).float()
+        other = shown.roll(-1, 0) if len(shown) > 1 else torch.zeros_like(shown)
+        return (functional.softplus(-own) + functional.softplus(rolled) * other) * shown
+
+
+def kl_from_normal(mean: torch.Tensor, log_variance: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """KL(N(mean, variance) || N(0, 1)), summed over d and averaged over what the mask (B, N) shows: (B,) in nats."""
+    mean, log_variance = mean.float(), log_variance.float()
+    nats = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)
+    return mean_of(nats[..., None], mask)[..., 0]
+
+
+def mean_of(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Mean (B, d) of values (B, N, d) over what the mask (B, N) shows; zeros where it shows nothing."""
+    weights = mask[..., None].to(values.dtype)
+    return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
