@@ -19,7 +19,6 @@ from promu.extraction.fit import fitting_labels, fitting_pairs
 from promu.extraction.folders import open_model, task_of
 from promu.extraction.result import Extraction, PictureUse
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.encoders import encode_picture
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.training.tasks import TASKS, pair_posts
@@ -69,7 +68,7 @@ class _Part:
             return {}
         device = self.model.device
         pixels = torch.stack([readings[place].pixels[self.size] for place in places]).to(device)
-        encoded = encode_picture(self.model.promu.vision_encoder, pixels, self.model.config)
+        encoded = self.model.promu.encode_pictures(pixels)
         visual = encoded.new_zeros(len(readings), *encoded.shape[1:])
         mask = torch.zeros(len(readings), dtype=torch.long, device=device)
         rows = torch.tensor(places, device=device)

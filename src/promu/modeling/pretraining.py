@@ -11,14 +11,16 @@ from transformers.utils.generic import ModelOutput
 
 from promu.errors import InputError
 from promu.modeling import losses
-from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.backbone import PromuModel, PromuOutput, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import ContrastFeatures, SharedSpace
-from promu.modeling.distributed import group_sum
+from promu.modeling.distributed import group_mean, group_sum
 from promu.modeling.encoders import pooled
 from promu.modeling.regions import patch_coverage, pool_regions
 
 LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
+OF_FUSED_PICTURES = ("itm", "coe", "cir")
+"""Losses that read in fused vectors what the picture shows."""
 PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
 
 
@@ -64,6 +66,8 @@ class PromuForPreTraining(PromuPreTrainedModel):
             raise InputError(f"loss {unknown[0]!r} is unknown; the losses are {', '.join(LOSS_NAMES)}")
         if not any(self.weights.values()):
             raise InputError(f"every loss has weight 0; give at least one of {', '.join(LOSS_NAMES)} a weight")
+        self._check_fusion()
+        self.weights |= self.promu.fusion.loss_weights
         width = config.hidden_size
         if self.weights["itm"]:
             if config.itm_cosine and (not self.weights["cit"] or config.projection_norm):
@@ -129,10 +133,13 @@ class PromuForPreTraining(PromuPreTrainedModel):
             mlm_labels = mlm_labels.masked_fill(~row_mask.bool()[:, None], -100)
         output = PreTrainingOutput()
         kept = self._kept(len(input_ids))  # first in every pass: one that is repeated rolls its dice in the same order
-        if features_only:
+        fuses = any(self.weights[name] for name in LOSS_NAMES if name != "cit")
+        if features_only or not fuses:  # L_CIT reads what the encoders say
             text = self.promu.encode_text(input_ids, attention_mask, text_features)
             visual = self.promu.encode_pictures(pixel_values, picture_features, kept)
             output.features = self._features(text, visual, attention_mask, matched * row_mask, picture_ids, caption_ids)
+            if not features_only:
+                self._add_up(output, {"cit": self.space.loss(output.features, batch_features)})
             return output
         backbone = self.promu(
             input_ids,
@@ -141,6 +148,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
             picture_features=picture_features,
             kept=kept,
             text_features=text_features,
+            boxes=boxes,
         )
         parts: dict[str, torch.Tensor] = {}
         fused_cls = backbone.fused_text[:, 0]
@@ -150,12 +158,9 @@ class PromuForPreTraining(PromuPreTrainedModel):
         if box_mask is not None and coverage is not None:  # a box whose patches were all dropped has left the view too
             shown = box_mask * row_mask[:, None] * (coverage.sum(-1) > 0)
         if totals is None:
-            totals = loss_totals(row_mask=row_mask, box_mask=shown, relation_mask=seen, mlm_labels=mlm_labels)
+            totals = loss_totals(row_mask, shown, seen, mlm_labels, matched)
         if self.weights["itm"]:
-            read = [fused_cls]
-            if self.config.itm_cosine:
-                read.append(self._cosines(backbone.text, backbone.visual, attention_mask).to(fused_cls.dtype))
-            output.itm_logits = self.itm_head(torch.cat(read, dim=-1))
+            output.itm_logits = self.match_logits(backbone, attention_mask)
             parts["itm"] = losses.image_text_matching_loss(output.itm_logits, matched, row_mask, totals["itm"])
         if self.weights["cit"]:
             output.features = self._features(
@@ -173,9 +178,33 @@ class PromuForPreTraining(PromuPreTrainedModel):
             parts["mlm"] = losses.masked_language_loss(
                 *self._mask_logits(backbone.fused_text, mlm_labels), totals["mlm"]
             )
+        # only a matched pair is what fine-tuning will read: a text with its own picture
+        for name, rows in (backbone.losses or {}).items():
+            parts[name] = group_mean((rows * matched * row_mask).sum(), totals["matched"])
+        self._add_up(output, parts)
+        return output
+
+    def _add_up(self, output: PreTrainingOutput, parts: dict[str, torch.Tensor]) -> None:
+        """The joint loss of its parts (Eq 11)."""
         output.parts = {name: part.detach() for name, part in parts.items()}
         output.loss = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
-        return output
+
+    def _check_fusion(self) -> None:
+        """Refuse a loss that has nothing to learn from."""
+        lost = [name for name in OF_FUSED_PICTURES if self.weights[name]]
+        if lost and not self.promu.fusion.sees_pictures:
+            raise InputError(
+                f"fusion {self.config.fusion!r} shows the fused vectors no picture, from which loss {lost[0]!r} would "
+                f"have to learn; give {', '.join(lost)} weight 0, or choose another fusion"
+            )
+
+    def match_logits(self, backbone: PromuOutput, attention_mask: torch.Tensor) -> torch.Tensor:
+        """What the ITM head says of pairs that the backbone has read with this mask (B, N+2): logits (B, 2)."""
+        read = backbone.fused_text[:, 0]
+        if self.config.itm_cosine:
+            cosines = self._cosines(backbone.text, backbone.visual, attention_mask)
+            read = torch.cat([read, cosines.to(read.dtype)], dim=-1)
+        return self.itm_head(read)
 
     def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Word pieces (B, N) to unit vectors (B, D) of the shared space."""
@@ -184,7 +213,15 @@ class PromuForPreTraining(PromuPreTrainedModel):
 
     def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D) of the shared space."""
-        return self.space.project_visual(pooled(self.promu.encode_pictures(pixel_values), None, self.config.pooling))
+        return self.project_pictures(self.encode_visual(pixel_values))
+
+    def encode_visual(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Pixels (B, 3, S, S) in 0..255 to what `PromuModel.forward` takes as `visual`."""
+        return self.promu.encode_pictures(pixel_values)
+
+    def project_pictures(self, visual: torch.Tensor) -> torch.Tensor:
+        """What `encode_visual` returned to unit vectors (B, D) of the shared space."""
+        return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
     def _features(
         self,
@@ -203,10 +240,8 @@ class PromuForPreTraining(PromuPreTrainedModel):
     @torch.no_grad()
     def _cosines(self, text: torch.Tensor, visual: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """(B, 1) cosines of the pairs in the shared space, over its temperature; L_ITM does not move that space."""
-        how = self.config.pooling
-        visual_rows = self.space.project_visual(pooled(visual, None, how))
-        text_rows = self.space.project_text(pooled(text, attention_mask, how))
-        return (visual_rows * text_rows).sum(-1, keepdim=True) / self.space.temperature
+        text_rows = self.space.project_text(pooled(text, attention_mask, self.config.pooling))
+        return (self.project_pictures(visual) * text_rows).sum(-1, keepdim=True) / self.space.temperature
 
     def _kept(self, rows: int) -> torch.Tensor | None:
         """(rows, k) patches that this step encodes; None for all."""
@@ -231,6 +266,7 @@ def loss_totals(
     box_mask: torch.Tensor | None = None,
     relation_mask: torch.Tensor | None = None,
     mlm_labels: torch.Tensor | None = None,
+    matched: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
     """What each loss's mean is over, counted over the rows of all processes (arguments as in the model's forward)."""
     none = row_mask.new_zeros(())
@@ -239,5 +275,6 @@ def loss_totals(
         none if box_mask is None else (box_mask * row_mask[:, None]).sum(),
         (row_mask if relation_mask is None else relation_mask * row_mask).sum(),
         none if mlm_labels is None else (mlm_labels != -100).sum(),
+        (row_mask if matched is None else matched * row_mask).sum(),
     ]
-    return dict(zip(("itm", "coe", "cir", "mlm"), group_sum(torch.stack(counts).float()), strict=True))
+    return dict(zip(("itm", "coe", "cir", "mlm", "matched"), group_sum(torch.stack(counts).float()), strict=True))

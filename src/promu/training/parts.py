@@ -80,7 +80,7 @@ def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
 def _totals(batch: Batch) -> dict[str, Any]:
     if "matched" not in batch:  # the dual encoder has no loss but L_CIT
         return {}
-    names = ("row_mask", "box_mask", "relation_mask", "mlm_labels")
+    names = ("row_mask", "box_mask", "relation_mask", "mlm_labels", "matched")
     return {"totals": loss_totals(**{name: batch[name] for name in names if name in batch})}
 
 

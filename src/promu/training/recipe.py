@@ -31,6 +31,7 @@ class BackboneSettings(TypedDict, total=False):
 
     fusion: str
     fusion_layers: Count | None
+    fusion_loss_weights: dict[str, Annotated[float, Field(ge=0.0)]]
     projection_dim: Count
     projection_norm: bool
     frozen: list[Literal["text", "vision"]]
