@@ -42,7 +42,18 @@ class PromuDualEncoder(HasEncoders):
 
     def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D)."""
-        return self.space.project_visual(self._visual(pixel_values, None))
+        return self.project_pictures(self.encode_visual(pixel_values))
+
+    def encode_visual(
+        self, pixel_values: torch.Tensor | None, picture_features: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Pixels (B, 3, S, S) in 0..255, or kept features in their place, to vectors (B, K+1, d_v)."""
+        assert self.vision_encoder is not None
+        return encode_picture(self.vision_encoder, pixel_values, self.config, picture_features)
+
+    def project_pictures(self, visual: torch.Tensor) -> torch.Tensor:
+        """What `encode_visual` returned to unit vectors (B, D)."""
+        return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
     def forward(
         self,
@@ -58,7 +69,7 @@ class PromuDualEncoder(HasEncoders):
         features_only: bool = False,
     ) -> DualEncoderOutput:
         """L_CIT of a batch of matched pairs (arguments as in `PromuForPreTraining.forward`)."""
-        visual = self._visual(pixel_values, picture_features)
+        visual = pooled(self.encode_visual(pixel_values, picture_features), None, self.config.pooling)
         text = self._text(input_ids, attention_mask, text_features)
         matched = torch.ones(len(text), dtype=torch.bool, device=text.device) if row_mask is None else row_mask.bool()
         features = self.space.features(visual, text, matched, picture_ids, caption_ids)
@@ -73,7 +84,3 @@ class PromuDualEncoder(HasEncoders):
             return pooled(kept.float(), attention_mask, self.config.pooling)
         hidden = self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return pooled(hidden, attention_mask, self.config.pooling)
-
-    def _visual(self, pixels: torch.Tensor | None, features: torch.Tensor | None) -> torch.Tensor:
-        assert self.vision_encoder is not None
-        return pooled(encode_picture(self.vision_encoder, pixels, self.config, features), None, self.config.pooling)

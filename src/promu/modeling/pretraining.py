@@ -200,8 +200,10 @@ class PromuForPreTraining(PromuPreTrainedModel):
 
     def match_logits(self, backbone: PromuOutput, attention_mask: torch.Tensor) -> torch.Tensor:
         """What the ITM head says of pairs that the backbone has read with this mask (B, N+2): logits (B, 2)."""
+        assert backbone.fused_text is not None
         read = backbone.fused_text[:, 0]
         if self.config.itm_cosine:
+            assert backbone.text is not None and backbone.visual is not None
             cosines = self._cosines(backbone.text, backbone.visual, attention_mask)
             read = torch.cat([read, cosines.to(read.dtype)], dim=-1)
         return self.itm_head(read)

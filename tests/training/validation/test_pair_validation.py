@@ -23,7 +23,7 @@ from promu.corpora.shards import CaptionedPicture, PairShards
 from promu.errors import InputError
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.training.setup import save_folder
-from promu.training.validation.pair_inference import match_scores, open_pair_model
+from promu.training.validation.pair_inference import EncodedPictures, match_scores, open_pair_model
 from promu.training.validation.pair_table import auc_sets, read_pairs
 from promu.training.validation.pair_validation import evaluate_pairs, flat_figures, mean_losses
 
@@ -178,12 +178,13 @@ def test_a_diverged_model_is_named(encoder: WordEncoder, corpus: PairShards) -> 
 
 def test_match_scores_do_not_depend_on_order_or_batch(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
     pairs = torch.tensor([[0, 6], [1, 0], [0, 0], [1, 6], [0, 3]])
+    pictures = EncodedPictures(model, corpus)
     texts = [encoder.text("a red square"), encoder.text("something very long and green is here")]
-    whole = match_scores(model, encoder, corpus, texts, pairs, 64, lambda done, total: None)
+    whole = match_scores(model, encoder, pictures, texts, pairs, 64, lambda done, total: None)
     for row, (text, picture) in enumerate(pairs.tolist()):
         words = ("a red square", "something very long and green is here")[text]
         assert float(whole[row]) == pytest.approx(one_by_one(model, encoder, captioned()[picture], words)[1], abs=1e-4)
-    small = match_scores(model, encoder, corpus, texts, pairs.flip(0), 2, lambda done, total: None)
+    small = match_scores(model, encoder, pictures, texts, pairs.flip(0), 2, lambda done, total: None)
     assert torch.allclose(small.flip(0), whole, atol=1e-4)
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 from promu.alignment.label_store import LabelStore
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.validation.pair_inference import PairCorpus
+from promu.training.validation.pair_inference import EncodedPictures, PairCorpus
 from promu.training.validation.teacher_agreement import check_candidates, judge_pictures, picture_captions
 
 SAMPLES = "samples.json"
@@ -60,7 +60,9 @@ def sample_predictions(
     captions = picture_captions(corpus)
     labelled = [index for index in pictures if captions[index][0] in store]
     samples = []
-    for judged in judge_pictures(model, encoder, corpus, store, labelled, captions, batch_size=16):
+    for judged in judge_pictures(
+        model, encoder, EncodedPictures(model, corpus), store, labelled, captions, batch_size=16
+    ):
         name, caption = captions[judged.index]
         regions = []
         for row, box in enumerate(judged.boxes[:REGIONS]):

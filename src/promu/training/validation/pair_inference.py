@@ -86,15 +86,44 @@ def reading(model: PromuPreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
-def pixels(model: PromuPreTrainedModel, corpus: PairCorpus, indices: Sequence[int]) -> torch.Tensor:
-    """The pictures of these numbers as the model takes them, (B, 3, S, S) bytes on its device.
+class EncodedPictures:
+    """A corpus's pictures as its fusion reads them, each encoded once, as far as memory goes.
 
-    Raises:
-        InputError: A picture is damaged, or the model reads text alone.
+    Args:
+        model: Whose vision encoder looks.
+        corpus: Whose pictures.
+        budget: Bytes of vectors to keep; what does not fit is encoded again.
     """
-    size = picture_side(model)
-    found = [to_pixels(corpus.picture(index).decode((size, size)), size) for index in indices]
-    return torch.stack(found).to(model.device)
+
+    def __init__(self, model: PairModel, corpus: PairCorpus, budget: int = 2**30) -> None:
+        self.model = model
+        self.corpus = corpus
+        self._left = budget
+        self._kept: dict[int, torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        return self.corpus.pictures
+
+    def __call__(self, indices: Sequence[int]) -> torch.Tensor:
+        """The pictures of these numbers, (B, ...) as the model's `encode_visual` returns them, on its device.
+
+        Raises:
+            InputError: A picture is damaged, or the model reads text alone.
+        """
+        new = [index for index in dict.fromkeys(indices) if index not in self._kept]
+        fresh: dict[int, torch.Tensor] = {}
+        if new:
+            size = picture_side(self.model)
+            pixels = [to_pixels(self.corpus.picture(index).decode((size, size)), size) for index in new]
+            with reading(self.model):
+                found = self.model.encode_visual(torch.stack(pixels).to(self.model.device))
+            fresh = dict(zip(new, found, strict=True))
+        for index, vectors in fresh.items():
+            cost = vectors.numel() * vectors.element_size()
+            if cost <= self._left:
+                self._left -= cost
+                self._kept[index] = vectors
+        return torch.stack([self._kept[index] if index in self._kept else fresh[index] for index in indices])
 
 
 def picture_side(model: PromuPreTrainedModel) -> int:
@@ -131,21 +160,21 @@ def text_vectors(
     return torch.cat(found)[back]
 
 
-def picture_vectors(model: PairModel, corpus: PairCorpus, batch_size: int, advance: Advance) -> torch.Tensor:
+def picture_vectors(model: PairModel, pictures: EncodedPictures, batch_size: int, advance: Advance) -> torch.Tensor:
     """Unit vectors (P, D) of every picture of the corpus in the shared space, on the CPU."""
     found = []
     with reading(model):
-        for start in range(0, corpus.pictures, batch_size):
-            rows = range(start, min(start + batch_size, corpus.pictures))
-            found.append(model.encode_pictures(pixels(model, corpus, rows)).float().cpu())
-            advance(rows.stop, corpus.pictures)
+        for start in range(0, len(pictures), batch_size):
+            rows = range(start, min(start + batch_size, len(pictures)))
+            found.append(model.project_pictures(pictures(rows)).float().cpu())
+            advance(rows.stop, len(pictures))
     return torch.cat(found)
 
 
 def match_scores(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    corpus: PairCorpus,
+    pictures: EncodedPictures,
     texts: Sequence[EncodedText],
     pairs: torch.Tensor,
     batch_size: int,
@@ -153,9 +182,10 @@ def match_scores(
 ) -> torch.Tensor:
     """How sure the ITM head is that captions belong to pictures: the difference of its two logits.
 
-    Pairs are read in the order of their pictures, so that each picture is encoded once (twice where a batch ends).
+    Pairs are read in the order of their pictures, so that each picture is asked for once (twice where a batch ends).
 
     Args:
+        pictures: The corpus's.
         texts: The captions.
         pairs: (N, 2) numbers of a caption in `texts` and of a picture in the corpus.
 
@@ -168,32 +198,33 @@ def match_scores(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             shown, place = torch.unique_consecutive(pairs[rows, 1], return_inverse=True)
-            visual = model.promu.encode_pictures(pixels(model, corpus, shown.tolist()))[place.to(model.device)]
+            visual = pictures(shown.tolist())[place.to(model.device)]
             batch = tokens(model, encoder, [texts[row] for row in pairs[rows, 0].tolist()])
-            logits = model.itm_head(model.promu(**batch, visual=visual).fused_text[:, 0]).float().cpu()
+            logits = model.match_logits(model.promu(**batch, visual=visual), batch["attention_mask"]).float().cpu()
             scores[rows] = logits[:, 1] - logits[:, 0]
             advance(min(start + batch_size, len(order)), len(order))
     return scores
 
 
 def predictions(
-    model: PromuForPreTraining, batch: dict[str, torch.Tensor], pixel_values: torch.Tensor, boxes: torch.Tensor | None
+    model: PromuForPreTraining, batch: dict[str, torch.Tensor], visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """What the COE head says of regions and the CIR head of pictures, each None where the model or the call has none.
 
     Args:
         batch: `input_ids` and `attention_mask` of the captions that go with the pictures.
-        pixel_values: (B, 3, S, S).
+        visual: The pictures, as `PromuForPreTraining.encode_visual` returns them.
         boxes: (B, R, 4) in 0..1.
 
     Returns:
         Probabilities of nouns (B, R, M) and of relations (B, L), fp32 on the CPU.
     """
     with reading(model):
-        fused = model.promu(**batch, pixel_values=pixel_values)
+        boxes = None if boxes is None else boxes.to(model.device)
+        fused = model.promu(**batch, visual=visual, boxes=boxes)
         entities = relations = None
         if boxes is not None and hasattr(model, "entity_head"):
-            coverage = patch_coverage(boxes.to(model.device), model.config.grid)
+            coverage = patch_coverage(boxes, model.config.grid)
             regions = pool_regions(fused.fused_visual[:, -coverage.shape[-1] :], coverage)
             entities = model.entity_head(regions).float().softmax(-1).cpu()
         if hasattr(model, "relation_head"):

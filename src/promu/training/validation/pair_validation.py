@@ -14,6 +14,7 @@ from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.training.validation.pair_inference import (
     Advance,
+    EncodedPictures,
     PairCorpus,
     PairModel,
     match_scores,
@@ -93,11 +94,12 @@ def evaluate_pairs(
         "agreement": None,
         "losses": None,
     }
+    pictures = EncodedPictures(model, corpus)
     vectors = None
     if hasattr(model, "space"):
         vectors = (
             text_vectors(model, encoder, texts, batch_size, _named(say, "captions")),
-            picture_vectors(model, corpus, batch_size, _named(say, "pictures")),
+            picture_vectors(model, pictures, batch_size, _named(say, "pictures")),
         )
         _require_numbers(*vectors)
         result["recall"] = _recall(*vectors, pairs)
@@ -106,7 +108,7 @@ def evaluate_pairs(
 
     def match(wanted: torch.Tensor, name: str) -> torch.Tensor:
         assert judge is not None
-        return match_scores(judge, encoder, corpus, texts, wanted, batch_size, _named(say, name))
+        return match_scores(judge, encoder, pictures, texts, wanted, batch_size, _named(say, name))
 
     result["auc"] = {
         "pairs": {name: len(found) for name, found in sets.items()},
@@ -120,7 +122,7 @@ def evaluate_pairs(
     if isinstance(model, PromuForPreTraining):
         if store is not None:
             result["agreement"] = teacher_agreement(
-                model, encoder, corpus, store, batch_size=batch_size, advance=_named(say, "agreement")
+                model, encoder, pictures, store, batch_size=batch_size, advance=_named(say, "agreement")
             )
         if batches is not None:
             result["losses"] = mean_losses(model, batches)

@@ -20,7 +20,7 @@ from promu.evaluation.region_naming import score_naming
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import Region
-from promu.training.validation.pair_inference import Advance, PairModel, picture_side, predictions, tokens
+from promu.training.validation.pair_inference import Advance, PairModel, picture_side, predictions, reading, tokens
 
 logger = logging.getLogger(__name__)
 
@@ -151,10 +151,12 @@ def _named_by_student(
 ) -> list[list[str]]:
     side = picture_side(model)
     pixel_values = torch.stack([to_pixels(picture, side) for picture in pictures]).to(model.device)
+    with reading(model):
+        visual = model.encode_visual(pixel_values)
     entities, _ = predictions(
         model,
         tokens(model, encoder, [encoder.text("")] * len(pictures)),
-        pixel_values,
+        visual,
         pad_sequence(list(boxes), batch_first=True),
     )
     assert entities is not None

@@ -13,7 +13,7 @@ from promu.alignment.label_store import LabelStore
 from promu.errors import InputError
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.validation.pair_inference import Advance, PairCorpus, pixels, predictions, tokens
+from promu.training.validation.pair_inference import Advance, EncodedPictures, PairCorpus, predictions, tokens
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class _Agreement:
 def teacher_agreement(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    corpus: PairCorpus,
+    pictures: EncodedPictures,
     store: LabelStore,
     *,
     batch_size: int = 64,
@@ -78,12 +78,12 @@ def teacher_agreement(
         InputError: The store was made for other candidates than the model's, or labels no picture of the corpus.
     """
     check_candidates(model, store)
-    captions = picture_captions(corpus)
+    captions = picture_captions(pictures.corpus)
     labelled = [index for index, (image, _) in enumerate(captions) if image in store]
     if not labelled:
         raise InputError("the label store labels no picture of this corpus; label the corpus first", store.folder)
     entity, relation = _Agreement(), _Agreement()
-    judged_pictures = judge_pictures(model, encoder, corpus, store, labelled, captions, batch_size)
+    judged_pictures = judge_pictures(model, encoder, pictures, store, labelled, captions, batch_size)
     for done, judged in enumerate(judged_pictures, start=1):
         if judged.student_entities is not None and len(judged.boxes):
             entity.add(judged.teacher_entities, judged.student_entities)
@@ -128,7 +128,7 @@ def picture_captions(corpus: PairCorpus) -> list[tuple[str, str]]:
 def judge_pictures(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    corpus: PairCorpus,
+    pictures: EncodedPictures,
     store: LabelStore,
     indices: Sequence[int],
     captions: Sequence[tuple[str, str]],
@@ -149,7 +149,7 @@ def judge_pictures(
         entities, relation = predictions(
             model,
             tokens(model, encoder, [encoder.text(captions[row][1]) for row in rows]),
-            pixels(model, corpus, rows),
+            pictures(rows),
             boxes if boxes.shape[1] else None,
         )
         for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
