@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -11,50 +13,66 @@ from hypothesis import strategies as st
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
+from promu.corpora.conll import read_conll
 from promu.errors import InputError
-from promu.evaluation.ner import score_entities, tags_to_entities
+from promu.evaluation.counts import Counts
+from promu.evaluation.ner import MISSED, SPURIOUS, NerScores, entity_counts, entity_frequency, score_entities
 from promu.schema import Entity, Post
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-x-y", "I-x-y"]
+MODES: dict[str, tuple[Literal["drop", "begin"], dict[str, object]]] = {
+    "strict": ("drop", {"mode": "strict", "scheme": IOB2}),
+    "default": ("begin", {}),
+}
 
 tag_pair = st.integers(1, 8).flatmap(
     lambda n: st.tuples(*[st.lists(st.sampled_from(TAGS), min_size=n, max_size=n) for _ in range(2)])
 )
 
 
-def as_post(tags: list[str], mode: Literal["strict", "default"], number: int = 0) -> Post:
-    words = tuple(f"w{i}" for i in range(len(tags)))
-    return Post(str(number), words, entities=tuple(tags_to_entities(tags, mode)))
+def write_tags(path: Path, posts: Sequence[Sequence[str]]) -> Path:
+    """Tags as they are, malformed ones too, in a CoNLL file."""
+    blocks = (
+        f"IMGID:{number}\n" + "".join(f"w{place}\t{tag}\n" for place, tag in enumerate(tags))
+        for number, tags in enumerate(posts)
+    )
+    path.write_text("\n".join(blocks))
+    return path
 
 
-@pytest.mark.parametrize("mode", ["strict", "default"])
+@pytest.mark.parametrize("mode", MODES)
 @given(pairs=st.lists(tag_pair, min_size=1, max_size=5))
-def test_scores_equal_seqeval(mode: Literal["strict", "default"], pairs: list[tuple[list[str], list[str]]]) -> None:
-    gold_tags, predicted_tags = [list(pair[0]) for pair in pairs], [list(pair[1]) for pair in pairs]
-    how = {"mode": "strict", "scheme": IOB2} if mode == "strict" else {}
+def test_scores_equal_seqeval_whatever_the_tags(
+    mode: str, pairs: list[tuple[list[str], list[str]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    reading, how = MODES[mode]
+    sides = [[list(pair[side]) for pair in pairs] for side in range(2)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # seqeval warns of tags that it never saw and of empty denominators
-        oracle = [
-            100 * score(gold_tags, predicted_tags, zero_division=0, **how)
-            for score in (precision_score, recall_score, f1_score)
-        ]
-    scores = score_entities(
-        [as_post(tags, mode, i) for i, tags in enumerate(gold_tags)],
-        [as_post(tags, mode, i) for i, tags in enumerate(predicted_tags)],
+        oracle = [100 * score(*sides, zero_division=0, **how) for score in (precision_score, recall_score, f1_score)]
+    folder = tmp_path_factory.getbasetemp()
+    gold, predicted = (
+        read_conll(write_tags(folder / f"seqeval-{name}.txt", tags), stray_inside=reading)
+        for name, tags in zip(("gold", "predicted"), sides, strict=True)
     )
+    scores = score_entities(gold, predicted)
     assert [scores.micro.precision, scores.micro.recall, scores.micro.f1] == pytest.approx(oracle)
+    by_post = entity_counts(gold, predicted)
+    assert Counts(*by_post.sum(0).tolist()) == scores.micro
+    assert Counts(*entity_counts(gold, predicted, {"PER"}).sum(0).tolist()) == scores.per_type.get(
+        "PER", Counts(0, 0, 0)
+    )
+    check_confusion(scores)
 
 
-def test_an_orphan_inside_tag_counts_in_default_mode_only() -> None:
-    tags = ["O", "I-PER", "I-PER", "B-LOC", "I-PER"]
-    assert tags_to_entities(tags, "strict") == [Entity(3, 4, "LOC")]
-    assert tags_to_entities(tags, "default") == [Entity(1, 3, "PER"), Entity(3, 4, "LOC"), Entity(4, 5, "PER")]
-
-
-@pytest.mark.parametrize("tag", ["", "B", "B-", "PER", "S-PER", "o"])
-def test_what_is_no_tag_is_refused_with_its_place(tag: str) -> None:
-    with pytest.raises(InputError, match="of word 2 is no tag"):
-        tags_to_entities(["O", tag])
+def check_confusion(scores: NerScores) -> None:
+    """The margins of the confusion are what other code counted."""
+    cells = [(gold, found, count) for gold, row in scores.confusion.items() for found, count in row.items()]
+    assert sum(count for gold, found, count in cells if gold == found) == scores.micro.correct
+    assert sum(count for gold, _, count in cells if gold != SPURIOUS) == scores.micro.gold
+    assert sum(count for _, found, count in cells if found != MISSED) == scores.micro.predicted
+    assert sum(count for gold, found, count in cells if (gold, found) == (SPURIOUS, MISSED)) == 0
+    assert sum(count for gold, found, count in cells if gold != SPURIOUS and found != MISSED) == scores.spans.correct
 
 
 def test_types_spans_and_groups_by_hand() -> None:
@@ -77,6 +95,21 @@ def test_types_spans_and_groups_by_hand() -> None:
     }
     assert {name: c.f1 for name, c in scores.per_group.items()} == {"picture decides": 0.0, "text decides": 50.0}
     assert scores.to_dict()["per_type"]["PER"]["f1"] == 50.0
+    # post 2: PER is predicted a word too long, so it is missed where it is and spurious where it is not
+    assert scores.confusion == {"(spurious)": {"PER": 1}, "ORG": {"LOC": 1}, "PER": {"(missed)": 1, "PER": 1}}
+    assert entity_counts(gold, predicted).tolist() == [[1, 2, 2], [0, 1, 1]]
+    assert entity_counts(gold, predicted, ["ORG", "LOC"]).tolist() == [[0, 1, 1], [0, 0, 0]]
+    assert entity_frequency(gold) == {"PER": 2, "ORG": 1}
+
+
+def test_a_span_of_several_types_is_confused_only_where_it_differs() -> None:
+    gold = [Post("1", ("a",), entities=(Entity(0, 1, "PER"), Entity(0, 1, "ORG")))]
+    predicted = [Post("1", ("a",), entities=(Entity(0, 1, "ORG"), Entity(0, 1, "LOC"), Entity(0, 1, "MISC")))]
+    assert score_entities(gold, predicted).confusion == {
+        "(spurious)": {"MISC": 1},
+        "ORG": {"ORG": 1},
+        "PER": {"LOC": 1},
+    }
 
 
 def test_the_same_span_in_two_posts_is_two_entities() -> None:

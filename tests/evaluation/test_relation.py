@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
 
 from promu.errors import InputError
-from promu.evaluation.relation import score_relations
+from promu.evaluation.relation import relation_counts, relation_frequency, score_relations
 from promu.schema import NO_RELATION, Entity, Post, Relation
 
 LABELS = [NO_RELATION, "/per/per/couple", "/per/org/member_of", "/loc/loc/contain"]
@@ -42,6 +42,22 @@ def test_figures_by_hand() -> None:
     assert list(scores.per_relation) == [couple, contain, member]
     assert scores.per_group["picture"].f1 == 50.0 and scores.group_accuracy == {"picture": 50.0, "text": 50.0}
     assert scores.to_dict()["per_group"]["text"]["accuracy"] == 50.0
+    assert scores.confusion == {
+        contain: {NO_RELATION: 1},
+        member: {member: 1},
+        couple: {couple: 1, member: 1},
+        NO_RELATION: {NO_RELATION: 1, couple: 1},
+    }
+    assert relation_counts(gold, predicted).tolist() == [
+        [1, 1, 1],
+        [0, 1, 1],
+        [1, 1, 1],
+        [0, 0, 0],
+        [0, 1, 0],
+        [0, 0, 1],
+    ]
+    assert relation_counts(gold, predicted, {member}).sum(0).tolist() == [1, 2, 1]
+    assert relation_frequency(gold) == {couple: 2, member: 1, contain: 1}
 
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=30))
@@ -57,6 +73,8 @@ def test_scores_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     if present:
         macro = f1_score(gold, predicted, labels=present, average="macro", zero_division=0)
         assert scores.macro_f1 == pytest.approx(100 * macro)
+    table = confusion_matrix(gold, predicted, labels=LABELS)
+    assert [[scores.confusion.get(row, {}).get(name, 0) for name in LABELS] for row in LABELS] == table.tolist()
 
 
 def test_predicting_none_everywhere_scores_nothing_but_accuracy() -> None:

@@ -47,7 +47,7 @@ class _Block:
 
 
 def read_conll(
-    path: str | Path, problems: list[InputError] | None = None, *, stray_inside: StrayInside = "error"
+    path: str | Path, problems: list[InputError] | None = None, *, stray_inside: StrayInside | None = None
 ) -> list[Post]:
     """Read a Twitter-2015/2017 file.
 
@@ -57,14 +57,15 @@ def read_conll(
         path: The file.
         problems: Where each malformed line goes, its post being skipped; None raises the first.
         stray_inside: What an I- tag that continues nothing is: an "error", the "begin" of an entity (seqeval's default
-            mode), or no part of one, "drop" (seqeval's strict mode). The published Twitter-2015 files are always
-            read with "begin".
+            mode), or no part of one, "drop" (seqeval's strict mode, IOB2). None is "begin" for the published
+            Twitter-2015 files, as the field's scorers have it, and "error" for all others.
 
     Raises:
         InputError: the file is missing, empty or holds no post; without `problems` also any malformed line.
     """
     path = Path(path)
-    stray_inside = "begin" if has_stray_inside(path) else stray_inside
+    if stray_inside is None:
+        stray_inside = "begin" if has_stray_inside(path) else "error"
     posts, strays = _parse(path, problems, stray_inside)
     if strays:
         reading = "dropped" if stray_inside == "drop" else "read as the begin of an entity"

@@ -95,6 +95,14 @@ def split_by_group(gold: Sequence[Post], groups: Mapping[str, str]) -> dict[str,
     return dict(sorted(positions.items()))
 
 
+def nest(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    """A confusion table as (gold, predicted) -> count to gold -> predicted -> count, both in alphabetical order."""
+    table: dict[str, dict[str, int]] = {}
+    for (gold, predicted), count in sorted(cells.items()):
+        table.setdefault(gold, {})[predicted] = count
+    return table
+
+
 def _excerpt(tokens: tuple[str, ...], limit: int = 60) -> str:
     text = " ".join(tokens)
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")

@@ -1,20 +1,29 @@
 """Entity-level scores: an entity counts when its span and its type are exact.
 
-`tags_to_entities` turns tags into entities by either of seqeval's two readings; from there on entities are sets, and
-precision, recall and F1 equal seqeval's.
+Entities are sets of (post, span, type), so that precision, recall and F1 equal seqeval's. How tags become entities, by
+either of seqeval's two modes, is the business of `promu.corpora.conll`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
 
 from promu.errors import InputError
-from promu.evaluation.counts import Counts, check_aligned, split_by_group
-from promu.schema import Entity, Post
+from promu.evaluation.counts import Counts, check_aligned, nest, split_by_group
+from promu.evaluation.significance import PostCounts
+from promu.schema import Post
 
-Mode = Literal["strict", "default"]
+MISSED = "(missed)"
+"""In the place of the predicted type: nothing was predicted on a gold span."""
+
+SPURIOUS = "(spurious)"
+"""In the place of the gold type: something was predicted where no gold span is."""
 
 _Key = tuple[int, int, int, str]
 """Position of the post, first word, word after the last, type."""
@@ -28,6 +37,9 @@ class NerScores:
         micro: Over all entities, span and type exact: the figure of the literature.
         spans: The same with types ignored.
         per_type: By entity type, alphabetical; types that occur only in the predictions are listed too.
+        confusion: Gold type, then predicted type, of what has the same span: how often. A gold span that nothing was
+            predicted on is under `MISSED`, a predicted one that is none of the gold's under the gold type `SPURIOUS`.
+            Cells of 0 are left out.
         per_group: `micro` within each group of posts; empty without groups.
         posts: How many posts were scored.
     """
@@ -35,6 +47,7 @@ class NerScores:
     micro: Counts
     spans: Counts
     per_type: dict[str, Counts]
+    confusion: dict[str, dict[str, int]]
     per_group: dict[str, Counts] = field(default_factory=dict)
     posts: int = 0
 
@@ -45,6 +58,7 @@ class NerScores:
             "posts": self.posts,
             "spans": self.spans.to_dict(),
             "per_type": {name: counts.to_dict() for name, counts in self.per_type.items()},
+            "confusion": self.confusion,
             "per_group": {name: counts.to_dict() for name, counts in self.per_group.items()},
         }
 
@@ -74,6 +88,7 @@ def score_entities(
             name: Counts.of((k for k in all_gold if k[3] == name), (k for k in all_predicted if k[3] == name))
             for name in types
         },
+        confusion=_confusion(all_gold, all_predicted),
         per_group={
             name: Counts.of(_flat([gold_keys[i] for i in members]), _flat([predicted_keys[i] for i in members]))
             for name, members in positions.items()
@@ -82,41 +97,42 @@ def score_entities(
     )
 
 
-def tags_to_entities(tags: Sequence[str], mode: Mode = "strict") -> list[Entity]:
-    """Read BIO tags as entities.
+def entity_counts(gold: Sequence[Post], predicted: Sequence[Post], types: Collection[str] | None = None) -> PostCounts:
+    """What each post adds to the micro figure, for `paired_bootstrap`.
 
     Args:
-        tags: One tag a word: `O`, `B-<type>` or `I-<type>`.
-        mode: What to make of an I- that continues nothing (after O, at the start, or after another type).
-            `strict` (IOB2) drops it and what it leads, `default` lets it open an entity, as conlleval does.
+        gold: Posts with their gold entities.
+        predicted: The same posts with predicted entities.
+        types: Count entities of these types only, the tail for instance.
+
+    Returns:
+        (N, 3) correct, predicted and gold entities of each post.
 
     Raises:
-        InputError: A tag has none of the three forms.
+        InputError: As `score_entities`.
     """
-    entities: list[Entity] = []
-    start: int | None = None
-    current: str | None = None
-    for position, tag in enumerate(tags):
-        prefix, kind = _split_tag(tag, position)
-        if start is not None and prefix == "I" and kind == current:
-            continue
-        if start is not None:
-            entities.append(Entity(start, position, current))
-            start = current = None
-        if prefix == "B" or (prefix == "I" and mode == "default"):
-            start, current = position, kind
-    if start is not None:
-        entities.append(Entity(start, len(tags), current))
-    return entities
+    check_aligned(gold, predicted)
+    rows = []
+    for expected, found in zip(_keys(gold, "gold"), _keys(predicted, "predicted"), strict=True):
+        counts = Counts.of(*([key for key in keys if types is None or key[3] in types] for keys in (expected, found)))
+        rows.append((counts.correct, counts.predicted, counts.gold))
+    return np.array(rows, dtype=np.int64)
 
 
-def _split_tag(tag: str, position: int) -> tuple[str, str | None]:
-    if tag == "O":
-        return "O", None
-    prefix, dash, kind = tag.partition("-")
-    if prefix not in ("B", "I") or not dash or not kind:
-        raise InputError(f"tag {tag!r} of word {position + 1} is no tag; tags are O, B-<type> and I-<type>")
-    return prefix, kind
+def entity_frequency(posts: Sequence[Post]) -> dict[str, int]:
+    """How often each entity type occurs."""
+    return dict(Counter(entity.type for post in posts for entity in post.entities if entity.type is not None))
+
+
+def _confusion(gold: Sequence[_Key], predicted: Sequence[_Key]) -> dict[str, dict[str, int]]:
+    cells: Counter[tuple[str, str]] = Counter((key[3], key[3]) for key in set(gold) & set(predicted))
+    wrong: dict[tuple[int, int, int], tuple[list[str], list[str]]] = {}
+    for side, keys, others in ((0, gold, set(predicted)), (1, predicted, set(gold))):
+        for key in sorted(set(keys) - others):
+            wrong.setdefault(key[:3], ([], []))[side].append(key[3])
+    for expected, found in wrong.values():  # lists, for where a span carries several types
+        cells.update((left or SPURIOUS, right or MISSED) for left, right in zip_longest(expected, found))
+    return nest(cells)
 
 
 def _keys(posts: Sequence[Post], side: str) -> list[list[_Key]]:

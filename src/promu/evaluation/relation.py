@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from promu.errors import InputError
-from promu.evaluation.counts import Counts, check_aligned, split_by_group
+from promu.evaluation.counts import Counts, check_aligned, nest, split_by_group
+from promu.evaluation.significance import PostCounts
 from promu.schema import NO_RELATION, Post
 
 _Pair = tuple[str, str]
@@ -26,6 +30,7 @@ class RelationScores:
         accuracy: Share of pairs, `None` included, that got their relation, 0 to 100.
         macro_precision, macro_recall, macro_f1: Mean over the relations that occur in the gold, `None` left out.
         per_relation: By relation, most frequent in the gold first; `None` left out.
+        confusion: Gold relation, then predicted relation, `None` among them: how often. Cells of 0 are left out.
         per_group: `micro` within each group of posts; empty without groups.
         group_accuracy: `accuracy` within each group.
         pairs: How many pairs were scored.
@@ -37,6 +42,7 @@ class RelationScores:
     macro_recall: float
     macro_f1: float
     per_relation: dict[str, Counts]
+    confusion: dict[str, dict[str, int]]
     per_group: dict[str, Counts] = field(default_factory=dict)
     group_accuracy: dict[str, float] = field(default_factory=dict)
     pairs: int = 0
@@ -49,6 +55,7 @@ class RelationScores:
             "accuracy": self.accuracy,
             "macro": {"precision": self.macro_precision, "recall": self.macro_recall, "f1": self.macro_f1},
             "per_relation": {name: counts.to_dict() for name, counts in self.per_relation.items()},
+            "confusion": self.confusion,
             "per_group": {
                 name: {**counts.to_dict(), "accuracy": self.group_accuracy[name]}
                 for name, counts in self.per_group.items()
@@ -69,17 +76,7 @@ def score_relations(
     Raises:
         InputError: The posts or their pairs do not line up, or a post has no or several relations.
     """
-    check_aligned(gold, predicted)
-    pairs: list[_Pair] = []
-    for number, (expected, found) in enumerate(zip(gold, predicted, strict=True), start=1):
-        expected_spans, expected_type = _only_relation(expected, number, "gold")
-        found_spans, found_type = _only_relation(found, number, "prediction")
-        if expected_spans != found_spans:
-            raise InputError(
-                f"post {number} (gold id {expected.id!r}): the prediction is about head and tail at words "
-                f"{found_spans}, the gold at {expected_spans}; predictions must hold the gold's pairs in its order"
-            )
-        pairs.append((expected_type, found_type))
+    pairs = _pairs(gold, predicted)
     positions = split_by_group(gold, groups) if groups is not None else {}
     grouped = {name: [pairs[i] for i in members] for name, members in positions.items()}
     per_relation = _per_relation(pairs)
@@ -91,10 +88,55 @@ def score_relations(
         macro_recall=_mean([counts.recall for counts in present]),
         macro_f1=_mean([counts.f1 for counts in present]),
         per_relation=per_relation,
+        confusion=nest(Counter(pairs)),
         per_group={name: _micro(members) for name, members in grouped.items()},
         group_accuracy={name: _accuracy(members) for name, members in grouped.items()},
         pairs=len(pairs),
     )
+
+
+def relation_counts(
+    gold: Sequence[Post], predicted: Sequence[Post], relations: Collection[str] | None = None
+) -> PostCounts:
+    """What each pair adds to the micro figure, for `paired_bootstrap`.
+
+    Args:
+        gold: Posts with exactly one relation each.
+        predicted: The same pairs with predicted relations.
+        relations: Count these relations only, the tail for instance; `None` never counts.
+
+    Returns:
+        (N, 3) correct, predicted and gold relations of each pair.
+
+    Raises:
+        InputError: As `score_relations`.
+    """
+    rows = []
+    for pair in _pairs(gold, predicted):
+        expected, found = (name != NO_RELATION and (relations is None or name in relations) for name in pair)
+        rows.append((expected and pair[0] == pair[1], found, expected))
+    return np.array(rows, dtype=np.int64)
+
+
+def relation_frequency(posts: Sequence[Post]) -> dict[str, int]:
+    """How often each relation occurs, `None` left out."""
+    found = Counter(relation.type for post in posts for relation in post.relations)
+    return {name: count for name, count in found.items() if name != NO_RELATION}
+
+
+def _pairs(gold: Sequence[Post], predicted: Sequence[Post]) -> list[_Pair]:
+    check_aligned(gold, predicted)
+    pairs: list[_Pair] = []
+    for number, (expected, found) in enumerate(zip(gold, predicted, strict=True), start=1):
+        expected_spans, expected_type = _only_relation(expected, number, "gold")
+        found_spans, found_type = _only_relation(found, number, "prediction")
+        if expected_spans != found_spans:
+            raise InputError(
+                f"post {number} (gold id {expected.id!r}): the prediction is about head and tail at words "
+                f"{found_spans}, the gold at {expected_spans}; predictions must hold the gold's pairs in its order"
+            )
+        pairs.append((expected_type, found_type))
+    return pairs
 
 
 def _only_relation(post: Post, number: int, side: str) -> tuple[tuple[tuple[int, int], tuple[int, int]], str]:
