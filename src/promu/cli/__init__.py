@@ -15,11 +15,23 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from promu.cli import candidates, corpus, data, demo, diagnosis, evaluating, extracting, labelling, running, scoring
+from promu.cli import (
+    baseline,
+    candidates,
+    corpus,
+    data,
+    demo,
+    diagnosis,
+    evaluating,
+    extracting,
+    labelling,
+    running,
+    scoring,
+)
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
-RESUMING = ("corpus", "label", "pretrain", "finetune", "demo")
+RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline")
 """Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
@@ -33,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "pretrain": running.pretrain,
     "finetune": running.finetune,
     "evaluate": evaluating.evaluate,
+    "baseline": baseline.app,
     "extract": extracting.extract,
     "score": scoring.app,
     "doctor": diagnosis.doctor,
