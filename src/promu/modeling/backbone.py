@@ -24,7 +24,7 @@ class PromuOutput(ModelOutput):
             several levels; None when no post has a picture.
         fused_text: Fused vectors of the text tokens (B, N+2, d); position 0 is the fused CLS.
         fused_visual: Fused vectors of the visual CLS and patches (B, K+1, d), or None.
-        attentions: The fusion's attention maps, one (B, heads, L, L) a layer, when asked for.
+        attentions: The fusion's attention maps, when asked for (`promu.modeling.fusions.Fused`).
         losses: The fusion's own losses (B,), unweighted, by name.
     """
 
@@ -53,6 +53,15 @@ class PromuPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     _supports_sdpa = True
     _supports_attention_backend = True
+
+    def set_attn_implementation(
+        self, attn_implementation: str | dict[str, Any], allow_all_kernels: bool = False
+    ) -> None:
+        """As Hugging Face's; layers of the fusion's own, which it does not find, follow the text encoder's."""
+        super().set_attn_implementation(attn_implementation, allow_all_kernels)
+        for module in self.modules():
+            if isinstance(module, PromuModel):
+                module.fusion.attend_as(module.text_encoder)
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)

@@ -46,7 +46,8 @@ class Fused:
     Attributes:
         text: Fused text (B, N+2, d).
         visual: Fused visual tokens (B, K+1, d), of which L_COE pools its region vectors; None without pictures.
-        attentions: A map (B, heads, N+2 or more, keys) for each attention, where asked for.
+        attentions: Where asked for, for each attention of the text a map (B, heads, N+2 or more, N+2 + K+1): the shares
+            of the text tokens and of the visual tokens, as far as there are pictures, in what each text token reads.
         losses: Auxiliary losses by name, one value a row (B,): they are added to whatever the model is trained on, with
             the weights of `Fusion.loss_weights`.
     """
@@ -83,14 +84,36 @@ class Fusion(nn.Module):
                 f"fusion_loss_weights: fusion {config.fusion!r} has no loss {unknown[0]!r}; "
                 f"its own losses are {', '.join(self.auxiliary) or 'none'}"
             )
+        self.own_configs: list[BertConfig] = []
         self.layer_config, self.layers = self.text_layers(text_encoder)
 
     def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
         """The layers that text passes in the fusion, and their configuration."""
         if self.config.fusion_layers is None:
             return text_encoder.config, split_text_encoder(text_encoder)
-        config = block_config(self.config, text_encoder, self.config.fusion_layers)
+        config = self.own_layers(text_encoder, self.config.fusion_layers)
         return config, text_layers(build_encoder(config))
+
+    def own_layers(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
+        """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
+        given = text_encoder.config
+        settings: dict[str, Any] = {
+            "vocab_size": 1,
+            "hidden_size": self.config.hidden_size,
+            "num_hidden_layers": count,
+            "num_attention_heads": getattr(given, "num_attention_heads", None) or max(1, given.hidden_size // 64),
+            "intermediate_size": getattr(given, "intermediate_size", 4 * given.hidden_size),
+            "hidden_dropout_prob": getattr(given, "hidden_dropout_prob", 0.1),
+            "attention_probs_dropout_prob": getattr(given, "attention_probs_dropout_prob", 0.1),
+            "attn_implementation": given._attn_implementation,
+        }
+        self.own_configs.append(BertConfig(**settings))
+        return self.own_configs[-1]
+
+    def attend_as(self, text_encoder: PreTrainedModel) -> None:
+        """Let layers of the fusion's own compute attention the way that the text encoder's do."""
+        for config in self.own_configs:
+            config._attn_implementation = text_encoder.config._attn_implementation
 
     def forward(
         self,
@@ -153,22 +176,6 @@ def visual_map(config: PromuConfig) -> nn.Module:
     if vision is None or vision.hidden_size == config.hidden_size:
         return nn.Identity()
     return nn.Linear(vision.hidden_size, config.hidden_size)
-
-
-def block_config(config: PromuConfig, text_encoder: PreTrainedModel, layers: int) -> BertConfig:
-    """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
-    own = text_encoder.config
-    settings: dict[str, Any] = {
-        "vocab_size": 1,
-        "hidden_size": config.hidden_size,
-        "num_hidden_layers": layers,
-        "num_attention_heads": getattr(own, "num_attention_heads", None) or max(1, config.hidden_size // 64),
-        "intermediate_size": getattr(own, "intermediate_size", 4 * config.hidden_size),
-        "hidden_dropout_prob": getattr(own, "hidden_dropout_prob", 0.1),
-        "attention_probs_dropout_prob": getattr(own, "attention_probs_dropout_prob", 0.1),
-        "attn_implementation": own._attn_implementation,
-    }
-    return BertConfig(**settings)
 
 
 def kept_map(weights: torch.Tensor | None) -> torch.Tensor:

@@ -14,8 +14,10 @@ from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import level_layers
 from promu.modeling.fusions.base import Fused, Fusion, Pictures
-from promu.modeling.regions import patch_coverage, pool_regions
+from promu.modeling.regions import patch_coverage
 
+LEVELS = 4
+"""Levels of the vision encoder that are read, if it has as many."""
 QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
 
 
@@ -48,7 +50,7 @@ class PrefixFusion(Fusion):
     L_COE's region vector is exactly the vector whose key and value the last layer reads.
     """
 
-    levels: ClassVar[int | None] = 4
+    levels: ClassVar[int | None] = LEVELS
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__(config, text_encoder)
@@ -61,7 +63,7 @@ class PrefixFusion(Fusion):
         vision: Any = config.vision_config
         if vision is None:
             return
-        width, levels = config.hidden_size, len(level_layers(vision, self.levels))
+        width, levels = config.hidden_size, len(level_layers(vision, LEVELS))
         self.projections = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(vision.hidden_size), nn.Linear(vision.hidden_size, width)) for _ in range(levels)
         )
@@ -75,18 +77,20 @@ class PrefixFusion(Fusion):
         pictures: Pictures | None,
         output_attentions: bool = False,
     ) -> Fused:
-        """As `Fusion.forward`; maps are (B, heads, N+2, N+2 + P), the prefix last."""
+        """As `Fusion.forward`; what a prefix is read is spread over the tokens that were pooled into it."""
         if pictures is None:
             hidden, maps = self.run_layers(text, text_mask, output_attentions)
             return Fused(hidden, attentions=maps)
         levels = torch.stack(
             [project(pictures.tokens[:, level]) for level, project in enumerate(self.projections)], dim=1
         ).to(text.dtype)
-        gates = self.gates(levels)
-        pooled, seen = self.pool(levels, pictures)
+        gates, shares = self.gates(levels), self.shares(pictures)
+        pooled = shares.to(levels.dtype)[:, None] @ levels
         prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
-        seen = (seen & pictures.shown()[:, None]).to(text_mask.dtype)
+        seen = ((shares.sum(-1) > 0) & pictures.shown()[:, None]).to(text_mask.dtype)
         hidden, maps = self.run_layers(text, torch.cat([text_mask, seen], dim=1), output_attentions, prefixes)
+        length = text.shape[1]
+        maps = tuple(torch.cat([m[..., :length], m[..., length:] @ shares[:, None].to(m.dtype)], -1) for m in maps)
         return Fused(hidden, mix(levels, gates[:, -1]), maps)
 
     def gates(self, levels: torch.Tensor) -> torch.Tensor:
@@ -94,25 +98,20 @@ class PrefixFusion(Fusion):
         scores = self.gate(functional.leaky_relu(levels.mean((1, 2))))
         return scores.view(len(levels), len(self.layers), -1).float().softmax(-1).to(levels.dtype)
 
-    def pool(self, levels: torch.Tensor, pictures: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a prefix is made of: visual CLS, quarters, regions.
+    def shares(self, pictures: Pictures) -> torch.Tensor:
+        """What a prefix is made of, (B, P, K+1): the share of each visual token in visual CLS, quarters and regions.
 
-        Args:
-            levels: (B, V, K+1, d) projected tokens.
-            pictures: Where they come from.
-
-        Returns:
-            (B, V, P, d), and booleans (B, P): whether there is anything in it.
+        The shares of a quarter or region that no encoded patch lies under are 0.
         """
-        boxes = levels.new_tensor(QUARTERS).expand(len(levels), -1, -1)
+        rows, tokens = len(pictures.tokens), pictures.tokens.shape[2]
+        boxes = torch.tensor(QUARTERS, device=pictures.tokens.device).expand(rows, -1, -1)
         if pictures.boxes is not None:
-            boxes = torch.cat([boxes, pictures.boxes.to(boxes.dtype)], dim=1)
+            boxes = torch.cat([boxes, pictures.boxes.float()], dim=1)
         coverage = patch_coverage(boxes, self.config.grid, pictures.kept)
-        patches = coverage.shape[-1]
-        first = levels[:, :, : levels.shape[2] - patches]
-        regions = pool_regions(levels[:, :, -patches:], coverage[:, None])
-        seen = torch.cat([coverage.new_ones(len(levels), first.shape[2]), coverage.sum(-1)], dim=1) > 0
-        return torch.cat([first, regions], dim=2), seen
+        means = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
+        first = tokens - coverage.shape[-1]  # what stands before the patches
+        alone = torch.eye(first, tokens, device=means.device).expand(rows, -1, -1)
+        return torch.cat([alone, functional.pad(means, (first, 0))], dim=1)
 
     def _prefix(self, number: int, mixed: torch.Tensor) -> Prefix:
         """Key and value of each mixed vector (B, P, d) for the layer of this number."""

@@ -12,7 +12,7 @@ from transformers import BertConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.fusions.base import Fused, Fusion, Pictures, block_config, kept_map, visual_map
+from promu.modeling.fusions.base import Fused, Fusion, Pictures, kept_map, visual_map
 
 FIRST_LOG_VARIANCE = -4.0
 """Where the log-variance starts: a spread of a seventh, so that at first the noise drowns nothing."""
@@ -82,13 +82,13 @@ class BottleneckFusion(Fusion):
         self.text_bottleneck = Bottleneck(width)
         if config.vision_config is None:
             return
-        self.block_config = block_config(config, text_encoder, 1)
+        own = self.own_layers(text_encoder, 1)
         self.visual_map = visual_map(config)
-        self.visual_layer = BertLayer(self.block_config)
+        self.visual_layer = BertLayer(own)
         self.visual_bottleneck = Bottleneck(width)
         self.discriminator = nn.Linear(width, width, bias=False)
-        self.picture_reads_text = CrossAttention(self.block_config)
-        self.text_reads_picture = CrossAttention(self.block_config)
+        self.picture_reads_text = CrossAttention(own)
+        self.text_reads_picture = CrossAttention(own)
 
     def forward(
         self,
@@ -97,7 +97,7 @@ class BottleneckFusion(Fusion):
         pictures: Pictures | None,
         output_attentions: bool = False,
     ) -> Fused:
-        """As `Fusion.forward`; the last two maps are of picture to text and of text to picture."""
+        """As `Fusion.forward`; the last map is of the text's reading of the picture."""
         hidden, maps = self.run_layers(text, text_mask, output_attentions)
         latent, kl_text = self.text_bottleneck(hidden, text_mask)
         if pictures is None:
@@ -111,10 +111,12 @@ class BottleneckFusion(Fusion):
             "kl_visual": kl_visual,
             "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, seen), shown),
         }
-        fused_visual, to_text = self.picture_reads_text(visual, latent, self.attention_mask(visual, text_mask))
+        fused_visual, _ = self.picture_reads_text(visual, latent, self.attention_mask(visual, text_mask))
         read, to_picture = self.text_reads_picture(latent, fused_visual, None)
         if output_attentions:
-            maps = (*maps, kept_map(to_text), kept_map(to_picture))
+            to_picture = kept_map(to_picture) * shown[:, None, None, None]
+            maps = tuple(functional.pad(weights, (0, tokens.shape[1])) for weights in maps)
+            maps = (*maps, functional.pad(to_picture, (text.shape[1], 0)))
         return Fused(torch.where(shown[:, None, None], read, latent), fused_visual, maps, losses)
 
     def alignment(self, text: torch.Tensor, visual: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
