@@ -1,93 +1,145 @@
-"""`promu score ner` and `promu score re`: predictions in a file against gold in a file."""
+"""`promu score ner` and `promu score re`: predictions in files against gold in a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from promu.cli.console import print_json, print_table
+from promu.cli.console import note, print_json
+from promu.cli.score_tables import print_confusion, print_counts, print_summaries, print_tail
+from promu.errors import InputError
 
 if TYPE_CHECKING:
     from promu.evaluation.counts import Counts
     from promu.evaluation.ner import NerScores
     from promu.evaluation.relation import RelationScores
+    from promu.evaluation.significance import Comparison, PostCounts
+    from promu.evaluation.summary import Summary
+    from promu.evaluation.tail import TailScores
 
-app = App(name="score", help="Score predictions against gold; both files in the format of the gold.")
+    Scores = NerScores | RelationScores
+
+app = App(name="score", help="Score predictions against gold; all files in the format of the gold.")
+
+_MODES = {"strict": "strict", "default": "default: a stray I- begins an entity"}
+"""What is said of seqeval's modes where they differ."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What both kinds of scores are given.
+
+    Args:
+        gold: File with the gold.
+        predictions: File with the predictions, same posts in the same order; several are runs of one system (seeds),
+            whose mean and standard deviation is shown.
+        against: Predictions of another system, one file or several: is the difference more than chance?
+        train: Training file; what is rare there is the tail. Without it the gold says what is rare.
+        groups: JSON file, an object of group name by post id; adds figures by group.
+        samples: Samples of the paired bootstrap (--against); their seed is fixed.
+        json: Print JSON instead of tables.
+    """
+
+    gold: Path
+    predictions: Annotated[list[Path], Parameter(consume_multiple=True)]
+    against: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
+    train: Path | None = None
+    groups: Path | None = None
+    samples: int = 10_000
+    json: bool = False
+
+    @property
+    def rare_in(self) -> Path:
+        """The file whose frequencies say what is rare."""
+        return self.train or self.gold
 
 
 @app.command(name="ner")
-def score_ner(*, gold: Path, predictions: Path, groups: Path | None = None, json: bool = False) -> None:
-    """Entities: precision, recall and F1 over exact spans and types (seqeval's strict mode, IOB2).
+def score_ner(
+    options: ScoreOptions, *, rename: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None
+) -> None:
+    """Entities: precision, recall and F1 over exact spans and types (seqeval), by type, and what is confused with what.
 
-    Where the predictions hold I- tags that continue no entity, seqeval's default mode, which lets such a tag begin
-    one, gives other figures; both are then shown.
+    The files are CoNLL. Where the tags hold an I- that continues no entity, seqeval's two modes give two figures; both
+    are then shown. The figure of the literature, which stands first, is the strict one (IOB2), except on the published
+    Twitter-2015 files: their gold begins entities with I- tags, and the field's scorers count them.
 
     Args:
-        gold: CoNLL file with the gold tags.
-        predictions: CoNLL file with the predicted tags, same posts in the same order.
-        groups: JSON file, an object of group name by post id; adds figures by group.
-        json: Print JSON instead of tables; the default mode's figures, where they differ, are under "default".
+        rename: OLD=NEW, read the type OLD of predictions and training file as NEW, such as MISC=OTHER.
     """
     from promu.corpora.conll import read_conll
-    from promu.evaluation.ner import score_entities
+    from promu.evaluation.files import read_entity_files, renamed
+    from promu.evaluation.ner import entity_counts, entity_frequency, score_entities
+    from promu.evaluation.tail import RAREST_TYPES
 
-    names = None if groups is None else read_group_names(groups)
-    expected = read_conll(gold)
-    strict, default = (read_conll(predictions, stray_inside=reading) for reading in ("drop", "begin"))
-    scores = score_entities(expected, strict, names)
-    other = score_entities(expected, default, names) if strict != default else None
-    if json:
-        print_json(scores.to_dict() if other is None else {**scores.to_dict(), "default": other.to_dict()})
-        return
-    print_entity_scores(scores, "" if other is None else "strict")
-    if other is not None:
-        print_entity_scores(other, "default: a stray I- begins an entity")
+    names = dict(_renaming(word) for word in rename or ())
+    groups = None if options.groups is None else read_group_names(options.groups)
+    others = options.against or []
+    files = read_entity_files(options.gold, [*options.predictions, *others], names)
+    scored = {
+        mode: [score_entities(read.gold, run, groups) for run in read.runs[: len(options.predictions)]]
+        for mode, read in files.items()
+    }
+    (mode, runs), (other_mode, other_runs) = scored.items()
+    gold, posts = files[mode].gold, files[mode].runs
+    _name_foreign("entities of types", [scores.per_type for scores in runs])
+    rare = entity_frequency(gold if options.train is None else renamed(read_conll(options.train), names))
+    _show(
+        options,
+        {mode: runs} if runs == other_runs else {mode: runs, other_mode: other_runs},
+        _tails([scores.per_type for scores in runs], rare, RAREST_TYPES),
+        _compare([entity_counts(gold, run) for run in posts], options),
+    )
 
 
 @app.command(name="re")
-def score_re(*, gold: Path, predictions: Path, groups: Path | None = None, json: bool = False) -> None:
-    """Relations: micro precision, recall and F1 with `None` left out; accuracy and macro figures beside them.
+def score_re(options: ScoreOptions) -> None:
+    """Relations: micro precision, recall and F1 with `None` left out, by relation, and what is confused with what.
 
-    Args:
-        gold: MNRE file with the gold relations.
-        predictions: MNRE file with the predicted relations, same pairs in the same order.
-        groups: JSON file, an object of group name by post id; adds figures by group.
-        json: Print JSON instead of tables.
+    The files are MNRE. Accuracy (`None` included) and macro figures stand beside.
     """
     from promu.corpora.mnre import read_mnre
-    from promu.evaluation.relation import score_relations
+    from promu.evaluation.files import read_relation_files
+    from promu.evaluation.relation import relation_counts, relation_frequency, score_relations
+    from promu.evaluation.tail import RAREST_RELATIONS
 
-    names = None if groups is None else read_group_names(groups)
-    scores = score_relations(read_mnre(gold), read_mnre(predictions), names)
-    if json:
-        print_json(scores.to_dict())
-    else:
-        print_relation_scores(scores)
+    groups = None if options.groups is None else read_group_names(options.groups)
+    files = read_relation_files(options.gold, [*options.predictions, *(options.against or [])])
+    runs = [score_relations(files.gold, run, groups) for run in files.runs[: len(options.predictions)]]
+    _name_foreign("relations", [scores.per_relation for scores in runs])
+    rare = relation_frequency(files.gold if options.train is None else read_mnre(options.train))
+    _show(
+        options,
+        {"": runs},
+        _tails([scores.per_relation for scores in runs], rare, RAREST_RELATIONS),
+        _compare([relation_counts(files.gold, run) for run in files.runs], options),
+    )
 
 
 def print_entity_scores(scores: NerScores, mode: str = "") -> None:
     """Tables of entity scores; `mode` says how stray tags were read."""
-    _print_counts(
-        f"entities, {scores.posts} posts" + (f" ({mode})" if mode else ""),
-        {"all": scores.micro, "spans only": scores.spans, **scores.per_type},
-    )
+    print_counts(_title(f"entities, {scores.posts} posts", mode), scores.table())
     if scores.per_group:
-        _print_counts("by group of posts", scores.per_group)
+        print_counts("by group of posts", scores.per_group)
+    print_confusion("types", scores.confusion)
 
 
 def print_relation_scores(scores: RelationScores) -> None:
     """Tables of relation scores."""
-    _print_counts(f"relations, {scores.pairs} pairs", {"all (micro)": scores.micro})
+    print_counts(f"relations, {scores.pairs} pairs", scores.table())
     print(
         f"macro over the gold's relations: precision {scores.macro_precision:.2f}, recall {scores.macro_recall:.2f}, "
         f"F1 {scores.macro_f1:.2f}\naccuracy, None included: {scores.accuracy:.2f}"
     )
     if scores.per_group:
-        _print_counts("by group of posts", scores.per_group)
-    _print_counts("by relation", scores.per_relation)
+        print_counts("by group of posts", scores.per_group)
+    print_confusion("relations", scores.confusion)
 
 
 def read_group_names(path: Path) -> Mapping[str, str]:
@@ -101,16 +153,102 @@ def read_group_names(path: Path) -> Mapping[str, str]:
     return read_groups(path)
 
 
-def _print_counts(title: str, table: Mapping[str, Counts]) -> None:
-    print_table(
-        title,
-        ["", "precision", "recall", "F1", "correct", "predicted", "gold"],
-        (
-            [
-                name,
-                *(f"{figure:.2f}" for figure in (counts.precision, counts.recall, counts.f1)),
-                *(str(count) for count in (counts.correct, counts.predicted, counts.gold)),
-            ]
-            for name, counts in table.items()
-        ),
-    )
+def _renaming(word: str) -> tuple[str, str]:
+    old, sign, new = word.partition("=")
+    if not (old and sign and new):
+        raise InputError(f"--rename {word!r} is not of the form OLD=NEW")
+    return old, new
+
+
+def _name_foreign(what: str, tables: Sequence[Mapping[str, Counts]]) -> None:
+    """Say which labels are predicted though the gold never has them."""
+    found: Counter[str] = Counter()
+    for table in tables:
+        found.update({name: counts.predicted for name, counts in table.items() if not counts.gold})
+    if found:
+        named = ", ".join(f"{name} ({count})" for name, count in sorted(found.items()))
+        note(f"{found.total()} predicted {what} that the gold never has count as wrong: {named}")
+
+
+def _tails(tables: Sequence[Mapping[str, Counts]], frequency: Mapping[str, int], count: int) -> list[TailScores]:
+    """The tail of each run; nothing where there are not more labels than a tail has."""
+    from promu.evaluation.tail import score_tail
+
+    return [score_tail(table, frequency, count) for table in tables] if len(frequency) > count else []
+
+
+def _compare(runs: Sequence[PostCounts], options: ScoreOptions) -> Comparison | None:
+    if options.against is None:
+        return None
+    from promu.evaluation.significance import paired_bootstrap
+
+    own = len(options.predictions)
+    return paired_bootstrap(runs[:own], runs[own:], options.samples)
+
+
+def _show(
+    options: ScoreOptions,
+    scored: Mapping[str, Sequence[Scores]],
+    tails: Sequence[TailScores],
+    comparison: Comparison | None,
+) -> None:
+    """Print scores by mode, the mode that counts first."""
+    if options.json:
+        (mode, first), *others = ((mode, _record(options.predictions, runs)) for mode, runs in scored.items())
+        result = {**first, **({"mode": mode, **dict(others)} if others else {})}
+        if tails:
+            result["tail"] = {"counted_in": str(options.rare_in), **_tail_record(tails)}
+        if comparison is not None:
+            result["against"] = {"files": [str(path) for path in options.against or ()], **comparison.to_dict()}
+        print_json(result)
+        return
+    for mode, runs in scored.items():
+        _print_runs(runs, _MODES[mode] if len(scored) > 1 else "")
+    if tails:
+        print_tail(f"tail: the {len(tails[0].labels)} rarest in {options.rare_in}", tails)
+    if comparison is not None:
+        print(f"against {', '.join(map(str, options.against or ()))}: {comparison}\n({comparison.method})")
+
+
+def _record(paths: Sequence[Path], runs: Sequence[Scores]) -> dict[str, Any]:
+    """JSON of one run, or of several and their mean."""
+    if len(runs) == 1:
+        return runs[0].to_dict()
+    each = [{"predictions": str(path), **scores.to_dict()} for path, scores in zip(paths, runs, strict=True)]
+    rows = _mean_rows(runs)
+    return {
+        "runs": each,
+        "mean": {row: {name: summary.to_dict() for name, summary in figures.items()} for row, figures in rows.items()},
+    }
+
+
+def _tail_record(tails: Sequence[TailScores]) -> dict[str, Any]:
+    if len(tails) == 1:
+        return tails[0].to_dict()
+    from promu.evaluation.summary import summarise
+
+    mean = summarise(tail.macro_f1 for tail in tails)
+    return {"runs": [tail.to_dict() for tail in tails], "mean": {"macro_f1": mean.to_dict()}}
+
+
+def _print_runs(runs: Sequence[Any], mode: str) -> None:
+    from promu.evaluation.ner import NerScores
+
+    entities = isinstance(runs[0], NerScores)
+    if len(runs) > 1:
+        what = f"entities, {runs[0].posts} posts" if entities else f"relations, {runs[0].pairs} pairs"
+        print_summaries(_title(f"{what}, mean ± standard deviation of {len(runs)} runs", mode), _mean_rows(runs))
+    elif entities:
+        print_entity_scores(runs[0], mode)
+    else:
+        print_relation_scores(runs[0])
+
+
+def _mean_rows(runs: Sequence[Scores]) -> dict[str, dict[str, Summary]]:
+    from promu.evaluation.summary import summarise_tables
+
+    return summarise_tables([scores.table() for scores in runs])
+
+
+def _title(what: str, mode: str) -> str:
+    return f"{what} ({mode})" if mode else what

@@ -51,6 +51,10 @@ class NerScores:
     per_group: dict[str, Counts] = field(default_factory=dict)
     posts: int = 0
 
+    def table(self) -> dict[str, Counts]:
+        """The rows of a table: all, spans only, then each type."""
+        return {"all": self.micro, "spans only": self.spans, **self.per_type}
+
     def to_dict(self) -> dict[str, Any]:
         """Percentages, unrounded, and the counts behind them; precision, recall and f1 of `micro` at the top."""
         return {

@@ -47,6 +47,10 @@ class RelationScores:
     group_accuracy: dict[str, float] = field(default_factory=dict)
     pairs: int = 0
 
+    def table(self) -> dict[str, Counts]:
+        """The rows of a table: all, then each relation."""
+        return {"all": self.micro, **self.per_relation}
+
     def to_dict(self) -> dict[str, Any]:
         """Percentages, unrounded, and the counts behind them; precision, recall and f1 of `micro` at the top."""
         return {

@@ -15,8 +15,6 @@ PostCounts = NDArray[np.int64]
 """(N, 3): correct, predicted and gold items of each of N posts."""
 
 SAMPLES = 10_000
-METHOD = "paired bootstrap over posts"
-
 _BLOCK = 2**22
 """Posts drawn at once, over samples: 32 MiB of indices."""
 
@@ -46,6 +44,12 @@ class Comparison:
     samples: int
     seed: int
 
+    @property
+    def method(self) -> str:
+        """How the p-value and the interval came about, in words."""
+        runs = "" if self.runs == self.other_runs == 1 else f", means over {self.runs} and {self.other_runs} runs"
+        return f"paired bootstrap over {self.posts:,} posts, {self.samples:,} samples, seed {self.seed}{runs}"
+
     def __str__(self) -> str:
         return (
             f"{self.difference:+.2f} points of F1 ({self.f1:.2f} against {self.other:.2f}), "
@@ -60,7 +64,7 @@ class Comparison:
             "difference": self.difference,
             "interval": [self.low, self.high],
             "p": self.p,
-            "method": METHOD,
+            "method": self.method,
             "runs": self.runs,
             "other_runs": self.other_runs,
             "posts": self.posts,
