@@ -52,7 +52,7 @@ def test_confusion_tail_and_foreign_labels(tmp_path: Path, said: Any) -> None:
     out, err = said("ner", "--gold", gold, "--predictions", found)
     assert "1 predicted entities of types that the gold never has count as wrong: DOG (1)" in err
     assert re.search(r"LOC +1 +2 +0 *\n +OTHER +0 +0 +1", out), "a row a gold type: DOG, LOC, PER across"
-    assert f"tail: the 2 rarest in {gold}" in " ".join(out.split()) and re.search(r"OTHER +1 +1 +0\.00", out)
+    assert "tail: the 2 rarest in gold" in " ".join(out.split()) and re.search(r"OTHER +1 +1 +0\.00", out)
     train = conll(tmp_path / "train", "B-LOC O B-OTHER O B-OTHER", "B-LOC O B-PER O B-OTHER")
     out, _ = said("ner", "--gold", gold, "--predictions", found, "--train", train, "--json")
     tail = json.loads(out)["tail"]
@@ -92,7 +92,7 @@ def test_relations(tmp_path: Path, said: Any) -> None:
     out, _ = said("re", "--gold", gold, "--predictions", found, "--against", gold)
     assert re.search(r"all +100\.00 +90\.00 +94\.74 +9 +9 +10", out)
     assert "the 1 most frequent of 1" in " ".join(out.split()) and re.search(r"/per/per/r0 +None +1", out)
-    assert f"tail: the 8 rarest in {gold}" in " ".join(out.split()) and "-5.26 points of F1" in out
+    assert "tail: the 8 rarest in gold" in " ".join(out.split()) and "-5.26 points of F1" in out
     report = json.loads(said("re", "--gold", gold, "--predictions", found, found, "--json")[0])
     assert report["mean"]["all"]["f1"]["std"] == 0.0 and len(report["runs"]) == 2
     assert labels[0] not in report["tail"]["runs"][0]["labels"] and len(report["tail"]["runs"][0]["labels"]) == 8

@@ -205,7 +205,7 @@ def _show(
     for mode, runs in scored.items():
         _print_runs(runs, _MODES[mode] if len(scored) > 1 else "")
     if tails:
-        print_tail(f"tail: the {len(tails[0].labels)} rarest in {options.rare_in}", tails)
+        print_tail(f"tail: the {len(tails[0].labels)} rarest in {options.rare_in.name}", tails)
     if comparison is not None:
         print(f"against {', '.join(map(str, options.against or ()))}: {comparison}\n({comparison.method})")
 
