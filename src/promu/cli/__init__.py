@@ -25,13 +25,14 @@ from promu.cli import (
     evaluating,
     extracting,
     labelling,
+    reproduce,
     running,
     scoring,
 )
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
-RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline")
+RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "reproduce")
 """Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "finetune": running.finetune,
     "evaluate": evaluating.evaluate,
     "baseline": baseline.app,
+    "reproduce": reproduce.reproduce,
     "extract": extracting.extract,
     "score": scoring.app,
     "doctor": diagnosis.doctor,

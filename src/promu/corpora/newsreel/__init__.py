@@ -11,6 +11,16 @@ from promu.corpora.newsreel.pictures import DrawnThing, draw_scene
 from promu.corpora.newsreel.scenes import Scene
 from promu.corpora.newsreel.settings import NewsreelSettings
 from promu.corpora.newsreel.world import WORLD
+from promu.corpora.newsreel.worlds import WORLDS
 from promu.corpora.newsreel.write import NewsreelReport, write_newsreel
 
-__all__ = ["WORLD", "DrawnThing", "NewsreelReport", "NewsreelSettings", "Scene", "draw_scene", "write_newsreel"]
+__all__ = [
+    "WORLD",
+    "WORLDS",
+    "DrawnThing",
+    "NewsreelReport",
+    "NewsreelSettings",
+    "Scene",
+    "draw_scene",
+    "write_newsreel",
+]

@@ -1,0 +1,129 @@
+"""`promu reproduce`: the tables and figures of the paper, and the study's own, as a grid of cells done once each."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promu.errors import InputError
+
+if TYPE_CHECKING:
+    from promu.training.study.grid import Standing
+
+ALL = "all"
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where standard error is no terminal."""
+
+
+def reproduce(
+    exhibit: str, /, *, recipe: str = "newsreel-study", seeds: int = 3, out: Path = Path("runs/study")
+) -> int:
+    """Regenerate a table or a figure of the paper, or all of them, and write them down in every form.
+
+    Jobs are shared between exhibits and done once, two side by side on two cores; started again after it was stopped,
+    it goes on where it was. Writes study.html, study.md, study.json, tables/ (CSV, LaTeX) and figures/ (SVG).
+
+    Args:
+        exhibit: table1, table2, table3, figure3, figure4, figure5, temperature, robustness, transfer, learning-curve,
+            or all.
+        recipe: A study recipe file, or the name of one that comes with promu.
+        seeds: How many seeds: 0, 1, ...
+        out: Folder of the cells and of what is written.
+
+    Returns:
+        0; 1 where a cell failed: the tables say which, and the next call tries it again.
+    """
+    from promu.quiet import quiet
+
+    quiet()
+    from promu.analysis.study.exhibits import Frame, build_sections
+    from promu.analysis.study.measured import Measured
+    from promu.analysis.study.page import Study, failures, write_study
+    from promu.cli.console import complain, print_table
+    from promu.training.study.grid import do_cells
+    from promu.training.study.plan import EXHIBITS, kinds_of, plan
+    from promu.training.study.recipe import load_study
+
+    study = load_study(recipe)
+    names = _exhibits(exhibit, EXHIBITS, study.transfer_world is not None)
+    entries = plan(study, names, seeds)
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file; choose another --out", out)
+    with _progress() as report:
+        outcomes = do_cells((entry.cell for entry in entries), out / "cells", study.workers, report)
+    measured = [
+        Measured(
+            entry.exhibit,
+            entry.row,
+            entry.task,
+            entry.seed,
+            outcomes[entry.cell.key].result,
+            outcomes[entry.cell.key].failure,
+        )
+        for entry in entries
+    ]
+    sections = build_sections(measured, Frame(kinds_of(study), study.world is None))
+    command = shlex.join(["promu", "reproduce", exhibit, "--recipe", recipe, "--seeds", str(seeds), "--out", str(out)])
+    core_seconds = sum(outcome.core_seconds for outcome in outcomes.values())
+    page = write_study(out, Study(recipe, command, study.note, seeds, len(outcomes), core_seconds), sections)
+    for section in sections:
+        for table in section.tables:
+            print_table(table.title, table.columns, table.texts())
+    print(f"page: {page}\nMarkdown: {out / 'study.md'}\ntables: {out / 'tables'}\nfigures: {out / 'figures'}")
+    missing = [sentence for section in sections for sentence in failures(section)]
+    for sentence in missing:
+        complain(f"not measured: {sentence}")
+    return 1 if missing else 0
+
+
+def _exhibits(exhibit: str, known: tuple[str, ...], transfers: bool) -> list[str]:
+    """The exhibits that were asked for; of all, transfer is left out where the recipe has no second world."""
+    if exhibit == ALL:
+        return [name for name in known if name != "transfer" or transfers]
+    if exhibit not in known:
+        raise InputError(f"{exhibit!r} is no table or figure; choose one of {', '.join(known)}, or {ALL}")
+    return [exhibit]
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Standing], None]]:
+    """Show how far the whole grid is on standard error: a bar in a terminal, a line now and then elsewhere.
+
+    Yields:
+        What to call with the grid's standing.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} cells"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
+        number = bars.add_task("starting", total=None)
+        said = time.monotonic()
+
+        def report(standing: Standing) -> None:
+            nonlocal said
+            text = _words(standing)
+            bars.update(number, description=text, completed=standing.done, total=standing.total)
+            if not console.is_terminal and time.monotonic() - said > LINE_EVERY:
+                said = time.monotonic()
+                console.print(f"{standing.done} of {standing.total} cells; {text}", highlight=False)
+
+        yield report
+
+
+def _words(standing: Standing) -> str:
+    """Time left, and what is being done."""
+    parts = []
+    if standing.left is not None:
+        minutes = standing.left / 60
+        parts.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
+    if standing.failed:
+        parts.append(f"{standing.failed} failed")
+    for label, (stage, done, total) in standing.running.items():
+        parts.append(f"{label} {100 * done // max(total, 1)} %" if stage else label)
+    return "; ".join(parts) or "starting"

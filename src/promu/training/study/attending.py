@@ -1,0 +1,144 @@
+"""Figure 5: what two models look at in a post, and what they say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promu.analysis.report_pictures import embed
+from promu.errors import InputError
+from promu.evaluation.groups import read_groups
+from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.inputs import ENTITY_MARKERS, EncodedText, WordEncoder
+from promu.schema import Post
+from promu.training.loop import Progress
+from promu.training.pictures import PictureFolder
+from promu.training.setup import load_model, load_tokenizer
+from promu.training.tasks import TASKS, Task, predict_posts
+
+MODELS = ("before", "after")
+"""Without and with pre-training."""
+
+
+def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+    """Attention and predictions of two fine-tuned models on posts that only one of them reads rightly.
+
+    The first post of the test file that the second alone has right is taken, and the first that the first alone has
+    right; where posts are grouped, one that the picture decides is preferred.
+
+    Args:
+        settings: `task`, `before`, `after` (model folders), `test`, `images`, `groups` (or None).
+        out: Nothing is kept there.
+        progress: See `Progress`.
+
+    Returns:
+        `cases`, each with the post, its picture as a data URI, and of each model the prediction and the attention over
+        words and patches.
+    """
+    task = TASKS[settings["task"]]
+    posts = [post for post in task.read(Path(settings["test"])) if post.image is not None]
+    if not posts:
+        raise InputError("no test post has a picture, so there is nothing to look at", settings["test"])
+    models, predicted = {}, {}
+    for name in MODELS:
+        model: PromuPreTrainedModel = load_model(task.model_class, settings[name], attn_implementation="eager")
+        encoder = WordEncoder(load_tokenizer(settings[name]), model.config.max_length)
+        pictures = PictureFolder(Path(settings["images"]), model.config.image_size, "require")
+        models[name] = (model, encoder, pictures)
+        predicted[name] = predict_posts(task, model, encoder, posts, pictures.batch)
+    right = {name: [_same(post, found) for post, found in zip(posts, predicted[name], strict=True)] for name in MODELS}
+    groups = {} if settings["groups"] is None else read_groups(settings["groups"])
+    cases = []
+    for index, why in _chosen(posts, right, groups):
+        post = posts[index]
+        case: dict[str, Any] = {
+            "id": post.id,
+            "why": why,
+            "tokens": list(post.tokens),
+            "picture": embed(Path(settings["images"]) / str(post.image), "Picture of the post").uri,
+            "gold": answer(post, settings["task"]),
+        }
+        for name, (model, encoder, pictures) in models.items():
+            words, patches = attention(task, model, encoder, post, pictures)
+            said = answer(predicted[name][index], settings["task"])
+            case[name] = {"answer": said, "right": right[name][index], "words": words, "patches": patches}
+        cases.append(case)
+    return {"cases": cases, "posts": len(posts), "right": {name: sum(right[name]) for name in MODELS}}
+
+
+def _same(gold: Post, predicted: Post) -> bool:
+    def answers(post: Post) -> tuple[Any, ...]:
+        spans = sorted((entity.start, entity.end, str(entity.type)) for entity in post.entities)
+        return (spans, [relation.type for relation in post.relations])
+
+    return answers(gold) == answers(predicted)
+
+
+def _chosen(
+    posts: Sequence[Post], right: Mapping[str, Sequence[bool]], groups: Mapping[str, str]
+) -> list[tuple[int, str]]:
+    chosen = []
+    for winner, why in (("after", "right with pre-training alone"), ("before", "right without pre-training alone")):
+        loser = MODELS[1 - MODELS.index(winner)]
+        found = [index for index in range(len(posts)) if right[winner][index] and not right[loser][index]]
+        found.sort(key=lambda index: groups.get(posts[index].id) != "picture")
+        chosen += [(index, why) for index in found[:1]]
+    return chosen
+
+
+def answer(post: Post, task: str) -> str:
+    """What is said of a post, in words."""
+    if task == "re":
+        relation = post.relations[0]
+        head, tail = post.entities[relation.head], post.entities[relation.tail]
+        return f"{post.words(head)} – {relation.type} – {post.words(tail)}"
+    return ", ".join(f"{post.words(entity)} ({entity.type})" for entity in post.entities) or "nothing"
+
+
+@torch.inference_mode()
+def attention(
+    task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, post: Post, pictures: PictureFolder
+) -> tuple[list[float], list[list[float]]]:
+    """How a model spreads its attention from the names of a post over its words and the patches of its picture.
+
+    The mean over heads, over the fusion's layers, and over the pieces where the names begin (gold spans; for
+    relations the markers). Shares of all attention, special tokens and visual CLS included, so that they sum below 1.
+
+    Returns:
+        One share a word, and a grid of shares, one a patch.
+    """
+    encoded = task.encode(encoder, post)
+    batch = {**task.batch(encoder, [post], None), **pictures.batch([post.image])}
+    batch = {name: value.to(model.device) for name, value in batch.items()}
+    maps = model(**batch, output_attentions=True).attentions
+    asked = _asked(encoded, post, bool(post.relations))
+    rows = torch.stack(maps)[:, 0].float().mean((0, 1))[asked].mean(0).cpu()  # (L,)
+    length, grid = len(encoded.input_ids), model.config.grid
+    words = [0.0] * len(post.tokens)
+    for place, word in _words_of_pieces(encoder, encoded, post).items():
+        words[word] += float(rows[place])
+    patches = rows[length:][-grid * grid :].reshape(grid, grid)
+    return [round(share, 5) for share in words], [[round(share, 5) for share in line] for line in patches.tolist()]
+
+
+def _asked(encoded: EncodedText, post: Post, marked: bool) -> list[int]:
+    """Positions that attend: the markers, or the first pieces of the gold names."""
+    if marked:
+        return encoded.positions
+    starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
+    return [encoded.positions[start] for start in starts] or [0]
+
+
+def _words_of_pieces(encoder: WordEncoder, encoded: EncodedText, post: Post) -> dict[int, int]:
+    """Which word each piece belongs to; special tokens and markers to none."""
+    markers = {encoder.tokenizer.convert_tokens_to_ids(marker) for marker in ENTITY_MARKERS}
+    ordinary = [
+        place
+        for place, piece in enumerate(encoded.input_ids)
+        if 0 < place < len(encoded.input_ids) - 1 and piece not in markers
+    ]
+    owners = [word for word, token in enumerate(post.tokens) for _ in encoder.pieces(token)]
+    return dict(zip(ordinary, owners, strict=False))  # a text that is too long is cut

@@ -1,0 +1,78 @@
+"""What a study is made of: the recipes that its cells vary, the drawn worlds, the values that its sweeps go over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from promu.training.recipe import Count, Positive, Settings, Share, find_recipe, load_recipe
+
+Exhibit = Literal[
+    "table1",
+    "table2",
+    "table3",
+    "figure3",
+    "figure4",
+    "figure5",
+    "temperature",
+    "robustness",
+    "transfer",
+    "learning-curve",
+]
+ErrorKind = Literal["boxes", "nouns", "matched"]
+
+
+class StudyRecipe(Settings):
+    """A study: every table and figure over the same recipes.
+
+    Attributes:
+        pretrain: The recipe of pre-training, by file or name; the cells vary it.
+        finetune: The recipe of each task by the name that the tables give it.
+        pretrain_set, finetune_set: Settings that win over those recipes, as `key=value`.
+        world: Settings of the drawn corpus that stands in the place of the recipes' data, one world a seed; null takes
+            the data that the recipes name.
+        transfer_world: Name of the other drawn world, in which the transfer study fine-tunes and tests.
+        single_seed: Exhibits that use the first seed alone.
+        fusions: Of table 2, by their names in `promu.modeling.fusions.FUSIONS`.
+        posts: Of the learning curve, beside all.
+        label_temperatures: Of the soft labels.
+        cit_temperatures: L_CIT's temperature as the student begins.
+        error_kinds, error_rates: Of the robustness study.
+        workers: Cells at a time; null takes one a core.
+        note: What the page says of the study's size.
+    """
+
+    pretrain: str
+    finetune: Annotated[dict[str, str], Field(min_length=1)]
+    pretrain_set: tuple[str, ...] = ()
+    finetune_set: tuple[str, ...] = ()
+    world: dict[str, Any] | None = None
+    transfer_world: str | None = None
+    single_seed: tuple[Exhibit, ...] = ()
+    fusions: tuple[str, ...] = ("concat", "hvpnet", "mmib")
+    posts: tuple[Count, ...] = (50, 100, 200)
+    label_temperatures: tuple[Positive, ...] = (0.02, 0.05, 0.1, 0.2)
+    cit_temperatures: tuple[Positive, ...] = (0.02, 0.07, 0.2)
+    error_kinds: tuple[ErrorKind, ...] = ("boxes", "nouns", "matched")
+    error_rates: tuple[Share, ...] = (0.3, 0.6)
+    workers: Count | None = None
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _transfer_is_drawn(self) -> StudyRecipe:
+        if self.transfer_world is not None and self.world is None:
+            raise ValueError("transfer_world is another drawn world, so world (the first one's settings) is needed too")
+        return self
+
+
+def load_study(name: str, overrides: Sequence[str] = ()) -> StudyRecipe:
+    """The study recipe of that name or path.
+
+    Raises:
+        InputError: There is none, or it is not legal.
+    """
+    path: Path = find_recipe(name)
+    return load_recipe(path, StudyRecipe, overrides)  # type: ignore[type-var]
