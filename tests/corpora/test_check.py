@@ -63,6 +63,45 @@ def test_a_folder_is_the_whole_set(corpus: Path) -> None:
     assert not report.files[0].pictures.checked
 
 
+def test_what_splits_share_is_counted_and_shown(corpus: Path) -> None:
+    (corpus / "test.txt").write_text("IMGID:9\na\tO\nb\tO\n\nIMGID:2\nnew\tO\n\nIMGID:8\nParis\tO\n\nIMGID:7\nx\tO\n")
+    shutil.copy(corpus / "images" / "1.jpg", corpus / "images" / "9.jpg")
+    (overlap,) = check(corpus, "conll").overlaps
+    assert (overlap.first, overlap.second) == ("train", "test")
+    assert (overlap.texts, overlap.of_texts, overlap.pictures, overlap.of_pictures) == (2, 4, 1, 4)
+    assert overlap.same_content is None
+    report = check(corpus, "conll", corpus / "images")
+    (overlap,) = report.overlaps
+    # 2.jpg is shared by name; 9.jpg has the bytes of 1.jpg, or of its copy 2.jpg
+    assert overlap.same_content == 1 and overlap.examples["picture"] == ["2.jpg"]
+    assert overlap.examples["text"] == ["'a b'", "'Paris'"]
+    assert overlap.examples["content"][0].startswith("9.jpg is ")
+    text = "\n".join(report.lines())
+    assert "train and test share 2 of the latter's 4 texts, 1 of its 4 pictures by name (1 more by content)" in text
+    assert "  same picture: 2.jpg" in text
+    assert report.to_dict()["overlaps"][0]["splits"] == ["train", "test"]
+
+
+def test_every_pair_of_splits_is_compared(tmp_path: Path) -> None:
+    for split, word in (("train", "a dog"), ("valid", "a dog"), ("test", "a cat")):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"text": word, "id": split}) + "\n")
+    found = {(overlap.first, overlap.second): overlap.texts for overlap in check(tmp_path, "posts").overlaps}
+    assert found == {("train", "valid"): 1, ("train", "test"): 0, ("valid", "test"): 0}
+
+
+def test_stand_ins_are_counted(corpus: Path) -> None:
+    shutil.copy(corpus / "images" / "1.jpg", corpus / "images" / "17_06_4705.jpg")
+    (file,) = check(corpus / "train.txt", "conll", corpus / "images").files
+    assert (file.pictures.same_content, file.pictures.stand_ins) == (1, 2)
+
+
+def test_labels_are_shown_by_both_their_names(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("IMGID:1\na\tB-OTHER\nb\tB-per\nc\tB-DOG\n")
+    report = check(tmp_path / "test.txt", "conll")
+    assert report.files[0].label_map == {"DOG": "DOG", "OTHER": "MISC", "per": "PER"}
+    assert "  labels, as read and in the papers: DOG, OTHER = MISC, per = PER" in report.lines()
+
+
 def test_many_broken_pictures_are_all_counted(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{i}.png,x\n" for i in range(50)))
     (tmp_path / "images").mkdir()
@@ -119,6 +158,33 @@ def test_an_edited_copy_is_no_release(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="conll-lenient"):
         read_posts(copy, "conll")
     assert read_posts(copy, "conll-lenient") == read_posts(original, "conll")
+
+
+def test_other_bytes_and_other_labels_are_told_apart(shared: Path, tmp_path: Path) -> None:
+    original = (shared / "data" / "twitter2017" / "test.txt").read_text(encoding="utf-8")
+    copy = tmp_path / "test.txt"
+    for text, said in (
+        (original.replace("\n", "\r\n"), "the posts and labels of"),
+        (original.replace("-MISC", "-OTHER"), "with other labels: repaired"),
+    ):
+        copy.write_bytes(text.encode())
+        (file,) = check(copy, "conll").files
+        assert file.ok and file.release.startswith("unknown; the posts ")
+        assert said in file.release and "Twitter-2017 original (UMT release), test" in file.release
+    copy.write_text(original.split("\n\n")[0] + "\n")
+    assert check(copy, "conll").files[0].release == "unknown"
+
+
+def test_published_sets_share_little_between_splits(shared: Path) -> None:
+    found = {
+        folder: [(o.texts, o.pictures) for o in check(shared / "data" / folder, format).overlaps]
+        for folder, format in (("twitter2015", "conll"), ("twitter2017", "conll"), ("mnre", "mnre"))
+    }
+    assert found == {
+        "twitter2015": [(2, 0), (4, 0), (3, 0)],
+        "twitter2017": [(1, 0), (0, 0), (0, 0)],
+        "mnre": [(5, 0), (2, 0), (1, 0)],
+    }
 
 
 def test_releases_are_well_formed() -> None:

@@ -82,6 +82,9 @@ def newsreel(
 def check(path: Path, /, *, format: str, images: Path | None = None, json: bool = False) -> int:
     """Read a file or a whole set; say what is in it, and every malformed line as `file:line: reason`.
 
+    Of a whole set also what its splits share: texts, pictures by name, and with --images pictures by content. A file is
+    named by its checksum where that is known.
+
     Exit status 2 when a line is malformed or a picture missing or broken.
 
     Args:

@@ -5,96 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from promu.corpora.check_report import MAX_SHOWN, STAND_IN, CheckReport, FileReport, PictureReport
 from promu.corpora.formats import Format, find_format, find_splits
+from promu.corpora.labels import label_map
+from promu.corpora.overlap import Contents, find_overlaps
 from promu.corpora.pictures import load_picture
-from promu.corpora.releases import UNKNOWN, identify
+from promu.corpora.releases import UNKNOWN, identify, resemblance
 from promu.errors import InputError
+from promu.files import shorten
 from promu.schema import CaptionPair, Post, Region
-
-MAX_SHOWN = 20
-"""Broken and missing pictures named a file; all are counted."""
-
-
-@dataclass(slots=True)
-class PictureReport:
-    """The pictures a file names.
-
-    Attributes:
-        named: Distinct picture names.
-        shared: Names that more than one post or pair uses.
-        checked: Whether a folder of pictures was given; the rest is 0 and empty otherwise.
-        missing: Names without a file.
-        broken: Files that cannot be decoded.
-        same_content: Files beyond the first of each group with identical bytes under different names.
-        missing_names: The first `MAX_SHOWN` missing names.
-        broken_reasons: The first `MAX_SHOWN` broken names, each with its reason.
-    """
-
-    named: int = 0
-    shared: int = 0
-    checked: bool = False
-    missing: int = 0
-    broken: int = 0
-    same_content: int = 0
-    missing_names: list[str] = field(default_factory=list)
-    broken_reasons: list[tuple[str, str]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class FileReport:
-    """One file. `records` counts posts, pairs or pictures with regions; what a format lacks stays 0 or empty."""
-
-    path: Path
-    split: str | None
-    release: str
-    records: int = 0
-    tokens: int = 0
-    entities: dict[str, int] = field(default_factory=dict)
-    relations: dict[str, int] = field(default_factory=dict)
-    regions: dict[str, int] = field(default_factory=dict)
-    matched: int = 0
-    duplicates: int = 0
-    pictures: PictureReport = field(default_factory=PictureReport)
-    notes: list[str] = field(default_factory=list)
-    problems: list[InputError] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """No malformed record, and no picture missing or broken."""
-        return not self.problems and not self.pictures.missing and not self.pictures.broken
-
-
-@dataclass(slots=True)
-class CheckReport:
-    """What `check` found, file by file."""
-
-    path: Path
-    format: str
-    kind: str
-    files: list[FileReport]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every file is."""
-        return all(file.ok for file in self.files)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The whole report as JSON-ready data."""
-        return {
-            "path": str(self.path),
-            "format": self.format,
-            "ok": self.ok,
-            "files": [_file_dict(file, self.kind) for file in self.files],
-        }
-
-    def lines(self) -> list[str]:
-        """The report as plain text, the problems last as `file:line: reason`."""
-        text = [line for file in self.files for line in _file_lines(file, self.kind)]
-        return text + [str(problem) for file in self.files for problem in file.problems]
 
 
 def check(path: str | Path, format: str, images: str | Path | None = None) -> CheckReport:
@@ -118,14 +40,20 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
         raise InputError("no such file or folder; check the path", path)
     files = find_splits(path, format) if path.is_dir() else [(None, path)]
     decoded: dict[str, _Picture] = {}
-    reports = [_check_file(file, split, entry, folder, decoded) for split, file in files]
-    return CheckReport(path, format, entry.kind, reports)
+    splits: dict[str, Contents] = {}
+    reports = []
+    for split, file in files:
+        report, contents = _check_file(file, split, entry, folder, decoded)
+        reports.append(report)
+        if split is not None:
+            splits.setdefault(split, Contents()).add(contents)
+    return CheckReport(path, format, entry.kind, reports, find_overlaps(splits))
 
 
 def _check_file(
     path: Path, split: str | None, entry: Format, folder: Path | None, decoded: dict[str, _Picture]
-) -> FileReport:
-    report = FileReport(path, split, UNKNOWN)
+) -> tuple[FileReport, Contents]:
+    report, contents = FileReport(path, split, UNKNOWN), Contents()
     try:
         release = identify(path)
         records = entry.read(path, report.problems)
@@ -133,25 +61,36 @@ def _check_file(
             report.notes = entry.notes(path)
     except InputError as error:
         report.problems.append(error)
-        return report
+        return report, contents
     report.release = UNKNOWN if release is None else str(release)
     report.records = len(records)
     if entry.kind == "posts":
         _count_posts(report, records, entry.pair_per_post)
+        if release is None and (like := resemblance(records)) is not None:
+            report.release = f"{UNKNOWN}; {like}"
+        contents.texts = {post.tokens: shorten(" ".join(post.tokens)) for post in records}
         names = [post.image for post in records if post.image is not None]
     elif entry.kind == "pairs":
         _count_pairs(report, records)
+        contents.texts = {pair.caption: shorten(pair.caption) for pair in records}
         names = [pair.image for pair in records]
     else:
         _count_regions(report, records)
         names = list(records)
     report.pictures = _check_pictures(names, folder, decoded)
-    return report
+    contents.pictures = set(names)
+    if folder is not None:
+        contents.digests = {name: digest for name in names if (digest := decoded[name].digest) is not None}
+    return report, contents
+
+
+_UNTYPED = "untyped"
 
 
 def _count_posts(report: FileReport, posts: list[Post], pair_per_post: bool) -> None:
     report.tokens = sum(len(post.tokens) for post in posts)
-    report.entities = _count("untyped" if e.type is None else e.type for post in posts for e in post.entities)
+    report.entities = _count(_UNTYPED if e.type is None else e.type for post in posts for e in post.entities)
+    report.label_map = label_map(name for name in report.entities if name != _UNTYPED)
     report.relations = _count(relation.type for post in posts for relation in post.relations)
     report.duplicates = len(posts) - len({_post_key(post, pair_per_post) for post in posts})
 
@@ -189,10 +128,12 @@ def _check_pictures(names: list[str], folder: Path | None, decoded: dict[str, _P
     if folder is None:
         return report
     contents = set()
-    for name in uses:
+    for name in [*uses, STAND_IN]:
         if name not in decoded:
             decoded[name] = _inspect(folder / name)
+    for name in uses:
         picture = decoded[name]
+        report.stand_ins += name != STAND_IN and picture.digest == decoded[STAND_IN].digest is not None
         if picture.fault is not None:
             report.broken += 1
             if len(report.broken_reasons) < MAX_SHOWN:
@@ -221,76 +162,3 @@ def _inspect(path: Path) -> _Picture:
     except InputError as error:
         return _Picture(None, error.reason)
     return _Picture(hashlib.sha256(data).hexdigest(), None)
-
-
-def _file_dict(file: FileReport, kind: str) -> dict[str, Any]:
-    pictures = file.pictures
-    record: dict[str, Any] = {
-        "path": str(file.path),
-        "split": file.split,
-        "release": file.release,
-        "ok": file.ok,
-        "posts" if kind == "posts" else "pairs" if kind == "pairs" else "pictures_with_regions": file.records,
-    }
-    if kind == "posts":
-        record |= {"tokens": file.tokens, "entities": file.entities, "relations": file.relations}
-    elif kind == "pairs":
-        record |= {"matched": file.matched, "mismatched": file.records - file.matched}
-    else:
-        record |= {"regions": file.regions}
-    record["duplicates"] = file.duplicates
-    record["pictures"] = {"named": pictures.named, "shared": pictures.shared, "checked": pictures.checked}
-    if pictures.checked:
-        record["pictures"] |= {
-            "missing": pictures.missing,
-            "broken": pictures.broken,
-            "same_content": pictures.same_content,
-            "missing_names": pictures.missing_names,
-            "broken_reasons": [{"image": name, "reason": reason} for name, reason in pictures.broken_reasons],
-        }
-    record["notes"] = file.notes
-    record["problems"] = [
-        {"path": problem.path, "line": problem.line, "reason": problem.reason} for problem in file.problems
-    ]
-    return record
-
-
-def _file_lines(file: FileReport, kind: str) -> list[str]:
-    pictures = file.pictures
-    noun = {"posts": "posts", "pairs": "caption pairs", "regions": "pictures"}[kind]
-    head = f"{file.path}: " + (f"{file.split}, " if file.split else "") + f"{file.records:,} {noun}"
-    lines = [head, f"  release: {file.release}"]
-    if kind == "posts":
-        lines.append(f"  tokens: {file.tokens:,}")
-        lines.append(f"  entities: {_table(file.entities)}")
-        lines.append(f"  relations: {_table(file.relations)}")
-    elif kind == "pairs":
-        lines.append(f"  matched: {file.matched:,}, mismatched: {file.records - file.matched:,}")
-    else:
-        lines.append(f"  regions: {_table(file.regions)}")
-    if kind != "regions":
-        lines.append(f"  duplicates: {file.duplicates:,}")
-    named = f"  pictures: {pictures.named:,} named, {pictures.shared:,} of them more than once"
-    if pictures.checked:
-        named += (
-            f"; {pictures.missing:,} missing, {pictures.broken:,} broken, "
-            f"{pictures.same_content:,} repeat another under a new name"
-        )
-    lines.append(named + ("" if pictures.checked else "; no folder of pictures given, none opened"))
-    lines += [f"    missing: {name}" for name in pictures.missing_names]
-    lines += _more(pictures.missing, len(pictures.missing_names))
-    lines += [f"    broken: {name}: {reason}" for name, reason in pictures.broken_reasons]
-    lines += _more(pictures.broken, len(pictures.broken_reasons))
-    lines += [f"  note: {note}" for note in file.notes]
-    lines.append(f"  malformed: {len(file.problems):,}")
-    return lines
-
-
-def _more(count: int, shown: int) -> list[str]:
-    return [f"    … and {count - shown:,} more"] if count > shown else []
-
-
-def _table(counts: dict[str, int]) -> str:
-    if not counts:
-        return "none"
-    return f"{sum(counts.values()):,} (" + ", ".join(f"{name} {count:,}" for name, count in counts.items()) + ")"

@@ -7,10 +7,13 @@ means little without the name of the version that was read.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from promu.files import read_bytes
+from promu.schema import Post
 
 UNKNOWN = "unknown"
 
@@ -73,6 +76,49 @@ RELEASES: dict[str, Release] = {
 }
 """SHA-256 in hexadecimal -> the published file with these bytes."""
 
+_POSTS = {
+    "ce62046d5096bbe8d56ece5805d81f26cf6d9d7e6dcccd027d32d26153b79279": (
+        Release(_TWITTER_2015, "train"),
+        "44a8baff96b3e661892cfb82e0a218054d43a12db7c3f47f7c593e47c9d72da5",
+    ),
+    "4b58663e7e033b701029f071857b38579b189640b02c3fde7d78ba78cba63a40": (
+        Release(_TWITTER_2015, "valid"),
+        "bad07581a0c8a93ae85d130754cd17238086e8dc9976be1924b005399dfecb5e",
+    ),
+    "7c7e634a4727232406626c7c1d65052cf90cb7c217ec2286de0f8d9baf7eb35c": (
+        Release(_TWITTER_2015, "test"),
+        "f99e7975bd0f50181101a62bbde478b87a4f2c5a6ab60ada02f737598f133015",
+    ),
+    "4f6d0b9498364c22a2bb782d0d526466fc4ba0d56c0833a99b91ae659f7bf202": (
+        Release(_TWITTER_2017, "train"),
+        "6a50405b6d3aa55e6e595d43fc9783f85795d8d5b7b29703f80fe2b8d3cf8cb7",
+    ),
+    "8dec62fbb7af8643d6f926a11e89259786f26eefac8c82b2c889b259c4ddfe9b": (
+        Release(_TWITTER_2017, "valid"),
+        "33af5e91af0980ce0d770b6f77678fc55912bdc7917f789c5d2e067c72b28b82",
+    ),
+    "2d3f60fd94f6434aaef1f876814c802f2b2ac884879f8295e6ebd2a117f3a368": (
+        Release(_TWITTER_2017, "test"),
+        "b4fa5ab99d0e75e80f60772c17926c95ccce52be9bb77aa6015e50cb09cd77b5",
+    ),
+    "078960730fc1ec6dccbb3e8bf53402ec67d158ba2c3197d5b127e600742ab9c4": (
+        Release(_MNRE, "train"),
+        "94451c9275b6ede0133fe38ae82ca02144442fa4d121d3fd6f5a9c9f7945f6b1",
+    ),
+    "db5a8ffb98bf3e26df4228a338f31e5322609afcd1bfc0ddbd976bb7fbbf9c79": (
+        Release(_MNRE, "val"),
+        "061e767dcb3f95325e3c5959a9f517d3a8f9a74cce854da5b74f99080cbade59",
+    ),
+    "4c3eb6a6aa96d5da0891af8c531f252e453eb484fbb9210da83f559d098c1d06": (
+        Release(_MNRE, "test"),
+        "3b2c62e19d41231719455d97e650730b9f52355e45ee6072bf7e1201805322f0",
+    ),
+}
+"""Digest of the words of a published file's posts -> the file, and the digest of its words and labels.
+
+Both digests do without order, line ends and layout, so that a copy in another dress is known by them.
+"""
+
 _WITH_STRAY_INSIDE = {Release(_TWITTER_2015, part) for part in ("train", "valid", "test")}
 
 
@@ -83,6 +129,36 @@ def identify(path: str | Path) -> Release | None:
         InputError: the file is missing, unreadable or empty.
     """
     return RELEASES.get(hashlib.sha256(read_bytes(Path(path))).hexdigest())
+
+
+def resemblance(posts: Sequence[Post]) -> str | None:
+    """What posts of an unknown file have in common with a published one: all of its texts, and maybe its labels.
+
+    Returns:
+        A clause that names the file and says whether the labels are the same, or None where the texts are others.
+    """
+    known = _POSTS.get(_digest(" ".join(post.tokens) for post in posts))
+    if known is None:
+        return None
+    release, labels = known
+    if labels == _digest(map(_labelled, posts)):
+        return f"the posts and labels of {release}, in other bytes"
+    return (
+        f"the posts of {release}, with other labels: repaired, edited or predicted ones (which repaired release it may "
+        "be is unknown, for want of a checksum)"
+    )
+
+
+def _labelled(post: Post) -> str:
+    entities = sorted((entity.start, entity.end, entity.type or "") for entity in post.entities)
+    spans = [(entity.start, entity.end) for entity in post.entities]
+    relations = sorted((*spans[relation.head], *spans[relation.tail], relation.type) for relation in post.relations)
+    return json.dumps([post.tokens, entities, relations])
+
+
+def _digest(lines: Iterable[str]) -> str:
+    """SHA-256 over lines in alphabetical order."""
+    return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def has_stray_inside(path: str | Path) -> bool:
