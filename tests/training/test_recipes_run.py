@@ -61,8 +61,8 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run_pretraining(name: str, drawn: Path, out: Path) -> Path:
-    overrides = [*moved(raw_recipe(name), [(DRAWN, f"{drawn}/")]), *ONE_EPOCH, f"out={out}"]
+def run_pretraining(name: str, drawn: Path, out: Path, more: Sequence[str] = ()) -> Path:
+    overrides = [*moved(raw_recipe(name), [(DRAWN, f"{drawn}/")]), *ONE_EPOCH, f"out={out}", *more]
     if "init" not in raw_recipe(name).get("teacher", {}):
         overrides += ["teacher.training.epochs=1", "teacher.training.log_every=1"]
     # 64 pairs and one batch of as many: one step
@@ -99,6 +99,36 @@ def test_pretraining_on_drawn_data(name: str, drawn: Path, tmp_path: Path, reque
     else:
         model = run_pretraining(name, drawn, tmp_path / "run")
     assert len(load_tokenizer(str(model))) > 100 and (model / "model.safetensors").is_file()
+
+
+ON_TOP = {
+    "L_CIT": ["losses.itm=0", "losses.coe=0", "losses.cir=0"],
+    "L_CIT + L_ITM": ["losses.coe=0", "losses.cir=0"],
+    "L_CIT + L_ITM + L_MLM": ["losses.coe=0", "losses.cir=0", "losses.mlm=1"],
+    "HVPNeT": ["model.config.fusion=hvpnet"],
+    "MMIB": ["model.config.fusion=mmib"],
+}
+"""Pre-trained baselines and other fusions, as what they set in newsreel-pretrain; docs/baselines.md lists them."""
+
+
+@pytest.mark.parametrize("baseline", ON_TOP)
+def test_a_baseline_is_pre_trained_and_fine_tuned(baseline: str, drawn: Path, pretrained: Path, tmp_path: Path) -> None:
+    """With the tokenizer and the teacher that are there already."""
+    teacher = ["teacher.text=null", "teacher.vision=null", f"teacher.init={pretrained.parent / 'teacher' / 'model'}"]
+    more = [*ON_TOP[baseline], f"tokenizer={pretrained}", *teacher]
+    model = run_pretraining("newsreel-pretrain", drawn, tmp_path / "run", more)
+    places = [(DRAWN, f"{drawn}/"), (f"{PRETRAINED}/model", str(model))]
+    overrides = [*moved(raw_recipe("newsreel-re"), places), *ONE_EPOCH, f"out={tmp_path / 'tuned'}"]
+    overrides += [f"data.{split}={drawn / 're' / 'mnre_train.txt'}" for split in ("dev", "test")]
+    check_finetuned(load_recipe(RECIPES / "newsreel-re.yaml", FinetuneRecipe, overrides), 8)
+
+
+def test_the_page_of_baselines_names_what_is_run_here() -> None:
+    page = (RECIPES.parent / "docs" / "baselines.md").read_text(encoding="utf-8")
+    for baseline, settings in ON_TOP.items():
+        line = next(line for line in page.splitlines() if f"| {baseline} |" in line)
+        assert " ".join(f"--set {setting}" for setting in settings) in line
+    assert all(f"`{name}`" in page for name in NAMES if name.endswith("-text"))
 
 
 def check_finetuned(recipe: FinetuneRecipe, posts: int) -> None:

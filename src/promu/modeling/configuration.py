@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
+import promu.modeling.char_bilstm
 import promu.modeling.conv_vit
 import promu.modeling.detector_encoder  # noqa: F401  (the same)
 from promu.errors import InputError

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from promu.errors import InputError
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
+from promu.modeling.char_bilstm import CharBiLstmModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import detector_encoder_from_onnx
 from promu.modeling.encoders import load_encoder, load_encoder_config, picture_normalisation, resolve
@@ -146,6 +147,8 @@ def build_model(
     backbone = model if isinstance(model, HasEncoders) else model.promu
     assert isinstance(backbone, HasEncoders)
     backbone.use_encoders(text, vision)
+    if isinstance(backbone.text_encoder, CharBiLstmModel):
+        backbone.text_encoder.spell(tokenizer)
     return model
 
 
