@@ -41,7 +41,7 @@ class FixedEmissions:
 
     def __init__(self, names: list[str], emissions: torch.Tensor) -> None:
         self.crf = LinearChainCrf(names)
-        self.config = SimpleNamespace(id2label=dict(enumerate(names)))
+        self.config = SimpleNamespace(id2label=dict(enumerate(names)), score_temperature=1.0)
         self.emissions = emissions
 
     def __call__(self, **batch: Any) -> Any:
@@ -142,7 +142,7 @@ def test_answers_replace_gold() -> None:
 
 def test_the_most_probable_relation_with_its_probability() -> None:
     class FixedLogits:
-        config = SimpleNamespace(id2label={0: "None", 1: "/org/per/member"})
+        config = SimpleNamespace(id2label={0: "None", 1: "/org/per/member"}, score_temperature=1.0)
 
         def __call__(self, **batch: Any) -> Any:
             return SimpleNamespace(logits=torch.tensor([[0.0, 1.0986], [2.0, 0.0]]))

@@ -39,6 +39,8 @@ class PromuConfig(PreTrainedConfig):
         loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm term.
         frozen: Encoders (`text`, `vision`) whose weights stay as they are, in evaluation mode.
         classifier_dropout: Dropout before the heads of the fine-tuned tasks.
+        score_temperature: What scores are divided by before they become the probabilities of an answer; fitted on dev
+            at the end of fine-tuning.
         max_length: Longest text in tokens, special tokens included.
     """
 
@@ -62,6 +64,7 @@ class PromuConfig(PreTrainedConfig):
     loss_weights: dict[str, float] | None = None
     frozen: list[str] | tuple[str, ...] = ()
     classifier_dropout: float = 0.1
+    score_temperature: float = 1.0
     max_length: int = 80
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -87,10 +87,10 @@ class LinearChainCrf(nn.Module):
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def _chain(self, emissions: torch.Tensor, mask: torch.Tensor) -> Chain:
-        """The scores as arrays of doubles."""
+    def _chain(self, emissions: torch.Tensor, mask: torch.Tensor, temperature: float = 1.0) -> Chain:
+        """The scores, divided by the temperature, as arrays of doubles."""
         start, moves, end, emitted = (
-            values.detach().to("cpu", torch.float64).numpy()
+            values.detach().to("cpu", torch.float64).numpy() / temperature
             for values in (self.start, self.transitions, self.end, emissions)
         )
         return Chain(
@@ -139,11 +139,17 @@ class LinearChainCrf(nn.Module):
         return viterbi(self._chain(emissions, mask), mask.sum(1).cpu().numpy())
 
     @torch.no_grad()
-    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward)."""
+    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+        """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward).
+
+        Args:
+            emissions: (B, W, C).
+            mask: (B, W), 1 for the words of the sequence, which come first.
+            temperature: What the score of every path is divided by; above 1 makes the model less sure.
+        """
         mask = mask.bool()
         inside = mask.cpu().numpy()
-        chain = self._chain(emissions, mask)
+        chain = self._chain(emissions, mask, temperature)
         weights = to_weights(chain)
         found = log_space_marginals(chain, inside) if weights is None else forward_backward(weights, inside).marginals
         return torch.from_numpy(found).transpose(0, 1).to(emissions.device, torch.float32)

@@ -47,17 +47,18 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         picture_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool = False,
+        visual: torch.Tensor | None = None,
     ) -> TokenClassificationOutput:
         """Emissions, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, picture_mask: As in `PromuModel.forward`.
+            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             labels: (B, W) label ids.
             output_attentions: Return the fusion's attention maps.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions)
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
         fused = backbone.fused_text
         words = fused.gather(1, word_index[..., None].expand(-1, -1, fused.shape[-1]))
         emissions = self.emitter(self.dropout(words)).float()

@@ -15,6 +15,7 @@ from promu.evaluation.groups import read_groups
 from promu.modeling.inputs import WordEncoder, mask_pieces
 from promu.schema import Post
 from promu.training.batches import Sample, Shuffled, dice_of
+from promu.training.calibration import calibrate
 from promu.training.loop import Progress, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import FinetuneRecipe
@@ -103,6 +104,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         "best_epoch": max((line for line in log if "eval_f1" in line), key=lambda line: line["eval_f1"])["epoch"],
         "posts": {split: len(posts) for split, posts in splits.items()},
     }
+    result["calibration"] = calibrate(task, model, encoder, splits, pictures.batch)
     (out / "predictions").mkdir(exist_ok=True)
     for split in ("dev", "test"):
         if split in splits:
@@ -111,6 +113,8 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     result["pictures"] = {split: pictures.counts(post.image for post in posts) for split, posts in splits.items()}
     model.config.promu_training = {
         "recipe": settings,
+        "posts": result["posts"],
+        "calibration": result["calibration"],
         "dev": result["dev"],
         "test": result.get("test"),
     }

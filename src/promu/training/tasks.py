@@ -46,11 +46,23 @@ class Task(Protocol):
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
         """Model inputs without pictures; with targets where label ids are given."""
 
+    def outputs(self, output: Any) -> torch.Tensor:
+        """Of what the model returned, what its answers are read from."""
+
+    def answer(self, model: Any, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """The posts with the answers that `outputs` hold in place of gold, scores included.
+
+        Scores are probabilities at the model's temperature (`PromuConfig.score_temperature`).
+        """
+
     def predict(self, model: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
         """The posts with the model's answer in place of gold, scores included."""
 
     def score(self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None) -> Any:
         """The task's figures."""
+
+    def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
+        """The score of each answer to one post, and whether it is right."""
 
 
 class EntityRecognition:
@@ -87,11 +99,20 @@ class EntityRecognition:
             batch["labels"] = pad_positions(tags)[0]
         return batch
 
+    def outputs(self, output: Any) -> torch.Tensor:
+        """Emissions (B, W, C)."""
+        return output.emissions
+
     def predict(self, model: PromuForTokenClassification, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """As `answer`."""
+        return self.answer(model, self.outputs(model(**batch)), batch, posts)
+
+    def answer(
+        self, model: PromuForTokenClassification, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]
+    ) -> list[Post]:
         """Viterbi spans; a span's score is the smallest marginal probability among its words' labels."""
-        emissions = model(**batch).emissions
-        paths = model.crf.decode(emissions, batch["word_mask"])
-        marginals = model.crf.marginals(emissions, batch["word_mask"]).cpu()
+        paths = model.crf.decode(outputs, batch["word_mask"])
+        marginals = model.crf.marginals(outputs, batch["word_mask"], model.config.score_temperature).cpu()
         names = label_names(model)
         answers = []
         for row, (post, path) in enumerate(zip(posts, paths, strict=True)):
@@ -103,7 +124,8 @@ class EntityRecognition:
                 if names[label] != "O" and (index + 1 == len(path) or not names[path[index + 1]].startswith("I-")):
                     places = torch.arange(start, index + 1)
                     score = float(marginals[row, places, torch.tensor(path[start : index + 1])].min())
-                    entities.append(Entity(start, index + 1, names[label][2:], score))
+                    # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
+                    entities.append(Entity(start, index + 1, names[label][2:], min(score, 1.0)))
             answers.append(replace(post, entities=tuple(entities), relations=()))
         return answers
 
@@ -112,6 +134,11 @@ class EntityRecognition:
     ) -> NerScores:
         """Entity-level micro precision, recall, F1."""
         return score_entities(gold, predicted, groups)
+
+    def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
+        """Of each span found."""
+        known = {(entity.start, entity.end, entity.type) for entity in gold.entities}
+        return [(entity.score or 0.0, (entity.start, entity.end, entity.type) in known) for entity in answer.entities]
 
 
 class RelationClassification:
@@ -146,10 +173,19 @@ class RelationClassification:
             batch["labels"] = torch.tensor([labels[post.relations[0].type] for post in posts])
         return batch
 
+    def outputs(self, output: Any) -> torch.Tensor:
+        """Logits (B, N_r)."""
+        return output.logits
+
     def predict(self, model: PromuForRelationClassification, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """As `answer`."""
+        return self.answer(model, self.outputs(model(**batch)), batch, posts)
+
+    def answer(
+        self, model: PromuForRelationClassification, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]
+    ) -> list[Post]:
         """The most probable relation of each pair, with its probability."""
-        probabilities = model(**batch).logits.softmax(-1).cpu()
-        best = probabilities.max(-1)
+        best = relation_probabilities(model, outputs).max(-1)
         names = label_names(model)
         return [
             replace(
@@ -165,8 +201,17 @@ class RelationClassification:
         """Micro precision, recall, F1 with `None` left out."""
         return score_relations(gold, predicted, groups)
 
+    def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
+        """Of the one relation chosen, `None` included."""
+        return [(answer.relations[0].score or 0.0, answer.relations[0].type == gold.relations[0].type)]
+
 
 TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification()}
+
+
+def relation_probabilities(model: PromuForRelationClassification, logits: torch.Tensor) -> torch.Tensor:
+    """Logits (B, N_r) to probabilities at the model's temperature, on the CPU."""
+    return (logits / model.config.score_temperature).softmax(-1).cpu()
 
 
 def label_names(model: PromuPreTrainedModel) -> list[str]:
