@@ -68,13 +68,28 @@ def test_no_picture_is_opened_when_none_is_wanted(folder: Path) -> None:
     [
         (
             "text-only-when-missing",
-            {"with picture": 2, "picture missing": 1, "no picture named": 1, "picture unwanted": 0},
+            {
+                "with picture": 2,
+                "picture missing": 1,
+                "picture broken": 2,
+                "no picture named": 1,
+                "picture unwanted": 0,
+            },
         ),
-        ("none", {"with picture": 0, "picture missing": 0, "no picture named": 1, "picture unwanted": 3}),
+        (
+            "none",
+            {
+                "with picture": 0,
+                "picture missing": 0,
+                "picture broken": 0,
+                "no picture named": 1,
+                "picture unwanted": 5,
+            },
+        ),
     ],
 )
 def test_every_post_is_counted_once(folder: Path, policy: PicturePolicy, expected: dict[str, int]) -> None:
-    images = ["red.png", None, "absent.png", "red.png"]
+    images = ["red.png", None, "absent.png", "red.png", "broken.jpg", "empty.jpg"]
     pictures = PictureFolder(folder, 8, policy)
     pictures.batch(images)
     assert pictures.counts(images) == {**expected, "policy": policy}

@@ -83,6 +83,7 @@ def _evaluate(task: Literal["ner", "re"], model: Path, options: GoldOptions) -> 
     quiet()
     from promu.extraction.folders import open_model
     from promu.training.pictures import PictureFolder
+    from promu.training.scored import record_evaluation
     from promu.training.tasks import TASKS, predict_posts
 
     if (model / task).is_dir():  # a folder with ner/ and re/, as `promu extract` takes it
@@ -113,6 +114,7 @@ def _evaluate(task: Literal["ner", "re"], model: Path, options: GoldOptions) -> 
         if images is not None:
             why = f"{len(folder.missing)} pictures missing or broken"
         note(f"{read['as text']} of {len(posts)} posts were read as text, without a picture ({why})")
+    record_evaluation(model, options.data, loaded)
     scores = TASKS[task].score(posts, predicted, names)
     if predictions is not None:
         TASKS[task].write(predictions, predicted)

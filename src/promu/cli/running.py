@@ -88,6 +88,13 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
     for split, counts in result["pictures"].items():
         print(f"{split}: {_pictures(counts, result['posts'][split])}")
+    if "test" in result:
+        weights = result["scored"]["test"]
+        print(
+            "test was scored with the chosen weights alone"
+            if weights == 1
+            else f"test was scored with {weights} different weights"
+        )
     print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
@@ -105,8 +112,9 @@ def _pictures(counts: Mapping[str, Any], posts: int) -> str:
     if counts["policy"] == "none":
         return f"all {posts} posts were read as text, without pictures"
     parts = [f"{counts['with picture']} of {posts} posts were read with their picture"]
-    if counts["picture missing"]:
-        parts.append(f"{counts['picture missing']} as text, their picture being missing or broken")
+    for fault in ("missing", "broken"):
+        if counts[f"picture {fault}"]:
+            parts.append(f"{counts[f'picture {fault}']} as text, their picture being {fault}")
     if counts["no picture named"]:
         parts.append(f"{counts['no picture named']} as text, naming no picture")
     return "; ".join(parts)

@@ -13,7 +13,7 @@ from promu.corpora.formats import Format, find_format, find_splits
 from promu.corpora.labels import label_map
 from promu.corpora.overlap import Contents, find_overlaps
 from promu.corpora.pictures import load_picture
-from promu.corpora.releases import UNKNOWN, identify, resemblance
+from promu.corpora.releases import UNKNOWN, identify, release_name
 from promu.errors import InputError
 from promu.files import shorten
 from promu.schema import CaptionPair, Post, Region
@@ -66,8 +66,7 @@ def _check_file(
     report.records = len(records)
     if entry.kind == "posts":
         _count_posts(report, records, entry.pair_per_post)
-        if release is None and (like := resemblance(records)) is not None:
-            report.release = f"{UNKNOWN}; {like}"
+        report.release = release_name(path, records)
         contents.texts = {post.tokens: shorten(" ".join(post.tokens)) for post in records}
         names = [post.image for post in records if post.image is not None]
     elif entry.kind == "pairs":
@@ -127,13 +126,12 @@ def _check_pictures(names: list[str], folder: Path | None, decoded: dict[str, _P
     report = PictureReport(len(uses), sum(count > 1 for count in uses.values()), folder is not None)
     if folder is None:
         return report
-    contents = set()
+    contents: set[str] = set()
     for name in [*uses, STAND_IN]:
         if name not in decoded:
             decoded[name] = _inspect(folder / name)
     for name in uses:
         picture = decoded[name]
-        report.stand_ins += name != STAND_IN and picture.digest == decoded[STAND_IN].digest is not None
         if picture.fault is not None:
             report.broken += 1
             if len(report.broken_reasons) < MAX_SHOWN:
@@ -146,6 +144,9 @@ def _check_pictures(names: list[str], folder: Path | None, decoded: dict[str, _P
             report.same_content += 1
         else:
             contents.add(picture.digest)
+    stand_in = decoded[STAND_IN].digest
+    if stand_in is not None:
+        report.stand_ins = sum(decoded[name].digest == stand_in for name in uses if name != STAND_IN)
     return report
 
 

@@ -128,7 +128,29 @@ def identify(path: str | Path) -> Release | None:
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
-    return RELEASES.get(hashlib.sha256(read_bytes(Path(path))).hexdigest())
+    return RELEASES.get(checksum(path))
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        InputError: the file is missing, unreadable or empty.
+    """
+    return hashlib.sha256(read_bytes(Path(path))).hexdigest()
+
+
+def release_name(path: str | Path, posts: Sequence[Post]) -> str:
+    """What to call a file of posts: the release it is, or `unknown` and what it resembles.
+
+    Raises:
+        InputError: as `identify`.
+    """
+    release = identify(path)
+    if release is not None:
+        return str(release)
+    like = resemblance(posts)
+    return UNKNOWN if like is None else f"{UNKNOWN}; {like}"
 
 
 def resemblance(posts: Sequence[Post]) -> str | None:

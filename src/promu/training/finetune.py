@@ -1,4 +1,4 @@
-"""Fine-tune one task: best epoch by dev, test scored once."""
+"""Fine-tune one task: best epoch by dev, test scored once, and a record that proves it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import set_seed
 
+from promu.corpora.releases import checksum, release_name
 from promu.errors import InputError
 from promu.evaluation.groups import read_groups
 from promu.modeling.inputs import WordEncoder, mask_pieces
@@ -20,6 +21,7 @@ from promu.training.loop import Progress, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import FinetuneRecipe
 from promu.training.run_folder import begin, finish, finished_result
+from promu.training.scored import read_scored, record_scoring, times_scored, weights_checksum
 from promu.training.setup import build_model, save_folder, tokenizer_of
 from promu.training.tasks import TASKS, check_labels, predict_posts
 
@@ -28,7 +30,8 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     """Run a recipe and return what it writes to `result.json`.
 
     Under `recipe.out`: `recipe.json`, `log.jsonl`, `model/` (safetensors, tokenizer, labels), `predictions/` in the
-    format of the gold, `result.json`. A finished run is not repeated; a killed one goes on.
+    format of the gold, `scored.jsonl` (what was scored when, with which weights), `result.json`. A finished run is not
+    repeated; a killed one goes on.
 
     Raises:
         InputError: Data, encoder or folder cannot be used.
@@ -78,6 +81,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         return batch
 
     def figures(split: str) -> tuple[list[Post], dict[str, Any]]:
+        record_scoring(out, split, Path(str(paths[split])), model)
         predicted = predict_posts(task, model, encoder, splits[split], pictures.batch)
         return predicted, task.score(splits[split], predicted, groups).to_dict()
 
@@ -103,6 +107,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         "seed": recipe.seed,
         "best_epoch": max((line for line in log if "eval_f1" in line), key=lambda line: line["eval_f1"])["epoch"],
         "posts": {split: len(posts) for split, posts in splits.items()},
+        "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
     }
     result["calibration"] = calibrate(task, model, encoder, splits, pictures.batch)
     (out / "predictions").mkdir(exist_ok=True)
@@ -110,6 +115,8 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         if split in splits:
             predicted, result[split] = figures(split)
             task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
+    result["weights"] = weights_checksum(model)
+    result["scored"] = times_scored(read_scored(out))
     result["pictures"] = {split: pictures.counts(post.image for post in posts) for split, posts in splits.items()}
     model.config.promu_training = {
         "recipe": settings,
@@ -122,3 +129,8 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     result["seconds"] = round(time.perf_counter() - started, 2)
     finish(out, result)
     return result
+
+
+def _identity(path: Path, posts: Sequence[Post]) -> dict[str, str]:
+    """Which file a split was: its checksum, and the release it is where that is known."""
+    return {"file": str(path), "sha256": checksum(path), "release": release_name(path, posts)}

@@ -64,18 +64,26 @@ class PictureFolder:
         return pixels
 
     def counts(self, images: Iterable[str | None]) -> dict[str, int]:
-        """How many posts were read with a picture, and how many as text because it was missing, unwanted or unnamed."""
-        result = {"with picture": 0, "picture missing": 0, "picture unwanted": 0, "no picture named": 0}
+        """How many posts were read with a picture, and how many as text and why; and the policy.
+
+        A picture is missing where there is no such file, broken where the file cannot be decoded, unwanted where the
+        policy is `none`.
+        """
+        reasons = ("with picture", "picture missing", "picture broken", "picture unwanted", "no picture named")
+        result = dict.fromkeys(reasons, 0)
         for image in images:
             if image is None:
                 result["no picture named"] += 1
             elif self.policy == "none":
                 result["picture unwanted"] += 1
             elif image in self.missing:
-                result["picture missing"] += 1
+                result["picture broken" if self._there(image) else "picture missing"] += 1
             else:
                 result["with picture"] += 1
         return {**result, "policy": self.policy}  # type: ignore[dict-item]
+
+    def _there(self, image: str) -> bool:
+        return self.folder is not None and (self.folder / image).is_file()
 
     def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
         """`pixel_values` (B, 3, S, S) bytes and `picture_mask` (B,); nothing where no post has a picture."""
