@@ -24,10 +24,13 @@ from promu.cli import (
     diagnosis,
     evaluating,
     extracting,
+    fewshot,
+    graph,
     labelling,
     reproduce,
     running,
     scoring,
+    serving,
 )
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
@@ -40,6 +43,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "demo": demo.demo,
     "newsreel": data.newsreel,
     "check": data.check,
+    "fewshot": fewshot.app,
     "corpus": corpus.app,
     "candidates": candidates.app,
     "label": labelling.label,
@@ -49,6 +53,8 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "baseline": baseline.app,
     "reproduce": reproduce.reproduce,
     "extract": extracting.extract,
+    "graph": graph.app,
+    "serve": serving.serve,
     "score": scoring.app,
     "doctor": diagnosis.doctor,
 }

@@ -1,4 +1,4 @@
-"""`promu score ner` and `promu score re`: predictions in files against gold in a file."""
+"""`promu score`: predictions in files against gold in a file."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from promu.cli import joint_scoring
 from promu.cli.console import note, print_json
 from promu.cli.score_tables import print_confusion, print_counts, print_summaries, print_tail
 from promu.errors import InputError
@@ -120,6 +121,9 @@ def score_re(options: ScoreOptions) -> None:
         _tails([scores.per_relation for scores in runs], rare, RAREST_RELATIONS),
         _compare([relation_counts(files.gold, run) for run in files.runs], options),
     )
+
+
+app.command(joint_scoring.score_joint, name="joint")
 
 
 def print_entity_scores(scores: NerScores, mode: str = "") -> None:

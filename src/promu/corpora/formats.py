@@ -10,7 +10,7 @@ from typing import Any, Literal
 from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import read_conll, read_conll_lenient, stray_inside_lines, write_conll
-from promu.corpora.jmere import read_jmere, write_jmere
+from promu.corpora.jmere import jmere_notes, read_jmere, write_jmere
 from promu.corpora.mnre import read_mnre, write_mnre
 from promu.corpora.newsclippings import read_newsclippings
 from promu.corpora.posts import read_posts_jsonl, write_posts_jsonl
@@ -81,6 +81,7 @@ FORMATS: dict[str, Format] = {
             read_jmere,
             write_jmere,
             {"train": _jmere_names("train"), "valid": _jmere_names("val"), "test": _jmere_names("test")},
+            notes=jmere_notes,
         ),
         Format(
             "posts",

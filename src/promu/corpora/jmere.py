@@ -8,7 +8,8 @@ file is shows in its first character. Types are per, loc, org and misc; relation
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,14 +77,43 @@ def read_jmere_background(path: str | Path, problems: list[InputError] | None = 
     return locate_records(path, problems, _raw_records(path, problems), _parse_background, "posts")
 
 
-def write_jmere(path: str | Path, posts: Iterable[Post]) -> None:
+def write_jmere(path: str | Path, posts: Iterable[Post], background: Sequence[Background] | None = None) -> None:
     """Write posts as the published JSON list, so that `read_jmere` gives them back; atomic. Scores are not kept.
+
+    Args:
+        path: The file.
+        posts: To be written.
+        background: Captions and knowledge of each; what is empty is left out.
 
     Raises:
         InputError: a post that the format cannot hold: an entity in no relation or not in order of first mention,
             another type than per, loc, org and misc, no picture, an id that is not its picture's name.
     """
-    write_text(path, (json.dumps([_record(post) for post in posts], ensure_ascii=False),))
+    records = [_record(post) for post in posts]
+    if background is not None:
+        for record, known in zip(records, background, strict=True):
+            record |= {name: list(found) for name, found in _background_keys(known).items() if found}
+    write_text(path, (json.dumps(records, ensure_ascii=False),))
+
+
+def jmere_notes(path: Path) -> list[str]:
+    """What whoever trains or scores on the file should know: texts that come again with other labels, and the like."""
+    posts = read_jmere(path, [])
+    notes = []
+    labels: dict[tuple[str, ...], set[tuple[object, ...]]] = {}
+    for post in posts:
+        labels.setdefault(post.tokens, set()).add((post.entities, post.relations))
+    repeated = sum(len(found) > 1 for found in labels.values())
+    if repeated:
+        notes.append(f"{repeated} texts come again with other labels, so that no model can be right about both")
+    pairs = [Counter((one.head, one.tail) for one in post.relations) for post in posts]
+    several = sum(count > 1 for found in pairs for count in found.values())
+    if several:
+        notes.append(f"{several} pairs of entities have several relations")
+    empty = sum(not post.relations for post in posts)
+    if empty:
+        notes.append(f"{empty} posts have no relation")
+    return notes
 
 
 def _raw_records(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, dict[str, Any] | None]]:
@@ -152,6 +182,10 @@ def _parse_background(raw: object) -> Background:
 
 def _background(record: Any) -> Background:
     return Background(_sentences(record, "image_caption"), _sentences(record, "knowledge"))
+
+
+def _background_keys(known: Background) -> dict[str, tuple[str, ...]]:
+    return {"image_caption": known.captions, "knowledge": known.knowledge}
 
 
 def _sentences(record: dict[str, Any], key: str) -> tuple[str, ...]:
