@@ -70,7 +70,7 @@ def test_both_directions_are_read(encoder: CharBiLstmModel) -> None:
 
 def test_a_tagger_of_it_learns_saves_and_comes_back(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     model = build_model(PromuForTokenClassification, SETTINGS, tokenizer, **NAMES)
-    assert model.promu.text_encoder.spelling.any()  # type: ignore[union-attr]
+    assert model.promu.text_encoder.spelling.any()  # type: ignore[union-attr, operator]
     words = WordEncoder(tokenizer, 32)
     texts = [words.words(["the", "dog", "runs", "over", "the", "wide", "field"]), words.words(["a", "singer"])]
     batch = {
