@@ -1,0 +1,199 @@
+"""`promu graph`: what was extracted as a knowledge graph; what it knows of a name; a page of a neighbourhood."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cyclopts import App
+
+from promu.cli.console import note, print_json
+from promu.errors import InputError
+
+if TYPE_CHECKING:
+    from promu.extraction.graph.build import GraphSummary
+    from promu.extraction.graph.query import EntityFacts, FoundEvidence, Link, NamedEntity
+
+app = App(name="graph", help="Merge what promu extract wrote into a knowledge graph, and ask it.")
+
+SHOWN_FAULTS = 10
+"""Broken lines that are named; the others are counted."""
+
+
+@app.default
+def make(
+    extractions: Path,
+    /,
+    *,
+    to: Literal["ttl", "jsonld", "sqlite", "parquet"],
+    out: Path,
+    base: str = "https://promu.example/",
+    properties: Path | None = None,
+    min_score: float = 0.0,
+    broken: Literal["stop", "skip"] = "stop",
+    json: bool = False,
+) -> None:
+    """Merge extractions into a graph: entities by name and type, relations with their evidence.
+
+    Args:
+        extractions: What promu extract wrote: JSON lines or Parquet.
+        to: Turtle, JSON-LD, SQLite (which query and view read) or Parquet tables.
+        out: File to write, whole or not at all; for Parquet a new folder.
+        base: What the graph's own IRIs begin with; give one of yours before you publish it.
+        properties: File of relation, tab, Wikidata property a line, in place of promu's own.
+        min_score: Relations found with a lower score are left out.
+        broken: Stop at a line that cannot be used, or leave it out and say so.
+        json: Print JSON instead of lines.
+    """
+    from dataclasses import asdict
+
+    from promu.extraction.graph.properties import read_relation_properties
+    from promu.extraction.graph.write import write_graph
+
+    problems: list[InputError] | None = None if broken == "stop" else []
+    summary = write_graph(
+        extractions,
+        out,
+        to,
+        base=base,
+        properties=read_relation_properties(properties),
+        min_score=min_score,
+        problems=problems,
+    )
+    for problem in (problems or [])[:SHOWN_FAULTS]:
+        note(str(problem))
+    left_out = len(problems or [])
+    if left_out:
+        note(f"{left_out} lines were left out" + (f", {SHOWN_FAULTS} of them named" if left_out > SHOWN_FAULTS else ""))
+    if json:
+        print_json({"out": str(out), **asdict(summary), "broken": left_out})
+    else:
+        _print_summary(out, summary)
+
+
+@app.command
+def query(graph: Path, name: str, /, *, type: str | None = None, limit: int = 20, json: bool = False) -> int:
+    """Say what a graph knows of a name; the exit status is 1 where it knows nothing.
+
+    Args:
+        graph: What promu graph --to sqlite wrote.
+        name: However written: capitals, @, # and a leading "the" make no difference.
+        type: Only the entity of this type, such as PER.
+        limit: Relations shown out of an entity, and into it, at most.
+        json: Print JSON instead of lines.
+    """
+    from dataclasses import asdict
+
+    from promu.extraction.graph.query import facts_of, find_entities, similar_entities
+    from promu.extraction.graph.store import open_graph
+
+    if limit < 1:
+        raise InputError(f"--limit is {limit}; at least 1 is needed")
+    with open_graph(graph) as connection:
+        known = [facts_of(connection, entity, limit) for entity in find_entities(connection, name, type)]
+        near = [] if known else similar_entities(connection, name, type)
+    if json:
+        print_json(
+            {"name": name, "found": [asdict(facts) for facts in known], "similar": [asdict(one) for one in near]}
+        )
+    else:
+        for index, facts in enumerate(known):
+            print("\n" * bool(index), end="")
+            _print_facts(facts)
+        if not known:
+            print(f"nothing is known of {_quoted(name)}" + (f" as {type}" if type else ""))
+            for entity in near:
+                print(f"  similar: {_named(entity)}, in {_count(entity.posts, 'post')}")
+    return 0 if known else 1
+
+
+@app.command
+def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit: int = 12) -> None:
+    """Write a page of an entity and its neighbours: one HTML file that needs nothing beside itself.
+
+    Args:
+        graph: What promu graph --to sqlite wrote.
+        name: However written.
+        out: The page.
+        type: Which of the entities of that name, such as PER.
+        limit: Relations drawn out of the entity, and into it, at most.
+    """
+    from promu.extraction.graph.store import open_graph
+    from promu.extraction.graph.view import write_view
+
+    if not 1 <= limit <= 100:
+        raise InputError(f"--limit is {limit}; from 1 to 100 relations can be drawn each way")
+    with open_graph(graph) as connection:
+        write_view(connection, name, out, type=type, limit=limit, source=graph.name)
+    print(out)
+
+
+def _print_summary(out: Path, summary: GraphSummary) -> None:
+    print(
+        f"{out}: {_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}, merged from "
+        f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'finding')} in {_count(summary.posts, 'post')}"
+    )
+    if summary.weak:
+        print(f"  left out for their score: {_count(summary.weak, 'finding')}")
+    if summary.loops:
+        print(f"  of an entity with itself, since two of its names were merged: {_count(summary.loops, 'relation')}")
+    if summary.unmapped:
+        counts = ", ".join(f"{label} ({count:,})" for label, count in summary.unmapped.items())
+        print(f"  findings without a Wikidata property, under the graph's own IRI: {counts}")
+
+
+def _print_facts(facts: EntityFacts) -> None:
+    entity = facts.entity
+    print(
+        f"{_named(entity)}: named {_count(entity.mentions, 'time')} in {_count(entity.posts, 'post')}"
+        f"{_sure(entity.score)}"
+    )
+    if len(facts.forms) > 1:
+        print("  written " + ", ".join(f"{_quoted(form)} ({count:,})" for form, count in facts.forms[:8]))
+    if not facts.links:
+        print("  no relation")
+    for outward, total in ((True, facts.outward), (False, facts.inward)):
+        links = [link for link in facts.links if link.outward is outward]
+        for link in links:
+            _print_link(entity, link)
+        if total > len(links):
+            print(f"  … and {total - len(links):,} more {'from' if outward else 'to'} it; see --limit")
+
+
+def _print_link(entity: NamedEntity, link: Link) -> None:
+    arrow = f"—{link.label}→ {_named(link.other)}" if link.outward else f"←{link.label}— {_named(link.other)}"
+    wikidata = link.property.rpartition("/")[2]
+    known = f", Wikidata {wikidata}" if "wikidata.org" in link.property else ""
+    print(f"  {arrow}: {_count(link.posts, 'post')}{_sure(link.score)}{known}")
+    best = link.evidence[0]
+    print(f"      {_quoted(best.post)}" + (f": {_marked(best)}" if best.tokens else ""))
+
+
+def _marked(evidence: FoundEvidence) -> str:
+    """The words of a post with head and tail in brackets, on one line."""
+    words = list(evidence.tokens)
+    for start, end in (evidence.head, evidence.tail):
+        words[start] = f"[{words[start]}"
+        words[end - 1] = f"{words[end - 1]}]"
+    return _line(" ".join(words))
+
+
+def _named(entity: NamedEntity) -> str:
+    return f"{_line(entity.name)} ({entity.type})" if entity.type else _line(entity.name)
+
+
+def _quoted(text: str) -> str:
+    return f"“{_line(text)}”"
+
+
+def _line(text: str) -> str:
+    """Text on one line: what would break or steer a terminal is shown as an escape."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+def _sure(score: float | None) -> str:
+    return "" if score is None else f", best score {score:.2f}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
