@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table
+from promu.cli.console import note, print_json, print_table, progress_bar
 
 if TYPE_CHECKING:
     from promu.corpora.fewshot import Fit
@@ -73,6 +73,46 @@ def sample(
         print(f"{files[split]}: {fit.posts} posts, Jensen-Shannon divergence {fit.divergence:.4f} bits")
         if fit.absent:
             note(f"{split} lacks {', '.join(fit.absent)}: too few texts have it for both sets")
+
+
+@app.command(name="draw")
+def draw(
+    out: Path,
+    /,
+    *,
+    seed: int = 0,
+    size: int = 48,
+    posts: tuple[int, int, int] = (500, 250, 500),
+    undecided: float = 0.6,
+    known: float = 0.6,
+    relation_phrase: float = 0.3,
+    noise: float = 8.0,
+    json: bool = False,
+) -> None:
+    """Draw a joint set in the built-in world: quintuples, pictures, captions, and knowledge from the world's own facts.
+
+    Args:
+        out: The folder to make: train.json, val.json, test.json (JMERE), images, regions.json, groups.json.
+        seed: Of names, scenes, texts, pictures.
+        size: Width and height of a picture in pixels.
+        posts: Posts of train, dev and test.
+        undecided: Share of posts whose text decides neither types nor relation.
+        known: Share of posts whose knowledge tells the relation.
+        relation_phrase: Share of captions that tell the relation.
+        noise: Standard deviation of the pixel noise, of 255.
+        json: Print JSON instead of lines.
+    """
+    from promu.corpora.newsreel.joint import JointSettings, write_joint
+
+    settings = JointSettings(seed, size, posts, undecided, known, relation_phrase, noise)
+    with progress_bar("drawing") as advance:
+        counts = write_joint(out, settings, advance)
+    if json:
+        print_json({"path": str(out), "counts": counts})
+        return
+    print(f"{out}: drawn, seed {seed}")
+    for name, count in counts.items():
+        print(f"  {name:<26}  {count:>6,}")
 
 
 def _rows(fits: Mapping[str, Fit]) -> Iterator[list[str]]:

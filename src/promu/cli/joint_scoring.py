@@ -28,6 +28,7 @@ class JointOptions:
             whose mean and standard deviation is shown.
         against: Predictions of another system, one file or several: is the difference more than chance?
         train: Training file; its relations count in the macro F1 over all relations.
+        groups: JSON file, an object of group name by post id; adds figures by group.
         format: Of all files.
         samples: Samples of the paired bootstrap (--against); their seed is fixed.
         json: Print JSON instead of tables.
@@ -37,6 +38,7 @@ class JointOptions:
     predictions: Annotated[list[Path], Parameter(consume_multiple=True)]
     against: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
     train: Path | None = None
+    groups: Path | None = None
     format: Literal["jmere", "posts"] = "jmere"
     samples: int = 10_000
     json: bool = False
@@ -56,7 +58,12 @@ def score_joint(options: JointOptions) -> None:
     files = read_joint_files(options.gold, [*options.predictions, *(options.against or [])], options.format)
     known = [] if options.train is None else list(quintuple_frequency(read_posts(options.train, options.format)))
     own = len(options.predictions)
-    runs = [score(files.gold, run, known) for run in files.runs[:own]]
+    groups = None
+    if options.groups is not None:
+        from promu.evaluation.groups import read_groups
+
+        groups = read_groups(options.groups)
+    runs = [score(files.gold, run, known, groups) for run in files.runs[:own]]
     comparison = None
     if options.against is not None:
         from promu.evaluation.significance import paired_bootstrap
@@ -81,6 +88,10 @@ def print_joint_scores(runs: Sequence[JointScores]) -> None:
         print_counts(f"quintuples, {first.posts} posts", first.table())
     else:
         print_summaries(f"quintuples, {first.posts} posts, mean ± standard deviation of {len(runs)} runs", _rows(runs))
+    if first.per_group:
+        from promu.evaluation.summary import summarise_tables
+
+        print_summaries("by group of posts", summarise_tables([scores.per_group for scores in runs]))
     figures = {name: str(figure) for name, figure in _macro(runs).items()}
     print(f"macro F1 over all {len(first.per_relation)} relations known: {figures['all']}")
     print(f"macro F1 over the gold's relations: {figures['present']}")

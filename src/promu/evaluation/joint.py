@@ -6,14 +6,14 @@ compared, so a name that holds a separator, or that occurs twice in a post, cost
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from promu.corpora.joint import Quintuple, quintuples
-from promu.evaluation.counts import Counts, check_aligned
+from promu.evaluation.counts import Counts, check_aligned, split_by_group
 from promu.evaluation.joint_strings import score_strings
 from promu.evaluation.significance import PostCounts
 from promu.schema import Post
@@ -49,6 +49,7 @@ class JointScores:
         macro_present: Mean F1 over the relations that occur in the gold.
         repeated: Texts that the gold has several times.
         posts: How many posts were scored.
+        per_group: `micro` within each group of posts; empty without groups.
     """
 
     micro: Counts
@@ -61,6 +62,7 @@ class JointScores:
     macro_present: float
     repeated: RepeatedTexts
     posts: int
+    per_group: dict[str, Counts] = field(default_factory=dict)
 
     def table(self) -> dict[str, Counts]:
         """The rows of a table: all ways of counting, then each relation."""
@@ -83,6 +85,7 @@ class JointScores:
             "macro_f1": {"all": self.macro_all, "present": self.macro_present},
             "published_string_scorer": self.strings.to_dict(),
             "per_relation": {name: counts.to_dict() for name, counts in self.per_relation.items()},
+            "per_group": {name: counts.to_dict() for name, counts in self.per_group.items()},
             "repeated_texts": {
                 "texts": self.repeated.texts,
                 "posts": self.repeated.posts,
@@ -91,19 +94,26 @@ class JointScores:
         }
 
 
-def score_joint(gold: Sequence[Post], predicted: Sequence[Post], relations: Iterable[str] = ()) -> JointScores:
+def score_joint(
+    gold: Sequence[Post],
+    predicted: Sequence[Post],
+    relations: Iterable[str] = (),
+    groups: Mapping[str, str] | None = None,
+) -> JointScores:
     """Score the quintuples of each post.
 
     Args:
         gold: Posts with their labels; pairs that are `None` count for nothing.
         predicted: The same posts in the same order, with predicted labels.
         relations: Relations that count in `macro_all` though neither side has them, such as those of the training set.
+        groups: Group name by gold post id, for figures by group.
 
     Raises:
-        InputError: The posts do not line up.
+        InputError: The posts do not line up, or one has no group.
     """
     check_aligned(gold, predicted)
     sides = [quintuples(post) for post in gold], [quintuples(post) for post in predicted]
+    positions = split_by_group(gold, groups) if groups is not None else {}
     per_relation = _per_relation(*sides, relations)
     present = [counts.f1 for counts in per_relation.values() if counts.gold]
     return JointScores(
@@ -117,6 +127,10 @@ def score_joint(gold: Sequence[Post], predicted: Sequence[Post], relations: Iter
         macro_present=_mean(present),
         repeated=_repeated(gold, predicted),
         posts=len(gold),
+        per_group={
+            name: _count([sides[0][row] for row in rows], [sides[1][row] for row in rows], lambda item: [item])
+            for name, rows in positions.items()
+        },
     )
 
 
@@ -175,12 +189,12 @@ def _repeated(gold: Sequence[Post], predicted: Sequence[Post]) -> RepeatedTexts:
     rows: dict[tuple[str, ...], list[int]] = {}
     for row, post in enumerate(gold):
         rows.setdefault(post.tokens, []).append(row)
-    sides = [
+    merged = [
         [[item for row in members for item in quintuples(posts[row])] for members in rows.values()]
         for posts in (gold, predicted)
     ]
     several = [members for members in rows.values() if len({frozenset(quintuples(gold[row])) for row in members}) > 1]
-    return RepeatedTexts(len(several), sum(map(len, several)), _count(*sides, lambda item: [item]))
+    return RepeatedTexts(len(several), sum(map(len, several)), _count(merged[0], merged[1], lambda item: [item]))
 
 
 def _mean(values: Sequence[float]) -> float:
