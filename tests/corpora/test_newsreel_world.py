@@ -12,6 +12,9 @@ from promu.corpora.newsreel import WORLD, Scene, draw_scene
 from promu.corpora.newsreel.captions import tidy
 from promu.corpora.newsreel.ceiling import ner_ceiling, re_ceiling
 from promu.corpora.newsreel.chance import generator
+from promu.corpora.newsreel.country import COUNTRY
+from promu.corpora.newsreel.country_backgrounds import COUNTRY_BACKGROUNDS
+from promu.corpora.newsreel.country_kinds import COUNTRY_SILHOUETTES
 from promu.corpora.newsreel.kinds import SILHOUETTES
 from promu.corpora.newsreel.names import name_pools
 from promu.corpora.newsreel.pictures import BACKGROUNDS
@@ -84,8 +87,9 @@ def test_label_types_are_the_types_of_the_things() -> None:
 
 
 def test_every_kind_and_setting_can_be_drawn() -> None:
-    assert set(WORLD.kind) == set(SILHOUETTES)
+    assert set(WORLD.kind) == set(SILHOUETTES) and set(COUNTRY.kind) == set(COUNTRY_SILHOUETTES)
     assert {setting.name for setting in WORLD.settings} == set(BACKGROUNDS)
+    assert {setting.name for setting in COUNTRY.settings} == set(COUNTRY_BACKGROUNDS)
 
 
 def test_a_noun_names_one_kind_only() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
+from tests.conftest import TINY_TEXT, TINY_VISION
 
 from promu.corpora.newsreel import NewsreelSettings, write_newsreel
 from promu.errors import InputError
@@ -24,7 +26,8 @@ from promu.training.setup import load_model, load_tokenizer
 from promu.training.tasks import TASKS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml"))
+# a study is made of other recipes: run by tests/training/study/test_study_runs.py
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith("-study"))
 PICTURES = 24
 ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]
 DRAWN, PRETRAINED = "runs/newsreel/", "runs/newsreel-pretrain"
@@ -157,20 +160,37 @@ def test_finetuning_on_drawn_data(name: str, drawn: Path, pretrained: Path, tmp_
 
 
 def first_posts(recipe: FinetuneRecipe, folder: Path) -> list[str]:
-    """The first eight posts of the real training file as train, dev and test."""
+    """The first eight posts of the real training file as train, dev and test, and grey where pictures are wanted."""
     task = TASKS[recipe.task]
     posts: list[Post] = task.read(Path(recipe.data.train))[:8]
     task.write(folder / "posts.txt", posts)
-    return [f"data.{split}={folder / 'posts.txt'}" for split in ("train", "dev", "test")]
+    overrides = [f"data.{split}={folder / 'posts.txt'}" for split in ("train", "dev", "test")]
+    if recipe.pictures == "none":
+        return overrides
+    (folder / "images").mkdir()
+    for post in posts:
+        Image.new("RGB", (40, 30), "grey").save(folder / "images" / str(post.image))
+    return [*overrides, f"data.images={folder / 'images'}"]
+
+
+def stand_ins(recipe: FinetuneRecipe, tokenizer: Path) -> list[str]:
+    """Tiny encoders in the place of the hub's, which no test can reach."""
+    named = (recipe.model.text, recipe.model.vision)
+    if not any(isinstance(name, str) and not name.startswith("package:") for name in named):
+        return []
+    tiny = {"text": TINY_TEXT, "vision": TINY_VISION, "tokenizer": str(tokenizer)}
+    return [f"model.{key}={json.dumps(value)}" for key, value in tiny.items()]
 
 
 @pytest.mark.parametrize("name", REAL_FINETUNING)
-def test_finetuning_on_real_data(name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finetuning_on_real_data(
+    name: str, shared: Path, tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROMU_SHARED", str(shared))
-    overrides = [*ONE_EPOCH, f"out={tmp_path / 'run'}", "training.batch_size=8"]
-    recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides)
-    if recipe.pictures != "none":
-        overrides.append("pictures=text-only-when-missing")
+    path, overrides = RECIPES / f"{name}.yaml", [*ONE_EPOCH, f"out={tmp_path / 'run'}", "training.batch_size=8"]
+    recipe = load_recipe(path, FinetuneRecipe, overrides)
+    overrides += stand_ins(recipe, tiny_models / recipe.task)
+    recipe = load_recipe(path, FinetuneRecipe, overrides)
     try:
         for encoder in (recipe.model.text, recipe.model.vision, recipe.model.tokenizer):
             if isinstance(encoder, str):
@@ -178,7 +198,20 @@ def test_finetuning_on_real_data(name: str, shared: Path, tmp_path: Path, monkey
     except InputError as error:
         pytest.skip(f"the recipe was read, not run: {error}")
     overrides += first_posts(recipe, tmp_path)
-    check_finetuned(load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides), 8)
+    check_finetuned(load_recipe(path, FinetuneRecipe, overrides), 8)
+    pictures = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))["pictures"]["test"]
+    read = "picture unwanted" if recipe.pictures == "none" else "with picture"
+    assert pictures["policy"] == recipe.pictures and pictures[read] == 8
+
+
+@pytest.mark.parametrize("name", ["twitter2015", "twitter2017", "mre"])
+def test_recipes_with_pictures_have_the_settings_of_the_paper(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMU_SHARED", "elsewhere")
+    recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe)
+    training = recipe.training
+    assert (training.lr, training.weight_decay, training.batch_size) == (1e-4, 1e-3, 16)
+    assert recipe.model.config["max_length"] == 80 and recipe.pictures == "require"
+    assert raw_recipe(name)["pictures"] == "require", "said, not left to a default"
 
 
 def encoders_of(recipe: PretrainRecipe) -> list[str]:

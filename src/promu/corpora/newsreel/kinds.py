@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import ImageDraw
 
 from promu.corpora.newsreel.lexicon import Colour
@@ -20,6 +21,13 @@ DARK: Colour = (35, 30, 35)
 def shade(colour: Colour, factor: float) -> Colour:
     """`colour` darkened (factor below 1) or lightened (above 1)."""
     red, green, blue = (min(255, int(channel * factor)) for channel in colour)
+    return red, green, blue
+
+
+def jittered(colour: Colour, by: int, rng: np.random.Generator) -> Colour:
+    """`colour` with each channel moved by at most `by`."""
+    shift = rng.random(3) * (2 * by) - by
+    red, green, blue = (int(min(255, max(0, channel + move))) for channel, move in zip(colour, shift, strict=True))
     return red, green, blue
 
 

@@ -89,6 +89,7 @@ class World:
         unrelated_posts: Templates of posts that decide that head `{H}` and tail `{T}` have no relation.
         open_solo, open_pair: Templates of posts that decide nothing, of one name `{X}` or two, `{X}` and `{Y}`.
         prefixes, suffixes: What may surround any post.
+        name: Of the world, in `promu.corpora.newsreel.worlds.WORLDS`.
     """
 
     kinds: tuple[Kind, ...]
@@ -105,6 +106,7 @@ class World:
     open_pair: tuple[str, ...]
     prefixes: tuple[str, ...]
     suffixes: tuple[str, ...]
+    name: str = "news"
 
     @cached_property
     def kind(self) -> dict[str, Kind]:

@@ -5,14 +5,15 @@ Pictures are drawn at twice their size and shrunk, which smooths edges at little
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from promu.corpora.newsreel.chance import pick
-from promu.corpora.newsreel.kinds import SILHOUETTES, Paint, Pen
+from promu.corpora.newsreel.country_backgrounds import COUNTRY_BACKGROUNDS, Background
+from promu.corpora.newsreel.country_kinds import COUNTRY_SILHOUETTES
+from promu.corpora.newsreel.kinds import SILHOUETTES, Paint, Pen, jittered
 from promu.corpora.newsreel.lexicon import Colour, World
 from promu.corpora.newsreel.scenes import Scene
 
@@ -62,13 +63,13 @@ def draw_scene(
     side = 2 * size
     canvas = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(canvas)
-    BACKGROUNDS[scene.setting](draw, side, rng)
+    (BACKGROUNDS | COUNTRY_BACKGROUNDS)[scene.setting](draw, side, rng)
     skins = [pick(rng, SKINS) for _ in boxes]
     things = []
     for (kind, box), skin in zip(boxes, skins, strict=True):
-        paint = Paint(_jittered(world.kind[kind].colour, COLOUR_JITTER, rng), skin, pick(rng, HAIRS))
+        paint = Paint(jittered(world.kind[kind].colour, COLOUR_JITTER, rng), skin, pick(rng, HAIRS))
         x0, y0, x1, y1 = (value * side for value in box)
-        SILHOUETTES[kind](Pen(draw, (x0, y0, x1, y1), bool(rng.random() < 0.5)), paint)
+        (SILHOUETTES | COUNTRY_SILHOUETTES)[kind](Pen(draw, (x0, y0, x1, y1), bool(rng.random() < 0.5)), paint)
         things.append(DrawnThing(kind, _written_box(box, size, rng)))
     return _developed(canvas.reduce(2), rng, noise), things
 
@@ -79,12 +80,6 @@ def _developed(picture: Image.Image, rng: np.random.Generator, noise: float) -> 
     if noise:
         pixels = pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(noise)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
-def _jittered(colour: Colour, by: int, rng: np.random.Generator) -> Colour:
-    shift = rng.random(3) * (2 * by) - by
-    red, green, blue = (int(min(255, max(0, channel + move))) for channel, move in zip(colour, shift, strict=True))
-    return red, green, blue
 
 
 def _place(scene: Scene, world: World, rng: np.random.Generator) -> list[tuple[str, Box]]:
@@ -159,15 +154,15 @@ def _written_box(box: Box, size: int, rng: np.random.Generator) -> tuple[int, in
 
 def _field(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
     horizon = side * rng.uniform(0.3, 0.5)
-    draw.rectangle((0, 0, side, horizon), fill=_jittered((165, 215, 245), 20, rng))
-    draw.rectangle((0, horizon, side, side), fill=_jittered((115, 185, 85), 22, rng))
+    draw.rectangle((0, 0, side, horizon), fill=jittered((165, 215, 245), 20, rng))
+    draw.rectangle((0, horizon, side, side), fill=jittered((115, 185, 85), 22, rng))
 
 
 def _sea(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
     horizon = side * rng.uniform(0.35, 0.55)
-    draw.rectangle((0, 0, side, horizon), fill=_jittered((250, 225, 190), 15, rng))
-    draw.rectangle((0, horizon, side, side), fill=_jittered((60, 130, 175), 22, rng))
-    wave = _jittered((130, 190, 220), 15, rng)
+    draw.rectangle((0, 0, side, horizon), fill=jittered((250, 225, 190), 15, rng))
+    draw.rectangle((0, horizon, side, side), fill=jittered((60, 130, 175), 22, rng))
+    wave = jittered((130, 190, 220), 15, rng)
     for row in range(3):
         y = horizon + (side - horizon) * (row + 0.6) / 3
         x = rng.random() * side * 0.6
@@ -175,8 +170,8 @@ def _sea(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None
 
 
 def _night(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
-    draw.rectangle((0, 0, side, side), fill=_jittered((22, 24, 62), 14, rng))
-    draw.rectangle((0, side * 0.82, side, side), fill=_jittered((45, 45, 60), 10, rng))
+    draw.rectangle((0, 0, side, side), fill=jittered((22, 24, 62), 14, rng))
+    draw.rectangle((0, side * 0.82, side, side), fill=jittered((45, 45, 60), 10, rng))
     dot = max(1, side // 60)
     for x, y in rng.random((7, 2)) * (side, side * 0.7):
         draw.rectangle((x, y, x + dot, y + dot), fill=(235, 235, 200))
@@ -185,13 +180,13 @@ def _night(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> No
 
 
 def _street(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
-    draw.rectangle((0, 0, side, side), fill=_jittered((185, 180, 175), 16, rng))
+    draw.rectangle((0, 0, side, side), fill=jittered((185, 180, 175), 16, rng))
     x = -rng.random() * side * 0.2
     while x < side:
         width = side * rng.uniform(0.16, 0.3)
-        draw.rectangle((x, side * rng.uniform(0.05, 0.35), x + width, side), fill=_jittered((160, 148, 140), 20, rng))
+        draw.rectangle((x, side * rng.uniform(0.05, 0.35), x + width, side), fill=jittered((160, 148, 140), 20, rng))
         x += width
-    draw.rectangle((0, side * 0.74, side, side), fill=_jittered((88, 88, 92), 12, rng))
+    draw.rectangle((0, side * 0.74, side, side), fill=jittered((88, 88, 92), 12, rng))
     start = rng.random() * side * 0.15
     for dash in range(4):
         left = start + dash * side * 0.28
@@ -199,13 +194,13 @@ def _street(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> N
 
 
 def _stage(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
-    curtain = _jittered((120, 25, 40), 16, rng)
+    curtain = jittered((120, 25, 40), 16, rng)
     draw.rectangle((0, 0, side, side), fill=curtain)
     for fold in range(6):
         x = side * (fold + 0.5) / 6
         draw.rectangle((x, 0, x + side * 0.06, side * 0.75), fill=(curtain[0] - 28, curtain[1] // 2, curtain[2] // 2))
     centre = side * rng.uniform(0.3, 0.7)
-    beam = _jittered((175, 80, 75), 15, rng)
+    beam = jittered((175, 80, 75), 15, rng)
     draw.polygon(
         [
             (centre - side * 0.12, 0),
@@ -215,20 +210,20 @@ def _stage(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> No
         ],
         fill=beam,
     )
-    draw.rectangle((0, side * 0.77, side, side), fill=_jittered((140, 95, 60), 15, rng))
+    draw.rectangle((0, side * 0.77, side, side), fill=jittered((140, 95, 60), 15, rng))
     draw.ellipse((centre - side * 0.28, side * 0.8, centre + side * 0.28, side * 0.98), fill=(200, 160, 110))
 
 
 def _snow(draw: ImageDraw.ImageDraw, side: int, rng: np.random.Generator) -> None:
     horizon = side * rng.uniform(0.4, 0.6)
-    draw.rectangle((0, 0, side, horizon), fill=_jittered((185, 198, 215), 15, rng))
-    draw.rectangle((0, horizon, side, side), fill=_jittered((232, 236, 240), 10, rng))
+    draw.rectangle((0, 0, side, horizon), fill=jittered((185, 198, 215), 15, rng))
+    draw.rectangle((0, horizon, side, side), fill=jittered((232, 236, 240), 10, rng))
     dot = max(1, side // 40)
     for x, y in rng.random((12, 2)) * side:
         draw.ellipse((x, y, x + dot, y + dot), fill=(255, 255, 255))
 
 
-BACKGROUNDS: dict[str, Callable[[ImageDraw.ImageDraw, int, np.random.Generator], None]] = {
+BACKGROUNDS: dict[str, Background] = {
     "field": _field, "sea": _sea, "night": _night, "street": _street, "stage": _stage, "snow": _snow,
 }  # fmt: skip
 """Setting name to background."""

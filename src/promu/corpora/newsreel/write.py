@@ -78,7 +78,7 @@ def write_newsreel(
     """
     out = Path(out)
     settings = settings or NewsreelSettings()
-    found = _already_there(out, settings)
+    found = _already_there(out, settings, world)
     if found is not None:
         return found
     try:
@@ -103,7 +103,7 @@ def _umask() -> int:
     return mask
 
 
-def _already_there(out: Path, settings: NewsreelSettings) -> NewsreelReport | None:
+def _already_there(out: Path, settings: NewsreelSettings, world: World) -> NewsreelReport | None:
     """The report of the same corpus in `out`; None if `out` is free.
 
     Raises:
@@ -119,6 +119,7 @@ def _already_there(out: Path, settings: NewsreelSettings) -> NewsreelReport | No
     try:
         card = json.loads((out / CARD).read_text(encoding="utf-8"))
         same = card["format"] == FORMAT and card["settings"] == settings.to_dict()
+        same = same and card.get("world", WORLD.name) == world.name
         report = NewsreelReport(out, card["counts"], card["ceiling"]["ner"], card["ceiling"]["re"], reused=True)
         sums = dict(card["sha256"])
     except FileNotFoundError:
@@ -168,6 +169,7 @@ class _Writer:
         card = {
             "format": FORMAT,
             "settings": self._settings.to_dict(),
+            **({} if self._world.name == WORLD.name else {"world": self._world.name}),
             "counts": report.counts,
             "ceiling": {"ner": report.ner_ceiling, "re": report.re_ceiling},
             "sha256": {path.relative_to(self._folder).as_posix(): _sha256(path) for path in files},
