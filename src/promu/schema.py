@@ -6,7 +6,9 @@ Everything here is immutable and checks itself on creation, so that a `Post` tha
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from promu.errors import InputError
 
@@ -80,6 +82,37 @@ class Post:
     def words(self, entity: Entity) -> str:
         """The words of `entity`, joined by blanks."""
         return " ".join(self.tokens[entity.start : entity.end])
+
+
+class Quintuple(NamedTuple):
+    """One relation in canonical form: spans are word indices (start, end), end exclusive."""
+
+    head: tuple[int, int]
+    head_type: str | None
+    tail: tuple[int, int]
+    tail_type: str | None
+    relation: str
+
+
+def quintuples(post: Post) -> list[Quintuple]:
+    """The post's quintuples in its order, pairs without a relation left out."""
+    found = []
+    for relation in post.relations:
+        if relation.type != NO_RELATION:
+            head, tail = post.entities[relation.head], post.entities[relation.tail]
+            found.append(Quintuple((head.start, head.end), head.type, (tail.start, tail.end), tail.type, relation.type))
+    return found
+
+
+def with_quintuples(post: Post, found: Iterable[Quintuple]) -> Post:
+    """The post with these quintuples as its labels: entities in order of first mention, each once."""
+    entities: dict[Entity, int] = {}
+    relations = []
+    for item in found:
+        ends = (Entity(*item.head, item.head_type), Entity(*item.tail, item.tail_type))
+        head, tail = (entities.setdefault(entity, len(entities)) for entity in ends)
+        relations.append(Relation(head, tail, item.relation))
+    return Post(post.id, post.tokens, post.image, tuple(entities), tuple(relations))
 
 
 @dataclass(frozen=True, slots=True)

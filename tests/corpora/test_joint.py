@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from promu.corpora.jmere import read_jmere
-from promu.corpora.joint import Quintuple, quintuples, read_joint, with_quintuples
+from promu.corpora.joint import read_joint
 from promu.errors import InputError
-from promu.schema import Entity, Post, Relation
+from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 
 WORDS = ["Ann", "Lee", "met", "Bob", "in", "Rome"]
 ANN, BOB, ROME = (0, 2), (3, 4), (5, 6)

@@ -12,10 +12,10 @@ import pytest
 from promu.cli import main
 from promu.corpora.coco import read_coco
 from promu.corpora.jmere import read_jmere, read_jmere_background
-from promu.corpora.joint import quintuples
 from promu.corpora.newsreel import WORLD
 from promu.corpora.newsreel.joint import JointSettings, joint_posts, write_joint
 from promu.errors import InputError
+from promu.schema import quintuples
 
 SMALL = JointSettings(seed=5, size=32, posts=(30, 10, 20))
 

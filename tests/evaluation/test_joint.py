@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from promu.corpora.jmere import read_jmere
-from promu.corpora.joint import Quintuple, with_quintuples
 from promu.errors import InputError
 from promu.evaluation.joint import joint_counts, score_joint
-from promu.schema import Post, Relation
+from promu.schema import Post, Quintuple, Relation, with_quintuples
 
 A, B, C = (0, 1), (1, 2), (2, 4)
 TEXT = Post("t", ("Ann", "Bob", "Big", "Club"))

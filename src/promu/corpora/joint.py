@@ -7,47 +7,15 @@ lines are grouped into posts here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from promu.corpora.formats import find_format
 from promu.corpora.jmere import Background, read_jmere_background
 from promu.corpora.mnre import relation_types
 from promu.errors import InputError
-from promu.schema import NO_RELATION, Entity, Post, Relation
-
-
-class Quintuple(NamedTuple):
-    """One relation in canonical form: spans are word indices (start, end), end exclusive."""
-
-    head: tuple[int, int]
-    head_type: str | None
-    tail: tuple[int, int]
-    tail_type: str | None
-    relation: str
-
-
-def quintuples(post: Post) -> list[Quintuple]:
-    """The post's quintuples in its order, pairs without a relation left out."""
-    found = []
-    for relation in post.relations:
-        if relation.type != NO_RELATION:
-            head, tail = post.entities[relation.head], post.entities[relation.tail]
-            found.append(Quintuple((head.start, head.end), head.type, (tail.start, tail.end), tail.type, relation.type))
-    return found
-
-
-def with_quintuples(post: Post, found: Iterable[Quintuple]) -> Post:
-    """The post with these quintuples as its labels: entities in order of first mention, each once."""
-    entities: dict[Entity, int] = {}
-    relations = []
-    for item in found:
-        ends = (Entity(*item.head, item.head_type), Entity(*item.tail, item.tail_type))
-        head, tail = (entities.setdefault(entity, len(entities)) for entity in ends)
-        relations.append(Relation(head, tail, item.relation))
-    return Post(post.id, post.tokens, post.image, tuple(entities), tuple(relations))
+from promu.schema import Post, Quintuple, quintuples, with_quintuples
 
 
 @dataclass(frozen=True, slots=True)

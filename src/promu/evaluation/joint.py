@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from promu.corpora.joint import Quintuple, quintuples
 from promu.evaluation.counts import Counts, check_aligned, split_by_group
 from promu.evaluation.joint_strings import score_strings
 from promu.evaluation.significance import PostCounts
-from promu.schema import Post
+from promu.schema import Post, Quintuple, quintuples
 
 
 @dataclass(frozen=True, slots=True)

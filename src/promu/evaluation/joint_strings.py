@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from promu.corpora.joint import Quintuple, quintuples
 from promu.evaluation.counts import Counts
-from promu.schema import Post
+from promu.schema import Post, Quintuple, quintuples
 
 TYPE_WORDS = {"per": "person", "loc": "location", "org": "organization", "misc": "miscellaneous"}
 """The published files' types as the published prompts write them."""

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from promu.corpora.jmere import Background, write_jmere
-from promu.corpora.joint import Quintuple, with_quintuples
 from promu.corpora.newsreel.captions import with_article
 from promu.corpora.newsreel.chance import generator, pick, shuffled
 from promu.corpora.newsreel.formats import coco
@@ -29,7 +28,7 @@ from promu.corpora.newsreel.scenes import Scene
 from promu.corpora.newsreel.world import WORLD
 from promu.errors import InputError
 from promu.files import write_json
-from promu.schema import NO_RELATION, Post
+from promu.schema import NO_RELATION, Post, Quintuple, with_quintuples
 
 SPLITS = ("train", "val", "test")
 SECOND = 0.2
