@@ -26,6 +26,7 @@ from promu.cli import (
     extracting,
     fewshot,
     graph,
+    knowledge,
     labelling,
     reproduce,
     running,
@@ -35,7 +36,7 @@ from promu.cli import (
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
-RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "reproduce")
+RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "knowledge", "reproduce")
 """Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
@@ -51,6 +52,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "finetune": running.finetune,
     "evaluate": evaluating.evaluate,
     "baseline": baseline.app,
+    "knowledge": knowledge.app,
     "reproduce": reproduce.reproduce,
     "extract": extracting.extract,
     "graph": graph.app,

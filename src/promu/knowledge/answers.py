@@ -12,8 +12,11 @@ from promu.errors import InputError
 from promu.files import parse_json, shorten
 from promu.knowledge.store import Answer
 
-FaultKind = Literal["refusal", "truncated", "empty", "broken JSON", "wrong shape", "rejected", "not recorded"]
-"""`rejected`: the endpoint would not take the request; `not recorded`: no endpoint, and the store has no answer."""
+FaultKind = Literal[
+    "refusal", "truncated", "empty", "broken JSON", "wrong shape", "too long", "off topic", "rejected", "not recorded"
+]
+"""`off topic`: about other things than were asked; `rejected`: the endpoint would not take the request; `not recorded`:
+no endpoint, and the store has no answer."""
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _DECODER = json.JSONDecoder()

@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,9 @@ class BaselineTask:
     unanswered: Callable[[Post], Post]
 
 
+_packaged = cache(load_template)
+
+
 def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
     # `strict` structured output wants every property required and none beyond
     return {
@@ -72,7 +76,7 @@ def _entity_labels(posts: Sequence[Post]) -> list[str]:
 
 
 def _entity_question(asked: Asked) -> str:
-    return load_template("ner_post.txt", ("text",)).substitute(text=" ".join(asked.tokens)).strip()
+    return _packaged("ner_post.txt", ("text",)).substitute(text=" ".join(asked.tokens)).strip()
 
 
 def _entity_solution(post: Post) -> str:
@@ -135,7 +139,7 @@ def _relation_question(asked: Asked) -> str:
     for index in range(len(asked.tokens) + 1):
         words += closing.get(index, []) + opening.get(index, []) + list(asked.tokens[index : index + 1])
     head, tail = (" ".join(asked.tokens[start:end]) for start, end in asked.pair)
-    template = load_template("re_post.txt", ("text", "head", "tail"))
+    template = _packaged("re_post.txt", ("text", "head", "tail"))
     return template.substitute(text=" ".join(words), head=head, tail=tail).strip()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -19,7 +18,6 @@ def packaged(name: str) -> str:
     return (files("promu.knowledge") / "templates" / name).read_text(encoding="utf-8")
 
 
-@cache
 def load_template(name: str, fields: tuple[str, ...], folder: Path | None = None) -> Template:
     """A template, checked to hold each of `fields` and nothing else; a $ of its own is written $$.
 
@@ -31,6 +29,8 @@ def load_template(name: str, fields: tuple[str, ...], folder: Path | None = None
     Raises:
         InputError: The file cannot be read, or its $names are not those of `fields`.
     """
+    if folder is not None and not folder.is_dir():
+        raise InputError("no such folder of templates; check the path", folder)
     path = None if folder is None else folder / name
     own = path is not None and path.is_file()
     template = Template(read_text(path) if own and path is not None else packaged(name))

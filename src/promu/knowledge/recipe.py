@@ -1,0 +1,149 @@
+"""The recipe of `promu knowledge generate`: every setting of a run in one YAML file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from promu.knowledge.endpoint import KEY_VARIABLE
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Settings(BaseModel):
+    """A part of a recipe: unknown keys and wrong values are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class KnowledgeData(Settings):
+    """The posts to get knowledge for.
+
+    Attributes:
+        posts: Files, of different names: each gives a file of knowledge of its name.
+        format: Of the posts, as `promu check` names it.
+        images: Folder of their pictures, for captions made on the spot.
+    """
+
+    posts: list[str] = Field(min_length=1)
+    format: str = "jmere"
+    images: str | None = None
+
+
+class CaptionSettings(Settings):
+    """Where captions of pictures come from.
+
+    Attributes:
+        source: `data`: what the post file carries; `file`: a caption file; `model`: an image-to-text model; `promu`:
+            the nouns and the relation that a pre-trained promu model finds nearest; `none`.
+        file: `image,caption` CSV or JSON lines.
+        model: Folder or hub name of an image-to-text model, or the folder of the pre-trained promu model.
+    """
+
+    source: Literal["data", "file", "model", "promu", "none"] = "data"
+    file: str | None = None
+    model: str | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> CaptionSettings:
+        if self.source == "file" and self.file is None:
+            raise ValueError("source: file needs the file")
+        if self.source in ("model", "promu") and self.model is None:
+            raise ValueError(f"source: {self.source} needs the model")
+        return self
+
+
+class ExemplarSettings(Settings):
+    """Worked exemplars in each prompt.
+
+    Attributes:
+        train: File of training posts, in the format of the data, that a pool is made from; written to `out/pool.jsonl`.
+        pool: A pool made before or written by hand, in place of `train`.
+        encoder: Text encoder whose sentence vectors say what is similar: folder, hub name, or `package:NAME/PATH`.
+        count: Exemplars a prompt.
+    """
+
+    train: str | None = None
+    pool: str | None = None
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    count: Annotated[int, Field(ge=0)] = 2
+
+    @model_validator(mode="after")
+    def _one_pool(self) -> ExemplarSettings:
+        if self.count and (self.train is None) == (self.pool is None):
+            raise ValueError("set either train (a pool is made from it) or pool (a file), or count to 0")
+        return self
+
+
+class ProviderSettings(Settings):
+    """Who supplies the knowledge, and what may be spent on it.
+
+    Attributes:
+        source: `endpoint`; `store`: a store of answers that someone shares; `file`: a published file with knowledge, or
+            one that `promu knowledge generate` wrote. The last two ask nobody.
+        url, model: Of the endpoint; the model's name belongs to what is looked up in a store too.
+        store: SQLite file of answers; by default `out/llm.sqlite`.
+        files: For `file`: one for each file of posts.
+        reflection: Have the model check and correct its own answer.
+        templates: Folder with templates of one's own.
+        price_prompt, price_answer: Money per million tokens.
+        max_cost, max_requests: Limits of one run.
+    """
+
+    source: Literal["endpoint", "store", "file"] = "endpoint"
+    url: str | None = None
+    model: str | None = None
+    store: str | None = None
+    files: list[str] | None = None
+    reflection: bool = True
+    templates: str | None = None
+    key_variable: str = KEY_VARIABLE
+    timeout: Annotated[float, Field(gt=0)] = 120.0
+    patience: NotNegative = 600.0
+    max_tokens: Count = 700
+    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
+    corrections: Annotated[int, Field(ge=0)] = 2
+    concurrency: Count = 8
+    price_prompt: NotNegative | None = None
+    price_answer: NotNegative | None = None
+    max_cost: NotNegative | None = None
+    max_requests: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _reachable(self) -> ProviderSettings:
+        if self.source == "endpoint" and self.url is None:
+            raise ValueError("source: endpoint needs its url")
+        if self.source == "store" and self.store is None:
+            raise ValueError("source: store needs the store")
+        if self.source == "file" and self.files is None:
+            raise ValueError("source: file needs files, one for each file of posts")
+        if self.source != "file" and self.model is None:
+            raise ValueError("the model's name is missing")
+        if (self.price_prompt is None) != (self.price_answer is None):
+            raise ValueError("give both price_prompt and price_answer, or neither")
+        if self.max_cost is not None and self.price_prompt is None:
+            raise ValueError("max_cost needs price_prompt and price_answer")
+        return self
+
+
+class KnowledgeRecipe(Settings):
+    """Posts, captions, exemplars, provider, and the folder that everything goes to."""
+
+    data: KnowledgeData
+    captions: CaptionSettings = CaptionSettings()
+    exemplars: ExemplarSettings = ExemplarSettings(count=0)
+    provider: ProviderSettings
+    out: str
+
+    @model_validator(mode="after")
+    def _fits(self) -> KnowledgeRecipe:
+        names = [path.replace("\\", "/").rpartition("/")[2].rpartition(".")[0] for path in self.data.posts]
+        if len(set(names)) < len(names):
+            raise ValueError("data.posts names two files of one name, whose knowledge would be one file; rename one")
+        if self.captions.source in ("model", "promu") and self.data.images is None:
+            raise ValueError("captions made from pictures need data.images")
+        if self.provider.files is not None and len(self.provider.files) != len(self.data.posts):
+            raise ValueError("provider.files must name one file for each of data.posts")
+        return self
