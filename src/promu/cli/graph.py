@@ -129,10 +129,9 @@ def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit
 
 
 def _print_summary(out: Path, summary: GraphSummary) -> None:
-    print(
-        f"{out}: {_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}, merged from "
-        f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'finding')} in {_count(summary.posts, 'post')}"
-    )
+    merged = f"{_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}"
+    found = f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'finding')}"
+    print(f"{out}: {merged}, merged from {found} in {_count(summary.posts, 'post')}")
     if summary.weak:
         print(f"  left out for their score: {_count(summary.weak, 'finding')}")
     if summary.loops:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,24 +151,15 @@ class GraphBuilder:
             properties: Relation label -> Wikidata property.
         """
         self._write_waiting()
-        execute, executemany = self._connection.execute, self._connection.executemany
-        iris: dict[int, str] = {}
-        for (key, type), tally in self._entities.items():
-            iris[tally.id] = entity_iri(base, key, type)
-            name = min(tally.forms, key=lambda form: (-tally.forms[form], form))
-            row = (tally.id, iris[tally.id], name, key, type, tally.mentions, tally.posts, tally.score)
-            execute("INSERT INTO entities VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            executemany("INSERT INTO forms VALUES (?, ?, ?)", ((tally.id, *item) for item in tally.forms.items()))
+        self._write_relations(base, properties, self._write_entities(base))
+        meta = {"promu graph": VERSION, "base": base, "posts": str(self._posts)}
+        self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        self._connection.executescript(INDEXES)  # which commits the rows first
         unmapped: Counter[str] = Counter()
-        for (head, label, tail), tally in self._relations.items():
+        for (_, label, _), tally in self._relations.items():
             if label not in properties:
                 unmapped[label] += tally.mentions
-            predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
-            statement = statement_iri(base, iris[head], label, iris[tail])
-            counts = (tally.mentions, tally.posts, tally.score)
-            row = (tally.id, statement, head, label, predicate, tail, *counts)
-            execute("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        summary = GraphSummary(
+        return GraphSummary(
             posts=self._posts,
             mentions=sum(tally.mentions for tally in self._entities.values()),
             entities=len(self._entities),
@@ -178,10 +169,29 @@ class GraphBuilder:
             loops=sum(head == tail for head, _, tail in self._relations),
             unmapped=dict(unmapped.most_common()),
         )
-        meta = {"promu graph": VERSION, "base": base, "posts": str(self._posts)}
-        executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-        self._connection.executescript(INDEXES)  # which commits the rows first
-        return summary
+
+    def _write_entities(self, base: str) -> list[str]:
+        """Write the entities and give their IRIs, in the order of their ids, which count from 1."""
+        iris = []
+        for (key, type), tally in self._entities.items():
+            iris.append(entity_iri(base, key, type))
+            name = min(tally.forms.items(), key=lambda item: (-item[1], item[0]))[0]
+            self._connection.execute(
+                "INSERT INTO entities VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (tally.id, iris[-1], name, key, type, tally.mentions, tally.posts, tally.score),
+            )
+            forms = ((tally.id, form, mentions) for form, mentions in tally.forms.items())
+            self._connection.executemany("INSERT INTO forms VALUES (?, ?, ?)", forms)
+        return iris
+
+    def _write_relations(self, base: str, properties: Mapping[str, str], iris: Sequence[str]) -> None:
+        for (head, label, tail), tally in self._relations.items():
+            predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
+            statement = statement_iri(base, iris[head - 1], label, iris[tail - 1])
+            self._connection.execute(
+                "INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (tally.id, statement, head, label, predicate, tail, tally.mentions, tally.posts, tally.score),
+            )
 
 
 def build_graph(

@@ -1,4 +1,4 @@
-"""The neighbourhood of an entity as a drawing: it in the middle, who points to it on the left, what it points to on the right.
+"""The neighbourhood of an entity as a drawing: it in the middle, heads on the left, tails on the right.
 
 A column each way keeps every label beside its own line, however many there are, and reads like a sentence from left to
 right: head, relation, tail.
@@ -129,7 +129,7 @@ def _lines(links: Sequence[Link], column: _Column, middle: Box, height: float, o
                 if outward
                 else f"M{end + 2:g} {row:g}H{bend:g}C{bend + 46:g} {row:g} {edge - 50:g} {port:g} {edge - 5:g} {port:g}"
             )
-            weight = round(min(1.4 + 0.8 * math.log2(links[number].posts), 5.0), 1)
+            weight = round(min(1.4 + 0.5 * math.log2(links[number].posts), 4.0), 1)
             label = label_of(links[number])
             lines.append(Line(number, path, label, round((bend + end) / 2, 1), round(row - 6, 1), weight, box))
             y, port, box = y + _ROW, port + _PORT, None

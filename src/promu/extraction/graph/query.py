@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
 
 from promu.extraction.graph.names import normalise_name
 
@@ -113,7 +114,7 @@ def similar_entities(connection: sqlite3.Connection, name: str, type: str | None
 
 def _pairs(key: str) -> Counter[str]:
     padded = f" {key} "
-    return Counter(map("".join, zip(padded, padded[1:], strict=False)))
+    return Counter(map("".join, pairwise(padded)))
 
 
 def _entity(connection: sqlite3.Connection, id: int) -> NamedEntity:

@@ -1,6 +1,6 @@
 """The graph as RDF, in Turtle and in JSON-LD, written node by node out of the database.
 
-Both formats carry the same triples. An `rdf:Statement` beside each relation's own triple carries its counts and evidence.
+Both carry the same triples. Beside each relation's own triple an `rdf:Statement` carries its counts and evidence.
 Written here and not by a library, which would hold every triple in memory first; a library reads it back in the tests.
 """
 
@@ -78,7 +78,8 @@ def _entities(connection: sqlite3.Connection, base: str) -> Iterator[Node]:
 def _relations(connection: sqlite3.Connection, space: dict[str, str], base: str) -> Iterator[Node]:
     rows = connection.execute(
         "SELECT relations.id, relations.iri, head.iri, label, property, tail.iri, relations.mentions, relations.posts,"
-        " relations.score FROM relations JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"
+        " relations.score FROM relations"
+        " JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"
         " ORDER BY head.iri, property, tail.iri, label"
     )
     last = None

@@ -22,10 +22,9 @@ _CHARACTERS = [(f"{end}_char_{place}", pa.int64()) for end in ("head", "tail") f
 
 SCHEMAS = {
     "entities": pa.schema(
-        [("iri", pa.string()), ("name", pa.string()), ("key", pa.string()), ("type", pa.string()), *_COUNTS]
-        + [("forms", _FORMS)]
+        [*((name, pa.string()) for name in ("iri", "name", "key", "type")), *_COUNTS, ("forms", _FORMS)]
     ),
-    "relations": pa.schema([(name, pa.string()) for name in ("iri", "head", "label", "property", "tail")] + _COUNTS),
+    "relations": pa.schema([*((name, pa.string()) for name in ("iri", "head", "label", "property", "tail")), *_COUNTS]),
     "evidence": pa.schema(
         [("relation", pa.string()), ("post", pa.string()), *_SPANS, *_CHARACTERS, ("score", pa.float64())]
     ),
@@ -34,8 +33,9 @@ SCHEMAS = {
 _QUERIES = {
     "entities": "SELECT iri, name, key, type, mentions, posts, score, id FROM entities ORDER BY iri",
     "relations": (
-        "SELECT relations.iri, head.iri, label, property, tail.iri, relations.mentions, relations.posts, relations.score"
-        " FROM relations JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"
+        "SELECT relations.iri, head.iri, label, property, tail.iri, relations.mentions, relations.posts,"
+        " relations.score FROM relations"
+        " JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"
         " ORDER BY relations.iri"
     ),
     "evidence": (
