@@ -84,7 +84,22 @@ def rows(path: Path, query: str) -> list[tuple[Any, ...]]:
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
 NASTY = st.sampled_from(
-    ['say "x"', "a\\b", "two\nlines", "tab\tbed", "עברית", "\u202eright\u202c", "👨‍👩‍👧", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "{{ x }}", "<b>&", "..", ".", "a/b", "%41"]
+    [
+        'say "x"',
+        "a\\b",
+        "two\nlines",
+        "tab\tbed",
+        "עברית",
+        "\u202eright\u202c",
+        "👨‍👩‍👧",
+        "🏴󠁧󠁢󠁥󠁮󠁧󠁿",
+        "{{ x }}",
+        "<b>&",
+        "..",
+        ".",
+        "a/b",
+        "%41",
+    ]
 )
 NAMES = (NASTY | TEXTS).filter(lambda text: bool(normalise_name(text)))
 TYPES = st.sampled_from(["PER", "LOC", "a/b ü", ".."]) | st.none()
@@ -101,7 +116,9 @@ def posts(draw: st.DrawFn) -> list[Record]:
         spans = [(index, index + 1, draw(TYPES), draw(SCORES)) for index in range(len(texts))]
         pairs = st.tuples(*[st.integers(0, max(0, len(texts) - 1))] * 2).filter(lambda pair: pair[0] != pair[1])
         links = st.lists(st.tuples(pairs, LABELS), max_size=4, unique=True) if len(texts) > 1 else st.just([])
-        post = record(f"{number} {draw(NAMES)}", "w x y z", spans, *((*ends, label, draw(SCORES)) for ends, label in draw(links)))
+        post = record(
+            f"{number} {draw(NAMES)}", "w x y z", spans, *((*ends, label, draw(SCORES)) for ends, label in draw(links))
+        )
         for entity, text in zip(post["entities"], texts, strict=True):
             entity["text"] = text
         found.append(post)

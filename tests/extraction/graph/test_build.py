@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.extraction.graph.examples import COUPLE, MEMBER, PEER, POSTS, Record, make_graph, posts, record, rows, write_posts
+from tests.extraction.graph.examples import (
+    COUPLE,
+    MEMBER,
+    PEER,
+    POSTS,
+    Record,
+    make_graph,
+    posts,
+    record,
+    rows,
+    write_posts,
+)
 
 from promu.errors import InputError
 from promu.extraction.graph.names import normalise_name
@@ -47,7 +58,9 @@ def test_a_graph_by_hand(tmp_path: Path) -> None:
         ("ANN LEE", MEMBER, "#nasa", 1, 1, 0.5, f"{wikidata}P463"),
         ("@Bob", PEER, "ANN LEE", 1, 1, 0.4, "https://promu.example/relation/per/per/peer"),
     }
-    places = "head_start, head_end, tail_start, tail_end, head_char_start, head_char_end, tail_char_start, tail_char_end"
+    places = (
+        "head_start, head_end, tail_start, tail_end, head_char_start, head_char_end, tail_char_start, tail_char_end"
+    )
     evidence = rows(graph, f"SELECT name, {places}, score FROM evidence JOIN posts ON posts.id = post")
     assert set(evidence) == {
         ("a", 0, 2, 3, 4, 0, 7, 12, 15, 0.6),
@@ -113,7 +126,7 @@ def content(path: Path) -> dict[str, Counter[tuple[object, ...]]]:
 
 
 @given(posts(), st.randoms(use_true_random=False))
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_the_order_of_posts_makes_no_difference(found: list[Record], order: random.Random) -> None:
     with tempfile.TemporaryDirectory() as name:
         first = content(make_graph(Path(name), found))
@@ -122,7 +135,7 @@ def test_the_order_of_posts_makes_no_difference(found: list[Record], order: rand
 
 
 @given(posts())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_counts_in_are_counts_out(found: list[Record]) -> None:
     spans = [(normalise_name(one["text"]), one["type"], one["text"]) for post in found for one in post["entities"]]
     told = [link for post in found for link in post["relations"]]

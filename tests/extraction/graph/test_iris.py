@@ -68,8 +68,9 @@ def test_bases_that_can_be_used(base: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "base", ["", "a.org/", "https://a.org", "https://a.org/x", "https://a b/", "https://a.org/<x>/", "v:x/", "https://é.org/"]
+    "base",
+    ["", "a.org/", "https://a.org", "https://a.org/x", "https://a b/", "https://a.org/<x>/", "v:x/", "https://é.org/"],
 )
 def test_bases_that_cannot(base: str) -> None:
-    with pytest.raises(InputError, match="cannot carry names; give one like https://example.org/graph/"):
+    with pytest.raises(InputError, match="cannot carry names; give one like"):
         check_base(base)

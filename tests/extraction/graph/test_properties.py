@@ -20,7 +20,11 @@ def test_own_table_names_items_of_wikidata_by_their_labels(shared: Path) -> None
 
 def test_own_table_covers_the_drawn_corpus_and_says_the_same_of_short_labels() -> None:
     table = read_relation_properties()
-    assert table["/per/per/couple"] == "P26" and table["/org/org/subsidiary"] == "P355" and table["/loc/loc/contain"] == "P150"
+    assert (
+        table["/per/per/couple"] == "P26"
+        and table["/org/org/subsidiary"] == "P355"
+        and table["/loc/loc/contain"] == "P150"
+    )
     assert "/per/per/peer" not in table and "None" not in table
     for label, identifier in table.items():
         assert table.get(label.rpartition("/")[2], identifier) == identifier

@@ -57,7 +57,10 @@ TWICE = [{"head": 0, "tail": 1, "type": "x", "score": 0.5}] * 2
         ("{", "not JSON"),
         ("[]", "a JSON list where JSON lines are expected"),
         ("3", "a JSON object"),
-        ({"id": "x", "text": "no tokens"}, "the post lacks tokens, entities, relations; is this what promu extract wrote"),
+        (
+            {"id": "x", "text": "no tokens"},
+            "the post lacks tokens, entities, relations; is this what promu extract wrote",
+        ),
         (change(entities={}), "entity 0 lacks start, end"),
         (change(entities=["x"]), "entity 0 must be a mapping"),
         (change(relations="x"), "relations must be a list"),
@@ -67,7 +70,10 @@ TWICE = [{"head": 0, "tail": 1, "type": "x", "score": 0.5}] * 2
         (entity(text=" \n"), "text of entity 0 must be a string with something in it"),
         (entity(text="a\0b"), "text of entity 0 must be a string with something in it"),
         (entity(text="\ud800"), "text of entity 0 holds half of a surrogate pair"),
-        (entity(char_end=0), "char_start and char_end of entity 0 must be two whole numbers, end exclusive, found 0 and 0"),
+        (
+            entity(char_end=0),
+            "char_start and char_end of entity 0 must be two whole numbers, end exclusive, found 0 and 0",
+        ),
         (entity(char_start=True), "char_start and char_end of entity 0"),
         (entity(score=2), "score of entity 0 must be a number from 0 to 1"),
         (change(relations=[{"head": 0, "tail": 7, "type": "x"}]), "tail of relation 0 is 7, but the post has 3"),
