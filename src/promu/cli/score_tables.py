@@ -63,18 +63,13 @@ def print_tail(title: str, tails: Sequence[TailScores]) -> None:
     """The rarest labels, rarest first; with several runs the mean of their F1."""
     from promu.evaluation.summary import summarise, summarise_tables
 
-    micro, labels = summarise_tables([{"": tail.micro} for tail in tails])[""], [tail.labels for tail in tails]
+    one = tails[0]  # what is rare, and how much of it is gold, is the same for all
     rows = [
-        [
-            name,
-            str(tails[0].frequency[name]),
-            str(tails[0].labels[name].gold),
-            str(figures["f1"]) if tails[0].labels[name].gold else "–",
-        ]
-        for name, figures in summarise_tables(labels).items()
+        [name, str(one.frequency[name]), str(one.labels[name].gold), str(means["f1"]) if one.labels[name].gold else "–"]
+        for name, means in summarise_tables([tail.labels for tail in tails]).items()
     ]
     rows += [
-        ["together (micro)", "", str(tails[0].micro.gold), str(micro["f1"])],
+        ["together (micro)", "", str(one.micro.gold), str(summarise(tail.micro.f1 for tail in tails))],
         ["mean of those in the gold", "", "", str(summarise(tail.macro_f1 for tail in tails))],
     ]
     print_table(title, ["", "there", "gold", "F1"], rows)

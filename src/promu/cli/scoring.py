@@ -219,10 +219,11 @@ def _record(paths: Sequence[Path], runs: Sequence[Scores]) -> dict[str, Any]:
     if len(runs) == 1:
         return runs[0].to_dict()
     each = [{"predictions": str(path), **scores.to_dict()} for path, scores in zip(paths, runs, strict=True)]
-    rows = _mean_rows(runs)
     return {
         "runs": each,
-        "mean": {row: {name: summary.to_dict() for name, summary in figures.items()} for row, figures in rows.items()},
+        "mean": _plain([scores.table() for scores in runs]),
+        "mean_per_group": _plain([scores.per_group for scores in runs]),
+        **{f"mean_{name}": summary.to_dict() for name, summary in _relation_means(runs).items()},
     }
 
 
@@ -237,21 +238,38 @@ def _tail_record(tails: Sequence[TailScores]) -> dict[str, Any]:
 
 def _print_runs(runs: Sequence[Any], mode: str) -> None:
     from promu.evaluation.ner import NerScores
+    from promu.evaluation.summary import summarise_tables
 
     entities = isinstance(runs[0], NerScores)
     if len(runs) > 1:
         what = f"entities, {runs[0].posts} posts" if entities else f"relations, {runs[0].pairs} pairs"
-        print_summaries(_title(f"{what}, mean ± standard deviation of {len(runs)} runs", mode), _mean_rows(runs))
+        title = _title(f"{what}, mean ± standard deviation of {len(runs)} runs", mode)
+        print_summaries(title, summarise_tables([scores.table() for scores in runs]))
+        if runs[0].per_group:
+            print_summaries("by group of posts", summarise_tables([scores.per_group for scores in runs]))
+        for name, summary in _relation_means(runs).items():
+            print(f"{name.replace('_f1', ' F1')}: {summary}")
     elif entities:
         print_entity_scores(runs[0], mode)
     else:
         print_relation_scores(runs[0])
 
 
-def _mean_rows(runs: Sequence[Scores]) -> dict[str, dict[str, Summary]]:
+def _plain(tables: Sequence[Mapping[str, Counts]]) -> dict[str, dict[str, Any]]:
+    """Means of tables of counts, ready for JSON."""
     from promu.evaluation.summary import summarise_tables
 
-    return summarise_tables([scores.table() for scores in runs])
+    rows = summarise_tables(tables)
+    return {row: {name: summary.to_dict() for name, summary in figures.items()} for row, figures in rows.items()}
+
+
+def _relation_means(runs: Sequence[Any]) -> dict[str, Summary]:
+    """Means of what relation scores have beside counts; nothing for entities."""
+    from promu.evaluation.relation import RelationScores
+    from promu.evaluation.summary import summarise
+
+    names = ("accuracy", "macro_f1") if isinstance(runs[0], RelationScores) else ()
+    return {name: summarise(getattr(scores, name) for scores in runs) for name in names}
 
 
 def _title(what: str, mode: str) -> str:
