@@ -1,0 +1,252 @@
+"""The language of answers about one post, as an automaton over word pieces that goes forward one piece at a time.
+
+An answer is `The relation between A (person) and B (organization) is "member of" ; The relation between ...`, or
+`No relation`. Names are spans of the post; where several spans are written alike, `(person 2)` says that the second is
+meant. Types fit the relation, no pair of head and tail comes twice, and what is begun can always be ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promu.errors import InputError
+from promu.modeling.generation.inventory import Inventory, type_words
+from promu.modeling.generation.pieces import AGAIN, AND, NOTHING, OPEN, Pieces
+from promu.modeling.generation.spans import Blocked, Span, SpanTrie
+from promu.schema import Quintuple
+
+Ids = tuple[int, ...]
+Option = tuple[Any, Ids]
+"""A choice of the grammar and how it is written."""
+
+
+class Phrases:
+    """Everything that answers are written with beside names, in the pieces of one tokenizer.
+
+    Args:
+        pieces: The tokenizer.
+        inventory: Types and relations.
+
+    Raises:
+        InputError: The tokenizer does not know a word of them.
+    """
+
+    def __init__(self, pieces: Pieces, inventory: Inventory) -> None:
+        self.pieces = pieces
+        self.inventory = inventory
+        opening = pieces.phrase(OPEN)
+        self.again: Ids = pieces.phrase(AGAIN) + opening
+        self.first: tuple[Option, ...] = (
+            (True, pieces.start + opening),
+            (False, pieces.start + pieces.phrase(NOTHING) + (pieces.end,)),
+        )
+        self.more: tuple[Option, ...] = ((True, self.again), (False, (pieces.end,)))
+        self.link: tuple[Option, ...] = ((None, pieces.phrase(AND)),)
+        self.relations: dict[tuple[str, str], tuple[Option, ...]] = {
+            ends: tuple((name, pieces.phrase(f'is "{type_words(name)}"')) for name in names)
+            for ends, names in inventory.between.items()
+        }
+        self._types: dict[tuple[str, int], Ids] = {}
+        longest_type = max(len(self.type_ids(kind, 10)) for kind in inventory.types)
+        longest_relation = max(len(ids) for options in self.relations.values() for _, ids in options)
+        self.around: int = len(self.again) + 2 * longest_type + len(self.link[0][1]) + longest_relation
+        """Pieces of a quintuple without its two names, at most (fewer than 100 spans being written alike)."""
+
+    def type_ids(self, kind: str, number: int) -> Ids:
+        """How a type is written after the name that is the `number`-th of those written alike."""
+        ids = self._types.get((kind, number))
+        if ids is None:
+            text = f"({type_words(kind)})" if number == 1 else f"({type_words(kind)} {number})"
+            ids = self._types[kind, number] = self.pieces.phrase(text)
+        return ids
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The answer is over."""
+
+    written: tuple[Quintuple, ...]
+
+    def allowed(self) -> Iterable[int]:
+        return ()
+
+    def after(self, piece: int, length: int) -> list[_Branch]:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Choosing:
+    """In the middle of one of several fixed phrases, `at` pieces of which are written.
+
+    `then` gives what follows the choice, from it and from how many pieces the answer has by then.
+    """
+
+    written: tuple[Quintuple, ...]
+    options: tuple[Option, ...]
+    then: Callable[[Any, int], _Branch]
+    at: int = 0
+
+    def allowed(self) -> Iterable[int]:
+        return (ids[self.at] for _, ids in self.options)
+
+    def after(self, piece: int, length: int) -> list[_Branch]:
+        left = [option for option in self.options if option[1][self.at] == piece]
+        at = self.at + 1
+        branches = [self.then(choice, length) for choice, ids in left if len(ids) == at]
+        rest = tuple(option for option in left if len(option[1]) > at)
+        return [*branches, _Choosing(self.written, rest, self.then, at)] if rest else branches
+
+
+@dataclass(frozen=True, slots=True)
+class _Naming:
+    """In the middle of a name, at a node of the trie; `typed` gives what may follow a name that could end here.
+
+    `forbidden` spans must not be the name, and `blocked` tells which nodes lead to them.
+    """
+
+    written: tuple[Quintuple, ...]
+    trie: SpanTrie
+    forbidden: frozenset[Span]
+    blocked: Blocked
+    typed: Callable[[list[tuple[int, Span]]], _Choosing]
+    node: int = 0
+
+    def allowed(self) -> Iterable[int]:
+        below, blocked = self.trie.below, self.blocked
+        return (piece for piece, node in self.trie.children[self.node].items() if below[node] > blocked.get(node, 0))
+
+    def after(self, piece: int, length: int) -> list[_Branch]:
+        node = self.trie.children[self.node].get(piece)
+        if node is None or self.trie.below[node] <= self.blocked.get(node, 0):
+            return []
+        branches: list[_Branch] = []
+        if self.trie.children[node]:
+            branches.append(_Naming(self.written, self.trie, self.forbidden, self.blocked, self.typed, node))
+        ending = [pair for pair in enumerate(self.trie.ends[node], start=1) if pair[1] not in self.forbidden]
+        if ending:
+            branches.append(self.typed(ending))
+        return branches
+
+
+_Branch = _Choosing | _Naming | _Ended
+
+
+class State:
+    """What has been written so far, and what may come next.
+
+    Which of two readings is meant can stay open for a piece or two (a name may go on with what looks like the start of
+    a type), so a state has one branch or a few.
+
+    Attributes:
+        length: Pieces so far.
+        written: The finished quintuples.
+        ended: Whether the answer is over.
+    """
+
+    __slots__ = ("_branches", "ended", "length", "written")
+
+    def __init__(self, branches: list[_Branch], length: int) -> None:
+        self._branches = branches
+        self.length = length
+        self.written = branches[0].written
+        self.ended = isinstance(branches[0], _Ended)
+
+    def allowed(self) -> list[int]:
+        """The pieces that may come next, in no order; none when the answer is over."""
+        if len(self._branches) == 1:
+            return list(set(self._branches[0].allowed()))
+        return list({piece for branch in self._branches for piece in branch.allowed()})
+
+    def after(self, piece: int) -> State | None:
+        """The state after one more piece; None where the piece may not come."""
+        length = self.length + 1
+        if len(self._branches) == 1:
+            branches = self._branches[0].after(piece, length)
+        else:
+            branches = [one for branch in self._branches for one in branch.after(piece, length)]
+        return State(branches, length) if branches else None
+
+
+class Grammar:
+    """The answers that may be written about one post.
+
+    Args:
+        phrases: What answers are written with.
+        tokens: The post's words.
+        name_words: Words that a name has at most.
+        limit: Pieces that an answer has at most, its end included; another quintuple is begun only where it is sure to
+            fit. None sets no limit.
+
+    Raises:
+        InputError: Not even the shortest answer fits.
+    """
+
+    def __init__(self, phrases: Phrases, tokens: Sequence[str], name_words: int, limit: int | None = None) -> None:
+        self.phrases = phrases
+        self.words = [phrases.pieces.word(word) for word in tokens]
+        self.trie = SpanTrie(self.words, name_words)
+        self.names = len(self.trie.node_of)
+        self.most = phrases.around + 2 * self.trie.depth
+        """Pieces that a quintuple and what joins it to the last take at most."""
+        self.limit = limit
+        shortest = len(phrases.first[1][1])
+        if limit is not None and limit < shortest:
+            raise InputError(f"answers of at most {limit} pieces were asked for, but the shortest has {shortest}")
+
+    def start(self) -> State:
+        """Nothing is written yet."""
+        options = self.phrases.first if self._another((), 0) else self.phrases.first[1:]
+        return State([_Choosing((), options, lambda more, length: self._begun((), more))], 0)
+
+    def resumed(self, written: tuple[Quintuple, ...]) -> State:
+        """Another quintuple was just begun after `written`."""
+        return State([self._head(written)], 0)
+
+    def _another(self, written: tuple[Quintuple, ...], length: int) -> bool:
+        """Whether there is a pair left, and room for it."""
+        if len(written) >= self.names * (self.names - 1):
+            return False
+        return self.limit is None or length + len(self.phrases.pieces.start) + self.most + 1 <= self.limit
+
+    def _begun(self, written: tuple[Quintuple, ...], more: bool) -> _Branch:
+        return self._head(written) if more else _Ended(written)
+
+    def _head(self, written: tuple[Quintuple, ...]) -> _Naming:
+        paired: dict[Span, int] = {}
+        for one in written:
+            paired[one.head] = paired.get(one.head, 0) + 1
+        done = frozenset(span for span, count in paired.items() if count >= self.names - 1)
+
+        def typed(spans: list[tuple[int, Span]]) -> _Choosing:
+            options = self._typed(spans, self.phrases.inventory.head_types)
+            return _Choosing(written, options, lambda head, _: self._linked(written, head))
+
+        return _Naming(written, self.trie, done, self.trie.block(done), typed)
+
+    def _linked(self, written: tuple[Quintuple, ...], head: tuple[Span, str]) -> _Choosing:
+        return _Choosing(written, self.phrases.link, lambda _, __: self._tail(written, head))
+
+    def _tail(self, written: tuple[Quintuple, ...], head: tuple[Span, str]) -> _Naming:
+        span, kind = head
+        taken = frozenset({span, *(one.tail for one in written if one.head == span)})
+
+        def typed(spans: list[tuple[int, Span]]) -> _Choosing:
+            options = self._typed(spans, self.phrases.inventory.tail_types[kind])
+            return _Choosing(written, options, lambda tail, _: self._related(written, head, tail))
+
+        return _Naming(written, self.trie, taken, self.trie.block(taken), typed)
+
+    def _related(self, written: tuple[Quintuple, ...], head: tuple[Span, str], tail: tuple[Span, str]) -> _Choosing:
+        def then(relation: str, length: int) -> _Choosing:
+            return self._finished((*written, Quintuple(*head, *tail, relation)), length)
+
+        return _Choosing(written, self.phrases.relations[head[1], tail[1]], then)
+
+    def _finished(self, written: tuple[Quintuple, ...], length: int) -> _Choosing:
+        options = self.phrases.more if self._another(written, length) else self.phrases.more[1:]
+        return _Choosing(written, options, lambda more, _: self._begun(written, more))
+
+    def _typed(self, spans: list[tuple[int, Span]], kinds: Sequence[str]) -> tuple[Option, ...]:
+        return tuple(((span, kind), self.phrases.type_ids(kind, number)) for number, span in spans for kind in kinds)
