@@ -3,7 +3,7 @@
 A line to extract from is `{"text"}` or `{"tokens"}`, with optional `id` (the line number by default) and `image`. A
 labelled line adds `entities` (`start`, `end` in words, `type`, optional `score`) and `relations` (`head`, `tail` as
 indices of entities, `type`, optional `score`). What we write also says each entity's `text` and its `char_start` and
-`char_end` in the line's `text`.
+`char_end` in the line's `text`, and `explanation` where one was asked for, which is not read.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from promu.errors import InputError
 from promu.files import is_blank, locate_records, parse_json_object, read_lines, shorten, write_lines
 from promu.schema import Entity, Post, Relation
 
-_OPTIONAL = ("id", "text", "tokens", "image", "entities", "relations")
+_OPTIONAL = ("id", "text", "tokens", "image", "entities", "relations", "explanation")
 
 
 @dataclass(frozen=True, slots=True)

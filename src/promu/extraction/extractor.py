@@ -3,93 +3,71 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
-from PIL import Image
 
-from promu.corpora.pictures import load_picture
-from promu.corpora.posts import PostLine, from_record, from_text, from_tokens
+from promu.corpora.posts import PostLine
 from promu.errors import InputError
+from promu.extraction.backends import Backend, BackendName, BackendPrecision, TorchBackend
+from promu.extraction.explanation import Attention, Explanation, attention_from, mean_map
 from promu.extraction.fit import fitting_labels, fitting_pairs
-from promu.extraction.folders import open_model, task_of
-from promu.extraction.result import Extraction, PictureUse
+from promu.extraction.folders import find_models, open_backend
+from promu.extraction.reading import MissingPictures, Picture, PostLike, Reading, read, to_line
+from promu.extraction.result import Extraction
+from promu.extraction.seen import Seen, look
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import WordEncoder, to_pixels
-from promu.schema import NO_RELATION, Entity, Post, Relation
-from promu.training.tasks import TASKS, pair_posts
+from promu.modeling.inputs import WordEncoder
+from promu.schema import NO_RELATION, Post, Relation
+from promu.training.tasks import TASKS, pair_posts, relation_probabilities
 
 logger = logging.getLogger(__name__)
 
-PostLike = str | Sequence[str] | Mapping[str, Any] | Post | PostLine
-"""A text, its words, what a line of posts in JSON holds (`{"id", "text", "image"}`), or a post."""
-
-Picture = str | Path | bytes | Image.Image
-"""A file's name, a file's bytes, or an opened picture."""
-
-MissingPictures = Literal["error", "text-only"]
-
 WINDOW = 16
 """Batches that are looked ahead, so that posts of like length can share one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """One post on its way: its line, its picture at each size that a model takes, and what became of the picture."""
-
-    line: PostLine
-    pixels: Mapping[int, torch.Tensor]
-    picture: PictureUse
+PAIRS_ALONE = 32
+"""Pairs a pass where a post is read alone: there the answer must not hang on the batch size."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     """One model with its tokenizer."""
 
-    model: Any
+    backend: Any
     encoder: WordEncoder
 
-    @property
-    def size(self) -> int | None:
-        """Side of the pictures that the model takes; None where it reads text alone."""
-        return self.model.config.image_size
+    def run(self, batch: dict[str, torch.Tensor], pictures: dict[str, torch.Tensor], explain: bool) -> Any:
+        """The model's output for a task's batch and the pictures that go with it."""
+        moved = {name: value.to(self.backend.device) for name, value in batch.items()}
+        return self.backend({**moved, **pictures}, explain)
 
-    def visual(self, readings: Sequence[_Reading]) -> dict[str, torch.Tensor]:
-        """`visual` (B, K+1, d_v) and `picture_mask` (B,): each picture through the vision encoder once.
 
-        Nothing where no post of the batch has a picture.
-        """
-        places = [place for place, reading in enumerate(readings) if self.size in reading.pixels]
-        if self.size is None or not places:
-            return {}
-        device = self.model.device
-        pixels = torch.stack([readings[place].pixels[self.size] for place in places]).to(device)
-        encoded = self.model.promu.encode_pictures(pixels)
-        visual = encoded.new_zeros(len(readings), *encoded.shape[1:])
-        mask = torch.zeros(len(readings), dtype=torch.long, device=device)
-        rows = torch.tensor(places, device=device)
-        return {"visual": visual.index_copy(0, rows, encoded), "picture_mask": mask.index_fill(0, rows, 1)}
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a caller wants of each post."""
 
-    def pixels(self, readings: Sequence[_Reading]) -> dict[str, torch.Tensor]:
-        """`pixel_values` (B, 3, S, S) and `picture_mask` (B,); nothing where no post of the batch has a picture."""
-        found = [None if self.size is None else reading.pixels.get(self.size) for reading in readings]
-        some = next((pixels for pixels in found if pixels is not None), None)
-        if some is None:
-            return {}
-        stack = torch.stack([torch.zeros_like(some) if pixels is None else pixels for pixels in found])
-        mask = torch.tensor([int(pixels is not None) for pixels in found])
-        return {"pixel_values": stack.to(self.model.device), "picture_mask": mask.to(self.model.device)}
+    batch_size: int = 32
+    entity_threshold: float = 0.0
+    relation_threshold: float = 0.0
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; at least 1 is needed")
+        for name in ("entity_threshold", "relation_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}; scores are from 0 to 1")
 
 
 class Extractor:
     """Entities and relations from posts, by one fine-tuned model for each of the two tasks.
 
-    It holds no state that a call changes, so threads may share one. The same post gives the same answer in whatever
-    batch it is read (scores to about 1e-5).
+    It holds no state that a call changes, so threads may share one. In fp32 and int8 the same post gives the same
+    answer in whatever batch it is read (scores to about 1e-5); bf16 rounds coarser than that.
 
     Args:
         entities: Model and tokenizer of entity recognition; None where posts bring their entities.
@@ -105,60 +83,66 @@ class Extractor:
 
     def __init__(
         self,
-        entities: tuple[PromuPreTrainedModel, WordEncoder] | None,
-        relations: tuple[PromuPreTrainedModel, WordEncoder] | None = None,
+        entities: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None,
+        relations: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None = None,
     ) -> None:
         if entities is None and relations is None:
             raise InputError("an extractor needs a model for entities, for relations, or both")
-        self._ner = None if entities is None else _Part(entities[0].eval(), entities[1])
-        self._re = None if relations is None else _Part(relations[0].eval(), relations[1])
-        for part in (self._ner, self._re):
-            if part is not None:
-                # The tokenizer sets up its padding on first use; after this no thread finds it doing so.
-                part.encoder.pieces("a")
+        self._ner = None if entities is None else _part(*entities)
+        self._re = None if relations is None else _part(*relations)
+        parts = [part for part in (self._ner, self._re) if part is not None]
+        self._sizes = frozenset(size for part in parts if (size := part.backend.config.image_size) is not None)
+        self._one_by_one = any(part.backend.one_by_one for part in parts)
+        # two models that see alike share what one of them has seen
+        self._one_sight = len(parts) == 2 and parts[0].backend.sight == parts[1].backend.sight
         self._relation_names: list[str] = []
         if self._re is not None:
-            names = self._re.model.config.id2label
+            names = self._re.backend.config.id2label
             self._relation_names = [names[index] for index in range(len(names))]
             if NO_RELATION not in self._relation_names:
                 raise InputError(f"the relation model has no label {NO_RELATION!r}; fine-tune it on data that has it")
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, device: str | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: str | None = None,
+        precision: BackendPrecision | None = None,
+        backend: BackendName = "torch",
+    ) -> Self:
         """Load a folder with `ner/` and `re/`, one of them, or itself the model folder of one task.
 
         Args:
-            folder: What `promu demo` and `promu finetune` leave behind as `model`.
+            folder: What `promu demo` and `promu finetune` leave behind as `model`, or the name of such a folder on the
+                Hugging Face hub.
             device: A torch device; None takes the best there is.
+            precision: With `torch`, `fp32` (None too) or `bf16`: two to three times as fast where the device computes
+                it, with scores that move in the third decimal with the batch. With `onnx` the folder's own, which may
+                be named to make sure: `fp32` or `int8`.
+            backend: `onnx` runs on the CPU what `promu export` put into the folder, without the PyTorch weights.
 
         Raises:
-            InputError: There is no such folder, no model in it, or a part of a model is missing or broken.
+            InputError: There is no such folder, no model in it, a part of a model is missing or broken, or device,
+                precision and backend do not go together.
         """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise InputError("no such model folder; check the path (models are read from local folders)", folder)
-        homes = {task: folder / task for task in TASKS if (folder / task).is_dir()}
-        if not homes:
-            if not (folder / "config.json").is_file():
-                raise InputError(
-                    "no promu model here: neither ner/ and re/ nor config.json; name the model folder of a run", folder
-                )
-            homes = {task_of(folder): folder}
-        models = {task: open_model(task, home, device) for task, home in homes.items()}
+        models = {task: open_backend(task, home, device, precision, backend) for task, home in find_models(folder)}
         return cls(models.get("ner"), models.get("re"))
 
     @property
     def reads_pictures(self) -> bool:
         """Whether a picture makes any difference."""
-        return any(part is not None and part.size is not None for part in (self._ner, self._re))
+        return bool(self._sizes)
 
     def __call__(
         self,
-        text: str | Sequence[str] | Post,
+        text: PostLike,
         image: Picture | None = None,
         *,
         id: str = "1",
         missing_pictures: MissingPictures = "error",
+        entity_threshold: float = 0.0,
+        relation_threshold: float = 0.0,
+        explain: bool = False,
     ) -> Extraction:
         """Extract from one post.
 
@@ -166,14 +150,15 @@ class Extractor:
             text: Running text, its words, or a `Post` (whose own `id` and, without `image`, picture are taken).
             image: The picture: a file, its bytes, or opened; None where there is none.
             id: Of the post.
-            missing_pictures: As in `extract`.
+            missing_pictures, entity_threshold, relation_threshold, explain: As in `extract`.
 
         Raises:
             InputError: As `extract`.
         """
-        line = _line(text, id)
+        asked = _Asked(32, entity_threshold, relation_threshold, explain)
+        line = to_line(text, id)
         picture = line.post.image if image is None else image
-        return self._batch([self._read(line, picture, missing_pictures)], 32)[0]
+        return self._batch([self._read(line, picture, missing_pictures)], asked)[0]
 
     def extract(
         self,
@@ -182,6 +167,10 @@ class Extractor:
         *,
         images: str | Path | None = None,
         missing_pictures: MissingPictures = "error",
+        entity_threshold: float = 0.0,
+        relation_threshold: float = 0.0,
+        explain: bool = False,
+        problems: list[InputError] | None = None,
     ) -> Iterator[Extraction]:
         """Extract from many posts, lazily and in their order.
 
@@ -193,127 +182,151 @@ class Extractor:
             images: The folder that the posts' pictures are named in; None for the working directory.
             missing_pictures: What a picture that is missing or broken does: `error` raises, `text-only` reads the post
                 as text and says so in `Extraction.picture`.
+            entity_threshold: Entities that are found with a lower score are left out, and no relation is sought for
+                them.
+            relation_threshold: Relations with a lower score are left out.
+            explain: Also say what the fused vectors attended to (`Extraction.explanation`).
+            problems: Where posts that cannot be read go, their number as `line`; None raises the first.
 
         Raises:
             InputError: A text without words, a picture that cannot be read, or a post without entities where there is
-                no model to find them.
+                no model to find them; a setting that is out of range.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; at least 1 is needed")
+        asked = _Asked(batch_size, entity_threshold, relation_threshold, explain)
         if isinstance(posts, str):
             raise InputError(
                 "extract takes many posts, and this is one text; call the extractor with it, or give a list"
             )
         folder = Path(images or ".")
-        lines = (_line(post, str(number)) for number, post in enumerate(posts, start=1))
-        while window := list(islice(lines, batch_size * WINDOW)):
-            order = sorted(range(len(window)), key=lambda row: len(window[row].post.tokens))
+        numbered = enumerate(posts, start=1)
+        while window := list(islice(numbered, batch_size * WINDOW)):
+            lines: list[tuple[int, PostLine]] = []
+            for number, post in window:
+                try:
+                    lines.append((number, to_line(post, str(number))))
+                except InputError as error:
+                    _fault(problems, error, number)
+            order = sorted(range(len(lines)), key=lambda row: len(lines[row][1].post.tokens))
             found: dict[int, Extraction] = {}
             for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                readings = []
-                for row in rows:
-                    name = window[row].post.image
-                    readings.append(self._read(window[row], None if name is None else folder / name, missing_pictures))
-                found.update(zip(rows, self._batch(readings, batch_size), strict=True))
-            for row in range(len(window)):
+                readings: dict[int, Reading] = {}
+                for row in order[start : start + batch_size]:
+                    number, line = lines[row]
+                    image = None if line.post.image is None else folder / line.post.image
+                    try:
+                        readings[row] = self._read(line, image, missing_pictures)
+                    except InputError as error:
+                        _fault(problems, error, number)
+                found.update(zip(readings, self._batch(list(readings.values()), asked), strict=True))
+            for row in sorted(found):
                 yield found[row]
 
-    def _read(self, line: PostLine, image: Picture | None, missing: MissingPictures) -> _Reading:
+    def _read(self, line: PostLine, image: Picture | None, missing: MissingPictures) -> Reading:
         if self._ner is None and not line.post.entities:
             raise InputError(
                 f"post {line.post.id!r} has no entities and there is no model to find them; give entities, or a "
                 "folder with ner/ and re/"
             )
-        if image is None:
-            return _Reading(line, {}, "none")
-        if not self.reads_pictures:
-            return _Reading(line, {}, "unread")
-        sizes = {part.size for part in (self._ner, self._re) if part is not None and part.size is not None}
-        source = Path(image) if isinstance(image, str) else image
-        try:
-            pixels = {size: to_pixels(load_picture(source, target=(size, size)), size) for size in sizes}
-        except InputError as error:
-            if missing == "error":
-                raise InputError(
-                    f"{error.reason}; or have post {line.post.id!r} read as text (missing_pictures='text-only', on the "
-                    "command line --missing-pictures text-only)",
-                    error.path,
-                ) from None
-            logger.warning("%s; post %r is read as text", error, line.post.id)
-            return _Reading(line, {}, "missing")
-        return _Reading(line, pixels, "used")
+        return read(line, image, self._sizes, missing)
 
     @torch.inference_mode()
-    def _batch(self, readings: Sequence[_Reading], batch_size: int) -> list[Extraction]:
-        posts = [replace(reading.line.post, relations=()) for reading in readings]
+    def _batch(self, readings: Sequence[Reading], asked: _Asked) -> list[Extraction]:
+        if self._one_by_one and len(readings) > 1:
+            return [self._batch([reading], asked)[0] for reading in readings]
+        if not readings:
+            return []
+        drafts = [_Draft(replace(reading.line.post, relations=())) for reading in readings]
+        seen = Seen(None, {})
         if self._ner is not None:
-            posts = self._find_entities(self._ner, readings, posts)
+            seen = look(self._ner.backend, _pixels(self._ner, readings))
+            self._find_entities(self._ner, seen, drafts, asked)
         if self._re is not None:
-            posts = self._find_relations(self._re, readings, posts, batch_size)
+            self._find_relations(self._re, seen, readings, drafts, asked)
         return [
             Extraction(
-                id=post.id,
+                id=draft.post.id,
                 text=reading.line.text,
-                tokens=post.tokens,
-                entities=post.entities,
-                relations=post.relations,
+                tokens=draft.post.tokens,
+                entities=draft.post.entities,
+                relations=draft.post.relations,
                 offsets=reading.line.offsets,
                 picture=reading.picture,
+                words_read=draft.words_read,
+                explanation=Explanation(draft.of_entities, draft.of_relations) if asked.explain else None,
             )
-            for reading, post in zip(readings, posts, strict=True)
+            for reading, draft in zip(readings, drafts, strict=True)
         ]
 
-    def _find_entities(self, part: _Part, readings: Sequence[_Reading], posts: Sequence[Post]) -> list[Post]:
-        batch = TASKS["ner"].batch(part.encoder, posts, None)
-        for post, seen in zip(posts, batch["word_mask"].sum(1).tolist(), strict=True):
-            if seen < len(post.tokens):
+    def _find_entities(self, part: _Part, seen: Seen, drafts: Sequence[_Draft], asked: _Asked) -> None:
+        task = TASKS["ner"]
+        posts = [draft.post for draft in drafts]
+        batch = task.batch(part.encoder, posts, None)
+        output = part.run(batch, seen.of(range(len(posts))), asked.explain)
+        found = task.answer(part.backend, task.outputs(output), batch, posts)
+        shares = mean_map(output.attentions) if asked.explain else None
+        for row, (draft, answer, read_words) in enumerate(
+            zip(drafts, found, batch["word_mask"].sum(1).tolist(), strict=True)
+        ):
+            kept = tuple(entity for entity in answer.entities if (entity.score or 0.0) >= asked.entity_threshold)
+            draft.post = replace(draft.post, entities=kept)
+            if read_words < len(answer.tokens):
+                draft.words_read = read_words
                 logger.warning(
                     "post %r has %d words, of which the first %d were read: the model takes %d word pieces",
-                    post.id,
-                    len(post.tokens),
-                    seen,
+                    answer.id,
+                    len(answer.tokens),
+                    read_words,
                     part.encoder.max_length,
                 )
-        batch = {name: value.to(part.model.device) for name, value in batch.items()}
-        found = TASKS["ner"].predict(part.model, {**batch, **part.pixels(readings)}, posts)
-        return [replace(post, entities=tuple(map(_at_most_one, post.entities))) for post in found]
+            if shares is not None:
+                text = task.encode(part.encoder, answer)
+                draft.of_entities = tuple(
+                    attention_from(
+                        shares[row],
+                        batch["input_ids"].shape[1],
+                        text.positions[entity.start : entity.end],
+                        text.words,
+                        len(answer.tokens),
+                        row in seen.rows,
+                    )
+                    for entity in kept
+                )
 
     def _find_relations(
-        self, part: _Part, readings: Sequence[_Reading], posts: Sequence[Post], batch_size: int
-    ) -> list[Post]:
+        self, part: _Part, seen: Seen, readings: Sequence[Reading], drafts: Sequence[_Draft], asked: _Asked
+    ) -> None:
         rows = [
             (place, pair)
-            for place, post in enumerate(posts)
-            for pair in pair_posts(post, fitting_pairs(post.entities, self._relation_names))
+            for place, draft in enumerate(drafts)
+            for pair in pair_posts(draft.post, fitting_pairs(draft.post.entities, self._relation_names))
         ]
-        # Pictures without a pair are not worth encoding.
-        places = sorted({place for place, _ in rows})
-        visual = part.visual([readings[place] for place in places])
-        place_of = {place: index for index, place in enumerate(places)}
-        best: list[dict[tuple[int, int], Relation]] = [{} for _ in posts]
-        for start in range(0, len(rows), batch_size):
-            chunk = rows[start : start + batch_size]
-            pairs = [pair for _, pair in chunk]
-            batch = {
-                name: value.to(part.model.device)
-                for name, value in TASKS["re"].batch(part.encoder, pairs, None).items()
-            }
-            index = torch.tensor([place_of[place] for place, _ in chunk], device=part.model.device)
-            batch.update({name: value.index_select(0, index) for name, value in visual.items()})
-            probabilities = part.model(**batch).logits.softmax(-1).cpu()
-            for (place, pair), row in zip(chunk, probabilities, strict=True):
-                relation = self._best_fitting(pair, row)
-                if relation is None:
+        if not self._one_sight:
+            # pictures without a pair are not worth encoding
+            paired = {place for place, _ in rows}
+            pixels = _pixels(part, readings)
+            seen = look(part.backend, {place: pixels[place] for place in pixels if place in paired})
+        task = TASKS["re"]
+        size = PAIRS_ALONE if self._one_by_one else asked.batch_size
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            batch = task.batch(part.encoder, [pair for _, pair in chunk], None)
+            output = part.run(batch, seen.of([place for place, _ in chunk]), asked.explain)
+            probabilities = relation_probabilities(part.backend, task.outputs(output))
+            shares = mean_map(output.attentions) if asked.explain else None
+            for row, (place, pair) in enumerate(chunk):
+                relation = self._best_fitting(pair, probabilities[row])
+                if relation is None or not drafts[place].improves(relation):
                     continue
-                ends = (min(relation.head, relation.tail), max(relation.head, relation.tail))
-                before = best[place].get(ends)
-                if before is None or (before.score or 0.0) < (relation.score or 0.0):
-                    best[place][ends] = relation
-        return [
-            replace(post, relations=tuple(sorted(found.values(), key=lambda relation: (relation.head, relation.tail))))
-            for post, found in zip(posts, best, strict=True)
-        ]
+                attention = None
+                if shares is not None:
+                    text = task.encode(part.encoder, pair)
+                    width = batch["input_ids"].shape[1]
+                    attention = attention_from(
+                        shares[row], width, text.positions, text.words, len(pair.tokens), place in seen.rows
+                    )
+                drafts[place].best[_ends(relation)] = relation, attention
+        for draft in drafts:
+            draft.keep_best(asked.relation_threshold)
 
     def _best_fitting(self, pair: Post, probabilities: torch.Tensor) -> Relation | None:
         """The most probable relation of a pair among those that its types allow; None where that is `None`."""
@@ -324,17 +337,48 @@ class Extractor:
         return None if name == NO_RELATION else Relation(asked.head, asked.tail, name, float(score))
 
 
-def _at_most_one(entity: Entity) -> Entity:
-    """A marginal comes out of a sum of exponentials and may exceed 1 by the last bit."""
-    return replace(entity, score=min(entity.score or 0.0, 1.0))
+class _Draft:
+    """What has been found in one post so far."""
+
+    def __init__(self, post: Post) -> None:
+        self.post = post
+        self.words_read: int | None = None
+        self.best: dict[tuple[int, int], tuple[Relation, Attention | None]] = {}
+        self.of_entities: tuple[Attention, ...] = ()
+        self.of_relations: tuple[Attention, ...] = ()
+
+    def improves(self, relation: Relation) -> bool:
+        """Whether nothing surer is known of the pair, in either direction."""
+        before = self.best.get(_ends(relation))
+        return before is None or (before[0].score or 0.0) < (relation.score or 0.0)
+
+    def keep_best(self, threshold: float) -> None:
+        """Put the relations that are sure enough into the post, in the order of their ends."""
+        best = [found for found in self.best.values() if (found[0].score or 0.0) >= threshold]
+        best.sort(key=lambda found: (found[0].head, found[0].tail))
+        self.post = replace(self.post, relations=tuple(relation for relation, _ in best))
+        self.of_relations = tuple(attention for _, attention in best if attention is not None)
 
 
-def _line(post: PostLike, id: str) -> PostLine:
-    if isinstance(post, PostLine):
-        return post
-    if isinstance(post, Mapping):
-        return from_record({"id": id, **post})
-    if isinstance(post, Post):
-        plain = from_tokens(post.tokens, post.id)
-        return PostLine(post, plain.text, plain.offsets)
-    return from_text(post, id) if isinstance(post, str) else from_tokens(post, id)
+def _ends(relation: Relation) -> tuple[int, int]:
+    return min(relation.head, relation.tail), max(relation.head, relation.tail)
+
+
+def _part(model: PromuPreTrainedModel | Backend, encoder: WordEncoder) -> _Part:
+    # The tokenizer sets up its padding on first use; after this no thread finds it doing so.
+    encoder.pieces("a")
+    return _Part(TorchBackend(model) if isinstance(model, PromuPreTrainedModel) else model, encoder)
+
+
+def _pixels(part: _Part, readings: Sequence[Reading]) -> dict[int, torch.Tensor]:
+    """The pictures at the size that the part's model takes, by place."""
+    size = part.backend.config.image_size
+    if size is None:
+        return {}
+    return {place: reading.pixels[size] for place, reading in enumerate(readings) if reading.pixels}
+
+
+def _fault(problems: list[InputError] | None, error: InputError, number: int) -> None:
+    if problems is None:
+        raise error
+    problems.append(InputError(error.reason, error.path, number))

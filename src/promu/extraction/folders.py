@@ -1,4 +1,4 @@
-"""Fine-tuned models on disk: which task a folder is for, and model and tokenizer out of it."""
+"""Fine-tuned models on disk or on the hub: which task a folder is for, and model and tokenizer out of it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,51 @@ import json
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
+
 from promu.errors import InputError
+from promu.extraction.backends import Backend, BackendName, BackendPrecision, TorchBackend
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.device import best_device
 from promu.modeling.inputs import WordEncoder
 from promu.training.setup import load_model, load_tokenizer
 from promu.training.tasks import TASKS
+
+
+def find_models(name: str | Path) -> list[tuple[str, Path]]:
+    """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, or of the folder itself.
+
+    Args:
+        name: A folder, or the name of such a folder on the Hugging Face hub, which is fetched into its cache.
+
+    Raises:
+        InputError: There is no such folder, or no model in it.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _fetch(name)
+    homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
+    if homes:
+        return homes
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            "no promu model here: neither ner/ and re/ nor config.json; name the model folder of a run", folder
+        )
+    return [(task_of(folder), folder)]
+
+
+def _fetch(name: str | Path) -> Path:
+    # a name on the hub is NAME or OWNER/NAME; anything else was meant as a path
+    if isinstance(name, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError("no such model folder; check the path", name)
+    try:
+        return Path(snapshot_download(name))
+    except (OSError, ValueError, HFValidationError) as error:
+        reason = str(error).splitlines()[0].rstrip(". ")
+        raise InputError(
+            f"neither a model folder nor a hub model within reach ({reason}); check the name", name
+        ) from None
 
 
 def task_of(folder: Path) -> str:
@@ -63,3 +102,34 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
         )
     encoder = WordEncoder(tokenizer, model.config.max_length)
     return model.to(device or best_device()).eval(), encoder
+
+
+def open_backend(
+    task: str, folder: Path, device: str | None, precision: BackendPrecision | None, backend: BackendName
+) -> tuple[Backend, WordEncoder]:
+    """A model fine-tuned for `task`, ready to compute, and its tokenizer.
+
+    Args:
+        task: A name in `TASKS`.
+        folder: The model's.
+        device, precision, backend: As in `Extractor.from_pretrained`.
+
+    Raises:
+        InputError: As `open_model`; device, precision and backend do not go together.
+    """
+    if backend == "torch":
+        if precision == "int8":
+            raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend onnx")
+        model, encoder = open_model(task, folder, device)
+        return TorchBackend(model, precision or "fp32"), encoder
+    if precision == "bf16" or device not in (None, "cpu"):
+        raise InputError("backend onnx computes in fp32 or int8 on the CPU; drop device and precision, or use torch")
+    from promu.extraction.onnx_backend import OnnxBackend
+
+    found = task_of(folder)
+    if found != task:
+        raise InputError(f"this model is for the task {found!r}, not {task!r}; name the other model's folder", folder)
+    graphs = OnnxBackend(folder)
+    if precision is not None and graphs.precision != precision:
+        raise InputError(f"the graphs here are {graphs.precision}, not {precision}; export the model again", folder)
+    return graphs, WordEncoder(load_tokenizer(str(folder)), graphs.config.max_length)

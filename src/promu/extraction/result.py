@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from promu.extraction.explanation import Explanation
 from promu.schema import Entity, Relation
 
 PictureUse = Literal["used", "none", "missing", "unread"]
@@ -32,6 +33,8 @@ class Extraction:
         relations: `head` and `tail` index `entities`; `score` is the relation's probability.
         offsets: Where each token lies in `text`, in Unicode code points, end exclusive.
         picture: Whether the post's picture was read, see `PictureUse`.
+        words_read: How many words, from the first, the model that finds entities had room for; None for all.
+        explanation: What the model attended to, where that was asked for.
     """
 
     id: str
@@ -41,6 +44,8 @@ class Extraction:
     relations: tuple[Relation, ...]
     offsets: tuple[tuple[int, int], ...]
     picture: PictureUse
+    words_read: int | None = None
+    explanation: Explanation | None = None
 
     def characters(self, entity: Entity) -> tuple[int, int]:
         """Where `entity` lies in `text`, end exclusive."""
@@ -61,7 +66,7 @@ class Extraction:
     def to_dict(self) -> dict[str, Any]:
         """As `promu extract` writes it: `id`, `tokens`, `entities`, `relations`, ready for JSON.
 
-        A score is null where the entity was given and not found.
+        A score is null where the entity was given and not found; `explanation` is there where it was asked for.
         """
         entities = []
         for entity in self.entities:
@@ -85,4 +90,5 @@ class Extraction:
                 {"head": relation.head, "tail": relation.tail, "type": relation.type, "score": relation.score}
                 for relation in self.relations
             ],
+            **({} if self.explanation is None else {"explanation": self.explanation.to_dict()}),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import cast
 
@@ -26,11 +26,13 @@ class EncodedText:
     """Word pieces of one text, [CLS] first and [SEP] last, and positions in it that a head reads.
 
     For entity recognition the positions are those of each word's first piece, as far as the text was kept; for
-    relation classification those of [E1] and [E2].
+    relation classification those of [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for
+    special tokens and markers.
     """
 
     input_ids: list[int]
     positions: list[int]
+    words: list[int] = field(default_factory=list)
 
 
 class WordEncoder:
@@ -58,14 +60,15 @@ class WordEncoder:
 
     def words(self, tokens: Sequence[str]) -> EncodedText:
         """Pieces of a text; words past the longest length are cut, so `positions` may be shorter than `tokens`."""
-        ids, positions = [self.start], []
-        for token in tokens:
+        ids, positions, words = [self.start], [], [-1]
+        for word, token in enumerate(tokens):
             pieces = self.pieces(token)
             if len(ids) + 1 >= self.max_length:
                 break
             positions.append(len(ids))
             ids.extend(pieces[: self.max_length - 1 - len(ids)])
-        return EncodedText([*ids, self.stop], positions)
+            words.extend([word] * (len(ids) - len(words)))
+        return EncodedText([*ids, self.stop], positions, [*words, -1])
 
     def pair(self, tokens: Sequence[str], head: tuple[int, int], tail: tuple[int, int]) -> EncodedText:
         """Pieces of a text with [E1] .. [/E1] around the head's words and [E2] .. [/E2] around the tail's.
@@ -80,24 +83,25 @@ class WordEncoder:
         for place, marker in ((head[1], 1), (tail[1], 3), (head[0], 0), (tail[0], 2)):
             before.setdefault(place, []).append(markers[marker])
         ids: list[int] = []
-        is_marker: list[bool] = []
+        words: list[int] = []
         for index in range(len(tokens) + 1):
             for marker_id in before.get(index, ()):
                 ids.append(marker_id)
-                is_marker.append(True)
+                words.append(-1)
             if index < len(tokens):
                 pieces = self.pieces(tokens[index])
                 ids.extend(pieces)
-                is_marker.extend([False] * len(pieces))
+                words.extend([index] * len(pieces))
         budget = self.max_length - 2
         if budget < len(ENTITY_MARKERS):
             raise InputError(f"max_length {self.max_length} is too short for a marked pair; set it to 6 or more")
         if len(ids) > budget:
-            places = [place for place, flag in enumerate(is_marker) if flag]
+            places = [place for place, word in enumerate(words) if word < 0]
             nearest = sorted(range(len(ids)), key=lambda place: min(abs(place - other) for other in places))
-            ids = [ids[place] for place in sorted(nearest[:budget])]
+            kept = sorted(nearest[:budget])
+            ids, words = [ids[place] for place in kept], [words[place] for place in kept]
         ids = [self.start, *ids, self.stop]
-        return EncodedText(ids, [ids.index(markers[0]), ids.index(markers[2])])
+        return EncodedText(ids, [ids.index(markers[0]), ids.index(markers[2])], [-1, *words, -1])
 
     def text(self, text: str) -> EncodedText:
         """Pieces of a caption or a prompt, cut at the longest length."""
