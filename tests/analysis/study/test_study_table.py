@@ -17,6 +17,7 @@ TABLE = Table(
         ("a | b", summarise([61.25]), "< .001"),
         ("half-failed", summarise([50.0, None, 52.0]), "0.5"),
         ("failed", None, None),
+        ("worse", summarise([-1.5, -2.5]), None),
     ),
 )
 
@@ -31,6 +32,7 @@ def test_markdown_holds_mean_and_spread_and_marks_what_is_missing() -> None:
         "| a \\| b | 61.2 | < .001 |",
         "| half-failed | 51.0 ± 1.4 (2 of 3 runs) | 0.5 |",
         "| failed | – | – |",
+        "| worse | −2.0 ± 0.7 | – |",
     ]
 
 
@@ -38,7 +40,7 @@ def test_latex_escapes_what_latex_reads_otherwise() -> None:
     text = to_latex(TABLE)
     assert r"\caption{Scores: 50 \% of it\_all}" in text
     assert r"\begin{tabular}{lrr}" in text and r"promu & 72.0 $\pm$ 2.0 & -- \\" in text
-    assert text.count(r"\\") == 5 and text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
+    assert text.count(r"\\") == 6 and text.index(r"\toprule") < text.index(r"\midrule") < text.index(r"\bottomrule")
 
 
 def test_csv_is_unrounded_and_counts_the_seeds() -> None:

@@ -115,7 +115,11 @@ def plane(panels: Mapping[str, Sequence[Sequence[Any]]]) -> str:
                 c=[colours[str(point[2])] for point in things],
                 linewidths=0,
             )
-            for x, y, label, _ in (point for point in points if point[3]):
+            prompts = [point for point in points if point[3]]
+            # words alone do not stretch the axes
+            axis.scatter([point[0] for point in prompts], [point[1] for point in prompts], s=0)
+            axis.margins(0.12)
+            for x, y, label, _ in prompts:
                 axis.text(x, y, label, fontsize=6.5, color=colours[str(label)], ha="center", weight="bold")
             axis.set(title=title, xticks=[], yticks=[])
         return _svg(figure)
@@ -130,7 +134,7 @@ def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> st
     """
     picture = np.asarray(_decoded(case["picture"]))
     most_word = max((max(case[key]["words"], default=0.0) for key, _ in moments), default=0.0) or 1.0
-    most_patch = max(max(map(max, case[key]["patches"])) for key, _ in moments) or 1.0
+    patches = np.array([case[key]["patches"] for key, _ in moments])
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 1.7 * len(moments)), layout="constrained")
         grid = figure.add_gridspec(len(moments), 3, width_ratios=(1, 1, 3.4))
@@ -141,7 +145,7 @@ def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> st
             heat.imshow(picture)
             height, width = picture.shape[:2]
             heat.imshow(
-                case[key]["patches"], cmap=HEAT, alpha=0.6, vmin=0, vmax=most_patch, extent=(0, width, height, 0)
+                patches[row], cmap=HEAT, alpha=0.6, vmin=patches.min(), vmax=patches.max(), extent=(0, width, height, 0)
             )
             for axis in (side, heat):
                 axis.set(xticks=[], yticks=[])

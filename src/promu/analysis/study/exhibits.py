@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES
 from promu.analysis.study import drawing
 from promu.analysis.study.comparing import difference_table
 from promu.analysis.study.drawing import Line
@@ -135,10 +136,16 @@ def _gain(sheet: Sheet, row: tuple[str, ...], other: tuple[str, ...], task: str)
 def _table3(places: Sequence[Measured], frame: Frame) -> Section:
     sheet = Sheet(places, list(frame.tasks))
     columns = ("entity prompt", "relation prompt", *(f"{task} F1" for task in sheet.tasks))
-    rows = tuple((*row, *(_f1(sheet, row, task) for task in sheet.tasks)) for row in sheet.rows)
-    notes = ["Prompts by their names in docs/method.md (1, 2 for entities; A, B, C for relations)."]
+    rows = tuple(
+        (
+            f"{row[0]}: {ENTITY_TEMPLATES[row[0]].format('…')}",
+            f"{row[1]}: {RELATION_TEMPLATES[row[1]].format('…')}",
+            *(_f1(sheet, row, task) for task in sheet.tasks),
+        )
+        for row in sheet.rows
+    )
     table = Table("table3", "Table 3: test F1 by prompt templates", columns, rows, keys=2)
-    return _section(sheet, "Table 3: prompt templates", notes, [table])
+    return _section(sheet, "Table 3: prompt templates", [], [table])
 
 
 def _figure3(places: Sequence[Measured], frame: Frame) -> Section:
@@ -217,7 +224,8 @@ def _figure5(places: Sequence[Measured], frame: Frame) -> Section:
                     title = f"{task}: {' '.join(case['tokens'])} Gold: {case['gold']}. Chosen: {case['why']}."
                     figures.append(Drawn(f"figure5-{task}-{number}", title, drawing.attention(case, moments)))
         right = [sheet.summary(sheet.rows[0], task, "right", key) for key, _ in moments]
-        rows.append((task, *right, sheet.summary(sheet.rows[0], task, "posts")))
+        posts = sheet.summary(sheet.rows[0], task, "posts")
+        rows.append((task, *right, None if posts is None else f"{posts.mean:g}"))
     table = Table(
         "figure5", "Posts with a picture read wholly right", ("task", *(c for _, c in moments), "of"), tuple(rows)
     )

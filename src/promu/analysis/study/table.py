@@ -40,7 +40,9 @@ class Table:
         """A place in words."""
         if content is None:
             return NOTHING
-        return format(content, f".{self.digits}f") if isinstance(content, Summary) else content
+        if isinstance(content, Summary):
+            return format(content, f".{self.digits}f").replace("-", "−")
+        return content
 
     def texts(self) -> list[list[str]]:
         """Every place in words."""
@@ -57,7 +59,7 @@ def to_markdown(table: Table) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "±": r"$\pm$", "–": "--", "−": "$-$", "τ": r"$\tau$", "→": r"$\rightarrow$", "·": r"$\cdot$",
+    "±": r"$\pm$", "–": "--", "−": "$-$", "τ": r"$\tau$", "→": r"$\rightarrow$", "·": r"$\cdot$", "↓": r"$\downarrow$",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
 
