@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from promu.extraction.graph.write import write_graph
 Record = dict[str, Any]
 
 
-def record(id: str, words: str, entities: list[tuple[int, int, str | None, float | None]], *relations: Any) -> Record:
+Span = tuple[int, int, str | None, float | None]
+
+
+def record(id: str, words: str, entities: Sequence[Span], *relations: Any) -> Record:
     """A post of words parted by blanks; entities are (start, end, type, score), relations (head, tail, type, score)."""
     tokens = words.split(" ")
     starts = [sum(len(token) + 1 for token in tokens[:index]) for index in range(len(tokens) + 1)]

@@ -62,7 +62,7 @@ def facts_of_rdf(graph: Graph) -> Facts:
     ]
     return {
         "entities": {
-            (str(node), value(node, RDFS.label), key.toPython(), label_of(graph, node), *counts(node))
+            (str(node), value(node, RDFS.label), str(key), label_of(graph, node), *counts(node))
             for node, key in graph.subject_objects(V.key)
         },
         "forms": {
