@@ -1,0 +1,236 @@
+"""The routes that extract."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
+
+from promu.extraction.result import Extraction
+from promu.service.batching import Batcher
+from promu.service.engine import Engine, ReadyPost, answer
+from promu.service.intake import Gate, check_token, discard_body, read_body
+from promu.service.metrics import CONTENT_TYPE, Metrics, resident_bytes
+from promu.service.observing import note
+from promu.service.reading import ReceivedPost, read_batch, read_post
+from promu.service.refusal import Refused
+from promu.service.schemas import MULTIPART, BatchOut, ErrorOut, ExtractionOut, StatusOut
+from promu.service.settings import ServiceSettings
+
+Result = TypeVar("Result")
+
+READERS = 2
+"""Threads that parse bodies and decode pictures beside the one that runs the model."""
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorOut, "description": "The body is malformed"},
+    401: {"model": ErrorOut, "description": "The bearer token is missing or wrong"},
+    408: {"model": ErrorOut, "description": "The body did not arrive in time"},
+    413: {"model": ErrorOut, "description": "The body or the text is too long"},
+    415: {"model": ErrorOut, "description": "The body is of another kind"},
+    422: {"model": ErrorOut, "description": "The post cannot be used"},
+    503: {"model": ErrorOut, "description": "The service is busy; Retry-After says when to try again"},
+}
+_PROTECTED: dict[int | str, dict[str, Any]] = {401: _REFUSALS[401]}
+
+
+def _body(**kinds: dict[str, Any]) -> dict[str, Any]:
+    content = {kind.replace("__", "/").replace("_", "-"): {"schema": schema} for kind, schema in kinds.items()}
+    return {"requestBody": {"required": True, "content": content}, "security": [{}, {"bearer": []}]}
+
+
+class Service:
+    """What the routes share: one engine, its batcher, its gate, its figures. Made and closed in the event loop."""
+
+    def __init__(self, engine: Engine, settings: ServiceSettings, metrics: Metrics) -> None:
+        self.settings, self.metrics, self._engine = settings, metrics, engine
+        self.gate = Gate(settings.queue)
+        self.closing = False
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="promu-read")
+        self._batcher: Batcher[ReadyPost, Extraction | Refused] = Batcher(
+            self._extract,
+            settings.max_batch,
+            settings.max_wait_ms / 1000,
+            lambda size: metrics.observe("promu_batch_posts", size),
+        )
+        metrics.set("promu_queue_limit", settings.queue)
+
+    async def close(self) -> None:
+        """Answer what has been taken, then let go of the threads."""
+        self.closing = True
+        await self._batcher.close()
+        self._readers.shutdown()
+
+    async def one(self, request: Request) -> dict[str, Any]:
+        """The answer to one post."""
+        async with self._admitted(request):
+            with self._batcher.coming():
+                body = await read_body(request, self.settings.max_body, self.settings.timeout)
+                kind = request.headers.get("content-type", "")
+                post, ready = await self._in_reader(lambda: self._read_one(body, kind))
+                job = asyncio.ensure_future(self._batcher.submit(ready))
+                await asyncio.sleep(0)  # handed in before it stops being on its way
+            note(request.scope, posts=1, characters=len(post.text), picture_bytes=len(post.image or b""))
+            (found,) = await self._answered(request, [job])
+            if isinstance(found, Refused):
+                raise found
+            self.metrics.add("promu_posts_total")
+            return answer(found, post.id)
+
+    async def many(self, request: Request) -> dict[str, Any]:
+        """The answers to a batch of posts, each an extraction or an error."""
+        async with self._admitted(request):
+            body = await read_body(request, self.settings.max_body, self.settings.timeout)
+            kind = request.headers.get("content-type", "")
+            posts = await self._in_reader(lambda: read_batch(body, kind, self.settings))
+            with self.gate.room(len(posts) - 1):
+                return await self._batch(request, posts)
+
+    async def _batch(self, request: Request, posts: Sequence[ReceivedPost | Refused]) -> dict[str, Any]:
+        note(request.scope, posts=len(posts))
+        ready = await self._in_reader(lambda: [self._prepared(post) for post in posts])
+        jobs = [asyncio.ensure_future(self._batcher.submit(post)) for post in ready if isinstance(post, ReadyPost)]
+        found = iter(await self._answered(request, jobs))
+        results: list[dict[str, Any]] = []
+        for number, (post, outcome) in enumerate(zip(posts, ready, strict=True), start=1):
+            id = post.id if isinstance(post, ReceivedPost) else str(number)
+            final = outcome if isinstance(outcome, Refused) else next(found)
+            results.append({"id": id, "error": final.sentence} if isinstance(final, Refused) else answer(final, id))
+        failed = sum("error" in result for result in results)
+        self.metrics.add("promu_posts_total", len(results) - failed)
+        self.metrics.add("promu_refused_posts_total", failed)
+        return {"results": results, "failed": failed}
+
+    @asynccontextmanager
+    async def _admitted(self, request: Request) -> AsyncIterator[None]:
+        """Token and room first, so that who has neither costs nothing but the reading of a body that is dropped."""
+        try:
+            check_token(request, self.settings.token)
+            room = self.gate.room(1)
+            room.__enter__()
+        except Refused:
+            await discard_body(request)
+            raise
+        try:
+            yield
+        finally:
+            room.__exit__(None, None, None)
+
+    async def _answered(
+        self, request: Request, jobs: Sequence[asyncio.Future[Extraction | Refused]]
+    ) -> list[Extraction | Refused]:
+        """Wait for the answers, unless it takes too long or the sender goes; then nobody works on what still waits."""
+        if not jobs:
+            return []
+        gone = asyncio.ensure_future(request.receive())
+        together = asyncio.ensure_future(_all(jobs))
+        try:
+            await asyncio.wait({gone, together}, timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            if together.done():
+                return together.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise Refused(503, f"no answer within {self.settings.timeout:g} s; try again later", 10)
+        finally:
+            gone.cancel()
+            together.cancel()
+
+    async def _in_reader(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+
+    def _read_one(self, body: bytes, kind: str) -> tuple[ReceivedPost, ReadyPost]:
+        post = read_post(body, kind)
+        return post, self._engine.prepare(post, self.settings)
+
+    def _prepared(self, post: ReceivedPost | Refused) -> ReadyPost | Refused:
+        if isinstance(post, Refused):
+            return post
+        try:
+            return self._engine.prepare(post, self.settings)
+        except Refused as refusal:
+            return refusal
+
+    def _extract(self, posts: Sequence[ReadyPost]) -> Sequence[Extraction | Refused]:
+        started = time.perf_counter()
+        found = self._engine.run(posts, self.settings)
+        self.gate.worked(len(posts), time.perf_counter() - started)
+        return found
+
+
+async def _all(jobs: Sequence[asyncio.Future[Result]]) -> list[Result]:
+    return await asyncio.gather(*jobs)
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to."""
+    service: Service = request.app.state.service
+    return service
+
+
+router = APIRouter()
+
+
+@router.post(
+    "/extract",
+    response_model=ExtractionOut,
+    responses=_REFUSALS,
+    openapi_extra=_body(application__json={"$ref": "#/components/schemas/PostIn"}, multipart__form_data=MULTIPART),
+    summary="Extract from one post",
+)
+async def extract(request: Request) -> Response:
+    """Entities and relations of one post: JSON with the picture in base64, or a multipart form with it as a file."""
+    return JSONResponse(await service_of(request).one(request))
+
+
+@router.post(
+    "/extract/batch",
+    response_model=BatchOut,
+    responses=_REFUSALS,
+    openapi_extra=_body(application__json={"$ref": "#/components/schemas/BatchIn"}),
+    summary="Extract from several posts",
+)
+async def extract_batch(request: Request) -> Response:
+    """The same for several posts; what cannot be used is an error in its place, and the others are answered."""
+    return JSONResponse(await service_of(request).many(request))
+
+
+@router.get("/health", response_model=StatusOut, summary="Is the process alive?")
+async def health() -> Response:
+    """200 as long as the process answers."""
+    return JSONResponse({"status": "ok"})
+
+
+@router.get(
+    "/ready",
+    response_model=StatusOut,
+    responses={503: {"model": StatusOut, "description": "It is stopping, or its queue is full"}},
+    summary="Would a post be taken now?",
+)
+async def ready(request: Request) -> Response:
+    """200 with the model's name where a post would be taken."""
+    service = service_of(request)
+    status = "stopping" if service.closing else "busy" if service.gate.inside >= service.gate.limit else "ready"
+    return JSONResponse({"status": status, "model": service.settings.model.name}, 200 if status == "ready" else 503)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_PROTECTED},
+    openapi_extra={"security": [{}, {"bearer": []}]},
+    summary="Figures for Prometheus",
+)
+async def metrics(request: Request) -> Response:
+    """Requests, latencies, batch sizes, queue and memory of the process that answers."""
+    service = service_of(request)
+    check_token(request, service.settings.token)
+    service.metrics.set("promu_queue_posts", service.gate.inside)
+    service.metrics.set("promu_memory_bytes", resident_bytes())
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE)

@@ -1,0 +1,109 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+import promu
+from promu.service import api, pages
+from promu.service.engine import Engine
+from promu.service.metrics import service_metrics
+from promu.service.observing import CLIENT_GONE, Observer, note
+from promu.service.reading import ReceivedPost
+from promu.service.refusal import Refused
+from promu.service.schemas import BatchIn, PostIn
+from promu.service.settings import ServiceSettings
+
+
+def create_app(settings: ServiceSettings, engine: Engine | None = None) -> FastAPI:
+    """The service as an ASGI application, with one model in memory.
+
+    Args:
+        settings: Model and limits.
+        engine: The model where it has been loaded already; None loads `settings.model`.
+
+    Raises:
+        InputError: The model cannot be loaded, or finds no entities.
+    """
+    import torch
+
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    model = engine or Engine.from_pretrained(settings.model)
+    # What is set up on first use is not a caller's time; and a model that finds no entities is refused here.
+    model.run([model.prepare(ReceivedPost("promu", None, "0"), settings)], settings)
+    metrics = service_metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = api.Service(model, settings, metrics)
+        yield
+        await app.state.service.close()
+
+    # FastAPI's own pages of documentation load scripts from another host; ours is at /docs.
+    app = FastAPI(title="promu", version=promu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.add_middleware(Observer, metrics=metrics)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(Exception, _broken)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": error.sentence}, error.status, headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    note(request.scope, gone=True)
+    return Response(status_code=CLIENT_GONE)  # nobody reads it
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {
+        404: "there is nothing at this address; /docs lists what there is",
+        405: f"{request.method} is not possible here; /docs says what is",
+    }
+    return JSONResponse(
+        {"error": sentences.get(error.status_code, str(error.detail))}, error.status_code, dict(error.headers or {})
+    )
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    number = request.scope["state"]["fields"]["request"]
+    return JSONResponse({"error": f"something went wrong on our side; the log has it as request {number}"}, 500)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the schemas of the bodies that the routes read themselves."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary="Entities and relations from posts with pictures",
+            routes=app.routes,
+        )
+        _, bodies = models_json_schema(
+            [(PostIn, "validation"), (BatchIn, "validation")], ref_template="#/components/schemas/{model}"
+        )
+        document["components"]["schemas"] |= bodies["$defs"]
+        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,122 @@
+"""Dynamic micro-batching: posts of different requests share a forward pass."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job(Generic[Item, Answer]):
+    item: Item
+    answer: asyncio.Future[Answer]
+
+
+class Batcher(Generic[Item, Answer]):
+    """Collects items that are handed in one by one and works on them in batches, one batch at a time.
+
+    A batch starts as soon as the worker is free and something waits. It is held back, `max_wait` seconds at most, only
+    while it has room and others are known to be on their way (`coming`), so that a lone request does not wait.
+    All methods belong to the event loop's thread; `work` alone runs in another.
+
+    Args:
+        work: Items to answers, in their order; what it raises is raised to everyone in the batch.
+        max_batch: Items a batch at most.
+        max_wait: Seconds.
+        on_batch: Told the size of each batch when it starts.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Sequence[Answer]],
+        max_batch: int,
+        max_wait: float,
+        on_batch: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self._work, self._max_batch, self._max_wait, self._on_batch = work, max_batch, max_wait, on_batch
+        self._waiting: list[_Job[Item, Answer]] = []
+        self._coming = 0
+        self._changed = asyncio.Event()
+        self._closing = False
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="promu-model")
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @contextmanager
+    def coming(self, items: int = 1) -> Iterator[None]:
+        """While this is open, `items` more are on their way."""
+        self._coming += items
+        try:
+            yield
+        finally:
+            self._coming -= items
+            self._changed.set()
+
+    async def submit(self, item: Item) -> Answer:
+        """The answer for `item`. Cancelled while it waits, it is never worked on.
+
+        Raises:
+            Whatever `work` raises for the batch that it was in.
+        """
+        job: _Job[Item, Answer] = _Job(item, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._changed.set()
+        try:
+            return await job.answer
+        finally:
+            if job in self._waiting:
+                self._waiting.remove(job)
+
+    async def close(self) -> None:
+        """Answer everything that has been handed in, then stop."""
+        self._closing = True
+        self._changed.set()
+        await self._task
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while not self._waiting and not self._closing:
+                await self._next_change()
+            if not self._waiting:
+                return
+            await self._fill()
+            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+            if not batch:  # all of it was cancelled meanwhile
+                continue
+            self._on_batch(len(batch))
+            running = loop.run_in_executor(self._thread, self._work, [job.item for job in batch])
+            running.add_done_callback(partial(_deliver, batch))
+            await asyncio.wait({running})
+
+    async def _fill(self) -> None:
+        """Wait for what is on its way, while it is worth it."""
+        try:
+            async with asyncio.timeout(self._max_wait):
+                while self._coming and len(self._waiting) < self._max_batch:
+                    await self._next_change()
+        except TimeoutError:
+            pass
+
+    async def _next_change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+
+def _deliver(batch: list[_Job[Item, Answer]], running: asyncio.Future[Sequence[Answer]]) -> None:
+    error = running.exception()
+    for place, job in enumerate(batch):
+        if job.answer.done():  # whoever asked has gone
+            continue
+        if error is not None:
+            job.answer.set_exception(error)
+        else:
+            job.answer.set_result(running.result()[place])

@@ -1,0 +1,72 @@
+"""The service as one process or several."""
+
+from __future__ import annotations
+
+import os
+import socket
+from functools import partial
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from promu.errors import InputError
+from promu.quiet import quiet
+from promu.service.app import create_app
+from promu.service.engine import Engine
+from promu.service.logs import log_as_json
+from promu.service.settings import ServiceSettings
+
+BACKLOG = 2048
+"""Connections that the system holds while the process is busy."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; port 0 takes a free one.
+
+    Raises:
+        InputError: The address is none of this machine's, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise InputError(
+            f"cannot listen on {host} port {port} ({reason}); name another with --host or --port"
+        ) from None
+
+
+def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> None:
+    """Answer requests until the process is told to stop (SIGTERM, SIGINT); what has been taken is answered first.
+
+    Args:
+        settings: Model and limits.
+        sock: Where to listen.
+        workers: Processes, each with its own model in memory.
+
+    Raises:
+        InputError: The model cannot be loaded.
+    """
+    engine = Engine.from_pretrained(settings.model)  # so that a bad model is a sentence, not a dying worker
+    options: dict[str, Any] = {
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "backlog": BACKLOG,
+        "timeout_graceful_shutdown": int(settings.timeout) + 5,
+    }
+    log_as_json()
+    if workers == 1:
+        uvicorn.Server(uvicorn.Config(create_app(settings, engine), **options)).run([sock])
+        return
+    del engine
+    config = uvicorn.Config(partial(_worker_app, settings), factory=True, workers=workers, **options)
+    Multiprocess(config, [sock]).run()
+
+
+def _worker_app(settings: ServiceSettings) -> FastAPI:
+    log_as_json()
+    quiet()
+    return create_app(settings)

@@ -1,0 +1,104 @@
+"""A service on a port of its own, with models made on the spot."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from promu.extraction.result import Extraction
+from promu.service.app import create_app
+from promu.service.engine import Engine, ReadyPost
+from promu.service.refusal import Refused
+from promu.service.server import BACKLOG, listen
+from promu.service.settings import ServiceSettings
+
+
+@dataclass
+class Running:
+    """A service that answers at `url`."""
+
+    url: str
+    app: FastAPI
+    server: uvicorn.Server
+    thread: threading.Thread
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=60, **options)
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(30)
+        assert not self.thread.is_alive(), "the service does not stop"
+
+
+Start = Callable[..., AbstractContextManager[Running]]
+
+
+@contextmanager
+def running(settings: ServiceSettings, engine: Engine) -> Iterator[Running]:
+    app = create_app(settings, engine)
+    sock = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG))
+    thread = threading.Thread(target=server.run, args=([sock],))
+    thread.start()
+    service = Running(f"http://127.0.0.1:{sock.getsockname()[1]}", app, server, thread)
+    while not server.started:
+        assert thread.is_alive(), "the service does not start"
+        time.sleep(0.01)
+    try:
+        yield service
+    finally:
+        service.stop()
+        sock.close()
+
+
+@pytest.fixture(scope="session")
+def engine(tiny_models: Path) -> Engine:
+    return Engine.from_pretrained(tiny_models, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def start(tiny_models: Path, engine: Engine) -> Start:
+    """Start a service with other settings: `with start(queue=2) as service`."""
+
+    def with_settings(engine: Engine = engine, **settings: Any) -> AbstractContextManager[Running]:
+        return running(ServiceSettings(model=tiny_models, **settings), engine)
+
+    return with_settings
+
+
+@pytest.fixture(scope="session")
+def service(start: Start) -> Iterator[Running]:
+    """One service with the default settings for the tests that need no others."""
+    with start() as running_service:
+        yield running_service
+
+
+class SlowEngine(Engine):
+    """One that waits until it is told to go on, and counts its batches."""
+
+    def __init__(self, like: Engine) -> None:
+        self.__dict__.update(like.__dict__)
+        self.go = threading.Event()
+        self.go.set()
+        self.batches: list[int] = []
+
+    def run(self, posts: Sequence[ReadyPost], settings: ServiceSettings) -> list[Extraction | Refused]:
+        assert self.go.wait(30)
+        self.batches.append(len(posts))
+        return super().run(posts, settings)
+
+
+@pytest.fixture
+def slow(engine: Engine) -> SlowEngine:
+    return SlowEngine(engine)

@@ -1,0 +1,131 @@
+"""What a caller of /extract and /extract/batch relies on."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.conftest import TEXTS
+from tests.service.conftest import Running, Start
+
+from promu import Extractor
+from promu.service.engine import Engine
+
+TEXT = "Ann Lee met Bob’s dog \U0001f600 at the #bridge in Rome , so happy !"
+
+
+def in_base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def plain(record: dict[str, Any]) -> dict[str, Any]:
+    """Without scores, which depend on the batch in their last digits, and without what the service adds."""
+    record = json.loads(json.dumps(record))
+    for found in record["entities"] + record["relations"]:
+        assert 0 < found.pop("score") <= 1
+    return {key: record[key] for key in ("id", "tokens", "entities", "relations")}
+
+
+def test_json_and_a_form_give_what_the_library_gives(service: Running, engine: Extractor, pictures: Path) -> None:
+    expected = engine(TEXT, image=pictures / "0.png", id="seven")
+    with service.client() as client:
+        as_json = client.post(
+            "/extract", json={"id": "seven", "text": TEXT, "image": in_base64(pictures / "0.png")}
+        ).raise_for_status()
+        as_form = client.post(
+            "/extract", data={"id": "seven", "text": TEXT}, files={"image": (pictures / "0.png").read_bytes()}
+        ).raise_for_status()
+        without = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
+    for found in (as_json.json(), as_form.json()):
+        assert plain(found) == plain(expected.to_dict())
+        assert found["picture"] == "used" and found["triples"] == [list(triple) for triple in expected.triples()]
+        assert found["entities"] and found["relations"], "nothing was compared"
+        for entity in found["entities"]:
+            assert TEXT[entity["char_start"] : entity["char_end"]] == entity["text"]
+    assert (without["id"], without["picture"]) == ("1", "none")
+    assert plain(without) == plain(engine(TEXT).to_dict()) != plain(expected.to_dict())
+
+
+def test_a_batch_answers_each_post_in_its_place(service: Running, engine: Extractor, pictures: Path) -> None:
+    posts = [
+        {"id": "a", "text": TEXTS[0], "image": in_base64(pictures / "1.png")},
+        {"id": "b", "text": "   "},
+        {"text": TEXTS[1]},
+        {"id": "d", "text": TEXTS[2], "image": base64.b64encode(b"no picture").decode()},
+        {"text": TEXTS[2], "image": "https://example.org/photo.png"},
+    ]
+    with service.client() as client:
+        answer = client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()
+    assert answer["failed"] == 3
+    first, blank, third, broken, address = answer["results"]
+    assert plain(first) == plain(engine(TEXTS[0], image=pictures / "1.png", id="a").to_dict())
+    assert plain(third) == plain(engine(TEXTS[1], id="3").to_dict())
+    assert blank == {"id": "b", "error": "text is empty"}
+    assert broken["id"] == "d" and broken["error"].startswith("not a picture of a known format")
+    assert address["id"] == "5" and "nothing is fetched" in address["error"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u0645\u0631\u062d\u0628\u0627 Ann Lee \u0628\u0627\u0644\u0639\u0627\u0644\u0645",  # right to left
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 Ann \U0001f1ee\U0001f1f9\U0001f44d\U0001f3fd Bob",
+        "A\u200bn\u200dn \x01\x07 met\x1b B\u0301ob \ufeff",
+        "\u202eAnn\u202c met Bob",
+        "\u4e2d\u6587Ann\u4e2d\u6587",
+        "a" * 20_000,
+    ],
+)
+def test_offsets_point_at_the_right_characters(text: str, service: Running) -> None:
+    with service.client() as client:
+        found = client.post("/extract", json={"text": text}).raise_for_status().json()
+        form = client.post("/extract", data={"text": text}, files={"image": b""}).raise_for_status().json()
+    assert form["picture"] == "none", "an empty file field is a form without a picture"
+    assert plain(form) == plain(found)
+    assert found["tokens"]
+    for entity in found["entities"]:
+        assert text[entity["char_start"] : entity["char_end"]] == entity["text"]
+        assert entity["text"].startswith(found["tokens"][entity["start"]])
+
+
+def test_a_long_post_says_how_much_of_it_was_read(service: Running, engine: Extractor) -> None:
+    text = "a" * 19_000 + " Ann met" * 125  # 20,000 characters, of which the model reads the first 94 pieces
+    with service.client() as client:
+        found = client.post("/extract", json={"text": text}).raise_for_status().json()
+    assert len(found["tokens"]) == 251
+    assert 40 < found["words_read"] < 100
+    assert found["words_read"] == engine(text).words_read
+
+
+def test_an_explanation_comes_where_it_is_asked_for(service: Running, engine: Extractor, pictures: Path) -> None:
+    expected = engine(TEXT, image=pictures / "0.png", explain=True).explanation
+    post = {"text": TEXT, "image": in_base64(pictures / "0.png")}
+    with service.client() as client:
+        found = client.post("/extract", json={**post, "explain": True}).raise_for_status().json()
+        form = (
+            client.post(
+                "/extract", data={"text": TEXT, "explain": "true"}, files={"image": (pictures / "0.png").read_bytes()}
+            )
+            .raise_for_status()
+            .json()
+        )
+        assert "explanation" not in client.post("/extract", json=post).raise_for_status().json()
+    assert expected is not None and len(found["explanation"]["entities"]) == len(found["entities"])
+    patches = expected.to_dict()["entities"][0]["patches"]
+    for answer in (found, form):
+        for row, expected_row in zip(answer["explanation"]["entities"][0]["patches"], patches, strict=True):
+            assert row == pytest.approx(expected_row, abs=1e-5)
+
+
+def test_a_post_without_entities_is_an_answer_too(start: Start, tiny_models: Path) -> None:
+    engine = Engine.from_pretrained(tiny_models / "ner", device="cpu")
+    assert engine._ner is not None
+    with torch.no_grad():
+        engine._ner.backend.model.emitter.bias[0] = 1e4  # O
+    with start(engine) as service, service.client() as client:
+        found = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
+    assert found["entities"] == found["relations"] == found["triples"] == [] and found["tokens"]
