@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -59,6 +60,14 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Path("posts.jsonl").write_text(
             '{"id": "1", "text": "Zorva and Kelmo tonight", "image": "photo.png"}\n', encoding="utf-8"
         )
+        found = [
+            {"start": place, "end": place + 1, "text": name, "type": "PER", "score": 0.9}
+            | {"char_start": 6 * place, "char_end": 6 * place + 5}
+            for place, name in enumerate(("Zorva", "Kelmo"))
+        ]
+        told = [{"head": 0, "tail": 1, "type": "/per/per/couple", "score": 0.8}]
+        post = {"id": "1", "tokens": ["Zorva", "Kelmo"], "entities": found, "relations": told}
+        Path("out.jsonl").write_text(json.dumps(post) + "\n", encoding="utf-8")
     return home
 
 
