@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -16,8 +16,10 @@ from promu.alignment import sentence_vectors
 from promu.cli import main
 from promu.corpora.jmere import read_jmere, write_jmere
 from promu.knowledge.pool import read_pool
+from promu.knowledge.recipe import KnowledgeRecipe
 from promu.knowledge.recorded import knowledge_for
 from promu.schema import Entity, Post, Relation
+from promu.training.recipe import load_recipe
 
 NAMES = ("Ann", "Bob", "Cid", "Dee", "Eve", "Fay", "Gus", "Hal")
 SECRET = "secretly_related"
@@ -210,3 +212,14 @@ def test_a_pool_to_edit_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]
     assert main(["knowledge", "pool", str(folder / "train.json"), "--out", str(folder / "pool.jsonl")]) == 0
     assert "8 exemplars" in capsys.readouterr().out
     assert read_pool(folder / "pool.jsonl")[0].quintuples[0].relation == "peer"
+
+
+def test_the_recipe_of_the_documentation_is_one(shared: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "knowledge.md").read_text(encoding="utf-8")
+    (tmp_path / "knowledge.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    recipe: Any = load_recipe(tmp_path / "knowledge.yaml", cast(Any, KnowledgeRecipe))
+    assert all(Path(path).is_file() for path in [*recipe.data.posts, recipe.exemplars.train])
+    for line in page.split("## Recipe")[1].split("\n\n")[1].splitlines()[2:]:  # the table names every setting
+        group, keys = line.split("|")[1].strip().split(".")[0].strip("`"), line.split("|")[1]
+        named = {key.rpartition(".")[2] for key in keys.split("`")[1::2]}
+        assert named <= set(type(getattr(recipe, group)).model_fields), line
