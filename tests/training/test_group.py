@@ -76,6 +76,16 @@ def same_weights(first: Path, second: Path) -> bool:
     return all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
 
 
+def test_what_l_cit_alone_leaves_out_stops_no_group(one: Path, tiny_world: Path, tmp_path: Path) -> None:
+    recipe = plain_recipe(tiny_world, tmp_path / "run", epochs=1)
+    recipe["teacher"] = {"init": str(one / "teacher" / "model")}
+    recipe["losses"] = {"itm": 0, "cit": 1, "coe": 0, "cir": 0}
+    write_json(tmp_path / "recipe.json", recipe)
+    done = torchrun("-m", "promu.cli", "pretrain", str(tmp_path / "recipe.json"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
+
+
 def test_a_group_that_lost_a_process_stops_and_goes_on(one: Path, tiny_world: Path, tmp_path: Path) -> None:
     recipe, script = tmp_path / "recipe.json", tmp_path / "dies.py"
     write_json(recipe, plain_recipe(tiny_world, tmp_path / "run"))

@@ -133,8 +133,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
             mlm_labels = mlm_labels.masked_fill(~row_mask.bool()[:, None], -100)
         output = PreTrainingOutput()
         kept = self._kept(len(input_ids))  # first in every pass: one that is repeated rolls its dice in the same order
-        fuses = any(self.weights[name] for name in LOSS_NAMES if name != "cit")
-        if features_only or not fuses:  # L_CIT reads what the encoders say
+        if features_only or not self.fuses:
             text = self.promu.encode_text(input_ids, attention_mask, text_features)
             visual = self.promu.encode_pictures(pixel_values, picture_features, kept)
             output.features = self._features(text, visual, attention_mask, matched * row_mask, picture_ids, caption_ids)
@@ -197,6 +196,11 @@ class PromuForPreTraining(PromuPreTrainedModel):
                 f"fusion {self.config.fusion!r} shows the fused vectors no picture, from which loss {lost[0]!r} would "
                 f"have to learn; give {', '.join(lost)} weight 0, or choose another fusion"
             )
+
+    @property
+    def fuses(self) -> bool:
+        """Whether a loss reads fused vectors; L_CIT alone reads what the encoders say."""
+        return any(self.weights[name] for name in LOSS_NAMES if name != "cit")
 
     def match_logits(self, backbone: PromuOutput, attention_mask: torch.Tensor) -> torch.Tensor:
         """What the ITM head says of pairs that the backbone has read with this mask (B, N+2): logits (B, 2)."""

@@ -90,6 +90,8 @@ def student(recipe: PretrainRecipe, ready: Prepared) -> PromuForPreTraining:
         if ready.teacher_folder is None:
             raise InputError("warm_start begins with a self-trained teacher's weights; this teacher is off the shelf")
         warm_start(model, ready.teacher_folder)
+    if not model.fuses:  # what no loss reads neither learns nor decays, and no process waits for its gradient
+        model.promu.fusion.requires_grad_(False)
     return model
 
 
