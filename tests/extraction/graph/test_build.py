@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -99,6 +100,8 @@ def test_weak_relations_are_counted_and_left_out(tmp_path: Path) -> None:
     summary = write_graph(source, tmp_path / "g", "sqlite", properties=table, min_score=0.5)
     assert (summary.weak, summary.evidence, summary.relations, summary.unmapped) == (1, 3, 2, {})
     assert rows(tmp_path / "g", "SELECT min(score) FROM evidence") == [(0.5,)]
+    write_graph(source, tmp_path / "g", "sqlite", properties=table, min_score=0.7)
+    assert rows(tmp_path / "g", "SELECT name FROM posts WHERE tokens IS NOT NULL") == [("b",)]
 
 
 def test_an_id_that_stands_twice_is_a_broken_line(tmp_path: Path) -> None:
@@ -107,6 +110,8 @@ def test_an_id_that_stands_twice_is_a_broken_line(tmp_path: Path) -> None:
         write_graph(source, tmp_path / "g", "sqlite", properties={})
     problems: list[InputError] = []
     assert write_graph(source, tmp_path / "g", "sqlite", properties={}, problems=problems).posts == 3
+    assert rows(tmp_path / "g", "PRAGMA integrity_check") == [("ok",)]
+    assert rows(tmp_path / "g", "SELECT sum(mentions) FROM entities") == [(8,)]
     assert [problem.line for problem in problems] == [4]
 
 
@@ -151,3 +156,20 @@ def test_counts_in_are_counts_out(found: list[Record]) -> None:
             Counter((link["type"], link["score"]) for link in told)
         )
         assert rows(graph, "SELECT count(*) FROM posts") == [(len(found),)]
+
+
+def test_memory_grows_with_what_is_distinct_and_not_with_posts(tmp_path: Path) -> None:
+    def peak(number: int) -> int:
+        words = " ".join(["Ann", *("word" for _ in range(100))])
+        same = ({**record("x", words, [(0, 1, "PER", 0.5)]), "id": str(index)} for index in range(number))
+        source = write_posts(tmp_path / "out.jsonl", list(same))
+        tracemalloc.start()
+        write_graph(source, tmp_path / "g", "ttl", properties={})
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(10)  # what is made once
+    few, many = peak(50), peak(250)
+    assert (tmp_path / "out.jsonl").stat().st_size > 200_000
+    assert many < few + 20_000

@@ -18,6 +18,7 @@ from promu.extraction.graph.iris import WIKIDATA, entity_iri, relation_iri, stat
 from promu.extraction.graph.reader import FoundPost
 from promu.extraction.graph.store import INDEXES, TABLES, VERSION
 from promu.files import fault, shorten
+from promu.schema import Relation
 
 _ROWS = 10_000
 """Rows of evidence that wait to be written together."""
@@ -94,16 +95,17 @@ class GraphBuilder:
         Raises:
             InputError: A post of this id was added before; this one is not counted.
         """
-        tokens = json.dumps(found.post.tokens, ensure_ascii=False) if found.post.relations else None
-        try:
-            self._connection.execute("INSERT INTO posts VALUES (?, ?, ?)", (self._posts + 1, found.post.id, tokens))
-        except sqlite3.IntegrityError:
+        told = [one for one in found.post.relations if one.score is None or one.score >= self._min_score]
+        tokens = json.dumps(found.post.tokens, ensure_ascii=False) if told else None
+        row = (self._posts + 1, found.post.id, tokens)
+        # Without a journal a failed insert could not be undone; an ignored one has done nothing.
+        if not self._connection.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?)", row).rowcount:
             raise InputError(
                 f"a post with the id {shorten(found.post.id)} stands above; give each post an id of its own"
-            ) from None
+            )
         self._posts += 1
-        tallies = self._count_entities(found)
-        self._count_relations(found, tallies)
+        self._weak += len(found.post.relations) - len(told)
+        self._count_relations(found, told, self._count_entities(found))
         if len(self._waiting) >= _ROWS:
             self._write_waiting()
 
@@ -120,12 +122,9 @@ class GraphBuilder:
             tally.posts += 1
         return tallies
 
-    def _count_relations(self, found: FoundPost, tallies: list[_EntityTally]) -> None:
+    def _count_relations(self, found: FoundPost, told: Sequence[Relation], tallies: Sequence[_Tally]) -> None:
         met: dict[int, _Tally] = {}
-        for relation in found.post.relations:
-            if relation.score is not None and relation.score < self._min_score:
-                self._weak += 1
-                continue
+        for relation in told:
             key = (tallies[relation.head].id, relation.type, tallies[relation.tail].id)
             tally = self._relations.get(key)
             if tally is None:
