@@ -2,6 +2,8 @@
 PYTHON ?= python3
 OUT ?= runs/demo
 SEED ?= 0
+STUDY ?= runs/study
+SEEDS ?= 3
 # Test processes; one for each of two cores is what the suite is timed with.
 WORKERS ?= 2
 # What make bench is told: --only crf, --threads 1, --out FILE, --quick.
@@ -10,12 +12,16 @@ BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench format clean
+.PHONY: demo study test bench format clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
 	$(BIN)/promu demo --out "$(OUT)" --seed $(SEED)
 	@echo "The report is in $(OUT)/report.html (figures: $(OUT)/report.json)"
+
+# Every table and figure on the drawn corpus, three seeds; started again, it goes on where it stopped.
+study: $(VENV)/.installed-study
+	$(BIN)/promu reproduce all --recipe newsreel-study --seeds $(SEEDS) --out "$(STUDY)"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -37,6 +43,10 @@ clean:
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
+
+$(VENV)/.installed-study: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study]'
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'

@@ -74,7 +74,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(words: list[str]) -> int:
     """Run one `promu` command line, made small."""
     command = words[0]
-    if command == "demo":  # run for real, small, in tests/cli/test_demo.py
+    if command in ("demo", "reproduce"):  # run for real, small, in tests/cli/test_demo.py and test_reproduce.py
         app.parse_args(words, exit_on_error=False, print_error=False)
         return 0
     if command == "finetune" and words[1].endswith("-text"):  # run for a step in tests/training/test_recipes_run.py
