@@ -126,6 +126,21 @@ def test_a_pair_that_is_too_long_keeps_what_is_nearest_to_the_markers() -> None:
     assert " ".join(pieces(text)) == "[CLS] a [E1] dog [/E1] the the [E2] field [/E2] a [SEP]"
 
 
+@given(data=st.data(), words=st.integers(2, 12), max_length=st.sampled_from([8, 12, 80]))
+def test_every_piece_knows_its_word(data: st.DataObject, words: int, max_length: int) -> None:
+    tokens = data.draw(st.lists(st.text("abcXYZ", min_size=1, max_size=5), min_size=words, max_size=words))
+    for text in (encoder(max_length).words(tokens), encoder(max_length).pair(tokens, (0, 1), (1, 2))):
+        assert len(text.words) == len(text.input_ids) and text.words[0] == text.words[-1] == -1
+        for word, token in enumerate(tokens):
+            read = [piece for piece, of in zip(text.input_ids, text.words, strict=True) if of == word]
+            # a word at the cut may lose pieces, but gets none of another
+            assert set(read) <= set(encoder().pieces(token))
+        if max_length == 80:
+            assert [of for of in text.words if of >= 0] == [
+                word for word, token in enumerate(tokens) for _ in encoder().pieces(token)
+            ]
+
+
 def test_a_length_that_cannot_hold_the_markers_is_refused() -> None:
     with pytest.raises(InputError, match="max_length 5 is too short for a marked pair; set it to 6 or more"):
         encoder(5).pair(["the", "dog"], (0, 1), (1, 2))

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from promu.cli.console import note, progress_bar
 from promu.errors import InputError
@@ -17,26 +17,45 @@ if TYPE_CHECKING:
 
 def extract(
     *,
-    model: Path,
+    model: str,
     text: str | None = None,
     image: Path | None = None,
     input: Path | None = None,
     images: Path | None = None,
     missing_pictures: Literal["error", "text-only"] = "error",
     output: Path | None = None,
+    entity_threshold: float = 0.0,
+    relation_threshold: float = 0.0,
+    explain: bool = False,
     batch_size: int = 32,
+    workers: int = 1,
+    engine: Literal["local", "ray"] = "local",
+    backend: Literal["torch", "onnx"] = "torch",
+    device: str | None = None,
+    precision: Literal["fp32", "bf16", "int8"] | None = None,
 ) -> None:
     """Extract entities and relations: one JSON line a post.
 
+    With --input and --output, posts of any number: what cannot be read goes with its reason to a file of dead letters
+    beside the output (out.dead.jsonl), and the same command, given again, goes on where it was stopped.
+
     Args:
-        model: A folder with ner/ and re/, or one fine-tuned model.
+        model: A folder with ner/ and re/, or one fine-tuned model; or the name of such a folder on the hub.
         text: One post's text.
         image: Its picture.
-        input: Posts in JSON lines, each {"text"} or {"tokens"}, with optional "id" and "image".
+        input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
         images: Folder that the posts' pictures are named in; by default the folder of --input.
-        missing_pictures: What a missing or broken picture does: stop, or have its post read as text.
-        output: Write here, whole or not at all, in place of standard output.
+        missing_pictures: A missing or broken picture: an error, or its post is read as text.
+        output: Write here, .jsonl or .parquet, in place of standard output.
+        entity_threshold: Leave out entities with a lower score.
+        relation_threshold: Leave out relations with a lower score.
+        explain: Add which words, patches and regions of the picture the model attended to.
         batch_size: Posts a forward pass.
+        workers: Processes that extract, each with models of its own (with --output).
+        engine: Who runs the workers: this machine, or Ray (promu[ray]).
+        backend: What computes: PyTorch, or what promu export has made.
+        device: cpu, cuda, ...; by default the best there is.
+        precision: fp32 (the default), bf16 where it is computed natively, int8 with --backend onnx.
     """
     if (text is None) == (input is None):
         raise InputError("give either --text or --input; see promu extract --help")
@@ -50,29 +69,46 @@ def extract(
         raise InputError("no such folder to write to; make it first", output.parent)
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
-    from promu.corpora.posts import from_text, read_post_lines
-    from promu.files import write_text
-
-    lines = [from_text(text)] if text is not None else read_post_lines(input or "")
+    if (workers != 1 or engine != "local") and (input is None or output is None):
+        raise InputError("--workers and --engine go with --input and --output; see promu extract --help")
+    settings: dict[str, Any] = {
+        "missing_pictures": missing_pictures,
+        "entity_threshold": entity_threshold,
+        "relation_threshold": relation_threshold,
+        "explain": explain,
+    }
+    folder = images if images is not None or input is None else input.parent
+    if input is not None and output is not None:
+        opened = {"device": device, "precision": precision, "backend": backend, "batch_size": batch_size}
+        _bulk(input, output, {"model": model, "images": str(folder), **opened, **settings}, workers, engine)
+        return
     from promu.quiet import quiet
 
     quiet()
+    from promu.corpora.posts import from_text, read_post_lines
+
+    lines = [from_text(text)] if text is not None else read_post_lines(input or "")
     from promu.extraction.extractor import Extractor
 
-    extractor = Extractor.from_pretrained(model)
-    counts: Counter[str] = Counter()
-    found: Iterable[Extraction]
+    extractor = Extractor.from_pretrained(model, device, precision, backend)
     if text is not None:
-        found = [extractor(text, image, missing_pictures=missing_pictures)]
+        found: Iterable[Extraction] = [extractor(lines[0], image, **settings)]
     else:
-        folder = images if images is not None or input is None else input.parent
-        found = extractor.extract(lines, batch_size, images=folder, missing_pictures=missing_pictures)
+        found = extractor.extract(lines, batch_size, images=folder, **settings)
+    _write(found, len(lines), output)
+
+
+def _write(found: Iterable[Extraction], total: int, output: Path | None) -> None:
+    """Extractions to a file, or to standard output."""
+    from promu.files import write_text
+
+    counts: Counter[str] = Counter()
 
     def written() -> Iterator[str]:
         with progress_bar("extracting") as advance:
             for done, result in enumerate(found, start=1):
                 counts[result.picture] += 1
-                advance(done, len(lines))
+                advance(done, total)
                 yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
     if output is not None:
@@ -80,7 +116,34 @@ def extract(
     else:
         for line in written():
             print(line, end="")
-    if counts["missing"]:
-        note(f"{counts['missing']} of {len(lines)} posts were read as text: their picture is missing or broken")
-    if counts["unread"]:
-        note(f"{counts['unread']} of {len(lines)} posts were read without their picture: the model reads text alone")
+    _tell(total, counts["missing"], counts["unread"])
+
+
+def _tell(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
+    """What not everyone would expect of the posts that were read."""
+    if as_text:
+        note(f"{as_text} of {posts} posts were read as text: their picture is missing or broken")
+    if unread:
+        note(f"{unread} of {posts} posts were read without their picture: the model reads text alone")
+    if cut:
+        note(f"{cut} of {posts} posts were longer than the model takes, and read up to there")
+
+
+def _bulk(source: Path, output: Path, settings: dict[str, Any], workers: int, engine: str) -> None:
+    """A file of any size to a file, with its dead letters."""
+    from promu.quiet import quiet
+
+    quiet()
+    import logging
+
+    from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
+
+    # what it says of single posts is counted here, and millions of them would bury it
+    logging.getLogger("promu.extraction.extractor").setLevel(logging.ERROR)
+    logging.getLogger("promu.extraction.reading").setLevel(logging.ERROR)
+    with progress_bar("extracting") as advance:
+        result = extract_file(source, output, BulkSettings(**settings), workers, engine, advance, quiet)
+    _tell(result.extracted, result.as_text, result.unread, result.cut)
+    note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
+    if result.dead:
+        note(f"what could not be read is in {dead_letters(output)}")

@@ -1,0 +1,264 @@
+"""Posts by the million: nothing lost, nothing doubled, whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+from tests.conftest import ROOT, TEXTS
+
+from promu import Extractor
+from promu.errors import InputError
+from promu.extraction import bulk
+from promu.extraction.bulk import BulkResult, BulkSettings, dead_letters, extract_file
+from promu.extraction.sources import read_source
+
+WORDS = " ".join(TEXTS).split()
+
+
+def drawn(count: int) -> list[dict[str, Any]]:
+    """Posts of many lengths, a third of them with a picture, every tenth not to be read."""
+    posts: list[dict[str, Any]] = []
+    for number in range(count):
+        words = WORDS[number % 19 : number % 19 + 1 + number % 7]
+        post = {"id": f"p{number}", "text": " ".join(words) if number % 10 else " "}
+        posts.append(post if number % 3 else {**post, "image": f"{number % 4}.png"})
+    return posts
+
+
+def write(path: Path, posts: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(post) + "\n" for post in posts), encoding="utf-8")
+    return path
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def settings(tiny_models: Path, pictures: Path) -> BulkSettings:
+    return BulkSettings(str(tiny_models), str(pictures), device="cpu")
+
+
+def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_path: Path) -> None:
+    posts = drawn(23)
+    posts[4]["image"] = "gone.png"
+    posts[5] = {"body": "?"}
+    source = write(tmp_path / "posts.jsonl", posts)
+    source.write_bytes(source.read_bytes() + b'\n{"text": "\xff"}\n[1]\n' + json.dumps({"text": "Ann"}).encode())
+    seen: list[tuple[int, int]] = []
+    output = tmp_path / "out.jsonl"
+    result = extract_file(source, output, settings, progress=lambda *at: seen.append(at), part=8)
+    assert result == BulkResult(posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0)
+    assert seen == [(8, 26), (16, 26), (24, 26), (26, 26)]
+    found = lines(output)
+    readable = [post for number, post in enumerate(posts) if number % 10 and number not in (4, 5)]
+    assert [record["id"] for record in found] == [*(post["id"] for post in readable), "27"]
+    extractor = Extractor.from_pretrained(settings.model, device="cpu")
+    for record, expected in zip(found, extractor.extract(readable, images=settings.images), strict=False):
+        assert record["tokens"] == list(expected.tokens)
+        assert [entity["text"] for entity in record["entities"]] == list(map(expected.words, expected.entities))
+        assert [e["score"] for e in record["entities"]] == pytest.approx([e.score for e in expected.entities], abs=1e-4)
+        assert [r["type"] for r in record["relations"]] == [r.type for r in expected.relations]
+    dead = lines(dead_letters(output))
+    assert [(letter["number"], letter["id"]) for letter in dead] == [
+        (1, "p0"),
+        (5, "p4"),
+        (6, None),
+        (11, "p10"),
+        (21, "p20"),
+        (25, None),
+        (26, None),
+    ]
+    assert [letter["reason"].split(" ")[0] for letter in dead[:1]] == ["text"]
+    assert "gone.png: no such picture" in dead[1]["reason"]
+    assert "not UTF-8" in dead[5]["reason"] and "JSON list" in dead[6]["reason"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.dead.jsonl", "out.jsonl", "posts.jsonl"]
+
+
+def test_without_dead_letters_there_is_no_file_of_them(settings: BulkSettings, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    dead_letters(output).write_text("of an earlier run\n")
+    result = extract_file(write(tmp_path / "posts.jsonl", [{"text": "Ann"}]), output, settings)
+    assert (result.posts, result.extracted, result.dead) == (1, 1, 0)
+    assert not dead_letters(output).exists()
+
+
+def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> None:
+    table = tmp_path / "posts.csv"
+    table.write_bytes(
+        b"\xef\xbb\xbfid,likes,text,image\r\n"
+        b'a,3,"Ann met ""Bob""\nin Rome",0.png\r\n'
+        b"\r\n"
+        b"b,1,only three\r\n"
+        b"c,0,caf\xe9,\r\n"
+        b",0,Ann and Bob,\r\n"
+    )
+    assert extract_file(table, tmp_path / "csv.jsonl", settings).dead == 2
+    found = lines(tmp_path / "csv.jsonl")
+    assert [record["id"] for record in found] == ["a", "4"]
+    assert found[0]["tokens"][:3] == ["Ann", "met", '"']
+    assert [letter["reason"].rsplit(": ", 1)[-1] for letter in lines(tmp_path / "csv.dead.jsonl")] == [
+        "the row has 3 fields, the header 4",
+        "the row is not UTF-8; save the file as UTF-8",
+    ]
+
+    rows = {
+        "id": ["a", None],
+        "text": ['Ann met "Bob"\nin Rome', "Ann and Bob"],
+        "image": ["0.png", None],
+        "more": [1, 2],
+    }
+    parquet.write_table(pa.table(rows), tmp_path / "posts.parquet")
+    assert extract_file(tmp_path / "posts.parquet", tmp_path / "out.parquet", settings).extracted == 2
+    again = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    for one, other, id in zip(again, found, ["a", "2"], strict=True):
+        assert {**one, "id": ""} == {**other, "id": "", "explanation": None} and one["id"] == id
+    assert extract_file(tmp_path / "posts.parquet", tmp_path / "out2.jsonl", settings).extracted == 2
+    assert [record["entities"] for record in lines(tmp_path / "out2.jsonl")] == [record["entities"] for record in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("posts.jsonl", None, "no such file"),
+        ("posts.jsonl", b"", "the file is empty"),
+        ("posts.txt", b"Ann", r"posts are read from \.jsonl, \.csv, \.parquet files, not '\.txt'"),
+        ("posts.csv", b"id,body\n1,Ann\n", "text must be among them; found"),
+        ("posts.csv", b"text,text\nAnn,Bob\n", "the column 'text' is there twice"),
+        ("posts.csv", b"id,text\n", "the file holds no posts"),
+        ("posts.csv", "id,text\n1,Ann\n".encode("utf-16"), "the file is UTF-16"),
+        ("posts.parquet", b"PAR1 this is none", "not a Parquet file"),
+        ("posts.jsonl", b'{"text": " "}\n', "none of the 1 posts could be read; the first: text is empty"),
+    ],
+)
+def test_input_that_cannot_be_used_leaves_nothing_behind(
+    name: str, content: bytes | None, reason: str, settings: BulkSettings, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError, match=reason):
+        extract_file(tmp_path / name, tmp_path / "out.jsonl", settings)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_settings_that_cannot_be_used(settings: BulkSettings, tmp_path: Path) -> None:
+    source = write(tmp_path / "posts.jsonl", drawn(3))
+    with pytest.raises(InputError, match=r"written as \.jsonl or \.parquet, not '\.csv'"):
+        extract_file(source, tmp_path / "out.csv", settings)
+    with pytest.raises(InputError, match="workers is 0"):
+        extract_file(source, tmp_path / "out.jsonl", settings, workers=0)
+    with pytest.raises(InputError, match="no such folder to write to"):
+        extract_file(source, tmp_path / "no" / "out.jsonl", settings)
+
+
+def test_no_file_is_ever_read_whole(tmp_path: Path) -> None:
+    """A source is read as records are asked for: what follows the first may not even exist."""
+    pipe = tmp_path / "posts.jsonl"
+    os.mkfifo(pipe)
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"f = open({str(pipe)!r}, 'w')\nwhile True: f.write('{{\"text\": \"Ann\"}}\\n')"]
+    )
+    try:
+        records = read_source(pipe)
+        assert [next(records)[0] for _ in range(1000)] == list(range(1, 1001))
+    finally:
+        child.kill()
+        child.wait()
+
+
+RUN = """
+import json, sys
+from pathlib import Path
+from promu.extraction.bulk import BulkSettings, extract_file
+if __name__ == "__main__":
+    source, output, model, images, workers = sys.argv[1:]
+    settings = BulkSettings(model, images, device="cpu")
+    tell = lambda *at: print(*at, flush=True)
+    extract_file(Path(source), Path(output), settings, int(workers), part=6, progress=tell)
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_kill_at_any_moment_loses_and_doubles_nothing(
+    workers: int, settings: BulkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posts = drawn(60)
+    source, output = write(tmp_path / "posts.jsonl", posts), tmp_path / "out.jsonl"
+    (tmp_path / "run.py").write_text(RUN)
+    words = [sys.executable, str(tmp_path / "run.py"), str(source), str(output), settings.model, settings.images]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(
+        [*words, str(workers)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "6 60\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    parts = tmp_path / "out.jsonl.parts"
+    assert not output.exists()
+    # what a kill in the middle of a part leaves: results without the mark, and half a file under a passing name
+    (parts / "000009.out.jsonl").write_text("results of a part that is not done\n")
+    (parts / ".000008.out.jsonl.x.part").write_text('{"id": ')
+    time.sleep(0.5 if workers > 1 else 0)  # workers left alone end by themselves
+    before = {path.name for path in parts.glob("*.done.json")}
+    assert 1 <= len(before) < 10
+
+    done: list[int] = []
+    real = bulk.ENGINES["local"]
+
+    def watched(settings: Any, parts: Any, numbers: Any, *rest: Any) -> Any:
+        done.extend(numbers)
+        return real(settings, parts, numbers, *rest)
+
+    monkeypatch.setitem(bulk.ENGINES, "local", watched)
+    result = extract_file(source, output, settings, part=6)
+    assert {f"{number:06d}.done.json" for number in done} | before == {f"{n:06d}.done.json" for n in range(10)}
+    assert not {f"{number:06d}.done.json" for number in done} & before, "a part was done twice"
+    assert (result.posts, result.extracted, result.dead) == (60, 54, 6)
+    ids = [record["id"] for record in lines(output)]
+    assert ids == [f"p{number}" for number in range(60) if number % 10]
+    assert [letter["id"] for letter in lines(dead_letters(output))] == [f"p{number}" for number in range(0, 60, 10)]
+    straight = tmp_path / "straight.jsonl"
+    extract_file(source, straight, settings, part=6)
+    assert straight.read_text() == output.read_text()
+
+
+def test_a_run_with_other_settings_is_not_gone_on_with(
+    settings: BulkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = write(tmp_path / "posts.jsonl", drawn(9)), tmp_path / "out.jsonl"
+
+    def stopped(*given: Any) -> Any:
+        raise KeyboardInterrupt
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setitem(bulk.ENGINES, "local", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            extract_file(source, output, settings)
+    other = BulkSettings(settings.model, settings.images, device="cpu", entity_threshold=0.5)
+    with pytest.raises(InputError, match="a run with another settings was stopped here; run it to its end"):
+        extract_file(source, output, other)
+    assert extract_file(source, output, settings).posts == 9
+
+
+def test_a_worker_that_dies_is_said_and_its_part_done_next_time(settings: BulkSettings, tmp_path: Path) -> None:
+    source, output = write(tmp_path / "posts.jsonl", drawn(20)), tmp_path / "out.jsonl"
+    with pytest.raises(InputError, match=r"a worker process was killed .*it goes on where it stopped"):
+        extract_file(source, output, settings, workers=2, prepare=die)
+    assert extract_file(source, output, settings).posts == 20
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

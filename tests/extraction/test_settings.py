@@ -1,0 +1,148 @@
+"""Thresholds, precision, faults as a list, and texts that nobody expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import TEXTS, save_tiny_model
+
+from promu import Extractor
+from promu.corpora.tokenize import tokenize
+from promu.errors import InputError
+from promu.extraction.backends import TorchBackend
+from promu.extraction.folders import open_model
+from promu.modeling.device import best_precision
+
+
+@pytest.fixture(scope="module")
+def extractor(tiny_models: Path) -> Extractor:
+    return Extractor.from_pretrained(tiny_models, device="cpu")
+
+
+def test_thresholds(extractor: Extractor) -> None:
+    everything = extractor(TEXTS[0])
+    scores = sorted(entity.score or 0.0 for entity in everything.entities)
+    middle = scores[len(scores) // 2]
+    kept = extractor(TEXTS[0], entity_threshold=middle)
+    assert kept.entities == tuple(e for e in everything.entities if (e.score or 0.0) >= middle)
+    assert 0 < len(kept.entities) < len(scores)
+    surest = max(relation.score or 0.0 for relation in everything.relations)
+    (best,) = extractor(TEXTS[0], relation_threshold=surest).relations
+    assert best.score == surest
+    (found,) = extractor.extract([TEXTS[0]], entity_threshold=1.0, relation_threshold=1.0)
+    assert found.relations == ()
+    for name in ("entity_threshold", "relation_threshold"):
+        with pytest.raises(InputError, match=f"{name} is 1.5; scores are from 0 to 1"):
+            extractor(TEXTS[0], **{name: 1.5})  # type: ignore[arg-type]
+
+
+def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Extractor, pictures: Path) -> None:
+    posts = ["Ann met Bob", {"text": "  "}, {"text": "hm", "image": "gone.png"}, {"words": 1}, "Rome"]
+    problems: list[InputError] = []
+    found = list(extractor.extract(posts, 2, images=pictures, problems=problems))
+    assert [result.id for result in found] == ["1", "5"]
+    assert sorted((problem.line or 0, problem.reason[:18]) for problem in problems) == [
+        (2, "text is empty"),
+        (3, "no such picture; c"),
+        (4, "the post has the u"),
+    ]
+    assert str(pictures / "gone.png") in {problem.path for problem in problems}
+    with pytest.raises(InputError, match="text is empty"):
+        list(extractor.extract(posts))
+
+
+def test_scores_are_at_the_model_s_temperature(tiny_models: Path) -> None:
+    models = {task: open_model(task, tiny_models / task, "cpu") for task in ("ner", "re")}
+    cold = Extractor(models["ner"], models["re"])(TEXTS[0])
+    for model, _ in models.values():
+        model.config.score_temperature = 5.0
+    warm = Extractor(models["ner"], models["re"])(TEXTS[0])
+    assert [(e.start, e.end, e.type) for e in warm.entities] == [(e.start, e.end, e.type) for e in cold.entities]
+    for before, after in zip(cold.entities, warm.entities, strict=True):
+        assert (after.score or 0) < (before.score or 0)
+
+
+@pytest.mark.skipif(best_precision("cpu") != "bf16", reason="this CPU does not compute bf16")
+def test_bf16_finds_nearly_the_same(extractor: Extractor, tiny_models: Path, pictures: Path) -> None:
+    coarse = Extractor.from_pretrained(tiny_models, "cpu", "bf16")(TEXTS[0], pictures / "0.png")
+    fine = extractor(TEXTS[0], pictures / "0.png")
+    assert [(e.start, e.end) for e in coarse.entities] == [(e.start, e.end) for e in fine.entities]
+    assert coarse != fine
+    for one, other in zip(coarse.entities, fine.entities, strict=True):
+        assert one.score == pytest.approx(other.score, abs=0.1)
+
+
+def test_bf16_weights_change_nothing_that_autocast_does_not(tiny_models: Path) -> None:
+    if best_precision("cpu") != "bf16":
+        pytest.skip("this CPU does not compute bf16")
+    model, encoder = open_model("ner", tiny_models / "ner", "cpu")
+    text = encoder.words(TEXTS[0].split())
+    batch = {
+        **encoder.batch([text]),
+        "word_index": torch.tensor([text.positions]),
+        "word_mask": torch.ones(1, len(text.positions), dtype=torch.long),
+    }
+    with torch.inference_mode():
+        backend = TorchBackend(open_model("ner", tiny_models / "ner", "cpu")[0], "bf16")
+        model.set_attn_implementation("promu_matmul")
+        with torch.autocast("cpu", torch.bfloat16):
+            expected = model(**batch).emissions
+        torch.testing.assert_close(backend(batch, False).emissions, expected, rtol=0, atol=0)
+
+
+def test_settings_that_do_not_go_together(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="PyTorch computes fp32 or bf16 here; for int8, promu export --int8"):
+        Extractor.from_pretrained(tiny_models, precision="int8")
+    with pytest.raises(InputError, match="backend onnx computes in fp32 or int8 on the CPU"):
+        Extractor.from_pretrained(tiny_models, precision="bf16", backend="onnx")
+    monkeypatch.setattr("promu.extraction.backends.best_precision", lambda device: "fp32")
+    with pytest.raises(InputError, match="bf16 is only emulated on this cpu; use fp32"):
+        Extractor.from_pretrained(tiny_models, "cpu", "bf16")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ann\x07 met\x1b[0m Bob\u202e in\u200b Rome\ufeff",
+        "\u0622\u0646 \u0645\u06cc\u200c\u0631\u0648\u062f \u0628\u0647 \u05d9\u05e8\u05d5\u05e9\u05dc\u05d9\u05dd",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 Ann \U0001f1ee\U0001f1f9\U0001f44d\U0001f3fd Rome e\u0301t",
+        "word " * 4000,
+        "\U0001f600" * 100,
+        "x" * 20_000,
+        "[E1] Ann [/E1] [SEP] [CLS] Bob",
+    ],
+)
+def test_texts_that_nobody_expects(text: str, extractor: Extractor) -> None:
+    found = extractor(text, id="odd")
+    assert [text[start:end] for start, end in found.offsets] == list(found.tokens)
+    for entity in found.entities:
+        start, end = found.characters(entity)
+        assert text[start:end] == found.words(entity)
+        assert text[start:end].startswith(found.tokens[entity.start])
+        assert text[start:end].endswith(found.tokens[entity.end - 1])
+    assert (found.words_read is None) == (len(found.tokens) < 90)
+
+
+@settings(max_examples=40)
+@given(text=st.text(max_size=60))
+def test_any_text_is_read_or_refused_in_a_sentence(text: str, extractor: Extractor) -> None:
+    try:
+        found = extractor(text)
+    except InputError as error:
+        assert not tokenize(text) or "\0" in text or any(0xD800 <= ord(character) < 0xE000 for character in text)
+        assert error.reason
+        return
+    assert [text[start:end] for start, end in found.offsets] == list(found.tokens)
+
+
+def test_a_text_model_and_one_with_pictures_go_together(tiny_models: Path, tmp_path: Path, pictures: Path) -> None:
+    save_tiny_model(tmp_path / "ner", "ner", pictures=False)
+    found = Extractor(open_model("ner", tmp_path / "ner", "cpu"), open_model("re", tiny_models / "re", "cpu"))
+    with_picture = found(TEXTS[0], pictures / "0.png")
+    assert with_picture.picture == "used" and with_picture.relations
+    assert with_picture.entities == found(TEXTS[0]).entities
+    assert with_picture.relations != found(TEXTS[0]).relations
