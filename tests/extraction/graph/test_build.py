@@ -160,7 +160,7 @@ def test_counts_in_are_counts_out(found: list[Record]) -> None:
 
 def test_memory_grows_with_what_is_distinct_and_not_with_posts(tmp_path: Path) -> None:
     def peak(number: int) -> int:
-        words = " ".join(["Ann", *("word" for _ in range(100))])
+        words = " ".join(["Ann", *("word" * 20 for _ in range(40))])
         same = ({**record("x", words, [(0, 1, "PER", 0.5)]), "id": str(index)} for index in range(number))
         source = write_posts(tmp_path / "out.jsonl", list(same))
         tracemalloc.start()
@@ -171,5 +171,5 @@ def test_memory_grows_with_what_is_distinct_and_not_with_posts(tmp_path: Path) -
 
     peak(10)  # what is made once
     few, many = peak(50), peak(250)
-    assert (tmp_path / "out.jsonl").stat().st_size > 200_000
-    assert many < few + 20_000
+    assert (tmp_path / "out.jsonl").stat().st_size > 600_000
+    assert many < few + 100_000  # of which Python keeps some for its next tuples
