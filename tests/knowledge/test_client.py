@@ -92,9 +92,9 @@ def test_passing_faults_are_waited_out(server: LlmServer, connect: Connect, faul
 
 def test_a_time_out_is_asked_again(server: LlmServer, connect: Connect) -> None:
     server.faults = ["silence"]
-    client = connect(timeout=0.2)
+    client = connect(timeout=0.5)
     assert client.ask(ask()).content == "fine"
-    assert client.endpoint is not None and client.endpoint.retries == {"time-out": 1}
+    assert client.endpoint is not None and client.endpoint.retries.keys() == {"time-out"}
 
 
 @pytest.mark.parametrize("value", ["0.4", "date"])

@@ -57,7 +57,7 @@ def folder(tmp_path: Path, server: LlmServer, monkeypatch: pytest.MonkeyPatch) -
     recipe = {
         "data": {"posts": [str(tmp_path / "test.json"), str(tmp_path / "train.json")]},
         "exemplars": {"train": str(tmp_path / "train.json"), "encoder": "letters", "count": 2},
-        "provider": {"url": server.url, "model": "m", "patience": 0.3},
+        "provider": {"url": server.url, "model": "m", "patience": 10},
         "out": str(tmp_path / "out"),
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -115,7 +115,7 @@ def test_an_endpoint_that_goes_down_in_the_middle(
         return knows(body)
 
     server.reply = reply
-    assert run(folder, "--yes", "--set", "provider.concurrency=2") == 2
+    assert run(folder, "--yes", "--set", "provider.concurrency=2", "--set", "provider.patience=0.3") == 2
     assert "run the same again when it is well" in capsys.readouterr().err
     assert not (folder / "out" / "test.jsonl").exists()
     server.down, server.reply = False, knows
