@@ -37,7 +37,7 @@ def test_table1_makes_corpus_teacher_and_labels_once_a_seed() -> None:
         ("table2", {"pretrain": 2, "finetune": 8}),
         ("table3", {"label": 5, "pretrain": 5, "finetune": 10}),
         ("learning-curve", {"few": 4, "finetune": 8}),
-        ("temperature", {"label": 4, "teach": 2, "pretrain": 4, "finetune": 8}),
+        ("temperature", {"label": 3, "teach": 1, "pretrain": 3, "finetune": 6}),
         # boxes and nouns with soft and hard labels, the flag with soft ones, two rates each
         ("robustness", {"spoil": 6, "label": 2, "pretrain": 10, "finetune": 20}),
         ("transfer", {"draw": 1, "teach": 1, "label": 1, "pretrain": 1, "finetune": 6}),

@@ -1,0 +1,144 @@
+"""`promu reproduce` end to end on a tiny study: what it leaves, that it goes on after a kill, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from promu.cli import main
+from promu.training.study.plan import EXHIBITS
+
+TINY_ENCODER = ("hidden_size=32", "intermediate_size=32", "num_attention_heads=2")
+TINY = [
+    "teacher.training.epochs=1",
+    "training.epochs=1",
+    *(
+        f"{whose}.{side}.{setting}"
+        for whose in ("teacher", "model")
+        for side in ("text", "vision")
+        for setting in TINY_ENCODER
+    ),
+]
+TABLES = ("tables/table2.csv", "tables/table2.tex", "study.json")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny-study.yaml"
+    text = {
+        "pretrain": "newsreel-pretrain",
+        "finetune": {"entities": "newsreel-ner"},
+        "pretrain_set": TINY,
+        "finetune_set": ["training.epochs=2"],
+        "world": {"pairs": 80, "ner_posts": [40, 8, 12], "re_posts": [1, 1, 1]},
+        "fusions": ["concat"],
+        "note": "Tiny.",
+    }
+    path.write_text(json.dumps(text), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+def words(recipe: Path, out: Path, exhibit: str = "table2", seeds: int = 1) -> list[str]:
+    return ["reproduce", exhibit, "--recipe", str(recipe), "--seeds", str(seeds), "--out", str(out)]
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study that was never interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "study"
+    assert main(words(recipe, out)) == 0
+    return out
+
+
+def done(out: Path) -> dict[str, int]:
+    return {path.parent.name: path.stat().st_mtime_ns for path in (out / "cells").glob("*/cell.json")}
+
+
+def test_it_leaves_the_table_in_every_form_and_each_cell_once(whole: Path) -> None:
+    kinds = sorted(name.partition("-")[0] for name in done(whole))
+    assert kinds == ["draw", "finetune", "finetune", "label", "pretrain", "teach"]
+    log = (whole / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(log) == len(kinds) and all({"cell", "label", "seconds"} <= json.loads(line).keys() for line in log)
+    row = json.loads((whole / "study.json").read_text(encoding="utf-8"))["exhibits"][0]["tables"][0]["rows"][0]
+    assert row["fusion"] == "concat" and 0 <= row["entities, pre-trained"]["mean"] <= 100
+    for name in ("study.html", "study.md", *TABLES):
+        assert "concat" in (whole / name).read_text(encoding="utf-8"), name
+    assert "Tiny." in (whole / "study.html").read_text(encoding="utf-8")
+
+
+def test_pre_training_took_over_the_teacher_and_the_labels_of_their_own_cells(whole: Path) -> None:
+    cells = {name.partition("-")[0]: whole / "cells" / name / "run" for name in done(whole)}
+    assert not (cells["pretrain"] / "teacher").exists() and not (cells["pretrain"] / "corpus").exists()
+    ours, theirs = (next((cells[kind] / "labels").glob("labels-*")) for kind in ("pretrain", "label"))
+    assert ours.samefile(theirs)
+
+
+def test_killed_and_started_again_it_gives_the_same_tables(recipe: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "study"
+    call = subprocess.Popen([sys.executable, "-m", "promu.cli", *words(recipe, out)], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 240
+    while not any(name.startswith("label") for name in done(out)):
+        assert call.poll() is None and time.monotonic() < until, "it ended before it could be killed"
+        time.sleep(0.05)
+    os.kill(call.pid, signal.SIGKILL)
+    call.wait()
+    before = done(out)
+    assert 0 < len(before) < 6
+    assert main(words(recipe, out)) == 0
+    assert {name: done(out)[name] for name in before} == before, "what was done is not done again"
+    for name in TABLES:
+        texts = [re.sub(r'"(command|core_seconds)": .*', "", (one / name).read_text("utf-8")) for one in (out, whole)]
+        assert texts[0] == texts[1], name
+
+
+def test_a_failed_cell_is_said_and_the_rest_is_written_from_what_another_exhibit_has_made(
+    recipe: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = json.loads(recipe.read_text(encoding="utf-8"))
+    changed["posts"] = [41]
+    path = recipe.with_name("too-many.yaml")
+    path.write_text(json.dumps(changed), encoding="utf-8")
+    before = done(whole)
+    assert main(words(path, whole, "learning-curve")) == 1
+    assert done(whole) == before
+    said = capsys.readouterr()
+    assert "error: not measured: promu · 41 · entities, seed 0: rests on" in said.err
+    assert "41 training posts are asked for and there are 40" in said.err
+    assert "Test F1 by the number of labelled posts" in said.out
+    text = (whole / "study.md").read_text(encoding="utf-8")
+    assert "Not measured:" in text and "| promu | 40 |" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["table9"], "'table9' is no table or figure; choose one of table1"),
+        (["table2", "--seeds", "0"], "--seeds is 0; at least 1 is needed"),
+        (["transfer"], "transfer needs a second domain"),
+        (["table2", "--out", "{file}"], "this is a file; choose another --out"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    arguments: list[str], sentence: str, recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    given = [word.replace("{file}", str(tmp_path / "file")) for word in arguments]
+    out = [] if "--out" in given else ["--out", str(tmp_path / "out")]
+    assert main(["reproduce", *given, "--recipe", str(recipe), *out]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.startswith("error: ") and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_names_every_exhibit(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["reproduce", "--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in (*EXHIBITS, "all"))
