@@ -26,6 +26,7 @@ from promu.cli import (
     extracting,
     fewshot,
     graph,
+    kecpm,
     knowledge,
     labelling,
     reproduce,
@@ -36,7 +37,7 @@ from promu.cli import (
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
-RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "knowledge", "reproduce")
+RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce")
 """Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
@@ -50,6 +51,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "label": labelling.label,
     "pretrain": running.pretrain,
     "finetune": running.finetune,
+    "kecpm": kecpm.app,
     "evaluate": evaluating.evaluate,
     "baseline": baseline.app,
     "knowledge": knowledge.app,

@@ -51,6 +51,7 @@ def written_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[I
 
 def read_answer(grammar: Grammar, ids: Sequence[int]) -> Answer:
     """Read pieces, up to the end of the sequence; where they break the grammar, from the next quintuple on."""
+    grammar = grammar.without_limit()  # what is written is written
     state, at, parsed = grammar.start(), 0, True
     while at < len(ids) and not state.ended:
         follower = state.after(ids[at])

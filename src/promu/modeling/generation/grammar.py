@@ -7,6 +7,7 @@ meant. Types fit the relation, no pair of head and tail comes twice, and what is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -194,6 +195,12 @@ class Grammar:
         shortest = len(phrases.first[1][1])
         if limit is not None and limit < shortest:
             raise InputError(f"answers of at most {limit} pieces were asked for, but the shortest has {shortest}")
+
+    def without_limit(self) -> Grammar:
+        """The same answers, however long."""
+        other = copy.copy(self)
+        other.limit = None
+        return other
 
     def start(self) -> State:
         """Nothing is written yet."""

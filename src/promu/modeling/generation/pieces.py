@@ -40,7 +40,9 @@ class Pieces:
         """Ids of a word or phrase after a blank, no special tokens."""
         ids = self._known.get(text)
         if ids is None:
-            ids = self._known[text] = tuple(self.tokenizer(f" {text}", add_special_tokens=False).input_ids)
+            # A post may say </s>, which must not end an answer: special tokens are text like any other here.
+            encoded = self.tokenizer(f" {text}", add_special_tokens=False, split_special_tokens=True)
+            ids = self._known[text] = tuple(encoded.input_ids)
         return ids
 
     def phrase(self, text: str) -> tuple[int, ...]:
