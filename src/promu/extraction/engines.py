@@ -109,6 +109,7 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
     except ImportError:
         raise InputError("engine ray needs Ray; install promu[ray], or use engine local") from None
     settings.open()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
     own = not ray.is_initialized()
     if own:
         here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": RAY_STORE_BYTES}
