@@ -27,7 +27,7 @@ from promu.training.tasks import TASKS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # a study is made of other recipes: run by tests/training/study/test_study_runs.py
-# studies and KECPM's writers are run in tests of their own
+# KECPM's writers are run by tests/training/generation/test_train.py
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith(("-study", "-kecpm")))
 PICTURES = 24
 ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]
