@@ -33,7 +33,7 @@ class Running:
     thread: threading.Thread
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, **options)
+        return httpx.Client(base_url=self.url, timeout=60, verify=False, **options)
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -51,6 +51,7 @@ def running(settings: ServiceSettings, engine: Engine) -> Iterator[Running]:
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG))
     thread = threading.Thread(target=server.run, args=([sock],))
     thread.start()
+    app.state.address = sock.getsockname()
     service = Running(f"http://127.0.0.1:{sock.getsockname()[1]}", app, server, thread)
     while not server.started:
         assert thread.is_alive(), "the service does not start"

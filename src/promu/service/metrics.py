@@ -85,7 +85,7 @@ def service_metrics() -> Metrics:
     metrics.describe("promu_requests_total", "counter", "Requests answered, by path and status.")
     metrics.describe("promu_request_seconds", "histogram", "Seconds from a request's head to its answer.", SECONDS)
     metrics.describe("promu_posts_total", "counter", "Posts extracted from.")
-    metrics.describe("promu_refused_posts_total", "counter", "Posts that could not be used.")
+    metrics.describe("promu_refused_posts_total", "counter", "Posts of batches that could not be used.")
     metrics.describe("promu_batch_posts", "histogram", "Posts that shared a forward pass.", SIZES)
     metrics.describe("promu_queue_posts", "gauge", "Posts in the service now.")
     metrics.describe("promu_queue_limit", "gauge", "Posts that may be in the service at once.")

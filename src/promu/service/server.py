@@ -56,6 +56,8 @@ def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> N
         "server_header": False,
         "backlog": BACKLOG,
         "timeout_graceful_shutdown": int(settings.timeout) + 5,
+        # Importing torch and loading a model may take long; a worker that is still at it does not hang.
+        "timeout_worker_healthcheck": 300,
     }
     log_as_json()
     if workers == 1:

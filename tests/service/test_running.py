@@ -1,0 +1,290 @@
+"""How the service behaves under many callers, callers that go, and when it is told to stop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.conftest import TEXTS
+from tests.service.conftest import Running, SlowEngine, Start
+
+from promu import Extractor
+from promu.cli import main
+from promu.service.logs import JsonFormatter
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.01)
+
+
+def inside(service: Running) -> int:
+    """Posts in the service."""
+    count: int = service.app.state.service.gate.inside
+    return count
+
+
+def post(client: httpx.Client, text: str = TEXTS[0]) -> httpx.Response:
+    return client.post("/extract", json={"text": text})
+
+
+def test_requests_that_wait_share_a_batch(start: Start, slow: SlowEngine, engine: Extractor) -> None:
+    texts = [f"{TEXTS[number % 3]} {number}" for number in range(9)]
+    with start(slow, max_batch=8) as service, service.client() as client, ThreadPoolExecutor(9) as pool:
+        slow.batches.clear()
+        slow.go.clear()
+        answers: list[Future[httpx.Response]] = [pool.submit(post, client, texts[0])]
+        until(lambda: inside(service) == 1, "the first post is in")
+        time.sleep(0.1)
+        answers += [pool.submit(post, client, text) for text in texts[1:]]
+        until(lambda: inside(service) == 9, "all posts are in")
+        time.sleep(0.1)
+        slow.go.set()
+        found = [answer.result().json() for answer in answers]
+        assert slow.batches == [1, 8]
+        metrics = client.get("/metrics").text
+    assert 'promu_batch_posts_bucket{le="1.0",worker="' in metrics
+    for text, answer in zip(texts, found, strict=True):
+        expected = engine(text)
+        assert [entity["text"] for entity in answer["entities"]] == [expected.words(e) for e in expected.entities]
+
+
+def test_what_does_not_fit_is_told_when_to_come_again(start: Start, slow: SlowEngine) -> None:
+    with start(slow, queue=3, max_posts=3, max_batch=1) as service, service.client() as client:
+        with ThreadPoolExecutor(3) as pool:
+            slow.go.clear()
+            taken = [pool.submit(post, client) for _ in range(2)]
+            until(lambda: inside(service) == 2, "two posts are in")
+            assert client.get("/ready").json()["status"] == "ready"
+            batch = client.post("/extract/batch", json={"posts": [{"text": "Ann"}] * 2})
+            assert batch.status_code == 503, "two posts do not fit where one does"
+            taken.append(pool.submit(post, client))
+            until(lambda: inside(service) == 3, "the queue is full")
+            refused = client.post("/extract", content=b"x" * 1_000_000)
+            assert refused.status_code == 503 and "3 posts wait; try again in" in refused.json()["error"]
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+            assert (client.get("/ready").status_code, client.get("/ready").json()["status"]) == (503, "busy")
+            assert client.get("/health").status_code == 200
+            slow.go.set()
+            assert [answer.result().status_code for answer in taken] == [200] * 3
+        assert inside(service) == 0 and post(client).status_code == 200
+
+
+def test_an_answer_that_takes_too_long(start: Start, slow: SlowEngine) -> None:
+    with start(slow, timeout=0.3) as service, service.client() as client:
+        slow.go.clear()
+        late = post(client)
+        assert late.status_code == 503 and "no answer within 0.3 s" in late.json()["error"]
+        assert late.headers["retry-after"]
+        assert inside(service) == 0
+        slow.go.set()
+        assert post(client).status_code == 200
+
+
+def raw(service: Running, data: bytes) -> socket.socket:
+    """A connection on which `data` has been sent and nothing else will be, unless the caller sends it."""
+    connection = socket.create_connection(service.app.state.address, timeout=20)
+    connection.sendall(data)
+    return connection
+
+
+def head(length: int) -> bytes:
+    return b"POST /extract HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % length
+
+
+def test_a_body_that_does_not_arrive(start: Start) -> None:
+    with start(timeout=0.3) as service:
+        with raw(service, head(100) + b'{"text": "Ann') as connection:
+            answer = connection.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 408 ") and b"did not arrive within 0.3 s" in answer
+        until(lambda: inside(service) == 0, "its place is free again")
+
+
+def test_a_caller_who_hangs_up_is_not_worked_for(
+    start: Start, slow: SlowEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = json.dumps({"text": TEXTS[0]}).encode()
+    with start(slow, max_batch=1) as service, service.client() as client:
+        with ThreadPoolExecutor(1) as pool, caplog.at_level(logging.INFO, "promu.service"):
+            slow.batches.clear()
+            slow.go.clear()
+            first = pool.submit(post, client)
+            until(lambda: inside(service) == 1, "the worker is busy")
+            time.sleep(0.1)
+            for sent in (head(len(body)) + body, head(500) + body):  # while it waits, and in the middle of the body
+                with raw(service, sent):
+                    until(lambda: inside(service) == 2, "the post is in")
+                    time.sleep(0.05)
+                until(lambda: inside(service) == 1, "it is out again")
+            slow.go.set()
+            assert first.result().status_code == 200
+            assert slow.batches == [1], "nobody worked for those who went"
+        assert post(client).status_code == 200
+    statuses = Counter(record.fields["status"] for record in caplog.records if hasattr(record, "fields"))
+    assert statuses == {200: 1, 499: 2}
+
+
+def test_many_clients_at_once(start: Start) -> None:
+    limits = httpx.Limits(max_connections=200)
+    with start(queue=64) as service, service.client(limits=limits) as client, ThreadPoolExecutor(200) as pool:
+
+        def one(number: int) -> tuple[int, bool]:
+            answer = post(client, f"Ann met number {number}")
+            right = str(number) in answer.json()["tokens"] if answer.status_code == 200 else "busy" in answer.text
+            return answer.status_code, right
+
+        found = list(pool.map(one, range(200)))
+    statuses = Counter(status for status, _ in found)
+    assert all(right for _, right in found)
+    assert set(statuses) <= {200, 503} and statuses[200] >= 64
+
+
+def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: SlowEngine) -> None:
+    with start(slow) as service, service.client() as client, ThreadPoolExecutor(2) as pool:
+        slow.go.clear()
+        answer = pool.submit(post, client)
+        until(lambda: inside(service) == 1, "the post is in")
+        service.server.should_exit = True
+
+        def refused() -> bool:
+            try:
+                with service.client() as other:
+                    return other.get("/ready").status_code == 503
+            except httpx.TransportError:
+                return True
+
+        until(refused, "new requests are refused")
+        assert service.thread.is_alive()
+        slow.go.set()
+        assert answer.result().status_code == 200
+        service.thread.join(20)
+        assert not service.thread.is_alive()
+
+
+def test_an_error_of_ours_is_a_500_with_its_number_and_no_text_in_the_log(
+    start: Start, slow: SlowEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(posts: Any, settings: Any) -> Any:
+        raise RuntimeError(f"cannot work on {TEXTS[0]}")
+
+    with start(slow) as service, caplog.at_level(logging.INFO):
+        monkeypatch.setattr(slow, "run", broken)
+        with service.client() as client:
+            answer = post(client)
+        monkeypatch.undo()
+        with service.client() as client:
+            assert post(client).status_code == 200, "the worker is dead"
+    assert answer.status_code == 500
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    assert TEXTS[0] not in json.dumps(lines)
+    (number,) = [line["request"] for line in lines if line.get("status") == 500]
+    assert number in answer.json()["error"]
+    (told,) = [line for line in lines if line.get("error") == "RuntimeError"]
+    assert any(place.startswith(__file__) for place in told["trace"])
+
+
+def test_a_line_of_the_log_says_what_happened_and_not_what_was_said(
+    service: Running, pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = "Xanthippe Zabriskie"
+    with service.client() as client, caplog.at_level(logging.INFO):
+        client.post(
+            "/extract",
+            data={"text": f"{secret} " * 200, "id": secret},
+            files={"image": ("Zabriskie.png", (pictures / "0.png").read_bytes())},
+        )
+        client.post("/extract", json={"text": f"\0{secret}"})
+        client.get(f"/{secret}?{secret}")
+    # the client of this test logs too, and uvicorn's log of paths is off where promu serves
+    records = [record for record in caplog.records if record.name not in ("httpx", "uvicorn.access")]
+    lines = [JsonFormatter().format(record) for record in records]
+    assert not any(word in line for line in lines for word in secret.split())
+    first = next(json.loads(line) for line in lines if '"status": 200' in line)
+    assert {"time", "level", "event", "method", "path", "status", "ms", "request"} <= set(first)
+    assert (first["path"], first["posts"], first["characters"]) == ("/extract", 1, 4000)
+    assert first["picture_bytes"] == (pictures / "0.png").stat().st_size
+
+
+def test_metrics_count_what_happened(start: Start) -> None:
+    with start() as service, service.client() as client:
+        post(client)
+        post(client, "")
+        client.post("/extract/batch", json={"posts": [{"text": "Ann"}, {"text": ""}, {"text": "Bob"}]})
+        client.get("/no/such/place")
+        answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    values = {}
+    for line in answer.text.splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            values[name.replace(f'worker="{os.getpid()}"', "").replace(",}", "}")] = float(value)
+    assert values['promu_requests_total{path="/extract",status="200"}'] == 1
+    assert values['promu_requests_total{path="/extract",status="422"}'] == 1
+    assert values['promu_requests_total{path="other",status="404"}'] == 1
+    assert values["promu_posts_total{}"] == 3 and values["promu_refused_posts_total{}"] == 1
+    assert values['promu_request_seconds_count{path="/extract"}'] == 2
+    assert values['promu_request_seconds_bucket{path="/extract",le="+Inf"}'] == 2
+    assert values["promu_queue_posts{}"] == 0 and values["promu_memory_bytes{}"] > 1e7
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def test_the_command_serves_with_two_workers_and_stops_when_told(tiny_models: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "promu.cli", "serve", "--model", str(tiny_models), "--port", str(port)]
+    process = subprocess.Popen([*command, "--workers", "2"], stderr=subprocess.PIPE, text=True)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+
+            def there() -> bool:
+                assert process.poll() is None, "it ended"
+                try:
+                    return client.get("/ready").status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            end = time.monotonic() + 120
+            while not there():
+                assert time.monotonic() < end, "it never gets ready"
+                time.sleep(0.2)
+            assert post(client).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, log
+    note, *lines = log.splitlines()
+    assert f"http://127.0.0.1:{port}/" in note
+    workers = {json.loads(line)["event"] for line in lines if "Started server process" in line}
+    assert len(workers) == 2 and "Traceback" not in log
+    assert not any(word in log for word in TEXTS[0].split() if len(word) > 3)
+
+
+def test_a_command_that_cannot_serve_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--model", str(tmp_path / "none"), "--port", "0"]) == 2
+    assert "no such model folder" in capsys.readouterr().err
+    assert main(["serve", "--model", "m", "--queue", "1"]) == 2
+    assert "a batch of 64 posts never fits a queue of 1" in capsys.readouterr().err
+    assert main(["serve", "--model", "m", "--workers", "0"]) == 2
+    assert "--workers is 0" in capsys.readouterr().err
