@@ -40,6 +40,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "finetune_set": ["training.epochs=2"],
         "world": {"pairs": 80, "ner_posts": [40, 8, 12], "re_posts": [1, 1, 1]},
         "fusions": ["concat"],
+        "workers": 1,
         "note": "Tiny.",
     }
     path.write_text(json.dumps(text), encoding="utf-8")  # JSON is YAML

@@ -120,6 +120,12 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
         ({"transfer_world": "moon"}, "transfer", 1, "transfer_world 'moon' is unknown; use one of country, news"),
         ({"fusions": ("concat", "glue")}, "table2", 1, "table2: fusion 'glue' is unknown; use one of concat"),
         ({"finetune": {"entities": "newsreel-ner"}}, "figure3", 1, "name a recipe of the task re under finetune"),
+        (
+            {"world": None, "finetune": {"posts": "twitter2017-text"}},
+            "figure5",
+            1,
+            "figure5 shows pictures, and the recipe of 'posts' reads text alone",
+        ),
         ({"world": {"pears": 3}}, "table1", 1, "world: .*'pears'; see promu newsreel --help"),
         ({"pretrain": "newsreel-ner"}, "table1", 1, "this is a recipe for promu finetune"),
         ({"finetune": {"a": "nothing"}}, "table1", 1, "no recipe file 'nothing'"),

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from promu.analysis.report_pictures import embed
-from promu.errors import InputError
 from promu.evaluation.groups import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import ENTITY_MARKERS, EncodedText, WordEncoder
@@ -40,8 +39,6 @@ def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[s
     """
     task = TASKS[settings["task"]]
     posts = [post for post in task.read(Path(settings["test"])) if post.image is not None]
-    if not posts:
-        raise InputError("no test post has a picture, so there is nothing to look at", settings["test"])
     models, predicted = {}, {}
     for name in MODELS:
         model: PromuPreTrainedModel = load_model(task.model_class, settings[name], attn_implementation="eager")

@@ -141,6 +141,10 @@ def _check(study: StudyRecipe, setting: _Setting, exhibit: str) -> None:
             raise InputError(
                 f"transfer_world {study.transfer_world!r} is unknown; use one of {', '.join(sorted(WORLDS))}"
             )
+    if exhibit in ("figure3", "figure5") and study.world is None:
+        for name, recipe in setting.finetuning.items():
+            if recipe.pictures == "none":
+                raise InputError(f"{exhibit} shows pictures, and the recipe of {name!r} reads text alone; name another")
     if exhibit == "figure3":
         if importlib.util.find_spec("sklearn") is None:
             raise InputError("figure3 needs scikit-learn; install it with pip install 'promu[study]'")
