@@ -54,7 +54,7 @@ def reproduce(
     if out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another --out", out)
     with _progress() as report:
-        outcomes = do_cells((entry.cell for entry in entries), out / "cells", study.workers, report)
+        outcomes = do_cells((entry.cell for entry in entries), out / "cells", study.workers, report, quiet)
     measured = [
         Measured(
             entry.exhibit,

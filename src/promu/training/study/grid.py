@@ -57,7 +57,11 @@ class Standing:
 
 
 def do_cells(
-    wanted: Iterable[Cell], grid: Path, workers: int | None = None, report: Event = lambda standing: None
+    wanted: Iterable[Cell],
+    grid: Path,
+    workers: int | None = None,
+    report: Event = lambda standing: None,
+    set_up: Callable[[], None] | None = None,
 ) -> dict[str, Outcome]:
     """Do what is not there of these cells and of all that they rest on.
 
@@ -70,6 +74,7 @@ def do_cells(
         grid: Folder of all cells.
         workers: Processes; None takes one a core.
         report: Called now and then with how far the grid is.
+        set_up: Called once in each worker before its first cell; a function of a module, for it is sent there.
 
     Returns:
         The outcome of every cell by key, inputs included.
@@ -82,7 +87,7 @@ def do_cells(
         grid.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", grid) from None
-    return _Grid(cells, grid, workers or usable_cores(), report).run()
+    return _Grid(cells, grid, workers or usable_cores(), report, set_up).run()
 
 
 def usable_cores() -> int:
@@ -93,7 +98,15 @@ def usable_cores() -> int:
 class _Grid:
     """The state of one call of `do_cells`."""
 
-    def __init__(self, cells: Mapping[str, Cell], folder: Path, workers: int, report: Event) -> None:
+    def __init__(
+        self,
+        cells: Mapping[str, Cell],
+        folder: Path,
+        workers: int,
+        report: Event,
+        set_up: Callable[[], None] | None,
+    ) -> None:
+        self.set_up = set_up
         self.cells = cells
         self.folder = folder
         self.workers = workers
@@ -114,7 +127,9 @@ class _Grid:
         context = multiprocessing.get_context("spawn")
         events = context.Queue()
         with _alone(self.folder):
-            pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=(events,))
+            pool = ProcessPoolExecutor(
+                self.workers, context, initializer=_set_up_worker, initargs=(events, self.set_up)
+            )
             try:
                 self._work(pool, events)
             except BrokenProcessPool:
@@ -241,15 +256,14 @@ _worker_events: Any = None
 """Where a worker says how far its cell is, as (key, stage, done, of)."""
 
 
-def _set_up_worker(events: Any) -> None:
+def _set_up_worker(events: Any, set_up: Callable[[], None] | None) -> None:
     global _worker_events
     _worker_events = events
     # one thread for what computes beside torch, too; read when those libraries start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from promu.quiet import quiet
-
-    quiet()
+    if set_up is not None:
+        set_up()
 
 
 def _end_with_parent() -> None:
