@@ -114,9 +114,9 @@ def test_beams_find_the_likeliest_of_all_answers(monkeypatch: pytest.MonkeyPatch
     """A grammar of few answers, each scored by the model; as many beams as answers must find the best."""
     monkeypatch.setattr("promu.modeling.generation.seq2seq.best_precision", lambda device: "fp32")
     setup = Setup("t5")
-    one = Grammar(setup.phrases, ("Ann", "Bob"), 1, None)
-    limit = len(written_answer(one, _all(one)[:1])[0]) + 3  # one quintuple at most
-    one = Grammar(setup.phrases, ("Ann", "Bob"), 1, max(limit, one.most + 3))
+    one = Grammar(setup.phrases, ("Ann", "Bob"), 1)
+    longest = max(len(written_answer(one, [item])[0]) for item in _all(one))
+    one = Grammar(setup.phrases, ("Ann", "Bob"), 1, longest + 6)  # the room that is kept for a "(person 10)"
     prompt = setup.prompts[0]
 
     def score(ids: tuple[int, ...]) -> float:

@@ -8,6 +8,7 @@ meant. Types fit the relation, no pair of head and tail comes twice, and what is
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from promu.errors import InputError
 from promu.modeling.generation.inventory import Inventory, type_words
 from promu.modeling.generation.pieces import AGAIN, AND, NOTHING, OPEN, Pieces
-from promu.modeling.generation.spans import Blocked, Span, SpanTrie
+from promu.modeling.generation.spans import Detours, Span, SpanTrie
 from promu.schema import Quintuple
 
 Ids = tuple[int, ...]
@@ -50,10 +51,12 @@ class Phrases:
             for ends, names in inventory.between.items()
         }
         self._types: dict[tuple[str, int], Ids] = {}
-        longest_type = max(len(self.type_ids(kind, 10)) for kind in inventory.types)
+        longest_type = max(len(self.type_ids(kind, 10)) for kind in inventory.types)  # fewer than 100 are alike
         longest_relation = max(len(ids) for options in self.relations.values() for _, ids in options)
-        self.around: int = len(self.again) + 2 * longest_type + len(self.link[0][1]) + longest_relation
-        """Pieces of a quintuple without its two names, at most (fewer than 100 spans being written alike)."""
+        self.after_tail: int = longest_type + longest_relation + 1
+        """Pieces that follow the name of a tail at most, if the answer ends then."""
+        self.between_names: int = longest_type + len(self.link[0][1])
+        """Pieces between the two names at most."""
 
     def type_ids(self, kind: str, number: int) -> Ids:
         """How a type is written after the name that is the `number`-th of those written alike."""
@@ -70,7 +73,7 @@ class _Ended:
 
     written: tuple[Quintuple, ...]
 
-    def allowed(self) -> Iterable[int]:
+    def allowed(self, length: int) -> Iterable[int]:
         return ()
 
     def after(self, piece: int, length: int) -> list[_Branch]:
@@ -89,7 +92,7 @@ class _Choosing:
     then: Callable[[Any, int], _Branch]
     at: int = 0
 
-    def allowed(self) -> Iterable[int]:
+    def allowed(self, length: int) -> Iterable[int]:
         return (ids[self.at] for _, ids in self.options)
 
     def after(self, piece: int, length: int) -> list[_Branch]:
@@ -104,27 +107,33 @@ class _Choosing:
 class _Naming:
     """In the middle of a name, at a node of the trie; `typed` gives what may follow a name that could end here.
 
-    `forbidden` spans must not be the name, and `blocked` tells which nodes lead to them.
+    `forbidden` spans must not be the name; `detours` tells how far it then is to the end of another. The name must be
+    over when the answer has `until` pieces.
     """
 
     written: tuple[Quintuple, ...]
     trie: SpanTrie
     forbidden: frozenset[Span]
-    blocked: Blocked
+    detours: Detours
+    until: float
     typed: Callable[[list[tuple[int, Span]]], _Choosing]
     node: int = 0
 
-    def allowed(self) -> Iterable[int]:
-        below, blocked = self.trie.below, self.blocked
-        return (piece for piece, node in self.trie.children[self.node].items() if below[node] > blocked.get(node, 0))
+    def allowed(self, length: int) -> Iterable[int]:
+        left = self.until - length - 1
+        nearest, detours = self.trie.nearest, self.detours
+        for piece, node in self.trie.children[self.node].items():
+            if (detours[node] if node in detours else nearest[node]) <= left:
+                yield piece
 
     def after(self, piece: int, length: int) -> list[_Branch]:
         node = self.trie.children[self.node].get(piece)
-        if node is None or self.trie.below[node] <= self.blocked.get(node, 0):
+        if node is None or self.detours.get(node, self.trie.nearest[node]) > self.until - length:
             return []
         branches: list[_Branch] = []
         if self.trie.children[node]:
-            branches.append(_Naming(self.written, self.trie, self.forbidden, self.blocked, self.typed, node))
+            going_on = _Naming(self.written, self.trie, self.forbidden, self.detours, self.until, self.typed, node)
+            branches.append(going_on)
         ending = [pair for pair in enumerate(self.trie.ends[node], start=1) if pair[1] not in self.forbidden]
         if ending:
             branches.append(self.typed(ending))
@@ -157,8 +166,8 @@ class State:
     def allowed(self) -> list[int]:
         """The pieces that may come next, in no order; none when the answer is over."""
         if len(self._branches) == 1:
-            return list(set(self._branches[0].allowed()))
-        return list({piece for branch in self._branches for piece in branch.allowed()})
+            return list(set(self._branches[0].allowed(self.length)))
+        return list({piece for branch in self._branches for piece in branch.allowed(self.length)})
 
     def after(self, piece: int) -> State | None:
         """The state after one more piece; None where the piece may not come."""
@@ -177,8 +186,8 @@ class Grammar:
         phrases: What answers are written with.
         tokens: The post's words.
         name_words: Words that a name has at most.
-        limit: Pieces that an answer has at most, its end included; another quintuple is begun only where it is sure to
-            fit. None sets no limit.
+        limit: Pieces that an answer has at most, its end included: another quintuple is begun only where one fits, and
+            names in it are as short as need be. None sets no limit.
 
     Raises:
         InputError: Not even the shortest answer fits.
@@ -189,8 +198,6 @@ class Grammar:
         self.words = [phrases.pieces.word(word) for word in tokens]
         self.trie = SpanTrie(self.words, name_words)
         self.names = len(self.trie.node_of)
-        self.most = phrases.around + 2 * self.trie.depth
-        """Pieces that a quintuple and what joins it to the last take at most."""
         self.limit = limit
         shortest = len(phrases.first[1][1])
         if limit is not None and limit < shortest:
@@ -215,7 +222,20 @@ class Grammar:
         """Whether there is a pair left, and room for it."""
         if len(written) >= self.names * (self.names - 1):
             return False
-        return self.limit is None or length + len(self.phrases.pieces.start) + self.most + 1 <= self.limit
+        phrases = self.phrases
+        opening = len(phrases.again) if written else len(phrases.first[0][1])
+        return length + opening + self._shortest(len(written)) <= self._until(len(written))
+
+    def _shortest(self, forbidden: int) -> int:
+        """Pieces of the shortest name at most, where so many must not be written."""
+        return self.trie.lengths[min(forbidden, self.names - 1)]
+
+    def _until(self, written: int) -> float:
+        """How many pieces an answer may have after the name of a head, so many quintuples being written before."""
+        if self.limit is None:
+            return math.inf
+        phrases = self.phrases
+        return self.limit - phrases.between_names - self._shortest(written + 1) - phrases.after_tail
 
     def _begun(self, written: tuple[Quintuple, ...], more: bool) -> _Branch:
         return self._head(written) if more else _Ended(written)
@@ -230,7 +250,7 @@ class Grammar:
             options = self._typed(spans, self.phrases.inventory.head_types)
             return _Choosing(written, options, lambda head, _: self._linked(written, head))
 
-        return _Naming(written, self.trie, done, self.trie.block(done), typed)
+        return _Naming(written, self.trie, done, self.trie.detours(done), self._until(len(written)), typed)
 
     def _linked(self, written: tuple[Quintuple, ...], head: tuple[Span, str]) -> _Choosing:
         return _Choosing(written, self.phrases.link, lambda _, __: self._tail(written, head))
@@ -243,7 +263,8 @@ class Grammar:
             options = self._typed(spans, self.phrases.inventory.tail_types[kind])
             return _Choosing(written, options, lambda tail, _: self._related(written, head, tail))
 
-        return _Naming(written, self.trie, taken, self.trie.block(taken), typed)
+        until = math.inf if self.limit is None else self.limit - self.phrases.after_tail
+        return _Naming(written, self.trie, taken, self.trie.detours(taken), until, typed)
 
     def _related(self, written: tuple[Quintuple, ...], head: tuple[Span, str], tail: tuple[Span, str]) -> _Choosing:
         def then(relation: str, length: int) -> _Choosing:

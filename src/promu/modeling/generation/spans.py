@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 Span = tuple[int, int]
 """Word indices, end exclusive."""
 
-Blocked = dict[int, int]
-"""Nodes of the trie, and how many of the spans below each must not be written."""
+Detours = dict[int, float]
+"""Of nodes above spans that must not be written: pieces to the nearest span that may, infinite where there is none."""
 
 
 class SpanTrie:
@@ -24,23 +25,26 @@ class SpanTrie:
     Attributes:
         children: By node, the next node by piece.
         ends: By node, the spans that end there.
-        below: By node, how many spans end there or further down.
+        nearest: By node, how many pieces it takes from there to the end of a span.
         node_of: The node at which a span ends; spans without a piece are not there.
-        depth: Pieces of the longest name.
+        lengths: Pieces of each span, the shortest first.
     """
 
     def __init__(self, words: Sequence[tuple[int, ...]], longest: int) -> None:
         self.children: list[dict[int, int]] = [{}]
         self.ends: list[list[Span]] = [[]]
-        self.below: list[int] = [0]
         self.node_of: dict[Span, int] = {}
         self._parents = [-1]
-        self.depth = 0
+        self.lengths: list[int] = []
         for start in range(len(words)):
             self._add(words, start, min(len(words), start + longest))
+        self.lengths.sort()
+        self.nearest: list[float] = [math.inf] * len(self.children)
+        for node in reversed(range(len(self.children))):  # what is further down was made later
+            self.nearest[node] = self._nearest(node, frozenset(), self.nearest)
 
     def _add(self, words: Sequence[tuple[int, ...]], start: int, stop: int) -> None:
-        node, path = 0, [0]
+        node = depth = 0
         for end in range(start, stop):
             for piece in words[end]:
                 follower = self.children[node].get(piece)
@@ -48,26 +52,31 @@ class SpanTrie:
                     follower = self.children[node][piece] = len(self.children)
                     self.children.append({})
                     self.ends.append([])
-                    self.below.append(0)
                     self._parents.append(node)
-                node = follower
-                path.append(node)
+                node, depth = follower, depth + 1
             if node:
                 self.ends[node].append((start, end + 1))
                 self.node_of[start, end + 1] = node
-                for above in path:
-                    self.below[above] += 1
-        self.depth = max(self.depth, len(path) - 1)
+                self.lengths.append(depth)
 
-    def block(self, spans: Iterable[Span]) -> Blocked:
-        """What the nodes need to know so that none of `spans` is written, nor a beginning that only leads there."""
-        blocked: Blocked = {}
-        for span in spans:
+    def _nearest(self, node: int, forbidden: frozenset[Span], nearest: Mapping[int, float] | list[float]) -> float:
+        if any(span not in forbidden for span in self.ends[node]):
+            return 0
+        return 1 + min((nearest[below] for below in self.children[node].values()), default=math.inf)
+
+    def detours(self, forbidden: frozenset[Span]) -> Detours:
+        """What changes in `nearest` when some spans must not be written."""
+        changed: set[int] = set()
+        for span in forbidden:
             node = self.node_of.get(span, -1)
-            while node >= 0:
-                blocked[node] = blocked.get(node, 0) + 1
+            while node >= 0 and node not in changed:
+                changed.add(node)
                 node = self._parents[node]
-        return blocked
+        found: Detours = {}
+        for node in sorted(changed, reverse=True):
+            around = {below: found.get(below, self.nearest[below]) for below in self.children[node].values()}
+            found[node] = self._nearest(node, forbidden, around)
+        return found
 
     def number(self, span: Span) -> int:
         """Which of the spans with its pieces it is, from 1.
