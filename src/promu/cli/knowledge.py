@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -68,7 +68,7 @@ def generate(
     from promu.knowledge.recipe import KnowledgeRecipe
     from promu.training.recipe import find_recipe, load_recipe
 
-    settings: KnowledgeRecipe = load_recipe(find_recipe(recipe), cast(Any, KnowledgeRecipe), set or [])
+    settings = load_recipe(find_recipe(recipe), KnowledgeRecipe, set or [])
     if settings.provider.source == "file":
         _copy(settings, json)
     else:

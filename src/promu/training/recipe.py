@@ -291,7 +291,7 @@ class PretrainRecipe(Settings):
     out: str
 
 
-RecipeType = TypeVar("RecipeType", FinetuneRecipe, PretrainRecipe)
+RecipeType = TypeVar("RecipeType", bound=Settings)
 
 
 def find_recipe(name: str) -> Path:

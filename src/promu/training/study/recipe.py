@@ -75,4 +75,4 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyRecipe:
         InputError: There is none, or it is not legal.
     """
     path: Path = find_recipe(name)
-    return load_recipe(path, StudyRecipe, overrides)  # type: ignore[type-var]
+    return load_recipe(path, StudyRecipe, overrides)
