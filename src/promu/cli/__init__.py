@@ -23,6 +23,7 @@ from promu.cli import (
     demo,
     diagnosis,
     evaluating,
+    export,
     extracting,
     fewshot,
     graph,
@@ -37,7 +38,7 @@ from promu.cli import (
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
-RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce")
+RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce", "extract")
 """Commands that, started again, go on where they were stopped."""
 
 # In the order that `promu --help` lists them.
@@ -57,6 +58,7 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "knowledge": knowledge.app,
     "reproduce": reproduce.reproduce,
     "extract": extracting.extract,
+    "export": export.export,
     "graph": graph.app,
     "serve": serving.serve,
     "score": scoring.app,

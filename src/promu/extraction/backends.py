@@ -64,7 +64,7 @@ class TorchBackend:
         self.config = model.config
         self.device = model.device
         self.crf = getattr(model, "crf", None)
-        self.sight = None if self.config.image_size is None else _sight(self.model)
+        self.sight = None if self.config.image_size is None else sight_of(self.model)
         self.autocast = precision == "bf16"
         if self.autocast:
             if best_precision(str(self.device)) != "bf16":
@@ -87,7 +87,7 @@ class TorchBackend:
             return self.model(**batch, output_attentions=explain)
 
 
-def _sight(model: Any) -> str:
+def sight_of(model: Any) -> str:
     """A checksum of all that turns a picture into vectors."""
     config = model.config
     check = hashlib.blake2b(repr((config.image_mean, config.image_std, model.promu.fusion.levels)).encode())

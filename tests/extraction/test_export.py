@@ -1,0 +1,146 @@
+"""A model as ONNX graphs: what PyTorch computes, whatever the sizes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import TEXTS, save_tiny_model
+
+from promu import Extractor
+from promu.cli import main
+from promu.errors import InputError
+from promu.extraction.backends import Backend
+from promu.extraction.export import export_models
+from promu.extraction.folders import open_backend
+from promu.extraction.onnx_backend import OnnxBackend
+from promu.training.tasks import TASKS
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both models in fp32, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    done = export_models(tiny_models, output=folder)
+    assert [(one.task, one.folder) for one in done] == [("ner", folder / "ner"), ("re", folder / "re")]
+    assert all(0 < one.distance < 1e-4 and one.bytes > 100_000 for one in done)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Entity recognition in int8, put into the model's own folder by the command."""
+    folder = tmp_path_factory.mktemp("small") / "model"
+    shutil.copytree(tiny_models / "ner", folder)
+    assert main(["export", str(folder), "--to", "onnx", "--int8"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def backends(tiny_models: Path, exported: Path) -> dict[str, tuple[Backend, Backend, int]]:
+    """By task: graphs, PyTorch's model, and how many pieces there are."""
+    found = {}
+    for task in TASKS:
+        theirs, _ = open_backend(task, tiny_models / task, "cpu", None, "torch")
+        ours, encoder = open_backend(task, exported / task, None, None, "onnx")
+        found[task] = ours, theirs, len(encoder.tokenizer)
+    return found
+
+
+@settings(max_examples=25)
+@given(data=st.data(), rows=st.integers(1, 5), pieces=st.integers(3, 90), task=st.sampled_from(["ner", "re"]))
+def test_outputs_are_pytorch_s(
+    data: st.DataObject, rows: int, pieces: int, task: str, backends: dict[str, tuple[Backend, Backend, int]]
+) -> None:
+    ours, theirs, vocabulary = backends[task]
+    chance = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
+    lengths = torch.randint(3, pieces + 1, (rows,), generator=chance)
+    places = 2 if task == "re" else data.draw(st.integers(1, 40))
+    batch = {
+        "input_ids": torch.randint(0, vocabulary, (rows, pieces), generator=chance),
+        "attention_mask": (torch.arange(pieces)[None] < lengths[:, None]).long(),
+        "marker_index" if task == "re" else "word_index": torch.randint(0, pieces, (rows, places), generator=chance),
+    }
+    if task == "ner":
+        batch["word_mask"] = torch.ones(rows, places, dtype=torch.long)
+    shown = torch.tensor(data.draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows)))
+    pixels = torch.randint(0, 256, (rows, 3, 32, 32), dtype=torch.uint8, generator=chance)
+    with torch.inference_mode():
+        visual = ours.encode(pixels)
+        torch.testing.assert_close(visual, theirs.encode(pixels), atol=1e-4, rtol=0)
+        pictures = {"visual": visual, "picture_mask": shown} if shown.any() else {}
+        outputs = [TASKS[task].outputs(backend({**batch, **pictures}, False)) for backend in (ours, theirs)]
+    inside = (batch["attention_mask"].gather(1, batch.get("word_index", batch["input_ids"][:, :0])) > 0)[..., None]
+    if task == "ner":  # what padding emits is nobody's business
+        outputs = [output * inside for output in outputs]
+    torch.testing.assert_close(*outputs, atol=1e-4, rtol=0)
+
+
+def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Path, pictures: Path) -> None:
+    assert not list(exported.rglob("*.safetensors")) or [file.name for file in exported.rglob("*.safetensors")] == [
+        "crf.safetensors"
+    ]
+    posts = [{"text": TEXTS[0], "image": "0.png"}, {"text": "Ann met Bob"}, {"text": TEXTS[2], "image": "1.png"}]
+    ours = Extractor.from_pretrained(exported, backend="onnx", precision="fp32")
+    theirs = Extractor.from_pretrained(tiny_models, device="cpu")
+    for one, other in zip(ours.extract(posts, images=pictures), theirs.extract(posts, images=pictures), strict=True):
+        assert [(e.start, e.end, e.type) for e in one.entities] == [(e.start, e.end, e.type) for e in other.entities]
+        assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities], abs=1e-4)
+        assert [(r.head, r.tail, r.type) for r in one.relations] == [(r.head, r.tail, r.type) for r in other.relations]
+        assert [r.score for r in one.relations] == pytest.approx([r.score for r in other.relations], abs=1e-4)
+    with pytest.raises(InputError, match="no attention maps; use backend torch to explain"):
+        ours("Ann met Bob", explain=True)
+
+
+def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path, pictures: Path) -> None:
+    extractor = Extractor.from_pretrained(small, backend="onnx", precision="int8")
+    posts = [{"id": str(n), "text": TEXTS[n % 3][: 20 + 7 * n], "image": f"{n % 4}.png"} for n in range(7)]
+    alone = {found.id: found.to_dict() for post in posts for found in extractor.extract([post], images=pictures)}
+    for batch_size in (2, 7):
+        for order in (posts, posts[::-1]):
+            for found in extractor.extract(order, batch_size, images=pictures):
+                assert found.to_dict() == alone[found.id]
+    fine = {found.id: found for found in Extractor.from_pretrained(small, "cpu").extract(posts, images=pictures)}
+    scores = [
+        (entity["score"], same.score)
+        for id, record in alone.items()
+        for entity in record["entities"]
+        for same in fine[id].entities
+        if (same.start, same.end, same.type) == (entity["start"], entity["end"], entity["type"])
+    ]
+    assert len(scores) > 10
+    assert any(score != same for score, same in scores), "these are not int8"
+    assert all(score == pytest.approx(same, abs=0.2) for score, same in scores)
+    facts = json.loads((small / "onnx" / "export.json").read_text())
+    assert facts["precision"] == "int8" and facts["distance"] > 0
+
+
+def test_a_model_that_reads_text_alone(tmp_path: Path) -> None:
+    model = save_tiny_model(tmp_path / "model", "ner", pictures=False)
+    export_models(model)
+    found = Extractor.from_pretrained(model, backend="onnx")(TEXTS[0])
+    expected = Extractor.from_pretrained(model, "cpu")(TEXTS[0])
+    assert [e.type for e in found.entities] == [e.type for e in expected.entities]
+    assert [e.score for e in found.entities] == pytest.approx([e.score for e in expected.entities], abs=1e-4)
+
+
+def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, small: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="this is there already; name a folder that is to be made"):
+        export_models(tiny_models, output=exported)
+    with pytest.raises(InputError, match="exported into a folder of its own"):
+        export_models("someone/something")
+    with pytest.raises(InputError, match="no ONNX graphs here; make them: promu export"):
+        Extractor.from_pretrained(tiny_models, backend="onnx")
+    with pytest.raises(InputError, match="the graphs here are int8, not fp32"):
+        Extractor.from_pretrained(small, backend="onnx", precision="fp32")
+    broken = tmp_path / "broken"
+    shutil.copytree(exported / "ner", broken)
+    (broken / "onnx" / "answer.onnx").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match=r"answer\.onnx: the graph cannot be opened"):
+        OnnxBackend(broken)
+    assert main(["export", str(tmp_path), "--to", "onnx"]) == 2
