@@ -34,7 +34,7 @@ def test_every_benchmark_runs_and_writes_its_figures(
     shown = capsys.readouterr().out
     result = json.loads(out.read_text())
     assert result["machine"]["threads"] == torch.get_num_threads()
-    names = ["machine", "pretrain-step", "label", "loader", "crf"]
+    names = ["machine", "pretrain-step", "label", "loader", "crf", "kecpm"]
     assert list(result["benchmarks"]) == names
     assert [name for name in dict.fromkeys(row["benchmark"] for row in result["rows"]) if name != "memory"] == names
     for row in result["rows"]:
@@ -43,6 +43,7 @@ def test_every_benchmark_runs_and_writes_its_figures(
     step = result["benchmarks"]["pretrain-step"]
     assert step["times"]["literal"]["seconds"] > 0 and step["peak_mib"]["literal"] > 100
     assert result["benchmarks"]["loader"]["corpus"] == "drawn"
+    assert result["benchmarks"]["kecpm"]["quintuples_written"] > 0
 
 
 def test_operations_are_those_that_pytorch_counts() -> None:

@@ -80,8 +80,11 @@ def run(words: list[str]) -> int:
     if command == "finetune" and words[1].endswith("-text"):  # run for a step in tests/training/test_recipes_run.py
         load_recipe(find_recipe(words[1]), FinetuneRecipe)
         return 0
-    if any(sign in word for word in words for sign in ("$PROMU_SHARED", "flickr8k", "en_core_web_sm")):
+    if words[:2] == ["fewshot", "draw"]:
+        words = [*words, "--posts", "6", "2", "2", "--size", "32"]
+    if any(sign in word for word in words for sign in ("$PROMU_SHARED", "flickr8k", "en_core_web_sm", "kecpm")):
         # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is
+        # (KECPM's in tests/training/generation/test_train.py)
         app.parse_args(words, exit_on_error=False, print_error=False)
         if command in ("pretrain", "label"):
             load_recipe(find_recipe(words[1]), PretrainRecipe, [word for word in words if "=" in word])
