@@ -5,8 +5,10 @@ from __future__ import annotations
 from importlib.resources import files
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+
+from promu.service.examples import EXAMPLES, picture
 
 router = APIRouter(include_in_schema=False)
 
@@ -42,3 +44,27 @@ async def docs() -> Response:
 async def part(name: str) -> Response:
     """A style sheet, a script, a drawing."""
     return _file(name)
+
+
+@router.get("/examples")
+async def examples() -> Response:
+    """Posts to try: title, text, and where the picture is."""
+    return JSONResponse(
+        [
+            {
+                "title": example.title,
+                "text": example.text,
+                "image": f"/examples/{number}.png" if example.things else None,
+            }
+            for number, example in enumerate(EXAMPLES)
+        ]
+    )
+
+
+@router.get("/examples/{number}.png")
+def example_picture(number: int) -> Response:
+    """A picture of theirs."""
+    drawn = picture(number) if 0 <= number < len(EXAMPLES) else None
+    if drawn is None:
+        raise HTTPException(404)
+    return Response(drawn, media_type="image/png", headers={"Cache-Control": "max-age=3600"})

@@ -1,0 +1,225 @@
+// The page: a form, the call, and what came back. What is drawn is in draw.js, what can be copied in snippets.js.
+import { attend, drawGraph, drawScores, drawText, forget } from "/page/draw.js";
+import { snippets } from "/page/snippets.js";
+
+const $ = (id) => document.getElementById(id);
+const form = $("post");
+let file = null; // the picture: a File or a Blob, or null
+let running = null; // the AbortController of the call under way
+let shown = null; // what the result section shows
+
+function say(sentence) {
+  const text = sentence.trim();
+  $("error").textContent = text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "";
+}
+
+function take(picture) {
+  file = picture;
+  const thumb = $("thumb");
+  if (thumb.src) URL.revokeObjectURL(thumb.src);
+  thumb.hidden = !file;
+  $("remove").hidden = !file;
+  $("pick").classList.toggle("full", Boolean(file));
+  $("pick-words").hidden = Boolean(file);
+  if (file) {
+    thumb.src = URL.createObjectURL(file);
+    thumb.alt = "The picture that will be sent";
+  } else {
+    thumb.removeAttribute("src");
+    thumb.alt = "";
+    $("image").value = "";
+  }
+}
+
+function inBase64(blob) {
+  return new Promise((done, failed) => {
+    const reader = new FileReader();
+    reader.onload = () => done(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => failed(new Error("the picture could not be read; choose it again"));
+    reader.readAsDataURL(blob);
+  });
+}
+
+// JSON and not a form: a form would turn each end of a line into two characters and move what stands behind it.
+async function call(text, picture, signal) {
+  const headers = { "Content-Type": "application/json" };
+  if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
+  const image = picture ? await inBase64(picture) : null;
+  let answer;
+  try {
+    answer = await fetch("/extract", {
+      method: "POST", headers, signal, body: JSON.stringify({ text, image, explain: true }),
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the service cannot be reached; see whether it still runs, then try again");
+  }
+  const body = await answer.json();
+  if (answer.status === 401) {
+    $("token-field").hidden = false;
+    $("token").focus();
+  }
+  if (!answer.ok) throw new Error(body.error);
+  return body;
+}
+
+async function extract() {
+  const text = $("text").value;
+  say("");
+  if (!text.trim()) {
+    say("there is no post yet; type or paste one");
+    $("text").focus();
+    return;
+  }
+  running?.abort();
+  running = new AbortController();
+  const mine = running;
+  const picture = file;
+  $("go").setAttribute("aria-disabled", "true");
+  $("status").textContent = "Reading …";
+  try {
+    const found = await call(text, picture, mine.signal);
+    show(text, picture, found);
+    const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
+    $("status").textContent = `${count(found.entities.length, "entity", "entities")}, ` +
+      `${count(found.relations.length, "relation", "relations")}.`;
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    $("status").textContent = "";
+    say(error.message);
+  } finally {
+    if (running === mine) $("go").removeAttribute("aria-disabled");
+  }
+}
+
+function show(text, picture, found) {
+  const frame = $("picture");
+  if (frame.src) URL.revokeObjectURL(frame.src);
+  $("seen").hidden = !picture;
+  if (picture) frame.src = URL.createObjectURL(picture);
+  else frame.removeAttribute("src");
+  shown = { text, found };
+  $("result").hidden = false;
+  drawText($("annotated"), $("legend"), text, found);
+  drawScores($("entities"), $("relations"), found);
+  drawGraph($("graph"), found);
+  const notes = [];
+  if (found.picture === "unread") notes.push("This model reads text alone: the picture was not looked at.");
+  if ("words_read" in found) {
+    notes.push(`The post is long: the model read the first ${found.words_read} of ${found.tokens.length} words.`);
+  }
+  $("notes").textContent = notes.join(" ");
+  const { explanation, ...plain } = found; // long, and not what anybody copies
+  $("panel-json").textContent = JSON.stringify(plain, null, 2);
+  const name = picture ? picture.name || "photo.png" : null;
+  const calls = snippets(location.origin, text, name, Boolean($("token").value));
+  $("panel-curl").textContent = calls.curl;
+  $("panel-python").textContent = calls.python;
+  forget();
+  $("result").focus();
+}
+
+// Pointing at an answer, or reaching it by keyboard, shows where the model looked for it.
+for (const event of ["pointerover", "focusin"]) {
+  $("result").addEventListener(event, (moved) => {
+    const part = moved.target.closest("[data-entity], [data-relation]");
+    if (part && shown) attend(shown.found, part.dataset);
+    else if (event === "pointerover" && !moved.target.closest(".frame")) forget();
+  });
+}
+
+// Tabs, as a keyboard expects them.
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+function choose(tab) {
+  for (const other of tabs) {
+    const chosen = other === tab;
+    other.setAttribute("aria-selected", String(chosen));
+    other.tabIndex = chosen ? 0 : -1;
+    $(other.getAttribute("aria-controls")).hidden = !chosen;
+  }
+}
+for (const [place, tab] of tabs.entries()) {
+  tab.addEventListener("click", () => choose(tab));
+  tab.addEventListener("keydown", (pressed) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[pressed.key];
+    if (!step) return;
+    const next = tabs[(place + step + tabs.length) % tabs.length];
+    choose(next);
+    next.focus();
+  });
+}
+$("copy").addEventListener("click", async () => {
+  const panel = document.querySelector('[role="tabpanel"]:not([hidden])');
+  try {
+    await navigator.clipboard.writeText(panel.textContent);
+    $("copy").textContent = "Copied";
+  } catch {
+    // Only a page over https or from this machine may write to the clipboard: select it, so that a key copies it.
+    getSelection().selectAllChildren(panel);
+    $("copy").textContent = "Selected: copy it with the keyboard";
+  }
+  setTimeout(() => { $("copy").textContent = "Copy"; }, 2000);
+});
+
+form.addEventListener("submit", (sent) => {
+  sent.preventDefault();
+  extract();
+});
+$("text").addEventListener("keydown", (pressed) => {
+  if (pressed.key === "Enter" && (pressed.ctrlKey || pressed.metaKey)) extract();
+});
+$("image").addEventListener("change", () => { if ($("image").files.length) take($("image").files[0]); });
+$("remove").addEventListener("click", () => { take(null); $("image").focus(); });
+const carried = (data) => [...(data?.files ?? [])][0];
+document.addEventListener("dragover", (over) => { over.preventDefault(); document.body.classList.add("dragging"); });
+document.addEventListener("dragleave", () => document.body.classList.remove("dragging"));
+document.addEventListener("drop", (dropped) => {
+  document.body.classList.remove("dragging");
+  const picture = carried(dropped.dataTransfer);
+  if (!picture) return; // text that is dropped goes where it is dropped
+  dropped.preventDefault();
+  take(picture);
+});
+document.addEventListener("paste", (pasted) => {
+  const picture = carried(pasted.clipboardData);
+  if (picture) take(picture);
+});
+let width = innerWidth;
+addEventListener("resize", () => {
+  if (shown && innerWidth !== width) drawGraph($("graph"), shown.found);
+  width = innerWidth;
+});
+
+async function offerExamples() {
+  const answer = await fetch("/examples");
+  $("offer").hidden = !answer.ok;
+  for (const example of answer.ok ? await answer.json() : []) {
+    const button = document.createElement("button");
+    button.type = "button";
+    if (example.image) {
+      const image = document.createElement("img");
+      image.src = example.image;
+      image.alt = "";
+      button.append(image);
+    } else {
+      const blank = document.createElement("span");
+      blank.className = "blank";
+      blank.textContent = example.text;
+      button.append(blank);
+    }
+    const title = document.createElement("span");
+    title.className = "title";
+    title.textContent = example.title;
+    button.append(title);
+    button.addEventListener("click", async () => {
+      const picture = example.image ? await (await fetch(example.image)).blob() : null;
+      $("text").value = example.text;
+      take(picture && new File([picture], "photo.png", { type: picture.type }));
+      extract();
+    });
+    const item = document.createElement("li");
+    item.append(button);
+    $("examples").append(item);
+  }
+}
+offerExamples();
