@@ -37,8 +37,8 @@ def test_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ("a.jpg,a dog, running", "3 columns where the header has 2; put captions with commas in quotes"),
-        ("a.jpg", "1 columns where the header has 2"),
+        ("a.jpg,a dog, running", "3 columns where the first line names 2; put captions with commas"),
+        ("a.jpg", "1 columns where the first line names 2"),
         ('a.jpg,"a dog" runs', "not CSV"),
         ("a.jpg,", "caption is empty"),
         (",a dog", "image is empty"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from promu.corpora.csv_rows import csv_rows
 from promu.errors import InputError
 from promu.files import read_lines, shorten
 
@@ -57,7 +57,8 @@ def read_properties(path: Path) -> list[Property]:
     properties: list[Property] = []
     ids: dict[str, int] = {}
     labels: dict[str, int] = {}
-    for number, row in _rows(path):
+    for number, row in csv_rows(path, _check_header, "fetch the table again"):
+        assert row is not None, "a broken row has stopped the reading"
         item = _property(row, path, number)
         for what, value, seen in (("ID", item.id, ids), ("label", item.label, labels)):
             if value in seen:
@@ -104,33 +105,9 @@ def relations(properties: Iterable[Property], rules: Sequence[MetaRule], limit: 
     return sorted(kept, key=lambda item: (-item.uses, int(item.id[1:])))[:limit]
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row as a mapping, with its first line."""
-    rows = csv.reader((f"{line}\n" for _, line in read_lines(path, None)), strict=True)
-    header: list[str] | None = None
-    start = 1
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise InputError(f"not CSV ({error}); fetch the table again", path, start) from None
-        number, start = start, rows.line_num + 1
-        if not row:
-            continue
-        if header is None:
-            header = [name.strip() for name in row]
-            if missing := [name for name in _COLUMNS if name not in header]:
-                raise InputError(
-                    f"column {missing[0]!r} is missing; the first line must name {', '.join(_COLUMNS)}", path, number
-                )
-        elif len(row) != len(header):
-            raise InputError(
-                f"{len(row)} columns where the first line names {len(header)}; fetch the table again", path, number
-            )
-        else:
-            yield number, dict(zip(header, row, strict=True))
+def _check_header(names: list[str]) -> None:
+    if missing := [name for name in _COLUMNS if name not in names]:
+        raise InputError(f"column {missing[0]!r} is missing; the first line must name {', '.join(_COLUMNS)}")
 
 
 def _property(row: dict[str, str], path: Path, number: int) -> Property:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from promu.corpora._fields import require_keys, require_text
+from promu.corpora.csv_rows import csv_rows
 from promu.errors import InputError
-from promu.files import fault, filled_lines, iterate_records, parse_json_object, read_lines, shorten
+from promu.files import filled_lines, iterate_records, parse_json_object, shorten
 from promu.schema import CaptionPair
 
 _REQUIRED = ("image", "caption")
@@ -42,7 +41,10 @@ def iterate_captions(path: str | Path, problems: list[InputError] | None = None)
     if is_json_lines(path):
         lines = filled_lines(path, problems)
         return iterate_records(path, problems, lines, lambda line: _pair(parse_json_object(line)), "caption pairs")
-    return iterate_records(path, problems, _rows(path, problems), _pair, "caption pairs")
+    rows = csv_rows(
+        path, _check_header, "put captions with commas or quotation marks in quotes, quotes doubled", problems
+    )
+    return iterate_records(path, problems, rows, _pair, "caption pairs")
 
 
 def is_json_lines(path: Path) -> bool:
@@ -66,46 +68,10 @@ def require_image_path(value: object, what: str) -> str:
     return image
 
 
-def _rows(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Yield (first line of the row, mapping), None for a row that has been reported."""
-    # csv wants whole lines; one that is not UTF-8 has been reported, and an empty line is skipped by csv.
-    lines = (f"{line}\n" if line is not None else "\n" for _, line in read_lines(path, problems))
-    # strict: without it one stray quotation mark silently swallows every row up to the next.
-    rows = csv.reader(lines, strict=True)
-    header: list[str] | None = None
-    start = 1
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            reason = f"not CSV ({error}); put captions with commas or quotation marks in quotes, quotes inside doubled"
-            fault(problems, InputError(reason, path, start))
-            yield start, None
-            start = rows.line_num + 1
-            continue
-        number, start = start, rows.line_num + 1
-        if not row:
-            continue
-        if header is None:
-            header = _header(row, path, number)
-        elif len(row) != len(header):
-            reason = f"{len(row)} columns where the header has {len(header)}; put captions with commas in quotes"
-            fault(problems, InputError(reason, path, number))
-            yield number, None
-        else:
-            yield number, dict(zip(header, row, strict=True))
-
-
-def _header(row: list[str], path: Path, number: int) -> list[str]:
-    names = [name.strip() for name in row]
+def _check_header(names: list[str]) -> None:
     wrong = [name for name in names if name not in _REQUIRED + _OPTIONAL]
     if wrong or len(set(names)) < len(names) or not set(_REQUIRED) <= set(names):
-        raise InputError(
-            f"the first line must be image,caption or image,caption,matched, found {shorten(row)}", path, number
-        )
-    return names
+        raise InputError(f"the first line must be image,caption or image,caption,matched, found {shorten(names)}")
 
 
 def _pair(raw: object) -> CaptionPair:
