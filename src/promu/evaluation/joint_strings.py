@@ -13,10 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from promu.evaluation.counts import Counts
+from promu.modeling.generation.inventory import type_words
 from promu.schema import Post, Quintuple, quintuples
-
-TYPE_WORDS = {"per": "person", "loc": "location", "org": "organization", "misc": "miscellaneous"}
-"""The published files' types as the published prompts write them."""
 
 
 def score_strings(gold: Sequence[Post], predicted: Sequence[Post]) -> Counts:
@@ -40,7 +38,7 @@ def score_strings(gold: Sequence[Post], predicted: Sequence[Post]) -> Counts:
 def quintuple_string(post: Post, item: Quintuple) -> str:
     """A quintuple as the published prompts write it: The relation between A (person) and B (person) is "peer"."""
     head, tail = (
-        f"{' '.join(post.tokens[slice(*span)])} ({TYPE_WORDS.get(str(kind).lower(), str(kind).lower())})"
+        f"{' '.join(post.tokens[slice(*span)])} ({type_words(str(kind))})"
         for span, kind in ((item.head, item.head_type), (item.tail, item.tail_type))
     )
-    return f'The relation between {head} and {tail} is "{item.relation.replace("_", " ")}"'
+    return f'The relation between {head} and {tail} is "{type_words(item.relation)}"'

@@ -19,7 +19,7 @@ from promu.schema import Post
 from promu.training.generation.examples import read_described
 from promu.training.generation.recipe import GenerationRecipe
 from promu.training.generation.tokenizer import train_text_to_text
-from promu.training.generation.train import load_writer
+from promu.training.generation.train import load_writer, train_writer
 from promu.training.recipe import load_recipe
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
@@ -99,6 +99,24 @@ def test_a_target_is_read_back(run: Path, drawn: Path) -> None:
     assert unsaid == 0
     for post, one, ids in zip(posts, writer.grammars(posts), targets, strict=True):
         assert list(read_answer(one, ids).quintuples) == quintuples(post)
+
+
+def test_a_writer_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> None:
+    """With the grammar it then says them all, and it says them mostly without."""
+    file = tmp_path / "six.json"
+    file.write_text(json.dumps(json.loads((drawn / "train.json").read_text())[:6]))
+    epochs = ["training.epochs=120", "training.validate_every=120", "training.batch_size=6", "training.lr=5e-3"]
+    size = [f"model.name.{name}={value}" for name, value in {**TINY, "d_model": 64, "d_ff": 128, "d_kv": 16}.items()]
+    settings = [f"data.{split}={file}" for split in ("train", "dev", "test")]
+    more = ["prompt.mode=text", "data.groups=null", "model.name.dropout_rate=0.0", "model.tokenizer.size=700"]
+    recipe = load_recipe(
+        RECIPES / "newsreel-kecpm.yaml",
+        GenerationRecipe,  # type: ignore[type-var]
+        [*settings, *size, *epochs, *more, f"out={tmp_path / 'run'}"],
+    )
+    result = train_writer(recipe, 0)
+    assert result["test"]["f1"] > 90 and result["test"]["parsed"] == 1.0
+    assert result["test_unconstrained"]["parsed"] > 0.5
 
 
 def test_recorded_knowledge_takes_the_place_of_the_file_s(drawn: Path, tmp_path: Path) -> None:
