@@ -236,10 +236,10 @@ def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, 
 
 def _to_int8(path: Path) -> None:
     """Weights of matrix products in int8, a scale for each column; all else stays."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
 
     whole = path.with_suffix(".fp32")
-    os.replace(path, whole)
+    quant_pre_process(path, whole, skip_symbolic_shape=True)
     quantize_dynamic(
         whole, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8, reduce_range=True
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from promu.files import write_text
+from promu.modeling.card import model_card
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, picture_normalisation
 from promu.modeling.fusions import Pictures, build_fusion
@@ -62,6 +66,11 @@ class PromuPreTrainedModel(PreTrainedModel):
         for module in self.modules():
             if isinstance(module, PromuModel):
                 module.fusion.attend_as(module.text_encoder)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **settings: Any) -> None:
+        """As Hugging Face's, with a model card (README.md) beside it."""
+        super().save_pretrained(save_directory, *args, **settings)
+        write_text(Path(save_directory) / "README.md", [model_card(type(self).__name__, self.config)])
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
