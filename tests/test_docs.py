@@ -77,6 +77,9 @@ def run(words: list[str]) -> int:
     if command in ("demo", "reproduce"):  # run for real, small, in tests/cli/test_demo.py and test_reproduce.py
         app.parse_args(words, exit_on_error=False, print_error=False)
         return 0
+    if command == "serve":  # run for real in tests/service/test_running.py: it does not end by itself
+        app.parse_args(words, exit_on_error=False, print_error=False)
+        return 0
     if command == "finetune" and words[1].endswith("-text"):  # run for a step in tests/training/test_recipes_run.py
         load_recipe(find_recipe(words[1]), FinetuneRecipe)
         return 0

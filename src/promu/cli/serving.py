@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from promu.cli.console import note
 from promu.errors import InputError
@@ -15,6 +16,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     workers: int = 1,
+    backend: Literal["torch", "onnx"] = "torch",
+    precision: Literal["fp32", "bf16", "int8"] | None = None,
     max_batch: int = 16,
     max_wait_ms: float = 5.0,
     max_body_mib: float = 8.0,
@@ -35,6 +38,8 @@ def serve(
         host: Address to listen on; 0.0.0.0 is every one of this machine's.
         port: Port to listen on; 0 takes a free one.
         workers: Processes, each with its own model in memory.
+        backend: onnx runs on the CPU what `promu export` put into the folder.
+        precision: fp32 or bf16 with torch; with onnx the folder's own.
         max_batch: Posts a forward pass, whichever requests they came with.
         max_wait_ms: Milliseconds that a batch waits for requests that are still being read.
         max_body_mib: MiB of one request.
@@ -65,6 +70,8 @@ def serve(
         threads = max(1, (os.cpu_count() or 1) // workers)
     settings = service_settings(
         model=model,
+        backend=backend,
+        precision=precision,
         token=os.environ.get(TOKEN_VARIABLE) or None,
         max_batch=max_batch,
         max_wait_ms=max_wait_ms,

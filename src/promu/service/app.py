@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 
 import promu
 from promu.service import api, pages
-from promu.service.engine import Engine
+from promu.service.engine import Engine, load_engine
 from promu.service.metrics import service_metrics
 from promu.service.observing import CLIENT_GONE, Observer, note
 from promu.service.reading import ReceivedPost
@@ -38,7 +38,7 @@ def create_app(settings: ServiceSettings, engine: Engine | None = None) -> FastA
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    model = engine or Engine.from_pretrained(settings.model)
+    model = engine or load_engine(settings)
     # What is set up on first use is not a caller's time; and a model that finds no entities is refused here.
     model.run([model.prepare(ReceivedPost("promu", None, "0"), settings)], settings)
     metrics = service_metrics()

@@ -103,6 +103,15 @@ def _too_many_pairs(pairs: int, most: int) -> Refused:
     )
 
 
+def load_engine(settings: ServiceSettings) -> Engine:
+    """The model that the settings name.
+
+    Raises:
+        InputError: It cannot be loaded, or finds no entities.
+    """
+    return Engine.from_pretrained(settings.model, precision=settings.precision, backend=settings.backend)
+
+
 def answer(found: Extraction, id: str) -> dict[str, Any]:
     """What is sent for one post, as `ExtractionOut`."""
     record = replace(found, id=id).to_dict()

@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 from promu.errors import InputError
 from promu.quiet import quiet
 from promu.service.app import create_app
-from promu.service.engine import Engine
+from promu.service.engine import load_engine
 from promu.service.logs import log_as_json
 from promu.service.settings import ServiceSettings
 
@@ -49,7 +49,7 @@ def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> N
     Raises:
         InputError: The model cannot be loaded.
     """
-    engine = Engine.from_pretrained(settings.model)  # so that a bad model is a sentence, not a dying worker
+    engine = load_engine(settings)  # so that a bad model is a sentence, not a dying worker
     options: dict[str, Any] = {
         "log_config": None,
         "access_log": False,

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from promu.errors import InputError
+from promu.extraction.backends import BackendName, BackendPrecision
 
 TOKEN_VARIABLE = "PROMU_TOKEN"
 """The environment variable with the bearer token that callers must show; unset or empty, none is asked for."""
@@ -18,6 +19,7 @@ class ServiceSettings(BaseModel):
 
     Attributes:
         model: A folder with `ner/` and `re/`, or one fine-tuned model.
+        backend, precision: As `Extractor.from_pretrained` has them.
         token: The bearer token that callers must show; None asks for none.
         max_batch: Posts a forward pass at most, whichever requests they came with.
         max_wait_ms: Milliseconds that a batch waits for requests that have arrived but are still being read.
@@ -34,6 +36,8 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Path
+    backend: BackendName = "torch"
+    precision: BackendPrecision | None = None
     token: str | None = Field(default=None, repr=False)
     max_batch: int = Field(default=16, ge=1)
     max_wait_ms: float = Field(default=5.0, ge=0, le=1000)
