@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.nn import functional
-from transformers import BertConfig, ViTConfig
+from transformers import BertConfig, T5Config, T5ForConditionalGeneration, ViTConfig
 
 from promu.modeling.attention import MATMUL, matmul_attention, use_fastest_attention
 from promu.modeling.backbone import PromuModel
@@ -112,3 +112,15 @@ def test_nothing_of_it_is_saved(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     assert MATMUL not in json.dumps(json.loads((tmp_path / "config.json").read_text()))
     assert PromuModel.from_pretrained(tmp_path).text_encoder.config._attn_implementation == "sdpa"
+
+
+def test_a_text_to_text_model_keeps_its_bias_of_positions() -> None:
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    model = T5ForConditionalGeneration(config).eval()
+    torch.nn.init.normal_(model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
+    ids = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 0, 0]])
+    inputs = {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": torch.tensor([[3, 4, 5], [6, 7, 8]])}
+    expected = model(**inputs).logits
+    use_fastest_attention(model, "cpu", "bf16")
+    torch.testing.assert_close(model(**inputs).logits, expected, rtol=1e-4, atol=1e-5)

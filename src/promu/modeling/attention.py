@@ -28,15 +28,20 @@ def matmul_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    position_bias: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention (B, heads, N, d) to vectors (B, N, heads, d) and maps (B, heads, N, N); the mask is added to scores.
+    """Attention (B, heads, N, d) to vectors (B, N, heads, d) and maps (B, heads, N, N).
+
+    The mask, and the bias of positions that T5's kind has, are added to the scores.
 
     The softmax is of bf16 scores and rounded to bf16, but summed in fp32 on the way: autocast would write the maps in
     fp32 in between.
     """
     with torch.autocast(query.device.type, enabled=False):
         scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(2, 3)
+        if position_bias is not None:
+            scores = scores + position_bias.to(scores.dtype)
         if attention_mask is not None:
             scores = scores + attention_mask.to(scores.dtype)
         weights = scores.softmax(-1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 
 from promu.corpora.jmere import write_jmere
 from promu.errors import InputError
@@ -170,7 +170,6 @@ def _make(
     writes = load_seq2seq(model.name, vocab_size=len(tokenizer), **ids, **start)
     if writes.get_input_embeddings().num_embeddings < len(tokenizer):  # type: ignore[operator]
         writes.resize_token_embeddings(len(tokenizer))
-    _keep_own_attention(writes)
     return Writer(writes.to(best_device()), tokenizer, inventory, prompt, decoding)  # type: ignore[arg-type]
 
 
@@ -187,11 +186,6 @@ def _tokenizer(model: WriterSettings, inventory: Inventory, train: Described) ->
     if name is None:
         raise InputError("model.tokenizer is missing; a model from random weights needs one by name, or its size")
     return load_tokenizer(resolve(name))
-
-
-def _keep_own_attention(model: PreTrainedModel) -> None:
-    """T5 adds a bias of position to the scores within its attention, which the loop's faster products leave out."""
-    model.set_attn_implementation = lambda *_, **__: None  # type: ignore[method-assign]
 
 
 def _prompt_figures(prompts: Sequence[Prompt]) -> dict[str, float]:
