@@ -16,6 +16,7 @@ from PIL import Image
 from tests.conftest import TINY_TEXT, TINY_VISION
 
 from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+from promu.corpora.newsreel.joint import JointSettings, write_joint
 from promu.errors import InputError
 from promu.modeling.encoders import load_encoder_config, resolve
 from promu.schema import Post
@@ -31,7 +32,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith(("-study", "-kecpm")))
 PICTURES = 24
 ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]
-DRAWN, PRETRAINED = "runs/newsreel/", "runs/newsreel-pretrain"
+DRAWN, DRAWN_JOINT, PRETRAINED = "runs/newsreel/", "runs/joint-world/", "runs/newsreel-pretrain"
 
 
 def raw_recipe(name: str) -> dict[str, Any]:
@@ -55,13 +56,15 @@ def kind_of(name: str) -> str:
 
 
 def on_drawn_data(name: str) -> bool:
-    return DRAWN in json.dumps(raw_recipe(name)["data"])
+    data = json.dumps(raw_recipe(name)["data"])
+    return DRAWN in data or DRAWN_JOINT in data
 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipes") / "newsreel"
     write_newsreel(folder, NewsreelSettings(seed=3, pairs=64, ner_posts=(8, 4, 4), re_posts=(8, 4, 4)))
+    write_joint(folder / "joint", JointSettings(seed=3, posts=(8, 4, 4)))
     return folder
 
 
@@ -93,7 +96,7 @@ REAL_FINETUNING = [name for name in NAMES if not on_drawn_data(name) and kind_of
 def test_every_recipe_is_run_here() -> None:
     assert sorted(DRAWN_PRETRAINING + DRAWN_FINETUNING + REAL_PRETRAINING + REAL_FINETUNING) == NAMES
     assert raw_recipe("newsreel-pretrain")["out"] == PRETRAINED
-    assert {"newsreel-pretrain", "newsreel-ner", "newsreel-re"} <= set(NAMES)
+    assert {"newsreel-pretrain", "newsreel-ner", "newsreel-re", "newsreel-joint"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", DRAWN_PRETRAINING)
@@ -152,7 +155,7 @@ def check_finetuned(recipe: FinetuneRecipe, posts: int) -> None:
 
 @pytest.mark.parametrize("name", DRAWN_FINETUNING)
 def test_finetuning_on_drawn_data(name: str, drawn: Path, pretrained: Path, tmp_path: Path) -> None:
-    places = [(DRAWN, f"{drawn}/"), (f"{PRETRAINED}/model", str(pretrained))]
+    places = [(DRAWN, f"{drawn}/"), (DRAWN_JOINT, f"{drawn}/joint/"), (f"{PRETRAINED}/model", str(pretrained))]
     overrides = [*moved(raw_recipe(name), places), *ONE_EPOCH, f"out={tmp_path / 'run'}"]
     recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe, overrides)
     # eight posts need not hold every label of the four others

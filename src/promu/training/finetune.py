@@ -23,7 +23,7 @@ from promu.training.recipe import FinetuneRecipe
 from promu.training.run_folder import begin, finish, finished_result
 from promu.training.scored import read_scored, record_scoring, times_scored, weights_checksum
 from promu.training.setup import build_model, save_folder, tokenizer_of
-from promu.training.tasks import TASKS, check_labels, predict_posts
+from promu.training.tasks import TASKS, predict_posts
 
 
 def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[str, Any]:
@@ -45,9 +45,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     paths = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
     splits = {name: task.read(Path(path)) for name, path in paths.items() if path is not None}
     names = task.labels(splits["train"])
-    for split in ("dev", "test"):
-        if split in splits:
-            check_labels(task, splits[split], names, Path(str(paths[split])))
+    beyond = {split: task.check(posts, names, Path(str(paths[split]))) for split, posts in splits.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
 
     set_seed(recipe.seed)
@@ -83,7 +81,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     def figures(split: str) -> tuple[list[Post], dict[str, Any]]:
         record_scoring(out, split, Path(str(paths[split])), model)
         predicted = predict_posts(task, model, encoder, splits[split], pictures.batch)
-        return predicted, task.score(splits[split], predicted, groups).to_dict()
+        return predicted, task.score(splits[split], predicted, groups, names).to_dict()
 
     def validate() -> dict[str, float]:
         result = figures("dev")[1]
@@ -108,6 +106,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         "best_epoch": max((line for line in log if "eval_f1" in line), key=lambda line: line["eval_f1"])["epoch"],
         "posts": {split: len(posts) for split, posts in splits.items()},
         "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
+        "beyond_the_model": beyond,
     }
     result["calibration"] = calibrate(task, model, encoder, splits, pictures.batch)
     (out / "predictions").mkdir(exist_ok=True)

@@ -115,7 +115,7 @@ class FinetuneRecipe(Settings):
     such a post as text and counts it, `none` reads every post as text.
     """
 
-    task: Literal["ner", "re"]
+    task: Literal["ner", "re", "joint"]
     data: FinetuneData
     model: ModelSettings
     training: TrainingSettings = TrainingSettings()

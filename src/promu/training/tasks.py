@@ -20,6 +20,7 @@ from promu.modeling.inputs import EncodedText, WordEncoder, pad_positions
 from promu.modeling.relation_classification import PromuForRelationClassification
 from promu.modeling.token_classification import PromuForTokenClassification
 from promu.schema import NO_RELATION, Entity, Post, Relation
+from promu.training.joint_task import JointExtraction
 
 Batch = dict[str, torch.Tensor]
 Pictures = Callable[[Sequence[str | None]], Batch]
@@ -40,16 +41,19 @@ class Task(Protocol):
     def labels(self, posts: Sequence[Post]) -> list[str]:
         """Label names in the order of the model's outputs."""
 
+    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+        """Refuse gold that a model with these labels cannot give (InputError), or count it by the reason."""
+
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
         """Word pieces of one post."""
 
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
         """Model inputs without pictures; with targets where label ids are given."""
 
-    def outputs(self, output: Any) -> torch.Tensor:
-        """Of what the model returned, what its answers are read from."""
+    def outputs(self, output: Any) -> Any:
+        """Of what the model returned, what its answers are read from: a tensor, or tensors with their own `cpu`."""
 
-    def answer(self, model: Any, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+    def answer(self, model: Any, outputs: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
         """The posts with the answers that `outputs` hold in place of gold, scores included.
 
         Scores are probabilities at the model's temperature (`PromuConfig.score_temperature`).
@@ -58,8 +62,14 @@ class Task(Protocol):
     def predict(self, model: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
         """The posts with the model's answer in place of gold, scores included."""
 
-    def score(self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None) -> Any:
-        """The task's figures."""
+    def score(
+        self,
+        gold: Sequence[Post],
+        predicted: Sequence[Post],
+        groups: Mapping[str, str] | None = None,
+        labels: Sequence[str] = (),
+    ) -> Any:
+        """The task's figures; a mean over labels counts those of the model too, where it is given."""
 
     def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
         """The score of each answer to one post, and whether it is right."""
@@ -81,6 +91,11 @@ class EntityRecognition:
     def labels(self, posts: Sequence[Post]) -> list[str]:
         """O, then B and I of each entity type in alphabetical order."""
         return bio_labels(sorted({entity.type for post in posts for entity in post.entities if entity.type}))
+
+    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+        """As `check_labels`."""
+        check_labels(self, posts, known, path)
+        return {}
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
         """Pieces with the position of each word's first one."""
@@ -130,7 +145,11 @@ class EntityRecognition:
         return answers
 
     def score(
-        self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None = None
+        self,
+        gold: Sequence[Post],
+        predicted: Sequence[Post],
+        groups: Mapping[str, str] | None = None,
+        labels: Sequence[str] = (),
     ) -> NerScores:
         """Entity-level micro precision, recall, F1."""
         return score_entities(gold, predicted, groups)
@@ -158,6 +177,11 @@ class RelationClassification:
         """`None` first, then the relations in alphabetical order."""
         found = {relation.type for post in posts for relation in post.relations}
         return [NO_RELATION, *sorted(found - {NO_RELATION})]
+
+    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+        """As `check_labels`."""
+        check_labels(self, posts, known, path)
+        return {}
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
         """Pieces with markers around head and tail of the post's one relation."""
@@ -196,7 +220,11 @@ class RelationClassification:
         ]
 
     def score(
-        self, gold: Sequence[Post], predicted: Sequence[Post], groups: Mapping[str, str] | None = None
+        self,
+        gold: Sequence[Post],
+        predicted: Sequence[Post],
+        groups: Mapping[str, str] | None = None,
+        labels: Sequence[str] = (),
     ) -> RelationScores:
         """Micro precision, recall, F1 with `None` left out."""
         return score_relations(gold, predicted, groups)
@@ -206,7 +234,7 @@ class RelationClassification:
         return [(answer.relations[0].score or 0.0, answer.relations[0].type == gold.relations[0].type)]
 
 
-TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification()}
+TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification(), "joint": JointExtraction()}
 
 
 def relation_probabilities(model: PromuForRelationClassification, logits: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,277 @@
+"""JMERE on the backbone: every span typed and every pair of likely spans related, out of the same fused vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.utils.generic import ModelOutput
+
+from promu.errors import InputError
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.generation.inventory import Inventory
+
+LONGEST = 12
+"""Words of an entity at most."""
+FEWEST = 6
+"""Candidates of a text at least, as far as it has spans; above that there is one for every two words."""
+
+
+class Candidates(NamedTuple):
+    """What the answer is chosen from: the likeliest spans of each text.
+
+    Attributes:
+        spans: (B, K, 2) words, end exclusive, the likeliest first.
+        mask: (B, K), 1 for candidates, 0 for padding.
+        types: (B, K, 1 + T) logits of no entity and of each type.
+        relations: (B, K, K, 1 + R) logits of `None` and of each relation, from head to tail.
+    """
+
+    spans: torch.Tensor
+    mask: torch.Tensor
+    types: torch.Tensor
+    relations: torch.Tensor
+
+    def cpu(self) -> Self:
+        """The same on the CPU."""
+        return type(self)(*(values.cpu() for values in self))
+
+
+@dataclass
+class JointExtractionOutput(ModelOutput):
+    """Loss (`PromuForJointExtraction.forward`) when gold was given, candidates, attention maps."""
+
+    loss: torch.Tensor | None = None
+    candidates: Candidates | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class SpanTyper(nn.Module):
+    """Logits of every span up to `LONGEST` words, from its first word, its last and its length."""
+
+    def __init__(self, width: int, types: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.last = nn.Linear(width, width)
+        self.length = nn.Embedding(LONGEST, width)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, 1 + types)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        """(B, W, L, 1 + T) of the span of l + 1 words from word w; one that goes past W is of no meaning.
+
+        Args:
+            words: (B, W, d).
+        """
+        last = functional.pad(self.last(words), (0, 0, 0, LONGEST - 1)).unfold(1, LONGEST, 1).transpose(2, 3)
+        hidden = self.first(words)[:, :, None] + last + self.length.weight
+        return self.output(self.dropout(functional.gelu(hidden))).float()
+
+
+class PairRelater(nn.Module):
+    """Logits of every ordered pair of spans, from both, the words between them, and the whole post."""
+
+    def __init__(self, width: int, relations: int, dropout: float) -> None:
+        super().__init__()
+        self.head = nn.Linear(2 * width, width)
+        self.tail = nn.Linear(2 * width, width, bias=False)
+        self.between = nn.Linear(width, width, bias=False)
+        self.whole = nn.Linear(width, width, bias=False)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(width, 1 + relations)
+
+    def forward(self, words: torch.Tensor, whole: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+        """(B, K, K, 1 + R), from head to tail.
+
+        Args:
+            words: (B, W, d).
+            whole: (B, d) the fused CLS.
+            spans: (B, K, 2) words, end exclusive.
+        """
+        ends = torch.cat([_at(words, spans[..., 0]), _at(words, spans[..., 1] - 1)], dim=-1)
+        hidden = self.head(ends)[:, :, None] + self.tail(ends)[:, None] + self.whole(whole)[:, None, None]
+        hidden = hidden + mean_between(self.between(words), spans).to(hidden.dtype)
+        return self.output(self.dropout(functional.gelu(hidden))).float()
+
+
+class PromuForJointExtraction(PromuPreTrainedModel):
+    """Backbone, a score of every span and a score of every ordered pair of candidates.
+
+    `config.id2label` names the triples of head type, relation and tail type that there are (`triple_label`); types and
+    relations are those of `inventory_of`. The answer is chosen by `promu.modeling.joint_decoding`.
+    """
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        inventory = inventory_of((config.id2label or {}).values())
+        self.promu = PromuModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.typer = SpanTyper(config.hidden_size, len(inventory.types), config.classifier_dropout)
+        self.relater = PairRelater(config.hidden_size, len(inventory.relations), config.classifier_dropout)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_index: torch.Tensor,
+        word_mask: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+        gold_entities: torch.Tensor | None = None,
+        gold_relations: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        visual: torch.Tensor | None = None,
+    ) -> JointExtractionOutput:
+        """Candidates, and the loss where gold is given.
+
+        The loss of a post is -log p of its whole labelling: the sum over its spans of -log p(type or none) and over the
+        ordered pairs of candidates that do not overlap of -log p(relation or None). It is averaged over posts, and what
+        the fusion adds comes on top. Where gold is given, its spans are among the candidates.
+
+        Args:
+            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
+            word_index: (B, W) position of each word's first sub-word in `input_ids`.
+            word_mask: (B, W), 1 for words, 0 for padding.
+            gold_entities: (B, E, 3) start, end (exclusive) and type id of each entity; type -1 for padding. Ends are
+                within the text, no entity is longer than `LONGEST`, no two overlap.
+            gold_relations: (B, F, 3) head and tail as rows of `gold_entities`, and relation id; -1 for padding.
+            output_attentions: Return the fusion's attention maps.
+        """
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
+        fused = self.dropout(backbone.fused_text)
+        words = _at(fused, word_index)
+        grid = self.typer(words)
+        inside = spans_inside(word_mask)
+        types = None if gold_entities is None else gold_types(gold_entities, inside.shape)
+        spans, mask = choose_candidates(grid.detach(), inside, word_mask, types)
+        flat = spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1
+        candidates = Candidates(spans, mask, _at(grid.flatten(1, 2), flat), self.relater(words, fused[:, 0], spans))
+        loss = None
+        if types is not None and gold_entities is not None and gold_relations is not None:
+            losses = functional.cross_entropy(grid.movedim(-1, 1), types, reduction="none")
+            rows = (losses * inside).flatten(1).sum(1) + relation_loss(candidates, gold_entities, gold_relations)
+            loss = rows.mean() + self.promu.fusion_loss(backbone)
+        return JointExtractionOutput(loss=loss, candidates=candidates, attentions=backbone.attentions)
+
+
+def triple_label(head_type: str, relation: str, tail_type: str) -> str:
+    """The name of a triple among a model's labels, in the form of MNRE's: /per/org/member_of.
+
+    Raises:
+        InputError: A type holds a slash.
+    """
+    for kind in (head_type, tail_type):
+        if "/" in kind:
+            raise InputError(f"entity type {kind!r} holds a slash, which separates types in a label; rename it")
+    return f"/{head_type}/{tail_type}/{relation}"
+
+
+def inventory_of(labels: Iterable[str]) -> Inventory:
+    """The triples that labels name, see `triple_label`.
+
+    Raises:
+        InputError: A label names none.
+    """
+    triples = []
+    for label in labels:
+        parts = label.split("/", 3)
+        if len(parts) != 4 or parts[0]:
+            raise InputError(f"label {label!r} names no head type, tail type and relation, as /per/org/member_of does")
+        triples.append((parts[1], parts[3], parts[2]))
+    return Inventory.from_list(sorted(triples))
+
+
+def spans_inside(word_mask: torch.Tensor) -> torch.Tensor:
+    """(B, W, L) booleans: which spans of l + 1 words from word w end within the text, of its word mask (B, W)."""
+    ends = torch.arange(word_mask.shape[1], device=word_mask.device)[:, None] + torch.arange(
+        1, LONGEST + 1, device=word_mask.device
+    )
+    return ends <= word_mask.sum(1)[:, None, None]
+
+
+def gold_types(entities: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """(B, W, L) of this shape: 0 for a span that is no entity, 1 + its type id for one that is (see `forward`)."""
+    types = torch.zeros(shape, dtype=torch.long, device=entities.device)
+    rows, places = torch.nonzero(entities[..., 2] >= 0, as_tuple=True)
+    start, end, kind = entities[rows, places].unbind(-1)
+    types[rows, start, end - start - 1] = kind + 1
+    return types
+
+
+def choose_candidates(
+    grid: torch.Tensor, inside: torch.Tensor, word_mask: torch.Tensor, gold: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The spans of each text that are likeliest to be entities, by what their best type gains over none.
+
+    How many depends on the text's words alone, not on the batch. Gold spans come first, however many they are.
+
+    Args:
+        grid: (B, W, L, 1 + T).
+        inside: (B, W, L), see `spans_inside`.
+        word_mask: (B, W).
+        gold: (B, W, L), see `gold_types`; None where there is none.
+
+    Returns:
+        (B, K, 2) words, end exclusive, and (B, K) 1 for candidates, 0 for padding.
+    """
+    gains = (grid[..., 1:].amax(-1) - grid[..., 0]).masked_fill(~inside, -math.inf).flatten(1)
+    counts = (word_mask.sum(1) + 1).div(2, rounding_mode="floor").clamp(min=FEWEST)
+    if gold is not None:
+        chosen = (gold > 0).flatten(1)
+        gains = gains.masked_fill(chosen, math.inf)
+        counts = counts.maximum(chosen.sum(1))
+    counts = counts.minimum(inside.flatten(1).sum(1))
+    places = gains.topk(max(1, int(counts.max())), dim=1).indices
+    mask = (torch.arange(places.shape[1], device=places.device) < counts[:, None]).long()
+    start = places.div(LONGEST, rounding_mode="floor") * mask
+    end = start + places.remainder(LONGEST) * mask + 1
+    return torch.stack([start, end], dim=-1), mask
+
+
+def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+    """The mean of the words between two spans, (B, K, K, d) in fp32; zeros where there are none.
+
+    Args:
+        words: (B, W, d).
+        spans: (B, K, 2) words, end exclusive.
+    """
+    sums = functional.pad(words.float().cumsum(1), (0, 0, 1, 0))
+    low = torch.minimum(spans[:, :, None, 1], spans[:, None, :, 1])
+    high = torch.maximum(spans[:, :, None, 0], spans[:, None, :, 0])
+    count = (high - low).clamp(min=0)
+    size = low.shape
+    between = _at(sums, high.flatten(1)) - _at(sums, low.flatten(1))
+    between = between.view(*size, -1) / count.clamp(min=1)[..., None]
+    return between * (count > 0)[..., None]
+
+
+def relation_loss(candidates: Candidates, entities: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
+    """(B,): the sum of -log p(relation or None) over the ordered pairs of candidates that do not overlap.
+
+    Args:
+        candidates: With the gold spans among them.
+        entities, relations: See `PromuForJointExtraction.forward`.
+    """
+    spans, mask = candidates.spans, candidates.mask.bool()
+    before = spans[:, :, None, 1] <= spans[:, None, :, 0]
+    counted = (before | before.transpose(1, 2)) & mask[:, :, None] & mask[:, None]
+    same = (spans[:, None] == entities[:, :, None, :2]).all(-1) & mask[:, None]
+    place = same.long().argmax(2)  # (B, E) the candidate that a gold entity is
+    targets = torch.zeros(counted.shape, dtype=torch.long, device=spans.device)
+    rows, places = torch.nonzero(relations[..., 2] >= 0, as_tuple=True)
+    head, tail, name = relations[rows, places].unbind(-1)
+    targets[rows, place[rows, head], place[rows, tail]] = name + 1
+    losses = functional.cross_entropy(candidates.relations.movedim(-1, 1), targets, reduction="none")
+    return (losses * counted).flatten(1).sum(1)
+
+
+def _at(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The vectors (B, N, d) at places (B, M): (B, M, d)."""
+    return vectors.gather(1, index[..., None].expand(-1, -1, vectors.shape[-1]))

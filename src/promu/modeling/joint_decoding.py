@@ -1,0 +1,201 @@
+"""The best legal answer of a joint model: entities and relations chosen together.
+
+An answer is a set of typed spans that do not overlap, and relations between them: at most one a pair, in either
+direction, and only where types and relation go together. Its score is the sum of what each entity gains over being none
+and each relation over `None`, so that a sure relation can carry an unsure entity, and the reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from promu.modeling.generation.inventory import Inventory
+
+Floats = npt.NDArray[np.float64]
+Fitting = dict[tuple[int, int], list[int]]
+"""Ids of relations by the type ids of head and tail."""
+WIDTH = 1024
+"""Partial answers that the search keeps at most; where that suffices, which it nearly always does, it is exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An answer.
+
+    Attributes:
+        entities: (candidate, type id), by candidate.
+        relations: (head candidate, tail candidate, relation id), by the lower and then the higher candidate.
+        score: What the answer gains over finding nothing.
+        exact: Whether no legal answer can have a higher score.
+    """
+
+    entities: tuple[tuple[int, int], ...]
+    relations: tuple[tuple[int, int, int], ...]
+    score: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What there is to choose from.
+
+    Attributes:
+        entities: (K, T) what candidate i gains as an entity of type a.
+        links: (K, K, T, T) what the best relation of i and j gains where they have types a and b, in whichever
+            direction; 0 where none gains anything. Symmetric: `links[i, j, a, b] == links[j, i, b, a]`.
+        apart: (K, K) whether two candidates do not overlap; False for a candidate and itself.
+    """
+
+    entities: Floats
+    links: Floats
+    apart: npt.NDArray[np.bool_]
+
+
+def decode(
+    spans: Sequence[tuple[int, int]],
+    entity_gains: Floats,
+    relation_gains: Floats,
+    inventory: Inventory,
+    width: int = WIDTH,
+) -> Decoded:
+    """The answer with the highest score.
+
+    Args:
+        spans: K candidates, end exclusive, no two equal.
+        entity_gains: (K, T) log p(type) - log p(none) of each, types in the order of `inventory.types`.
+        relation_gains: (K, K, R) log p(relation) - log p(None) from head to tail, relations in the order of
+            `inventory.relations`.
+        inventory: Which types and relations go together.
+        width: Partial answers to keep; a beam search where more than these are worth following.
+    """
+    fitting = fitting_relations(inventory)
+    directed = directed_links(relation_gains, fitting, len(inventory.types))
+    either = np.maximum(directed, directed.transpose(1, 0, 3, 2))
+    bounds = np.array(spans, dtype=np.int64).reshape(-1, 2)
+    apart = (bounds[:, None, 1] <= bounds[None, :, 0]) | (bounds[None, :, 1] <= bounds[:, None, 0])
+    problem = Problem(entity_gains, np.maximum(either, 0.0) * apart[:, :, None, None], apart)
+    types, score, exact = best_types(problem, width)
+    entities = tuple((i, a) for i, a in enumerate(types) if a >= 0)
+    relations = []
+    for place, (i, a) in enumerate(entities):
+        for j, b in entities[place + 1 :]:
+            if problem.links[i, j, a, b] > 0:
+                forward = directed[i, j, a, b] >= directed[j, i, b, a]
+                head, tail, names = (i, j, fitting[a, b]) if forward else (j, i, fitting[b, a])
+                relations.append((head, tail, names[int(relation_gains[head, tail, names].argmax())]))
+    return Decoded(entities, tuple(relations), score, exact)
+
+
+def directed_links(relation_gains: Floats, fitting: Fitting, types: int) -> Floats:
+    """The gain of the best relation from i to j that goes with types a and b, (K, K, T, T); -inf where none does."""
+    found = np.full((*relation_gains.shape[:2], types, types), -np.inf)
+    for ends, relations in fitting.items():
+        found[:, :, ends[0], ends[1]] = relation_gains[:, :, relations].max(-1)
+    return found
+
+
+def fitting_relations(inventory: Inventory) -> Fitting:
+    """The relations by the types of head and tail, as ids."""
+    kinds = {name: number for number, name in enumerate(inventory.types)}
+    relations = {name: number for number, name in enumerate(inventory.relations)}
+    return {
+        (kinds[head], kinds[tail]): [relations[name] for name in names]
+        for (head, tail), names in inventory.between.items()
+    }
+
+
+def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, bool]:
+    """The type id of each candidate, -1 for none, in the best answer; its score; and whether it is surely the best.
+
+    Candidates are decided one after another. All partial answers that may still beat the best one known are kept, by a
+    bound on what the undecided ones can add: branch and bound, breadth first. Where these are more than `width`, those
+    with the highest bounds are kept.
+    """
+    order = hopeful(problem)
+    entities, links = problem.entities[order], problem.links[np.ix_(order, order)]
+    apart = problem.apart[np.ix_(order, order)]
+    best, best_score = _greedy(entities, links, apart)
+    strongest = links.max(3)
+    partial = _Partial(np.full((1, len(order)), -1), np.zeros(1), entities[None])
+    exact = True
+    for i in range(len(order)):
+        partial = _decide(partial, i, links, apart)
+        top = int(partial.scores.argmax())
+        if partial.scores[top] > best_score:
+            best, best_score = partial.types[top], float(partial.scores[top])
+        rest = np.triu(strongest[i + 1 :, i + 1 :].transpose(2, 0, 1), 1).sum(2).T
+        bounds = partial.scores + (partial.gains[:, i + 1 :] + rest).max(2, initial=0.0).sum(1)
+        kept = np.flatnonzero(bounds > best_score)
+        if len(kept) > width:
+            kept, exact = kept[np.argsort(-bounds[kept], kind="stable")[:width]], False
+        if not len(kept):
+            break
+        partial = partial.rows(kept)
+    found = np.full(len(problem.entities), -1)
+    found[order] = best
+    return found.tolist(), best_score, exact
+
+
+class _Partial(NamedTuple):
+    """Answers in which some of K candidates are decided.
+
+    Attributes:
+        types: (P, K) type ids, -1 for none and for those not decided.
+        scores: (P,) what is decided gains.
+        gains: (P, K, T) what each other candidate would add; -inf where it overlaps a chosen one.
+    """
+
+    types: npt.NDArray[np.intp]
+    scores: Floats
+    gains: Floats
+
+    def rows(self, rows: npt.NDArray[np.intp]) -> _Partial:
+        """Some of the answers, in this order."""
+        return _Partial(*(values[rows] for values in self))
+
+
+def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool_]) -> _Partial:
+    """Every way to go on with candidate i."""
+    parents, kinds = np.nonzero(partial.gains[:, i] > -np.inf)
+    chosen = partial.rows(parents)
+    chosen.types[:, i] = kinds
+    chosen.scores[:] += chosen.gains[np.arange(len(kinds)), i, kinds]
+    chosen.gains[:] += links[:, i].transpose(2, 0, 1)[kinds]
+    chosen.gains[:, ~apart[i]] = -np.inf
+    return _Partial(*(np.concatenate(both) for both in zip(chosen, partial, strict=True)))
+
+
+def hopeful(problem: Problem) -> list[int]:
+    """The candidates that can be in a best answer, those that gain most first.
+
+    One that gains nothing even with the best relation to every other one can be left out of any answer at no loss.
+    """
+    strongest = problem.links.max(3, initial=0.0)
+    kept = np.ones(len(problem.entities), dtype=bool)
+    while True:
+        hope = (problem.entities + strongest[:, kept].sum(1)).max(1, initial=-np.inf)
+        better = kept & (hope > 0)
+        if (better == kept).all():
+            return sorted(np.flatnonzero(kept).tolist(), key=lambda i: (-hope[i], i))
+        kept = better
+
+
+def _greedy(entities: Floats, links: Floats, apart: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], float]:
+    """A good answer to begin with: what gains most, again and again, as long as something gains."""
+    count = len(entities)
+    types, score = np.full(count, -1), 0.0
+    gains = entities.copy()
+    while count:
+        i, a = np.unravel_index(int(gains.argmax()), gains.shape)
+        if not gains[i, a] > 0:
+            break
+        types[i] = a
+        score += float(gains[i, a])
+        gains += links[:, i, :, a]
+        gains[~apart[i]] = -np.inf
+    return types, score

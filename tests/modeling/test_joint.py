@@ -1,0 +1,238 @@
+"""The joint model: spans, candidates, pairs, loss."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.conftest import TINY_TEXT, TINY_VISION
+
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.joint import (
+    FEWEST,
+    LONGEST,
+    PairRelater,
+    PromuForJointExtraction,
+    SpanTyper,
+    choose_candidates,
+    inventory_of,
+    mean_between,
+    spans_inside,
+    triple_label,
+)
+from promu.training.setup import encoder_config
+
+LABELS = ["/org/org/part_of", "/per/org/member_of", "/per/per/peer"]
+ORG, PER = 0, 1
+MEMBER, PART, PEER = 0, 1, 2
+
+
+def model(pictures: bool = False, **settings: Any) -> PromuForJointExtraction:
+    torch.manual_seed(3)
+    text = encoder_config(TINY_TEXT, vocab_size=60)
+    vision = encoder_config(TINY_VISION) if pictures else None
+    return PromuForJointExtraction(
+        PromuConfig(text_config=text, vision_config=vision, id2label=dict(enumerate(LABELS)), **settings)
+    ).eval()
+
+
+def texts(*lengths: int) -> dict[str, torch.Tensor]:
+    """Posts of so many words of one piece each, padded."""
+    longest = max(lengths)
+    generator = torch.Generator().manual_seed(5)
+    ids = torch.randint(5, 60, (len(lengths), longest + 2), generator=generator)
+    words = torch.arange(longest).expand(len(lengths), -1)
+    counts = torch.tensor(lengths)[:, None]
+    return {
+        "input_ids": ids,
+        "attention_mask": (torch.arange(longest + 2) < counts + 2).long(),
+        "word_index": torch.where(words < counts, words + 1, 0),
+        "word_mask": (words < counts).long(),
+    }
+
+
+def test_labels_are_triples() -> None:
+    inventory = inventory_of(LABELS)
+    assert inventory.types == ("org", "per") and inventory.relations == ("member_of", "part_of", "peer")
+    assert inventory.between[("per", "org")] == ("member_of",)
+    assert inventory_of([triple_label("per", "born/died in", "loc")]).triples == (("per", "born/died in", "loc"),)
+    with pytest.raises(InputError, match="label 'peer' names no head type, tail type and relation"):
+        inventory_of(["peer"])
+    with pytest.raises(InputError, match="entity type 'a/b' holds a slash"):
+        triple_label("a/b", "peer", "per")
+
+
+def test_the_score_of_a_span_by_hand() -> None:
+    typer = SpanTyper(4, 2, 0.0)
+    words = torch.randn(1, 5, 4)
+    grid = typer(words)
+    assert grid.shape == (1, 5, LONGEST, 3)
+    for start, end in [(0, 1), (1, 4), (0, 5)]:
+        hidden = typer.first(words[0, start]) + typer.last(words[0, end - 1]) + typer.length.weight[end - start - 1]
+        by_hand = typer.output(torch.nn.functional.gelu(hidden))
+        assert torch.allclose(grid[0, start, end - start - 1], by_hand, atol=1e-6)
+
+
+def test_the_score_of_a_pair_by_hand() -> None:
+    relater = PairRelater(4, 3, 0.0)
+    words, whole = torch.randn(1, 9, 4), torch.randn(1, 4)
+    spans = torch.tensor([[[0, 2], [5, 6], [2, 3]]])
+    logits = relater(words, whole, spans)
+    for head, tail, between in [(0, 1, words[0, 2:5].mean(0)), (1, 0, words[0, 2:5].mean(0)), (0, 2, torch.zeros(4))]:
+        ends = [torch.cat([words[0, spans[0, one, 0]], words[0, spans[0, one, 1] - 1]]) for one in (head, tail)]
+        hidden = relater.head(ends[0]) + relater.tail(ends[1]) + relater.whole(whole[0]) + relater.between(between)
+        by_hand = relater.output(torch.nn.functional.gelu(hidden))
+        assert torch.allclose(logits[0, head, tail], by_hand, atol=1e-5)
+
+
+def test_there_is_nothing_between_names_that_touch_or_overlap() -> None:
+    spans = torch.tensor([[[0, 3], [3, 4], [1, 3]]])
+    assert not mean_between(torch.ones(1, 4, 2), spans).any()
+
+
+def test_spans_end_within_their_text() -> None:
+    inside = spans_inside(torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0]]))
+    assert inside.sum((1, 2)).tolist() == [6, 1, 0] and inside[0, 1, 1] and not inside[0, 2, 1]
+
+
+@settings(max_examples=30)
+@given(lengths=st.lists(st.integers(0, 30), min_size=1, max_size=4), seed=st.integers(0, 1000))
+def test_candidates_are_the_likeliest_spans(lengths: list[int], seed: int) -> None:
+    mask = texts(*[max(1, length) for length in lengths])["word_mask"]
+    mask[:, 0] *= torch.tensor([length > 0 for length in lengths])
+    grid = torch.randn(*mask.shape, LONGEST, 3, generator=torch.Generator().manual_seed(seed))
+    spans, kept = choose_candidates(grid, spans_inside(mask), mask, None)
+    for row, length in enumerate(lengths):
+        possible = [
+            (start, start + size + 1) for start in range(length) for size in range(min(LONGEST, length - start))
+        ]
+        gains = {span: float(grid[row, span[0], span[1] - span[0] - 1, 1:].max()) for span in possible}
+        for span in possible:
+            gains[span] -= float(grid[row, span[0], span[1] - span[0] - 1, 0])
+        wanted = min(len(possible), max(FEWEST, math.ceil(length / 2)))
+        found = [tuple(span) for span in spans[row, kept[row].bool()].tolist()]
+        assert found == sorted(possible, key=lambda span: -gains[span])[:wanted]
+
+
+GOLD = torch.tensor([[[0, 2, PER], [3, 4, ORG]], [[1, 2, ORG], [-1, -1, -1]]])
+LINKS = torch.tensor([[[0, 1, MEMBER]], [[-1, -1, -1]]])
+
+
+def loss_by_hand(output: Any, row: int, words: int, grid: torch.Tensor) -> float:
+    """-log p of the labels of `GOLD` and `LINKS`, summed one by one."""
+    gold = {(0, 2): PER, (3, 4): ORG} if row == 0 else {(1, 2): ORG}
+    loss = 0.0
+    for start in range(words):
+        for end in range(start + 1, min(words, start + LONGEST) + 1):
+            label = gold[start, end] + 1 if (start, end) in gold else 0
+            loss -= float(grid[row, start, end - start - 1].log_softmax(-1)[label])
+    candidates = output.candidates
+    spans = [tuple(span) for span in candidates.spans[row, candidates.mask[row].bool()].tolist()]
+    for i, j in itertools.permutations(range(len(spans)), 2):
+        if spans[i][1] <= spans[j][0] or spans[j][1] <= spans[i][0]:
+            label = MEMBER + 1 if row == 0 and (spans[i], spans[j]) == ((0, 2), (3, 4)) else 0
+            loss -= float(candidates.relations[row, i, j].log_softmax(-1)[label])
+    return loss
+
+
+def test_the_loss_by_hand() -> None:
+    joint, batch = model(), texts(5, 3)
+    with torch.no_grad():
+        output = joint(**batch, gold_entities=GOLD, gold_relations=LINKS)
+        words = joint.promu(batch["input_ids"], batch["attention_mask"]).fused_text[:, 1:6]
+        grid = joint.typer(words)
+    by_hand = [loss_by_hand(output, row, words, grid) for row, words in enumerate((5, 3))]
+    assert float(output.loss) == pytest.approx(sum(by_hand) / 2, rel=1e-5)
+
+
+def test_gold_spans_are_candidates_in_training_however_many() -> None:
+    joint, batch = model(), texts(20)
+    gold = torch.tensor([[[word, word + 1, PER] for word in range(20)]])
+    links = torch.tensor([[[word, word + 1, PEER] for word in range(19)]])
+    with torch.no_grad():
+        output = joint(**batch, gold_entities=gold, gold_relations=links)
+    spans = output.candidates.spans[0].tolist()
+    assert (
+        output.candidates.mask.all() and len(spans) == 20 and [[word, word + 1] for word in range(20)] == sorted(spans)
+    )
+    relations = output.candidates.relations[0].log_softmax(-1)
+    place = {start: number for number, (start, _) in enumerate(spans)}
+    pairs = -sum(
+        float(relations[place[one], place[other], PEER + 1 if other == one + 1 else 0])
+        for one, other in itertools.permutations(range(20), 2)
+    )
+    with torch.no_grad():
+        grid = joint.typer(joint.promu(batch["input_ids"], batch["attention_mask"]).fused_text[:, 1:21])
+    inside = spans_inside(batch["word_mask"])[0]
+    types = torch.zeros(20, LONGEST, dtype=torch.long)
+    types[:, 0] = PER + 1
+    spans_loss = -(grid[0].log_softmax(-1).gather(-1, types[..., None])[..., 0] * inside).sum()
+    assert float(output.loss) == pytest.approx(float(spans_loss) + pairs, rel=1e-5)
+
+
+def test_a_text_is_read_alike_in_any_batch() -> None:
+    joint, batch = model(), texts(3, 11, 7)
+    with torch.no_grad():
+        together = joint(**batch).candidates
+        for row, length in enumerate((3, 11, 7)):
+            cut = {
+                name: values[row : row + 1, : length + (2 if name[0] in "ia" else 0)] for name, values in batch.items()
+            }
+            alone = joint(**cut).candidates
+            count = int(together.mask[row].sum())
+            assert alone.mask.sum() == count and torch.equal(alone.spans[0], together.spans[row, :count])
+            assert torch.allclose(alone.types[0], together.types[row, :count], atol=1e-5)
+            assert torch.allclose(alone.relations[0], together.relations[row, :count, :count], atol=1e-5)
+
+
+def test_every_weight_learns_and_a_loss_falls() -> None:
+    joint, batch = model(pictures=True).train(), texts(5, 3)
+    batch["pixel_values"] = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    optimiser = torch.optim.AdamW(joint.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        output = joint(**batch, gold_entities=GOLD, gold_relations=LINKS)
+        optimiser.zero_grad()
+        output.loss.backward()
+        losses.append(float(output.loss.detach()))
+        optimiser.step()
+    still = [name for name, weight in joint.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert not [name for name in still if name.startswith(("typer", "relater")) or ".fusion." in name]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_a_post_without_picture_is_read_as_by_the_text_alone() -> None:
+    joint, batch = model(pictures=True), texts(6, 6)
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        mixed = joint(**batch, pixel_values=pixels, picture_mask=torch.tensor([1, 0])).candidates
+        blind = joint(**batch).candidates
+        seen = joint(**batch, visual=joint.promu.encode_pictures(pixels), picture_mask=torch.tensor([1, 0])).candidates
+    assert torch.allclose(mixed.relations[1], blind.relations[1], atol=1e-5)
+    assert not torch.allclose(mixed.relations[0], blind.relations[0], atol=1e-4)
+    assert torch.equal(seen.types, mixed.types)
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    joint, batch = model(pictures=True), texts(4)
+    joint.save_pretrained(tmp_path)
+    loaded = PromuForJointExtraction.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        assert torch.equal(loaded(**batch).candidates.relations, joint(**batch).candidates.relations)
+    assert list(loaded.config.id2label.values()) == LABELS
+
+
+def test_a_text_without_words_has_no_candidates() -> None:
+    joint = model()
+    batch = {**texts(1), "word_mask": torch.zeros(1, 1, dtype=torch.long)}
+    nothing = torch.full((1, 1, 3), -1)
+    with torch.no_grad():
+        output = joint(**batch, gold_entities=nothing, gold_relations=nothing)
+    assert not output.candidates.mask.any() and float(output.loss) == 0

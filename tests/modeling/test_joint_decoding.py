@@ -1,0 +1,132 @@
+"""The best legal answer of a joint model, against all answers there are."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promu.modeling.generation.inventory import Inventory
+from promu.modeling.joint_decoding import decode
+
+INVENTORY = Inventory((("org", "part_of", "org"), ("per", "member_of", "org"), ("per", "peer", "per")))
+ORG, PER = 0, 1
+MEMBER, PART, PEER = 0, 1, 2
+FITS = {(PER, MEMBER, ORG), (ORG, PART, ORG), (PER, PEER, PER)}
+
+
+def gains(entities: list[list[float]], relations: dict[tuple[int, int, int], float]) -> tuple[Any, Any]:
+    """Gains of entities, and of the relations named (head, tail, relation); the others lose."""
+    found = np.full((len(entities), len(entities), 3), -5.0)
+    for place, gain in relations.items():
+        found[place] = gain
+    return np.array(entities, dtype=float), found
+
+
+def every_answer(spans: list[tuple[int, int]], entities: Any, relations: Any) -> Any:
+    """All legal answers with their scores, one by one: (types, relations by pair, score)."""
+    count = len(spans)
+    for types in itertools.product((-1, ORG, PER), repeat=count):
+        chosen = [i for i in range(count) if types[i] >= 0]
+        pairs = list(itertools.combinations(chosen, 2))
+        if any(spans[i][0] < spans[j][1] and spans[j][0] < spans[i][1] for i, j in pairs):
+            continue
+        choices = []
+        for i, j in pairs:
+            both = [(i, j, r) for r in range(3)] + [(j, i, r) for r in range(3)]
+            choices.append([None, *(one for one in both if (types[one[0]], one[2], types[one[1]]) in FITS)])
+        for picked in itertools.product(*choices):
+            named = [one for one in picked if one is not None]
+            yield types, named, sum(entities[i, types[i]] for i in chosen) + sum(relations[one] for one in named)
+
+
+def test_the_example_that_a_reader_can_follow() -> None:
+    # "Ann" is surely a person; "Reds" is rather no entity, but an organization that Ann is a member of gains 2 - 1
+    entities, relations = gains([[-3, 4], [-1, -2]], {(0, 1, MEMBER): 2.0, (1, 0, PEER): 3.5})
+    found = decode([(0, 1), (2, 3)], entities, relations, INVENTORY)
+    # ... and as a person whose peer is Ann it gains 3.5 - 2
+    assert found.entities == ((0, PER), (1, PER)) and found.relations == ((1, 0, PEER),)
+    assert found.score == pytest.approx(4 - 2 + 3.5) and found.exact
+
+
+def test_a_relation_that_fits_no_types_is_not_chosen_however_sure() -> None:
+    entities, relations = gains([[5, -9], [5, -9]], {(0, 1, MEMBER): 6.0, (1, 0, PEER): 6.0})
+    found = decode([(0, 1), (1, 2)], entities, relations, INVENTORY)
+    assert found.entities == ((0, ORG), (1, ORG)) and found.relations == ()
+
+
+def test_of_names_that_overlap_the_one_whose_relations_are_worth_more() -> None:
+    entities, relations = gains([[3, -9], [2, -9], [-9, 1]], {(2, 1, MEMBER): 1.5, (2, 0, MEMBER): 0.1})
+    found = decode([(0, 2), (1, 2), (4, 5)], entities, relations, INVENTORY)
+    assert found.entities == ((1, ORG), (2, PER)) and found.relations == ((2, 1, MEMBER),)
+    assert found.score == pytest.approx(4.5)
+
+
+def test_one_relation_a_pair_in_the_better_direction() -> None:
+    entities, relations = gains([[-9, 2], [-9, 2]], {(0, 1, PEER): 1.0, (1, 0, PEER): 1.25})
+    assert decode([(0, 1), (1, 2)], entities, relations, INVENTORY).relations == ((1, 0, PEER),)
+
+
+def test_nothing_to_find() -> None:
+    for count in (0, 1, 3):
+        entities, relations = gains([[-1.0, -2.0]] * count, {})
+        spans = [(i, i + 1) for i in range(count)]
+        found = decode(spans, entities.reshape(count, 2), relations, INVENTORY)
+        assert found.entities == () and found.relations == () and found.score == 0 and found.exact
+
+
+def drawn(seed: int, count: int, words: int) -> tuple[list[tuple[int, int]], Any, Any]:
+    rng = np.random.default_rng(seed)
+    possible = [(start, end) for start in range(words) for end in range(start + 1, min(words, start + 3) + 1)]
+    places = rng.permutation(len(possible))[:count]
+    spans = [possible[place] for place in places]
+    return spans, rng.normal(-0.5, 2, (len(spans), 2)), rng.normal(-1.0, 2, (len(spans), len(spans), 3))
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 4), words=st.integers(2, 7))
+def test_no_legal_answer_is_better(seed: int, count: int, words: int) -> None:
+    spans, entities, relations = drawn(seed, count, words)
+    found = decode(spans, entities, relations, INVENTORY)
+    best = max(every_answer(spans, entities, relations), key=lambda answer: answer[2])
+    assert found.exact and found.score == pytest.approx(best[2])
+    types = [-1] * len(spans)
+    for candidate, kind in found.entities:
+        types[candidate] = kind
+    assert tuple(types) == best[0] and set(found.relations) == set(best[1])
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1), count=st.integers(1, 14), words=st.integers(1, 12), width=st.sampled_from([1, 1024])
+)
+def test_an_answer_obeys_the_rules_and_has_the_score_it_says(seed: int, count: int, words: int, width: int) -> None:
+    spans, entities, relations = drawn(seed, count, words)
+    found = decode(spans, entities, relations, INVENTORY, width)
+    types = dict(found.entities)
+    assert len(types) == len(found.entities)
+    for i, j in itertools.combinations(types, 2):
+        assert spans[i][1] <= spans[j][0] or spans[j][1] <= spans[i][0]
+    assert all((types[head], name, types[tail]) in FITS for head, tail, name in found.relations)
+    assert len({frozenset((head, tail)) for head, tail, _ in found.relations}) == len(found.relations)
+    score = sum(entities[i, a] for i, a in found.entities) + sum(relations[one] for one in found.relations)
+    assert found.score == pytest.approx(score) and found.score >= 0
+
+
+def test_a_narrow_search_says_that_it_may_have_missed_something() -> None:
+    wide, narrow = [], []
+    for seed in range(60):
+        spans, entities, relations = drawn(seed, 9, 20)
+        wide.append(decode(spans, entities, relations, INVENTORY))
+        narrow.append(decode(spans, entities, relations, INVENTORY, width=2))
+    assert all(found.exact for found in wide)
+    assert any(not found.exact for found in narrow)
+    for one, other in zip(narrow, wide, strict=True):
+        assert one.score <= other.score + 1e-9
+        if one.exact:
+            assert one.score == pytest.approx(other.score)
+    assert any(one.score < other.score - 1e-6 for one, other in zip(narrow, wide, strict=True))
