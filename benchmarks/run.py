@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import crf, kecpm, label, loader, machine, pretrain_step, serve
+from benchmarks import crf, extract, kecpm, label, loader, machine, pretrain_step, serve
 from benchmarks.measure import Row
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +28,7 @@ BENCHMARKS = {
     "loader": loader.run,
     "crf": crf.run,
     "kecpm": kecpm.run,
+    "extract": extract.run,
     "serve": serve.run,
 }
 

@@ -30,7 +30,7 @@ def test_calibration_error_is_the_textbook_sum(answers: list[tuple[float, bool]]
         inside = [place for place, score in enumerate(scores) if min(int(score * 15), 14) == number]
         if inside:
             gap = np.mean([scores[place] for place in inside]) - np.mean([right[place] for place in inside])
-            expected += len(inside) / len(scores) * abs(gap)
+            expected += len(inside) / len(scores) * abs(float(gap))
     assert expected_calibration_error(scores, right) == pytest.approx(expected, abs=1e-9)
 
 
