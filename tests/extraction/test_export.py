@@ -45,7 +45,7 @@ def small(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backends(tiny_models: Path, exported: Path) -> dict[str, tuple[Backend, Backend, int]]:
     """By task: graphs, PyTorch's model, and how many pieces there are."""
     found = {}
-    for task in TASKS:
+    for task in ("ner", "re"):
         theirs, _ = open_backend(task, tiny_models / task, "cpu", None, "torch")
         ours, encoder = open_backend(task, exported / task, None, None, "onnx")
         found[task] = ours, theirs, len(encoder.tokenizer)

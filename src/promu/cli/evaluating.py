@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App, Parameter
 
 from promu.cli import measuring
 from promu.cli.console import note, print_json, progress_bar
+from promu.cli.joint_scoring import print_joint_scores
 from promu.cli.scoring import print_entity_scores, print_relation_scores, read_group_names
 from promu.errors import InputError
 
+if TYPE_CHECKING:
+    from promu.schema import Post
+
 evaluate = App(
-    name="evaluate", help="Measure a model: fine-tuned ones on gold (ner, re), pre-trained ones on pairs and regions."
+    name="evaluate",
+    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs and regions.",
 )
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class GoldOptions:
-    """What `promu evaluate ner` and `promu evaluate re` are given beside the model.
+    """What `promu evaluate ner`, `re` and `joint` are given beside the model.
 
     Args:
         data: File with the gold.
@@ -66,11 +72,28 @@ def evaluate_re(model: Path, /, options: GoldOptions) -> None:
     _evaluate("re", model, options)
 
 
+@evaluate.command(name="joint")
+def evaluate_joint(model: Path, /, options: GoldOptions) -> None:
+    """Score a model's quintuples against gold (JMERE data, or posts in a .jsonl file).
+
+    A joint model finds entities and relations at once. A folder with ner/ and re/ is scored on the same set as a
+    pipeline: entities first, then the relation of every pair of them. Without --images the posts are read as text
+    alone, which is then said.
+
+    Args:
+        model: The model folder of a fine-tuning run, or a folder with joint/, or with ner/ and re/.
+    """
+    _evaluate("joint", model, options)
+
+
 evaluate.command(measuring.pairs)
 evaluate.command(measuring.regions)
 
 
-def _evaluate(task: Literal["ner", "re"], model: Path, options: GoldOptions) -> None:
+Task = Literal["ner", "re", "joint"]
+
+
+def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
     images, predictions = options.images, options.predictions
     if predictions is not None and not predictions.parent.is_dir():
         raise InputError("no such folder to write predictions to; make it first", predictions.parent)
@@ -81,20 +104,43 @@ def _evaluate(task: Literal["ner", "re"], model: Path, options: GoldOptions) -> 
     from promu.quiet import quiet
 
     quiet()
+    from promu.training.tasks import TASKS
+
+    pipeline = task == "joint" and (model / "ner").is_dir() and (model / "re").is_dir()
+    if (model / task).is_dir():  # a folder with ner/ and re/, as `promu extract` takes it
+        model = model / task
+        pipeline = False
+    posts = TASKS[task].read(options.data)
+    groups = None if options.groups is None else read_group_names(options.groups)
+    predicted, read, labels = _pipeline(model, posts, options) if pipeline else _predict(task, model, posts, options)
+    scores = TASKS[task].score(posts, predicted, groups, labels)
+    if predictions is not None:
+        TASKS[task].write(predictions, predicted)
+    if options.json:
+        print_json({**scores.to_dict(), "read": read})
+    elif task == "ner":
+        print_entity_scores(scores)
+    elif task == "re":
+        print_relation_scores(scores)
+    else:
+        print_joint_scores([scores])
+
+
+def _predict(
+    task: Task, model: Path, posts: list[Post], options: GoldOptions
+) -> tuple[list[Post], dict[str, int], list[str]]:
+    """What one model answers, how the posts were read, and the model's labels."""
     from promu.extraction.folders import open_model
     from promu.training.pictures import PictureFolder
     from promu.training.scored import record_evaluation
-    from promu.training.tasks import TASKS, predict_posts
+    from promu.training.tasks import TASKS, label_names, predict_posts
 
-    if (model / task).is_dir():  # a folder with ner/ and re/, as `promu extract` takes it
-        model = model / task
-    posts = TASKS[task].read(options.data)
-    names = None if options.groups is None else read_group_names(options.groups)
+    images = options.images
     loaded, encoder = open_model(task, model)
     if images is not None and loaded.config.image_size is None:
         raise InputError("this model reads text alone; leave --images out", model)
-    known = set((loaded.config.id2label or {}).values())
-    unknown = sorted(set(TASKS[task].labels(posts)) - known)
+    labels = label_names(loaded)
+    unknown = sorted(set(TASKS[task].labels(posts)) - set(labels))
     if unknown:
         note(
             f"the model cannot give {len(unknown)} labels that the gold has, and misses them all: {', '.join(unknown)}"
@@ -109,18 +155,33 @@ def _evaluate(task: Literal["ner", "re"], model: Path, options: GoldOptions) -> 
     for post in posts:
         shown = policy != "none" and post.image is not None and post.image not in folder.missing
         read["with picture" if shown else "as text"] += 1
-    if read["as text"]:
-        why = "the model reads text alone" if loaded.config.image_size is None else "no --images"
-        if images is not None:
-            why = f"{len(folder.missing)} pictures missing or broken"
-        note(f"{read['as text']} of {len(posts)} posts were read as text, without a picture ({why})")
+    _tell_reading(read, images, loaded.config.image_size is None, len(folder.missing))
     record_evaluation(model, options.data, loaded)
-    scores = TASKS[task].score(posts, predicted, names)
-    if predictions is not None:
-        TASKS[task].write(predictions, predicted)
-    if options.json:
-        print_json({**scores.to_dict(), "read": read})
-    elif task == "ner":
-        print_entity_scores(scores)
-    else:
-        print_relation_scores(scores)
+    return predicted, read, labels
+
+
+def _pipeline(model: Path, posts: list[Post], options: GoldOptions) -> tuple[list[Post], dict[str, int], list[str]]:
+    """The same of two models, one after the other; labels of a joint set they have none."""
+    from promu.extraction.extractor import Extractor
+    from promu.extraction.pipeline import pipeline_answers
+
+    images = options.images
+    extractor = Extractor.from_pretrained(model)
+    if images is not None and not extractor.reads_pictures:
+        raise InputError("these models read text alone; leave --images out", model)
+    with progress_bar(f"reading {options.data.name}") as advance:
+        predicted, read = pipeline_answers(
+            extractor, posts, images, options.missing_pictures, options.batch_size, advance
+        )
+    missing = sum(post.image is not None for post in posts) - read["with picture"]
+    _tell_reading(read, images, not extractor.reads_pictures, missing)
+    return predicted, read, []
+
+
+def _tell_reading(read: Mapping[str, int], images: Path | None, blind: bool, missing: int) -> None:
+    """Say which posts were read without a picture, and why."""
+    if read["as text"]:
+        why = "the model reads text alone" if blind else "no --images"
+        if images is not None:
+            why = f"{missing} pictures missing or broken"
+        note(f"{read['as text']} of {sum(read.values())} posts were read as text, without a picture ({why})")

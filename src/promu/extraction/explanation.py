@@ -60,7 +60,7 @@ class Explanation:
 
     Attributes:
         entities: One an entity, read where its words are; empty where entities were given and not found.
-        relations: One a relation, read where the markers of head and tail are.
+        relations: One a relation, read where the markers of head and tail are; by a joint model where their words are.
     """
 
     entities: tuple[Attention, ...]

@@ -9,7 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from promu.corpora.posts import PostLine
 from promu.errors import InputError
@@ -20,8 +22,9 @@ from promu.extraction.folders import find_models, open_backend
 from promu.extraction.reading import MissingPictures, Picture, PostLike, Reading, read, to_line
 from promu.extraction.result import Extraction
 from promu.extraction.seen import Seen, look
+from promu.extraction.sure import sure_enough
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import WordEncoder
+from promu.modeling.inputs import EncodedText, WordEncoder
 from promu.schema import NO_RELATION, Post, Relation
 from promu.training.tasks import TASKS, pair_posts, relation_probabilities
 
@@ -64,7 +67,7 @@ class _Asked:
 
 
 class Extractor:
-    """Entities and relations from posts, by one fine-tuned model for each of the two tasks.
+    """Entities and relations from posts, by one fine-tuned model for each of the two tasks, or by one for both.
 
     It holds no state that a call changes, so threads may share one. In fp32 and int8 the same post gives the same
     answer in whatever batch it is read (scores to about 1e-5); bf16 rounds coarser than that.
@@ -72,6 +75,8 @@ class Extractor:
     Args:
         entities: Model and tokenizer of entity recognition; None where posts bring their entities.
         relations: Model and tokenizer of relation classification; None to find entities alone.
+        joint: Model and tokenizer of joint extraction, in place of the two: a relation's score is then that of the
+            whole quintuple.
 
     Example:
         ```python
@@ -85,12 +90,16 @@ class Extractor:
         self,
         entities: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None,
         relations: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None = None,
+        joint: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None = None,
     ) -> None:
-        if entities is None and relations is None:
+        if entities is None and relations is None and joint is None:
             raise InputError("an extractor needs a model for entities, for relations, or both")
+        if joint is not None and (entities is not None or relations is not None):
+            raise InputError("a joint model finds entities and relations alone; leave the models of the two tasks out")
         self._ner = None if entities is None else _part(*entities)
         self._re = None if relations is None else _part(*relations)
-        parts = [part for part in (self._ner, self._re) if part is not None]
+        self._joint = None if joint is None else _part(*joint)
+        parts = [part for part in (self._ner, self._re, self._joint) if part is not None]
         self._sizes = frozenset(size for part in parts if (size := part.backend.config.image_size) is not None)
         self._one_by_one = any(part.backend.one_by_one for part in parts)
         # two models that see alike share what one of them has seen
@@ -110,7 +119,7 @@ class Extractor:
         precision: BackendPrecision | None = None,
         backend: BackendName = "torch",
     ) -> Self:
-        """Load a folder with `ner/` and `re/`, one of them, or itself the model folder of one task.
+        """Load a folder with `ner/` and `re/`, one of them, or `joint/`, or itself the model folder of one task.
 
         Args:
             folder: What `promu demo` and `promu finetune` leave behind as `model`, or the name of such a folder on the
@@ -125,8 +134,11 @@ class Extractor:
             InputError: There is no such folder, no model in it, a part of a model is missing or broken, or device,
                 precision and backend do not go together.
         """
-        models = {task: open_backend(task, home, device, precision, backend) for task, home in find_models(folder)}
-        return cls(models.get("ner"), models.get("re"))
+        homes = find_models(folder)
+        if len(homes) > 1 and "joint" in dict(homes):
+            raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
+        models = {task: open_backend(task, home, device, precision, backend) for task, home in homes}
+        return cls(models.get("ner"), models.get("re"), models.get("joint"))
 
     @property
     def reads_pictures(self) -> bool:
@@ -222,7 +234,7 @@ class Extractor:
                 yield found[row]
 
     def _read(self, line: PostLine, image: Picture | None, missing: MissingPictures) -> Reading:
-        if self._ner is None and not line.post.entities:
+        if self._ner is None and self._joint is None and not line.post.entities:
             raise InputError(
                 f"post {line.post.id!r} has no entities and there is no model to find them; give entities, or a "
                 "folder with ner/ and re/"
@@ -239,7 +251,10 @@ class Extractor:
         seen = Seen(None, {})
         if self._ner is not None:
             seen = look(self._ner.backend, _pixels(self._ner, readings))
-            self._find_entities(self._ner, seen, drafts, asked)
+            self._read_whole("ner", self._ner, seen, drafts, asked)
+        if self._joint is not None:
+            seen = look(self._joint.backend, _pixels(self._joint, readings))
+            self._read_whole("joint", self._joint, seen, drafts, asked)
         if self._re is not None:
             self._find_relations(self._re, seen, readings, drafts, asked)
         return [
@@ -257,8 +272,9 @@ class Extractor:
             for reading, draft in zip(readings, drafts, strict=True)
         ]
 
-    def _find_entities(self, part: _Part, seen: Seen, drafts: Sequence[_Draft], asked: _Asked) -> None:
-        task = TASKS["ner"]
+    def _read_whole(self, name: str, part: _Part, seen: Seen, drafts: Sequence[_Draft], asked: _Asked) -> None:
+        """Find what a model of whole posts finds: entities, and if it is a joint one relations too."""
+        task = TASKS[name]
         posts = [draft.post for draft in drafts]
         batch = task.batch(part.encoder, posts, None)
         output = part.run(batch, seen.of(range(len(posts))), asked.explain)
@@ -267,8 +283,7 @@ class Extractor:
         for row, (draft, answer, read_words) in enumerate(
             zip(drafts, found, batch["word_mask"].sum(1).tolist(), strict=True)
         ):
-            kept = tuple(entity for entity in answer.entities if (entity.score or 0.0) >= asked.entity_threshold)
-            draft.post = replace(draft.post, entities=kept)
+            draft.post = sure_enough(answer, asked.entity_threshold, asked.relation_threshold)
             if read_words < len(answer.tokens):
                 draft.words_read = read_words
                 logger.warning(
@@ -280,17 +295,7 @@ class Extractor:
                 )
             if shares is not None:
                 text = task.encode(part.encoder, answer)
-                draft.of_entities = tuple(
-                    attention_from(
-                        shares[row],
-                        batch["input_ids"].shape[1],
-                        text.positions[entity.start : entity.end],
-                        text.words,
-                        len(answer.tokens),
-                        row in seen.rows,
-                    )
-                    for entity in kept
-                )
+                draft.attend(shares[row], batch["input_ids"].shape[1], text, row in seen.rows)
 
     def _find_relations(
         self, part: _Part, seen: Seen, readings: Sequence[Reading], drafts: Sequence[_Draft], asked: _Asked
@@ -346,6 +351,15 @@ class _Draft:
         self.best: dict[tuple[int, int], tuple[Relation, Attention | None]] = {}
         self.of_entities: tuple[Attention, ...] = ()
         self.of_relations: tuple[Attention, ...] = ()
+
+    def attend(self, shares: NDArray[np.float64], width: int, text: EncodedText, seen: bool) -> None:
+        """Keep what the words of each entity attended to, and those of both ends of each relation."""
+        words = [text.positions[entity.start : entity.end] for entity in self.post.entities]
+        pairs = [words[relation.head] + words[relation.tail] for relation in self.post.relations]
+        self.of_entities, self.of_relations = (
+            tuple(attention_from(shares, width, one, text.words, len(self.post.tokens), seen) for one in places)
+            for places in (words, pairs)
+        )
 
     def improves(self, relation: Relation) -> bool:
         """Whether nothing surer is known of the pair, in either direction."""
