@@ -74,7 +74,11 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
     from promu.training.wordpiece import train_wordpiece
 
     tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
-    names = ["O", *(f"{p}-{t}" for t in ENTITY_TYPES for p in "BI")] if task == "ner" else list(RELATIONS)
+    names = {
+        "ner": ["O", *(f"{p}-{t}" for t in ENTITY_TYPES for p in "BI")],
+        "re": list(RELATIONS),
+        "joint": list(RELATIONS[1:]),
+    }[task]
     torch.manual_seed(7)
     model: Any = TASKS[task].model_class(
         PromuConfig(
@@ -85,13 +89,13 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
             label2id={name: index for index, name in enumerate(names)},
         )
     )
-    head = model.emitter if task == "ner" else model.classifier
+    head = {"ner": "emitter", "re": "classifier", "joint": "typer.output"}[task]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # the usual start is so faint that neither word nor picture would change an answer
             if parameter.ndim > 1 and "embeddings" not in name:
                 parameter.mul_(6.0 if name.startswith("promu") else 20.0)
-        head.bias[0] = -4.0  # O and None seldom, so that there is something to look at
+        model.get_submodule(head).bias[0] = -4.0  # O and None seldom, so that there is something to look at
     save_folder(folder, model, tokenizer)
     return folder
 
@@ -102,6 +106,14 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for task in ("ner", "re"):
         save_tiny_model(folder / task, task)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of models with `joint/`; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("joint")
+    save_tiny_model(folder / "joint", "joint")
     return folder
 
 

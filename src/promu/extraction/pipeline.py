@@ -24,7 +24,8 @@ def pipeline_answers(
     """The posts with what the two models find in place of gold.
 
     Relations get a joint set's names, `member_of` for `/per/org/member_of`, and entity types the gold's spelling: a
-    model of Twitter's posts says PER and OTHER where a JMERE file has per and misc.
+    model of Twitter's posts says PER and OTHER where a JMERE file has per and misc. A type that the gold lacks is put
+    in lower case if all of the gold's are.
 
     Args:
         extractor: With a model for each of the two tasks.
@@ -38,22 +39,24 @@ def pipeline_answers(
         The posts, and how many were read `with picture` and how many `as text`.
     """
     spelling = {paper_name(str(entity.type)): str(entity.type) for post in posts for entity in post.entities}
+    lower = all(name.islower() for name in spelling.values())
     asked = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
     found: list[Post] = []
     read = {"with picture": 0, "as text": 0}
     for extraction in extractor.extract(asked, batch_size, images=images, missing_pictures=missing_pictures):
         post = posts[len(found)]
-        found.append(_respelled(post, extraction, spelling))
+        found.append(_respelled(post, extraction, spelling, lower))
         read["with picture" if extraction.picture == "used" else "as text"] += 1
         if progress is not None:
             progress(len(found), len(posts))
     return found, read
 
 
-def _respelled(post: Post, found: Extraction, spelling: dict[str, str]) -> Post:
-    entities = tuple(
-        replace(entity, type=spelling.get(paper_name(str(entity.type)), entity.type)) for entity in found.entities
-    )
+def _respelled(post: Post, found: Extraction, spelling: dict[str, str], lower: bool) -> Post:
+    def spelled(kind: str) -> str:
+        return spelling.get(paper_name(kind)) or (paper_name(kind).lower() if lower else kind)
+
+    entities = tuple(replace(entity, type=spelled(str(entity.type))) for entity in found.entities)
     relations = tuple(
         replace(relation, type=relation.type.rpartition("/")[2] if relation.type.startswith("/") else relation.type)
         for relation in found.relations

@@ -1,0 +1,194 @@
+"""Entities and relations in one pass, and two models one after the other on the same set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import TEXTS
+
+from promu.cli import main
+from promu.corpora.jmere import read_jmere, write_jmere
+from promu.errors import InputError
+from promu.evaluation.joint import score_joint
+from promu.extraction.extractor import Extractor
+from promu.extraction.folders import open_model
+from promu.extraction.pipeline import pipeline_answers
+from promu.extraction.result import Extraction
+from promu.modeling.joint import inventory_of
+from promu.schema import Entity, Post, Relation, quintuples
+from promu.training.pictures import PictureFolder
+from promu.training.tasks import TASKS, predict_posts
+
+POSTS = [
+    Post(str(number), tuple(" ".join(words).split()), None if number % 3 == 2 else f"{number}.png")
+    for number, words in enumerate([TEXTS[:1], TEXTS[1:2], TEXTS[2:], TEXTS[:2]])
+]
+
+
+@pytest.fixture(scope="module")
+def extractor(tiny_joint: Path) -> Extractor:
+    return Extractor.from_pretrained(tiny_joint, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def found(extractor: Extractor, pictures: Path) -> list[Extraction]:
+    return list(extractor.extract(POSTS, images=pictures))
+
+
+def told(extractions: Sequence[Extraction]) -> list[Any]:
+    return [
+        (
+            [(entity.start, entity.end, entity.type) for entity in one.entities],
+            [(relation.head, relation.tail, relation.type) for relation in one.relations],
+        )
+        for one in extractions
+    ]
+
+
+def test_one_pass_finds_what_the_task_predicts(tiny_joint: Path, found: list[Extraction], pictures: Path) -> None:
+    model, encoder = open_model("joint", tiny_joint / "joint", "cpu")
+    folder = PictureFolder(pictures, 32, "require")
+    predicted = predict_posts(TASKS["joint"], model, encoder, POSTS, folder.batch, 3)
+    for one, post in zip(found, predicted, strict=True):
+        assert told([one]) == told([post])  # type: ignore[list-item]
+        scores = [item.score for item in (*one.entities, *one.relations)]
+        assert scores == pytest.approx([item.score for item in (*post.entities, *post.relations)], abs=1e-4)
+    assert sum(len(one.relations) for one in found) >= 3, "nothing was tested"
+    assert [one.picture for one in found] == ["used", "used", "none", "used"]
+
+
+def test_answers_obey_the_rules(tiny_joint: Path, found: list[Extraction]) -> None:
+    names = json.loads((tiny_joint / "joint" / "config.json").read_text())["id2label"].values()
+    triples = set(inventory_of(names).triples)
+    for one in found:
+        ends = [(entity.start, entity.end) for entity in one.entities]
+        assert ends == sorted(ends) and all(first[1] <= second[0] for first, second in pairwise(ends))
+        types = [entity.type for entity in one.entities]
+        assert {(types[r.head], r.type, types[r.tail]) for r in one.relations} <= triples
+        assert len({frozenset((r.head, r.tail)) for r in one.relations}) == len(one.relations)
+        assert all(0 < (item.score or 0) <= 1 for item in (*one.entities, *one.relations))
+
+
+def test_the_batch_changes_nothing_and_the_picture_something(
+    extractor: Extractor, found: list[Extraction], pictures: Path
+) -> None:
+    assert told(list(extractor.extract(POSTS, 1, images=pictures))) == told(found)
+    blind = list(extractor.extract([Post(post.id, post.tokens) for post in POSTS]))
+    assert told([blind[2]]) == told([found[2]]) and told(blind) != told(found)
+
+
+def test_a_picture_is_encoded_once(extractor: Extractor, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend: Any = extractor._joint.backend  # type: ignore[union-attr]
+    encode, rows = backend.encode, []
+    monkeypatch.setattr(backend, "encode", lambda pixels: rows.append(len(pixels)) or encode(pixels))
+    list(extractor.extract(POSTS, images=pictures))
+    assert rows == [3]
+
+
+def test_relations_go_with_entities_that_are_not_sure_enough(
+    extractor: Extractor, found: list[Extraction], pictures: Path
+) -> None:
+    sure = sorted(entity.score or 0.0 for one in found for entity in one.entities)
+    threshold = sure[len(sure) // 2]
+    fewer = list(extractor.extract(POSTS, images=pictures, entity_threshold=threshold))
+    assert 0 < sum(len(one.entities) for one in fewer) < len(sure)
+    for one, before in zip(fewer, found, strict=True):
+        kept = {(e.start, e.end) for e in before.entities if (e.score or 0.0) >= threshold}
+        left = [r for r in before.relations if all(_span(before, end) in kept for end in (r.head, r.tail))]
+        assert [(_span(one, r.head), _span(one, r.tail), r.type) for r in one.relations] == [
+            (_span(before, r.head), _span(before, r.tail), r.type) for r in left
+        ]
+    none = list(extractor.extract(POSTS, images=pictures, relation_threshold=1.0))
+    assert not any(one.relations for one in none) and told(none) != told(found)
+
+
+def _span(one: Extraction, index: int) -> tuple[int, int]:
+    return one.entities[index].start, one.entities[index].end
+
+
+def test_what_each_answer_attended_to(extractor: Extractor, pictures: Path) -> None:
+    for one in extractor.extract(POSTS, images=pictures, explain=True):
+        assert one.explanation is not None
+        assert len(one.explanation.entities) == len(one.entities)
+        assert len(one.explanation.relations) == len(one.relations)
+        for attention in (*one.explanation.entities, *one.explanation.relations):
+            assert len(attention.words) == len(one.tokens) and 0 < sum(attention.words) <= 1.0001
+            assert bool(attention.patches) == (one.picture == "used")
+
+
+def test_which_folders_are_taken(tiny_joint: Path, tiny_models: Path, tmp_path: Path) -> None:
+    assert Extractor.from_pretrained(tiny_joint / "joint", device="cpu")("Ann met Bob").entities
+    for name, source in (("joint", tiny_joint), ("ner", tiny_models)):
+        (tmp_path / name).symlink_to(source / name)
+    with pytest.raises(InputError, match=r"holds joint/ beside the models of single tasks; name one of the folders"):
+        Extractor.from_pretrained(tmp_path)
+    pair = [open_model(task, folder / task, "cpu") for task, folder in (("ner", tiny_models), ("joint", tiny_joint))]
+    with pytest.raises(InputError, match="a joint model finds entities and relations alone"):
+        Extractor(pair[0], None, pair[1])
+    with pytest.raises(InputError, match="this model is for the task 'joint', not 'ner'"):
+        open_model("ner", tiny_joint / "joint")
+
+
+def test_two_models_answer_as_a_joint_system(tiny_models: Path, pictures: Path) -> None:
+    gold = [
+        Post(p.id, p.tokens, p.image, (Entity(0, 1, "per"), Entity(2, 3, "misc")), (Relation(0, 1, "awarded"),))
+        for p in POSTS
+    ]
+    extractor = Extractor.from_pretrained(tiny_models, device="cpu")
+    answers, read = pipeline_answers(extractor, gold, pictures, batch_size=2)
+    plain = list(extractor.extract(POSTS, images=pictures))
+    assert read == {"with picture": 3, "as text": 1}
+    assert sum(len(quintuples(post)) for post in answers) == sum(len(one.relations) for one in plain) > 0
+    for post, one in zip(answers, plain, strict=True):
+        assert [entity.type for entity in post.entities] == [str(entity.type).lower() for entity in one.entities]
+        assert [f"/{r.type}" for r in post.relations] == [r.type[r.type.rindex("/") :] for r in one.relations]
+    blind, read = pipeline_answers(extractor, gold)
+    assert read == {"with picture": 0, "as text": 4} and blind != answers
+    written = [replace(post, entities=(Entity(0, 1, "Human"), Entity(2, 3, "OTHER"))) for post in gold]
+    types = {entity.type for post in pipeline_answers(extractor, written)[0] for entity in post.entities}
+    assert "OTHER" in types and types <= {"OTHER", "PER", "LOC", "ORG"}
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JMERE file whose pictures are there."""
+    path = tmp_path_factory.mktemp("gold") / "gold.json"
+    ends = (Entity(0, 1, "per"), Entity(2, 3, "misc"))
+    posts = [Post(str(n), POSTS[n].tokens, f"{n}.png", ends, (Relation(0, 1, "awarded"),)) for n in range(4)]
+    write_jmere(path, posts)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["joint", "pipeline"])
+def test_evaluate_joint(
+    kind: str, gold: Path, tiny_joint: Path, tiny_models: Path, pictures: Path, tmp_path: Path, capsys: Any
+) -> None:
+    model, out = tiny_joint if kind == "joint" else tiny_models, tmp_path / "found.json"
+    words = ["evaluate", "joint", str(model), "--data", str(gold), "--predictions", str(out)]
+    assert main([*words, "--images", str(pictures), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["read"] == {"with picture": 4, "as text": 0} and printed["gold"] == 4
+    assert {"entities", "relations", "macro_f1", "published_string_scorer"} <= printed.keys()
+    again = score_joint(read_jmere(gold), read_jmere(out))
+    assert again.micro.to_dict().items() <= printed.items() and again.micro.predicted > 0
+    # the model's five relations count in its macro F1, whether or not one of them is found
+    assert len(printed["per_relation"]) == 5 if kind == "joint" else "awarded" in printed["per_relation"]
+    assert main(["score", "joint", "--gold", str(gold), "--predictions", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["f1"] == printed["f1"]
+    assert main(words) == 0
+    told = capsys.readouterr()
+    assert "quintuples, 4 posts" in told.out and "4 of 4 posts were read as text, without a picture" in told.err
+
+
+def test_evaluate_joint_refuses(gold: Path, tiny_models: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(["evaluate", "joint", str(tiny_models / "ner"), "--data", str(gold)]) == 2
+    assert "this model is for the task 'ner', not 'joint'" in capsys.readouterr().err
+    (tmp_path / "bad.json").write_text("[{]")
+    assert main(["evaluate", "joint", str(tiny_models), "--data", str(tmp_path / "bad.json")]) == 2
+    assert "bad.json" in capsys.readouterr().err
