@@ -288,3 +288,16 @@ def test_a_command_that_cannot_serve_says_why(tmp_path: Path, capsys: pytest.Cap
     assert "a batch of 64 posts never fits a queue of 1" in capsys.readouterr().err
     assert main(["serve", "--model", "m", "--workers", "0"]) == 2
     assert "--workers is 0" in capsys.readouterr().err
+
+
+def test_answers_are_sent_at_once(service: Running) -> None:
+    with raw(service, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n") as connection:
+        connection.recv(10_000)
+        started = time.perf_counter()
+        for _ in range(50):
+            connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += connection.recv(10_000)
+    # with Nagle's algorithm each would wait 40 ms for the caller to acknowledge its head
+    assert time.perf_counter() - started < 50 * 0.04

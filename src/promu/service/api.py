@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -111,17 +111,14 @@ class Service:
     @asynccontextmanager
     async def _admitted(self, request: Request) -> AsyncIterator[None]:
         """Token and room first, so that who has neither costs nothing but the reading of a body that is dropped."""
-        try:
-            check_token(request, self.settings.token)
-            room = self.gate.room(1)
-            room.__enter__()
-        except Refused:
-            await discard_body(request)
-            raise
-        try:
+        with ExitStack() as held:
+            try:
+                check_token(request, self.settings.token)
+                held.enter_context(self.gate.room(1))
+            except Refused:
+                await discard_body(request)
+                raise
             yield
-        finally:
-            room.__exit__(None, None, None)
 
     async def _answered(
         self, request: Request, jobs: Sequence[asyncio.Future[Extraction | Refused]]

@@ -40,10 +40,10 @@ class _Limited(_Asked):
 class Engine(Extractor):
     """An extractor that takes its posts in two steps, the first of which finds everything that can be refused."""
 
-    def __init__(self, entities: Any, relations: Any = None) -> None:
-        if entities is None:
+    def __init__(self, entities: Any, relations: Any = None, joint: Any = None) -> None:
+        if entities is None and joint is None:
             raise InputError("the service needs a model that finds entities; name a folder with ner/, and maybe re/")
-        super().__init__(entities, relations)
+        super().__init__(entities, relations, joint)
 
     def prepare(self, post: ReceivedPost, settings: ServiceSettings) -> ReadyPost:
         """Words and pixels of a post; any thread may do this.

@@ -31,7 +31,7 @@ class Gate:
         self._seconds = 0.1  # a post's share of the worker's time, as of late
 
     def worked(self, posts: int, seconds: float) -> None:
-        """Learn from a batch how long a post takes."""
+        """Learn from a batch how long a post takes; the model's thread says so."""
         self._seconds += 0.2 * (seconds / posts - self._seconds)
 
     @contextmanager

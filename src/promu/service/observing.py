@@ -65,8 +65,7 @@ class Observer:
             await self._app(scope, receive, watched)
         finally:
             seconds = time.perf_counter() - started
-            route = scope.get("route")
-            path = getattr(route, "path", "other") or "page"
+            path = getattr(scope.get("route"), "path", "other")
             if fields.pop("gone", False):
                 status = CLIENT_GONE
             self._metrics.add("promu_requests_total", path=path, status=str(status))

@@ -29,9 +29,15 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: The address is none of this machine's, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # TCP by name: asyncio switches Nagle's algorithm off, which costs 40 ms an answer, only where it reads that name.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+        return sock
     except (OSError, OverflowError) as error:
+        sock.close()
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         raise InputError(
             f"cannot listen on {host} port {port} ({reason}); name another with --host or --port"
