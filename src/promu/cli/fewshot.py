@@ -115,6 +115,33 @@ def draw(
         print(f"  {name:<26}  {count:>6,}")
 
 
+@app.command(name="pipeline")
+def pipeline(train: Path, dev: Path, test: Path, out: Path, /, *, json: bool = False) -> None:
+    """Write a joint set as CoNLL and MNRE files, so that a pipeline of two models learns from the same posts.
+
+    Each quintuple becomes a pair of MNRE's; every other pair of a post's entities, either way round, is `None`.
+
+    Args:
+        train: JMERE file to train on.
+        dev: JMERE file to choose by.
+        test: JMERE file to test on.
+        out: The folder to make: ner/train.txt, valid.txt, test.txt and re/mnre_train.txt, mnre_val.txt, mnre_test.txt.
+        json: Print JSON instead of a table.
+    """
+    from promu.corpora.pipeline import write_pipeline_sets
+
+    counts = write_pipeline_sets({"train": train, "valid": dev, "test": test}, out)
+    if json:
+        print_json({"path": str(out), "sets": counts})
+        return
+    columns = ["posts", "entities", "relations", "none_pairs"]
+    rows = ([split, *(f"{found[name]:,}" for name in columns)] for split, found in counts.items())
+    print_table(str(out), ["", "posts", "entities", "pairs", "None pairs"], rows)
+    for split, found in counts.items():
+        if found["overlapping_entities"]:
+            note(f"{split}: {found['overlapping_entities']} entities overlap others and are not in the CoNLL file")
+
+
 def _rows(fits: Mapping[str, Fit]) -> Iterator[list[str]]:
     whole = next(iter(fits.values())).whole
     columns = [whole, *(fit.relations for fit in fits.values())]

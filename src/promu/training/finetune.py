@@ -44,7 +44,10 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     task = TASKS[recipe.task]
     paths = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
     splits = {name: task.read(Path(path)) for name, path in paths.items() if path is not None}
-    names = task.labels(splits["train"])
+    try:
+        names = task.labels(splits["train"])
+    except InputError as error:
+        raise InputError(error.reason, recipe.data.train) from None
     beyond = {split: task.check(posts, names, Path(str(paths[split]))) for split, posts in splits.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from promu.corpora.formats import read_posts, write_posts
+from promu.errors import InputError
 from promu.evaluation.joint import JointScores, score_joint
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.generation.inventory import Inventory
@@ -59,7 +60,13 @@ class JointExtraction:
         write_posts(path, [with_quintuples(post, quintuples(post)) for post in posts], _format(path))
 
     def labels(self, posts: Sequence[Post]) -> list[str]:
-        """The triples of head type, relation and tail type, in alphabetical order."""
+        """The triples of head type, relation and tail type, in alphabetical order.
+
+        Raises:
+            InputError: There is none, or a type has a slash in its name.
+        """
+        if not any(quintuples(post) for post in posts):
+            raise InputError("no post has a relation; joint extraction learns from posts that have some")
         return sorted(triple_label(*triple) for triple in Inventory.of(posts).triples)
 
     def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
