@@ -18,8 +18,9 @@ from tests.conftest import ROOT, TEXTS
 
 from promu import Extractor
 from promu.errors import InputError
-from promu.extraction import bulk
-from promu.extraction.bulk import BulkResult, BulkSettings, dead_letters, extract_file
+from promu.extraction.bulk import BulkResult, dead_letters, extract_file
+from promu.extraction.bulk_part import BulkSettings
+from promu.extraction.engines import ENGINES
 from promu.extraction.sources import read_source
 
 WORDS = " ".join(TEXTS).split()
@@ -180,7 +181,8 @@ def test_no_file_is_ever_read_whole(tmp_path: Path) -> None:
 RUN = """
 import json, sys
 from pathlib import Path
-from promu.extraction.bulk import BulkSettings, extract_file
+from promu.extraction.bulk import extract_file
+from promu.extraction.bulk_part import BulkSettings
 if __name__ == "__main__":
     source, output, model, images, workers = sys.argv[1:]
     settings = BulkSettings(model, images, device="cpu")
@@ -215,13 +217,13 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(
     assert 1 <= len(before) < 10
 
     done: list[int] = []
-    real = bulk.ENGINES["local"]
+    real = ENGINES["local"]
 
     def watched(settings: Any, parts: Any, numbers: Any, *rest: Any) -> Any:
         done.extend(numbers)
         return real(settings, parts, numbers, *rest)
 
-    monkeypatch.setitem(bulk.ENGINES, "local", watched)
+    monkeypatch.setitem(ENGINES, "local", watched)
     result = extract_file(source, output, settings, part=6)
     assert {f"{number:06d}.done.json" for number in done} | before == {f"{n:06d}.done.json" for n in range(10)}
     assert not {f"{number:06d}.done.json" for number in done} & before, "a part was done twice"
@@ -244,7 +246,7 @@ def test_a_run_with_other_settings_is_not_gone_on_with(
         yield
 
     with monkeypatch.context() as patch:
-        patch.setitem(bulk.ENGINES, "local", stopped)
+        patch.setitem(ENGINES, "local", stopped)
         with pytest.raises(KeyboardInterrupt):
             extract_file(source, output, settings)
     other = BulkSettings(settings.model, settings.images, device="cpu", entity_threshold=0.5)

@@ -12,7 +12,7 @@ from tests.conftest import TEXTS
 
 from promu import Extractor
 from promu.corpora.posts import read_posts_jsonl
-from promu.extraction.explanation import AttendedRegion, attended_regions, attention_from, mean_map
+from promu.extraction.explanation import attended_regions, attention_from, mean_map
 from promu.extraction.folders import open_model
 from promu.schema import Entity, Post
 
@@ -22,10 +22,9 @@ def test_regions_by_hand() -> None:
     patches[0, 1] = patches[1, 1] = 0.3  # a column of two
     patches[3, 3] = 0.35  # alone
     patches[2, 0] = 0.05  # too faint: the mean is 1/16
-    assert attended_regions(patches) == (
-        AttendedRegion((0.25, 0.0, 0.5, 0.5), pytest.approx(0.6)),
-        AttendedRegion((0.75, 0.75, 1.0, 1.0), pytest.approx(0.35)),
-    )
+    found = attended_regions(patches)
+    assert [region.box for region in found] == [(0.25, 0.0, 0.5, 0.5), (0.75, 0.75, 1.0, 1.0)]
+    assert [region.share for region in found] == pytest.approx([0.6, 0.35])
     assert attended_regions(np.zeros((0, 0))) == ()
     assert attended_regions(np.full((2, 2), 0.25)) == ()
 
@@ -38,7 +37,7 @@ def test_shares_by_hand() -> None:
     shares = mean_map([maps.expand(1, 2, 11, 11), maps.expand(1, 2, 11, 11)])[0]
     found = attention_from(shares, 6, [2, 3], [-1, 0, 0, 1, -1], 3, True)
     assert found.words == pytest.approx((0.2, 0.1, 0.0))
-    assert found.patches == (pytest.approx((0.1, 0.1)),) * 2
+    assert len(found.patches) == 2 and found.patches[0] == found.patches[1] == pytest.approx((0.1, 0.1))
     assert attention_from(shares, 6, [2], [-1, 0, 0, 1, -1], 3, False).patches == ()
 
 

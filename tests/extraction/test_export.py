@@ -33,10 +33,9 @@ def exported(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="module")
-def small(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Entity recognition in int8, put into the model's own folder by the command."""
-    folder = tmp_path_factory.mktemp("small") / "model"
-    shutil.copytree(tiny_models / "ner", folder)
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that reads text alone, with int8 graphs that the command put into its own folder."""
+    folder = save_tiny_model(tmp_path_factory.mktemp("small") / "model", "ner", pictures=False)
     assert main(["export", str(folder), "--to", "onnx", "--int8"]) == 0
     return folder
 
@@ -97,15 +96,15 @@ def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Pa
         ours("Ann met Bob", explain=True)
 
 
-def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path, pictures: Path) -> None:
+def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path) -> None:
     extractor = Extractor.from_pretrained(small, backend="onnx", precision="int8")
-    posts = [{"id": str(n), "text": TEXTS[n % 3][: 20 + 7 * n], "image": f"{n % 4}.png"} for n in range(7)]
-    alone = {found.id: found.to_dict() for post in posts for found in extractor.extract([post], images=pictures)}
+    posts = [{"id": str(n), "text": TEXTS[n % 3][: 20 + 7 * n]} for n in range(7)]
+    alone = {found.id: found.to_dict() for post in posts for found in extractor.extract([post])}
     for batch_size in (2, 7):
         for order in (posts, posts[::-1]):
-            for found in extractor.extract(order, batch_size, images=pictures):
+            for found in extractor.extract(order, batch_size):
                 assert found.to_dict() == alone[found.id]
-    fine = {found.id: found for found in Extractor.from_pretrained(small, "cpu").extract(posts, images=pictures)}
+    fine = {found.id: found for found in Extractor.from_pretrained(small, "cpu").extract(posts)}
     scores = [
         (entity["score"], same.score)
         for id, record in alone.items()
@@ -118,15 +117,6 @@ def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path, pictures
     assert all(score == pytest.approx(same, abs=0.2) for score, same in scores)
     facts = json.loads((small / "onnx" / "export.json").read_text())
     assert facts["precision"] == "int8" and facts["distance"] > 0
-
-
-def test_a_model_that_reads_text_alone(tmp_path: Path) -> None:
-    model = save_tiny_model(tmp_path / "model", "ner", pictures=False)
-    export_models(model)
-    found = Extractor.from_pretrained(model, backend="onnx")(TEXTS[0])
-    expected = Extractor.from_pretrained(model, "cpu")(TEXTS[0])
-    assert [e.type for e in found.entities] == [e.type for e in expected.entities]
-    assert [e.score for e in found.entities] == pytest.approx([e.score for e in expected.entities], abs=1e-4)
 
 
 def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, small: Path, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ pytest.importorskip("ray", reason="Ray is not installed; pip install 'promu[ray]
 RUN = """
 import os, signal, sys
 from pathlib import Path
-from promu.extraction.bulk import BulkSettings, extract_file
-from promu.extraction import bulk_part, engines
+from promu.extraction import engines
+from promu.extraction.bulk import extract_file
+from promu.extraction.bulk_part import BulkSettings
 
 marker = Path(sys.argv[5])
 

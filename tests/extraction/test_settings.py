@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_thresholds(extractor: Extractor) -> None:
 
 
 def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Extractor, pictures: Path) -> None:
-    posts = ["Ann met Bob", {"text": "  "}, {"text": "hm", "image": "gone.png"}, {"words": 1}, "Rome"]
+    posts: list[Any] = ["Ann met Bob", {"text": "  "}, {"text": "hm", "image": "gone.png"}, {"words": 1}, "Rome"]
     problems: list[InputError] = []
     found = list(extractor.extract(posts, 2, images=pictures, problems=problems))
     assert [result.id for result in found] == ["1", "5"]

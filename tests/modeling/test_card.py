@@ -47,7 +47,7 @@ def test_what_is_known_is_said(tiny_models: Path, tmp_path: Path) -> None:
     ):
         assert line in card.splitlines()
     assert "`B-LOC`" in card and "images" not in card and "a picture of 32 pixels" in card
-    head = ModelCard(card).data
+    head: Any = ModelCard(card).data
     assert head.library_name == "promu" and "relation-extraction" in head.tags
 
 
@@ -78,6 +78,6 @@ def test_a_model_is_pushed_by_hugging_face_s_own_means(
     monkeypatch.setattr("transformers.utils.hub.hf_api", Api)
     monkeypatch.setattr("transformers.utils.hub.PushToHubMixin._upload_modified_files", uploaded)
     monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *args, **settings: ModelCard("# x"))
-    model, _ = open_model("ner", tiny_models / "ner", "cpu")
+    model: Any = open_model("ner", tiny_models / "ner", "cpu")[0]
     model.push_to_hub("someone/something")
     assert sent == {"someone/something": ["README.md", "config.json", "model.safetensors"]}

@@ -136,7 +136,8 @@ def _bulk(source: Path, output: Path, settings: dict[str, Any], workers: int, en
     quiet()
     import logging
 
-    from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
+    from promu.extraction.bulk import dead_letters, extract_file
+    from promu.extraction.bulk_part import BulkSettings
 
     # what it says of single posts is counted here, and millions of them would bury it
     logging.getLogger("promu.extraction.extractor").setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import threading
@@ -113,13 +114,14 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
     own = not ray.is_initialized()
     if own:
         here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": RAY_STORE_BYTES}
-        ray.init(log_to_driver=False, logging_level="ERROR", **({} if os.environ.get("RAY_ADDRESS") else here))
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get("RAY_ADDRESS") else here))
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         # a block a part: what is handed out, and what is done again
         data = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
+        worker: Any = _PartWorker  # Ray's types know functions of a row, not classes of such
         told = data.map(
-            _PartWorker,
+            worker,
             fn_constructor_args=(settings, parts.absolute(), 1, prepare),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
             num_cpus=1,

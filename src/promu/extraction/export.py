@@ -173,6 +173,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         return given
 
     output = "logits" if task == "re" else "emissions"
+    graphs: list[tuple[nn.Module, dict[str, torch.Tensor], str, str]]
     graphs = [(_Answer(model).eval(), inputs(2, 9), ANSWER, output)]
     if vision:
         graphs.append((_Vision(model).eval(), {"pixels": pixels(2)}, VISION, "visual"))
