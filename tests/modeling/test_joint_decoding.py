@@ -11,12 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promu.modeling.generation.inventory import Inventory
-from promu.modeling.joint_decoding import decode
+from promu.modeling.joint_decoding import Decoded, heaviest
+from promu.modeling.joint_decoding import decode as decode_touching
 
 INVENTORY = Inventory((("org", "part_of", "org"), ("per", "member_of", "org"), ("per", "peer", "per")))
 ORG, PER = 0, 1
 MEMBER, PART, PEER = 0, 1, 2
 FITS = {(PER, MEMBER, ORG), (ORG, PART, ORG), (PER, PEER, PER)}
+
+
+ALIKE = np.zeros((2, 2, 2))
+"""Entities that touch are worth as much as others."""
+
+
+def decode(spans: Any, entities: Any, relations: Any, inventory: Inventory, width: int = 1024) -> Decoded:
+    return decode_touching(spans, entities, ALIKE, relations, inventory, width)
 
 
 def gains(entities: list[list[float]], relations: dict[tuple[int, int, int], float]) -> tuple[Any, Any]:
@@ -27,7 +36,16 @@ def gains(entities: list[list[float]], relations: dict[tuple[int, int, int], flo
     return np.array(entities, dtype=float), found
 
 
-def every_answer(spans: list[tuple[int, int]], entities: Any, relations: Any) -> Any:
+def touch(spans: list[tuple[int, int]], types: Any, touching: Any) -> float:
+    """What the entities that touch gain or lose by it."""
+    return sum(
+        touching[int(spans[i][1] - spans[i][0] > 1), types[i], types[j]]
+        for i, j in itertools.permutations([i for i in range(len(spans)) if types[i] >= 0], 2)
+        if spans[i][1] == spans[j][0]
+    )
+
+
+def every_answer(spans: list[tuple[int, int]], entities: Any, touching: Any, relations: Any) -> Any:
     """All legal answers with their scores, one by one: (types, relations by pair, score)."""
     count = len(spans)
     for types in itertools.product((-1, ORG, PER), repeat=count):
@@ -41,7 +59,8 @@ def every_answer(spans: list[tuple[int, int]], entities: Any, relations: Any) ->
             choices.append([None, *(one for one in both if (types[one[0]], one[2], types[one[1]]) in FITS)])
         for picked in itertools.product(*choices):
             named = [one for one in picked if one is not None]
-            yield types, named, sum(entities[i, types[i]] for i in chosen) + sum(relations[one] for one in named)
+            score = sum(entities[i, types[i]] for i in chosen) + sum(relations[one] for one in named)
+            yield types, named, score + touch(spans, types, touching)
 
 
 def test_the_example_that_a_reader_can_follow() -> None:
@@ -71,6 +90,18 @@ def test_one_relation_a_pair_in_the_better_direction() -> None:
     assert decode([(0, 1), (1, 2)], entities, relations, INVENTORY).relations == ((1, 0, PEER),)
 
 
+def test_names_that_touch() -> None:
+    entities, relations = gains([[2, -9], [2, -9], [2, -9]], {})
+    touching = np.zeros((2, 2, 2))
+    touching[0, ORG, ORG] = -3  # after a name of one word
+    spans = [(0, 1), (1, 3), (3, 4)]
+    found = decode_touching(spans, entities, touching, relations, INVENTORY)
+    assert found.entities in (((0, ORG), (2, ORG)), ((1, ORG), (2, ORG))) and found.score == pytest.approx(4)
+    touching[1, ORG, ORG] = 1  # after a longer one
+    found = decode_touching(spans, entities, touching, relations, INVENTORY)
+    assert found.entities == ((1, ORG), (2, ORG)) and found.score == pytest.approx(5)
+
+
 def test_nothing_to_find() -> None:
     for count in (0, 1, 3):
         entities, relations = gains([[-1.0, -2.0]] * count, {})
@@ -91,8 +122,9 @@ def drawn(seed: int, count: int, words: int) -> tuple[list[tuple[int, int]], Any
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 4), words=st.integers(2, 7))
 def test_no_legal_answer_is_better(seed: int, count: int, words: int) -> None:
     spans, entities, relations = drawn(seed, count, words)
-    found = decode(spans, entities, relations, INVENTORY)
-    best = max(every_answer(spans, entities, relations), key=lambda answer: answer[2])
+    touching = np.random.default_rng(seed).normal(0, 2, (2, 2, 2))
+    found = decode_touching(spans, entities, touching, relations, INVENTORY)
+    best = max(every_answer(spans, entities, touching, relations), key=lambda answer: answer[2])
     assert found.exact and found.score == pytest.approx(best[2])
     types = [-1] * len(spans)
     for candidate, kind in found.entities:
@@ -106,7 +138,8 @@ def test_no_legal_answer_is_better(seed: int, count: int, words: int) -> None:
 )
 def test_an_answer_obeys_the_rules_and_has_the_score_it_says(seed: int, count: int, words: int, width: int) -> None:
     spans, entities, relations = drawn(seed, count, words)
-    found = decode(spans, entities, relations, INVENTORY, width)
+    touching = np.random.default_rng(seed).normal(0, 2, (2, 2, 2))
+    found = decode_touching(spans, entities, touching, relations, INVENTORY, width)
     types = dict(found.entities)
     assert len(types) == len(found.entities)
     for i, j in itertools.combinations(types, 2):
@@ -114,13 +147,28 @@ def test_an_answer_obeys_the_rules_and_has_the_score_it_says(seed: int, count: i
     assert all((types[head], name, types[tail]) in FITS for head, tail, name in found.relations)
     assert len({frozenset((head, tail)) for head, tail, _ in found.relations}) == len(found.relations)
     score = sum(entities[i, a] for i, a in found.entities) + sum(relations[one] for one in found.relations)
+    score += touch(spans, [types.get(i, -1) for i in range(len(spans))], touching)
     assert found.score == pytest.approx(score) and found.score >= 0
+
+
+@given(seed=st.integers(0, 10_000), count=st.integers(0, 7))
+def test_the_heaviest_spans_that_do_not_overlap(seed: int, count: int) -> None:
+    spans, _, _ = drawn(seed, count, 6)
+    weights = np.abs(np.random.default_rng(seed).normal(size=(3, len(spans))))
+    best = np.zeros(3)
+    for size in range(1, len(spans) + 1):
+        for chosen in itertools.combinations(range(len(spans)), size):
+            if all(
+                spans[i][1] <= spans[j][0] or spans[j][1] <= spans[i][0] for i, j in itertools.combinations(chosen, 2)
+            ):
+                best = np.maximum(best, weights[:, list(chosen)].sum(1))
+    assert heaviest(weights, np.array(spans).reshape(-1, 2)) == pytest.approx(best)
 
 
 def test_a_narrow_search_says_that_it_may_have_missed_something() -> None:
     wide, narrow = [], []
     for seed in range(60):
-        spans, entities, relations = drawn(seed, 9, 20)
+        spans, entities, relations = drawn(seed, 9, 24)
         wide.append(decode(spans, entities, relations, INVENTORY))
         narrow.append(decode(spans, entities, relations, INVENTORY, width=2))
     assert all(found.exact for found in wide)

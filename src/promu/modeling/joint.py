@@ -1,4 +1,4 @@
-"""JMERE on the backbone: every span typed and every pair of likely spans related, out of the same fused vectors."""
+"""JMERE on the backbone: words labelled as in MNER, and likely spans related, out of the same fused vectors."""
 
 from __future__ import annotations
 
@@ -14,29 +14,35 @@ from transformers.utils.generic import ModelOutput
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.chain import FORBIDDEN
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.generation.inventory import Inventory
 
 LONGEST = 12
 """Words of an entity at most."""
 FEWEST = 6
 """Candidates of a text at least, as far as it has spans; above that there is one for every two words."""
+ALIKE = 1e-3
+"""Paths whose scores differ by less are equally good."""
 
 
 class Candidates(NamedTuple):
     """What the answer is chosen from: the likeliest spans of each text.
 
     Attributes:
-        spans: (B, K, 2) words, end exclusive, the likeliest first.
+        spans: (B, K, 2) words, end exclusive, by position.
         mask: (B, K), 1 for candidates, 0 for padding.
-        types: (B, K, 1 + T) logits of no entity and of each type.
+        gains: (B, K, T) what each gains as an entity of each type (`span_gains`).
         relations: (B, K, K, 1 + R) logits of `None` and of each relation, from head to tail.
+        emissions: (B, W, 1 + 2 T) of the words' labels: O, then B- and I- of each type.
     """
 
     spans: torch.Tensor
     mask: torch.Tensor
-    types: torch.Tensor
+    gains: torch.Tensor
     relations: torch.Tensor
+    emissions: torch.Tensor
 
     def cpu(self) -> Self:
         """The same on the CPU."""
@@ -50,28 +56,6 @@ class JointExtractionOutput(ModelOutput):
     loss: torch.Tensor | None = None
     candidates: Candidates | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
-
-
-class SpanTyper(nn.Module):
-    """Logits of every span up to `LONGEST` words, from its first word, its last and its length."""
-
-    def __init__(self, width: int, types: int, dropout: float) -> None:
-        super().__init__()
-        self.first = nn.Linear(width, width)
-        self.last = nn.Linear(width, width)
-        self.length = nn.Embedding(LONGEST, width)
-        self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, 1 + types)
-
-    def forward(self, words: torch.Tensor) -> torch.Tensor:
-        """(B, W, L, 1 + T) of the span of l + 1 words from word w; one that goes past W is of no meaning.
-
-        Args:
-            words: (B, W, d).
-        """
-        last = functional.pad(self.last(words), (0, 0, 0, LONGEST - 1)).unfold(1, LONGEST, 1).transpose(2, 3)
-        hidden = self.first(words)[:, :, None] + last + self.length.weight
-        return self.output(self.dropout(functional.gelu(hidden))).float()
 
 
 class PairRelater(nn.Module):
@@ -101,7 +85,7 @@ class PairRelater(nn.Module):
 
 
 class PromuForJointExtraction(PromuPreTrainedModel):
-    """Backbone, a score of every span and a score of every ordered pair of candidates.
+    """Backbone, emissions and CRF over words (Eq 12, 13), and a score of every ordered pair of candidates.
 
     `config.id2label` names the triples of head type, relation and tail type that there are (`triple_label`); types and
     relations are those of `inventory_of`. The answer is chosen by `promu.modeling.joint_decoding`.
@@ -112,7 +96,9 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         inventory = inventory_of((config.id2label or {}).values())
         self.promu = PromuModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.typer = SpanTyper(config.hidden_size, len(inventory.types), config.classifier_dropout)
+        labels = bio_labels(inventory.types)
+        self.emitter = nn.Linear(config.hidden_size, len(labels))
+        self.crf = LinearChainCrf(labels)
         self.relater = PairRelater(config.hidden_size, len(inventory.relations), config.classifier_dropout)
         self.post_init()
 
@@ -131,9 +117,9 @@ class PromuForJointExtraction(PromuPreTrainedModel):
     ) -> JointExtractionOutput:
         """Candidates, and the loss where gold is given.
 
-        The loss of a post is -log p of its whole labelling: the sum over its spans of -log p(type or none) and over the
-        ordered pairs of candidates that do not overlap of -log p(relation or None). It is averaged over posts, and what
-        the fusion adds comes on top. Where gold is given, its spans are among the candidates.
+        The loss of a post is -log p of all its labels: the CRF's -log p(Y | e), and the sum of -log p(relation or None)
+        over the ordered pairs of candidates that do not overlap. It is averaged over posts, and what the fusion adds
+        comes on top. Where gold is given, its spans are among the candidates.
 
         Args:
             input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
@@ -147,17 +133,16 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
         fused = self.dropout(backbone.fused_text)
         words = _at(fused, word_index)
-        grid = self.typer(words)
-        inside = spans_inside(word_mask)
-        types = None if gold_entities is None else gold_types(gold_entities, inside.shape)
-        spans, mask = choose_candidates(grid.detach(), inside, word_mask, types)
-        flat = spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1
-        candidates = Candidates(spans, mask, _at(grid.flatten(1, 2), flat), self.relater(words, fused[:, 0], spans))
+        emissions = self.emitter(words).float()
+        with torch.no_grad():
+            spans, mask = choose_candidates(span_margins(emissions, self.crf, word_mask), word_mask, gold_entities)
+            gains = _at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), _place(spans))
+        candidates = Candidates(spans, mask, gains, self.relater(words, fused[:, 0], spans), emissions)
         loss = None
-        if types is not None and gold_entities is not None and gold_relations is not None:
-            losses = functional.cross_entropy(grid.movedim(-1, 1), types, reduction="none")
-            rows = (losses * inside).flatten(1).sum(1) + relation_loss(candidates, gold_entities, gold_relations)
-            loss = rows.mean() + self.promu.fusion_loss(backbone)
+        if gold_entities is not None and gold_relations is not None:
+            of_entities = self.crf(emissions, gold_labels(gold_entities, word_mask.shape[1]), word_mask)
+            of_relations = relation_loss(candidates, gold_entities, gold_relations)
+            loss = (of_entities + of_relations).mean() + self.promu.fusion_loss(backbone)
         return JointExtractionOutput(loss=loss, candidates=candidates, attentions=backbone.attentions)
 
 
@@ -188,51 +173,136 @@ def inventory_of(labels: Iterable[str]) -> Inventory:
     return Inventory.from_list(sorted(triples))
 
 
-def spans_inside(word_mask: torch.Tensor) -> torch.Tensor:
-    """(B, W, L) booleans: which spans of l + 1 words from word w end within the text, of its word mask (B, W)."""
-    ends = torch.arange(word_mask.shape[1], device=word_mask.device)[:, None] + torch.arange(
-        1, LONGEST + 1, device=word_mask.device
-    )
-    return ends <= word_mask.sum(1)[:, None, None]
+def span_gains(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Tensor) -> torch.Tensor:
+    """What the score of the CRF's path gains by one entity over none at all.
+
+    Args:
+        emissions: (B, W, 1 + 2 T).
+        crf: Over O, then B- and I- of each type.
+        word_mask: (B, W), 1 for words.
+
+    Returns:
+        (B, W, L, T) for the span of l + 1 words from word w; -inf for one that does not end within the text.
+    """
+    moves = crf.transitions - crf.transitions[0, 0]
+    over_none = emissions - emissions[..., :1]
+    first = torch.arange(emissions.shape[1], device=emissions.device) == 0
+    enter = torch.where(first[:, None], crf.start - crf.start[0], moves[0]) + over_none
+    last = (word_mask.sum(1, keepdim=True) - 1) == torch.arange(emissions.shape[1], device=emissions.device)
+    leave = torch.where(last[..., None], crf.end - crf.end[0], moves[:, 0])
+    return _sum_over_spans(enter, over_none, moves, leave, word_mask)
 
 
-def gold_types(entities: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """(B, W, L) of this shape: 0 for a span that is no entity, 1 + its type id for one that is (see `forward`)."""
-    types = torch.zeros(shape, dtype=torch.long, device=entities.device)
-    rows, places = torch.nonzero(entities[..., 2] >= 0, as_tuple=True)
-    start, end, kind = entities[rows, places].unbind(-1)
-    types[rows, start, end - start - 1] = kind + 1
-    return types
+def span_margins(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Tensor) -> torch.Tensor:
+    """The score of the CRF's best path among those with an entity; arguments and result as of `span_gains`."""
+    moves = crf.transitions.masked_fill(~crf.legal_transitions, FORBIDDEN)
+    words = emissions.shape[1]
+    ends = word_mask.sum(1) - 1
+    before = crf.start.masked_fill(~crf.legal_start, FORBIDDEN).expand(len(emissions), -1)
+    enter = []
+    for word in range(words):  # the best that comes before a label, and the label
+        enter.append(before + emissions[:, word])
+        before = (enter[-1][:, :, None] + moves).amax(1)
+    leave = [crf.end.expand(len(emissions), -1)]
+    outside = moves.clone()
+    outside[:, 2::2] = FORBIDDEN  # an entity is over where no I- follows
+    after = leave[0]
+    for word in reversed(range(words - 1)):  # the best that comes after a label
+        follows = (emissions[:, word + 1] + after)[:, None]
+        stops = (ends == word)[:, None]
+        leave.append(torch.where(stops, crf.end, (follows + outside).amax(2)))
+        after = torch.where(stops, crf.end, (follows + moves).amax(2))
+    leave.reverse()
+    return _sum_over_spans(torch.stack(enter, 1), emissions, moves, torch.stack(leave, 1), word_mask)
+
+
+def _sum_over_spans(
+    enter: torch.Tensor, emissions: torch.Tensor, moves: torch.Tensor, leave: torch.Tensor, word_mask: torch.Tensor
+) -> torch.Tensor:
+    """(B, W, L, T): what is paid at a span's first word, within it and after its last word; -inf past the text.
+
+    Args:
+        enter: (B, W, 1 + 2 T) for a first word, its emission included, by its label.
+        emissions: (B, W, 1 + 2 T) for the words after the first.
+        moves: (1 + 2 T, 1 + 2 T) from label to label.
+        leave: (B, W, 1 + 2 T) for a last word by its label.
+        word_mask: (B, W).
+    """
+    lengths = torch.arange(LONGEST, device=emissions.device)[:, None]
+    sums = functional.pad(emissions[..., 2::2].cumsum(1), (0, 0, 1, LONGEST - 1))  # (B, W + L, T) of what comes before
+    sums = _windows(sums)[:, 1:]
+    begun, longer = moves.diagonal(1)[1::2], moves.diagonal()[2::2]
+    within = sums - sums[:, :, :1] + (lengths > 0) * begun + (lengths - 1).clamp(min=0) * longer
+    leave = functional.pad(leave, (0, 0, 0, LONGEST - 1))
+    left = torch.where(lengths == 0, _windows(leave[..., 1::2]), _windows(leave[..., 2::2]))
+    scores = enter[..., 1::2][:, :, None] + within + left
+    ends = torch.arange(emissions.shape[1], device=emissions.device)[:, None] + lengths[:, 0] + 1
+    return scores.masked_fill((ends > word_mask.sum(1)[:, None, None])[..., None], -math.inf)
+
+
+def _windows(values: torch.Tensor) -> torch.Tensor:
+    """(B, N, T) to (B, N - L + 1, L, T): from each place the next `LONGEST`."""
+    return values.unfold(1, LONGEST, 1).transpose(2, 3)
+
+
+def touching_gains(crf: LinearChainCrf) -> torch.Tensor:
+    """What two entities that touch gain beside `span_gains` of both, (2, T, T): see `joint_decoding.decode`.
+
+    The path moves from the last label of one to the first of the other, where the two spans' gains count a move to O
+    and one from O.
+    """
+    moves = crf.transitions - crf.transitions[0, 0]
+    last = torch.stack([moves[1::2], moves[2::2]])
+    return last[..., 1::2] - last[..., :1] - moves[0, 1::2]
+
+
+def gold_labels(entities: torch.Tensor, words: int) -> torch.Tensor:
+    """(B, W) BIO label ids of the entities, see `PromuForJointExtraction.forward`."""
+    start, end, kind = (part[..., None] for part in entities.unbind(-1))
+    place = torch.arange(words, device=entities.device)
+    labels = (2 * kind + 1 + (place > start)) * ((place >= start) & (place < end) & (kind >= 0))
+    return labels.sum(1)
 
 
 def choose_candidates(
-    grid: torch.Tensor, inside: torch.Tensor, word_mask: torch.Tensor, gold: torch.Tensor | None
+    margins: torch.Tensor, word_mask: torch.Tensor, gold: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The spans of each text that are likeliest to be entities, by what their best type gains over none.
+    """The spans of each text that the best paths have as an entity of some type.
 
-    How many depends on the text's words alone, not on the batch. Gold spans come first, however many they are.
+    There is one for every two words of the text, whatever the batch. All entities of the best path are among them, and
+    all gold spans, however many they are.
 
     Args:
-        grid: (B, W, L, 1 + T).
-        inside: (B, W, L), see `spans_inside`.
+        margins: (B, W, L, T), see `span_margins`.
         word_mask: (B, W).
-        gold: (B, W, L), see `gold_types`; None where there is none.
+        gold: (B, E, 3), see `PromuForJointExtraction.forward`; None where there is none.
 
     Returns:
         (B, K, 2) words, end exclusive, and (B, K) 1 for candidates, 0 for padding.
     """
-    gains = (grid[..., 1:].amax(-1) - grid[..., 0]).masked_fill(~inside, -math.inf).flatten(1)
+    best = margins.amax(-1).flatten(1)
+    within = best.isfinite()
+    best = (best - best.amax(1, keepdim=True)).masked_fill(~within, -math.inf)
     counts = (word_mask.sum(1) + 1).div(2, rounding_mode="floor").clamp(min=FEWEST)
+    counts = counts.maximum((best > -ALIKE).sum(1)).minimum(within.sum(1))
+    # spans of one path are equally likely, but for rounding: the earlier ones come first
+    best = best - torch.arange(best.shape[1], device=best.device) * (ALIKE / 10)
     if gold is not None:
-        chosen = (gold > 0).flatten(1)
-        gains = gains.masked_fill(chosen, math.inf)
-        counts = counts.maximum(chosen.sum(1))
-    counts = counts.minimum(inside.flatten(1).sum(1))
-    places = gains.topk(max(1, int(counts.max())), dim=1).indices
-    mask = (torch.arange(places.shape[1], device=places.device) < counts[:, None]).long()
+        rows, columns = torch.nonzero(gold[..., 2] >= 0, as_tuple=True)
+        best[rows, _place(gold[..., :2])[rows, columns]] = math.inf
+        counts = counts.maximum((gold[..., 2] >= 0).sum(1))
+    likeliest = best.topk(max(1, int(counts.max())), dim=1).indices
+    shown = torch.arange(likeliest.shape[1], device=best.device) < counts[:, None]
+    places = likeliest.masked_fill(~shown, best.shape[1]).sort(1).values
+    mask = (places < best.shape[1]).long()
     start = places.div(LONGEST, rounding_mode="floor") * mask
     end = start + places.remainder(LONGEST) * mask + 1
     return torch.stack([start, end], dim=-1), mask
+
+
+def _place(spans: torch.Tensor) -> torch.Tensor:
+    """Where spans (..., 2) stand in a grid (W, L) that is flattened."""
+    return spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1
 
 
 def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:

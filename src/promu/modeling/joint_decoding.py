@@ -1,8 +1,9 @@
 """The best legal answer of a joint model: entities and relations chosen together.
 
 An answer is a set of typed spans that do not overlap, and relations between them: at most one a pair, in either
-direction, and only where types and relation go together. Its score is the sum of what each entity gains over being none
-and each relation over `None`, so that a sure relation can carry an unsure entity, and the reverse.
+direction, and only where types and relation go together. Its score is that of the CRF's path with just these entities,
+less that of the path without any, and what each relation gains over `None`: so a sure relation can carry an unsure
+entity, and the reverse. The path's score is a sum over entities but for one transition where two of them touch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from promu.modeling.generation.inventory import Inventory
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Fitting = dict[tuple[int, int], list[int]]
 """Ids of relations by the type ids of head and tail."""
 WIDTH = 1024
@@ -46,19 +48,29 @@ class Problem:
 
     Attributes:
         entities: (K, T) what candidate i gains as an entity of type a.
-        links: (K, K, T, T) what the best relation of i and j gains where they have types a and b, in whichever
-            direction; 0 where none gains anything. Symmetric: `links[i, j, a, b] == links[j, i, b, a]`.
-        apart: (K, K) whether two candidates do not overlap; False for a candidate and itself.
+        links: (K, K, T, T) what i and j gain together where they have types a and b, by the best relation in
+            whichever direction and by touching. Symmetric: `links[i, j, a, b] == links[j, i, b, a]`.
+        spans: (K, 2) words, end exclusive.
     """
 
     entities: Floats
     links: Floats
-    apart: npt.NDArray[np.bool_]
+    spans: Integers
+
+    def apart(self) -> npt.NDArray[np.bool_]:
+        """(K, K) whether two candidates do not overlap; False for a candidate and itself."""
+        before = self.spans[:, None, 1] <= self.spans[None, :, 0]
+        return before | before.T
+
+    def only(self, rows: Sequence[int]) -> Problem:
+        """Some of the candidates, in this order."""
+        return Problem(self.entities[rows], self.links[np.ix_(rows, rows)], self.spans[rows])
 
 
 def decode(
     spans: Sequence[tuple[int, int]],
     entity_gains: Floats,
+    touching: Floats,
     relation_gains: Floats,
     inventory: Inventory,
     width: int = WIDTH,
@@ -67,7 +79,9 @@ def decode(
 
     Args:
         spans: K candidates, end exclusive, no two equal.
-        entity_gains: (K, T) log p(type) - log p(none) of each, types in the order of `inventory.types`.
+        entity_gains: (K, T) what each gains as the only entity, types in the order of `inventory.types`.
+        touching: (2, T, T) what two entities gain or lose where the second begins as the first ends, by the types of
+            first and second; row 0 is for a first one of a single word, row 1 for a longer one.
         relation_gains: (K, K, R) log p(relation) - log p(None) from head to tail, relations in the order of
             `inventory.relations`.
         inventory: Which types and relations go together.
@@ -77,14 +91,15 @@ def decode(
     directed = directed_links(relation_gains, fitting, len(inventory.types))
     either = np.maximum(directed, directed.transpose(1, 0, 3, 2))
     bounds = np.array(spans, dtype=np.int64).reshape(-1, 2)
-    apart = (bounds[:, None, 1] <= bounds[None, :, 0]) | (bounds[None, :, 1] <= bounds[:, None, 0])
-    problem = Problem(entity_gains, np.maximum(either, 0.0) * apart[:, :, None, None], apart)
-    types, score, exact = best_types(problem, width)
+    touch = touching[(bounds[:, 1] - bounds[:, 0] > 1).astype(int)][:, None]
+    touch = touch * (bounds[:, None, 1] == bounds[None, :, 0])[:, :, None, None]
+    links = np.maximum(either, 0.0) + touch + touch.transpose(1, 0, 3, 2)
+    types, score, exact = best_types(Problem(entity_gains, links, bounds), width)
     entities = tuple((i, a) for i, a in enumerate(types) if a >= 0)
     relations = []
     for place, (i, a) in enumerate(entities):
         for j, b in entities[place + 1 :]:
-            if problem.links[i, j, a, b] > 0:
+            if either[i, j, a, b] > 0:
                 forward = directed[i, j, a, b] >= directed[j, i, b, a]
                 head, tail, names = (i, j, fitting[a, b]) if forward else (j, i, fitting[b, a])
                 relations.append((head, tail, names[int(relation_gains[head, tail, names].argmax())]))
@@ -117,28 +132,48 @@ def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, 
     with the highest bounds are kept.
     """
     order = hopeful(problem)
-    entities, links = problem.entities[order], problem.links[np.ix_(order, order)]
-    apart = problem.apart[np.ix_(order, order)]
-    best, best_score = _greedy(entities, links, apart)
-    strongest = links.max(3)
-    partial = _Partial(np.full((1, len(order)), -1), np.zeros(1), entities[None])
+    some = problem.only(order)
+    apart = some.apart()
+    best, best_score = _greedy(some, apart)
+    strongest = some.links.max(3, initial=0.0) * apart[:, :, None]
+    partial = _Partial(np.full((1, len(order)), -1), np.zeros(1), some.entities[None])
     exact = True
     for i in range(len(order)):
-        partial = _decide(partial, i, links, apart)
+        partial = _decide(partial, i, some.links, apart)
         top = int(partial.scores.argmax())
         if partial.scores[top] > best_score:
             best, best_score = partial.types[top], float(partial.scores[top])
         rest = np.triu(strongest[i + 1 :, i + 1 :].transpose(2, 0, 1), 1).sum(2).T
-        bounds = partial.scores + (partial.gains[:, i + 1 :] + rest).max(2, initial=0.0).sum(1)
-        kept = np.flatnonzero(bounds > best_score)
+        hopes = (partial.gains[:, i + 1 :] + rest).max(2, initial=0.0)
+        kept = np.flatnonzero(partial.scores + hopes.sum(1) > best_score)
+        bounds = partial.scores[kept] + heaviest(hopes[kept], some.spans[i + 1 :])
+        kept, bounds = kept[bounds > best_score], bounds[bounds > best_score]
         if len(kept) > width:
-            kept, exact = kept[np.argsort(-bounds[kept], kind="stable")[:width]], False
+            kept, exact = kept[np.argsort(-bounds, kind="stable")[:width]], False
         if not len(kept):
             break
         partial = partial.rows(kept)
     found = np.full(len(problem.entities), -1)
     found[order] = best
     return found.tolist(), best_score, exact
+
+
+def heaviest(weights: Floats, spans: Integers) -> Floats:
+    """The weight of the heaviest set of spans that do not overlap, for each of P weightings.
+
+    Args:
+        weights: (P, R), none negative.
+        spans: (R, 2), end exclusive.
+
+    Returns:
+        (P,).
+    """
+    order = np.argsort(spans[:, 1], kind="stable")
+    before = np.searchsorted(spans[order, 1], spans[order, 0], side="right")
+    best = [np.zeros(len(weights))]  # of the first so many spans by their ends
+    for place, fitting in zip(order, before, strict=True):
+        best.append(np.maximum(best[-1], best[fitting] + weights[:, place]))
+    return best[-1]
 
 
 class _Partial(NamedTuple):
@@ -173,9 +208,9 @@ def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool
 def hopeful(problem: Problem) -> list[int]:
     """The candidates that can be in a best answer, those that gain most first.
 
-    One that gains nothing even with the best relation to every other one can be left out of any answer at no loss.
+    One that gains nothing even with the best link to every other one can be left out of any answer at no loss.
     """
-    strongest = problem.links.max(3, initial=0.0)
+    strongest = problem.links.max(3, initial=0.0) * problem.apart()[:, :, None]
     kept = np.ones(len(problem.entities), dtype=bool)
     while True:
         hope = (problem.entities + strongest[:, kept].sum(1)).max(1, initial=-np.inf)
@@ -185,17 +220,16 @@ def hopeful(problem: Problem) -> list[int]:
         kept = better
 
 
-def _greedy(entities: Floats, links: Floats, apart: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], float]:
+def _greedy(problem: Problem, apart: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.intp], float]:
     """A good answer to begin with: what gains most, again and again, as long as something gains."""
-    count = len(entities)
-    types, score = np.full(count, -1), 0.0
-    gains = entities.copy()
-    while count:
+    types, score = np.full(len(apart), -1), 0.0
+    gains = problem.entities.copy()
+    while len(apart):
         i, a = np.unravel_index(int(gains.argmax()), gains.shape)
         if not gains[i, a] > 0:
             break
         types[i] = a
         score += float(gains[i, a])
-        gains += links[:, i, :, a]
+        gains += problem.links[:, i, :, a]
         gains[~apart[i]] = -np.inf
     return types, score

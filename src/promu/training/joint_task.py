@@ -18,7 +18,14 @@ from promu.evaluation.joint import JointScores, score_joint
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.generation.inventory import Inventory
 from promu.modeling.inputs import EncodedText, WordEncoder, pad_positions
-from promu.modeling.joint import LONGEST, Candidates, PromuForJointExtraction, inventory_of, triple_label
+from promu.modeling.joint import (
+    LONGEST,
+    Candidates,
+    PromuForJointExtraction,
+    inventory_of,
+    touching_gains,
+    triple_label,
+)
 from promu.modeling.joint_decoding import decode
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 
@@ -109,13 +116,18 @@ class JointExtraction:
     def answer(self, model: Any, outputs: Candidates, batch: Batch, posts: Sequence[Post]) -> list[Post]:
         """The best legal answer of each post, entities by position.
 
-        An entity's score is the probability of its type, a relation's that of the whole quintuple: of both types and of
-        the relation.
+        An entity's score is the smallest marginal probability among its words' labels, as in MNER; a relation's is that
+        of the whole quintuple: the product of its ends' and of its own probability.
         """
-        inventory = inventory_of((model.config.id2label or {}).values())
         temperature = float(model.config.score_temperature)
+        found = outputs.cpu()
+        rules = _Rules(
+            inventory_of((model.config.id2label or {}).values()), _doubles(touching_gains(model.crf)), temperature
+        )
+        marginals = model.crf.marginals(found.emissions, batch["word_mask"].cpu(), temperature)
         return [
-            _answer(post, one, inventory, temperature) for post, one in zip(posts, _rows(outputs.cpu()), strict=True)
+            _answer(post, one, of_words, rules)
+            for post, one, of_words in zip(posts, _rows(found), marginals, strict=True)
         ]
 
     def score(
@@ -197,42 +209,47 @@ def _padded(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
     return torch.tensor(filled)
 
 
-def _rows(candidates: Candidates) -> Iterator[Candidates]:
+def _rows(found: Candidates) -> Iterator[Candidates]:
     """The candidates of each post, without batch axis and padding."""
-    for row, count in enumerate(candidates.mask.sum(1).tolist()):
-        spans, mask, types, relations = (values[row] for values in candidates)
-        yield Candidates(spans[:count], mask[:count], types[:count], relations[:count, :count])
+    for row, count in enumerate(found.mask.sum(1).tolist()):
+        spans, mask, gains, relations, emissions = (values[row] for values in found)
+        yield Candidates(spans[:count], mask[:count], gains[:count], relations[:count, :count], emissions)
 
 
-def _answer(post: Post, found: Candidates, inventory: Inventory, temperature: float) -> Post:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a model decodes every post by."""
+
+    inventory: Inventory
+    touching: npt.NDArray[np.float64]
+    temperature: float
+
+
+def _answer(post: Post, found: Candidates, marginals: torch.Tensor, rules: _Rules) -> Post:
+    """The post with the best answer, `marginals` (W, 1 + 2 T) being those of its words' labels."""
     spans = [(start, end) for start, end in found.spans.tolist()]
-    best = decode(spans, _gains(found.types), _gains(found.relations), inventory)
-    chosen = sorted(best.entities, key=lambda entity: spans[entity[0]])
-    of_type = (found.types / temperature).softmax(-1)
-    of_relation = (found.relations / temperature).softmax(-1)
-    sure = {candidate: float(of_type[candidate, 1 + kind]) for candidate, kind in chosen}
-    place = {candidate: number for number, (candidate, _) in enumerate(chosen)}
-    relations = [
-        Relation(
-            place[head],
-            place[tail],
-            inventory.relations[name],
-            sure[head] * sure[tail] * float(of_relation[head, tail, 1 + name]),
-        )
-        for head, tail, name in best.relations
-    ]
-    return replace(
-        post,
-        entities=tuple(Entity(*spans[one], inventory.types[kind], sure[one]) for one, kind in chosen),
-        relations=tuple(sorted(relations, key=lambda relation: (relation.head, relation.tail))),
-    )
+    relation_gains = _doubles(found.relations[..., 1:] - found.relations[..., :1])
+    best = decode(spans, _doubles(found.gains), rules.touching, relation_gains, rules.inventory)
+    entities, place = [], {}
+    for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
+        start, end = spans[candidate]
+        labels = torch.cat([marginals[start : start + 1, 2 * kind + 1], marginals[start + 1 : end, 2 * kind + 2]])
+        place[candidate] = len(entities)
+        # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
+        entities.append(Entity(start, end, rules.inventory.types[kind], min(float(labels.min()), 1.0)))
+    probabilities = (found.relations / rules.temperature).softmax(-1)
+    relations = []
+    for head, tail, name in best.relations:
+        sure = [entities[place[end]].score or 0.0 for end in (head, tail)]
+        score = sure[0] * sure[1] * float(probabilities[head, tail, 1 + name])
+        relations.append(Relation(place[head], place[tail], rules.inventory.relations[name], score))
+    relations.sort(key=lambda relation: (relation.head, relation.tail))
+    return replace(post, entities=tuple(entities), relations=tuple(relations))
 
 
-def _gains(logits: torch.Tensor) -> npt.NDArray[np.float64]:
-    """What each choice gains over the first, which is none: its log probability less that one's."""
-    values = logits.double().numpy()
-    gains: npt.NDArray[np.float64] = values[..., 1:] - values[..., :1]
-    return gains
+def _doubles(values: torch.Tensor) -> npt.NDArray[np.float64]:
+    doubles: npt.NDArray[np.float64] = values.detach().cpu().double().numpy()
+    return doubles
 
 
 def _format(path: Path) -> str:
