@@ -44,7 +44,8 @@ def test_a_post_by_hand() -> None:
 
 @given(st.lists(st.permutations([ANN, CLUB, BOB, ROME]), max_size=4))
 def test_the_pairs_say_what_the_joint_set_says(ends: list[Any]) -> None:
-    one = post(*{(head, tail): Quintuple(*head, *tail, "near") for head, tail, *_ in ends}.values())
+    found = [Quintuple(head[0], head[1], tail[0], tail[1], "near") for head, tail, *_ in ends]
+    one = post(*dict.fromkeys(found))
     lines = [
         Post("1", WORDS, "1.jpg", pairs.entities, (relation,))
         for pairs in [pair_post(one)]

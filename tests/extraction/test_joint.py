@@ -51,14 +51,18 @@ def told(extractions: Sequence[Extraction]) -> list[Any]:
     ]
 
 
+def scores_of(one: Extraction | Post) -> list[float]:
+    entities, relations = [item.score or 0.0 for item in one.entities], [item.score or 0.0 for item in one.relations]
+    return entities + relations
+
+
 def test_one_pass_finds_what_the_task_predicts(tiny_joint: Path, found: list[Extraction], pictures: Path) -> None:
     model, encoder = open_model("joint", tiny_joint / "joint", "cpu")
     folder = PictureFolder(pictures, 32, "require")
     predicted = predict_posts(TASKS["joint"], model, encoder, POSTS, folder.batch, 3)
     for one, post in zip(found, predicted, strict=True):
         assert told([one]) == told([post])  # type: ignore[list-item]
-        scores = [item.score for item in (*one.entities, *one.relations)]
-        assert scores == pytest.approx([item.score for item in (*post.entities, *post.relations)], abs=1e-4)
+        assert scores_of(one) == pytest.approx(scores_of(post), abs=1e-4)
     assert sum(len(one.relations) for one in found) >= 3, "nothing was tested"
     assert [one.picture for one in found] == ["used", "used", "none", "used"]
 
@@ -72,7 +76,7 @@ def test_answers_obey_the_rules(tiny_joint: Path, found: list[Extraction]) -> No
         types = [entity.type for entity in one.entities]
         assert {(types[r.head], r.type, types[r.tail]) for r in one.relations} <= triples
         assert len({frozenset((r.head, r.tail)) for r in one.relations}) == len(one.relations)
-        assert all(0 < (item.score or 0) <= 1 for item in (*one.entities, *one.relations))
+        assert all(0 < score <= 1 for score in scores_of(one))
 
 
 def test_the_batch_changes_nothing_and_the_picture_something(
@@ -86,7 +90,12 @@ def test_the_batch_changes_nothing_and_the_picture_something(
 def test_a_picture_is_encoded_once(extractor: Extractor, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend: Any = extractor._joint.backend  # type: ignore[union-attr]
     encode, rows = backend.encode, []
-    monkeypatch.setattr(backend, "encode", lambda pixels: rows.append(len(pixels)) or encode(pixels))
+
+    def counted(pixels: Any) -> Any:
+        rows.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(backend, "encode", counted)
     list(extractor.extract(POSTS, images=pictures))
     assert rows == [3]
 

@@ -54,7 +54,7 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
 
 
 def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
-    """Fine-tune for entities or for relations; the best epoch on dev is kept and tested once.
+    """Fine-tune for entities, for relations, or for both at once; the best epoch on dev is kept and tested once.
 
     Started again after it was stopped, it goes on where it was; finished, it only shows its figures.
 

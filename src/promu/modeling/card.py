@@ -10,6 +10,7 @@ from promu.modeling.configuration import PromuConfig
 PURPOSES = {
     "PromuForTokenClassification": "finds named entities in posts",
     "PromuForRelationClassification": "names the relation between two entities of a post",
+    "PromuForJointExtraction": "finds named entities and the relations between them in posts",
     "PromuForPreTraining": "is a backbone for such models, pre-trained on picture-caption pairs",
 }
 """By class; any other is described as a model of promu's."""
@@ -58,7 +59,7 @@ def _reads(config: PromuConfig) -> str:
 
 
 def _labels(kind: str, config: PromuConfig) -> Iterator[str]:
-    if kind in ("PromuForTokenClassification", "PromuForRelationClassification"):
+    if kind in PURPOSES and kind != "PromuForPreTraining":
         names = [str(name) for _, name in sorted((config.id2label or {}).items())]
         yield f"Labels: {', '.join(f'`{name}`' for name in names)}."
         yield ""

@@ -191,7 +191,7 @@ class _Partial(NamedTuple):
 
     def rows(self, rows: npt.NDArray[np.intp]) -> _Partial:
         """Some of the answers, in this order."""
-        return _Partial(*(values[rows] for values in self))
+        return _Partial(self.types[rows], self.scores[rows], self.gains[rows])
 
 
 def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool_]) -> _Partial:
@@ -202,7 +202,11 @@ def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool
     chosen.scores[:] += chosen.gains[np.arange(len(kinds)), i, kinds]
     chosen.gains[:] += links[:, i].transpose(2, 0, 1)[kinds]
     chosen.gains[:, ~apart[i]] = -np.inf
-    return _Partial(*(np.concatenate(both) for both in zip(chosen, partial, strict=True)))
+    return _Partial(
+        np.concatenate([chosen.types, partial.types]),
+        np.concatenate([chosen.scores, partial.scores]),
+        np.concatenate([chosen.gains, partial.gains]),
+    )
 
 
 def hopeful(problem: Problem) -> list[int]:

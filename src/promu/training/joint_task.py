@@ -230,7 +230,8 @@ def _answer(post: Post, found: Candidates, marginals: torch.Tensor, rules: _Rule
     spans = [(start, end) for start, end in found.spans.tolist()]
     relation_gains = _doubles(found.relations[..., 1:] - found.relations[..., :1])
     best = decode(spans, _doubles(found.gains), rules.touching, relation_gains, rules.inventory)
-    entities, place = [], {}
+    entities: list[Entity] = []
+    place: dict[int, int] = {}
     for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
         start, end = spans[candidate]
         labels = torch.cat([marginals[start : start + 1, 2 * kind + 1], marginals[start + 1 : end, 2 * kind + 2]])
