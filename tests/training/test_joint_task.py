@@ -24,7 +24,8 @@ from promu.errors import InputError
 from promu.evaluation.joint import score_joint
 from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.joint import LONGEST, Candidates, choose_candidates, inventory_of, span_gains, span_margins
+from promu.modeling.joint import Candidates, inventory_of
+from promu.modeling.joint_spans import LONGEST, choose_candidates, span_gains, span_margins
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 from promu.training.joint_task import JointExtraction, targets
 from promu.training.tasks import TASKS

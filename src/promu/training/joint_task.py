@@ -18,15 +18,9 @@ from promu.evaluation.joint import JointScores, score_joint
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.generation.inventory import Inventory
 from promu.modeling.inputs import EncodedText, WordEncoder, pad_positions
-from promu.modeling.joint import (
-    LONGEST,
-    Candidates,
-    PromuForJointExtraction,
-    inventory_of,
-    touching_gains,
-    triple_label,
-)
+from promu.modeling.joint import Candidates, PromuForJointExtraction, inventory_of, triple_label
 from promu.modeling.joint_decoding import decode
+from promu.modeling.joint_spans import LONGEST, touching_gains
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 
 logger = logging.getLogger(__name__)
