@@ -81,7 +81,7 @@ def test_without_relations_the_best_answer_is_the_crfs_path(seed: int, words: in
     gains = np.array([grid[start, end - start - 1].tolist() for start, end in spans])
     names = [f"t{number}" for number in range(types)]
     inventory = Inventory(tuple((name, "none", name) for name in names))
-    unrelated = np.full((len(spans), len(spans), 1), -1.0)
+    unrelated = np.tile([0.0, -1.0], (len(spans), len(spans), 1))
     touching = touching_gains(crf).detach().double().numpy()
     found = decode(spans, gains, touching, unrelated, inventory)
     path = path_of([(*spans[candidate], kind) for candidate, kind in found.entities], words)

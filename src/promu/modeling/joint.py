@@ -107,18 +107,18 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         output_attentions: bool = False,
         visual: torch.Tensor | None = None,
     ) -> JointExtractionOutput:
-        """Candidates, and the loss where gold is given.
+        """The loss where gold is given, else candidates.
 
-        The loss of a post is -log p of all its labels: the CRF's -log p(Y | e), and the sum of -log p(relation or None)
-        over the ordered pairs of candidates that do not overlap. It is averaged over posts, and what the fusion adds
-        comes on top. Where gold is given, its spans are among the candidates.
+        The loss of a post is -log p(entities) - log p(relations | entities): the CRF's -log p(Y | e), and the sum of
+        -log p(relation or None) over the ordered pairs of its gold entities. It is averaged over posts, and what the
+        fusion adds comes on top.
 
         Args:
             input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
-            gold_entities: (B, E, 3) start, end (exclusive) and type id of each entity; type -1 for padding. Ends are
-                within the text, no entity is longer than `joint_spans.LONGEST` words, no two overlap.
+            gold_entities: (B, E, 3) start, end (exclusive) and type id of each entity; -1 for padding. Ends are within
+                the text, no two overlap.
             gold_relations: (B, F, 3) head and tail as rows of `gold_entities`, and relation id; -1 for padding.
             output_attentions: Return the fusion's attention maps.
         """
@@ -126,16 +126,17 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         fused = self.dropout(backbone.fused_text)
         words = _at(fused, word_index)
         emissions = self.emitter(words).float()
-        with torch.no_grad():
-            spans, mask = choose_candidates(span_margins(emissions, self.crf, word_mask), word_mask, gold_entities)
-            gains = _at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), grid_place(spans))
-        candidates = Candidates(spans, mask, gains, self.relater(words, fused[:, 0], spans), emissions)
-        loss = None
+        output = JointExtractionOutput(attentions=backbone.attentions)
         if gold_entities is not None and gold_relations is not None:
+            spans = gold_entities[..., :2].where(gold_entities[..., 2:] >= 0, gold_entities.new_tensor((0, 1)))
             of_entities = self.crf(emissions, gold_labels(gold_entities, word_mask.shape[1]), word_mask)
-            of_relations = relation_loss(candidates, gold_entities, gold_relations)
-            loss = (of_entities + of_relations).mean() + self.promu.fusion_loss(backbone)
-        return JointExtractionOutput(loss=loss, candidates=candidates, attentions=backbone.attentions)
+            of_relations = relation_loss(self.relater(words, fused[:, 0], spans), gold_entities, gold_relations)
+            output.loss = (of_entities + of_relations).mean() + self.promu.fusion_loss(backbone)
+        else:
+            spans, mask = choose_candidates(span_margins(emissions, self.crf, word_mask), word_mask)
+            gains = _at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), grid_place(spans))
+            output.candidates = Candidates(spans, mask, gains, self.relater(words, fused[:, 0], spans), emissions)
+        return output
 
 
 def triple_label(head_type: str, relation: str, tail_type: str) -> str:
@@ -182,24 +183,21 @@ def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
     return between * (count > 0)[..., None]
 
 
-def relation_loss(candidates: Candidates, entities: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
-    """(B,): the sum of -log p(relation or None) over the ordered pairs of candidates that do not overlap.
+def relation_loss(logits: torch.Tensor, entities: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
+    """(B,): the sum of -log p(relation or None) over the ordered pairs of gold entities.
 
     Args:
-        candidates: With the gold spans among them.
+        logits: (B, E, E, 1 + R).
         entities, relations: See `PromuForJointExtraction.forward`.
     """
-    spans, mask = candidates.spans, candidates.mask.bool()
-    before = spans[:, :, None, 1] <= spans[:, None, :, 0]
-    counted = (before | before.transpose(1, 2)) & mask[:, :, None] & mask[:, None]
-    same = (spans[:, None] == entities[:, :, None, :2]).all(-1) & mask[:, None]
-    place = same.long().argmax(2)  # (B, E) the candidate that a gold entity is
-    targets = torch.zeros(counted.shape, dtype=torch.long, device=spans.device)
+    known = entities[..., 2] >= 0
+    pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
+    targets = torch.zeros(pairs.shape, dtype=torch.long, device=known.device)
     rows, places = torch.nonzero(relations[..., 2] >= 0, as_tuple=True)
     head, tail, name = relations[rows, places].unbind(-1)
-    targets[rows, place[rows, head], place[rows, tail]] = name + 1
-    losses = functional.cross_entropy(candidates.relations.movedim(-1, 1), targets, reduction="none")
-    return (losses * counted).flatten(1).sum(1)
+    targets[rows, head, tail] = name + 1
+    losses = functional.cross_entropy(logits.movedim(-1, 1), targets, reduction="none")
+    return (losses * pairs).flatten(1).sum(1)
 
 
 def _at(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

@@ -1,9 +1,11 @@
 """The best legal answer of a joint model: entities and relations chosen together.
 
 An answer is a set of typed spans that do not overlap, and relations between them: at most one a pair, in either
-direction, and only where types and relation go together. Its score is that of the CRF's path with just these entities,
-less that of the path without any, and what each relation gains over `None`: so a sure relation can carry an unsure
-entity, and the reverse. The path's score is a sum over entities but for one transition where two of them touch.
+direction, and only where types and relation go together. Its score is what the CRF's path with these entities gains over
+the path without any, less what has to be given up at each ordered pair of them: how far the log probability of what is
+said of it, `None` included, falls short of the most probable choice. So types and relations that contradict each other
+cost, while doubt about a relation alone does not count against its entities. The path's score is a sum over entities
+but for one transition where two of them touch.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Decoded:
     Attributes:
         entities: (candidate, type id), by candidate.
         relations: (head candidate, tail candidate, relation id), by the lower and then the higher candidate.
-        score: What the answer gains over finding nothing.
+        score: What the answer gains over the one without entities.
         exact: Whether no legal answer can have a higher score.
     """
 
@@ -48,8 +50,8 @@ class Problem:
 
     Attributes:
         entities: (K, T) what candidate i gains as an entity of type a.
-        links: (K, K, T, T) what i and j gain together where they have types a and b, by the best relation in
-            whichever direction and by touching. Symmetric: `links[i, j, a, b] == links[j, i, b, a]`.
+        links: (K, K, T, T) what i and j gain or lose together where they have types a and b, by the best that can be
+            said of them and by touching. Symmetric: `links[i, j, a, b] == links[j, i, b, a]`.
         spans: (K, 2) words, end exclusive.
     """
 
@@ -71,7 +73,7 @@ def decode(
     spans: Sequence[tuple[int, int]],
     entity_gains: Floats,
     touching: Floats,
-    relation_gains: Floats,
+    relation_scores: Floats,
     inventory: Inventory,
     width: int = WIDTH,
 ) -> Decoded:
@@ -82,35 +84,43 @@ def decode(
         entity_gains: (K, T) what each gains as the only entity, types in the order of `inventory.types`.
         touching: (2, T, T) what two entities gain or lose where the second begins as the first ends, by the types of
             first and second; row 0 is for a first one of a single word, row 1 for a longer one.
-        relation_gains: (K, K, R) log p(relation) - log p(None) from head to tail, relations in the order of
-            `inventory.relations`.
+        relation_scores: (K, K, 1 + R) of `None` and of each relation from head to tail, relations in the order of
+            `inventory.relations`: log p less that of the most probable choice.
         inventory: Which types and relations go together.
         width: Partial answers to keep; a beam search where more than these are worth following.
     """
     fitting = fitting_relations(inventory)
-    directed = directed_links(relation_gains, fitting, len(inventory.types))
+    none = relation_scores[..., 0]
+    directed = directed_links(relation_scores[..., 1:], fitting, len(inventory.types)) + none.T[:, :, None, None]
     either = np.maximum(directed, directed.transpose(1, 0, 3, 2))
+    unrelated = (none + none.T)[:, :, None, None]
     bounds = np.array(spans, dtype=np.int64).reshape(-1, 2)
     touch = touching[(bounds[:, 1] - bounds[:, 0] > 1).astype(int)][:, None]
     touch = touch * (bounds[:, None, 1] == bounds[None, :, 0])[:, :, None, None]
-    links = np.maximum(either, 0.0) + touch + touch.transpose(1, 0, 3, 2)
+    links = np.maximum(either, unrelated) + touch + touch.transpose(1, 0, 3, 2)
     types, score, exact = best_types(Problem(entity_gains, links, bounds), width)
     entities = tuple((i, a) for i, a in enumerate(types) if a >= 0)
     relations = []
     for place, (i, a) in enumerate(entities):
         for j, b in entities[place + 1 :]:
-            if either[i, j, a, b] > 0:
+            if either[i, j, a, b] > unrelated[i, j, 0, 0]:
                 forward = directed[i, j, a, b] >= directed[j, i, b, a]
                 head, tail, names = (i, j, fitting[a, b]) if forward else (j, i, fitting[b, a])
-                relations.append((head, tail, names[int(relation_gains[head, tail, names].argmax())]))
+                relations.append((head, tail, names[int(relation_scores[head, tail, 1:][names].argmax())]))
     return Decoded(entities, tuple(relations), score, exact)
 
 
-def directed_links(relation_gains: Floats, fitting: Fitting, types: int) -> Floats:
-    """The gain of the best relation from i to j that goes with types a and b, (K, K, T, T); -inf where none does."""
-    found = np.full((*relation_gains.shape[:2], types, types), -np.inf)
+def directed_links(scores: Floats, fitting: Fitting, types: int) -> Floats:
+    """The score of the best relation from i to j that goes with types a and b, (K, K, T, T); -inf where none does.
+
+    Args:
+        scores: (K, K, R).
+        fitting: See `fitting_relations`.
+        types: T.
+    """
+    found = np.full((*scores.shape[:2], types, types), -np.inf)
     for ends, relations in fitting.items():
-        found[:, :, ends[0], ends[1]] = relation_gains[:, :, relations].max(-1)
+        found[:, :, ends[0], ends[1]] = scores[:, :, relations].max(-1)
     return found
 
 

@@ -109,18 +109,15 @@ def gold_labels(entities: torch.Tensor, words: int) -> torch.Tensor:
     return labels.sum(1)
 
 
-def choose_candidates(
-    margins: torch.Tensor, word_mask: torch.Tensor, gold: torch.Tensor | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def choose_candidates(margins: torch.Tensor, word_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The spans of each text that the best paths have as an entity of some type.
 
-    There is one for every two words of the text, whatever the batch. All entities of the best path are among them, and
-    all gold spans, however many they are.
+    There is one for every two words of the text, whatever the batch, and all entities of the best path are among them,
+    however many they are.
 
     Args:
         margins: (B, W, L, T), see `span_margins`.
         word_mask: (B, W).
-        gold: (B, E, 3), see `PromuForJointExtraction.forward`; None where there is none.
 
     Returns:
         (B, K, 2) words, end exclusive, and (B, K) 1 for candidates, 0 for padding.
@@ -133,10 +130,6 @@ def choose_candidates(
     counts = counts.maximum(on_best.sum(1)).minimum(within.sum(1))
     # spans of one path are equally likely, but for rounding: the earlier ones come first
     best = best.masked_fill(on_best, 1.0) - torch.arange(best.shape[1], device=best.device) * (ALIKE / 10)
-    if gold is not None:
-        rows, columns = torch.nonzero(gold[..., 2] >= 0, as_tuple=True)
-        best[rows, grid_place(gold[..., :2])[rows, columns]] = math.inf
-        counts = counts.maximum((gold[..., 2] >= 0).sum(1))
     likeliest = best.topk(max(1, int(counts.max())), dim=1).indices
     shown = torch.arange(likeliest.shape[1], device=best.device) < counts[:, None]
     places = likeliest.masked_fill(~shown, best.shape[1]).sort(1).values

@@ -222,8 +222,8 @@ class _Rules:
 def _answer(post: Post, found: Candidates, marginals: torch.Tensor, rules: _Rules) -> Post:
     """The post with the best answer, `marginals` (W, 1 + 2 T) being those of its words' labels."""
     spans = [(start, end) for start, end in found.spans.tolist()]
-    relation_gains = _doubles(found.relations[..., 1:] - found.relations[..., :1])
-    best = decode(spans, _doubles(found.gains), rules.touching, relation_gains, rules.inventory)
+    relation_scores = _doubles(found.relations - found.relations.amax(-1, keepdim=True))
+    best = decode(spans, _doubles(found.gains), rules.touching, relation_scores, rules.inventory)
     entities: list[Entity] = []
     place: dict[int, int] = {}
     for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
