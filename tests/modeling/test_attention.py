@@ -116,7 +116,8 @@ def test_nothing_of_it_is_saved(tmp_path: Path) -> None:
 
 def test_a_text_to_text_model_keeps_its_bias_of_positions() -> None:
     torch.manual_seed(0)
-    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    config = T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2)
+    config.decoder_start_token_id = 0
     model = T5ForConditionalGeneration(config).eval()
     torch.nn.init.normal_(model.encoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight)
     ids = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 0, 0]])

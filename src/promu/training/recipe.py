@@ -291,7 +291,7 @@ class PretrainRecipe(Settings):
     out: str
 
 
-RecipeType = TypeVar("RecipeType", bound=Settings)
+RecipeType = TypeVar("RecipeType", bound=BaseModel)
 
 
 def find_recipe(name: str) -> Path:
