@@ -139,7 +139,7 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
         ("posts.csv", b"id,text\n", "the file holds no posts"),
         ("posts.csv", "id,text\n1,Ann\n".encode("utf-16"), "the file is UTF-16"),
         ("posts.parquet", b"PAR1 this is none", "not a Parquet file"),
-        ("posts.jsonl", b'{"text": " "}\n', "none of the 1 posts could be read; the first: text is empty"),
+        ("posts.jsonl", b'{"text": " "}\n', r"posts\.jsonl:1: text is empty \(none of the 1 posts could be read\)"),
     ],
 )
 def test_input_that_cannot_be_used_leaves_nothing_behind(

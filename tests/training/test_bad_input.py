@@ -214,7 +214,7 @@ def test_pictures(
         ("training.lr=fast", r"'training\.lr': .*valid number.*\(got 'fast'\)"),
         ("training.epochs=0", r"'training\.epochs': .*greater than 0 \(got 0\)"),
         ("training=3", r"'training': a group of settings is expected: batch_size, clip, .*\(got 3\)"),
-        ("task=mner", r"'task': .*'ner' or 're' \(got 'mner'\)"),
+        ("task=mner", r"'task': .*'ner', 're' or 'joint' \(got 'mner'\)"),
         ("pictures=maybe", r"'pictures': .*'require', 'text-only-when-missing' or 'none' \(got 'maybe'\)"),
         ("model.init=/x", r"init brings its own encoders; leave text and vision out"),
         ("data.images=", r"data\.images is missing; name the folder of pictures, or set pictures: none"),

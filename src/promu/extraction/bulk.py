@@ -100,7 +100,7 @@ def extract_file(
             done[number] = found
             if progress is not None:
                 progress(_sum(done, "posts"), posts)
-    return _join(parts, output, posts, done)
+    return _join(source, parts, output, posts, done)
 
 
 def _plan(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
@@ -181,16 +181,16 @@ def _sum(done: Mapping[int, Mapping[str, int]], key: str) -> int:
     return sum(found.get(key, 0) for found in done.values())
 
 
-def _join(parts: Path, output: Path, posts: int, done: Mapping[int, Mapping[str, int]]) -> BulkResult:
+def _join(source: Path, parts: Path, output: Path, posts: int, done: Mapping[int, Mapping[str, int]]) -> BulkResult:
     """Output and dead letters out of the parts, which are then removed."""
     names = [f"{number:06d}" for number in sorted(done)]
     counts = {key: _sum(done, key) for key in ("extracted", "dead", "as_text", "unread", "cut")}
     letters = dead_letters(output)
     if not counts["extracted"]:
         with (parts / f"{names[0]}.dead.jsonl").open(encoding="utf-8") as file:
-            reason = json.loads(file.readline())["reason"]
+            first = json.loads(file.readline())
         shutil.rmtree(parts)
-        raise InputError(f"none of the {posts} posts could be read; the first: {reason}")
+        raise InputError(f"{first['reason']} (none of the {posts} posts could be read)", source, first["number"])
     if counts["dead"]:
         write_text(letters, (line for name in names for line in _lines(parts / f"{name}.dead.jsonl")))
     else:

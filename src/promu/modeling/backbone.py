@@ -11,7 +11,6 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from promu.files import write_text
 from promu.modeling.card import model_card
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, picture_normalisation
@@ -70,7 +69,7 @@ class PromuPreTrainedModel(PreTrainedModel):
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **settings: Any) -> None:
         """As Hugging Face's, with a model card (README.md) beside it."""
         super().save_pretrained(save_directory, *args, **settings)
-        write_text(Path(save_directory) / "README.md", [model_card(type(self).__name__, self.config)])
+        (Path(save_directory) / "README.md").write_text(model_card(type(self).__name__, self.config), encoding="utf-8")
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
