@@ -1,11 +1,11 @@
 """The best legal answer of a joint model: entities and relations chosen together.
 
 An answer is a set of typed spans that do not overlap, and relations between them: at most one a pair, in either
-direction, and only where types and relation go together. Its score is what the CRF's path with these entities gains over
-the path without any, less what has to be given up at each ordered pair of them: how far the log probability of what is
-said of it, `None` included, falls short of the most probable choice. So types and relations that contradict each other
-cost, while doubt about a relation alone does not count against its entities. The path's score is a sum over entities
-but for one transition where two of them touch.
+direction, and only where types and relation go together. Its score is what the CRF's path with these entities gains
+over the path without any, less what has to be given up at each ordered pair of them: how far the log probability of
+what is said of it, `None` included, falls short of the most probable choice. So types and relations that contradict
+each other cost, while doubt about a relation alone does not count against its entities. The path's score is a sum over
+entities but for one transition where two of them touch.
 """
 
 from __future__ import annotations
