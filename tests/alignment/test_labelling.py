@@ -18,6 +18,7 @@ from PIL import Image
 from promu.alignment import labelling
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus, soft_labels, square_crop
+from promu.alignment.synonyms import table_checksum
 from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
@@ -280,3 +281,25 @@ def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
     corpus = build(tmp_path / "corpus", [replace(GREEN, data=GREEN.data[:60])])
     with pytest.raises(InputError, match=r"picture 'green.png' of the corpus: "):
         label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
+
+
+def test_the_detector_s_word_moves_its_share_of_a_region_s_label_and_of_no_other(tmp_path: Path) -> None:
+    corpus = build(tmp_path / "one", [paint("a.png", (20, 20), [(0, 0, 10, 20)], red=(0, 0, 20, 20))])
+    plain = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "plain")["a.png"]
+    synonyms = {"thing": frozenset({"green", "lawn"})}
+    header = replace(HEADER, detector_weight=0.5, synonyms=table_checksum(synonyms))
+    heard = label_corpus(ColourTeacher(), corpus, header, tmp_path / "heard", synonyms=synonyms)["a.png"]
+    moved = plain.entities.dense(3) * 0.5 + torch.tensor([[0.0, 0.0, 0.5]])
+    torch.testing.assert_close(heard.entities.dense(3), moved, atol=1e-3, rtol=0)
+    torch.testing.assert_close(heard.relation.dense(2), plain.relation.dense(2))
+
+
+@pytest.mark.parametrize("synonyms", [None, {"thing": frozenset({"red"})}])
+def test_another_table_of_synonyms_than_the_header_s_is_refused(
+    synonyms: dict[str, frozenset[str]] | None, tmp_path: Path
+) -> None:
+    corpus = build(tmp_path / "one", [paint("a.png", (20, 20))])
+    header = replace(HEADER, detector_weight=0.5, synonyms=table_checksum({"thing": frozenset({"green"})}))
+    with pytest.raises(InputError, match="another table of synonyms"):
+        label_corpus(ColourTeacher(), corpus, header, tmp_path / "labels", synonyms=synonyms)
+    assert not (tmp_path / "labels").exists()

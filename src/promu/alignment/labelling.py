@@ -11,7 +11,7 @@ from PIL import Image
 
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
 from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
-from promu.alignment.synonyms import DetectorWords
+from promu.alignment.synonyms import DetectorWords, Synonyms, table_checksum
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.schema import Region
@@ -37,7 +37,7 @@ def label_corpus(
     store_folder: Path,
     shard: tuple[int, int] = (0, 1),
     progress: Callable[[int, int], None] | None = None,
-    words: DetectorWords | None = None,
+    synonyms: Synonyms | None = None,
 ) -> LabelStore:
     """Label every picture of a corpus that the store does not hold yet: its regions, and the whole of it.
 
@@ -52,18 +52,26 @@ def label_corpus(
         store_folder: Where the store is, or will be.
         shard: (i, n): this process labels the pictures whose number is i modulo n.
         progress: Called with (pictures labelled, pictures in all) of this process's share.
-        words: The detector's voice in the regions' labels, as the header says; None: it has none.
+        synonyms: The table by which the detector's words speak in the regions' labels, where the header says that they
+            do.
 
     Returns:
         The store as it then is, with what other processes have written by that time.
 
     Raises:
-        InputError: The shard is none, a picture cannot be decoded, or the store was made with other settings or for
+        InputError: The shard is none, the synonyms are not those of the header, a picture cannot be decoded, or the store was made with other settings or for
             other regions.
     """
     number, processes = shard
     if not 0 <= number < processes:
         raise InputError(f"shard {number}/{processes} is none; count the processes from 0 to {processes - 1}")
+    words = None
+    if header.detector_weight:
+        if synonyms is None or table_checksum(synonyms) != header.synonyms:
+            raise InputError(
+                "the label store's header speaks of another table of synonyms; give that one", store_folder
+            )
+        words = DetectorWords(header.nouns, synonyms, header.detector_weight)
     store = LabelStore(store_folder, header)
     todo: list[int] = []
     total = 0

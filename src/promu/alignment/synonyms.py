@@ -78,8 +78,8 @@ class DetectorWords:
         mixed = labels.clone()
         for row, region in enumerate(regions):
             places = [self.places[noun] for noun in nouns_naming(region.label, self.synonyms) if noun in self.places]
-            named = labels[row, places].clamp(min=torch.finfo(labels.dtype).tiny)
             if places:
+                named = labels[row, places].clamp(min=torch.finfo(labels.dtype).tiny)
                 share = self.weight * region.score
                 mixed[row] *= 1 - share
                 mixed[row, places] += share * named / named.sum()

@@ -15,7 +15,7 @@ from promu.alignment.corpus_settings import CorpusSettings
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus
 from promu.alignment.nouns import count_nouns, read_stop_list
-from promu.alignment.synonyms import COCO_SYNONYMS, DetectorWords, read_synonyms, table_checksum
+from promu.alignment.synonyms import COCO_SYNONYMS, read_synonyms, table_checksum
 from promu.alignment.teacher import load_teacher
 from promu.alignment.wikidata import read_meta_rules, read_properties, relations
 from promu.corpora.shards import PairShards
@@ -255,9 +255,9 @@ def label(
         teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
     else:
         teacher = load_teacher("self-trained", str(teacher_folder))
-    weight = settings.detector_weight
-    synonyms = read_synonyms(Path(settings.synonyms) if settings.synonyms else COCO_SYNONYMS) if weight else {}
-    words = DetectorWords(begun.nouns, synonyms, weight) if weight else None
+    synonyms = None
+    if settings.detector_weight:
+        synonyms = read_synonyms(Path(settings.synonyms) if settings.synonyms else COCO_SYNONYMS)
     stores = {}
     for name, corpus in corpora.items():
         header = LabelHeader(
@@ -269,13 +269,13 @@ def label(
             relation_template=settings.relation_template,
             temperature=settings.temperature or teacher.temperature,
             top_k=settings.top_k,
-            detector_weight=weight,
-            synonyms=table_checksum(synonyms) if weight else "",
+            detector_weight=settings.detector_weight,
+            synonyms="" if synonyms is None else table_checksum(synonyms),
             nouns_source=str(recipe.data.nouns),
             relations_source=str(recipe.data.relations),
         )
         folder = Path(recipe.out) / name
-        label_corpus(teacher, corpus, header, folder, shard, _named(progress, name), words)
+        label_corpus(teacher, corpus, header, folder, shard, _named(progress, name), synonyms)
         wait_for_all()  # the others may still be labelling their shares
         stores[name] = LabelStore(folder, header)
     return stores
