@@ -59,8 +59,8 @@ def label_corpus(
         The store as it then is, with what other processes have written by that time.
 
     Raises:
-        InputError: The shard is none, the synonyms are not those of the header, a picture cannot be decoded, or the store was made with other settings or for
-            other regions.
+        InputError: The shard is none, the synonyms are not those of the header, a picture cannot be decoded, or the
+            store was made with other settings or for other regions.
     """
     number, processes = shard
     if not 0 <= number < processes:
