@@ -19,7 +19,7 @@ class LlmServer:
     Attributes:
         reply: Makes the answer's text from a request's body.
         faults: What the next requests meet, one each, before things go well again: a status (429 with Retry-After
-            where it is a pair), "drop", "silence", "no completion", or a dictionary that replaces parts of the choice.
+            where it is a pair), "drop", "silence", "no completion", "no gzip", or a dictionary that replaces parts of the choice.
         accepts: Says why a body is not acceptable (status 400), None where it is.
         key: The key that is asked for; None asks for none.
         seen: Bodies of the requests that came, in order.
@@ -73,6 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(state.silence)
         if fault == "no completion":
             return self.send(200, {"detail": "an answer of some other service"})
+        if fault == "no gzip":
+            return self.send(200, {}, {"Content-Encoding": "gzip"})
         if isinstance(fault, int):
             return self.send(fault, {"error": {"message": "not now"}})
         if isinstance(fault, tuple):

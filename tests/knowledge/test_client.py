@@ -17,6 +17,7 @@ import pytest
 from tests.knowledge.llm_server import LlmServer, said
 
 from promu.errors import InputError
+from promu.knowledge import endpoint
 from promu.knowledge.answers import AnswerFault, json_of
 from promu.knowledge.budget import Budget, Prices
 from promu.knowledge.client import Client
@@ -81,7 +82,7 @@ with Store(Path({str(tmp_path / "llm.sqlite")!r})) as store:
     assert sorted(asked, key=int) == [str(number) for number in range(30)]
 
 
-@pytest.mark.parametrize("fault", [429, 500, 503, 408, "drop", "no completion", (429, "0.05"), (503, "0")])
+@pytest.mark.parametrize("fault", [429, 500, 503, 408, "drop", "no completion", "no gzip", (429, "0.05"), (503, "0")])
 def test_passing_faults_are_waited_out(server: LlmServer, connect: Connect, fault: object) -> None:
     server.faults = [fault, fault]
     client = connect()
@@ -95,6 +96,14 @@ def test_a_time_out_is_asked_again(server: LlmServer, connect: Connect) -> None:
     client = connect(timeout=0.5)
     assert client.ask(ask()).content == "fine"
     assert client.endpoint is not None and client.endpoint.retries.keys() == {"time-out"}
+
+
+def test_retry_after_shortens_no_pause(server: LlmServer, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "_FIRST_WAIT", 0.4)
+    server.faults = [(503, "0")]
+    began = time.monotonic()
+    assert connect().ask(ask()).content == "fine"
+    assert time.monotonic() - began > 0.2
 
 
 @pytest.mark.parametrize("value", ["0.4", "date"])
@@ -176,6 +185,20 @@ def test_the_key_is_neither_kept_nor_said(
     assert b"sk-very-secret" not in (tmp_path / "llm.sqlite").read_bytes()
 
 
+def test_no_part_of_a_key_is_said(server: LlmServer, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMU_LLM_KEY", f"sk-{'x' * 4000}")  # the endpoint says it back, longer than what is shown
+    server.key = "another"
+    with pytest.raises(InputError, match=r"status 401: .*Incorrect API key provided: Bearer …") as caught:
+        connect().ask(ask())
+    assert "sk-" not in str(caught.value)
+
+
+def test_a_key_in_the_place_of_its_variable_is_not_said() -> None:
+    with pytest.raises(InputError, match="no name of an environment variable") as caught:
+        EndpointSettings("http://host/v1", "sk-very-secret")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -184,6 +207,8 @@ def test_the_key_is_neither_kept_nor_said(
         "http://",
         "http://host:port/v1",
         "http://me:secret@host/v1",
+        "http://me:secret@host:port/v1",
+        "ftp://host/v1?key=secret",
         "http://h/v1?key=1",
     ],
 )
@@ -312,6 +337,12 @@ def test_the_budget_ends_the_run_before_it_is_overdrawn(server: LlmServer, conne
     with pytest.raises(InputError, match="the limit of 2 requests is reached"):
         run_all(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.stopped)
     assert client.counts == {"answers from the store": 5, "answers paid for": 2}
+
+
+def test_an_emoji_that_was_cut_in_two_is_kept_as_a_question_mark(server: LlmServer, connect: Connect) -> None:
+    server.reply = lambda body: "fine \ud83d"
+    assert connect().ask(ask()).content == connect().ask(ask()).content == "fine ?"
+    assert len(server.seen) == 1
 
 
 def test_tokens_are_estimated_where_the_endpoint_counts_none(server: LlmServer, connect: Connect) -> None:

@@ -46,6 +46,14 @@ class EndpointSettings:
     patience: float = 600.0
 
     def __post_init__(self) -> None:
+        if not self.key_variable.isidentifier():  # not shown: it may be the key itself
+            raise InputError("the key's variable is no name of an environment variable; name it, such as PROMU_LLM_KEY")
+        if any(mark in self.url for mark in "@?#"):
+            # the address is kept with every answer, so nothing secret may be in it, nor is it shown
+            raise InputError(
+                "the endpoint has a name, a key or a question mark in its address; "
+                f"put the key into the environment variable {self.key_variable} and give the address alone"
+            )
         try:
             parts = urlsplit(self.url)
             known = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -53,12 +61,6 @@ class EndpointSettings:
             known = False
         if not known:
             raise InputError(f"endpoint {self.url!r} is no web address; one is like http://localhost:8000/v1")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            # the address is kept with every answer, so nothing secret may be in it
-            raise InputError(
-                f"the endpoint at {parts.hostname} has a name, a key or a question mark in its address; "
-                f"put the key into the environment variable {self.key_variable} and give the address alone"
-            )
         if self.timeout <= 0 or self.patience < 0:
             raise InputError(f"time-out {self.timeout:g} s and patience {self.patience:g} s must be positive")
 
@@ -159,12 +161,16 @@ class Endpoint:
             attempt += 1
 
     def _wait_out(self, fault: _Again, attempt: int, waited: float) -> None:
-        wait = min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)
+        now = time.monotonic()
+        own = min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)
         # after Retry-After not all threads at once either
-        wait = wait if fault.after is None else fault.after * random.uniform(1.0, 1.1)
+        asked = 0.0 if fault.after is None else fault.after * random.uniform(1.0, 1.1)
+        wait = max(own, asked)  # "Retry-After: 0" is no leave to ask without a pause
         with self._line.lock:
             self.retries[fault.kind] += 1
             known = self._line.connected or fault.kind != "no connection"
+            if fault.after is not None:  # it speaks for the endpoint, so every thread waits
+                self._line.not_before = max(self._line.not_before, now + asked)
         patience = self.settings.patience if known else min(self.settings.patience, _FIRST_PATIENCE)
         if waited + wait > patience:
             raise InputError(
@@ -173,11 +179,7 @@ class Endpoint:
                 "run the same again when it is well: what was answered is kept"
             )
         logger.warning("%s: %s; asking again in %.1f s", self.settings.address, fault, wait)
-        if fault.after is not None:  # it speaks for the endpoint, so every thread waits
-            with self._line.lock:
-                self._line.not_before = max(self._line.not_before, time.monotonic() + wait)
-        else:
-            self._wait_until(time.monotonic() + wait)
+        self._wait_until(now + wait)
 
     def _wait_until(self, moment: float) -> None:
         if self._stopped.wait(max(0.0, moment - time.monotonic())):
@@ -192,7 +194,7 @@ class Endpoint:
             raise _Again("time-out", f"no answer within {self.settings.timeout:g} s ({type(error).__name__})") from None
         except self._httpx.ConnectError as error:
             raise _Again("no connection", f"no connection ({error})") from None
-        except self._httpx.TransportError as error:
+        except self._httpx.RequestError as error:  # what came could not be unpacked, too
             raise _Again("connection lost", f"the connection broke ({error or type(error).__name__})") from None
         self._line.connected = True
         if response.status_code == 200:
@@ -216,7 +218,7 @@ class Endpoint:
                 f"check the key in {variable}" if self._key else f"set the environment variable {variable} to a key"
             )
         elif status in (301, 302, 307, 308):
-            remedy = f"name the address it points to, {shorten(headers.get('location', ''))}"
+            remedy = f"name the address it points to, {shorten(self._redacted(headers.get('location', '')))}"
         raise InputError(f"{self.settings.address} does not serve us ({reason}); {remedy}")
 
     def _body(self, request: Request, messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -259,29 +261,34 @@ class Endpoint:
             if not isinstance(content, str) or not isinstance(refusal, str | None):
                 raise TypeError
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            start = self._redacted(response.text[:200])
-            raise _Again("no completion", f"what came is no chat completion: {shorten(start)}") from None
+            text = self._redacted(response.text)
+            raise _Again("no completion", f"what came is no chat completion: {shorten(text)}") from None
         estimated = not all(type(count) is int and count >= 0 for count in counted)
         prompt, completion = (request.prompt_tokens(), text_tokens(content)) if estimated else counted
         return Answer(
-            content=content,
-            refusal=refusal,
-            finish_reason=finish,
+            content=_whole(content),
+            refusal=None if refusal is None else _whole(refusal),
+            finish_reason=_whole(finish),
             prompt_tokens=prompt,
             completion_tokens=completion,
             tokens_estimated=estimated,
-            answered_by=answered_by,
+            answered_by=_whole(answered_by),
             endpoint=self.settings.address,
             seconds=seconds,
         )
 
     def _reason(self, response: Any) -> str:
         """The endpoint's own words, on one line, without our key."""
-        text = " ".join(self._redacted(response.text[:2000]).split())
+        text = " ".join(self._redacted(response.text)[:2000].split())  # a key cut in two would not be found
         return f"status {response.status_code}: {text[:300]}" if text else f"status {response.status_code}"
 
     def _redacted(self, text: str) -> str:
         return text.replace(self._key, "…") if self._key else text
+
+
+def _whole(text: str) -> str:
+    """Half surrogate pairs, from an emoji that was cut in two, as "?"; no store or file could hold them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _about_schema(reason: str) -> bool:
