@@ -19,7 +19,8 @@ class LlmServer:
     Attributes:
         reply: Makes the answer's text from a request's body.
         faults: What the next requests meet, one each, before things go well again: a status (429 with Retry-After
-            where it is a pair), "drop", "silence", "no completion", "no gzip", or a dictionary that replaces parts of the choice.
+            where it is a pair), "drop", "silence", "no completion", "no gzip", or a dictionary that replaces parts of
+            the choice.
         accepts: Says why a body is not acceptable (status 400), None where it is.
         key: The key that is asked for; None asks for none.
         seen: Bodies of the requests that came, in order.

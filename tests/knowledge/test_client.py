@@ -383,6 +383,20 @@ def test_a_picture_is_known_by_its_file_and_sent_small(
     assert request_key(other.to_json()) != request_key(request.to_json())
 
 
+def test_a_picture_that_many_prompts_show_is_encoded_once(
+    server: LlmServer, connect: Connect, pictures: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "exemplar.png"
+    file.write_bytes((pictures / "2.png").read_bytes())
+    picture = Picture.read(file, 24)
+    client = connect()
+    client.ask(Request("m", (Message("user", "first", (picture,)),), 50))
+    file.unlink()
+    client.ask(Request("m", (Message("user", "second", (picture,)),), 50))
+    sent = [body["messages"][0]["content"][1] for body in server.seen]
+    assert sent[0] == sent[1]
+
+
 def test_a_recorded_store_answers_without_an_endpoint(server: LlmServer, connect: Connect, tmp_path: Path) -> None:
     connect().ask(ask())
     path = tmp_path / "llm.sqlite"

@@ -202,7 +202,8 @@ def test_published_files_are_read_as_a_list_and_as_lines(tmp_path: Path) -> None
             "knowledge must be a list of strings",
         ),
         ("", "the file is empty"),
-        ("some words", "not JSON"),
+        ("some words", "k:1: not JSON"),
+        ('\n{"id": "1", "te', "k:2: not JSON"),
     ],
 )
 def test_malformed_files_of_knowledge(tmp_path: Path, text: str, sentence: str) -> None:

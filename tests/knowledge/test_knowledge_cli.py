@@ -19,7 +19,7 @@ from promu.knowledge.pool import read_pool
 from promu.knowledge.recipe import KnowledgeRecipe
 from promu.knowledge.recorded import knowledge_for
 from promu.schema import Entity, Post, Relation
-from promu.training.recipe import load_recipe
+from promu.training.recipe_file import load_recipe
 
 NAMES = ("Ann", "Bob", "Cid", "Dee", "Eve", "Fay", "Gus", "Hal")
 SECRET = "secretly_related"
@@ -217,7 +217,7 @@ def test_a_pool_to_edit_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_the_recipe_of_the_documentation_is_one(shared: Path, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "knowledge.md").read_text(encoding="utf-8")
     (tmp_path / "knowledge.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
-    recipe: Any = load_recipe(tmp_path / "knowledge.yaml", cast(Any, KnowledgeRecipe))
+    recipe = load_recipe(tmp_path / "knowledge.yaml", KnowledgeRecipe)
     assert all(Path(path).is_file() for path in [*recipe.data.posts, recipe.exemplars.train])
     for line in page.split("## Recipe")[1].split("\n\n")[1].splitlines()[2:]:  # the table names every setting
         group, keys = line.split("|")[1].strip().split(".")[0].strip("`"), line.split("|")[1]

@@ -36,6 +36,11 @@ def test_a_part_of_a_word_is_no_place() -> None:
     assert places(("@Nadal", "wins"), "Nadal") == []
 
 
+def test_a_no_break_space_belongs_to_no_name() -> None:
+    assert places(("\u00a0", "Ann", "\u00a0", "\u00a0", "met", "Bob", "\u00a0"), "Ann") == [(1, 2)]
+    assert places(("Ann", "met", "Bob", "\u00a0"), "met Bob") == [(1, 3)]
+
+
 def test_mentions_are_taken_in_the_order_of_the_text() -> None:
     tokens = ("Paris", "loves", "Rome", "and", "Paris", "and", "Paris")
     taken: list[tuple[int, int]] = []

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,10 +56,7 @@ class Picture:
         Raises:
             InputError: The file has gone or changed for the worse since `read`.
         """
-        image = load_picture(self.path, target=(self.longest, self.longest))
-        buffer = io.BytesIO()
-        image.resize(_shrunk_size(image.size, self.longest)).save(buffer, "JPEG", quality=90)
-        return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        return _encoded(self)
 
     @property
     def tokens(self) -> int:
@@ -136,6 +134,14 @@ def request_key(text: str) -> str:
 def text_tokens(text: str) -> int:
     """Tokens expected of a text."""
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
+
+
+@lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the picture again
+def _encoded(picture: Picture) -> str:
+    image = load_picture(picture.path, target=(picture.longest, picture.longest))
+    buffer = io.BytesIO()
+    image.resize(_shrunk_size(image.size, picture.longest)).save(buffer, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _shrunk_size(size: tuple[int, int], longest: int) -> tuple[int, int]:

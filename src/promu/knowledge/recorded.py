@@ -15,7 +15,7 @@ from typing import Any
 
 from promu.corpora.jmere import Background, read_jmere, read_jmere_background
 from promu.errors import InputError
-from promu.files import filled_lines, is_blank, parse_json_object, read_line_records, read_lines, shorten, write_lines
+from promu.files import filled_lines, parse_json_object, read_line_records, shorten, write_lines
 from promu.knowledge.exemplar_choice import text_identity
 from promu.knowledge.generation import PostKnowledge
 from promu.knowledge.knowledge_prompts import Described
@@ -104,11 +104,14 @@ def knowledge_for(posts: Sequence[Post], path: str | Path) -> list[Background | 
 
 
 def _is_published(path: Path) -> bool:
-    head = next((line for _, line in read_lines(path, []) if line is not None and not is_blank(line)), "")
-    if head.lstrip().startswith("["):
+    """Whether the first line begins a JSON list or is a published record; what is wrong with it is for its reader."""
+    first = next((line for _, line in filled_lines(path, []) if line is not None), "").lstrip()
+    if first.startswith("["):
         return True
-    first = next((line for _, line in filled_lines(path, []) if line is not None), "")
-    return first.lstrip().startswith("{") and "token" in parse_json_object(first)
+    try:
+        return "token" in parse_json_object(first)
+    except InputError:
+        return False
 
 
 def _key(id: str, tokens: Sequence[str]) -> _Key:

@@ -25,7 +25,7 @@ def _places(tokens: Sequence[str], name: str) -> list[Span]:
     for index, token in enumerate(tokens):
         begins[len(text)] = index
         text += "".join(token.split())
-        ends[len(text)] = index + 1
+        ends.setdefault(len(text), index + 1)  # a no-break space is a word without letters, and ends no name
     found = []
     position = text.find(wanted)
     while position >= 0:
