@@ -181,7 +181,7 @@ def test_an_interrupt_says_where_the_run_resumes(
     monkeypatch.setattr("promu.doctor.diagnose", interrupted)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
-    monkeypatch.setattr("promu.training.recipe.find_recipe", interrupted)
+    monkeypatch.setattr("promu.training.recipe_file.find_recipe", interrupted)
     assert main(["finetune", "newsreel-ner"]) == 130
     assert "the run resumes where it stopped" in capsys.readouterr().err
 

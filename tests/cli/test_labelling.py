@@ -20,7 +20,7 @@ from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
 from promu.schema import Region
-from promu.training import recipe
+from promu.training import recipe_file
 
 HEADER = LabelHeader("made up", "none", ("dog", "cat", "boat"), ("spouse", "country"), "1", "A", 0.1, 2)
 
@@ -60,8 +60,8 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     labelling = ModuleType("promu.training.preparation")
     labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
-    monkeypatch.setattr(recipe, "load_recipe", lambda *_: Settings())
-    monkeypatch.setattr(recipe, "find_recipe", lambda name: Path(name))
+    monkeypatch.setattr(recipe_file, "load_recipe", lambda *_: Settings())
+    monkeypatch.setattr(recipe_file, "find_recipe", lambda name: Path(name))
     return shards
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -218,6 +218,7 @@ def test_the_recipe_of_the_documentation_is_one(shared: Path, tmp_path: Path) ->
     page = (Path(__file__).parents[2] / "docs" / "knowledge.md").read_text(encoding="utf-8")
     (tmp_path / "knowledge.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     recipe = load_recipe(tmp_path / "knowledge.yaml", KnowledgeRecipe)
+    assert recipe.exemplars.train is not None
     assert all(Path(path).is_file() for path in [*recipe.data.posts, recipe.exemplars.train])
     for line in page.split("## Recipe")[1].split("\n\n")[1].splitlines()[2:]:  # the table names every setting
         group, keys = line.split("|")[1].strip().split(".")[0].strip("`"), line.split("|")[1]

@@ -27,7 +27,8 @@ from promu.training.batches import Sample, chance_of
 from promu.training.kept_features import FeatureViews
 from promu.training.pair_batches import CaptionCollator, PairCollator
 from promu.training.pretrain import pretrain
-from promu.training.recipe import LossSettings, PretrainRecipe, ViewSettings, check_recipe
+from promu.training.recipe import LossSettings, PretrainRecipe, ViewSettings
+from promu.training.recipe_file import check_recipe
 from promu.training.setup import load_model
 from promu.training.views import WHOLE, move_boxes, show
 

@@ -9,15 +9,8 @@ import pytest
 import yaml
 
 from promu.errors import InputError
-from promu.training.recipe import (
-    FinetuneRecipe,
-    LossSettings,
-    PretrainRecipe,
-    TokenizerSettings,
-    check_recipe,
-    find_recipe,
-    load_recipe,
-)
+from promu.training.recipe import FinetuneRecipe, LossSettings, PretrainRecipe, TokenizerSettings
+from promu.training.recipe_file import check_recipe, find_recipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 FINETUNE: dict[str, Any] = {
@@ -225,8 +218,8 @@ def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest
 def test_a_recipe_survives_its_own_json() -> None:
     """A run's folder holds its recipe; a second run compares with it."""
     for raw, kind in ((FINETUNE, FinetuneRecipe), (PRETRAIN, PretrainRecipe)):
-        recipe = check_recipe(raw, kind)  # type: ignore[type-var]
-        assert check_recipe(recipe.model_dump(mode="json"), kind) == recipe  # type: ignore[type-var]
+        recipe = check_recipe(raw, kind)
+        assert check_recipe(recipe.model_dump(mode="json"), kind) == recipe
 
 
 def test_a_recipe_of_the_other_kind_names_its_command() -> None:

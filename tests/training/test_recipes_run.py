@@ -22,7 +22,8 @@ from promu.modeling.encoders import load_encoder_config, resolve
 from promu.schema import Post
 from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe, load_recipe
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+from promu.training.recipe_file import load_recipe
 from promu.training.setup import load_model, load_tokenizer
 from promu.training.tasks import TASKS
 

@@ -19,7 +19,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import promu.training.{kind} as module
-from promu.training.recipe import {recipe}, load_recipe
+from promu.training.recipe import {recipe}
+from promu.training.recipe_file import load_recipe
 
 kill_at = sys.argv[2]
 def die(*args):

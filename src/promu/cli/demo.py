@@ -66,7 +66,8 @@ def run(out: Path, corpus: NewsreelSettings, every: Sequence[Job]) -> list[dict[
 
 def jobs(out: Path, seed: int) -> list[Job]:
     """Every training run of the demo: pre-training, then two tasks of three systems."""
-    from promu.training.recipe import FinetuneRecipe, PretrainRecipe, find_recipe, load_recipe
+    from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+    from promu.training.recipe_file import find_recipe, load_recipe
 
     corpus = out / "corpus"
     overrides = [
@@ -117,7 +118,8 @@ def train_all(
     """
     from promu.corpora.newsreel import write_newsreel
     from promu.training.preparation import start
-    from promu.training.recipe import PretrainRecipe, check_recipe
+    from promu.training.recipe import PretrainRecipe
+    from promu.training.recipe_file import check_recipe
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
     pretraining = check_recipe(every[0].settings, PretrainRecipe)
@@ -168,7 +170,8 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
 
     from promu.training.finetune import finetune
     from promu.training.pretrain import pretrain
-    from promu.training.recipe import FinetuneRecipe, PretrainRecipe, check_recipe
+    from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+    from promu.training.recipe_file import check_recipe
 
     # threads that wait for each other on busy cores cost more than they bring: one job, one core ...
     torch.set_num_threads(max(1, usable_cores() // 2))

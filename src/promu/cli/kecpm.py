@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -35,9 +35,9 @@ def train(
     quiet()
     from promu.training.generation.recipe import GenerationRecipe
     from promu.training.generation.train import train_writers
-    from promu.training.recipe import find_recipe, load_recipe
+    from promu.training.recipe_file import find_recipe, load_recipe
 
-    settings: GenerationRecipe = load_recipe(find_recipe(recipe), cast(Any, GenerationRecipe), overrides or ())
+    settings = load_recipe(find_recipe(recipe), GenerationRecipe, overrides or ())
     with progress_bars() as progress:
         summary = train_writers(settings, progress)
     if json:

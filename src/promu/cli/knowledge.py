@@ -66,7 +66,7 @@ def generate(
         json: Print JSON instead of tables.
     """
     from promu.knowledge.recipe import KnowledgeRecipe
-    from promu.training.recipe import find_recipe, load_recipe
+    from promu.training.recipe_file import find_recipe, load_recipe
 
     settings = load_recipe(find_recipe(recipe), KnowledgeRecipe, set or [])
     if settings.provider.source == "file":

@@ -46,7 +46,8 @@ def label(
     number, processes = parse_shard(shard)
     quiet()
     from promu.training.preparation import label_recipe
-    from promu.training.recipe import PretrainRecipe, find_recipe, load_recipe
+    from promu.training.recipe import PretrainRecipe
+    from promu.training.recipe_file import find_recipe, load_recipe
 
     settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
     with progress_bars() as progress:

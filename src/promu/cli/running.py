@@ -30,7 +30,8 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     from promu.modeling.distributed import process_number
     from promu.training.group import start_group
     from promu.training.pretrain import pretrain as run
-    from promu.training.recipe import PretrainRecipe, find_recipe, load_recipe
+    from promu.training.recipe import PretrainRecipe
+    from promu.training.recipe_file import find_recipe, load_recipe
 
     settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
     start_group()
@@ -67,7 +68,8 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
 
     quiet()
     from promu.training.finetune import finetune as run
-    from promu.training.recipe import FinetuneRecipe, find_recipe, load_recipe
+    from promu.training.recipe import FinetuneRecipe
+    from promu.training.recipe_file import find_recipe, load_recipe
 
     settings = load_recipe(find_recipe(recipe), FinetuneRecipe, overrides or ())
     with progress_bars() as progress:

@@ -20,7 +20,7 @@ from promu.training.generation.examples import read_described
 from promu.training.generation.recipe import GenerationRecipe
 from promu.training.generation.tokenizer import train_text_to_text
 from promu.training.generation.train import load_writer, train_writer
-from promu.training.recipe import load_recipe
+from promu.training.recipe_file import load_recipe
 
 RECIPES = Path(__file__).resolve().parents[3] / "recipes"
 TINY = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2}
@@ -114,7 +114,7 @@ def test_a_writer_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> N
     more = ["prompt.mode=text", "data.groups=null", "model.name.dropout_rate=0.0", "model.tokenizer.size=700"]
     recipe = load_recipe(
         RECIPES / "newsreel-kecpm.yaml",
-        GenerationRecipe,  # type: ignore[type-var]
+        GenerationRecipe,
         [*settings, *size, *epochs, *more, f"out={tmp_path / 'run'}"],
     )
     result = train_writer(recipe, 0)
@@ -135,7 +135,7 @@ def test_recorded_knowledge_takes_the_place_of_the_file_s(drawn: Path, tmp_path:
 def test_the_published_files(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The recipe for them, with a tiny model in a folder in the place of T5, on the first posts of each file."""
     monkeypatch.setenv("PROMU_SHARED", str(shared))
-    assert load_recipe(RECIPES / "jmere-kecpm.yaml", GenerationRecipe).seeds == [0, 1, 2]  # type: ignore[type-var]
+    assert load_recipe(RECIPES / "jmere-kecpm.yaml", GenerationRecipe).seeds == [0, 1, 2]
     folder = shared / "data" / "jmere_fewshot" / "seed_17"
     settings = []
     for split, name in (("train", "train"), ("dev", "val"), ("test", "test")):

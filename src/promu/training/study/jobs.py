@@ -23,7 +23,8 @@ from promu.training.loop import Progress
 from promu.training.picture_views import views_of
 from promu.training.preparation import Prepared, prepare, start, train_teacher
 from promu.training.pretrain import pretrain, student
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe, check_recipe
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+from promu.training.recipe_file import check_recipe
 from promu.training.run_folder import begin
 from promu.training.study.attending import attend
 from promu.training.study.few_posts import write_few_posts

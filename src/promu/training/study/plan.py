@@ -11,7 +11,8 @@ from typing import Any, get_args
 from promu.corpora.newsreel import WORLDS, NewsreelSettings
 from promu.errors import InputError
 from promu.modeling.fusions import FUSIONS
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe, find_recipe, load_recipe
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+from promu.training.recipe_file import find_recipe, load_recipe
 from promu.training.study.cells import Cell
 from promu.training.study.recipe import Exhibit, StudyRecipe
 from promu.training.study.strand import Strand

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from promu.training.recipe import Count, Positive, Settings, Share, find_recipe, load_recipe
+from promu.training.recipe import Count, Positive, Settings, Share
+from promu.training.recipe_file import find_recipe, load_recipe
 
 Exhibit = Literal[
     "table1",
@@ -74,5 +74,4 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyRecipe:
     Raises:
         InputError: There is none, or it is not legal.
     """
-    path: Path = find_recipe(name)
-    return load_recipe(path, StudyRecipe, overrides)
+    return load_recipe(find_recipe(name), StudyRecipe, overrides)
