@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.knowledge.llm_server import LlmServer, said
 
+from promu.corpora.background import read_with_background
 from promu.corpora.jmere import Background, read_jmere_background, write_jmere
 from promu.errors import InputError
 from promu.knowledge.answers import AnswerFault
@@ -19,7 +20,6 @@ from promu.knowledge.client import Client
 from promu.knowledge.generation import Asking, PostKnowledge, first_request, knowledge_of
 from promu.knowledge.knowledge_prompts import LONGEST_SENTENCE, Described, Fact, KnowledgePrompts, read_facts
 from promu.knowledge.pool import Exemplar, Quintuple
-from promu.knowledge.post_files import read_described
 from promu.knowledge.recorded import knowledge_for, read_recorded, write_knowledge
 from promu.schema import Entity, Post, Relation
 
@@ -107,7 +107,7 @@ def test_other_gold_labels_give_the_same_prompt(
     for labels in (gold, other):
         path = tmp_path_factory.mktemp("leak") / "test.json"
         write_jmere(path, [Post("1", tuple(tokens), "1.jpg", *labels)])  # type: ignore[misc]
-        posts, backgrounds = read_described(path, "jmere")
+        posts, backgrounds = read_with_background(path, "jmere")
         post = Described(posts[0].id, posts[0].tokens, backgrounds[0].captions)
         asked.append(first_request(KnowledgePrompts(POOL), post, [0, 1], Asking("m")))
     assert asked[0] == asked[1]
@@ -215,6 +215,6 @@ def test_malformed_files_of_knowledge(tmp_path: Path, text: str, sentence: str) 
 def test_the_published_knowledge_is_found_for_every_post(shared: Path) -> None:
     folder = shared / "data" / "jmere_fewshot" / "seed_17"
     for split in ("train", "val", "test"):
-        posts, _ = read_described(folder / f"{split}.json", "jmere")
+        posts, _ = read_with_background(folder / f"{split}.json", "jmere")
         found = knowledge_for(posts, folder / f"{split}_ofa_knowledge.json")
         assert found == list(read_jmere_background(folder / f"{split}_ofa_knowledge.json"))

@@ -194,6 +194,13 @@ def test_a_dry_run_shows_prompts_and_cost(server: LlmServer, folder: Path, capsy
         ("captions.source=model", "source: model needs the model"),
         ('captions={"source": "promu", "model": "m"}', "captions made from pictures need data.images"),
         ('data.posts=["a/x.json", "b/x.json"]', "two files of one name"),
+        ("provider.url=http://me:secret@host/v1", "a key or a question mark in its address"),
+        (
+            'provider={"source": "file", "files": ["a", "b"], "url": "http://h/v1?key=1"}',
+            "a question mark in its address",
+        ),
+        ('{"data.posts": ["o/a.jsonl"], "out": "o"}', "knowledge would be written over o/a.jsonl"),
+        ('{"data.posts": ["pool.json"], "out": "o"}', "knowledge would be written over o/pool.jsonl"),
         ('data.posts=["absent.json"]', "absent.json: no such file"),
         ("provider.templates=absent", "absent: no such folder of templates"),
         ("provider.tokens=3", "unknown recipe key 'provider.tokens'"),
@@ -202,9 +209,11 @@ def test_a_dry_run_shows_prompts_and_cost(server: LlmServer, folder: Path, capsy
 def test_bad_recipes_are_one_sentence(
     server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str], setting: str, sentence: str
 ) -> None:
-    assert run(folder, "--yes", "--set", setting) == 2
+    settings = json.loads(setting) if setting.startswith("{") else None
+    words = [f"{key}={json.dumps(value)}" for key, value in settings.items()] if settings else [setting]
+    assert run(folder, "--yes", *(word for each in words for word in ("--set", each))) == 2
     told = capsys.readouterr().err
-    assert sentence in told and "Traceback" not in told
+    assert sentence in told and "Traceback" not in told and "secret" not in told
     assert not server.seen
 
 

@@ -314,13 +314,8 @@ def _allow(expected: Estimate, options: LlmOptions) -> None:
 
 
 def _sentence(expected: Estimate) -> str:
-    cost = "no prices given"
-    if expected.prompt_cost is not None:
-        cost = f"{expected.prompt_cost:.4f} for the prompts, {expected.most_cost:.4f} with the longest answers"
-    return (
-        f"{expected.requests} requests ({expected.in_store} of {expected.posts} questions are answered in the store), "
-        f"about {expected.prompt_tokens:,} tokens of prompts and at most {expected.answer_tokens:,} of answers ({cost})"
-    )
+    kept = f"{expected.in_store} of {expected.posts} questions are answered in the store"
+    return f"{expected.requests} requests ({kept}), {expected}"
 
 
 def _show_plan(requests: list[Request], expected: Estimate, endpoint: EndpointSettings, options: LlmOptions) -> None:

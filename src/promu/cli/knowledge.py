@@ -36,10 +36,10 @@ def pool(train: Path, /, *, out: Path, format: str = "jmere") -> None:
         out: The pool.
         format: Of the training posts.
     """
+    from promu.corpora.background import read_with_background
     from promu.knowledge.pool import make_pool, write_pool
-    from promu.knowledge.post_files import read_described
 
-    exemplars = make_pool(*read_described(train, format))
+    exemplars = make_pool(*read_with_background(train, format))
     write_pool(out, exemplars)
     print(f"{len(exemplars)} exemplars: {out}")
 
@@ -79,31 +79,29 @@ def generate(
 class _Posts:
     """All posts of a recipe, ready to be asked about, and how many of them are of each file."""
 
-    paths: list[Path]
     sizes: list[int]
     described: list[Described]
 
 
 def _copy(settings: KnowledgeRecipe, json: bool) -> None:
     """Knowledge from files: no question, no cost."""
+    from promu.corpora.background import read_with_background
     from promu.knowledge.generation import PostKnowledge
     from promu.knowledge.knowledge_prompts import Described, Fact
-    from promu.knowledge.post_files import read_described
     from promu.knowledge.recorded import knowledge_for
 
     described: list[Described] = []
     found: list[PostKnowledge] = []
     sizes = []
     for path, source in zip(settings.data.posts, settings.provider.files or [], strict=True):
-        posts, _ = read_described(Path(path), settings.data.format)
+        posts, _ = read_with_background(Path(path), settings.data.format)
         sizes.append(len(posts))
         for post, background in zip(posts, knowledge_for(posts, source), strict=True):
             captions = () if background is None else background.captions
             described.append(Described(post.id, post.tokens, captions))
             facts = () if background is None else tuple(Fact("", sentence) for sentence in background.knowledge)
             found.append(PostKnowledge("not recorded" if background is None else "answered", facts))
-    posts_of = _Posts([Path(path) for path in settings.data.posts], sizes, described)
-    _finish(settings, posts_of, found, [()] * len(found), {"provider": "file"}, json)
+    _finish(settings, _Posts(sizes, described), found, [()] * len(found), {"provider": "file"}, json)
 
 
 def _generate(settings: KnowledgeRecipe, yes: bool, dry_run: bool, json: bool) -> None:
@@ -183,32 +181,32 @@ def _spent(endpoint: EndpointSettings | None, budget: Budget) -> dict[str, Any]:
 
 
 def _pool(settings: KnowledgeRecipe) -> list[Exemplar]:
+    from promu.corpora.background import read_with_background
     from promu.knowledge.pool import make_pool, read_pool, write_pool
-    from promu.knowledge.post_files import read_described
+    from promu.knowledge.recipe import POOL
 
     if not settings.exemplars.count:
         return []
     if settings.exemplars.pool is not None:
         return read_pool(settings.exemplars.pool)
     assert settings.exemplars.train is not None
-    exemplars = make_pool(*read_described(Path(settings.exemplars.train), settings.data.format))
+    exemplars = make_pool(*read_with_background(Path(settings.exemplars.train), settings.data.format))
     Path(settings.out).mkdir(parents=True, exist_ok=True)
-    write_pool(Path(settings.out) / "pool.jsonl", exemplars)
+    write_pool(Path(settings.out) / POOL, exemplars)
     return exemplars
 
 
 def _read_posts(settings: KnowledgeRecipe) -> _Posts:
+    from promu.corpora.background import read_with_background
     from promu.knowledge.knowledge_prompts import Described
-    from promu.knowledge.post_files import read_described
 
-    paths = [Path(path) for path in settings.data.posts]
     sizes, described = [], []
-    for path in paths:
-        posts, backgrounds = read_described(path, settings.data.format)
+    for path in settings.data.posts:
+        posts, backgrounds = read_with_background(Path(path), settings.data.format)
         captions = _captions(settings, posts, [background.captions for background in backgrounds])
         sizes.append(len(posts))
         described += [Described(post.id, post.tokens, each) for post, each in zip(posts, captions, strict=True)]
-    return _Posts(paths, sizes, described)
+    return _Posts(sizes, described)
 
 
 def _captions(
@@ -244,11 +242,12 @@ def _choose(settings: KnowledgeRecipe, posts: list[Described], pool: list[Exempl
 
     total = len(posts) + len(pool)
     with progress_bar("sentence vectors") as advance:
-        done = Counter[str]()
+        done = 0
 
         def heard(texts: int) -> None:
-            done["texts"] += texts
-            advance(done["texts"], total)
+            nonlocal done
+            done += texts
+            advance(done, total)
 
         return choose_exemplars(
             posts,
@@ -272,13 +271,7 @@ def _allow(expected: Estimate, posts: int, max_cost: float | None, yes: bool) ->
 
 
 def _sentence(expected: Estimate) -> str:
-    cost = "no prices given"
-    if expected.prompt_cost is not None:
-        cost = f"{expected.prompt_cost:.4f} for the prompts, {expected.most_cost:.4f} with the longest answers"
-    return (
-        f"at most {expected.requests} requests, about {expected.prompt_tokens:,} tokens of prompts and at most "
-        f"{expected.answer_tokens:,} of answers ({cost})"
-    )
+    return f"at most {expected.requests} requests, {expected}"
 
 
 def _show(
@@ -319,10 +312,10 @@ def _finish(
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     start, written = 0, []
-    for path, size in zip(posts.paths, posts.sizes, strict=True):
+    for path, size in zip(settings.data.posts, posts.sizes, strict=True):
         part = slice(start, start + size)
         start += size
-        written.append(out / f"{path.stem}.jsonl")
+        written.append(settings.knowledge_file(path))
         write_knowledge(written[-1], posts.described[part], found[part], exemplars[part])
     states: Counter[str] = Counter(each.state for each in found)
     placed: Counter[str] = Counter()
@@ -330,7 +323,7 @@ def _finish(
         placed.update(each.counts or {})
     result = {
         **record,
-        "recipe": settings.model_dump(),
+        "recipe": settings.model_dump(exclude={"provider": {"key_variable"}}),  # where a key may stand by mistake
         "posts": len(found),
         "states": dict(states),
         "faults": dict(Counter(fault.kind for each in found for fault in each.faults if fault.kind != "not recorded")),

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from promu.corpora.background import read_with_background
 from promu.corpora.formats import find_format
-from promu.corpora.jmere import Background, read_jmere_background
+from promu.corpora.jmere import Background
 from promu.corpora.mnre import relation_types
 from promu.errors import InputError
 from promu.schema import Post, Quintuple, quintuples, with_quintuples
@@ -65,8 +66,7 @@ def read_joint(path: str | Path, format: str = "jmere") -> JointSet:
     """
     path = Path(path)
     entry = find_format(format, "posts")
-    posts: list[Post] = entry.read(path, None)
-    background = read_jmere_background(path) if format == "jmere" else [Background((), ())] * len(posts)
+    posts, background = read_with_background(path, format)
     if entry.pair_per_post:
         posts = group_pairs(posts)
         background = [Background((), ())] * len(posts)

@@ -36,6 +36,12 @@ class Estimate:
     prompt_cost: float | None
     most_cost: float | None
 
+    def __str__(self) -> str:
+        cost = "no prices given"
+        if self.prompt_cost is not None:
+            cost = f"{self.prompt_cost:.4f} for the prompts, {self.most_cost:.4f} with the longest answers"
+        return f"about {self.prompt_tokens:,} tokens of prompts and at most {self.answer_tokens:,} of answers ({cost})"
+
 
 def estimate(requests: Sequence[Request], store: Store | None, prices: Prices | None) -> Estimate:
     """Count what is not in the store yet; `store` is None where there is none so far."""

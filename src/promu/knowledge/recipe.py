@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from promu.knowledge.endpoint import KEY_VARIABLE
+from promu.knowledge.endpoint import KEY_VARIABLE, EndpointSettings
 
 Count = Annotated[int, Field(ge=1)]
+POOL = "pool.jsonl"
+"""In `out`: the pool that was made from training posts."""
+
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 
@@ -115,6 +119,8 @@ class ProviderSettings(Settings):
     def _reachable(self) -> ProviderSettings:
         if self.source == "endpoint" and self.url is None:
             raise ValueError("source: endpoint needs its url")
+        if self.url is not None:  # checked where it is not used too: the recipe is written into the result
+            EndpointSettings(self.url, self.key_variable, self.timeout, self.patience)
         if self.source == "store" and self.store is None:
             raise ValueError("source: store needs the store")
         if self.source == "file" and self.files is None:
@@ -137,11 +143,20 @@ class KnowledgeRecipe(Settings):
     provider: ProviderSettings
     out: str
 
+    def knowledge_file(self, posts: str) -> Path:
+        """Where the knowledge of one of `data.posts` goes."""
+        return Path(self.out) / f"{Path(posts).stem}.jsonl"
+
     @model_validator(mode="after")
     def _fits(self) -> KnowledgeRecipe:
-        names = [path.replace("\\", "/").rpartition("/")[2].rpartition(".")[0] for path in self.data.posts]
-        if len(set(names)) < len(names):
+        written = [self.knowledge_file(path).resolve() for path in self.data.posts]
+        if len(set(written)) < len(written):
             raise ValueError("data.posts names two files of one name, whose knowledge would be one file; rename one")
+        read = [*self.data.posts, *(self.provider.files or []), self.exemplars.train, self.exemplars.pool]
+        read += [self.captions.file, str(Path(self.out) / POOL)]
+        lost = next((path for path in read if path is not None and Path(path).resolve() in written), None)
+        if lost is not None:
+            raise ValueError(f"knowledge would be written over {lost}, which the run needs; name another folder in out")
         if self.captions.source in ("model", "promu") and self.data.images is None:
             raise ValueError("captions made from pictures need data.images")
         if self.provider.files is not None and len(self.provider.files) != len(self.data.posts):

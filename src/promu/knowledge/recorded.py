@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from promu.corpora.jmere import Background, read_jmere, read_jmere_background
+from promu.corpora.background import read_with_background
+from promu.corpora.jmere import Background
 from promu.errors import InputError
 from promu.files import filled_lines, parse_json_object, read_line_records, shorten, write_lines
 from promu.knowledge.exemplar_choice import text_identity
@@ -60,11 +61,8 @@ def read_recorded(path: str | Path) -> dict[_Key, list[Background]]:
     path = Path(path)
     pairs: Iterable[tuple[_Key, Background]]
     if _is_published(path):
-        published = read_jmere(path)
-        pairs = (
-            (_key(post.id, post.tokens), each)
-            for post, each in zip(published, read_jmere_background(path), strict=True)
-        )
+        published = zip(*read_with_background(path, "jmere"), strict=True)
+        pairs = ((_key(post.id, post.tokens), each) for post, each in published)
     else:
         pairs = read_line_records(path, None, lambda line: _parse(parse_json_object(line)), "posts with knowledge")
     found: dict[_Key, list[Background]] = {}

@@ -1,4 +1,4 @@
-"""Posts with what a published file carries about them."""
+"""Posts with the captions and knowledge that a published file carries about them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from promu.corpora.jmere import Background, read_jmere_background
 from promu.schema import Post
 
 
-def read_described(path: Path, format: str) -> tuple[list[Post], list[Background]]:
+def read_with_background(path: Path, format: str) -> tuple[list[Post], list[Background]]:
     """Posts, and the captions and knowledge of each, which only the format jmere has.
 
     Raises:
