@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -58,7 +59,7 @@ class Fused:
     losses: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """A fusion on top of the two encoders.
 
     The text side of every fusion goes through the same layers: the upper half of the text encoder's own (the default,
@@ -91,10 +92,10 @@ class Fusion(nn.Module):
         """The layers that text passes in the fusion, and their configuration."""
         if self.config.fusion_layers is None:
             return text_encoder.config, split_text_encoder(text_encoder)
-        config = self.own_layers(text_encoder, self.config.fusion_layers)
+        config = self.own_layer_config(text_encoder, self.config.fusion_layers)
         return config, text_layers(build_encoder(config))
 
-    def own_layers(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
+    def own_layer_config(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
         """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
         given = text_encoder.config
         settings: dict[str, Any] = {
@@ -115,6 +116,7 @@ class Fusion(nn.Module):
         for config in self.own_configs:
             config._attn_implementation = text_encoder.config._attn_implementation
 
+    @abstractmethod
     def forward(
         self,
         text: torch.Tensor,
@@ -135,7 +137,6 @@ class Fusion(nn.Module):
         Raises:
             InputError: Attention maps were asked for, but the model was not loaded with eager attention.
         """
-        raise NotImplementedError
 
     def run_layers(
         self, hidden: torch.Tensor, mask: torch.Tensor, output_attentions: bool, keys: Any = None

@@ -82,7 +82,7 @@ class BottleneckFusion(Fusion):
         self.text_bottleneck = Bottleneck(width)
         if config.vision_config is None:
             return
-        own = self.own_layers(text_encoder, 1)
+        own = self.own_layer_config(text_encoder, 1)
         self.visual_map = visual_map(config)
         self.visual_layer = BertLayer(own)
         self.visual_bottleneck = Bottleneck(width)
