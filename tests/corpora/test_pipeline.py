@@ -72,6 +72,15 @@ def test_files(tmp_path: Path, capsys: Any) -> None:
     assert "this is there already" in capsys.readouterr().err
 
 
+def test_what_lies_beside_is_left_alone(tmp_path: Path) -> None:
+    write_jmere(tmp_path / "some.json", [post(Quintuple(*ANN, *BOB, "peer"))])
+    (tmp_path / "sets.tmp").mkdir()
+    (tmp_path / "sets.tmp" / "notes").write_text("a user's own")
+    write_pipeline_sets({"train": tmp_path / "some.json"}, tmp_path / "sets")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sets", "sets.tmp", "some.json"]
+    assert (tmp_path / "sets.tmp" / "notes").read_text() == "a user's own"
+
+
 def test_nothing_is_half_written(tmp_path: Path) -> None:
     write_jmere(tmp_path / "good.json", [post(Quintuple(*ANN, *BOB, "peer"))])
     png = with_quintuples(Post("1", WORDS, "1.png"), [Quintuple(*ANN, *BOB, "peer")])

@@ -13,7 +13,7 @@ from promu.corpora.formats import Format, find_format, find_splits
 from promu.corpora.labels import label_map
 from promu.corpora.overlap import Contents, find_overlaps
 from promu.corpora.pictures import load_picture
-from promu.corpora.releases import UNKNOWN, identify, release_name
+from promu.corpora.releases import UNKNOWN, identify, unknown_name
 from promu.errors import InputError
 from promu.files import shorten
 from promu.schema import CaptionPair, Post, Region
@@ -55,18 +55,18 @@ def _check_file(
 ) -> tuple[FileReport, Contents]:
     report, contents = FileReport(path, split, UNKNOWN), Contents()
     try:
-        release = identify(path)
+        report.release = str(identify(path) or UNKNOWN)
         records = entry.read(path, report.problems)
         if entry.notes is not None:
             report.notes = entry.notes(path)
     except InputError as error:
         report.problems.append(error)
         return report, contents
-    report.release = UNKNOWN if release is None else str(release)
     report.records = len(records)
     if entry.kind == "posts":
         _count_posts(report, records, entry.pair_per_post)
-        report.release = release_name(path, records)
+        if report.release == UNKNOWN:
+            report.release = unknown_name(records)
         contents.texts = {post.tokens: shorten(" ".join(post.tokens)) for post in records}
         names = [post.image for post in records if post.image is not None]
     elif entry.kind == "pairs":

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from promu.corpora.folders import new_folder
 from promu.corpora.jmere import write_jmere
 from promu.corpora.joint import JointSet
 from promu.errors import InputError
@@ -136,21 +134,10 @@ def write_few_shot(folder: Path, joint: JointSet, sets: FewShotSets) -> dict[str
     Raises:
         InputError: The folder is there already and not empty, or a post is one that the format cannot hold.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError("is there already and not empty; name another folder, or remove it first", folder)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise InputError(f"cannot make a folder here ({error.strerror}); name one you may write to", folder) from None
-    try:
-        building.chmod(0o755)
+    with new_folder(folder) as building:
         for split, rows in sets.rows.items():
             posts, background = [joint.posts[row] for row in rows], [joint.background[row] for row in rows]
             write_jmere(building / f"{split}.json", posts, background)
-        os.replace(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return {split: folder / f"{split}.json" for split in sets.rows}
 
 

@@ -5,14 +5,13 @@ So that a pipeline can learn from the very posts that a joint model learns from.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
 from promu.corpora.conll import write_conll
+from promu.corpora.folders import new_folder
 from promu.corpora.joint import read_joint
 from promu.corpora.mnre import write_mnre
 from promu.errors import InputError
@@ -40,23 +39,19 @@ def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[
         By split: `posts`, `entities`, `relations`, `none_pairs`, `overlapping_entities` (left out of CoNLL alone).
 
     Raises:
-        InputError: A file cannot be read, holds what a format cannot, or `out` is there already.
+        InputError: A file cannot be read, holds what a format cannot, or `out` is there already and not empty.
     """
-    if out.exists():
-        raise InputError("this is there already; name a folder that is to be made", out)
     counts = {}
-    temporary = out.with_name(f"{out.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with new_folder(out) as building:
         for task in ("ner", "re"):
-            (temporary / task).mkdir(parents=True)
+            (building / task).mkdir()
         for split, path in files.items():
             posts = read_joint(path).posts
             entities, pairs = [entity_post(post) for post in posts], [pair_post(post) for post in posts]
             for_entities, for_relations = FILES[split]
             try:
-                write_conll(temporary / for_entities, entities)
-                write_mnre(temporary / for_relations, pairs)
+                write_conll(building / for_entities, entities)
+                write_mnre(building / for_relations, pairs)
             except InputError as error:
                 raise InputError(error.reason, path) from None
             counts[split] = {
@@ -66,9 +61,6 @@ def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[
                 "none_pairs": sum(relation.type == NO_RELATION for post in pairs for relation in post.relations),
                 "overlapping_entities": _entities(posts) - _entities(entities),
             }
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return counts
 
 

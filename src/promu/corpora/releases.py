@@ -146,9 +146,11 @@ def release_name(path: str | Path, posts: Sequence[Post]) -> str:
     Raises:
         InputError: as `identify`.
     """
-    release = identify(path)
-    if release is not None:
-        return str(release)
+    return str(identify(path) or unknown_name(posts))
+
+
+def unknown_name(posts: Sequence[Post]) -> str:
+    """What to call a file of posts that is no known release: `unknown`, and what it resembles."""
     like = resemblance(posts)
     return UNKNOWN if like is None else f"{UNKNOWN}; {like}"
 

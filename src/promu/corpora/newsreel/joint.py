@@ -7,15 +7,13 @@ and then how they are related, and facts about others that are of no use.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from promu.corpora.folders import new_folder
 from promu.corpora.jmere import Background, write_jmere
 from promu.corpora.newsreel.captions import with_article
 from promu.corpora.newsreel.chance import generator, pick, shuffled
@@ -112,21 +110,8 @@ def write_joint(
     Raises:
         InputError: `out` is there already and not empty, or cannot be made.
     """
-    settings = settings or JointSettings()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("is there already and not empty; name another folder, or remove it first", out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"cannot make a folder here ({error.strerror}); name one you may write to", out) from None
-    try:
-        building.chmod(0o755)
-        counts = _write(building, settings, progress, world)
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return counts
+    with new_folder(out) as building:
+        return _write(building, settings or JointSettings(), progress, world)
 
 
 def _write(

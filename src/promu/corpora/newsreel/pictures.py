@@ -63,13 +63,13 @@ def draw_scene(
     side = 2 * size
     canvas = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(canvas)
-    (BACKGROUNDS | COUNTRY_BACKGROUNDS)[scene.setting](draw, side, rng)
+    _ALL_BACKGROUNDS[scene.setting](draw, side, rng)
     skins = [pick(rng, SKINS) for _ in boxes]
     things = []
     for (kind, box), skin in zip(boxes, skins, strict=True):
         paint = Paint(jittered(world.kind[kind].colour, COLOUR_JITTER, rng), skin, pick(rng, HAIRS))
         x0, y0, x1, y1 = (value * side for value in box)
-        (SILHOUETTES | COUNTRY_SILHOUETTES)[kind](Pen(draw, (x0, y0, x1, y1), bool(rng.random() < 0.5)), paint)
+        _ALL_SILHOUETTES[kind](Pen(draw, (x0, y0, x1, y1), bool(rng.random() < 0.5)), paint)
         things.append(DrawnThing(kind, _written_box(box, size, rng)))
     return _developed(canvas.reduce(2), rng, noise), things
 
@@ -227,3 +227,6 @@ BACKGROUNDS: dict[str, Background] = {
     "field": _field, "sea": _sea, "night": _night, "street": _street, "stage": _stage, "snow": _snow,
 }  # fmt: skip
 """Setting name to background."""
+
+_ALL_BACKGROUNDS = BACKGROUNDS | COUNTRY_BACKGROUNDS
+_ALL_SILHOUETTES = SILHOUETTES | COUNTRY_SILHOUETTES

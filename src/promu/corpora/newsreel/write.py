@@ -5,15 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from promu.corpora.folders import new_folder
 from promu.corpora.newsreel.captions import falsify, write_caption
 from promu.corpora.newsreel.ceiling import ner_ceiling, re_ceiling
 from promu.corpora.newsreel.chance import generator
@@ -81,26 +79,9 @@ def write_newsreel(
     found = _already_there(out, settings, world)
     if found is not None:
         return found
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(
-            f"cannot make a folder here ({error.strerror}); name a folder you may write to", out
-        ) from error
-    try:
-        building.chmod(0o777 & ~_umask())
+    with new_folder(out) as building:
         report = _Writer(building, settings, world, progress).write()
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return NewsreelReport(out, report.counts, report.ner_ceiling, report.re_ceiling)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _already_there(out: Path, settings: NewsreelSettings, world: World) -> NewsreelReport | None:
