@@ -108,7 +108,8 @@ def straightforward(folder: Path, picture: Image.Image) -> Callable[[str, Sequen
         for name in ("input_ids", "attention_mask"):
             batch[name] = torch.nn.functional.pad(batch[name], (0, short))
         pixels = torch.stack([to_pixels(picture, model.config.image_size) for _ in rows])
-        TASKS[task].predict(model, {**batch, "pixel_values": pixels}, rows)
+        output = model(**batch, pixel_values=pixels)
+        TASKS[task].answer(model, TASKS[task].outputs(output), batch, rows)
 
     return forward
 

@@ -15,7 +15,7 @@ from promu.extraction.folders import open_model
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
 from promu.training.calibration import calibrate
-from promu.training.tasks import TASKS
+from promu.training.tasks import TASKS, predict_posts, read_out
 from promu.training.wordpiece import train_wordpiece
 
 NAMES = {0: "None", 1: "/per/per/peer"}
@@ -48,7 +48,10 @@ def test_a_model_that_is_right_in_seven_of_ten_says_so_afterwards() -> None:
     model: Any = Boastful()
     encoder = WordEncoder(train_wordpiece(TEXTS, 400, min_frequency=1), 96)
     splits = {"train": pairs(1, 1), "dev": pairs(70, 30), "test": pairs(6, 4)}
-    result = calibrate(TASKS["re"], model, encoder, splits, lambda images: {})
+    readings = {
+        name: list(read_out(TASKS["re"], model, encoder, splits[name], lambda images: {})) for name in ("dev", "test")
+    }
+    result = calibrate(TASKS["re"], model, splits, readings)
     certainty = torch.tensor([0.0, 6.0]).softmax(0)[1].item()
     # 6 / T = log(.7 / .3)
     assert result["temperature"] == pytest.approx(6 / torch.tensor(7 / 3).log().item(), rel=1e-3)
@@ -66,11 +69,12 @@ def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path) -> N
     model, encoder = open_model("ner", tiny_models / "ner", "cpu")
     task = TASKS["ner"]
     posts = [Post(str(number), tuple(text.split())) for number, text in enumerate(TEXTS)]
-    found = task.predict(model, task.batch(encoder, posts, None), posts)
+    found = predict_posts(task, model, encoder, posts, lambda images: {})
     # half of what is found is declared right
     gold = [Post(post.id, post.tokens, None, post.entities[::2]) for post in found]
-    result = calibrate(task, model, encoder, {"dev": gold}, lambda images: {})
-    again = task.predict(model, task.batch(encoder, posts, None), posts)
+    readings = list(read_out(task, model, encoder, gold, lambda images: {}))
+    result = calibrate(task, model, {"dev": gold}, {"dev": readings})
+    again = predict_posts(task, model, encoder, posts, lambda images: {})
     spans = [[(e.start, e.end, e.type) for e in post.entities] for post in found]
     assert spans == [[(e.start, e.end, e.type) for e in post.entities] for post in again]
     assert result["dev"]["answers"] == sum(map(len, spans)) > 4
@@ -86,5 +90,7 @@ def test_without_an_answer_on_dev_scores_stay_as_they_are(tiny_models: Path) -> 
     model, encoder = open_model("ner", tiny_models / "ner", "cpu")
     with torch.no_grad():
         model.emitter.bias[0] = 1e4  # type: ignore[operator, index, union-attr]
-    result = calibrate(TASKS["ner"], model, encoder, {"dev": [Post("1", ("Ann",))]}, lambda images: {})
+    posts = [Post("1", ("Ann",))]
+    readings = list(read_out(TASKS["ner"], model, encoder, posts, lambda images: {}))
+    result = calibrate(TASKS["ner"], model, {"dev": posts}, {"dev": readings})
     assert result == {"temperature": 1.0, "dev": {"answers": 0, "ece_before": None, "ece_after": None}}

@@ -31,6 +31,13 @@ from promu.modeling.chain import (
 )
 
 
+def span_probability(marginals: torch.Tensor, start: int, labels: Sequence[int]) -> float:
+    """The smallest of the marginal probabilities (W, C) of a span's labels, of which the first is at word `start`."""
+    words = torch.arange(start, start + len(labels))
+    # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
+    return min(float(marginals[words, torch.tensor(labels)].min()), 1.0)
+
+
 def bio_labels(types: Sequence[str]) -> list[str]:
     """O, then B- and I- of each type."""
     return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in ("B", "I"))]

@@ -17,6 +17,9 @@ from promu.errors import InputError
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
 
+Batch = dict[str, torch.Tensor]
+"""Inputs of a model by the names of its arguments."""
+
 PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
 """A text that happens to hold "[E1]" or "[SEP]" means the characters, never the special token."""
 
@@ -108,7 +111,7 @@ class WordEncoder:
         ids = self.tokenizer(text, **PLAIN).input_ids[: self.max_length - 2]
         return EncodedText([self.start, *ids, self.stop], [])
 
-    def batch(self, texts: Sequence[EncodedText]) -> dict[str, torch.Tensor]:
+    def batch(self, texts: Sequence[EncodedText]) -> Batch:
         """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch."""
         longest = max(len(text.input_ids) for text in texts)
         ids = torch.full((len(texts), longest), self.pad, dtype=torch.long)
@@ -117,6 +120,11 @@ class WordEncoder:
             ids[row, : len(text.input_ids)] = torch.tensor(text.input_ids)
             mask[row, : len(text.input_ids)] = 1
         return {"input_ids": ids, "attention_mask": mask}
+
+    def word_batch(self, texts: Sequence[EncodedText]) -> Batch:
+        """As `batch`, with `word_index` and `word_mask` (B, most words): where each word's first piece is."""
+        word_index, word_mask = pad_positions([text.positions for text in texts])
+        return {**self.batch(texts), "word_index": word_index, "word_mask": word_mask}
 
 
 def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

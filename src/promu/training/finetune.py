@@ -23,7 +23,7 @@ from promu.training.recipe import FinetuneRecipe
 from promu.training.run_folder import begin, finish, finished_result
 from promu.training.scored import read_scored, record_scoring, times_scored, weights_checksum
 from promu.training.setup import build_model, save_folder, tokenizer_of
-from promu.training.tasks import TASKS, predict_posts
+from promu.training.tasks import TASKS, Reading, answers, read_out
 
 
 def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[str, Any]:
@@ -81,13 +81,16 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
             batch["input_ids"], _ = mask_pieces(batch, encoder, recipe.training.piece_dropout, dice)
         return batch
 
-    def figures(split: str) -> tuple[list[Post], dict[str, Any]]:
+    def read(split: str) -> list[Reading]:
         record_scoring(out, split, Path(str(paths[split])), model)
-        predicted = predict_posts(task, model, encoder, splits[split], pictures.batch)
+        return list(read_out(task, model, encoder, splits[split], pictures.batch))
+
+    def figures(split: str, readings: Sequence[Reading]) -> tuple[list[Post], dict[str, Any]]:
+        predicted = answers(task, model, readings, splits[split])
         return predicted, task.score(splits[split], predicted, groups, names).to_dict()
 
     def validate() -> dict[str, float]:
-        result = figures("dev")[1]
+        result = figures("dev", read("dev"))[1]
         model.train()
         return {"f1": float(result["f1"])}
 
@@ -111,12 +114,12 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
         "beyond_the_model": beyond,
     }
-    result["calibration"] = calibrate(task, model, encoder, splits, pictures.batch)
+    readings = {split: read(split) for split in ("dev", "test") if split in splits}
+    result["calibration"] = calibrate(task, model, splits, readings)
     (out / "predictions").mkdir(exist_ok=True)
-    for split in ("dev", "test"):
-        if split in splits:
-            predicted, result[split] = figures(split)
-            task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
+    for split, said in readings.items():
+        predicted, result[split] = figures(split, said)
+        task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
     result["weights"] = weights_checksum(model)
     result["scored"] = times_scored(read_scored(out))
     result["pictures"] = {split: pictures.counts(post.image for post in posts) for split, posts in splits.items()}

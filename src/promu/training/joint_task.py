@@ -16,16 +16,15 @@ from promu.corpora.formats import read_posts, write_posts
 from promu.errors import InputError
 from promu.evaluation.joint import JointScores, score_joint
 from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.crf import span_probability
 from promu.modeling.generation.inventory import Inventory
-from promu.modeling.inputs import EncodedText, WordEncoder, pad_positions
+from promu.modeling.inputs import Batch, EncodedText, WordEncoder
 from promu.modeling.joint import Candidates, PromuForJointExtraction, inventory_of, triple_label
 from promu.modeling.joint_decoding import decode
 from promu.modeling.joint_spans import LONGEST, touching_gains
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 
 logger = logging.getLogger(__name__)
-
-Batch = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +88,7 @@ class JointExtraction:
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
         """`word_index`, `word_mask` (B, W) beside the pieces; gold (B, E, 3), (B, F, 3) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
-        word_index, word_mask = pad_positions([text.positions for text in encoded])
-        batch = {**encoder.batch(encoded), "word_index": word_index, "word_mask": word_mask}
+        batch = encoder.word_batch(encoded)
         if labels is not None:
             inventory = inventory_of(labels)
             gold = [targets(post, inventory, len(text.positions)) for post, text in zip(posts, encoded, strict=True)]
@@ -102,10 +100,6 @@ class JointExtraction:
         """The candidates."""
         candidates: Candidates = output.candidates
         return candidates
-
-    def predict(self, model: PromuForJointExtraction, batch: Batch, posts: Sequence[Post]) -> list[Post]:
-        """As `answer`."""
-        return self.answer(model, self.outputs(model(**batch)), batch, posts)
 
     def answer(self, model: Any, outputs: Candidates, batch: Batch, posts: Sequence[Post]) -> list[Post]:
         """The best legal answer of each post, entities by position.
@@ -228,10 +222,10 @@ def _answer(post: Post, found: Candidates, marginals: torch.Tensor, rules: _Rule
     place: dict[int, int] = {}
     for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
         start, end = spans[candidate]
-        labels = torch.cat([marginals[start : start + 1, 2 * kind + 1], marginals[start + 1 : end, 2 * kind + 2]])
+        labels = [2 * kind + 1] + [2 * kind + 2] * (end - start - 1)
         place[candidate] = len(entities)
-        # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
-        entities.append(Entity(start, end, rules.inventory.types[kind], min(float(labels.min()), 1.0)))
+        score = span_probability(marginals, start, labels)
+        entities.append(Entity(start, end, rules.inventory.types[kind], score))
     probabilities = (found.relations / rules.temperature).softmax(-1)
     relations = []
     for head, tail, name in best.relations:

@@ -12,15 +12,13 @@ from torch.nn import functional
 
 from promu.alignment.label_store import LabelStore, PictureLabels
 from promu.corpora.shards import PairShards
-from promu.modeling.inputs import WordEncoder, mask_pieces, pad_positions
+from promu.modeling.inputs import Batch, WordEncoder, mask_pieces, pad_positions
 from promu.schema import CaptionPair
 from promu.training.batches import Sample, chance_of
 from promu.training.kept_texts import KeptTexts
 from promu.training.picture_views import Views
 from promu.training.recipe import LossSettings
 from promu.training.views import View, move_boxes
-
-Batch = dict[str, torch.Tensor]
 
 
 class CaptionCollator:

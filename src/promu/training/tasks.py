@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -15,14 +15,13 @@ from promu.errors import InputError
 from promu.evaluation.ner import NerScores, score_entities
 from promu.evaluation.relation import RelationScores, score_relations
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.crf import bio_labels
-from promu.modeling.inputs import EncodedText, WordEncoder, pad_positions
+from promu.modeling.crf import bio_labels, span_probability
+from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
 from promu.modeling.relation_classification import PromuForRelationClassification
 from promu.modeling.token_classification import PromuForTokenClassification
 from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.training.joint_task import JointExtraction
 
-Batch = dict[str, torch.Tensor]
 Pictures = Callable[[Sequence[str | None]], Batch]
 """File names of a batch to `pixel_values` and `picture_mask`, or to nothing where there is no picture."""
 
@@ -58,9 +57,6 @@ class Task(Protocol):
 
         Scores are probabilities at the model's temperature (`PromuConfig.score_temperature`).
         """
-
-    def predict(self, model: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
-        """The posts with the model's answer in place of gold, scores included."""
 
     def score(
         self,
@@ -104,8 +100,7 @@ class EntityRecognition:
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
         """`word_index`, `word_mask` (B, W) beside the pieces; `labels` (B, W) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
-        word_index, word_mask = pad_positions([text.positions for text in encoded])
-        batch = {**encoder.batch(encoded), "word_index": word_index, "word_mask": word_mask}
+        batch = encoder.word_batch(encoded)
         if labels is not None:
             tags = [
                 [labels[tag] for tag in bio_tags(post)[: len(text.positions)]]
@@ -117,10 +112,6 @@ class EntityRecognition:
     def outputs(self, output: Any) -> torch.Tensor:
         """Emissions (B, W, C)."""
         return output.emissions
-
-    def predict(self, model: PromuForTokenClassification, batch: Batch, posts: Sequence[Post]) -> list[Post]:
-        """As `answer`."""
-        return self.answer(model, self.outputs(model(**batch)), batch, posts)
 
     def answer(
         self, model: PromuForTokenClassification, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]
@@ -137,10 +128,8 @@ class EntityRecognition:
                 if names[label].startswith("B-"):
                     start = index
                 if names[label] != "O" and (index + 1 == len(path) or not names[path[index + 1]].startswith("I-")):
-                    places = torch.arange(start, index + 1)
-                    score = float(marginals[row, places, torch.tensor(path[start : index + 1])].min())
-                    # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
-                    entities.append(Entity(start, index + 1, names[label][2:], min(score, 1.0)))
+                    score = span_probability(marginals[row], start, path[start : index + 1])
+                    entities.append(Entity(start, index + 1, names[label][2:], score))
             answers.append(replace(post, entities=tuple(entities), relations=()))
         return answers
 
@@ -200,10 +189,6 @@ class RelationClassification:
     def outputs(self, output: Any) -> torch.Tensor:
         """Logits (B, N_r)."""
         return output.logits
-
-    def predict(self, model: PromuForRelationClassification, batch: Batch, posts: Sequence[Post]) -> list[Post]:
-        """As `answer`."""
-        return self.answer(model, self.outputs(model(**batch)), batch, posts)
 
     def answer(
         self, model: PromuForRelationClassification, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]
@@ -273,7 +258,74 @@ def check_labels(task: Task, posts: Sequence[Post], known: Sequence[str], path: 
         )
 
 
+class Reading(NamedTuple):
+    """What a model said of some posts.
+
+    Attributes:
+        rows: Which posts.
+        outputs: As `Task.outputs`, on the CPU.
+        batch: What the model was given, pictures left out.
+    """
+
+    rows: list[int]
+    outputs: Any
+    batch: Batch
+
+
 @torch.inference_mode()
+def read_out(
+    task: Task,
+    model: PromuPreTrainedModel,
+    encoder: WordEncoder,
+    posts: Sequence[Post],
+    pictures: Pictures,
+    batch_size: int = 64,
+) -> Iterator[Reading]:
+    """What the model says of each post, in batches of posts of like length.
+
+    Args:
+        task: One of `TASKS`.
+        model: In evaluation mode afterwards.
+        encoder: The model's tokenizer.
+        posts: For relation classification each with its pair.
+        pictures: Gives a batch's pictures.
+        batch_size: Posts a forward pass.
+    """
+    model.eval()
+    order = sorted(range(len(posts)), key=lambda index: len(posts[index].tokens))
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        chosen = [posts[row] for row in rows]
+        batch = task.batch(encoder, chosen, None)
+        given = {**batch, **pictures([post.image for post in chosen])}
+        output = model(**{name: value.to(model.device) for name, value in given.items()})
+        yield Reading(rows, task.outputs(output).cpu(), batch)
+
+
+def answers(
+    task: Task,
+    model: PromuPreTrainedModel,
+    readings: Iterable[Reading],
+    posts: Sequence[Post],
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Post]:
+    """The posts, in their order, with the answers that were read (`read_out`).
+
+    Args:
+        task: One of `TASKS`.
+        model: Whose they are.
+        readings: Of all posts.
+        posts: As they were read.
+        progress: Called with (posts done, posts in all).
+    """
+    found: dict[int, Post] = {}
+    for rows, outputs, batch in readings:
+        found.update(zip(rows, task.answer(model, outputs, batch, [posts[row] for row in rows]), strict=True))
+        if progress is not None:
+            progress(len(found), len(posts))
+    return [found[row] for row in range(len(posts))]
+
+
 def predict_posts(
     task: Task,
     model: PromuPreTrainedModel,
@@ -283,30 +335,8 @@ def predict_posts(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Post]:
-    """The posts, in their order, with the model's answers; batches hold posts of like length.
-
-    Args:
-        task: One of `TASKS`.
-        model: In evaluation mode afterwards.
-        encoder: The model's tokenizer.
-        posts: For relation classification each with its pair.
-        pictures: Gives a batch's pictures.
-        batch_size: Posts a forward pass.
-        progress: Called with (posts done, posts in all).
-    """
-    model.eval()
-    order = sorted(range(len(posts)), key=lambda index: len(posts[index].tokens))
-    answers: list[Post | None] = [None] * len(posts)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        chosen = [posts[row] for row in rows]
-        batch = {**task.batch(encoder, chosen, None), **pictures([post.image for post in chosen])}
-        batch = {name: value.to(model.device) for name, value in batch.items()}
-        for row, answer in zip(rows, task.predict(model, batch, chosen), strict=True):
-            answers[row] = answer
-        if progress is not None:
-            progress(min(start + batch_size, len(order)), len(order))
-    return [answer for answer in answers if answer is not None]
+    """`read_out` and `answers` in one."""
+    return answers(task, model, read_out(task, model, encoder, posts, pictures, batch_size), posts, progress)
 
 
 def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:
