@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from promu.cli import main
+from promu.corpora.jmere import read_jmere
 
 
 def jmere(path: Path, count: int = 40, wrong: int = 0) -> str:
@@ -49,5 +51,15 @@ def test_score_joint(tmp_path: Path, capsys: Any) -> None:
     assert main(["score", "joint", "--gold", gold, "--predictions", gold, half, "--against", half]) == 0
     said = capsys.readouterr().out
     assert "75.00 ± 35.36" in said and "paired bootstrap" in said
+    groups = tmp_path / "groups.json"
+    groups.write_text(json.dumps({post.id: "all of them" for post in read_jmere(gold)}))
+    words = ["score", "joint", "--gold", gold, "--groups", str(groups), "--predictions", half]
+    assert main(words) == 0
+    assert re.search(r"all of them +50\.00 +50\.00 +50\.00 +20 +40 +40", capsys.readouterr().out)
+    assert main([*words, gold, "--json", "--against", half]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["mean_per_group"]["all of them"]["f1"]["mean"] == told["mean"]["all"]["f1"]["mean"] == 75.0
+    assert told["mean"]["macro_f1"].keys() == {"all", "present", "strings", "merged"}
+    assert told["against"]["files"] == [half]
     assert main(["score", "joint", "--gold", gold, "--predictions", jmere(tmp_path / "few.json", 3)]) == 2
     assert "the predictions hold 3 posts and the gold holds 40" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from promu.cli import measuring
 from promu.cli.console import note, print_json, progress_bar
 from promu.cli.joint_scoring import print_joint_scores
-from promu.cli.scoring import print_entity_scores, print_relation_scores, read_group_names
+from promu.cli.scoring import print_entity_scores, print_relation_scores
 from promu.errors import InputError
 
 if TYPE_CHECKING:
@@ -104,14 +104,15 @@ def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
     from promu.quiet import quiet
 
     quiet()
+    from promu.evaluation.groups import read_groups
     from promu.training.tasks import TASKS
 
-    pipeline = task == "joint" and (model / "ner").is_dir() and (model / "re").is_dir()
-    if (model / task).is_dir():  # a folder with ner/ and re/, as `promu extract` takes it
+    within = (model / task).is_dir()  # a folder with ner/ and re/, as `promu extract` takes it
+    pipeline = not within and task == "joint" and (model / "ner").is_dir() and (model / "re").is_dir()
+    if within:
         model = model / task
-        pipeline = False
     posts = TASKS[task].read(options.data)
-    groups = None if options.groups is None else read_group_names(options.groups)
+    groups = None if options.groups is None else read_groups(options.groups)
     predicted, read, labels = _pipeline(model, posts, options) if pipeline else _predict(task, model, posts, options)
     scores = TASKS[task].score(posts, predicted, groups, labels)
     if predictions is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from cyclopts import App, Parameter
 
 from promu.cli import joint_scoring
 from promu.cli.console import note, print_json
+from promu.cli.score_options import ScoreOptions, compare, comparison_record, print_comparison, runs_record
 from promu.cli.score_tables import print_confusion, print_counts, print_summaries, print_tail
 from promu.errors import InputError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from promu.evaluation.counts import Counts
     from promu.evaluation.ner import NerScores
     from promu.evaluation.relation import RelationScores
-    from promu.evaluation.significance import Comparison, PostCounts
+    from promu.evaluation.significance import Comparison
     from promu.evaluation.summary import Summary
     from promu.evaluation.tail import TailScores
 
@@ -29,36 +29,6 @@ app = App(name="score", help="Score predictions against gold; all files in the f
 
 _MODES = {"strict": "strict", "default": "default: a stray I- begins an entity"}
 """What is said of seqeval's modes where they differ."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions:
-    """What both kinds of scores are given.
-
-    Args:
-        gold: File with the gold.
-        predictions: File with the predictions, same posts in the same order; several are runs of one system (seeds),
-            whose mean and standard deviation is shown.
-        against: Predictions of another system, one file or several: is the difference more than chance?
-        train: Training file; what is rare there is the tail. Without it the gold says what is rare.
-        groups: JSON file, an object of group name by post id; adds figures by group.
-        samples: Samples of the paired bootstrap (--against); their seed is fixed.
-        json: Print JSON instead of tables.
-    """
-
-    gold: Path
-    predictions: Annotated[list[Path], Parameter(consume_multiple=True)]
-    against: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
-    train: Path | None = None
-    groups: Path | None = None
-    samples: int = 10_000
-    json: bool = False
-
-    @property
-    def rare_in(self) -> Path:
-        """The file whose frequencies say what is rare."""
-        return self.train or self.gold
 
 
 @app.command(name="ner")
@@ -76,26 +46,25 @@ def score_ner(
     """
     from promu.corpora.conll import read_conll
     from promu.evaluation.files import read_entity_files, renamed
+    from promu.evaluation.groups import read_groups
     from promu.evaluation.ner import entity_counts, entity_frequency, score_entities
     from promu.evaluation.tail import RAREST_TYPES
 
     names = dict(_renaming(word) for word in rename or ())
-    groups = None if options.groups is None else read_group_names(options.groups)
-    others = options.against or []
-    files = read_entity_files(options.gold, [*options.predictions, *others], names)
+    groups = None if options.groups is None else read_groups(options.groups)
+    files = read_entity_files(options.gold, options.all_predictions, names)
     scored = {
         mode: [score_entities(read.gold, run, groups) for run in read.runs[: len(options.predictions)]]
         for mode, read in files.items()
     }
     (mode, runs), (other_mode, other_runs) = scored.items()
-    gold, posts = files[mode].gold, files[mode].runs
     _name_foreign("entities of types", [scores.per_type for scores in runs])
-    rare = entity_frequency(gold if options.train is None else renamed(read_conll(options.train), names))
+    rare = entity_frequency(files[mode].gold if options.train is None else renamed(read_conll(options.train), names))
     _show(
         options,
         {mode: runs} if runs == other_runs else {mode: runs, other_mode: other_runs},
         _tails([scores.per_type for scores in runs], rare, RAREST_TYPES),
-        _compare([entity_counts(gold, run) for run in posts], options),
+        compare(entity_counts, files[mode], options),
     )
 
 
@@ -107,11 +76,12 @@ def score_re(options: ScoreOptions) -> None:
     """
     from promu.corpora.mnre import read_mnre
     from promu.evaluation.files import read_relation_files
+    from promu.evaluation.groups import read_groups
     from promu.evaluation.relation import relation_counts, relation_frequency, score_relations
     from promu.evaluation.tail import RAREST_RELATIONS
 
-    groups = None if options.groups is None else read_group_names(options.groups)
-    files = read_relation_files(options.gold, [*options.predictions, *(options.against or [])])
+    groups = None if options.groups is None else read_groups(options.groups)
+    files = read_relation_files(options.gold, options.all_predictions)
     runs = [score_relations(files.gold, run, groups) for run in files.runs[: len(options.predictions)]]
     _name_foreign("relations", [scores.per_relation for scores in runs])
     rare = relation_frequency(files.gold if options.train is None else read_mnre(options.train))
@@ -119,7 +89,7 @@ def score_re(options: ScoreOptions) -> None:
         options,
         {"": runs},
         _tails([scores.per_relation for scores in runs], rare, RAREST_RELATIONS),
-        _compare([relation_counts(files.gold, run) for run in files.runs], options),
+        compare(relation_counts, files, options),
     )
 
 
@@ -146,17 +116,6 @@ def print_relation_scores(scores: RelationScores) -> None:
     print_confusion("relations", scores.confusion)
 
 
-def read_group_names(path: Path) -> Mapping[str, str]:
-    """Group names by post id.
-
-    Raises:
-        InputError: The file is no such JSON object.
-    """
-    from promu.evaluation.groups import read_groups
-
-    return read_groups(path)
-
-
 def _renaming(word: str) -> tuple[str, str]:
     old, sign, new = word.partition("=")
     if not (old and sign and new):
@@ -181,15 +140,6 @@ def _tails(tables: Sequence[Mapping[str, Counts]], frequency: Mapping[str, int],
     return [score_tail(table, frequency, count) for table in tables] if len(frequency) > count else []
 
 
-def _compare(runs: Sequence[PostCounts], options: ScoreOptions) -> Comparison | None:
-    if options.against is None:
-        return None
-    from promu.evaluation.significance import paired_bootstrap
-
-    own = len(options.predictions)
-    return paired_bootstrap(runs[:own], runs[own:], options.samples)
-
-
 def _show(
     options: ScoreOptions,
     scored: Mapping[str, Sequence[Scores]],
@@ -202,29 +152,21 @@ def _show(
         result = {**first, **({"mode": mode, **dict(others)} if others else {})}
         if tails:
             result["tail"] = {"counted_in": str(options.rare_in), **_tail_record(tails)}
-        if comparison is not None:
-            result["against"] = {"files": [str(path) for path in options.against or ()], **comparison.to_dict()}
-        print_json(result)
+        print_json({**result, **comparison_record(comparison, options)})
         return
     for mode, runs in scored.items():
         _print_runs(runs, _MODES[mode] if len(scored) > 1 else "")
     if tails:
         print_tail(f"tail: the {len(tails[0].labels)} rarest in {options.rare_in.name}", tails)
-    if comparison is not None:
-        print(f"against {', '.join(map(str, options.against or ()))}: {comparison}\n({comparison.method})")
+    print_comparison(comparison, options)
 
 
 def _record(paths: Sequence[Path], runs: Sequence[Scores]) -> dict[str, Any]:
     """JSON of one run, or of several and their mean."""
     if len(runs) == 1:
         return runs[0].to_dict()
-    each = [{"predictions": str(path), **scores.to_dict()} for path, scores in zip(paths, runs, strict=True)]
-    return {
-        "runs": each,
-        "mean": _plain([scores.table() for scores in runs]),
-        "mean_per_group": _plain([scores.per_group for scores in runs]),
-        **{f"mean_{name}": summary.to_dict() for name, summary in _relation_means(runs).items()},
-    }
+    means = {f"mean_{name}": summary.to_dict() for name, summary in _relation_means(runs).items()}
+    return {**runs_record(paths, runs), **means}
 
 
 def _tail_record(tails: Sequence[TailScores]) -> dict[str, Any]:
@@ -253,14 +195,6 @@ def _print_runs(runs: Sequence[Any], mode: str) -> None:
         print_entity_scores(runs[0], mode)
     else:
         print_relation_scores(runs[0])
-
-
-def _plain(tables: Sequence[Mapping[str, Counts]]) -> dict[str, dict[str, Any]]:
-    """Means of tables of counts, ready for JSON."""
-    from promu.evaluation.summary import summarise_tables
-
-    rows = summarise_tables(tables)
-    return {row: {name: summary.to_dict() for name, summary in figures.items()} for row, figures in rows.items()}
 
 
 def _relation_means(runs: Sequence[Any]) -> dict[str, Summary]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from promu.corpora.conll import StrayInside, read_conll
+from promu.corpora.formats import read_posts
 from promu.corpora.labels import clashing_names
 from promu.corpora.mnre import read_mnre
 from promu.corpora.releases import has_stray_inside
@@ -69,6 +70,18 @@ def read_relation_files(gold: Path, predictions: Sequence[Path]) -> Files:
     """
     expected = read_mnre(gold)
     return Files(expected, [_aligned(expected, read_mnre(path), path) for path in predictions])
+
+
+def read_joint_files(gold: Path, predictions: Sequence[Path], format: str = "jmere") -> Files:
+    """Read files of posts with their relations, JMERE or JSON lines of posts.
+
+    Raises:
+        InputError: A file cannot be read, the posts do not line up, or the gold has no relation at all.
+    """
+    expected = read_posts(gold, format)
+    if not any(post.relations for post in expected):
+        raise InputError("no post of the gold has a relation, so there is nothing to score against", gold)
+    return Files(expected, [_aligned(expected, read_posts(path, format), path) for path in predictions])
 
 
 def renamed(posts: Sequence[Post], names: Mapping[str, str]) -> list[Post]:

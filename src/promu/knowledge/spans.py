@@ -21,7 +21,9 @@ def _places(tokens: Sequence[str], name: str) -> list[Span]:
     wanted = "".join(name.split())
     if not wanted:
         return []
-    text, begins, ends = "", {}, {}
+    text = ""
+    begins: dict[int, int] = {}
+    ends: dict[int, int] = {}
     for index, token in enumerate(tokens):
         begins[len(text)] = index
         text += "".join(token.split())
