@@ -39,6 +39,11 @@ class PromuOutput(ModelOutput):
     losses: dict[str, torch.Tensor] | None = None
 
 
+def vectors_at(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The vectors (B, N, d) at places (B, M): (B, M, d)."""
+    return vectors.gather(1, index[..., None].expand(-1, -1, vectors.shape[-1]))
+
+
 @runtime_checkable
 class StartsItself(Protocol):
     """A module that sets its own parameters and buffers where a checkpoint does not hold them."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
 from promu.errors import InputError
-from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel, vectors_at
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.generation.inventory import Inventory
@@ -70,7 +70,7 @@ class PairRelater(nn.Module):
             whole: (B, d) the fused CLS.
             spans: (B, K, 2) words, end exclusive.
         """
-        ends = torch.cat([_at(words, spans[..., 0]), _at(words, spans[..., 1] - 1)], dim=-1)
+        ends = torch.cat([vectors_at(words, spans[..., 0]), vectors_at(words, spans[..., 1] - 1)], dim=-1)
         hidden = self.head(ends)[:, :, None] + self.tail(ends)[:, None] + self.whole(whole)[:, None, None]
         hidden = hidden + mean_between(self.between(words), spans).to(hidden.dtype)
         return self.output(self.dropout(functional.gelu(hidden))).float()
@@ -124,7 +124,7 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         """
         backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
         fused = self.dropout(backbone.fused_text)
-        words = _at(fused, word_index)
+        words = vectors_at(fused, word_index)
         emissions = self.emitter(words).float()
         output = JointExtractionOutput(attentions=backbone.attentions)
         if gold_entities is not None and gold_relations is not None:
@@ -134,7 +134,7 @@ class PromuForJointExtraction(PromuPreTrainedModel):
             output.loss = (of_entities + of_relations).mean() + self.promu.fusion_loss(backbone)
         else:
             spans, mask = choose_candidates(span_margins(emissions, self.crf, word_mask), word_mask)
-            gains = _at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), grid_place(spans))
+            gains = vectors_at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), grid_place(spans))
             output.candidates = Candidates(spans, mask, gains, self.relater(words, fused[:, 0], spans), emissions)
         return output
 
@@ -178,7 +178,7 @@ def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
     high = torch.maximum(spans[:, :, None, 0], spans[:, None, :, 0])
     count = (high - low).clamp(min=0)
     size = low.shape
-    between = _at(sums, high.flatten(1)) - _at(sums, low.flatten(1))
+    between = vectors_at(sums, high.flatten(1)) - vectors_at(sums, low.flatten(1))
     between = between.view(*size, -1) / count.clamp(min=1)[..., None]
     return between * (count > 0)[..., None]
 
@@ -198,8 +198,3 @@ def relation_loss(logits: torch.Tensor, entities: torch.Tensor, relations: torch
     targets[rows, head, tail] = name + 1
     losses = functional.cross_entropy(logits.movedim(-1, 1), targets, reduction="none")
     return (losses * pairs).flatten(1).sum(1)
-
-
-def _at(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The vectors (B, N, d) at places (B, M): (B, M, d)."""
-    return vectors.gather(1, index[..., None].expand(-1, -1, vectors.shape[-1]))

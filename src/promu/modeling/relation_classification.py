@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
-from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel, vectors_at
 from promu.modeling.configuration import PromuConfig
 
 
@@ -55,8 +55,7 @@ class PromuForRelationClassification(PromuPreTrainedModel):
             output_attentions: Return the fusion's attention maps.
         """
         backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
-        fused = backbone.fused_text
-        pair = fused.gather(1, marker_index[..., None].expand(-1, -1, fused.shape[-1])).flatten(1)
+        pair = vectors_at(backbone.fused_text, marker_index).flatten(1)
         logits = self.classifier(self.dropout(pair)).float()
         loss = None
         if labels is not None:

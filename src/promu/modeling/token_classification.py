@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.utils.generic import ModelOutput
 
-from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel, vectors_at
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
 
@@ -59,8 +59,7 @@ class PromuForTokenClassification(PromuPreTrainedModel):
             output_attentions: Return the fusion's attention maps.
         """
         backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
-        fused = backbone.fused_text
-        words = fused.gather(1, word_index[..., None].expand(-1, -1, fused.shape[-1]))
+        words = vectors_at(backbone.fused_text, word_index)
         emissions = self.emitter(self.dropout(words)).float()
         loss = None
         if labels is not None:

@@ -114,7 +114,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
         "beyond_the_model": beyond,
     }
-    readings = {split: read(split) for split in ("dev", "test") if split in splits}
+    readings: dict[str, list[Reading]] = {split: read(split) for split in ("dev", "test") if split in splits}
     result["calibration"] = calibrate(task, model, splits, readings)
     (out / "predictions").mkdir(exist_ok=True)
     for split, said in readings.items():

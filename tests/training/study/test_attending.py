@@ -33,6 +33,17 @@ def test_attention_is_shared_among_words_patches_and_the_rest(task: str, tiny_mo
     assert 0.5 < whole < 1.0, "what is left is on special tokens and on the visual CLS"
 
 
+def test_a_long_post_has_its_attention_where_its_words_are(tiny_models: Path, pictures: Path) -> None:
+    """Of a pair that is too long, the words far from the markers are not read, wherever they are."""
+    model = load_model(TASKS["re"].model_class, tiny_models / "re", attn_implementation="eager").eval()
+    encoder = WordEncoder(load_tokenizer(str(tiny_models / "re")), 16)
+    entities = (Entity(20, 21, "PER"), Entity(22, 23, "PER"))
+    post = Post("3", ("a",) * 30, "0.png", entities, (Relation(0, 1, "/per/per/peer"),))
+    words, _ = attention(TASKS["re"], model, encoder, post, PictureFolder(pictures, 32, "require"))
+    read = [index for index, share in enumerate(words) if share > 0]
+    assert set(read) >= {20, 21, 22} and min(read) > 10 and read == list(range(read[0], read[-1] + 1))
+
+
 def test_first_the_post_that_only_the_second_reads_then_the_one_that_only_the_first_does() -> None:
     posts = [Post(str(index), ("a",)) for index in range(5)]
     right = {"before": [True, False, False, True, False], "after": [True, True, True, False, False]}

@@ -11,7 +11,7 @@ import torch
 from promu.analysis.report_pictures import embed
 from promu.evaluation.groups import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import ENTITY_MARKERS, EncodedText, WordEncoder
+from promu.modeling.inputs import EncodedText, WordEncoder
 from promu.schema import Post
 from promu.training.loop import Progress
 from promu.training.pictures import PictureFolder
@@ -115,8 +115,9 @@ def attention(
     rows = torch.stack(maps)[:, 0].float().mean((0, 1))[asked].mean(0).cpu()  # (L,)
     length, grid = len(encoded.input_ids), model.config.grid
     words = [0.0] * len(post.tokens)
-    for place, word in _words_of_pieces(encoder, encoded, post).items():
-        words[word] += float(rows[place])
+    for place, word in enumerate(encoded.words):
+        if word >= 0:
+            words[word] += float(rows[place])
     patches = rows[length:][-grid * grid :].reshape(grid, grid)
     return [round(share, 5) for share in words], [[round(share, 5) for share in line] for line in patches.tolist()]
 
@@ -127,15 +128,3 @@ def _asked(encoded: EncodedText, post: Post, marked: bool) -> list[int]:
         return encoded.positions
     starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
     return [encoded.positions[start] for start in starts] or [0]
-
-
-def _words_of_pieces(encoder: WordEncoder, encoded: EncodedText, post: Post) -> dict[int, int]:
-    """Which word each piece belongs to; special tokens and markers to none."""
-    markers = {encoder.tokenizer.convert_tokens_to_ids(marker) for marker in ENTITY_MARKERS}
-    ordinary = [
-        place
-        for place, piece in enumerate(encoded.input_ids)
-        if 0 < place < len(encoded.input_ids) - 1 and piece not in markers
-    ]
-    owners = [word for word, token in enumerate(post.tokens) for _ in encoder.pieces(token)]
-    return dict(zip(ordinary, owners, strict=False))  # a text that is too long is cut
