@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
@@ -70,6 +72,36 @@ def load_encoder_config(name: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise InputError(_not_loadable(name)) from error
     return getattr(config, "vision_config", None) or config
+
+
+def config_of(settings: dict[str, Any], what: str, examples: str, **extra: Any) -> PreTrainedConfig:
+    """The configuration that settings describe.
+
+    Args:
+        settings: Fields of the configuration, and `model_type`.
+        what: What it is called where it is wrong.
+        examples: Model types that may be meant.
+        extra: Further fields, which settings need not know of.
+
+    Raises:
+        InputError: There is no such model type or setting, or a value is wrong.
+    """
+    values = {**settings, **extra}
+    kind = values.pop("model_type", None)
+    try:
+        config = AutoConfig.for_model(kind, **values)
+    except ValueError:
+        raise InputError(
+            f"{what} settings: model_type {kind!r} is unknown; use one that Hugging Face transformers knows, "
+            f"such as {examples}"
+        ) from None
+    except StrictDataclassError as error:
+        raise InputError(f"{what} settings ({kind}): {' '.join(str(error).split())}") from None
+    known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
+    unknown = sorted(set(settings) - known - {"model_type"})
+    if unknown:
+        raise InputError(f"{what} settings ({kind}): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
+    return config
 
 
 def picture_normalisation(name: str) -> dict[str, list[float]]:

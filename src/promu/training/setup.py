@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -12,14 +11,14 @@ from typing import Any, TypeVar
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.errors import InputError
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.char_bilstm import CharBiLstmModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import load_encoder, load_encoder_config, picture_normalisation, resolve
+from promu.modeling.encoders import config_of, load_encoder, load_encoder_config, picture_normalisation, resolve
 from promu.modeling.inputs import add_entity_markers
 from promu.training.recipe import ModelSettings
 
@@ -94,22 +93,7 @@ def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedCo
     """
     if isinstance(settings, str):
         return load_encoder_config(resolve(settings))
-    values = {**settings, **extra}
-    kind = values.pop("model_type", None)
-    try:
-        config = AutoConfig.for_model(kind, **values)
-    except ValueError:
-        raise InputError(
-            f"encoder settings: model_type {kind!r} is unknown; use one that Hugging Face transformers knows, "
-            "such as bert, vit or promu_conv_vit"
-        ) from None
-    except StrictDataclassError as error:
-        raise InputError(f"encoder settings ({kind}): {' '.join(str(error).split())}") from None
-    known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise InputError(f"encoder settings ({kind}): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    return config
+    return config_of(settings, "encoder", "bert, vit or promu_conv_vit", **extra)
 
 
 def build_model(

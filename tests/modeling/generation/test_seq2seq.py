@@ -158,8 +158,14 @@ def test_what_is_no_such_model_is_refused(tmp_path: Path) -> None:
         load_seq2seq(str(tmp_path / "nothing"))
     with pytest.raises(InputError, match="'bert' does not write text from text; name a T5 or BART type model"):
         load_seq2seq({"model_type": "bert"})
-    with pytest.raises(InputError, match="model_type may be t5 or bart"):
-        load_seq2seq({"model_type": "t50"})
+    for settings, sentence in (
+        ({"model_type": "t50"}, "model settings: model_type 't50' is unknown; .* such as t5 or bart"),
+        ({"model_type": "t5", "d_modle": 8}, r"model settings \(t5\): unknown key 'd_modle'; known are .*d_model"),
+        ({"model_type": "t5", "d_model": "wide"}, r"model settings \(t5\): .*'d_model' expected int, got str"),
+        ({"model_type": "bart", "d_model": 7}, r"model settings \(bart\): .*divisible"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            load_seq2seq(settings)
     setup = Setup("t5")
     setup.model.save_pretrained(tmp_path / "model")
     again = load_seq2seq(str(tmp_path / "model"))

@@ -9,11 +9,16 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoModelForSeq2SeqLM,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 
 from promu.errors import InputError
 from promu.modeling.device import best_precision
-from promu.modeling.encoders import resolve
+from promu.modeling.encoders import config_of, resolve
 from promu.modeling.generation.answers import Answer, read_answer
 from promu.modeling.generation.constraint import Constraint
 from promu.modeling.generation.grammar import Grammar
@@ -30,17 +35,19 @@ def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:
         InputError: There is no such model, or it does not write text from text.
     """
     if isinstance(name, dict):
-        values = {**missing, **name}
+        rest = {field: value for field, value in missing.items() if field not in name}
+        config = config_of(name, "model", "t5 or bart", **rest)
+        if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+            raise InputError(_writes_none(str(config.model_type)))
         try:
-            config = AutoConfig.for_model(values.pop("model_type", None), **values)
-        except ValueError as error:
-            raise InputError(f"model settings: {_first_line(error)}; model_type may be t5 or bart") from None
-        return _writes_text(AutoModelForSeq2SeqLM.from_config, config, str(config.model_type))
+            return AutoModelForSeq2SeqLM.from_config(config)
+        except ValueError as error:  # sizes that do not go together
+            raise InputError(f"model settings ({config.model_type}): {' '.join(str(error).split())}") from None
     folder = resolve(name)
     try:
-        return _writes_text(
-            AutoModelForSeq2SeqLM.from_pretrained, folder, name, use_safetensors=True, dtype=torch.float32
-        )
+        return AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except ValueError as error:
+        raise InputError(_writes_none(name)) from error
     except OSError as error:
         raise InputError(
             f"{name!r} is neither a folder with a model and its safetensors weights nor a hub model within reach; "
@@ -50,12 +57,8 @@ def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:
         raise InputError(f"the weights of {name!r} are damaged ({error}); fetch or save them again") from error
 
 
-def _writes_text(make: Callable[..., Any], what: Any, name: str, **how: Any) -> PreTrainedModel:
-    try:
-        model: PreTrainedModel = make(what, **how)
-    except ValueError as error:
-        raise InputError(f"{name!r} does not write text from text; name a T5 or BART type model") from error
-    return model
+def _writes_none(name: str) -> str:
+    return f"{name!r} does not write text from text; name a T5 or BART type model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +138,3 @@ def _write(
         pad_token_id=pad,
     )
     return [row[1:] for row in written.tolist()]  # without the token that decoding starts from
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
