@@ -17,7 +17,7 @@ from promu.modeling.inputs import WordEncoder, mask_pieces
 from promu.schema import Post
 from promu.training.batches import Sample, Shuffled, dice_of
 from promu.training.calibration import calibrate
-from promu.training.loop import Progress, fit
+from promu.training.loop import Progress, best_epoch, fit
 from promu.training.pictures import PictureFolder
 from promu.training.recipe import FinetuneRecipe
 from promu.training.run_folder import begin, finish, finished_result
@@ -109,7 +109,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
     result: dict[str, Any] = {
         "task": recipe.task,
         "seed": recipe.seed,
-        "best_epoch": max((line for line in log if "eval_f1" in line), key=lambda line: line["eval_f1"])["epoch"],
+        "best_epoch": best_epoch(log, "f1"),
         "posts": {split: len(posts) for split, posts in splits.items()},
         "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
         "beyond_the_model": beyond,

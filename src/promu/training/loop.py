@@ -281,6 +281,12 @@ def fit(
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def best_epoch(log: Sequence[Mapping[str, Any]], best: str) -> float:
+    """When the weights that `fit` kept were validated, in epochs, by the log that it returned."""
+    validated = [line for line in log if f"eval_{best}" in line]
+    return max(validated, key=lambda line: line[f"eval_{best}"])["epoch"]
+
+
 def _last_whole_checkpoint(folder: Path) -> str | None:
     """The last checkpoint to resume from; what a kill left half-written is removed."""
     while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:

@@ -64,7 +64,8 @@ def test_a_run_leaves_a_scored_model(run: Path, drawn: Path) -> None:
     predicted = read_jmere(run / "seed-3" / "predictions" / "test.json")
     assert score_joint(gold, predicted).micro.f1 == result["test"]["f1"]
     scored = [json.loads(line)["split"] for line in (run / "seed-3" / "scored.jsonl").read_text().splitlines()]
-    assert scored == ["dev", "test"]
+    validated = [line for line in (run / "seed-3" / "log.jsonl").read_text().splitlines() if "eval_f1" in line]
+    assert scored == [*["dev"] * len(validated), "dev", "test"] and validated
 
 
 def test_a_finished_run_is_not_repeated(run: Path, drawn: Path, capsys: Any) -> None:

@@ -119,6 +119,7 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
         ({"transfer_world": None}, "transfer", 1, "transfer needs a second domain; set world and transfer_world"),
         ({"transfer_world": "moon"}, "transfer", 1, "transfer_world 'moon' is unknown; use one of country, news"),
         ({"fusions": ("concat", "glue")}, "table2", 1, "table2: fusion 'glue' is unknown; use one of concat"),
+        ({"finetune": {"both": "newsreel-joint"}}, "table1", 1, "name a recipe of the task ner or re for 'both'"),
         ({"finetune": {"entities": "newsreel-ner"}}, "figure3", 1, "name a recipe of the task re under finetune"),
         (
             {"world": None, "finetune": {"posts": "twitter2017-text"}},

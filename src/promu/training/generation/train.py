@@ -28,7 +28,7 @@ from promu.training.generation.examples import Described, Writer, read_described
 from promu.training.generation.prompts import Prompt
 from promu.training.generation.recipe import DecodingSettings, GenerationRecipe, PromptSettings, WriterSettings
 from promu.training.generation.tokenizer import train_text_to_text
-from promu.training.loop import Progress, fit
+from promu.training.loop import Progress, best_epoch, fit
 from promu.training.recipe import TokenizerSettings
 from promu.training.run_folder import begin, finish, finished_result
 from promu.training.scored import record_scoring
@@ -100,6 +100,7 @@ def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None 
         return predicted, {**scores.to_dict(), "parsed": parsed}
 
     def validate() -> dict[str, float]:
+        record_scoring(out, "dev", paths["dev"], writer.model)
         return {"f1": float(figures("dev", constrained=True)[1]["f1"])}
 
     log = fit(
@@ -117,7 +118,7 @@ def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None 
     result: dict[str, Any] = {
         "task": "joint",
         "seed": seed,
-        "best_epoch": max((line for line in log if "eval_f1" in line), key=lambda line: line["eval_f1"])["epoch"],
+        "best_epoch": best_epoch(log, "f1"),
         "posts": {name: len(split.posts) for name, split in splits.items()},
         "prompts": {name: _prompt_figures(made) for name, made in prompts.items()},
         "unsaid_quintuples": unsaid,

@@ -105,6 +105,9 @@ class _Setting:
             name: load_recipe(find_recipe(recipe), FinetuneRecipe, study.finetune_set)
             for name, recipe in study.finetune.items()
         }
+        for name, recipe in self.finetuning.items():
+            if recipe.task == "joint":
+                raise InputError(f"a study has no joint extraction; name a recipe of the task ner or re for {name!r}")
         if study.world is not None:
             try:
                 NewsreelSettings(**study.world)
