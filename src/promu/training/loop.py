@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -179,6 +179,26 @@ class _Log(TrainerCallback):
             self.board.add_scalar(f"{self.name}/{name}", value, step)
 
 
+class _Patience(TrainerCallback):
+    """Ends a run that has not become better for so many validations.
+
+    It goes by what a checkpoint holds, so that a run that was killed stops where one that never was stops. (Trainer's
+    own callback counts in memory, or goes on once more where the run was killed after it had stopped.)
+    """
+
+    def __init__(self, validations: int) -> None:
+        self.validations = validations
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """After each validation, when the state knows which was the best."""
+        if self.over(state, args.eval_steps):
+            control.should_training_stop = True
+
+    def over(self, state: Any, every: float) -> bool:
+        """Whether a state is so many validations, `every` steps apart, behind its best."""
+        return bool(state.global_step - state.best_global_step >= self.validations * every)
+
+
 def _temperature(model: Any) -> dict[str, float]:
     space = getattr(model, "space", None)
     return {} if space is None else {"temperature": temperature_of(whole(space.log_temperature.detach())).item()}
@@ -272,6 +292,11 @@ def fit(
     loop.validate = validate
     loop.add_callback(_Log(out, loop, name, settings.log_every, progress))
     resume = _last_whole_checkpoint(checkpoints)
+    if settings.patience is not None and best is not None:
+        patience = _Patience(settings.patience)
+        loop.add_callback(patience)
+        if resume and patience.over(TrainerState.load_from_json(f"{resume}/{TRAINER_STATE_NAME}"), every):
+            arguments.num_train_epochs = 0  # it had stopped: only its best weights are to be loaded
     if resume:
         logger.info("resuming from %s", resume)
     elif validate is not None and best is None:

@@ -69,7 +69,8 @@ class TrainingSettings(Settings):
     `batch_size` is that of all processes together. `micro_batch` reads it in parts of that many rows, for batches that
     do not fit into memory; every part is contrasted with the whole batch. `piece_dropout` hides that share of the word
     pieces behind [MASK] in fine-tuning, so that a model trained on few posts does not learn their names by heart.
-    `save_every` and `validate_every` count steps; null means once an epoch. `workers` are processes that make batches.
+    `save_every` and `validate_every` count steps; null means once an epoch. `patience` ends a run after so many
+    validations on dev without a better one; null goes through all epochs. `workers` are processes that make batches.
     `sharded` divides weights and optimiser among the processes too (FSDP2) instead of keeping a copy in each (DDP).
     """
 
@@ -86,6 +87,7 @@ class TrainingSettings(Settings):
     log_every: Count = 10
     save_every: Count | None = None
     validate_every: Count | None = None
+    patience: Count | None = None
     micro_batch: Count | None = None
     workers: Annotated[int, Field(ge=0)] = 0
     sharded: bool = False
@@ -282,3 +284,9 @@ class PretrainRecipe(Settings):
     warm_start: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
+
+    @model_validator(mode="after")
+    def _goes_to_the_end(self) -> PretrainRecipe:
+        if self.training.patience is not None or self.teacher.training.patience is not None:
+            raise ValueError("training.patience is for fine-tuning, which keeps its best epoch; set it to null")
+        return self
