@@ -136,6 +136,8 @@ def _check(study: StudyRecipe, setting: _Setting, exhibit: str) -> None:
     """
     if exhibit not in PLANS:
         raise InputError(f"{exhibit!r} is no table or figure; choose one of {', '.join(PLANS)}, or all")
+    if exhibit == "table1" and (unknown := [name for name in study.systems or () if name not in SYSTEMS]):
+        raise InputError(f"table1: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
     if exhibit == "table2" and (unknown := [name for name in study.fusions if name not in FUSIONS]):
         raise InputError(f"table2: fusion {unknown[0]!r} is unknown; use one of {', '.join(sorted(FUSIONS))}")
     if exhibit == "transfer":
@@ -157,7 +159,7 @@ def _check(study: StudyRecipe, setting: _Setting, exhibit: str) -> None:
 
 
 def _table1(setting: _Setting, strand: Strand) -> Iterator[Found]:
-    for system in SYSTEMS:
+    for system in setting.study.systems or SYSTEMS:
         yield from _system(setting, strand, system)
 
 

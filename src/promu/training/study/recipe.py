@@ -36,6 +36,7 @@ class StudyRecipe(Settings):
             the data that the recipes name.
         transfer_world: Name of the other drawn world, in which the transfer study fine-tunes and tests.
         single_seed: Exhibits that use the first seed alone.
+        systems: Of table 1, by the names in `promu.training.study.plan.SYSTEMS`; null takes all.
         fusions: Of table 2, by their names in `promu.modeling.fusions.FUSIONS`.
         posts: Of the learning curve, beside all.
         label_temperatures: Of the soft labels.
@@ -52,6 +53,7 @@ class StudyRecipe(Settings):
     world: dict[str, Any] | None = None
     transfer_world: str | None = None
     single_seed: tuple[Exhibit, ...] = ()
+    systems: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     fusions: tuple[str, ...] = ("concat", "hvpnet", "mmib")
     posts: tuple[Count, ...] = (50, 100, 200)
     label_temperatures: tuple[Positive, ...] = (0.02, 0.05, 0.1, 0.2)
