@@ -13,6 +13,7 @@ import torch
 from benchmarks.measure import Row
 from torch.nn import functional
 
+from promu.cores import usable_cores
 from promu.modeling.device import best_precision
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1576, 768, 3072), (1576, 3072, 768))
@@ -46,7 +47,7 @@ def facts() -> dict[str, Any]:
     """Processor, cores, libraries, and the load that was there before."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),

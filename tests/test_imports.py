@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "promu"
 
 # From the ground up; rooms on one floor may import each other.
 FLOORS = [
-    {"schema", "errors", "files"},
+    {"schema", "errors", "files", "cores"},
     {"corpora"},
     {"modeling"},
     {"alignment"},

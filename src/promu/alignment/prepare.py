@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from promu.alignment.detector import Detector
+from promu.cores import usable_cores
 from promu.corpora.captioned import NamedPicture, Policy, Skipped
 from promu.corpora.pictures import load_picture, probe_picture
 from promu.corpora.shards import CaptionedPicture
@@ -27,7 +27,7 @@ BATCH = 16
 QUALITY = 90
 """JPEG quality of shrunk pictures."""
 
-_WORKERS = min(8, os.cpu_count() or 1)
+_WORKERS = min(8, usable_cores())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from PIL import Image
 
 from promu.alignment.coco_names import COCO_NAMES
 from promu.alignment.detector import DetectorSettings
+from promu.cores import usable_cores
 from promu.errors import InputError
 from promu.files import is_blank, read_bytes, read_lines, shorten
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
@@ -185,7 +185,7 @@ class YoloRegions:
     def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         """As `Detector.detect`."""
         parts = [pictures[start : start + self._batch] for start in range(0, len(pictures), self._batch)]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             return [regions for part in pool.map(self._detect, parts) for regions in part]
 
     def _detect(self, pictures: Sequence[Image.Image]) -> list[list[Region]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import queue
 import shutil
 import time
@@ -12,6 +11,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from promu.cores import usable_cores
 
 if TYPE_CHECKING:
     from promu.corpora.newsreel import NewsreelSettings
@@ -157,11 +158,6 @@ def train_all(
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
     return results
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def do_job(job: Job, events: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from promu.cli.console import note
+from promu.cores import usable_cores
 from promu.errors import InputError
 
 
@@ -67,7 +68,7 @@ def serve(
     from promu.service.settings import TOKEN_VARIABLE, service_settings
 
     if threads is None and workers > 1:
-        threads = max(1, (os.cpu_count() or 1) // workers)
+        threads = max(1, usable_cores() // workers)
     settings = service_settings(
         model=model,
         backend=backend,

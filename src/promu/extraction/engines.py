@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from promu.cores import usable_cores
 from promu.errors import InputError
 from promu.extraction.bulk_part import BulkSettings, extract_part
 
@@ -37,7 +38,7 @@ def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], worke
             yield number, extract_part(extractor, settings, parts, number)
         return
     settings.open()  # what is wrong with the model is said once, and in its own words
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, usable_cores() // workers)
     pool = ProcessPoolExecutor(
         min(workers, len(numbers)), multiprocessing.get_context("spawn"), _begin, (settings, parts, threads, prepare)
     )

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promu.cores import usable_cores
 from promu.errors import InputError
 from promu.training.study.cells import Cell, with_inputs
 
@@ -88,11 +89,6 @@ def do_cells(
     except OSError as error:
         raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", grid) from None
     return _Grid(cells, grid, workers or usable_cores(), report, set_up).run()
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Grid:
