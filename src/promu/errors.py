@@ -1,4 +1,4 @@
-"""The one error type a user is meant to read."""
+"""The one error type a user is meant to read, and what it takes over from others."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ class InputError(ValueError):
         self.line = line
         place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
         super().__init__(place + reason)
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says, for a sentence of ours: its first line without a full stop, or the error's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")

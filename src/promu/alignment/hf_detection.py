@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from promu.alignment.detector import DetectorSettings
-from promu.errors import InputError
+from promu.errors import InputError, first_line
 from promu.modeling.device import best_device
 from promu.schema import Region
 
@@ -90,16 +90,12 @@ def _load(name: str) -> tuple[Any, Any]:
     except SafetensorError as error:
         raise InputError(f"the weights of detector {name!r} are damaged ({error}); fetch or save them again") from error
     except ImportError as error:
-        raise InputError(f"detector {name!r} needs a package that is missing ({_first_line(error)})") from error
+        raise InputError(f"detector {name!r} needs a package that is missing ({first_line(error)})") from error
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{name!r} is no object-detection model within reach ({_first_line(error)}); name a folder or hub "
+            f"{name!r} is no object-detection model within reach ({first_line(error)}); name a folder or hub "
             "model with config.json, preprocessor_config.json and safetensors weights"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _checksum(processor: Any, model: Any) -> str:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.export import Dim
 
-from promu.errors import InputError
+from promu.errors import InputError, first_line
 from promu.extraction.backends import sight_of
 from promu.extraction.folders import find_models, open_model
 from promu.extraction.onnx_backend import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph
@@ -234,8 +234,7 @@ def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, 
                 verbose=False,
             )
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"this model has no ONNX form ({reason}); leave it with PyTorch") from None
+        raise InputError(f"this model has no ONNX form ({first_line(error)}); leave it with PyTorch") from None
 
 
 def _to_int8(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from promu.errors import InputError
+from promu.errors import InputError, first_line
 from promu.extraction.backends import Backend, BackendName, BackendPrecision, TorchBackend
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.device import best_device
@@ -47,9 +47,8 @@ def _fetch(name: str | Path) -> Path:
     try:
         return Path(snapshot_download(name))
     except (OSError, ValueError, HFValidationError) as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
         raise InputError(
-            f"neither a model folder nor a hub model within reach ({reason}); check the name", name
+            f"neither a model folder nor a hub model within reach ({first_line(error)}); check the name", name
         ) from None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from promu.errors import InputError
+from promu.errors import InputError, first_line
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
 from promu.training.setup import read_json_object
@@ -94,5 +94,4 @@ def open_graph(path: Path) -> Any:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the graph cannot be opened ({reason}); export the model again", path) from None
+        raise InputError(f"the graph cannot be opened ({first_line(error)}); export the model again", path) from None

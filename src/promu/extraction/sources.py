@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from promu.errors import InputError
+from promu.errors import InputError, first_line
 from promu.files import is_blank, parse_json_object, read_bytes, read_lines, shorten
 
 Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
@@ -95,7 +95,7 @@ def _parquet(path: Path) -> Numbered:
     try:
         file = parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"not a Parquet file ({_first_line(error)})", path) from None
+        raise InputError(f"not a Parquet file ({first_line(error)})", path) from None
     with file:
         names = [name for name in COLUMNS if name in file.schema_arrow.names]
         if "text" not in names and "tokens" not in names:
@@ -109,7 +109,7 @@ def _parquet(path: Path) -> Numbered:
                     number += 1
                     yield number, {name: value for name, value in row.items() if value is not None}
         except (pyarrow.ArrowException, OSError) as error:
-            raise InputError(f"the file breaks off after row {number} ({_first_line(error)})", path) from None
+            raise InputError(f"the file breaks off after row {number} ({first_line(error)})", path) from None
 
 
 def read_bytes_start(path: Path) -> bytes:
@@ -126,10 +126,6 @@ def read_bytes_start(path: Path) -> bytes:
     if not start.strip():
         raise InputError("the file is empty; fetch or write it again", path)
     return start
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")
 
 
 SOURCES: dict[str, Callable[[Path], Numbered]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from promu.errors import InputError
+from promu.errors import InputError, first_line
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.char_bilstm import CharBiLstmModel
 from promu.modeling.configuration import PromuConfig
@@ -82,7 +82,7 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
             raise InputError(
                 "its weights have other shapes than its config.json says; save it again", folder
             ) from error
-        raise InputError(f"this model cannot be loaded: {_first_line(error)}; save it again", folder) from error
+        raise InputError(f"this model cannot be loaded: {first_line(error)}; save it again", folder) from error
 
 
 def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
@@ -127,7 +127,7 @@ def build_model(
     except InputError:
         raise
     except (ValueError, StrictDataclassError) as error:  # sizes that do not go together
-        raise InputError(f"model settings: {_first_line(error)}") from None
+        raise InputError(f"model settings: {first_line(error)}") from None
     backbone = model if isinstance(model, HasEncoders) else model.promu
     assert isinstance(backbone, HasEncoders)
     backbone.use_encoders(text, vision)
@@ -187,10 +187,6 @@ def _check_tokenizer_file(path: Path) -> None:
         Tokenizer.from_buffer(path.read_bytes())  # from_file raises nothing narrower than Exception
     except ValueError as error:
         raise InputError(f"not a tokenizer ({error}); copy the model folder again", path) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def save_folder(folder: Path, model: PromuPreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
