@@ -26,11 +26,12 @@ def score_joint(options: ScoreOptions, *, format: Literal["jmere", "posts"] = "j
     from promu.corpora.formats import read_posts
     from promu.evaluation.files import read_joint_files
     from promu.evaluation.groups import read_groups
-    from promu.evaluation.joint import joint_counts, quintuple_frequency
+    from promu.evaluation.joint import joint_counts
     from promu.evaluation.joint import score_joint as score
+    from promu.evaluation.relation import relation_frequency
 
     files = read_joint_files(options.gold, options.all_predictions, format)
-    known = [] if options.train is None else list(quintuple_frequency(read_posts(options.train, format)))
+    known = [] if options.train is None else list(relation_frequency(read_posts(options.train, format)))
     groups = None if options.groups is None else read_groups(options.groups)
     runs = [score(files.gold, run, known, groups) for run in files.runs[: len(options.predictions)]]
     comparison = compare(joint_counts, files, options)

@@ -147,15 +147,6 @@ def joint_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
     return np.array([(row.correct, row.predicted, row.gold) for row in rows], dtype=np.int64)
 
 
-def quintuple_frequency(posts: Sequence[Post]) -> dict[str, int]:
-    """How often each relation occurs in a joint set."""
-    counts: dict[str, int] = {}
-    for post in posts:
-        for item in quintuples(post):
-            counts[item.relation] = counts.get(item.relation, 0) + 1
-    return counts
-
-
 def _ends(item: Quintuple) -> list[Hashable]:
     return [(item.head, item.head_type), (item.tail, item.tail_type)]
 

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerBase, set_seed
 from promu.corpora.jmere import write_jmere
 from promu.errors import InputError
 from promu.evaluation.groups import read_groups
-from promu.evaluation.joint import quintuple_frequency, score_joint
+from promu.evaluation.joint import score_joint
+from promu.evaluation.relation import relation_frequency
 from promu.evaluation.summary import summarise
 from promu.files import write_json
 from promu.modeling.device import best_device
@@ -79,7 +80,7 @@ def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None 
     splits = {name: read_described(path, knowledge) for name, path in paths.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
     inventory = Inventory.of(splits["train"].posts)
-    known = list(quintuple_frequency(splits["train"].posts))
+    known = list(relation_frequency(splits["train"].posts))
 
     set_seed(seed)
     writer = _make(recipe.model, recipe.prompt, recipe.decoding, inventory, splits["train"])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from promu.alignment.label_store import LabelStore
 from promu.corpora.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
-from promu.evaluation.ner import entity_counts
-from promu.evaluation.relation import relation_counts
+from promu.evaluation.ner import entity_counts, entity_frequency
+from promu.evaluation.relation import relation_counts, relation_frequency
 from promu.modeling.inputs import WordEncoder
-from promu.schema import NO_RELATION, Post
 from promu.training.finetune import finetune
 from promu.training.kept_texts import texts_of
 from promu.training.loop import Progress
@@ -36,6 +34,8 @@ Job = Callable[[Mapping[str, Any], Path, Progress], dict[str, Any]]
 
 STORES = ("labels", "labels-dev")
 FEATURES = "features"
+COUNTED = {"ner": (entity_frequency, entity_counts), "re": (relation_frequency, relation_counts)}
+"""By task what says how often each label is in posts, and what each post adds to the figures."""
 
 
 def draw(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
@@ -136,20 +136,13 @@ def fine_tune(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
         raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
     test = Path(recipe.data.test)
     gold, predicted = task.read(test), task.read(out / "predictions" / test.name)
-    count = entity_counts if recipe.task == "ner" else relation_counts
+    frequency, count = COUNTED[recipe.task]
     return {
         **{name: result[name] for name in ("task", "best_epoch", "posts", "test", "pictures", "seconds")},
         "dev_f1": result["dev"]["f1"],
-        "train_counts": dict(label_counts(task.read(Path(recipe.data.train)), recipe.task)),
+        "train_counts": frequency(task.read(Path(recipe.data.train))),
         "post_counts": count(gold, predicted).tolist(),
     }
-
-
-def label_counts(posts: Sequence[Post], task: str) -> Counter[str]:
-    """How often each entity type, or each relation but `None`, occurs in posts."""
-    if task == "ner":
-        return Counter(str(entity.type) for post in posts for entity in post.entities)
-    return Counter(one.type for post in posts for one in post.relations if one.type != NO_RELATION)
 
 
 def _pretraining(settings: Mapping[str, Any], out: Path) -> PretrainRecipe:
