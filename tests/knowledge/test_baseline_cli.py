@@ -104,7 +104,7 @@ def test_nothing_is_asked_before_it_is_allowed(
     assert "[system]" in shown and "8 requests" in shown and "4 characters each" in shown
     assert run(server, tiny_world, out, "ner", "--dry-run", "--json", "--price-prompt", "1", "--price-answer", "2") == 0
     plan = json.loads(capsys.readouterr().out)
-    assert (plan["posts"], plan["in_store"], plan["requests"], plan["answer_tokens"]) == (8, 0, 8, 8 * 512)
+    assert (plan["questions"], plan["in_store"], plan["requests"], plan["answer_tokens"]) == (8, 0, 8, 8 * 512)
     assert plan["most_cost"] == pytest.approx((plan["prompt_tokens"] + 2 * 8 * 512) / 1e6)
     assert (
         run(server, tiny_world, out, "ner", "--max-cost", "0.00001", "--price-prompt", "1", "--price-answer", "2") == 2

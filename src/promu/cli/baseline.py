@@ -291,7 +291,7 @@ def _estimate(requests: list[Request], store_path: Path, prices: Prices | None) 
 
     if not store_path.is_file():
         return estimate(requests, None, prices)
-    with Store(store_path) as store:
+    with Store(store_path, read_only=True) as store:
         return estimate(requests, store, prices)
 
 
@@ -314,7 +314,7 @@ def _allow(expected: Estimate, options: LlmOptions) -> None:
 
 
 def _sentence(expected: Estimate) -> str:
-    kept = f"{expected.in_store} of {expected.posts} questions are answered in the store"
+    kept = f"{expected.in_store} of {expected.questions} questions are answered in the store"
     return f"{expected.requests} requests ({kept}), {expected}"
 
 

@@ -20,7 +20,7 @@ class Estimate:
     """A run before its first call.
 
     Attributes:
-        posts: Questions, each asked once unless its answer cannot be used.
+        questions: Each asked once unless its answer cannot be used; several posts may ask the same.
         in_store: How many of them the store has an answer to.
         requests: How many different ones are left to send.
         prompt_tokens: Of those, see `HOW`.
@@ -28,7 +28,7 @@ class Estimate:
         prompt_cost, most_cost: Money for the prompts alone, and with answers of full length; None without prices.
     """
 
-    posts: int
+    questions: int
     in_store: int
     requests: int
     prompt_tokens: int
@@ -51,7 +51,7 @@ def estimate(requests: Sequence[Request], store: Store | None, prices: Prices | 
     prompt = sum(request.prompt_tokens() for request in left.values())
     answers = sum(request.max_tokens for request in left.values())
     return Estimate(
-        posts=len(requests),
+        questions=len(requests),
         in_store=sum(key in kept for key in keys),
         requests=len(left),
         prompt_tokens=prompt,
