@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from promu.corpora.newsreel import WORLD, NewsreelReport, NewsreelSettings, writ
 from promu.corpora.newsreel.captions import Caption, falsify, is_false_of, write_caption
 from promu.corpora.newsreel.chance import generator
 from promu.corpora.newsreel.names import name_pools
+from promu.corpora.newsreel.posts import PostWriter
 from promu.corpora.newsreel.scenes import SceneMaker
 from promu.errors import InputError
 
@@ -63,6 +65,50 @@ def caption_rows(folder: Path) -> list[dict[str, str]]:
 def test_two_runs_give_the_same_bytes(corpus: tuple[Path, NewsreelReport], tmp_path: Path) -> None:
     write_newsreel(tmp_path / "again", SMALL)
     assert checksums(tmp_path / "again") == checksums(corpus[0])
+
+
+def test_without_a_tail_the_posts_are_those_drawn_before_there_was_one(corpus: tuple[Path, NewsreelReport]) -> None:
+    found = checksums(corpus[0])
+    assert found["ner/train.txt"].startswith("7f547ee5d83645af")
+    assert found["re/mnre_train.txt"].startswith("032986e4295df5aa")
+    card = json.loads((corpus[0] / "newsreel.json").read_text(encoding="utf-8"))
+    assert "tail" not in card["settings"]
+
+
+@pytest.mark.parametrize("tail", [0.5, 1.0])
+def test_a_tail_makes_each_label_rarer_than_the_one_before_by_zipfs_law(tail: float) -> None:
+    writer = PostWriter(WORLD, generator(3, "tail"), name_pools(3)["train"], unrelated=0.15, tail=tail)
+    posts = 6000
+    for labels, write in (
+        ([label for label in WORLD.labels if label != "None"], lambda: [writer.re_post(False).relation]),
+        (WORLD.types, lambda: [writer.ner_post(False).mentions[0].type]),
+    ):
+        found = Counter(label for _ in range(posts) for label in write())
+        if "None" in found:
+            none = found.pop("None") / posts
+            assert none == pytest.approx(1 / len(WORLD.labels), abs=0.015)
+        total = found.total()
+        weights = [1 / rank**tail for rank in range(1, len(labels) + 1)]
+        # the first name of two different ones is more often of a frequent type, so types are held less strictly
+        close = 0.02 if labels != WORLD.types else 0.08
+        for label, weight in zip(labels, weights, strict=True):
+            assert found[label] / total == pytest.approx(weight / sum(weights), abs=close), label
+        order = [found[label] for label in labels]
+        assert order[0] > 1.5 * order[-1]
+
+
+def test_a_tail_is_drawn_alike_in_every_split_kept_in_the_card_and_known_again(tmp_path: Path) -> None:
+    settings = NewsreelSettings(seed=7, pairs=0, ner_posts=(1, 1, 1), re_posts=(400, 400, 400), tail=1.0)
+    out = tmp_path / "tailed"
+    write_newsreel(out, settings)
+    for file in ("mnre_train.txt", "mnre_val.txt", "mnre_test.txt"):
+        counts = Counter(row["relation"] for row in mnre_rows(out / "re" / file))
+        assert set(counts) == set(WORLD.labels), "even the rarest is there"
+        assert counts[WORLD.labels[0]] > 4 * counts[WORLD.labels[12]]
+    assert json.loads((out / "newsreel.json").read_text(encoding="utf-8"))["settings"]["tail"] == 1.0
+    assert write_newsreel(out, settings).reused
+    with pytest.raises(InputError, match="of other settings"):
+        write_newsreel(out, replace(settings, tail=0.5))
 
 
 def test_the_number_of_pairs_does_not_change_the_posts(corpus: tuple[Path, NewsreelReport], tmp_path: Path) -> None:

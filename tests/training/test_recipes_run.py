@@ -28,9 +28,10 @@ from promu.training.setup import load_model, load_tokenizer
 from promu.training.tasks import TASKS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-# a study is made of other recipes: run by tests/training/study/test_study_runs.py
+# a study is made of other recipes: run by tests/cli/test_reproduce.py
 # KECPM's writers are run by tests/training/generation/test_train.py
-NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith(("-study", "-kecpm")))
+OTHERS = ("-study", "-study-cold", "-kecpm")
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith(OTHERS))
 PICTURES = 24
 ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]
 DRAWN, DRAWN_JOINT, PRETRAINED = "runs/newsreel/", "runs/joint-world/", "runs/newsreel-pretrain"

@@ -22,6 +22,7 @@ def newsreel(
     dropped_mentions: float = 0.12,
     relation_phrase: float = 0.55,
     noise: float = 8.0,
+    tail: float = 0.0,
     json: bool = False,
 ) -> None:
     """Draw the built-in corpus: captioned pictures and posts in the published formats, determined by the settings.
@@ -39,6 +40,8 @@ def newsreel(
         dropped_mentions: Share of the things in a picture whose kind its caption does not tell.
         relation_phrase: Share of captions that tell the relation their picture shows.
         noise: Standard deviation of the pixel noise, of 255.
+        tail: How much rarer each entity type and relation of the posts is than the one before: the nth has a weight of
+            1 / n ** tail; 0 makes all as frequent.
         json: Print JSON instead of lines.
     """
     from promu.corpora.newsreel import NewsreelSettings, write_newsreel
@@ -55,6 +58,7 @@ def newsreel(
         dropped_mentions=dropped_mentions,
         relation_phrase=relation_phrase,
         noise=noise,
+        tail=tail,
     )
     with progress_bar("drawing") as advance:
         report = write_newsreel(out, settings, advance)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from promu.corpora.newsreel.captions import tidy
-from promu.corpora.newsreel.chance import pick
+from promu.corpora.newsreel.chance import long_tail, pick, weighted_pick
 from promu.corpora.newsreel.lexicon import World
 from promu.corpora.newsreel.names import draw_names
 from promu.corpora.newsreel.scenes import Scene, SceneMaker
@@ -58,30 +58,43 @@ class PostWriter:
         rng: The source of chance.
         pool: Name words of the split.
         unrelated: Share of decided posts with a picture of something else.
+        tail: Exponent of the long tail that entity types and relations follow, in the world's order; 0 makes each as
+            likely as another.
     """
 
-    def __init__(self, world: World, rng: np.random.Generator, pool: tuple[str, ...], unrelated: float) -> None:
+    def __init__(
+        self, world: World, rng: np.random.Generator, pool: tuple[str, ...], unrelated: float, tail: float = 0.0
+    ) -> None:
         self._world = world
         self._rng = rng
         self._pool = pool
         self._unrelated = unrelated
         self._scenes = SceneMaker(world, rng)
+        self._type_weights = long_tail(len(world.types), tail)
+        self._label_weights = [*long_tail(len(world.relations), tail), 1.0]  # None is as frequent as without a tail
 
     def ner_post(self, decided: bool) -> WrittenPost:
-        """A post for named entity recognition: types are as likely one as another, at each place in the text."""
+        """A post for named entity recognition: types are as likely as `tail` says, at each place in the text."""
+        types, weights = self._world.types, self._type_weights
         if self._rng.random() < SOLO_POSTS:
-            return self._written(self._scenes.solo_of_type(pick(self._rng, self._world.types)), decided)
-        types = self._world.types
+            return self._written(self._scenes.solo_of_type(weighted_pick(self._rng, types, weights)), decided)
         if self._rng.random() < SAME_TYPE:
-            first = second = pick(self._rng, types)
+            first = second = weighted_pick(self._rng, types, weights)
         else:
-            low, high = sorted(self._rng.choice(len(types), size=2, replace=False).tolist())
+            low, high = sorted(self._two_types())
             first, second = types[low], types[high]
         return self._written(self._scenes.pair_of_types(first, second), decided)
 
+    def _two_types(self) -> list[int]:
+        """Two different entity types by their places among those of the world."""
+        weights = np.array(self._type_weights)
+        shares = None if np.all(weights == weights[0]) else weights / weights.sum()
+        return list(self._rng.choice(len(weights), size=2, replace=False, p=shares).tolist())
+
     def re_post(self, decided: bool) -> WrittenPost:
-        """A post for relation extraction: every label, `None` included, is as likely as another."""
-        return self._written(self._scenes.pair(pick(self._rng, self._world.labels)), decided)
+        """A post for relation extraction: `None` one in as many as there are labels, relations as `tail` says."""
+        label = weighted_pick(self._rng, self._world.labels, self._label_weights)
+        return self._written(self._scenes.pair(label), decided)
 
     def _written(self, scene: Scene, decided: bool) -> WrittenPost:
         solo = len(scene.main) == 1

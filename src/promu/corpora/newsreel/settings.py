@@ -24,6 +24,8 @@ class NewsreelSettings:
         dropped_mentions: Share of the things in a picture whose kind its caption does not tell.
         relation_phrase: Share of captions that tell the relation their picture shows.
         noise: Standard deviation of the pixel noise, of 255.
+        tail: Exponent of the long tail of the posts' labels: the nth entity type, and the nth relation, is drawn with a
+            weight of 1 / n ** tail; 0 makes all as frequent.
 
     Raises:
         InputError: A value is out of range; the message says which and what is allowed.
@@ -40,6 +42,7 @@ class NewsreelSettings:
     dropped_mentions: float = 0.12
     relation_phrase: float = 0.55
     noise: float = 8.0
+    tail: float = 0.0
 
     def __post_init__(self) -> None:
         _check_whole("seed", self.seed, 0, 2**63 - 1)
@@ -55,10 +58,12 @@ class NewsreelSettings:
         for name in ("undecided", "falsified", "unrelated", "dropped_mentions", "relation_phrase"):
             _check_number(name, getattr(self, name), 0.0, 1.0)
         _check_number("noise", self.noise, 0.0, 64.0)
+        _check_number("tail", self.tail, 0.0, 2.0)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON-ready data."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The settings as JSON-ready data; no tail leaves no trace, so corpora drawn before there was one are known."""
+        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return values if self.tail else {name: value for name, value in values.items() if name != "tail"}
 
 
 def _check_whole(name: str, value: object, low: int, high: int) -> None:

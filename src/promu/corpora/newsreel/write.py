@@ -209,7 +209,7 @@ class _Writer:
     def _posts(self, task: str, split: str, pool: tuple[str, ...], count: int) -> list[WrittenPost]:
         settings = self._settings
         rng = generator(settings.seed, task, split)
-        writer = PostWriter(self._world, rng, pool, settings.unrelated)
+        writer = PostWriter(self._world, rng, pool, settings.unrelated, settings.tail)
         write = writer.ner_post if task == "ner" else writer.re_post
         # Exactly the stated share is undecided, wherever it falls.
         decided = rng.permutation(count) >= round(settings.undecided * count)
