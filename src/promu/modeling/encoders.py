@@ -148,10 +148,10 @@ def text_layers(encoder: PreTrainedModel) -> nn.ModuleList:
     """The transformer layers of a text encoder of the BERT family, lowest first.
 
     Raises:
-        InputError: The architecture keeps its layers elsewhere, so that they cannot be halved.
+        InputError: The architecture has other layers or keeps them elsewhere, so that they cannot be halved.
     """
-    layers = getattr(getattr(encoder, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList):
+    layers = _bert_layers(encoder)
+    if layers is None:
         raise InputError(
             f"the layers of a {encoder.config.model_type!r} text encoder cannot be split between text and fusion; "
             "set fusion_layers to a number for a separate fusion stack"
@@ -161,8 +161,16 @@ def text_layers(encoder: PreTrainedModel) -> nn.ModuleList:
 
 def has_text_layers(encoder: PreTrainedModel, count: int) -> bool:
     """Whether `text_layers` finds at least `count` of them."""
+    layers = _bert_layers(encoder)
+    return layers is not None and len(layers) >= count
+
+
+def _bert_layers(encoder: PreTrainedModel) -> nn.ModuleList | None:
+    """Layers that run alone, as an attention and then a `feed_forward_chunk`; None where there are no such."""
     layers = getattr(getattr(encoder, "encoder", None), "layer", None)
-    return isinstance(layers, nn.ModuleList) and len(layers) >= count
+    if isinstance(layers, nn.ModuleList) and all(hasattr(layer, "feed_forward_chunk") for layer in layers):
+        return layers
+    return None
 
 
 def split_text_encoder(encoder: PreTrainedModel) -> nn.ModuleList:

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from tests.modeling.conftest import GRID, WIDTH, tiny_batch, tiny_config
 from tests.modeling.test_distributed import HEADS, own_part, together, whole_batch
-from transformers import RobertaConfig
+from transformers import LayoutLMConfig, MPNetConfig, RobertaConfig
 
 from promu.errors import InputError
 from promu.modeling.attention import MATMUL
@@ -167,7 +167,9 @@ def test_attention_maps_are_shares_of_text_and_visual_tokens(fusion: str) -> Non
     config = tiny_config(fusion=fusion)
     config.text_config._attn_implementation = "eager"  # type: ignore[union-attr]
     model = PromuModel(config).eval()
-    output = model(**with_boxes(), picture_mask=torch.tensor([1, 0, 1]), output_attentions=True)
+    batch = {**with_boxes(), "picture_mask": torch.tensor([1, 0, 1])}
+    output = model(**batch, output_attentions=True)
+    torch.testing.assert_close(output.fused_text, model(**batch).fused_text, rtol=0, atol=0)
     keys = 7 + (GRID**2 + 1 if FUSIONS[fusion].sees_pictures else 0)
     assert output.attentions
     for weights in output.attentions:
@@ -294,8 +296,17 @@ def test_a_weight_of_a_loss_that_a_fusion_has_not_is_refused(fusion: str, own: s
 
 
 def test_layers_that_take_no_prefix_are_refused_by_their_kind() -> None:
-    from transformers import MPNetConfig
-
-    text = MPNetConfig(vocab_size=90, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4)
-    with pytest.raises(InputError, match="layers of a 'mpnet' text encoder take no visual prefix; set fusion_layers"):
+    text = LayoutLMConfig(vocab_size=90, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4)
+    with pytest.raises(
+        InputError, match="layers of a 'layoutlm' text encoder take no visual prefix; set fusion_layers"
+    ):
         PromuModel(tiny_config(fusion="hvpnet", text_config=text))
+
+
+def test_a_text_encoder_with_other_layers_than_berts_keeps_them_or_is_refused() -> None:
+    text = MPNetConfig(vocab_size=90, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4)
+    with pytest.raises(InputError, match="layers of a 'mpnet' text encoder cannot be split between text and fusion"):
+        PromuModel(tiny_config(text_config=text))
+    model = PromuModel(tiny_config(fusion="text", text_config=text)).eval()
+    assert len(model.fusion.layers) == 0 and len(model.text_encoder.encoder.layer) == 2  # type: ignore[union-attr, arg-type]
+    assert model(torch.arange(10, 16)[None]).fused_text.shape == (1, 6, WIDTH)

@@ -154,9 +154,12 @@ class Fusion(nn.Module, ABC):
         for number, layer in enumerate(self.layers):
             # by position: the names of the two arguments between, and of the keys, change between versions
             more = () if keys is None else (None, None, keys[number])
-            if output_attentions:
-                maps.append(kept_map(layer.attention(hidden, attention_mask, *more)[1]))  # type: ignore[operator]
-            hidden = layer(hidden, attention_mask, *more)
+            if output_attentions:  # what the layer does, but that it keeps no map
+                attended, weights = layer.attention(hidden, attention_mask, *more)[:2]  # type: ignore[operator]
+                maps.append(kept_map(weights))
+                hidden = layer.feed_forward_chunk(attended)  # type: ignore[operator]
+            else:
+                hidden = layer(hidden, attention_mask, *more)
         return hidden, tuple(maps)
 
     def attention_mask(self, queries: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
