@@ -108,8 +108,8 @@ def straightforward(folder: Path, picture: Image.Image) -> Callable[[str, Sequen
         for name in ("input_ids", "attention_mask"):
             batch[name] = torch.nn.functional.pad(batch[name], (0, short))
         pixels = torch.stack([to_pixels(picture, model.config.image_size) for _ in rows])
-        output = model(**batch, pixel_values=pixels)
-        TASKS[task].answer(model, TASKS[task].outputs(output), batch, rows)
+        outputs = TASKS[task].outputs(model(**batch, pixel_values=pixels))
+        TASKS[task].rate(model, outputs, batch, TASKS[task].decode(model, outputs, batch, rows))
 
     return forward
 

@@ -15,7 +15,7 @@ from promu.extraction.folders import open_model
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
 from promu.training.calibration import calibrate
-from promu.training.tasks import TASKS, predict_posts, read_out
+from promu.training.tasks import TASKS, EntityRecognition, predict_posts, read_out
 from promu.training.wordpiece import train_wordpiece
 
 NAMES = {0: "None", 1: "/per/per/peer"}
@@ -65,7 +65,7 @@ def test_a_model_that_is_right_in_seven_of_ten_says_so_afterwards() -> None:
     assert "train" not in result
 
 
-def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path) -> None:
+def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, encoder = open_model("ner", tiny_models / "ner", "cpu")
     task = TASKS["ner"]
     posts = [Post(str(number), tuple(text.split())) for number, text in enumerate(TEXTS)]
@@ -73,7 +73,10 @@ def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path) -> N
     # half of what is found is declared right
     gold = [Post(post.id, post.tokens, None, post.entities[::2]) for post in found]
     readings = list(read_out(task, model, encoder, gold, lambda images: {}))
+    decode, decoded = EntityRecognition.decode, []
+    monkeypatch.setattr(EntityRecognition, "decode", lambda *asked: decoded.append(1) or decode(*asked))
     result = calibrate(task, model, {"dev": gold}, {"dev": readings})
+    assert len(decoded) == len(readings), "a temperature changes no answer, so each is decoded once"
     again = predict_posts(task, model, encoder, posts, lambda images: {})
     spans = [[(e.start, e.end, e.type) for e in post.entities] for post in found]
     assert spans == [[(e.start, e.end, e.type) for e in post.entities] for post in again]

@@ -43,6 +43,11 @@ def post(*found: Quintuple, tokens: tuple[str, ...] = WORDS) -> Post:
     return with_quintuples(Post("1", tokens, "1.jpg"), found)
 
 
+def answered(model: Any, outputs: Candidates, posts: list[Post]) -> list[Post]:
+    batch = words_of(posts)
+    return JOINT.rate(model, outputs, batch, JOINT.decode(model, outputs, batch, posts))
+
+
 ANN, BOB, CLUB = ((0, 1), "per"), ((2, 3), "per"), ((5, 8), "org")
 
 
@@ -168,7 +173,7 @@ def labelled(draw: st.DrawFn) -> Post:
 @settings(max_examples=40)
 @given(posts=st.lists(labelled(), min_size=1, max_size=4))
 def test_what_a_sure_model_says_is_the_gold(posts: list[Post]) -> None:
-    answers = JOINT.answer(fixed(), sure_of(posts), words_of(posts), posts)
+    answers = answered(fixed(), sure_of(posts), posts)
     for one, answer in zip(posts, answers, strict=True):
         assert set(quintuples(answer)) == set(quintuples(one)) and not answer.entities[len(one.entities) :]
         assert all((relation.score or 0) > 0.99 for relation in answer.relations)
@@ -183,11 +188,11 @@ def test_no_scores_lead_to_an_answer_that_breaks_a_rule(seed: int, temperature: 
     spans = [(start, end) for start in range(11) for end in range(start + 1, 12)]
     relations = [(0, *pair, torch.randn(4, generator=chance) * 3) for pair in permutations(spans, 2)]
     outputs, asked = told(emissions, relations), [Post("1", WORDS, "1.jpg")]
-    answer = JOINT.answer(fixed(temperature), outputs, words_of(asked), asked)[0]
+    answer = answered(fixed(temperature), outputs, asked)[0]
     assert targets(with_quintuples(answer, quintuples(answer)), INVENTORY, 11).beyond == {}
     ends = [(entity.start, entity.end) for entity in answer.entities]
     assert ends == sorted(ends) and all(one[1] <= other[0] for one, other in pairwise(ends))
-    other = JOINT.answer(fixed(1.0), outputs, words_of(asked), asked)[0]
+    other = answered(fixed(1.0), outputs, asked)[0]
     assert quintuples(other) == quintuples(answer), "a temperature changes scores, never answers"
 
 
@@ -198,12 +203,12 @@ def test_scores_are_probabilities() -> None:
     emissions[0, 0, 3] = 2.0  # B-per against O; all moves being alike, a word's marginal is its softmax
     emissions[0, 5, 1] = emissions[0, 6, 2] = emissions[0, 7, 2] = 40.0
     outputs = told(emissions, [(0, (0, 1), (5, 8), torch.log(torch.tensor([0.1, 0.7, 0.1, 0.1])))])
-    answer = JOINT.answer(fixed(), outputs, words_of([one]), [one])[0]
+    answer = answered(fixed(), outputs, [one])[0]
     sure = math.exp(2) / (1 + math.exp(2))
     assert [entity.score for entity in answer.entities] == pytest.approx([sure, 1.0], abs=1e-6)
     assert answer.relations[0].score == pytest.approx(sure * 0.7, abs=1e-6)
     assert JOINT.judge(one, answer) == [(answer.relations[0].score, True)]
-    cold = JOINT.answer(fixed(2.0), outputs, words_of([one]), [one])[0]
+    cold = answered(fixed(2.0), outputs, [one])[0]
     assert cold.entities[0].score == pytest.approx(math.e / (1 + math.e), abs=1e-6)
 
 

@@ -16,10 +16,10 @@ from transformers import BertConfig
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf, bio_labels
-from promu.modeling.inputs import WordEncoder
+from promu.modeling.inputs import Batch, WordEncoder
 from promu.modeling.token_classification import PromuForTokenClassification
 from promu.schema import NO_RELATION, Entity, Post, Relation
-from promu.training.tasks import TASKS, bio_tags, check_labels, pair_posts, predict_posts
+from promu.training.tasks import TASKS, Task, bio_tags, check_labels, pair_posts, predict_posts
 from promu.training.wordpiece import train_wordpiece
 
 TOKENIZER = train_wordpiece(["the dog runs over a wide field in the city"] * 2, 300)
@@ -40,6 +40,10 @@ def crf_of(names: list[str]) -> Any:
     """What a tagger answers by, beside emissions."""
     config = SimpleNamespace(id2label=dict(enumerate(names)), score_temperature=1.0)
     return SimpleNamespace(crf=LinearChainCrf(names), config=config)
+
+
+def answered(task: Task, model: Any, outputs: torch.Tensor, batch: Batch, posts: list[Post]) -> list[Post]:
+    return task.rate(model, outputs, batch, task.decode(model, outputs, batch, posts))
 
 
 def test_bio_tags() -> None:
@@ -110,7 +114,7 @@ def test_tags_decode_to_the_very_spans_that_made_them(data: st.DataObject, lengt
     posts = [Post(str(row), ("dog",) * length, entities=data.draw(spans(length))) for row, length in enumerate(lengths)]
     batch = NER.batch(encoder(), posts, {name: index for index, name in enumerate(names)})
     emissions = torch.nn.functional.one_hot(batch["labels"], len(names)).float() * 20
-    answers = NER.answer(crf_of(names), emissions, batch, posts)
+    answers = answered(NER, crf_of(names), emissions, batch, posts)
     for post, answer in zip(posts, answers, strict=True):
         assert [(e.start, e.end, e.type) for e in answer.entities] == [(e.start, e.end, e.type) for e in post.entities]
         assert all(0.99 < (entity.score or 0) <= 1.0001 for entity in answer.entities)
@@ -121,7 +125,7 @@ def test_a_spans_score_is_its_least_certain_word() -> None:
     # B-PER sure, I-PER against O: score of I is log 3 above O, so 3/4 after a sure B
     emissions = torch.tensor([[[0.0, 30.0, 0.0], [0.0, -30.0, 1.0986], [30.0, 0.0, 0.0]]])
     post = Post("1", ("Zorvak", "Quell", "runs"))
-    answer = NER.answer(crf_of(names), emissions, NER.batch(encoder(), [post], None), [post])[0]
+    answer = answered(NER, crf_of(names), emissions, NER.batch(encoder(), [post], None), [post])[0]
     assert [(e.start, e.end, e.type) for e in answer.entities] == [(0, 2, "PER")]
     assert answer.entities[0].score == pytest.approx(0.75, abs=1e-3)
 
@@ -130,14 +134,14 @@ def test_answers_replace_gold() -> None:
     names = bio_labels(["PER"])
     emissions = torch.zeros(1, 6, 3)
     emissions[..., 0] = 9
-    answer = NER.answer(crf_of(names), emissions, NER.batch(encoder(), [PAIR], None), [PAIR])[0]
+    answer = answered(NER, crf_of(names), emissions, NER.batch(encoder(), [PAIR], None), [PAIR])[0]
     assert answer == replace(PAIR, entities=(), relations=())
 
 
 def test_the_most_probable_relation_with_its_probability() -> None:
     config = SimpleNamespace(id2label={0: "None", 1: "/org/per/member"}, score_temperature=1.0)
     logits = torch.tensor([[0.0, 1.0986], [2.0, 0.0]])
-    first, second = RE.answer(SimpleNamespace(config=config), logits, {}, [PAIR, PAIR])
+    first, second = answered(RE, SimpleNamespace(config=config), logits, {}, [PAIR, PAIR])
     assert first.relations[0].type == "/org/per/member"
     assert first.relations[0].score == pytest.approx(0.75, abs=1e-3)
     assert second.relations[0].type == "None" and (second.relations[0].head, second.relations[0].tail) == (2, 0)

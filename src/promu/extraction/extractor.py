@@ -278,7 +278,8 @@ class Extractor:
         posts = [draft.post for draft in drafts]
         batch = task.batch(part.encoder, posts, None)
         output = part.run(batch, seen.of(range(len(posts))), asked.explain)
-        found = task.answer(part.backend, task.outputs(output), batch, posts)
+        outputs = task.outputs(output)
+        found = task.rate(part.backend, outputs, batch, task.decode(part.backend, outputs, batch, posts))
         shares = mean_map(output.attentions) if asked.explain else None
         for row, (draft, answer, read_words) in enumerate(
             zip(drafts, found, batch["word_mask"].sum(1).tolist(), strict=True)

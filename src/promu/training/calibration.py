@@ -11,7 +11,7 @@ from typing import Any
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.schema import Post
-from promu.training.tasks import Reading, Task, answers
+from promu.training.tasks import Reading, Task
 
 
 def calibrate(
@@ -35,11 +35,21 @@ def calibrate(
         `temperature` and, for each split that was read, `answers`, `ece_before` and `ece_after`: expected calibration
         error in 15 bins, None without answers.
     """
+    # a temperature changes no answer, so that each is decoded once
+    decoded = {
+        name: [
+            (reading, task.decode(model, reading.outputs, reading.batch, [splits[name][row] for row in reading.rows]))
+            for reading in of_split
+        ]
+        for name, of_split in readings.items()
+    }
 
     def judged(name: str, temperature: float) -> tuple[list[float], list[bool]]:
         model.config.score_temperature = temperature
-        found = answers(task, model, readings[name], splits[name])
-        pairs = [pair for gold, answer in zip(splits[name], found, strict=True) for pair in task.judge(gold, answer)]
+        pairs: list[tuple[float, bool]] = []
+        for (rows, outputs, batch), found in decoded[name]:
+            for row, answer in zip(rows, task.rate(model, outputs, batch, found), strict=True):
+                pairs += task.judge(splits[name][row], answer)
         return [score for score, _ in pairs], [right for _, right in pairs]
 
     before = {name: judged(name, 1.0) for name in readings}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,21 +102,27 @@ class JointExtraction:
         candidates: Candidates = output.candidates
         return candidates
 
-    def answer(self, model: Any, outputs: Candidates, batch: Batch, posts: Sequence[Post]) -> list[Post]:
-        """The best legal answer of each post, entities by position.
+    def decode(self, model: Any, outputs: Candidates, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """The best legal answer of each post, entities by position."""
+        inventory = inventory_of((model.config.id2label or {}).values())
+        touching = _doubles(touching_gains(model.crf))
+        return [
+            _decoded(post, found, touching, inventory) for post, found in zip(posts, _rows(outputs.cpu()), strict=True)
+        ]
+
+    def rate(self, model: Any, outputs: Candidates, batch: Batch, answers: Sequence[Post]) -> list[Post]:
+        """Probabilities of entities and of whole quintuples.
 
         An entity's score is the smallest marginal probability among its words' labels, as in MNER; a relation's is that
         of the whole quintuple: the product of its ends' and of its own probability.
         """
+        inventory = inventory_of((model.config.id2label or {}).values())
         temperature = float(model.config.score_temperature)
         found = outputs.cpu()
-        rules = _Rules(
-            inventory_of((model.config.id2label or {}).values()), _doubles(touching_gains(model.crf)), temperature
-        )
         marginals = model.crf.marginals(found.emissions, batch["word_mask"].cpu(), temperature)
         return [
-            _answer(post, one, of_words, rules)
-            for post, one, of_words in zip(posts, _rows(found), marginals, strict=True)
+            _rated(answer, one, of_words, inventory, temperature)
+            for answer, one, of_words in zip(answers, _rows(found), marginals, strict=True)
         ]
 
     def score(
@@ -204,36 +211,37 @@ def _rows(found: Candidates) -> Iterator[Candidates]:
         yield Candidates(spans[:count], mask[:count], gains[:count], relations[:count, :count], emissions)
 
 
-@dataclass(frozen=True, slots=True)
-class _Rules:
-    """What a model decodes every post by."""
-
-    inventory: Inventory
-    touching: npt.NDArray[np.float64]
-    temperature: float
-
-
-def _answer(post: Post, found: Candidates, marginals: torch.Tensor, rules: _Rules) -> Post:
-    """The post with the best answer, `marginals` (W, 1 + 2 T) being those of its words' labels."""
+def _decoded(post: Post, found: Candidates, touching: npt.NDArray[np.float64], inventory: Inventory) -> Post:
+    """The post with the best answer."""
     spans = [(start, end) for start, end in found.spans.tolist()]
     relation_scores = _doubles(found.relations - found.relations.amax(-1, keepdim=True))
-    best = decode(spans, _doubles(found.gains), rules.touching, relation_scores, rules.inventory)
+    best = decode(spans, _doubles(found.gains), touching, relation_scores, inventory)
     entities: list[Entity] = []
     place: dict[int, int] = {}
     for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
-        start, end = spans[candidate]
-        labels = [2 * kind + 1] + [2 * kind + 2] * (end - start - 1)
         place[candidate] = len(entities)
-        score = span_probability(marginals, start, labels)
-        entities.append(Entity(start, end, rules.inventory.types[kind], score))
-    probabilities = (found.relations / rules.temperature).softmax(-1)
-    relations = []
-    for head, tail, name in best.relations:
-        sure = [entities[place[end]].score or 0.0 for end in (head, tail)]
-        score = sure[0] * sure[1] * float(probabilities[head, tail, 1 + name])
-        relations.append(Relation(place[head], place[tail], rules.inventory.relations[name], score))
+        entities.append(Entity(*spans[candidate], inventory.types[kind]))
+    relations = [Relation(place[head], place[tail], inventory.relations[name]) for head, tail, name in best.relations]
     relations.sort(key=lambda relation: (relation.head, relation.tail))
     return replace(post, entities=tuple(entities), relations=tuple(relations))
+
+
+def _rated(answer: Post, found: Candidates, marginals: torch.Tensor, inventory: Inventory, temperature: float) -> Post:
+    """What was decoded with its scores, `marginals` (W, 1 + 2 T) being those of its words' labels."""
+    entities = []
+    for entity in answer.entities:
+        kind = inventory.types.index(str(entity.type))
+        labels = [2 * kind + 1] + [2 * kind + 2] * (entity.end - entity.start - 1)
+        entities.append(replace(entity, score=span_probability(marginals, entity.start, labels)))
+    number = {(start, end): candidate for candidate, (start, end) in enumerate(found.spans.tolist())}
+    candidates = [number[entity.start, entity.end] for entity in entities]
+    probabilities = (found.relations / temperature).softmax(-1)
+    relations = []
+    for relation in answer.relations:
+        ends = relation.head, relation.tail
+        own = probabilities[*(candidates[end] for end in ends), 1 + inventory.relations.index(relation.type)]
+        relations.append(replace(relation, score=math.prod((entities[end].score for end in ends), start=float(own))))
+    return replace(answer, entities=tuple(entities), relations=tuple(relations))
 
 
 def _doubles(values: torch.Tensor) -> npt.NDArray[np.float64]:

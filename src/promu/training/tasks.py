@@ -52,11 +52,11 @@ class Task(Protocol):
     def outputs(self, output: Any) -> Any:
         """Of what the model returned, what its answers are read from: a tensor, or tensors with their own `cpu`."""
 
-    def answer(self, model: Any, outputs: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
-        """The posts with the answers that `outputs` hold in place of gold, scores included.
+    def decode(self, model: Any, outputs: Any, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+        """The posts with the answers that `outputs` hold in place of gold, not scored yet."""
 
-        Scores are probabilities at the model's temperature (`PromuConfig.score_temperature`).
-        """
+    def rate(self, model: Any, outputs: Any, batch: Batch, answers: Sequence[Post]) -> list[Post]:
+        """What was decoded with its scores: probabilities at the model's temperature (`score_temperature`)."""
 
     def score(
         self,
@@ -113,25 +113,40 @@ class EntityRecognition:
         """Emissions (B, W, C)."""
         return output.emissions
 
-    def answer(
+    def decode(
         self, model: PromuForTokenClassification, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]
     ) -> list[Post]:
-        """Viterbi spans; a span's score is the smallest marginal probability among its words' labels."""
-        paths = model.crf.decode(outputs, batch["word_mask"])
-        marginals = model.crf.marginals(outputs, batch["word_mask"], model.config.score_temperature).cpu()
+        """Viterbi spans."""
         names = label_names(model)
         answers = []
-        for row, (post, path) in enumerate(zip(posts, paths, strict=True)):
+        for post, path in zip(posts, model.crf.decode(outputs, batch["word_mask"]), strict=True):
             entities: list[Entity] = []
             start = 0
             for index, label in enumerate(path):
                 if names[label].startswith("B-"):
                     start = index
                 if names[label] != "O" and (index + 1 == len(path) or not names[path[index + 1]].startswith("I-")):
-                    score = span_probability(marginals[row], start, path[start : index + 1])
-                    entities.append(Entity(start, index + 1, names[label][2:], score))
+                    entities.append(Entity(start, index + 1, names[label][2:]))
             answers.append(replace(post, entities=tuple(entities), relations=()))
         return answers
+
+    def rate(
+        self, model: PromuForTokenClassification, outputs: torch.Tensor, batch: Batch, answers: Sequence[Post]
+    ) -> list[Post]:
+        """A span's score is the smallest marginal probability among its words' labels."""
+        marginals = model.crf.marginals(outputs, batch["word_mask"], model.config.score_temperature).cpu()
+        ids = {name: label for label, name in enumerate(label_names(model))}
+
+        def rated(entity: Entity, of_words: torch.Tensor) -> Entity:
+            labels = [ids[f"B-{entity.type}"]]
+            if entity.end - entity.start > 1:
+                labels += [ids[f"I-{entity.type}"]] * (entity.end - entity.start - 1)
+            return replace(entity, score=span_probability(of_words, entity.start, labels))
+
+        return [
+            replace(answer, entities=tuple(rated(entity, of_words) for entity in answer.entities))
+            for answer, of_words in zip(answers, marginals, strict=True)
+        ]
 
     def score(
         self,
@@ -190,18 +205,24 @@ class RelationClassification:
         """Logits (B, N_r)."""
         return output.logits
 
-    def answer(
+    def decode(
         self, model: PromuForRelationClassification, outputs: torch.Tensor, batch: Batch, posts: Sequence[Post]
     ) -> list[Post]:
-        """The most probable relation of each pair, with its probability."""
-        best = relation_probabilities(model, outputs).max(-1)
+        """The most probable relation of each pair."""
         names = label_names(model)
         return [
-            replace(
-                post,
-                relations=(replace(post.relations[0], type=names[int(label)], score=float(score)),),
-            )
-            for post, label, score in zip(posts, best.indices, best.values, strict=True)
+            replace(post, relations=(replace(post.relations[0], type=names[label], score=None),))
+            for post, label in zip(posts, outputs.argmax(-1).tolist(), strict=True)
+        ]
+
+    def rate(
+        self, model: PromuForRelationClassification, outputs: torch.Tensor, batch: Batch, answers: Sequence[Post]
+    ) -> list[Post]:
+        """The probability of each relation."""
+        best = relation_probabilities(model, outputs).amax(-1).tolist()
+        return [
+            replace(answer, relations=(replace(answer.relations[0], score=score),))
+            for answer, score in zip(answers, best, strict=True)
         ]
 
     def score(
@@ -320,7 +341,8 @@ def answers(
     """
     found: dict[int, Post] = {}
     for rows, outputs, batch in readings:
-        found.update(zip(rows, task.answer(model, outputs, batch, [posts[row] for row in rows]), strict=True))
+        decoded = task.decode(model, outputs, batch, [posts[row] for row in rows])
+        found.update(zip(rows, task.rate(model, outputs, batch, decoded), strict=True))
         if progress is not None:
             progress(len(found), len(posts))
     return [found[row] for row in range(len(posts))]
