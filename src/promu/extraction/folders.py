@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from promu.extraction.backends import Backend, BackendName, BackendPrecision, To
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.device import best_device
 from promu.modeling.inputs import WordEncoder
-from promu.training.setup import load_model, load_tokenizer
+from promu.training.setup import load_model, load_tokenizer, saved_class
 from promu.training.tasks import TASKS
 
 
@@ -58,20 +57,10 @@ def task_of(folder: Path) -> str:
     Raises:
         InputError: There is no model, or one that was not fine-tuned.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            "no promu model here (config.json is missing); name the model folder of a run", folder
-        ) from None
-    except ValueError as error:
-        raise InputError(f"not JSON ({error}); copy the model folder again", path) from None
-    architectures = config.get("architectures") if isinstance(config, dict) else None
+    found = saved_class(folder)
     for name, task in TASKS.items():
-        if architectures == [task.model_class.__name__]:
+        if found == task.model_class.__name__:
             return name
-    found = ", ".join(map(str, architectures or [])) or "no known model"
     raise InputError(f"this folder holds {found}, which extracts nothing; fine-tune it first (promu finetune)", folder)
 
 

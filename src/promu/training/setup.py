@@ -85,6 +85,19 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
         raise InputError(f"this model cannot be loaded: {first_line(error)}; save it again", folder) from error
 
 
+def saved_class(folder: Path) -> str:
+    """The class of the model in a folder, as its config.json names it: "no known model" where it names none.
+
+    Raises:
+        InputError: There is no config.json, or something else is in it.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError("no promu model here (config.json is missing); name the model folder of a run", folder)
+    named = read_json_object(path).get("architectures")
+    return str(named[0]) if isinstance(named, list) and named else "no known model"
+
+
 def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
     """The configuration of an encoder given by its settings (with `model_type`), or by its name.
 

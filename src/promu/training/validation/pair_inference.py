@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import EncodedText, WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.modeling.regions import patch_coverage, pool_regions
-from promu.training.setup import load_model, load_tokenizer
+from promu.training.setup import load_model, load_tokenizer, saved_class
 
 PairModel = PromuForPreTraining | PromuDualEncoder
 PAIR_MODELS: dict[str, type[PromuForPreTraining] | type[PromuDualEncoder]] = {
@@ -54,23 +53,15 @@ def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[Pair
         InputError: The folder is none, holds a model of another kind, or a part of it is missing or broken.
     """
     folder = Path(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    found = saved_class(folder)
+    if found not in PAIR_MODELS:
         raise InputError(
-            "no promu model here (config.json is missing); name the model folder of a pre-training run", folder
-        ) from None
-    except ValueError as error:
-        raise InputError(f"not JSON ({error}); copy the model folder again", folder / "config.json") from None
-    found = (config.get("architectures") if isinstance(config, dict) else None) or ["no known model"]
-    if found[0] not in PAIR_MODELS:
-        raise InputError(
-            f"this folder holds {found[0]}, which was not saved by pre-training; name the model folder of "
+            f"this folder holds {found}, which was not saved by pre-training; name the model folder of "
             "`promu pretrain`",
             folder,
         )
     tokenizer = load_tokenizer(str(folder))
-    model: Any = load_model(PAIR_MODELS[found[0]], folder)
+    model: Any = load_model(PAIR_MODELS[found], folder)
     return model.to(device or best_device()).eval(), WordEncoder(tokenizer, model.config.max_length)
 
 
