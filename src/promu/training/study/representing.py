@@ -78,13 +78,15 @@ def _regions(
         if not regions:
             continue
         picture = row.decode()
-        fused.append(_fused(model, encoder, [picture], relative_boxes(row.width, row.height, regions)[None])[1][0])
+        boxes = relative_boxes(row.width, row.height, regions)[None]
+        fused.append(_fused(model, encoder, _encoded(model, [picture]), boxes)[1][0])
         crops += [square_crop(picture, region) for region in regions]
         labels += [region.label for region in regions]
         if len(labels) >= settings["items"]:
             break
     _need(labels, "regions with a label among the nouns", settings["corpus"])
-    return _shown(model, crops), torch.cat(fused), labels
+    shown = [_shown(model, _encoded(model, crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+    return torch.cat(shown), torch.cat(fused), labels
 
 
 def _pictures(
@@ -98,9 +100,13 @@ def _pictures(
     chosen = [posts[index] for index in chance.permutation(len(posts))[: settings["items"]].tolist()]
     labels = [relation_words(post.relations[0].type) for post in chosen]
     _need(labels, "posts with a picture and a relation", settings["posts"])
-    pictures = [load_picture(Path(settings["images"]) / str(post.image)) for post in chosen]
-    fused = [_fused(model, encoder, pictures[start : start + BATCH], None)[0] for start in range(0, len(chosen), BATCH)]
-    return _shown(model, pictures), torch.cat(fused), labels
+    shown, fused = [], []
+    for start in range(0, len(chosen), BATCH):
+        files = [Path(settings["images"]) / str(post.image) for post in chosen[start : start + BATCH]]
+        visual = _encoded(model, [load_picture(file) for file in files])
+        shown.append(_shown(model, visual))
+        fused.append(_fused(model, encoder, visual, None)[0])
+    return torch.cat(shown), torch.cat(fused), labels
 
 
 def relation_words(label: str) -> str:
@@ -113,24 +119,27 @@ def _need(labels: Sequence[str], what: str, where: str) -> None:
         raise InputError(f"{len(labels)} {what} of {len(set(labels))} kinds are here; figure 3 needs more", where)
 
 
-def _shown(model: PromuForPreTraining, pictures: Sequence[Image.Image]) -> torch.Tensor:
-    side, vectors = picture_side(model), []
+def _encoded(model: PromuForPreTraining, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    """The pictures as `PromuForPreTraining.encode_visual` returns them."""
+    side = picture_side(model)
+    pixels = torch.stack([to_pixels(picture, side) for picture in pictures])
     with reading(model):
-        for start in range(0, len(pictures), BATCH):
-            pixels = torch.stack([to_pixels(picture, side) for picture in pictures[start : start + BATCH]])
-            vectors.append(model.encode_pictures(pixels.to(model.device)).float().cpu())
-    return torch.cat(vectors)
+        return model.encode_visual(pixels.to(model.device))
+
+
+def _shown(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
+    """Encoded pictures in L_CIT's space (B, D)."""
+    with reading(model):
+        return model.project_pictures(visual).float().cpu()
 
 
 def _fused(
-    model: PromuForPreTraining, encoder: WordEncoder, pictures: Sequence[Image.Image], boxes: torch.Tensor | None
+    model: PromuForPreTraining, encoder: WordEncoder, visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fused CLS (B, d) and, where boxes are given, e_obj (B, R, d), beside an empty caption."""
-    side = picture_side(model)
-    pixels = torch.stack([to_pixels(picture, side) for picture in pictures]).to(model.device)
+    """Fused CLS (B, d) and, where boxes are given, e_obj (B, R, d), of encoded pictures beside an empty caption."""
     with reading(model):
-        batch = tokens(model, encoder, [encoder.text("")] * len(pictures))
-        output = model.promu(**batch, pixel_values=pixels)
+        batch = tokens(model, encoder, [encoder.text("")] * len(visual))
+        output = model.promu(**batch, visual=visual)
         regions = torch.zeros(0)
         if boxes is not None:
             coverage = patch_coverage(boxes.to(model.device), model.config.grid)
