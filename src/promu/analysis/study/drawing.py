@@ -19,6 +19,8 @@ from promu.evaluation.summary import Summary
 
 COLOURS = ("#0b6d68", "#c07a1a", "#2f5fa8", "#8a4a9e", "#69717b", "#ad2f27")
 HEAT = "magma"
+MISSING = "–"
+"""Stands where a bar would, of what was not measured."""
 # fonts stay text, so that files are small and can be searched; fixed ids, so that equal data gives equal bytes
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -70,7 +72,7 @@ def lines(panels: Mapping[str, Sequence[Line]], x_label: str, y_label: str, log:
 
 
 def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Mapping[str, Sequence[str]]) -> str:
-    """A panel below the other for each title, in it groups of bars (F1, 0 to 100).
+    """A panel below the other for each title, in it groups of bars (F1, 0 to 100); a dash where there is no value.
 
     Args:
         panels: By title, by series, a value for each group.
@@ -83,10 +85,20 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Ma
             width = 0.84 / max(len(series), 1)
             places = np.arange(len(names[title]))
             for number, (name, values) in enumerate(series.items()):
-                heights = [0.0 if value is None else value.mean for value in values]
-                spread = [0.0 if value is None or value.std is None else value.std for value in values]
-                left = places + (number - (len(series) - 1) / 2) * width
-                axis.bar(left, heights, width * 0.92, yerr=spread, label=name, error_kw={"linewidth": 0.7})
+                middles = places + (number - (len(series) - 1) / 2) * width
+                there = [(x, value) for x, value in zip(middles, values, strict=True) if value is not None]
+                axis.bar(
+                    [x for x, _ in there],
+                    [value.mean for _, value in there],
+                    width * 0.92,
+                    yerr=[value.std or 0.0 for _, value in there],
+                    color=f"C{number}",
+                    label=name,
+                    error_kw={"linewidth": 0.7},
+                )
+                for x, value in zip(middles, values, strict=True):
+                    if value is None:
+                        axis.text(x, 1, MISSING, fontsize=7.5, color=f"C{number}", ha="center")
             axis.set_xticks(places, [wrapped(name) for name in names[title]], fontsize=7.5)
             axis.set(title=title, ylabel="F1", ylim=(0, 100))
         axes[0].legend(fontsize=7.5, ncols=3, loc="upper right")
