@@ -182,6 +182,7 @@ def _print_pairs(result: Mapping[str, Any]) -> None:
         drawn = f"{again['captions']} captions, {again['pictures']} pictures"
         _print_recall(f"before re-ranking the best {again['top']} ({drawn})", again["before"])
         _print_recall(f"after re-ranking by the matching head ({drawn})", again["after"])
+        _print_recall(f"after re-ranking by the head and the cosine together ({drawn})", again["summed"])
     auc = result["auc"]
     rows = [
         [

@@ -98,6 +98,9 @@ def test_every_figure_equals_one_pair_at_a_time(model: Any, encoder: WordEncoder
     assert found["rerank"]["after"]["caption_to_picture"][1] == pytest.approx(recall_by_hand(itm, 1)[0])
     assert found["rerank"]["after"]["picture_to_caption"][5] == pytest.approx(recall_by_hand(itm, 5)[1])
     assert found["rerank"]["before"]["caption_to_picture"] == found["recall"]["caption_to_picture"]
+    both = {pair: cosine[pair] / float(model.space.temperature) + itm[pair] for pair in scores}
+    assert found["rerank"]["summed"]["caption_to_picture"][1] == pytest.approx(recall_by_hand(both, 1)[0])
+    assert found["rerank"]["summed"]["picture_to_caption"][5] == pytest.approx(recall_by_hand(both, 5)[1])
     assert found["pairs"] == {"matched": 14, "falsified": 7} and found["captions"] == 13 and found["pictures"] == 7
 
 

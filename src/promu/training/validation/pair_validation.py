@@ -56,8 +56,9 @@ def evaluate_pairs(
       matched caption, or a picture that has one.
     - `auc` of matched against falsified pairs by cosine and by the ITM head, on the same pairs: against the corpus's
       own falsified pairs (near in meaning) and against a random caption of another picture.
-    - `rerank`: recall after the ITM head has put the best answers of the shared space in its own order, and before,
-      on the same queries.
+    - `rerank`: recall of the shared space's best answers before anything orders them anew, after the ITM head has put
+      them in its own order, and summed: by the head's log odds plus L_CIT's logit (cosine over temperature), as two
+      judges' log odds add up. On the same queries.
     - `agreement` with the labels in `store`, and `losses` of `batches`, where they are given.
 
     A figure that this model or corpus cannot have is None.
@@ -117,7 +118,13 @@ def evaluate_pairs(
     }
     if vectors is not None and judge is not None and rerank:
         result["rerank"] = _rerank(
-            *vectors, pairs, rerank, reranked, chance, lambda wanted: match(wanted, "re-ranking")
+            *vectors,
+            model.space.temperature.item(),
+            pairs,
+            rerank,
+            reranked,
+            chance,
+            lambda wanted: match(wanted, "re-ranking"),
         )
     if isinstance(model, PromuForPreTraining):
         if store is not None:
@@ -214,13 +221,14 @@ def _aucs(sets: Mapping[str, torch.Tensor], scores: torch.Tensor) -> dict[str, f
 def _rerank(
     text: torch.Tensor,
     visual: torch.Tensor,
+    temperature: float,
     pairs: PairTable,
     top: int,
     limit: int,
     chance: torch.Generator,
     match: Callable[[torch.Tensor], torch.Tensor],
 ) -> dict[str, Any]:
-    """Recall before and after the ITM head orders the `top` best answers of some captions and of some pictures."""
+    """Recall before and after the ITM head, or both judges, order the `top` best answers of some queries each way."""
     text = text[: pairs.true_texts]
     ways = {
         "caption_to_picture": (draw(pairs.matched[:, 0].unique(), limit, chance), text, visual, pairs.matched),
@@ -241,11 +249,15 @@ def _rerank(
         "pictures": len(ways["picture_to_caption"][0]),
         "before": {},
         "after": {},
+        "summed": {},
     }
-    for (way, (queries, _, _, truth)), found in zip(ways.items(), scores, strict=True):
+    for (way, (queries, source, target, truth)), found in zip(ways.items(), scores, strict=True):
         right = answers(queries, truth)
         ks = [k for k in retrieval.KS if k <= top]
-        ordered = retrieval.rerank(candidates[way], found.reshape(candidates[way].shape))
-        result["before"][way] = retrieval.recall_of_candidates(candidates[way], right, ks)
-        result["after"][way] = retrieval.recall_of_candidates(ordered, right, ks)
+        head = found.reshape(candidates[way].shape)
+        cosine = (source[queries] @ target.T).gather(1, candidates[way])
+        orders = {"before": cosine, "after": head, "summed": head + cosine / temperature}
+        for name, order in orders.items():
+            ordered = retrieval.rerank(candidates[way], order)
+            result[name][way] = retrieval.recall_of_candidates(ordered, right, ks)
     return result
