@@ -55,3 +55,23 @@ def test_a_missing_and_an_old_library_are_broken(monkeypatch: pytest.MonkeyPatch
     assert "4.40.0, but promu needs" in findings["transformers"].value
     assert findings["transformers"].remedy is not None and "transformers" in findings["transformers"].remedy
     assert "device" not in findings  # nothing is measured on broken ground
+
+
+def test_an_extra_that_is_not_whole_is_a_note_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "METADATA").write_text(
+        "Name: promu\nVersion: 9.9\nProvides-Extra: dev\nProvides-Extra: graph\nProvides-Extra: old\n"
+        "Provides-Extra: whole\nRequires-Dist: pillow>=1\nRequires-Dist: no-such-library; extra == 'graph'\n"
+        "Requires-Dist: pyyaml>=1; extra == 'graph'\nRequires-Dist: pyyaml>=900; extra == 'old'\n"
+        "Requires-Dist: numpy; extra == 'whole'\nRequires-Dist: pytest; extra == 'dev'\n"
+    )
+    genuine, promu = importlib.metadata.distribution, importlib.metadata.PathDistribution(tmp_path)
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: promu if name == "promu" else genuine(name))
+    findings = by_name(doctor.diagnose())
+    assert findings["promu"].value == "9.9" and findings["pillow"].status == "ok"
+    assert findings["promu[whole]"] == Finding("promu[whole]", f"numpy {importlib.metadata.version('numpy')}")
+    graph = findings["promu[graph]"]
+    assert graph.status == "note" and "no-such-library not installed" in graph.value
+    assert graph.remedy == "pip install 'promu[graph]', if you need it"
+    assert findings["promu[old]"].status == "note" and "but promu needs >=900" in findings["promu[old]"].value
+    assert not {"promu[dev]", "pytest", "numpy"} & set(findings)
+    assert "device" in findings  # an extra that is missing keeps nothing from being measured

@@ -42,8 +42,8 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Look at the interpreter, the libraries, torchvision, and the device with its precision and speed."""
-    findings = [_python(), *_libraries(), _torchvision()]
+    """Look at the interpreter, the libraries, the extras, torchvision, and the device with its precision and speed."""
+    findings = [_python(), *_libraries(), *_extras(), _torchvision()]
     if any(finding.status == "broken" for finding in findings):
         # Measuring imports torch, and what is broken already has its remedy: do not add a traceback to it.
         return findings
@@ -60,13 +60,36 @@ def _libraries() -> list[Finding]:
         distribution = importlib.metadata.distribution("promu")
     except importlib.metadata.PackageNotFoundError:
         return [Finding("promu", "not installed, imported from its source", "broken", "pip install -e .")]
-    findings = [Finding("promu", distribution.version)]
-    for line in distribution.requires or []:
-        requirement = Requirement(line)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue  # belongs to an extra
-        findings.append(_library(requirement))
+    return [Finding("promu", distribution.version), *map(_library, _requirements(distribution, ""))]
+
+
+def _extras() -> list[Finding]:
+    """What each extra brings; promu works without, but for what the extra is for."""
+    try:
+        distribution = importlib.metadata.distribution("promu")
+    except importlib.metadata.PackageNotFoundError:
+        return []  # as `_libraries` says
+    findings = []
+    for extra in sorted(distribution.metadata.get_all("Provides-Extra") or []):
+        if extra == "dev":
+            continue
+        there = [_library(requirement) for requirement in _requirements(distribution, extra)]
+        value = ", ".join(f"{library.name} {library.value}" for library in there)
+        if all(library.status == "ok" for library in there):
+            findings.append(Finding(f"promu[{extra}]", value))
+        else:
+            findings.append(Finding(f"promu[{extra}]", value, "note", f"pip install 'promu[{extra}]', if you need it"))
     return findings
+
+
+def _requirements(distribution: importlib.metadata.Distribution, extra: str) -> list[Requirement]:
+    """What promu requires by itself (""), or what an extra adds to that."""
+    found = []
+    for requirement in map(Requirement, distribution.requires or []):
+        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+        if always if extra == "" else not always and requirement.marker.evaluate({"extra": extra}):
+            found.append(requirement)
+    return found
 
 
 def _library(requirement: Requirement) -> Finding:
