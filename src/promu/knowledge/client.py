@@ -6,12 +6,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from promu.errors import InputError
 from promu.knowledge.answers import AnswerFault, Fault, text_of
 from promu.knowledge.budget import Budget
-from promu.knowledge.endpoint import Endpoint, Rejected
+from promu.knowledge.endpoint import Rejected
 from promu.knowledge.messages import Message, Request, request_key
 from promu.knowledge.store import Answer, Store
 
@@ -42,6 +42,13 @@ class Outcome(Generic[Read]):
     faults: tuple[Fault, ...] = ()
 
 
+class Answering(Protocol):
+    """Who is asked: an endpoint, or what takes its place."""
+
+    def complete(self, request: Request) -> Answer:
+        """One answer; raises `Rejected` where there will be none to this request."""
+
+
 class Client:
     """A store and, maybe, an endpoint behind it.
 
@@ -52,7 +59,7 @@ class Client:
         stopped: Set when the run is to end.
     """
 
-    def __init__(self, store: Store, endpoint: Endpoint | None, budget: Budget, stopped: threading.Event) -> None:
+    def __init__(self, store: Store, endpoint: Answering | None, budget: Budget, stopped: threading.Event) -> None:
         self.store = store
         self.endpoint = endpoint
         self.budget = budget
@@ -112,7 +119,7 @@ class Client:
             request = replace(request, messages=(*request.messages, *told))
         return Outcome(None, tuple(faults))
 
-    def _pay(self, endpoint: Endpoint, request: Request, key: str, text: str) -> Answer:
+    def _pay(self, endpoint: Answering, request: Request, key: str, text: str) -> Answer:
         """Ask the endpoint for what has been claimed."""
         try:
             reserved = self.budget.reserve(request.prompt_tokens(), request.max_tokens)

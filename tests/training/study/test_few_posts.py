@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from promu.corpora.jmere import read_jmere, read_jmere_background
+from promu.corpora.newsreel.joint import JointSettings, write_joint
 from promu.errors import InputError
 from promu.training.study.few_posts import FILE, few_posts, write_few_posts
 from promu.training.tasks import TASKS
@@ -14,12 +16,12 @@ from promu.training.tasks import TASKS
 def test_every_label_is_kept_and_smaller_sets_lie_in_larger_ones(tiny_world: Path) -> None:
     task = TASKS["re"]
     posts = task.read(tiny_world / "re" / "mnre_train.txt")
-    few, more = (few_posts(task, posts, count, seed=1) for count in (20, 60))
+    few, more = ([posts[row] for row in few_posts(task, posts, count, seed=1)] for count in (20, 60))
     assert len(few) == 20 and len(more) == 60
     assert task.labels(few) == task.labels(more) == task.labels(posts)
     assert {post.id for post in few} < {post.id for post in more}
     assert [post.id for post in more] == [post.id for post in posts if post in more], "in the order of the file"
-    assert {post.id for post in few_posts(task, posts, 20, seed=2)} != {post.id for post in few}
+    assert {posts[row].id for row in few_posts(task, posts, 20, seed=2)} != {post.id for post in few}
 
 
 @pytest.mark.parametrize(("task", "file"), [("ner", "ner/train.txt"), ("re", "re/mnre_train.txt")])
@@ -28,6 +30,16 @@ def test_they_are_written_in_the_format_of_the_task(task: str, file: str, tiny_w
     written = TASKS[task].read(tmp_path / "run" / FILE)
     everyone = {post.tokens: post.image for post in TASKS[task].read(tiny_world / file)}
     assert all(everyone[post.tokens] == post.image for post in written)
+
+
+def test_joint_posts_keep_what_is_known_about_them(tmp_path: Path) -> None:
+    write_joint(tmp_path / "world", JointSettings(size=32, posts=(60, 1, 1)))
+    train = tmp_path / "world" / "train.json"
+    assert write_few_posts("joint", train, tmp_path / "run", 40, seed=0) == 40
+    known = dict(zip((post.id for post in read_jmere(train)), read_jmere_background(train), strict=True))
+    kept = tmp_path / "run" / FILE
+    assert [known[post.id] for post in read_jmere(kept)] == read_jmere_background(kept)
+    assert TASKS["joint"].labels(read_jmere(kept)) == TASKS["joint"].labels(read_jmere(train))
 
 
 def test_too_many_and_too_few_are_refused(tiny_world: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES
@@ -31,14 +31,19 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Section:
-    """One exhibit, ready to be written: what it is, how to read it, its tables and figures, and what is missing."""
+    """One exhibit, ready to be written: what it is, how to read it, its tables and figures, and what they rest on."""
 
     name: str
     title: str
     notes: tuple[str, ...]
     tables: tuple[Table, ...]
     figures: tuple[Drawn, ...] = ()
-    failures: tuple[Measured, ...] = field(default=())
+    places: tuple[Measured, ...] = ()
+
+    @property
+    def failures(self) -> list[Measured]:
+        """The places without a result."""
+        return [place for place in self.places if place.result is None]
 
 
 @dataclass(frozen=True)
@@ -54,10 +59,22 @@ class Frame:
     one_test: bool
 
 
-def build_sections(measured: Sequence[Measured], frame: Frame) -> list[Section]:
-    """A section for every exhibit that something was measured for, in the order in which they come."""
+Builder = Callable[[Sequence[Measured], Frame], Section]
+
+
+def build_sections(
+    measured: Sequence[Measured], frame: Frame, builders: Mapping[str, Builder] | None = None
+) -> list[Section]:
+    """A section for every exhibit that something was measured for, in the order in which they come.
+
+    Args:
+        measured: What the cells gave.
+        frame: What the exhibits share.
+        builders: By exhibit; None for those of the paper.
+    """
+    made_by = BUILDERS if builders is None else builders
     return [
-        BUILDERS[name]([place for place in measured if place.exhibit == name], frame)
+        made_by[name]([place for place in measured if place.exhibit == name], frame)
         for name in dict.fromkeys(place.exhibit for place in measured)
     ]
 
@@ -67,11 +84,12 @@ def _seeds(sheet: Sheet) -> str:
     return f"Mean ± standard deviation over {count} seeds." if count > 1 else "One seed, so there is no spread."
 
 
-def _section(
+def section(
     sheet: Sheet, title: str, notes: Sequence[str], tables: Sequence[Table], figures: Sequence[Drawn] = ()
 ) -> Section:
+    """An exhibit of a sheet's places, with a word on their seeds, and those that failed."""
     name = sheet.places[0].exhibit
-    return Section(name, title, (_seeds(sheet), *notes), tuple(tables), tuple(figures), tuple(sheet.failures()))
+    return Section(name, title, (_seeds(sheet), *notes), tuple(tables), tuple(figures), tuple(sheet.places))
 
 
 def _f1(sheet: Sheet, row: tuple[str, ...], task: str) -> Summary | None:
@@ -86,7 +104,7 @@ def _table1(places: Sequence[Measured], frame: Frame) -> Section:
         for row in sheet.rows
     ]
     tables = [Table("table1", "Table 1: test precision, recall and F1", tuple(columns), tuple(rows))]
-    groups = _groups(sheet)
+    groups = groups_of(sheet)
     if groups:
         columns = ["system", *(f"{task}, {group} decides" for task in sheet.tasks for group in groups)]
         rows = [
@@ -100,10 +118,11 @@ def _table1(places: Sequence[Measured], frame: Frame) -> Section:
         tables.append(difference_table(sheet, promu, "table1-gains", frame.one_test))
         pooled = "the test posts of each seed" if frame.one_test else "the test posts of all seeds together"
         notes.append(f"Intervals and p-values: paired bootstrap over {pooled}.")
-    return _section(sheet, "Table 1: systems and ablations", notes, tables)
+    return section(sheet, "Table 1: systems and ablations", notes, tables)
 
 
-def _groups(sheet: Sheet) -> list[str]:
+def groups_of(sheet: Sheet) -> list[str]:
+    """The groups of posts that its results have figures for."""
     found = [group for place in sheet.places if place.result for group in place.result["test"].get("per_group", {})]
     return sorted(set(found), reverse=True)
 
@@ -122,7 +141,7 @@ def _table2(places: Sequence[Measured], frame: Frame) -> Section:
             cells += [_f1(sheet, without, task), _f1(sheet, with_, task), _gain(sheet, with_, without, task)]
         rows.append(tuple(cells))
     table = Table("table2", "Table 2: test F1 of each fusion", tuple(columns), tuple(rows))
-    return _section(sheet, "Table 2: fusions with and without pre-training", [], [table])
+    return section(sheet, "Table 2: fusions with and without pre-training", [], [table])
 
 
 def _gain(sheet: Sheet, row: tuple[str, ...], other: tuple[str, ...], task: str) -> Summary | None:
@@ -145,7 +164,7 @@ def _table3(places: Sequence[Measured], frame: Frame) -> Section:
         for row in sheet.rows
     )
     table = Table("table3", "Table 3: test F1 by prompt templates", columns, rows, keys=2)
-    return _section(sheet, "Table 3: prompt templates", [], [table])
+    return section(sheet, "Table 3: prompt templates", [], [table])
 
 
 def _figure3(places: Sequence[Measured], frame: Frame) -> Section:
@@ -164,7 +183,7 @@ def _figure3(places: Sequence[Measured], frame: Frame) -> Section:
         "five nearest things share its label. Last column: the same after the fusion, beside an empty caption.",
         "A region's noun is its detector's label, a picture's relation that of its post. Dots: things; words: prompts.",
     ]
-    return _section(sheet, "Figure 3: representations", notes, tables, figures)
+    return section(sheet, "Figure 3: representations", notes, tables, figures)
 
 
 def _first(sheet: Sheet, row: tuple[str, ...]) -> dict[str, Any] | None:
@@ -193,7 +212,7 @@ def _figure4(places: Sequence[Measured], frame: Frame) -> Section:
             "figure as F1 by label."
         )
     figures = [Drawn("figure4", "F1 of the rarest labels", drawing.bars(panels, names))] if panels else []
-    return _section(sheet, "Figure 4: tail types and relations", notes, tables, figures)
+    return section(sheet, "Figure 4: tail types and relations", notes, tables, figures)
 
 
 def _frequency(sheet: Sheet, task: str) -> dict[str, int]:
@@ -235,7 +254,7 @@ def _figure5(places: Sequence[Measured], frame: Frame) -> Section:
         "Attention from the names (their first pieces, or their markers), mean over heads and fusion layers. Left the "
         "picture, beside it the shares of its patches, then those of the words; both on the same scale in a figure.",
     ]
-    return _section(sheet, "Figure 5: case study", notes, [table], figures)
+    return section(sheet, "Figure 5: case study", notes, [table], figures)
 
 
 def _learning_curve(places: Sequence[Measured], frame: Frame) -> Section:
@@ -260,7 +279,7 @@ def _learning_curve(places: Sequence[Measured], frame: Frame) -> Section:
     table = Table("learning-curve", "Test F1 by the number of labelled posts", columns, tuple(rows), keys=2)
     chart = Drawn("learning-curve", "Learning curve", drawing.lines(panels, "labelled posts", "test F1", log=True))
     notes = ["Few posts are trained on for as many steps as all; larger sets hold the smaller ones."]
-    return _section(sheet, "Learning curve", notes, [table], [chart])
+    return section(sheet, "Learning curve", notes, [table], [chart])
 
 
 def _temperature(places: Sequence[Measured], frame: Frame) -> Section:
@@ -292,7 +311,7 @@ def _temperature(places: Sequence[Measured], frame: Frame) -> Section:
         "L_CIT's temperature is learned, so its row says what it began with, in the teacher and, by it, in the "
         "student; labels are then made at the recipe's own temperature.",
     ]
-    return _section(sheet, "Temperature", notes, [table], charts)
+    return section(sheet, "Temperature", notes, [table], charts)
 
 
 def _robustness(places: Sequence[Measured], frame: Frame) -> Section:
@@ -319,7 +338,7 @@ def _robustness(places: Sequence[Measured], frame: Frame) -> Section:
         "boxes: regions moved to a place by chance, where the teacher then looks, too; nouns: labels of regions passed "
         "around among themselves; matched: the flag turned. The teacher itself is trained without errors.",
     ]
-    return _section(sheet, "Robustness", notes, [table], charts)
+    return section(sheet, "Robustness", notes, [table], charts)
 
 
 def _transfer(places: Sequence[Measured], frame: Frame) -> Section:
@@ -328,10 +347,10 @@ def _transfer(places: Sequence[Measured], frame: Frame) -> Section:
     rows = tuple((row[0], *(_f1(sheet, row, task) for task in sheet.tasks)) for row in sheet.rows)
     notes = ["Fine-tuned and tested in a drawn world of other kinds, words and looks than that of the other exhibits."]
     table = Table("transfer", "Test F1 in the other domain", columns, rows)
-    return _section(sheet, "Transfer", notes, [table])
+    return section(sheet, "Transfer", notes, [table])
 
 
-BUILDERS: dict[str, Callable[[Sequence[Measured], Frame], Section]] = {
+BUILDERS: dict[str, Builder] = {
     "table1": _table1,
     "table2": _table2,
     "table3": _table3,

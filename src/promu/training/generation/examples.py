@@ -101,11 +101,7 @@ class Writer:
 
     def batch(self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         """Model inputs (B, longest prompt) and labels (B, longest answer)."""
-        return {
-            "input_ids": _padded(prompts, self.pad),
-            "attention_mask": _padded([[1] * len(prompt) for prompt in prompts], 0),
-            "labels": _padded(targets, IGNORED),
-        }
+        return padded_batch(prompts, targets, self.pad)
 
     def answer(
         self,
@@ -120,6 +116,17 @@ class Writer:
         answers = write_answers(self.model, ids, self.grammars(posts), how, self.pad, progress)
         labelled = [with_quintuples(post, answer.quintuples) for post, answer in zip(posts, answers, strict=True)]
         return labelled, sum(answer.parsed for answer in answers) / len(answers)
+
+
+def padded_batch(
+    inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], pad: int
+) -> dict[str, torch.Tensor]:
+    """Ids of what is read and of what is to be written, as a text-to-text model takes them."""
+    return {
+        "input_ids": _padded(inputs, pad),
+        "attention_mask": _padded([[1] * len(row) for row in inputs], 0),
+        "labels": _padded(targets, IGNORED),
+    }
 
 
 def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:

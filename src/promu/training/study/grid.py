@@ -20,6 +20,8 @@ from typing import Any
 from promu.cores import usable_cores
 from promu.errors import InputError
 from promu.training.study.cells import Cell, with_inputs
+from promu.training.study.few_shot_jobs import Job
+from promu.training.study.jobs import JOBS
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ def do_cells(
     workers: int | None = None,
     report: Event = lambda standing: None,
     set_up: Callable[[], None] | None = None,
+    jobs: Mapping[str, Job] = JOBS,
 ) -> dict[str, Outcome]:
     """Do what is not there of these cells and of all that they rest on.
 
@@ -76,6 +79,7 @@ def do_cells(
         workers: Processes; None takes one a core.
         report: Called now and then with how far the grid is.
         set_up: Called once in each worker before its first cell; a function of a module, for it is sent there.
+        jobs: What cells do, by kind; functions of modules too.
 
     Returns:
         The outcome of every cell by key, inputs included.
@@ -88,7 +92,7 @@ def do_cells(
         grid.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", grid) from None
-    return _Grid(cells, grid, workers or usable_cores(), report, set_up).run()
+    return _Grid(cells, grid, workers or usable_cores(), report, set_up, jobs).run()
 
 
 class _Grid:
@@ -101,8 +105,10 @@ class _Grid:
         workers: int,
         report: Event,
         set_up: Callable[[], None] | None,
+        jobs: Mapping[str, Job],
     ) -> None:
         self.set_up = set_up
+        self.jobs = jobs
         self.cells = cells
         self.folder = folder
         self.workers = workers
@@ -148,7 +154,7 @@ class _Grid:
         while len(self.outcomes) < len(self.cells):
             for cell in self._ready()[: self.workers - len(waiting)]:
                 self.running[cell.key] = (time.monotonic(), "", 0, 1)
-                waiting[pool.submit(do_cell, cell, self.folder)] = cell.key
+                waiting[pool.submit(do_cell, cell, self.folder, self.jobs[cell.kind])] = cell.key
             done, _ = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
             self._listen(events)
             for future in done:
@@ -226,11 +232,9 @@ class _Grid:
             log.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def do_cell(cell: Cell, grid: Path) -> dict[str, Any]:
+def do_cell(cell: Cell, grid: Path, job: Job) -> dict[str, Any]:
     """Do one cell in a worker process and keep its result."""
     import torch
-
-    from promu.training.study.jobs import JOBS
 
     torch.set_num_threads(1)
     last = 0.0
@@ -244,7 +248,7 @@ def do_cell(cell: Cell, grid: Path) -> dict[str, Any]:
     started, spent = time.perf_counter(), time.process_time()
     folder = cell.run_folder(grid)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    result = JOBS[cell.kind](cell.placed(grid), folder, progress)
+    result = job(cell.placed(grid), folder, progress)
     return cell.keep(grid, result, time.perf_counter() - started, time.process_time() - spent)
 
 

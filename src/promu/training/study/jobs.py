@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from promu.alignment.label_store import LabelStore
 from promu.corpora.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
+from promu.evaluation.joint import joint_counts
 from promu.evaluation.ner import entity_counts, entity_frequency
 from promu.evaluation.relation import relation_counts, relation_frequency
 from promu.modeling.inputs import WordEncoder
@@ -26,15 +27,18 @@ from promu.training.recipe_file import check_recipe
 from promu.training.run_folder import begin
 from promu.training.study.attending import attend
 from promu.training.study.few_posts import write_few_posts
+from promu.training.study.few_shot_jobs import FEW_SHOT_JOBS, Job
 from promu.training.study.injection import misplace_boxes, mistake_matches, mistake_nouns
 from promu.training.study.representing import represent
 from promu.training.tasks import TASKS
 
-Job = Callable[[Mapping[str, Any], Path, Progress], dict[str, Any]]
-
 STORES = ("labels", "labels-dev")
 FEATURES = "features"
-COUNTED = {"ner": (entity_frequency, entity_counts), "re": (relation_frequency, relation_counts)}
+COUNTED = {
+    "ner": (entity_frequency, entity_counts),
+    "re": (relation_frequency, relation_counts),
+    "joint": (relation_frequency, joint_counts),
+}
 """By task what says how often each label is in posts, and what each post adds to the figures."""
 
 
@@ -159,4 +163,5 @@ JOBS: dict[str, Job] = {
     "finetune": fine_tune,
     "represent": represent,
     "attend": attend,
+    **FEW_SHOT_JOBS,
 }

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from promu.training.recipe import Count, Positive, Settings, Share
+from promu.training.recipe import Count, Positive, Settings, Share, TrainingSettings
 from promu.training.recipe_file import find_recipe, load_recipe
 
 Exhibit = Literal[
@@ -77,3 +77,82 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyRecipe:
         InputError: There is none, or it is not legal.
     """
     return load_recipe(find_recipe(name), StudyRecipe, overrides)
+
+
+class JointFiles(Settings):
+    """A joint set: JMERE files of train, dev and test."""
+
+    train: str
+    dev: str
+    test: str
+
+
+class PipelineRecipes(Settings):
+    """The recipes of the two tasks that a pipeline is made of."""
+
+    entities: str
+    relations: str
+
+
+class FewShotStudyRecipe(Settings):
+    """A study of joint extraction from few posts: writer, joint model and pipeline on the same posts.
+
+    Attributes:
+        joint, pipeline: Their recipes, by file or name; the cells vary them.
+        writer: The text-to-text model's; null leaves it out.
+        pretrain: The recipe of pre-training from which joint model and pipeline start, on drawn captions; null starts
+            them as their recipes say.
+        reading: How the writer learns beforehand to restore those captions, text alone; null starts it as its recipe
+            says.
+        joint_set, entities_set, relations_set, writer_set, pretrain_set: Settings that win over those recipes, as
+            `key=value`.
+        world: Settings of the drawn joint set (`promu fewshot draw`), one a seed.
+        captions: Settings of the drawn caption pairs (`promu newsreel`); null for its defaults.
+        sets: Instead of a drawn one: a joint set for each seed, in turn; they share their test posts.
+        posts: Of the learning curve; all are trained on for as many steps as the last.
+        asked: How many posts the questions of knowledge, reflection and decoding are asked with; one of `posts`.
+        error_rate: Share of its facts that the stand-in for a language model gets wrong.
+        recovered: Share of those that it puts right by self-reflection.
+        workers, note: As in `StudyRecipe`.
+    """
+
+    joint: str
+    pipeline: PipelineRecipes
+    writer: str | None = None
+    pretrain: str | None = None
+    reading: TrainingSettings | None = None
+    joint_set: tuple[str, ...] = ()
+    entities_set: tuple[str, ...] = ()
+    relations_set: tuple[str, ...] = ()
+    writer_set: tuple[str, ...] = ()
+    pretrain_set: tuple[str, ...] = ()
+    world: dict[str, Any] | None = None
+    captions: dict[str, Any] | None = None
+    sets: tuple[JointFiles, ...] = ()
+    posts: Annotated[tuple[Count, ...], Field(min_length=1)]
+    asked: Count
+    error_rate: Share = 0.5
+    recovered: Share = 0.5
+    workers: Count | None = None
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> FewShotStudyRecipe:
+        if (self.world is None) == (not self.sets):
+            raise ValueError("set either world (a drawn joint set) or sets (files)")
+        if self.world is None and (self.pretrain is not None or self.reading is not None):
+            raise ValueError("pretrain and reading learn from drawn captions, so world is needed too")
+        if self.reading is not None and self.writer is None:
+            raise ValueError("reading is the writer's; name its recipe, or set reading to null")
+        if list(self.posts) != sorted(set(self.posts)) or self.asked not in self.posts:
+            raise ValueError(f"posts must rise, and asked ({self.asked}) be one of them")
+        return self
+
+
+def load_few_shot_study(name: str) -> FewShotStudyRecipe:
+    """The study recipe of that name or path.
+
+    Raises:
+        InputError: There is none, or it is not legal.
+    """
+    return load_recipe(find_recipe(name), FewShotStudyRecipe)

@@ -23,6 +23,12 @@ COSTS = {
     "finetune": 28,
     "represent": 15,
     "attend": 5,
+    "draw-joint": 3,
+    "split": 1,
+    "read": 100,
+    "know": 4,
+    "write": 40,
+    "pipeline": 8,
 }
 """Seconds of each kind of cell at the size of recipes/newsreel-study.yaml: what to begin first."""
 
@@ -193,10 +199,8 @@ class Strand:
         if init is not None:
             settings["model"] = {"init": "cell:init/model"}
         else:
-            model = self._after_teacher["model"]
-            tokenizer = self._after_teacher["tokenizer"]
-            settings["model"] = {**model, "tokenizer": tokenizer, "config": _changed(model["config"], config)}
-            if str(tokenizer).startswith("cell:"):
+            settings["model"] = self.untrained(config)
+            if str(settings["model"]["tokenizer"]).startswith("cell:"):
                 inputs["taught"] = self.taught
         if text_only:
             settings["model"] = {**settings["model"], "vision": None}
@@ -205,12 +209,17 @@ class Strand:
             posts, whole = few
             inputs["few"] = self._few(task, posts)
             settings["data"] = {**settings["data"], "train": f"cell:few/{FILE}"}
-            training = settings["training"]
-            training["validate_every"] = math.ceil(whole / training["batch_size"])
-            training["epochs"] = (
-                training["epochs"] * training["validate_every"] / math.ceil(posts / training["batch_size"])
-            )
+            settings["training"] = as_many_steps(settings["training"], posts, whole)
         return self._cell("finetune", f"{name} · {task}", settings, inputs)
+
+    def untrained(self, config: Settings | None = None) -> Settings:
+        """The model of the pre-training recipe as it begins, with changes of its configuration.
+
+        Its tokenizer may be the teacher's, by the name `taught`.
+        """
+        model = self._after_teacher["model"]
+        tokenizer = self._after_teacher["tokenizer"]
+        return {**model, "tokenizer": tokenizer, "config": _changed(model["config"], config)}
 
     def with_cit_temperature(self, value: float) -> Strand:
         """The same with another temperature to begin L_CIT with: the teacher's, and so the student's."""
@@ -265,6 +274,12 @@ class Strand:
         return self._cell(
             "attend", f"case study · {task}", settings, {"drawn": self.drawn, "before": before, "after": after}
         )
+
+
+def as_many_steps(training: Settings, posts: int, whole: int) -> Settings:
+    """Settings with which a few posts are trained on for as many steps as all, and validated as often."""
+    every, size = math.ceil(whole / training["batch_size"]), training["batch_size"]
+    return {**training, "validate_every": every, "epochs": training["epochs"] * every / math.ceil(posts / size)}
 
 
 def _changed(config: Settings, changes: Settings | None) -> Settings:
