@@ -1,7 +1,8 @@
-"""A small text-to-text model that has read the captions of a corpus, in the place of one that comes pre-trained.
+"""A small text-to-text model that has read texts without labels, in the place of one that comes pre-trained.
 
-It learns to restore texts of which words are missing and whose sentences stand in another order, as BART does (Lewis et
-al. 2020). From random weights, a few hundred labelled posts do not teach a model to copy a name; this does.
+It learns to restore texts, each shown twice with other words missing and in another order, much as BART does (Lewis et
+al. 2020). From random weights a few hundred labelled posts do not teach a model to copy a name, nor to find in one
+sentence what another says of it; this does.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from transformers import set_seed
 
@@ -25,10 +27,12 @@ from promu.training.recipe import TokenizerSettings, TrainingSettings
 from promu.training.run_folder import begin, finish, finished_result
 from promu.training.setup import save_folder
 
-MISSING = 0.15
+MISSING = 0.3
 """Share of words that are shown as unknown."""
-TEXTS = 3
-"""Texts in a row, at most."""
+SHOWN = 2
+"""How often each text is shown."""
+TEXTS = 2
+"""Texts at a time, at most."""
 
 _PROMPT = f"{OPEN} {AND} {AGAIN} {NOTHING} Relations: Types: Text: Caption: Knowledge:"
 
@@ -81,7 +85,7 @@ def train_denoiser(
     def example(sample: Sample) -> tuple[list[int], list[int]]:
         chance = chance_of(seed, sample)
         rows = [sample.row, *chance.integers(len(texts), size=int(chance.integers(TEXTS))).tolist()]
-        order = chance.permutation(len(rows)).tolist()
+        order = chance.permutation(np.repeat(np.arange(len(rows)), SHOWN)).tolist()
         words = [[pieces.word(word) for word in texts[row].split()] for row in rows]
         shown: list[int] = []
         for place in order:

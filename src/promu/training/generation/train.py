@@ -24,7 +24,7 @@ from promu.modeling.generation.inventory import Inventory, type_words
 from promu.modeling.generation.pieces import AGAIN, AND, NOTHING, OPEN
 from promu.modeling.generation.seq2seq import load_seq2seq
 from promu.schema import Post
-from promu.training.batches import Sample, Shuffled
+from promu.training.batches import Sample, Shuffled, dice_of
 from promu.training.generation.examples import Described, Writer, read_described
 from promu.training.generation.prompts import Prompt
 from promu.training.generation.recipe import DecodingSettings, GenerationRecipe, PromptSettings, WriterSettings
@@ -92,7 +92,10 @@ def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None 
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         rows = [sample.row for sample in samples]
-        return writer.batch([prompts["train"][row].ids for row in rows], [targets[row] for row in rows])
+        read = [prompts["train"][row].ids for row in rows]
+        if recipe.training.piece_dropout:
+            read = writer.with_missing(read, recipe.training.piece_dropout, dice_of(seed, samples, max(map(len, read))))
+        return writer.batch(read, [targets[row] for row in rows])
 
     def figures(split: str, constrained: bool) -> tuple[list[Post], dict[str, Any]]:
         posts = splits[split].posts

@@ -208,11 +208,12 @@ class FewShot:
         captions = self._cell("draw", "drawing captions", {**self._captions, "seed": self.seed}, {})
         settings = {
             "captions": "cell:captions/pairs/captions.csv",
+            "posts": "cell:captions/texts.txt",
             "model": self.recipes.writer.model.model_dump(mode="json"),
             "training": self.study.reading.model_dump(mode="json"),
             "seed": self.seed,
         }
-        return self._cell("read", f"{WRITER} reads captions", settings, {"captions": captions})
+        return self._cell("read", f"{WRITER} reads", settings, {"captions": captions})
 
     @property
     def _files(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from promu.corpora.jmere import read_jmere
 from promu.corpora.newsreel.joint import JointSettings, write_joint
 from promu.corpora.pipeline import write_pipeline_sets
 from promu.evaluation.joint import joint_counts
+from promu.files import read_text
 from promu.training.generation.denoise import train_denoiser
 from promu.training.generation.recipe import GenerationRecipe, WriterSettings
 from promu.training.generation.train import train_writer
@@ -36,8 +37,10 @@ def split(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[st
 
 
 def learn_to_read(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
-    """A text-to-text `model` that restores the `captions` of a corpus (a CSV file), with its `training` and `seed`."""
-    texts = sorted({pair.caption for pair in read_captions(settings["captions"])})
+    """A text-to-text `model` that restores `captions` (a CSV file) and, half as often, `posts` (lines of text)."""
+    captions = sorted({pair.caption for pair in read_captions(settings["captions"])})
+    posts = read_text(settings["posts"]).splitlines()
+    texts = captions + posts * max(1, len(captions) // (2 * len(posts)))
     model = check_recipe(settings["model"], WriterSettings)
     training = check_recipe(settings["training"], TrainingSettings)
     return train_denoiser(texts, model, training, settings["seed"], out, progress)

@@ -102,8 +102,8 @@ class FewShotStudyRecipe(Settings):
         writer: The text-to-text model's; null leaves it out.
         pretrain: The recipe of pre-training from which joint model and pipeline start, on drawn captions; null starts
             them as their recipes say.
-        reading: How the writer learns beforehand to restore those captions, text alone; null starts it as its recipe
-            says.
+        reading: How the writer learns beforehand to restore the texts of that world, captions and posts without their
+            labels; null starts it as its recipe says.
         joint_set, entities_set, relations_set, writer_set, pretrain_set: Settings that win over those recipes, as
             `key=value`.
         world: Settings of the drawn joint set (`promu fewshot draw`), one a seed.
@@ -141,7 +141,7 @@ class FewShotStudyRecipe(Settings):
         if (self.world is None) == (not self.sets):
             raise ValueError("set either world (a drawn joint set) or sets (files)")
         if self.world is None and (self.pretrain is not None or self.reading is not None):
-            raise ValueError("pretrain and reading learn from drawn captions, so world is needed too")
+            raise ValueError("pretrain and reading learn from a drawn world, so world is needed too")
         if self.reading is not None and self.writer is None:
             raise ValueError("reading is the writer's; name its recipe, or set reading to null")
         if list(self.posts) != sorted(set(self.posts)) or self.asked not in self.posts:
