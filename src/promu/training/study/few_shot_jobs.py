@@ -39,7 +39,7 @@ def split(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[st
 def learn_to_read(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
     """A text-to-text `model` that restores `captions` (a CSV file) and, half as often, `posts` (lines of text)."""
     captions = sorted({pair.caption for pair in read_captions(settings["captions"])})
-    posts = read_text(settings["posts"]).splitlines()
+    posts = read_text(Path(settings["posts"])).splitlines()
     texts = captions + posts * max(1, len(captions) // (2 * len(posts)))
     model = check_recipe(settings["model"], WriterSettings)
     training = check_recipe(settings["training"], TrainingSettings)
