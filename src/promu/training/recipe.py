@@ -68,7 +68,8 @@ class TrainingSettings(Settings):
 
     `batch_size` is that of all processes together. `micro_batch` reads it in parts of that many rows, for batches that
     do not fit into memory; every part is contrasted with the whole batch. `piece_dropout` hides that share of the word
-    pieces behind [MASK] in fine-tuning, so that a model trained on few posts does not learn their names by heart.
+    pieces behind [MASK] in fine-tuning (behind the unknown piece in a writer's prompts), so that a model trained on few
+    posts does not learn their names by heart.
     `save_every` and `validate_every` count steps; null means once an epoch. `patience` ends a run after so many
     validations on dev without a better one; null goes through all epochs. `workers` are processes that make batches.
     `sharded` divides weights and optimiser among the processes too (FSDP2) instead of keeping a copy in each (DDP).
