@@ -58,7 +58,10 @@ def test_the_curve_goes_by_system_and_number() -> None:
 
 
 def test_systems_are_compared_with_the_joint_model_and_shown_by_group() -> None:
-    found = tables(places(SYSTEMS, {(JOINT,): 60.0, (PIPELINE,): 40.0}))
+    measured = places(SYSTEMS, {(JOINT,): 60.0, (PIPELINE,): 40.0})
+    svg = build_sections(measured, FRAME, FEW_SHOT_BUILDERS)[0].figures[0].svg
+    assert all(word in svg for word in (JOINT, PIPELINE, "all posts", "knowledge decides"))
+    found = tables(measured)
     assert found[SYSTEMS][0] == ["system", "P", "R", "F1", "entities F1", "text decides", "knowledge decides"]
     assert found[SYSTEMS][2] == [
         PIPELINE,

@@ -53,7 +53,7 @@ def _systems(places: Sequence[Measured], frame: Frame) -> Section:
     sheet = Sheet(places, [TASK])
     table = _table(sheet, SYSTEMS, "Pipeline, joint model and writer on the same posts", "system")
     tables = [table, *_gains(sheet, (JOINT,), SYSTEMS, frame)]
-    return section(sheet, "Pipeline, joint model, writer", _notes(frame), tables)
+    return section(sheet, "Pipeline, joint model, writer", _notes(frame), tables, [_bars(sheet, SYSTEMS)])
 
 
 def _knowledge(places: Sequence[Measured], frame: Frame) -> Section:
@@ -74,7 +74,8 @@ def _knowledge(places: Sequence[Measured], frame: Frame) -> Section:
             "self-reflection, revised answer."
         )
     best = (CHECKED,) if (CHECKED,) in sheet.rows else (GIVEN,)
-    return section(sheet, "Knowledge and self-reflection", notes, [table, *_gains(sheet, best, KNOWLEDGE, frame)])
+    tables = [table, *_gains(sheet, best, KNOWLEDGE, frame)]
+    return section(sheet, "Knowledge and self-reflection", notes, tables, [_bars(sheet, KNOWLEDGE)])
 
 
 def _decoding(places: Sequence[Measured], frame: Frame) -> Section:
@@ -115,6 +116,16 @@ def _table(sheet: Sheet, name: str, title: str, head: str) -> Table:
         (row[0], *(sheet.summary(row, TASK, "test", *each) for each in keys)) for row in sheet.rows
     ]
     return Table(name, f"{title}: test", columns, tuple(rows))
+
+
+def _bars(sheet: Sheet, name: str) -> Drawn:
+    """F1 of each row over all posts, and by group of posts."""
+    keys: dict[str, tuple[str, ...]] = {"all posts": ("f1",)}
+    keys |= {f"{group} decides": ("per_group", group, "f1") for group in groups_of(sheet)}
+    title = "Test F1 by what decides the post" if len(keys) > 1 else "Test F1"
+    series = {called: [sheet.summary(row, TASK, "test", *key) for row in sheet.rows] for called, key in keys.items()}
+    names = [row[0].replace(", ", ",\n") for row in sheet.rows]
+    return Drawn(name, title, drawing.bars({title: series}, {title: names}))
 
 
 def _gains(sheet: Sheet, best: tuple[str, ...], name: str, frame: Frame) -> list[Table]:
