@@ -25,13 +25,13 @@ from benchmarks.measure import Row
 from benchmarks.sizes import photograph, size
 
 from promu.extraction.backends import TorchBackend
+from promu.extraction.extractor import Extractor
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.device import best_precision
 from promu.modeling.inputs import WordEncoder, add_entity_markers
 from promu.modeling.relation_classification import PromuForRelationClassification
 from promu.modeling.token_classification import PromuForTokenClassification
 from promu.service.app import create_app
-from promu.service.engine import Engine
 from promu.service.metrics import resident_bytes
 from promu.service.server import BACKLOG, listen
 from promu.service.settings import ServiceSettings
@@ -54,7 +54,7 @@ def posts(count: int) -> list[tuple[str, bytes]]:
     return [(" ".join(chance.choice(made, WORDS)), photograph(number, 256)) for number in range(count)]
 
 
-def engine(quick: bool, texts: list[str]) -> Engine:
+def engine(quick: bool, texts: list[str]) -> Extractor:
     """BERT-base and ViT-B/16 with random weights for both tasks, that find about `ENTITIES` entities a post."""
     sized = size(quick)
     tokenizer = train_wordpiece(texts, 2000, min_frequency=1)
@@ -74,7 +74,7 @@ def engine(quick: bool, texts: list[str]) -> Engine:
         lead = (found[..., 1:].max(-1).values - found[..., 0]).flatten()
         ner.emitter.bias[0] += lead.quantile(1 - ENTITIES / WORDS)
     precision = best_precision("cpu")
-    return Engine((TorchBackend(ner, precision), encoder), (TorchBackend(re, precision), encoder))
+    return Extractor((TorchBackend(ner, precision), encoder), (TorchBackend(re, precision), encoder))
 
 
 def _config(sized: Any, names: Any) -> PromuConfig:
@@ -83,7 +83,7 @@ def _config(sized: Any, names: Any) -> PromuConfig:
 
 
 @contextmanager
-def served(model: Engine, settings: ServiceSettings) -> Iterator[str]:
+def served(model: Extractor, settings: ServiceSettings) -> Iterator[str]:
     """The address of a service in a thread of this process: library and service then use one model in one memory."""
     server = uvicorn.Server(uvicorn.Config(create_app(settings, model), log_config=None, access_log=False))
     with listen("127.0.0.1", 0) as sock:
@@ -120,7 +120,7 @@ def run(quick: bool, overload_seconds: float = 20.0) -> tuple[dict[str, Any], li
     return result, _rows(result)
 
 
-def _alone(model: Engine, made: list[tuple[str, bytes]], url: str, bodies: Path, turns: int) -> dict[str, Any]:
+def _alone(model: Extractor, made: list[tuple[str, bytes]], url: str, bodies: Path, turns: int) -> dict[str, Any]:
     """Median seconds of one post at a time, by the library and over HTTP, in turns."""
     call(url, bodies, requests=4)
     library: list[float] = []
@@ -140,7 +140,7 @@ def _alone(model: Engine, made: list[tuple[str, bytes]], url: str, bodies: Path,
 
 
 def _bulk(
-    model: Engine, records: list[dict[str, str]], images: Path, url: str, bodies: Path, batch: int, turns: int
+    model: Extractor, records: list[dict[str, str]], images: Path, url: str, bodies: Path, batch: int, turns: int
 ) -> dict[str, Any]:
     """Posts a second: the library over a list, and the service with 16 callers, in turns."""
     library, service = [], []

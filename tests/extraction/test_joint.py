@@ -88,7 +88,7 @@ def test_the_batch_changes_nothing_and_the_picture_something(
 
 
 def test_a_picture_is_encoded_once(extractor: Extractor, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend: Any = extractor._joint.backend  # type: ignore[union-attr]
+    backend: Any = extractor._reader.backend  # type: ignore[union-attr]
     encode, rows = backend.encode, []
 
     def counted(pixels: Any) -> Any:

@@ -15,10 +15,12 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from promu import Extractor
+from promu.errors import InputError
+from promu.extraction.asked import Asked
+from promu.extraction.reading import ReadyPost
 from promu.extraction.result import Extraction
 from promu.service.app import create_app
-from promu.service.engine import Engine, ReadyPost
-from promu.service.refusal import Refused
 from promu.service.server import BACKLOG, listen
 from promu.service.settings import ServiceSettings
 
@@ -45,8 +47,8 @@ Start = Callable[..., AbstractContextManager[Running]]
 
 
 @contextmanager
-def running(settings: ServiceSettings, engine: Engine) -> Iterator[Running]:
-    app = create_app(settings, engine)
+def running(settings: ServiceSettings, extractor: Extractor) -> Iterator[Running]:
+    app = create_app(settings, extractor)
     sock = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, backlog=BACKLOG))
     thread = threading.Thread(target=server.run, args=([sock],))
@@ -64,16 +66,16 @@ def running(settings: ServiceSettings, engine: Engine) -> Iterator[Running]:
 
 
 @pytest.fixture(scope="session")
-def engine(tiny_models: Path) -> Engine:
-    return Engine.from_pretrained(tiny_models, device="cpu")
+def extractor(tiny_models: Path) -> Extractor:
+    return Extractor.from_pretrained(tiny_models, device="cpu")
 
 
 @pytest.fixture(scope="session")
-def start(tiny_models: Path, engine: Engine) -> Start:
+def start(tiny_models: Path, extractor: Extractor) -> Start:
     """Start a service with other settings: `with start(queue=2) as service`."""
 
-    def with_settings(engine: Engine = engine, **settings: Any) -> AbstractContextManager[Running]:
-        return running(ServiceSettings(model=tiny_models, **settings), engine)
+    def with_settings(extractor: Extractor = extractor, **settings: Any) -> AbstractContextManager[Running]:
+        return running(ServiceSettings(model=tiny_models, **settings), extractor)
 
     return with_settings
 
@@ -85,21 +87,22 @@ def service(start: Start) -> Iterator[Running]:
         yield running_service
 
 
-class SlowEngine(Engine):
+class SlowExtractor(Extractor):
     """One that waits until it is told to go on, and counts its batches."""
 
-    def __init__(self, like: Engine) -> None:
+    def __init__(self, like: Extractor) -> None:
         self.__dict__.update(like.__dict__)
         self.go = threading.Event()
         self.go.set()
         self.batches: list[int] = []
 
-    def run(self, posts: Sequence[ReadyPost], settings: ServiceSettings) -> list[Extraction | Refused]:
-        assert self.go.wait(30)
-        self.batches.append(len(posts))
-        return super().run(posts, settings)
+    def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
+        if posts:
+            assert self.go.wait(30)
+            self.batches.append(len(posts))
+        return super().run(posts, asked)
 
 
 @pytest.fixture
-def slow(engine: Engine) -> SlowEngine:
-    return SlowEngine(engine)
+def slow(extractor: Extractor) -> SlowExtractor:
+    return SlowExtractor(extractor)

@@ -13,7 +13,6 @@ from tests.conftest import TEXTS
 from tests.service.conftest import Running, Start
 
 from promu import Extractor
-from promu.service.engine import Engine
 
 TEXT = "Ann Lee met Bob’s dog \U0001f600 at the #bridge in Rome , so happy !"
 
@@ -30,8 +29,8 @@ def plain(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("id", "tokens", "entities", "relations")}
 
 
-def test_json_and_a_form_give_what_the_library_gives(service: Running, engine: Extractor, pictures: Path) -> None:
-    expected = engine(TEXT, image=pictures / "0.png", id="seven")
+def test_json_and_a_form_give_what_the_library_gives(service: Running, extractor: Extractor, pictures: Path) -> None:
+    expected = extractor(TEXT, image=pictures / "0.png", id="seven")
     with service.client() as client:
         as_json = client.post(
             "/extract", json={"id": "seven", "text": TEXT, "image": in_base64(pictures / "0.png")}
@@ -47,10 +46,10 @@ def test_json_and_a_form_give_what_the_library_gives(service: Running, engine: E
         for entity in found["entities"]:
             assert TEXT[entity["char_start"] : entity["char_end"]] == entity["text"]
     assert (without["id"], without["picture"]) == ("1", "none")
-    assert plain(without) == plain(engine(TEXT).to_dict()) != plain(expected.to_dict())
+    assert plain(without) == plain(extractor(TEXT).to_dict()) != plain(expected.to_dict())
 
 
-def test_a_batch_answers_each_post_in_its_place(service: Running, engine: Extractor, pictures: Path) -> None:
+def test_a_batch_answers_each_post_in_its_place(service: Running, extractor: Extractor, pictures: Path) -> None:
     posts = [
         {"id": "a", "text": TEXTS[0], "image": in_base64(pictures / "1.png")},
         {"id": "b", "text": "   "},
@@ -62,8 +61,8 @@ def test_a_batch_answers_each_post_in_its_place(service: Running, engine: Extrac
         answer = client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()
     assert answer["failed"] == 3
     first, blank, third, broken, address = answer["results"]
-    assert plain(first) == plain(engine(TEXTS[0], image=pictures / "1.png", id="a").to_dict())
-    assert plain(third) == plain(engine(TEXTS[1], id="3").to_dict())
+    assert plain(first) == plain(extractor(TEXTS[0], image=pictures / "1.png", id="a").to_dict())
+    assert plain(third) == plain(extractor(TEXTS[1], id="3").to_dict())
     assert blank == {"id": "b", "error": "text is empty"}
     assert broken["id"] == "d" and broken["error"].startswith("not a picture of a known format")
     assert address["id"] == "5" and "nothing is fetched" in address["error"]
@@ -92,17 +91,17 @@ def test_offsets_point_at_the_right_characters(text: str, service: Running) -> N
         assert entity["text"].startswith(found["tokens"][entity["start"]])
 
 
-def test_a_long_post_says_how_much_of_it_was_read(service: Running, engine: Extractor) -> None:
+def test_a_long_post_says_how_much_of_it_was_read(service: Running, extractor: Extractor) -> None:
     text = "a" * 19_000 + " Ann met" * 125  # 20,000 characters, of which the model reads the first 94 pieces
     with service.client() as client:
         found = client.post("/extract", json={"text": text}).raise_for_status().json()
     assert len(found["tokens"]) == 251
     assert 40 < found["words_read"] < 100
-    assert found["words_read"] == engine(text).words_read
+    assert found["words_read"] == extractor(text).words_read
 
 
-def test_an_explanation_comes_where_it_is_asked_for(service: Running, engine: Extractor, pictures: Path) -> None:
-    expected = engine(TEXT, image=pictures / "0.png", explain=True).explanation
+def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor: Extractor, pictures: Path) -> None:
+    expected = extractor(TEXT, image=pictures / "0.png", explain=True).explanation
     post = {"text": TEXT, "image": in_base64(pictures / "0.png")}
     with service.client() as client:
         found = client.post("/extract", json={**post, "explain": True}).raise_for_status().json()
@@ -122,10 +121,10 @@ def test_an_explanation_comes_where_it_is_asked_for(service: Running, engine: Ex
 
 
 def test_a_post_without_entities_is_an_answer_too(start: Start, tiny_models: Path) -> None:
-    engine = Engine.from_pretrained(tiny_models / "ner", device="cpu")
-    assert engine._ner is not None
+    silent = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
+    assert silent._reader is not None
     with torch.no_grad():
-        engine._ner.backend.model.emitter.bias[0] = 1e4  # O
-    with start(engine) as service, service.client() as client:
+        silent._reader.backend.model.emitter.bias[0] = 1e4  # O
+    with start(silent) as service, service.client() as client:
         found = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
     assert found["entities"] == found["relations"] == found["triples"] == [] and found["tokens"]

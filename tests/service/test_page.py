@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.service.conftest import Running, SlowEngine, Start
+from tests.service.conftest import Running, SlowExtractor, Start
 
 from promu import Extractor
 from promu.service.examples import EXAMPLES
@@ -67,10 +67,10 @@ def extract(page: Page, text: str) -> None:
     expect(page.locator("#status")).to_contain_text("entit")
 
 
-def test_a_post_from_text_to_graph(page: Page, engine: Extractor, pictures: Path, said: list[str]) -> None:
+def test_a_post_from_text_to_graph(page: Page, extractor: Extractor, pictures: Path, said: list[str]) -> None:
     page.set_input_files("#image", pictures / "0.png")
     extract(page, TEXT)
-    expected = engine(TEXT, image=pictures / "0.png")
+    expected = extractor(TEXT, image=pictures / "0.png")
     marks = page.locator("#annotated .entity")
     found = [
         (mark.evaluate("mark => [...mark.childNodes].slice(0, -1).map(part => part.textContent).join('')"), kind)
@@ -110,11 +110,11 @@ def test_the_python_that_it_shows_gives_the_same_answer(
     assert r"text=It'\''s" in page.locator("#panel-curl").inner_text()
 
 
-def test_pointing_at_an_answer_shows_where_the_model_looked(page: Page, pictures: Path, engine: Extractor) -> None:
+def test_pointing_at_an_answer_shows_where_the_model_looked(page: Page, pictures: Path, extractor: Extractor) -> None:
     page.set_input_files("#image", pictures / "0.png")
     extract(page, TEXT)
     expect(page.locator("#seen-words")).to_contain_text("Point at")
-    explanation = engine(TEXT, image=pictures / "0.png", explain=True).explanation
+    explanation = extractor(TEXT, image=pictures / "0.png", explain=True).explanation
     assert explanation is not None
     for part, attention in (("entities", explanation.entities[1]), ("relations", explanation.relations[0])):
         page.hover(f"#{part} li:nth-child({2 if part == 'entities' else 1}) button")
@@ -160,7 +160,7 @@ def test_what_goes_wrong_is_said_in_a_sentence(page: Page, tmp_path: Path, servi
     expect(page.locator("#annotated")).to_contain_text("Ann")
 
 
-def test_a_busy_service_and_one_that_asks_for_a_token(browser: Browser, start: Start, slow: SlowEngine) -> None:
+def test_a_busy_service_and_one_that_asks_for_a_token(browser: Browser, start: Start, slow: SlowExtractor) -> None:
     with start(slow, token="open sesame") as service:
         page = next(opening := opened(browser, service.url, []))
         page.fill("#text", "Ann met Bob")
@@ -179,7 +179,7 @@ def test_a_busy_service_and_one_that_asks_for_a_token(browser: Browser, start: S
         next(opening, None)
 
 
-def test_the_keyboard_alone_is_enough(page: Page, engine: Extractor) -> None:
+def test_the_keyboard_alone_is_enough(page: Page, extractor: Extractor) -> None:
     def tab_to(selector: str) -> None:
         for _ in range(60):
             page.keyboard.press("Tab")

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from tests.service.conftest import Running, Start
 
+from promu import Extractor
 from promu.errors import InputError
-from promu.service.engine import Engine
+from promu.service.app import create_app
 from promu.service.server import listen
-from promu.service.settings import service_settings
+from promu.service.settings import ServiceSettings, service_settings
 
 JSON = {"content-type": "application/json"}
 
@@ -199,6 +200,15 @@ def test_limits_of_size(start: Start, pictures: Path) -> None:
         assert client.post("/extract", json={"text": "Ann"}).status_code == 200
 
 
+def test_the_limit_of_pairs_holds_for_joint_models(start: Start, tiny_joint: Path) -> None:
+    extractor = Extractor.from_pretrained(tiny_joint, device="cpu")
+    posts = [{"text": "Ann Lee met Bob at the old bridge in Rome today , so happy"}, {"text": "Ann"}]
+    with start(extractor, max_pairs=1) as service, service.client() as client:
+        crowded, small = client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()["results"]
+    assert "pairs of entities that may be related, at most 1 are looked at" in crowded["error"]
+    assert small["tokens"] == ["Ann"]
+
+
 def test_a_token_is_asked_for_where_one_is_set(start: Start) -> None:
     with start(token="s3cret-ä") as service, service.client() as client:
         post = {"text": "Ann met Bob"}
@@ -246,4 +256,4 @@ def test_a_port_that_is_taken() -> None:
 
 def test_a_model_that_finds_no_entities_is_refused_at_the_start(tiny_models: Path) -> None:
     with pytest.raises(InputError, match="a model that finds entities; name a folder with ner/"):
-        Engine.from_pretrained(tiny_models / "re", device="cpu")
+        create_app(ServiceSettings(model=tiny_models / "re"))

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.conftest import TEXTS
-from tests.service.conftest import Running, SlowEngine, Start
+from tests.service.conftest import Running, SlowExtractor, Start
 
 from promu import Extractor
 from promu.cli import main
@@ -44,7 +44,7 @@ def post(client: httpx.Client, text: str = TEXTS[0]) -> httpx.Response:
     return client.post("/extract", json={"text": text})
 
 
-def test_requests_that_wait_share_a_batch(start: Start, slow: SlowEngine, engine: Extractor) -> None:
+def test_requests_that_wait_share_a_batch(start: Start, slow: SlowExtractor, extractor: Extractor) -> None:
     texts = [f"{TEXTS[number % 3]} {number}" for number in range(9)]
     with start(slow, max_batch=8) as service, service.client() as client, ThreadPoolExecutor(9) as pool:
         slow.batches.clear()
@@ -61,11 +61,11 @@ def test_requests_that_wait_share_a_batch(start: Start, slow: SlowEngine, engine
         metrics = client.get("/metrics").text
     assert 'promu_batch_posts_bucket{le="1.0",worker="' in metrics
     for text, answer in zip(texts, found, strict=True):
-        expected = engine(text)
+        expected = extractor(text)
         assert [entity["text"] for entity in answer["entities"]] == [expected.words(e) for e in expected.entities]
 
 
-def test_what_does_not_fit_is_told_when_to_come_again(start: Start, slow: SlowEngine) -> None:
+def test_what_does_not_fit_is_told_when_to_come_again(start: Start, slow: SlowExtractor) -> None:
     with start(slow, queue=3, max_posts=3, max_batch=1) as service, service.client() as client:
         with ThreadPoolExecutor(3) as pool:
             slow.go.clear()
@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_told_when_to_come_again(start: Start, slow: SlowEn
         assert inside(service) == 0 and post(client).status_code == 200
 
 
-def test_an_answer_that_takes_too_long(start: Start, slow: SlowEngine) -> None:
+def test_an_answer_that_takes_too_long(start: Start, slow: SlowExtractor) -> None:
     with start(slow, timeout=0.3) as service, service.client() as client:
         slow.go.clear()
         late = post(client)
@@ -117,7 +117,7 @@ def test_a_body_that_does_not_arrive(start: Start) -> None:
 
 
 def test_a_caller_who_hangs_up_is_not_worked_for(
-    start: Start, slow: SlowEngine, caplog: pytest.LogCaptureFixture
+    start: Start, slow: SlowExtractor, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = json.dumps({"text": TEXTS[0]}).encode()
     with start(slow, max_batch=1) as service, service.client() as client:
@@ -155,7 +155,7 @@ def test_many_clients_at_once(start: Start) -> None:
     assert set(statuses) <= {200, 503} and statuses[200] >= 64
 
 
-def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: SlowEngine) -> None:
+def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: SlowExtractor) -> None:
     with start(slow) as service, service.client() as client, ThreadPoolExecutor(2) as pool:
         slow.go.clear()
         answer = pool.submit(post, client)
@@ -178,7 +178,7 @@ def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: Slo
 
 
 def test_an_error_of_ours_is_a_500_with_its_number_and_no_text_in_the_log(
-    start: Start, slow: SlowEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    start: Start, slow: SlowExtractor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(posts: Any, settings: Any) -> Any:
         raise RuntimeError(f"cannot work on {TEXTS[0]}")

@@ -131,20 +131,24 @@ def _tell(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
 
 def _bulk(source: Path, output: Path, settings: dict[str, Any], workers: int, engine: str) -> None:
     """A file of any size to a file, with its dead letters."""
-    from promu.quiet import quiet
-
-    quiet()
-    import logging
-
+    _hush()
     from promu.extraction.bulk import dead_letters, extract_file
     from promu.extraction.bulk_part import BulkSettings
 
-    # what it says of single posts is counted here, and millions of them would bury it
-    logging.getLogger("promu.extraction.extractor").setLevel(logging.ERROR)
-    logging.getLogger("promu.extraction.reading").setLevel(logging.ERROR)
     with progress_bar("extracting") as advance:
-        result = extract_file(source, output, BulkSettings(**settings), workers, engine, advance, quiet)
+        result = extract_file(source, output, BulkSettings(**settings), workers, engine, advance, _hush)
     _tell(result.extracted, result.as_text, result.unread, result.cut)
     note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
     if result.dead:
         note(f"what could not be read is in {dead_letters(output)}")
+
+
+def _hush() -> None:
+    """Keep quiet of single posts, in this process or a worker: they are counted, and millions would bury the rest."""
+    import logging
+
+    from promu.quiet import quiet
+
+    quiet()
+    for name in ("promu.extraction.extractor", "promu.extraction.passes"):
+        logging.getLogger(name).setLevel(logging.ERROR)

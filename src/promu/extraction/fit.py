@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 
 from promu.schema import NO_RELATION, Entity
 
@@ -32,10 +32,12 @@ def fitting_labels(head: Entity, tail: Entity, labels: Sequence[str]) -> list[bo
 def fitting_pairs(entities: Sequence[Entity], labels: Sequence[str]) -> list[tuple[int, int]]:
     """The ordered pairs (head, tail) of entities between which a relation other than `None` may hold."""
     relations = [label for label in labels if label != NO_RELATION]
+    kinds = product({entity.type for entity in entities}, repeat=2)
+    fitting = {(head, tail) for head, tail in kinds if any(_fits(head, tail, label) for label in relations)}
     return [
         (head, tail)
         for head, tail in permutations(range(len(entities)), 2)
-        if any(_fits(entities[head].type, entities[tail].type, label) for label in relations)
+        if (entities[head].type, entities[tail].type) in fitting
     ]
 
 

@@ -1,8 +1,7 @@
-"""From what a caller calls a post to what a batch is made of: words with their places, and pixels."""
+"""From what a caller calls a post to what models read: words with their places, and pixels."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,6 @@ from promu.extraction.result import PictureUse
 from promu.modeling.inputs import to_pixels
 from promu.schema import Post
 
-logger = logging.getLogger(__name__)
-
 PostLike = str | Sequence[str] | Mapping[str, Any] | Post | PostLine
 """A text, its words, what a line of posts in JSON holds (`{"id", "text", "image"}`), or a post."""
 
@@ -29,9 +26,19 @@ Picture = str | Path | bytes | Image.Image
 MissingPictures = Literal["error", "text-only"]
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One post on its way: its line, its picture at each size that a model takes, and what became of the picture."""
+class UnreadablePicture(InputError):
+    """The picture of a post is missing or broken; its text could be read without."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadyPost:
+    """A post as models read it.
+
+    Attributes:
+        line: Words, and where they lie in the text.
+        pixels: Bytes (3, S, S) of its picture for each side S in pixels that a model takes; empty where none is read.
+        picture: What became of the picture.
+    """
 
     line: PostLine
     pixels: Mapping[int, torch.Tensor]
@@ -58,32 +65,25 @@ def to_line(post: PostLike, id: str) -> PostLine:
     return from_text(post, id) if isinstance(post, str) else from_tokens(post, id)
 
 
-def read(line: PostLine, image: Picture | None, sizes: frozenset[int], missing: MissingPictures) -> Reading:
+def make_ready(line: PostLine, image: Picture | None, sizes: frozenset[int], max_pixels: int) -> ReadyPost:
     """A post with its picture's pixels.
 
     Args:
         line: The post.
         image: Its picture.
         sizes: Sides in pixels that the models take; empty where they read text alone.
-        missing: What a picture that is missing or broken does.
+        max_pixels: A picture of more is not read.
 
     Raises:
-        InputError: The picture cannot be read and `missing` is `error`.
+        UnreadablePicture: As `promu.corpora.pictures.load_picture` says it.
     """
     if image is None:
-        return Reading(line, {}, "none")
+        return ReadyPost(line, {}, "none")
     if not sizes:
-        return Reading(line, {}, "unread")
+        return ReadyPost(line, {}, "unread")
     source = Path(image) if isinstance(image, str) else image
     try:
-        pixels = {size: to_pixels(load_picture(source, target=(size, size)), size) for size in sizes}
+        pixels = {size: to_pixels(load_picture(source, max_pixels, (size, size)), size) for size in sizes}
     except InputError as error:
-        if missing == "error":
-            raise InputError(
-                f"{error.reason}; or have post {line.post.id!r} read as text (missing_pictures='text-only', on the "
-                "command line --missing-pictures text-only)",
-                error.path,
-            ) from None
-        logger.warning("%s; post %r is read as text", error, line.post.id)
-        return Reading(line, {}, "missing")
-    return Reading(line, pixels, "used")
+        raise UnreadablePicture(error.reason, error.path) from None
+    return ReadyPost(line, pixels, "used")

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from starlette.requests import ClientDisconnect
 
+from promu.extraction.extractor import Extractor
 from promu.extraction.result import Extraction
 from promu.service.batching import Batcher
-from promu.service.engine import Engine, ReadyPost, answer
+from promu.service.engine import Job, answer, prepare, run
 from promu.service.intake import Gate, check_token, discard_body, read_body
 from promu.service.metrics import CONTENT_TYPE, Metrics, resident_bytes
 from promu.service.observing import note
@@ -47,14 +48,14 @@ def _body(**kinds: dict[str, Any]) -> dict[str, Any]:
 
 
 class Service:
-    """What the routes share: one engine, its batcher, its gate, its figures. Made and closed in the event loop."""
+    """What the routes share: one extractor, its batcher, its gate, its figures. Made and closed in the event loop."""
 
-    def __init__(self, engine: Engine, settings: ServiceSettings, metrics: Metrics) -> None:
-        self.settings, self.metrics, self._engine = settings, metrics, engine
+    def __init__(self, extractor: Extractor, settings: ServiceSettings, metrics: Metrics) -> None:
+        self.settings, self.metrics, self._extractor = settings, metrics, extractor
         self.gate = Gate(settings.queue)
         self.closing = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="promu-read")
-        self._batcher: Batcher[ReadyPost, Extraction | Refused] = Batcher(
+        self._batcher: Batcher[Job, Extraction | Refused] = Batcher(
             self._extract,
             settings.max_batch,
             settings.max_wait_ms / 1000,
@@ -96,7 +97,7 @@ class Service:
     async def _batch(self, request: Request, posts: Sequence[ReceivedPost | Refused]) -> dict[str, Any]:
         note(request.scope, posts=len(posts))
         ready = await self._in_reader(lambda: [self._prepared(post) for post in posts])
-        jobs = [asyncio.ensure_future(self._batcher.submit(post)) for post in ready if isinstance(post, ReadyPost)]
+        jobs = [asyncio.ensure_future(self._batcher.submit(post)) for post in ready if isinstance(post, Job)]
         found = iter(await self._answered(request, jobs))
         results: list[dict[str, Any]] = []
         for number, (post, outcome) in enumerate(zip(posts, ready, strict=True), start=1):
@@ -142,21 +143,21 @@ class Service:
     async def _in_reader(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call)
 
-    def _read_one(self, body: bytes, kind: str) -> tuple[ReceivedPost, ReadyPost]:
+    def _read_one(self, body: bytes, kind: str) -> tuple[ReceivedPost, Job]:
         post = read_post(body, kind)
-        return post, self._engine.prepare(post, self.settings)
+        return post, prepare(self._extractor, post, self.settings)
 
-    def _prepared(self, post: ReceivedPost | Refused) -> ReadyPost | Refused:
+    def _prepared(self, post: ReceivedPost | Refused) -> Job | Refused:
         if isinstance(post, Refused):
             return post
         try:
-            return self._engine.prepare(post, self.settings)
+            return prepare(self._extractor, post, self.settings)
         except Refused as refusal:
             return refusal
 
-    def _extract(self, posts: Sequence[ReadyPost]) -> Sequence[Extraction | Refused]:
+    def _extract(self, posts: Sequence[Job]) -> Sequence[Extraction | Refused]:
         started = time.perf_counter()
-        found = self._engine.run(posts, self.settings)
+        found = run(self._extractor, posts, self.settings)
         self.gate.worked(len(posts), time.perf_counter() - started)
         return found
 

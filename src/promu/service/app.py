@@ -14,8 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 import promu
+from promu.extraction.extractor import Extractor
 from promu.service import api, pages
-from promu.service.engine import Engine, load_engine
+from promu.service.engine import load_extractor, prepare, run
 from promu.service.metrics import service_metrics
 from promu.service.observing import CLIENT_GONE, Observer, note
 from promu.service.reading import ReceivedPost
@@ -24,12 +25,12 @@ from promu.service.schemas import BatchIn, PostIn
 from promu.service.settings import ServiceSettings
 
 
-def create_app(settings: ServiceSettings, engine: Engine | None = None) -> FastAPI:
+def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
     """The service as an ASGI application, with one model in memory.
 
     Args:
         settings: Model and limits.
-        engine: The model where it has been loaded already; None loads `settings.model`.
+        extractor: The model where it has been loaded already (`load_extractor`); None loads it.
 
     Raises:
         InputError: The model cannot be loaded, or finds no entities.
@@ -38,9 +39,9 @@ def create_app(settings: ServiceSettings, engine: Engine | None = None) -> FastA
 
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    model = engine or load_engine(settings)
-    # What is set up on first use is not a caller's time; and a model that finds no entities is refused here.
-    model.run([model.prepare(ReceivedPost("promu", None, "0"), settings)], settings)
+    model = extractor or load_extractor(settings)
+    # what is set up on first use is not a caller's time
+    run(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
     metrics = service_metrics()
 
     @asynccontextmanager

@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 from promu.errors import InputError
 from promu.quiet import quiet
 from promu.service.app import create_app
-from promu.service.engine import load_engine
+from promu.service.engine import load_extractor
 from promu.service.logs import log_as_json
 from promu.service.settings import ServiceSettings
 
@@ -55,7 +55,7 @@ def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> N
     Raises:
         InputError: The model cannot be loaded.
     """
-    engine = load_engine(settings)  # so that a bad model is a sentence, not a dying worker
+    extractor = load_extractor(settings)  # so that a bad model is a sentence, not a dying worker
     options: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
@@ -67,9 +67,9 @@ def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> N
     }
     log_as_json()
     if workers == 1:
-        uvicorn.Server(uvicorn.Config(create_app(settings, engine), **options)).run([sock])
+        uvicorn.Server(uvicorn.Config(create_app(settings, extractor), **options)).run([sock])
         return
-    del engine
+    del extractor
     config = uvicorn.Config(partial(_worker_app, settings), factory=True, workers=workers, **options)
     Multiprocess(config, [sock]).run()
 
