@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from promu import Extractor
 from promu.errors import InputError
 from promu.extraction.asked import Asked
+from promu.extraction.folders import open_backend
 from promu.extraction.reading import ReadyPost
 from promu.extraction.result import Extraction
 from promu.service.app import create_app
@@ -97,12 +98,20 @@ class SlowExtractor(Extractor):
         self.batches: list[int] = []
 
     def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
-        if posts:
-            assert self.go.wait(30)
-            self.batches.append(len(posts))
+        assert self.go.wait(30)
+        self.batches.append(len(posts))
         return super().run(posts, asked)
 
 
 @pytest.fixture
 def slow(extractor: Extractor) -> SlowExtractor:
     return SlowExtractor(extractor)
+
+
+@pytest.fixture
+def mute(tiny_models: Path) -> Extractor:
+    """One that, like ONNX, does not say what it attended to."""
+    pair: Any = [open_backend(task, tiny_models / task, "cpu", None, "torch") for task in ("ner", "re")]
+    for backend, _ in pair:
+        backend.explains = False
+    return Extractor(*pair)

@@ -128,3 +128,13 @@ def test_a_post_without_entities_is_an_answer_too(start: Start, tiny_models: Pat
     with start(silent) as service, service.client() as client:
         found = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
     assert found["entities"] == found["relations"] == found["triples"] == [] and found["tokens"]
+
+
+def test_models_that_give_no_explanation_refuse_to_be_asked(start: Start, mute: Extractor) -> None:
+    with start(mute) as service, service.client() as client:
+        assert client.get("/ready").json()["explains"] is False
+        post = {"text": TEXT}
+        refused = client.post("/extract", json={**post, "explain": True})
+        assert refused.status_code == 422 and "the models here give no explanation; leave it out" in refused.text
+        both = client.post("/extract/batch", json={"posts": [{**post, "explain": True}, post]}).json()
+        assert both["failed"] == 1 and "no explanation" in both["results"][0]["error"] and both["results"][1]["tokens"]

@@ -179,6 +179,21 @@ def test_a_busy_service_and_one_that_asks_for_a_token(browser: Browser, start: S
         next(opening, None)
 
 
+def test_a_model_that_does_not_say_where_it_looked(
+    browser: Browser, start: Start, mute: Extractor, pictures: Path, said: list[str]
+) -> None:
+    with start(mute) as service:
+        page = next(opening := opened(browser, service.url, said))
+        page.set_input_files("#image", pictures / "0.png")
+        extract(page, TEXT)
+        expect(page.locator("#notes")).to_have_text("This model does not say where it looked.")
+        expect(page.locator("#seen-words")).to_be_hidden()
+        page.hover("#entities li:nth-child(1) button")
+        assert page.locator("#entities li.lit").count() == 1
+        assert said == []
+        next(opening, None)
+
+
 def test_the_keyboard_alone_is_enough(page: Page, extractor: Extractor) -> None:
     def tab_to(selector: str) -> None:
         for _ in range(60):

@@ -26,12 +26,14 @@ class Backend(Protocol):
         config: The model's.
         device: Where its inputs are to be.
         one_by_one: Whether what else is in a batch changes a post's answer, so that each post must be read alone.
+        explains: Whether it hands out attention maps.
         sight: Equal for two models that encode a picture equally; None where pictures are not read.
     """
 
     config: PromuConfig
     device: torch.device
     one_by_one: bool
+    explains: bool
     sight: str | None
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -42,7 +44,7 @@ class Backend(Protocol):
 
         Args:
             batch: The model's inputs.
-            explain: Whether attention maps are asked for.
+            explain: Whether attention maps are asked for; only of one that `explains`.
         """
 
 
@@ -58,6 +60,7 @@ class TorchBackend:
     """
 
     one_by_one = False
+    explains = True
 
     def __init__(self, model: PromuPreTrainedModel, precision: Precision = "fp32") -> None:
         self.model: Any = model.eval()

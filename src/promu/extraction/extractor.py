@@ -18,7 +18,7 @@ from promu.extraction.asked import Asked
 from promu.extraction.backends import Backend, BackendName, BackendPrecision
 from promu.extraction.draft import Draft
 from promu.extraction.folders import find_models, open_backend
-from promu.extraction.passes import PAIRS_ALONE, read_pairs, read_posts, to_part
+from promu.extraction.passes import PAIRS_ALONE, by_length, read_pairs, read_posts, to_part
 from promu.extraction.reading import (
     MissingPictures,
     Picture,
@@ -45,6 +45,9 @@ class Extractor:
 
     It holds no state that a call changes, so threads may share one. In fp32 and int8 the same post gives the same
     answer in whatever batch it is read (scores to about 1e-5); bf16 rounds coarser than that.
+
+    Attributes:
+        explains: Whether it can say what its answers attended to; what runs on ONNX cannot.
 
     Args:
         entities: Model and tokenizer of entity recognition; None where posts bring their entities.
@@ -80,6 +83,7 @@ class Extractor:
         self._relation_names = () if relating is None else relating.labels
         parts = [part for part in (self._reader, self._relater) if part is not None]
         self._sizes = frozenset(size for part in parts if (size := part.backend.config.image_size) is not None)
+        self.explains = all(part.backend.explains for part in parts)
         self._one_by_one = any(part.backend.one_by_one for part in parts)
         # two models that see alike share what one of them has seen
         self._one_sight = len(parts) == 2 and parts[0].backend.sight == parts[1].backend.sight
@@ -107,10 +111,8 @@ class Extractor:
             InputError: There is no such folder, no model in it, a part of a model is missing or broken, or device,
                 precision and backend do not go together.
         """
-        homes = find_models(folder)
-        if len(homes) > 1 and "joint" in dict(homes):
-            raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
-        models = {task: open_backend(task, home, device, precision, backend) for task, home in homes}
+        found = find_models(folder)
+        models = {task: open_backend(task, home, device, precision, backend) for task, home in found}
         return cls(models.get("ner"), models.get("re"), models.get("joint"))
 
     @property
@@ -155,11 +157,16 @@ class Extractor:
 
         Returns:
             For each post what was found, or why it is refused: it has more pairs of entities than `asked.max_pairs`.
+
+        Raises:
+            InputError: An explanation is asked of models that give none.
         """
         asked = asked or Asked()
+        if asked.explain and not self.explains:
+            raise InputError("ONNX graphs give out no attention maps; use backend torch to explain")
         answers: dict[int, Extraction | InputError] = {}
         lengths = [len(post.line.post.tokens) for post in posts]
-        for rows in _by_length(lengths, 1 if self._one_by_one else asked.batch_size):
+        for rows in by_length(lengths, 1 if self._one_by_one else asked.batch_size):
             answers.update(zip(rows, self._batch([posts[row] for row in rows], asked), strict=True))
         return [answers[row] for row in range(len(posts))]
 
@@ -238,7 +245,7 @@ class Extractor:
                 except InputError as error:
                     _fault(problems, error, number)
             found: dict[int, Extraction] = {}
-            for rows in _by_length([len(line.post.tokens) for _, line in lines], batch_size):
+            for rows in by_length([len(line.post.tokens) for _, line in lines], batch_size):
                 ready: dict[int, ReadyPost] = {}
                 for row in rows:
                     number, line = lines[row]
@@ -284,13 +291,6 @@ class Extractor:
                 seen = look(self._relater.backend, {place: pixels[place] for place in pixels if drafts[place].pairs})
             read_pairs(self._relater, seen, drafts, asked, PAIRS_ALONE if self._one_by_one else asked.batch_size)
         return [draft.answer(asked) for draft in drafts]
-
-
-def _by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    """Rows in batches of `size`, the shortest first."""
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 def _fault(problems: list[InputError] | None, error: InputError, number: int) -> None:

@@ -18,18 +18,20 @@ from promu.training.tasks import TASKS
 
 
 def find_models(name: str | Path) -> list[tuple[str, Path]]:
-    """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, or of the folder itself.
+    """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, of `joint/`, or of the folder itself.
 
     Args:
         name: A folder, or the name of such a folder on the Hugging Face hub, which is fetched into its cache.
 
     Raises:
-        InputError: There is no such folder, or no model in it.
+        InputError: There is no such folder, no model in it, or a joint one beside others.
     """
     folder = Path(name)
     if not folder.is_dir():
         folder = _fetch(name)
     homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
+    if len(homes) > 1 and "joint" in dict(homes):
+        raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
     if homes:
         return homes
     if not (folder / "config.json").is_file():

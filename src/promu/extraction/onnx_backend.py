@@ -22,7 +22,7 @@ VISION, ANSWER, CRF, FACTS = "vision.onnx", "answer.onnx", "crf.safetensors", "e
 
 
 class OnnxBackend:
-    """One exported model (`promu.extraction.backends.Backend`).
+    """One exported model (`promu.extraction.backends.Backend`). Its graphs give out no attention maps.
 
     An int8 graph scales what comes into a layer by the largest value of the whole batch, so that each post is read
     alone: otherwise its answer would hang on its neighbours.
@@ -33,6 +33,8 @@ class OnnxBackend:
     Raises:
         InputError: There are no graphs, or damaged ones; onnxruntime is not installed.
     """
+
+    explains = False
 
     def __init__(self, folder: Path) -> None:
         graphs = folder / GRAPHS
@@ -60,13 +62,7 @@ class OnnxBackend:
         return torch.from_numpy(self._vision.run(None, {"pixels": pixels.numpy()})[0])
 
     def __call__(self, batch: Mapping[str, torch.Tensor], explain: bool) -> Any:
-        """As `Backend.__call__`; an exported graph gives out no attention maps.
-
-        Raises:
-            InputError: They were asked for.
-        """
-        if explain:
-            raise InputError("ONNX graphs give out no attention maps; use backend torch to explain")
+        """As `Backend.__call__`."""
         given = {name: batch[name].numpy() for name in self._inputs if name in batch}
         rows = len(batch["input_ids"])
         if "visual" in self._inputs and "visual" not in given:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -58,6 +58,13 @@ def to_part(task: str, model: PromuPreTrainedModel | Backend, encoder: WordEncod
     backend = TorchBackend(model) if isinstance(model, PromuPreTrainedModel) else model
     names: Any = backend.config.id2label
     return Part(task, backend, encoder, tuple(names[index] for index in range(len(names))))
+
+
+def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Rows in batches of `size`, the shortest first."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 def read_posts(part: Part, seen: Seen, drafts: Sequence[Draft], asked: Asked) -> None:

@@ -51,7 +51,7 @@ class Service:
     """What the routes share: one extractor, its batcher, its gate, its figures. Made and closed in the event loop."""
 
     def __init__(self, extractor: Extractor, settings: ServiceSettings, metrics: Metrics) -> None:
-        self.settings, self.metrics, self._extractor = settings, metrics, extractor
+        self.settings, self.metrics, self.extractor = settings, metrics, extractor
         self.gate = Gate(settings.queue)
         self.closing = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="promu-read")
@@ -145,19 +145,19 @@ class Service:
 
     def _read_one(self, body: bytes, kind: str) -> tuple[ReceivedPost, Job]:
         post = read_post(body, kind)
-        return post, prepare(self._extractor, post, self.settings)
+        return post, prepare(self.extractor, post, self.settings)
 
     def _prepared(self, post: ReceivedPost | Refused) -> Job | Refused:
         if isinstance(post, Refused):
             return post
         try:
-            return prepare(self._extractor, post, self.settings)
+            return prepare(self.extractor, post, self.settings)
         except Refused as refusal:
             return refusal
 
     def _extract(self, posts: Sequence[Job]) -> Sequence[Extraction | Refused]:
         started = time.perf_counter()
-        found = run(self._extractor, posts, self.settings)
+        found = run(self.extractor, posts, self.settings)
         self.gate.worked(len(posts), time.perf_counter() - started)
         return found
 
@@ -215,7 +215,8 @@ async def ready(request: Request) -> Response:
     """200 with the model's name where a post would be taken."""
     service = service_of(request)
     status = "stopping" if service.closing else "busy" if service.gate.inside >= service.gate.limit else "ready"
-    return JSONResponse({"status": status, "model": service.settings.model.name}, 200 if status == "ready" else 503)
+    told = {"status": status, "model": service.settings.model.name, "explains": service.extractor.explains}
+    return JSONResponse(told, 200 if status == "ready" else 503)
 
 
 @router.get(

@@ -42,11 +42,14 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     """Words and pixels of a post; any thread may do this.
 
     Raises:
-        Refused: The text has no words or too many characters, or the picture cannot be used.
+        Refused: The text has no words or too many characters, the picture cannot be used, or an explanation is asked of
+            models that give none.
     """
     most = settings.max_characters
     if len(post.text) > most:
         raise Refused(413, f"the text has {len(post.text):,} characters, at most {most:,} are read; shorten it")
+    if post.explain and not extractor.explains:
+        raise Refused(422, "explain is true, but the models here give no explanation; leave it out")
     try:
         # The caller's name for the post is put back at the end: logs then never show it.
         return Job(extractor.prepare(post.text, post.image, max_pixels=settings.max_pixels), post.explain)
@@ -57,7 +60,7 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
 def run(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Extraction | Refused]:
     """One batch, in order; a post with too many pairs of entities is refused in its place."""
     answers: dict[int, Extraction | Refused] = {}
-    for explain in (False, True):
+    for explain in {job.explain for job in jobs}:
         places = [place for place, job in enumerate(jobs) if job.explain == explain]
         asked = Asked(settings.max_batch, explain=explain, max_pairs=settings.max_pairs)
         for place, found in zip(places, extractor.run([jobs[place].post for place in places], asked), strict=True):

@@ -124,6 +124,7 @@ class StatusOut(BaseModel):
 
     status: str
     model: str | None = None
+    explains: bool | None = Field(default=None, description="Whether `explain` can be asked of the model")
 
 
 MULTIPART: dict[str, Any] = {

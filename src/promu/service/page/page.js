@@ -7,6 +7,14 @@ const form = $("post");
 let file = null; // the picture: a File or a Blob, or null
 let running = null; // the AbortController of the call under way
 let shown = null; // what the result section shows
+// Whether the model can say where it looked; asked again where nobody answered.
+let explains = null;
+async function ask() {
+  try {
+    explains ??= (await (await fetch("/ready")).json()).explains;
+  } catch { /* the call that follows says that the service cannot be reached */ }
+  return explains ?? false;
+}
 
 function say(sentence) {
   const text = sentence.trim();
@@ -45,10 +53,11 @@ async function call(text, picture, signal) {
   const headers = { "Content-Type": "application/json" };
   if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
   const image = picture ? await inBase64(picture) : null;
+  const explain = await ask();
   let answer;
   try {
     answer = await fetch("/extract", {
-      method: "POST", headers, signal, body: JSON.stringify({ text, image, explain: true }),
+      method: "POST", headers, signal, body: JSON.stringify({ text, image, explain }),
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -103,13 +112,15 @@ function show(text, picture, found) {
   drawText($("annotated"), $("legend"), text, found);
   drawScores($("entities"), $("relations"), found);
   drawGraph($("graph"), found);
+  const { explanation, ...plain } = found; // long, and not what anybody copies
   const notes = [];
   if (found.picture === "unread") notes.push("This model reads text alone: the picture was not looked at.");
   if ("words_read" in found) {
     notes.push(`The post is long: the model read the first ${found.words_read} of ${found.tokens.length} words.`);
   }
+  if (!explanation) notes.push("This model does not say where it looked.");
+  $("seen-words").hidden = !explanation;
   $("notes").textContent = notes.join(" ");
-  const { explanation, ...plain } = found; // long, and not what anybody copies
   $("panel-json").textContent = JSON.stringify(plain, null, 2);
   const name = picture ? picture.name || "photo.png" : null;
   const calls = snippets(location.origin, text, name, Boolean($("token").value));
