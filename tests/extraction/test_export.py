@@ -16,7 +16,7 @@ from promu import Extractor
 from promu.cli import main
 from promu.errors import InputError
 from promu.extraction.backends import Backend
-from promu.extraction.export import export_models
+from promu.extraction.export import Exported, export_models
 from promu.extraction.folders import open_backend
 from promu.extraction.onnx_backend import OnnxBackend
 from promu.training.tasks import TASKS
@@ -119,9 +119,70 @@ def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path) -> None:
     assert facts["precision"] == "int8" and facts["distance"] > 0
 
 
+def test_a_new_folder_is_laid_out_as_the_old_one(
+    tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the old one lies: a folder with both, one of them, or what the hub's name stands for."""
+
+    def exported_to(task: str, home: Path, target: Path, int8: bool) -> Exported:
+        assert home.samefile(tiny_models / task)
+        target.mkdir(exist_ok=True)
+        (target / task).touch()
+        return Exported(task, target, 0.0, 1)
+
+    monkeypatch.setattr("promu.extraction.export._export", exported_to)
+    monkeypatch.setattr("promu.extraction.folders.snapshot_download", lambda name: str(tiny_models))
+    for number, (name, places) in enumerate(
+        [(tiny_models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (tiny_models / "ner", [""])]
+    ):
+        out = tmp_path / str(number)
+        (tmp_path / f"{number}.tmp").mkdir()  # a folder of the user's
+        (tmp_path / f"{number}.tmp" / "thesis.txt").touch()
+        done = export_models(name, output=out)
+        assert [one.folder for one in done] == [out / place for place in places]
+        assert all((one.folder / one.task).is_file() for one in done)
+        assert (tmp_path / f"{number}.tmp" / "thesis.txt").exists()
+    assert len(list(tmp_path.iterdir())) == 6, "something was left behind"
+
+
+def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tiny_model(tmp_path / "model", "ner", pictures=False)
+    before = {file.name for file in folder.iterdir()}
+    for number in (1, 2):
+
+        def written(task: str, model: object, graphs: Path, int8: bool, number: int = number) -> float:
+            (graphs / "export.json").write_text("{}")
+            (graphs / f"{number}.onnx").write_text("graph")
+            return 0.0
+
+        monkeypatch.setattr("promu.extraction.export._write_graphs", written)
+        (done,) = export_models(folder)
+        assert (done.folder, done.bytes) == (folder, 7)
+        assert {file.name for file in (folder / "onnx").iterdir()} == {"export.json", f"{number}.onnx"}
+    assert {file.name for file in folder.iterdir()} == before | {"onnx"}
+
+    def broken(*given: object) -> float:
+        raise InputError("this model has no ONNX form")
+
+    monkeypatch.setattr("promu.extraction.export._write_graphs", broken)
+    with pytest.raises(InputError, match="no ONNX form"):
+        export_models(folder)
+    assert (folder / "onnx" / "2.onnx").exists(), "what was there is left as it was"
+    assert {file.name for file in folder.iterdir()} == before | {"onnx"}
+
+
 def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, small: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="this is there already; name a folder that is to be made"):
+    with pytest.raises(InputError, match="this is there already and not empty; name another folder"):
         export_models(tiny_models, output=exported)
+    (mine := tmp_path / "mine").mkdir()
+    shutil.copy(tiny_models / "ner" / "config.json", mine)
+    for name in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        (mine / name).symlink_to(tiny_models / "ner" / name)
+    (mine / "onnx").mkdir()
+    (mine / "onnx" / "thesis.txt").write_text("no graph")
+    with pytest.raises(InputError, match=r"mine/onnx: graphs go here, and what is there was not exported; move it"):
+        export_models(mine)
+    assert (mine / "onnx" / "thesis.txt").read_text() == "no graph"
     with pytest.raises(InputError, match="exported into a folder of its own"):
         export_models("someone/something")
     with pytest.raises(InputError, match="no ONNX graphs here; make them: promu export"):

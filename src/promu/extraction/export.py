@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.export import Dim
 
+from promu.corpora.folders import new_folder
 from promu.errors import InputError, first_line
 from promu.extraction.backends import sight_of
 from promu.extraction.folders import find_models, open_model
@@ -59,29 +61,23 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
             the graphs into the models' own folders, in place of those that are there.
 
     Raises:
-        InputError: There is no model, the output exists, ONNX is not installed, a fusion or encoder has no ONNX form,
-            or an fp32 graph does not compute what PyTorch does.
+        InputError: There is no model, the output is there and not empty, something else stands where graphs go, ONNX is
+            not installed, a fusion or encoder has no ONNX form, or an fp32 graph does not compute what PyTorch does.
     """
     _needs_onnx()
     if output is None and not Path(name).is_dir():
         raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
-    if output is not None and output.exists():
-        raise InputError("this is there already; name a folder that is to be made", output)
     models = find_models(name)
     other = next((home for task, home in models if task not in ("ner", "re")), None)
     if other is not None:
         raise InputError("only models of entities alone or relations alone are exported; leave this to PyTorch", other)
     if output is None:
         return [_export(task, home, home, int8) for task, home in models]
-    temporary = output.with_name(f"{output.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    alone = not (Path(name) / models[0][0]).is_dir()
-    try:
-        done = [_export(task, home, temporary if alone else temporary / task, int8) for task, home in models]
-        os.replace(temporary, output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return [replace(one, folder=output if alone else output / one.task) for one in done]
+    with new_folder(output) as building:
+        # of each model the place that it has in the old folder, or nothing where it is that folder itself
+        places = [task if home.name == task and home != Path(name) else "" for task, home in models]
+        done = [_export(task, home, building / place, int8) for (task, home), place in zip(models, places, strict=True)]
+    return [replace(one, folder=output / place) for one, place in zip(done, places, strict=True)]
 
 
 def _needs_onnx() -> None:
@@ -97,21 +93,22 @@ def _needs_onnx() -> None:
 def _export(task: str, home: Path, target: Path, int8: bool) -> Exported:
     model: Any
     model, _ = open_model(task, home, "cpu")
-    target.mkdir(parents=True, exist_ok=True)
-    temporary = target / f"{GRAPHS}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        distance = _write_graphs(task, model, temporary, int8)
+    graphs = target / GRAPHS
+    if graphs.exists() and not (graphs / FACTS).is_file():
+        raise InputError("graphs go here, and what is there was not exported; move it, or name another output", graphs)
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{GRAPHS}-", dir=target) as work:
+        made = Path(work) / "new"
+        made.mkdir()
+        distance = _write_graphs(task, model, made, int8)
         if target != home:
             for file in home.iterdir():
                 if file.is_file() and file.name != WEIGHTS:
                     shutil.copy2(file, target / file.name)
-        shutil.rmtree(target / GRAPHS, ignore_errors=True)
-        os.replace(temporary, target / GRAPHS)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    size = sum(file.stat().st_size for file in (target / GRAPHS).iterdir())
+        if graphs.exists():
+            os.replace(graphs, Path(work) / "old")
+        os.replace(made, graphs)
+    size = sum(file.stat().st_size for file in graphs.iterdir())
     return Exported(task, target, distance, size)
 
 
