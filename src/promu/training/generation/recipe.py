@@ -18,6 +18,8 @@ class GenerationData(Settings):
         knowledge: Folder of what `promu knowledge generate` wrote, one file a split (`train.jsonl` beside
             `train.json`), in place of the knowledge and captions of the files.
         groups: JSON file, group name by post id, for figures by group on test.
+        versions: How many versions of the training posts are read in turn, an epoch each: in all but the first, names
+            have changed places (`promu.training.generation.renaming`; beyond the paper).
     """
 
     train: str
@@ -25,6 +27,7 @@ class GenerationData(Settings):
     test: str
     knowledge: str | None = None
     groups: str | None = None
+    versions: Count = 1
 
 
 class WriterSettings(Settings):

@@ -28,6 +28,7 @@ from promu.training.batches import Sample, Shuffled, dice_of
 from promu.training.generation.examples import Described, Writer, read_described
 from promu.training.generation.prompts import Prompt
 from promu.training.generation.recipe import DecodingSettings, GenerationRecipe, PromptSettings, WriterSettings
+from promu.training.generation.renaming import renamed
 from promu.training.generation.tokenizer import train_text_to_text
 from promu.training.loop import Progress, best_epoch, fit
 from promu.training.recipe import TokenizerSettings
@@ -89,13 +90,17 @@ def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None 
     targets, unsaid = writer.targets(splits["train"].posts)
     if unsaid:
         logger.warning("%s: %d quintuples cannot be said in an answer and are not learned", paths["train"], unsaid)
+    versions = [(prompts["train"], targets)]
+    for number in range(1, recipe.data.versions):
+        version = renamed(splits["train"], seed + number)
+        versions.append((writer.prompts(version), writer.targets(version.posts)[0]))
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
-        rows = [sample.row for sample in samples]
-        read = [prompts["train"][row].ids for row in rows]
+        chosen = [(*versions[sample.epoch % len(versions)], sample.row) for sample in samples]
+        read = [prompts[row].ids for prompts, _, row in chosen]
         if recipe.training.piece_dropout:
             read = writer.with_missing(read, recipe.training.piece_dropout, dice_of(seed, samples, max(map(len, read))))
-        return writer.batch(read, [targets[row] for row in rows])
+        return writer.batch(read, [targets[row] for _, targets, row in chosen])
 
     def figures(split: str, constrained: bool) -> tuple[list[Post], dict[str, Any]]:
         posts = splits[split].posts

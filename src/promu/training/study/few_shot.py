@@ -166,6 +166,7 @@ class FewShot:
             "train": f"cell:few/{FILE}",
             "knowledge": None if known is None else "cell:known",
             "groups": self._groups,
+            "versions": recipe.data.versions,
         }
         inputs = {"few": self._few(posts), "known": known, "read": self._read}
         if self._read is not None:
