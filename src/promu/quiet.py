@@ -14,9 +14,10 @@ _TALKERS = ("accelerate", "huggingface_hub", "PIL", "torch", "torchao")
 
 
 def quiet() -> None:
-    """Let transformers and its kin speak of errors only, and draw no bars of their own. Imports transformers."""
+    """Let transformers and its kin speak of errors only, and draw no bars of their own. Imports torch with them."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch  # noqa: F401  (sets its loggers' levels as it is imported)
     import transformers
 
     transformers.logging.set_verbosity_error()
