@@ -84,12 +84,12 @@ def _extras() -> list[Finding]:
 
 def _requirements(distribution: importlib.metadata.Distribution, extra: str) -> list[Requirement]:
     """What promu requires by itself (""), or what an extra adds to that."""
-    found = []
-    for requirement in map(Requirement, distribution.requires or []):
-        always = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
-        if always if extra == "" else not always and requirement.marker.evaluate({"extra": extra}):
-            found.append(requirement)
-    return found
+
+    def applies(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    every = [Requirement(line) for line in distribution.requires or []]
+    return [each for each in every if applies(each, extra) and (extra == "" or not applies(each, ""))]
 
 
 def _library(requirement: Requirement) -> Finding:

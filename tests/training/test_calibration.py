@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from promu.extraction.folders import open_model
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
 from promu.training.calibration import calibrate
-from promu.training.tasks import TASKS, EntityRecognition, predict_posts, read_out
+from promu.training.tasks import TASKS, predict_posts, read_out
 from promu.training.wordpiece import train_wordpiece
 
 NAMES = {0: "None", 1: "/per/per/peer"}
@@ -73,10 +74,10 @@ def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path, monk
     # half of what is found is declared right
     gold = [Post(post.id, post.tokens, None, post.entities[::2]) for post in found]
     readings = list(read_out(task, model, encoder, gold, lambda images: {}))
-    decode, decoded = EntityRecognition.decode, []
-    monkeypatch.setattr(EntityRecognition, "decode", lambda *asked: decoded.append(1) or decode(*asked))
+    decode = mock.Mock(side_effect=task.decode)
+    monkeypatch.setattr(task, "decode", decode)
     result = calibrate(task, model, {"dev": gold}, {"dev": readings})
-    assert len(decoded) == len(readings), "a temperature changes no answer, so each is decoded once"
+    assert decode.call_count == len(readings), "a temperature changes no answer, so each is decoded once"
     again = predict_posts(task, model, encoder, posts, lambda images: {})
     spans = [[(e.start, e.end, e.type) for e in post.entities] for post in found]
     assert spans == [[(e.start, e.end, e.type) for e in post.entities] for post in again]

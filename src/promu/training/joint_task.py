@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -228,19 +227,20 @@ def _decoded(post: Post, found: Candidates, touching: npt.NDArray[np.float64], i
 
 def _rated(answer: Post, found: Candidates, marginals: torch.Tensor, inventory: Inventory, temperature: float) -> Post:
     """What was decoded with its scores, `marginals` (W, 1 + 2 T) being those of its words' labels."""
-    entities = []
+    entities, sure = [], []
     for entity in answer.entities:
         kind = inventory.types.index(str(entity.type))
         labels = [2 * kind + 1] + [2 * kind + 2] * (entity.end - entity.start - 1)
-        entities.append(replace(entity, score=span_probability(marginals, entity.start, labels)))
+        sure.append(span_probability(marginals, entity.start, labels))
+        entities.append(replace(entity, score=sure[-1]))
     number = {(start, end): candidate for candidate, (start, end) in enumerate(found.spans.tolist())}
     candidates = [number[entity.start, entity.end] for entity in entities]
     probabilities = (found.relations / temperature).softmax(-1)
     relations = []
     for relation in answer.relations:
-        ends = relation.head, relation.tail
-        own = probabilities[*(candidates[end] for end in ends), 1 + inventory.relations.index(relation.type)]
-        relations.append(replace(relation, score=math.prod((entities[end].score for end in ends), start=float(own))))
+        head, tail = relation.head, relation.tail
+        own = probabilities[candidates[head], candidates[tail], 1 + inventory.relations.index(relation.type)]
+        relations.append(replace(relation, score=sure[head] * sure[tail] * float(own)))
     return replace(answer, entities=tuple(entities), relations=tuple(relations))
 
 
