@@ -39,9 +39,7 @@ def test_words_of_names_are_exchanged_wherever_they_stand() -> None:
 def test_words_that_stand_outside_of_names_too_stay() -> None:
     posts = [POST, Post("3", ("Lee", "!"), "3.jpg")]
     found = renamed(Described(posts, [Background((), ())] * 2), 0)
-    assert [post.tokens for post in found.posts] == [post.tokens for post in posts], (
-        "nobody for Ann to change with"
-    )
+    assert [post.tokens for post in found.posts] == [post.tokens for post in posts], "nobody for Ann to change with"
 
 
 def test_what_was_decided_stays_decided(tmp_path: Path) -> None:
