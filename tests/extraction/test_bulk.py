@@ -106,12 +106,12 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
     )
     assert extract_file(table, tmp_path / "csv.jsonl", settings).dead == 2
     found = lines(tmp_path / "csv.jsonl")
-    assert [record["id"] for record in found] == ["a", "4"]
+    assert [record["id"] for record in found] == ["a", "7"]
     assert found[0]["tokens"][:3] == ["Ann", "met", '"']
-    assert [letter["reason"].rsplit(": ", 1)[-1] for letter in lines(tmp_path / "csv.dead.jsonl")] == [
-        "the row has 3 fields, the header 4",
-        "the row is not UTF-8; save the file as UTF-8",
-    ]
+    dead = lines(tmp_path / "csv.dead.jsonl")
+    assert [letter["number"] for letter in dead] == [5, 6]
+    assert "posts.csv:5: 3 columns where the first line names 4; put texts with commas, quotation" in dead[0]["reason"]
+    assert "posts.csv:6: byte 0xe9 at position 8 of the line is not UTF-8; save the file" in dead[1]["reason"]
 
     rows = {
         "id": ["a", None],
@@ -128,6 +128,27 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
     assert [record["entities"] for record in lines(tmp_path / "out2.jsonl")] == [record["entities"] for record in found]
 
 
+def test_each_broken_row_of_a_csv_is_one_letter_in_its_place(tmp_path: Path) -> None:
+    table = tmp_path / "posts.csv"
+    table.write_bytes(
+        b" id , text\n"  # 1
+        b"\xe9,Ann\n"  # 2: a row of its own
+        b'1,"Ann\n'  # 3
+        b"met \xe9 and \xe9\n"  # 4: within a row
+        b'Bob"\n'  # 5
+        b'2,"An"n\n'  # 6: a quotation mark too many
+        b"3,Bob\n"  # 7
+        b"\xff"  # 8: after the last
+    )
+    found = list(read_source(table))
+    assert [number for number, _ in found] == [2, 3, 6, 7, 8]
+    assert found[3][1] == {"id": "3", "text": "Bob"}
+    for (number, error), reason in zip(
+        found[:3] + found[4:], ["0xe9 at position 1", "0xe9 at position 5", "not CSV", "0xff"], strict=True
+    ):
+        assert isinstance(error, InputError) and reason in error.reason and error.line == number
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
@@ -138,6 +159,10 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
         ("posts.csv", b"text,text\nAnn,Bob\n", "the column 'text' is there twice"),
         ("posts.csv", b"id,text\n", "the file holds no posts"),
         ("posts.csv", "id,text\n1,Ann\n".encode("utf-16"), "the file is UTF-16"),
+        ("posts.csv", b"id,text,\xe9\n1,text,1\n", "0xe9 at position 9 of the line is not UTF-8"),
+        ("posts.csv", b"", "the file is empty"),
+        ("posts.parquet", b"", "not a Parquet file"),
+        ("posts.parquet", None, "no such file"),
         ("posts.parquet", b"PAR1 this is none", "not a Parquet file"),
         ("posts.jsonl", b'{"text": " "}\n', r"posts\.jsonl:1: text is empty \(none of the 1 posts could be read\)"),
     ],

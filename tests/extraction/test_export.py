@@ -132,9 +132,9 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
 
     monkeypatch.setattr("promu.extraction.export._export", exported_to)
     monkeypatch.setattr("promu.extraction.folders.snapshot_download", lambda name: str(tiny_models))
-    for number, (name, places) in enumerate(
-        [(tiny_models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (tiny_models / "ner", [""])]
-    ):
+    cases: list[tuple[str | Path, list[str]]]
+    cases = [(tiny_models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (tiny_models / "ner", [""])]
+    for number, (name, places) in enumerate(cases):
         out = tmp_path / str(number)
         (tmp_path / f"{number}.tmp").mkdir()  # a folder of the user's
         (tmp_path / f"{number}.tmp" / "thesis.txt").touch()

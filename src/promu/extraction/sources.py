@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from promu.corpora.csv_rows import csv_rows
 from promu.errors import InputError, first_line
-from promu.files import is_blank, parse_json_object, read_bytes, read_lines, shorten
+from promu.files import is_blank, parse_json_object, read_lines, shorten
 
 Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
 """Line or row number, and what stands there or why it cannot be read."""
@@ -16,12 +16,14 @@ Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
 COLUMNS = ("id", "text", "tokens", "image")
 """What is read of a table; a table may have other columns, which are left alone."""
 
+CSV_REMEDY = "put texts with commas, quotation marks or line ends in quotes, quotes doubled"
+
 
 def read_source(path: Path) -> Numbered:
     """The records of a file by its suffix, lazily.
 
-    A record is what a line of posts holds (`promu.corpora.posts`); whether it is a legal post is not looked at. JSON
-    lines are numbered as lines of the file, the rows of a table from 1.
+    A record is what a line of posts holds (`promu.corpora.posts`); whether it is a legal post is not looked at. Its
+    number is the line of the file that it begins at, or for Parquet the row, from 1.
 
     Raises:
         InputError: A suffix that is not known; a file that is missing, empty, or none of its kind.
@@ -45,53 +47,35 @@ def _json_lines(path: Path) -> Numbered:
 
 
 def _csv(path: Path) -> Numbered:
-    if read_bytes_start(path)[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise InputError("the file is UTF-16; save it as UTF-8", path)
-    # bytes that are not UTF-8 survive as half surrogate pairs, for which the post alone is refused
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        rows = csv.reader(file)
-        header = _header(next(rows), path)
-        number = 0
-        while True:
-            number += 1
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield number, InputError(f"not CSV ({error})", path, number)
-                continue
-            if not row:
-                number -= 1  # a blank line is no row
-                continue
-            yield number, _csv_record(row, header, path, number)
+    problems: list[InputError] = []
+    start = 1
+    for start, row in csv_rows(path, lambda names: _check_header(names, problems), CSV_REMEDY, problems):
+        # a line that is no UTF-8 is gone: before a row it was one of its own, within it the row is not what it was
+        yield from ((problem.line or start, problem) for problem in problems if (problem.line or start) < start)
+        broken = next((problem for problem in problems if (problem.line or start) >= start), None)
+        problems.clear()
+        if broken is not None:
+            yield start, InputError(broken.reason, path, start)
+        elif row is not None:
+            # an empty field is how CSV says that there is none
+            yield start, {name: row[name] for name in ("id", "text", "image") if row.get(name)}
+    yield from ((problem.line or start, problem) for problem in problems)
 
 
-def _header(names: list[str], path: Path) -> list[str]:
+def _check_header(names: list[str], problems: list[InputError]) -> None:
+    if problems:
+        raise InputError(problems[0].reason)
     if "text" not in names:
-        raise InputError(
-            f"the first line names the columns, and text must be among them; found {shorten(names, 200)}", path, 1
-        )
+        raise InputError(f"the first line names the columns, and text must be among them; found {shorten(names, 200)}")
     double = next((name for name in COLUMNS if names.count(name) > 1), None)
     if double is not None:
-        raise InputError(f"the column {double!r} is there twice; name each once", path, 1)
-    return names
-
-
-def _csv_record(row: list[str], header: list[str], path: Path, number: int) -> dict[str, Any] | InputError:
-    if len(row) != len(header):
-        return InputError(f"the row has {len(row)} fields, the header {len(header)}", path, number)
-    if any("\udc80" <= character <= "\udcff" for value in row for character in value):
-        return InputError("the row is not UTF-8; save the file as UTF-8", path, number)
-    # an empty field is how CSV says that there is none
-    return {name: value for name, value in zip(header, row, strict=True) if name in COLUMNS[:2] + COLUMNS[3:] and value}
+        raise InputError(f"the column {double!r} is there twice; name each once")
 
 
 def _parquet(path: Path) -> Numbered:
     import pyarrow
     from pyarrow import parquet
 
-    read_bytes_start(path)
     try:
         file = parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
@@ -110,22 +94,6 @@ def _parquet(path: Path) -> Numbered:
                     yield number, {name: value for name, value in row.items() if value is not None}
         except (pyarrow.ArrowException, OSError) as error:
             raise InputError(f"the file breaks off after row {number} ({first_line(error)})", path) from None
-
-
-def read_bytes_start(path: Path) -> bytes:
-    """The first bytes of a file.
-
-    Raises:
-        InputError: The file is missing, a folder, unreadable or empty.
-    """
-    try:
-        with path.open("rb") as file:
-            start = file.read(16)
-    except OSError:
-        return read_bytes(path)  # which says what is wrong
-    if not start.strip():
-        raise InputError("the file is empty; fetch or write it again", path)
-    return start
 
 
 SOURCES: dict[str, Callable[[Path], Numbered]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}

@@ -6,8 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
-
+from promu.analysis.pages import page_templates
 from promu.analysis.report_posts import relation_name, style_of
 from promu.errors import InputError
 from promu.extraction.graph.iris import WIKIDATA
@@ -99,16 +98,7 @@ def choose(connection: sqlite3.Connection, name: str, type: str | None) -> Named
 
 def render(facts: EntityFacts, among: list[Between], source: str) -> str:
     """The page's HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            # colours and type are those of promu's reports
-            [jinja2.PackageLoader("promu.extraction.graph"), jinja2.PackageLoader("promu.analysis")]
-        ),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = page_templates("promu.extraction.graph")  # colours and type are those of promu's reports
     environment.filters["relation_name"] = relation_name
     environment.filters["style_of"] = style_of
     links = [_link(facts, number, link) for number, link in enumerate(facts.links)]
