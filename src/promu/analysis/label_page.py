@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import torch
 from PIL import Image
 
 from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
+from promu.analysis.pages import page_templates
 from promu.corpora.shards import CaptionedPicture, PairShards
 from promu.errors import InputError
 from promu.files import write_text
@@ -65,14 +65,8 @@ def write_label_page(path: Path, store: LabelStore, corpus: PairShards, count: i
     if not labelled:
         raise InputError("no picture of this corpus has labels in this store; run `promu label` first", store.folder)
     chosen = sorted(random.Random(seed).sample(labelled, min(count, len(labelled))))
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("promu.analysis"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template("label_page.html.j2").generate(
+    template = page_templates().get_template("label_page.html.j2")
+    page = template.generate(
         pictures=(view_picture(corpus.picture(index), store) for index in chosen),
         count=len(chosen),
         labelled=len(labelled),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from promu.analysis.pages import page_templates
 from promu.analysis.report_charts import BarChart, LineChart, Series, bar_chart, line_chart
 from promu.analysis.report_data import Candidate, Curves, DemoReport, LabelledPair, Scores, SystemResult, to_json
 from promu.analysis.report_pictures import Embedded, embed
@@ -118,13 +119,7 @@ def render(data: DemoReport) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("promu.analysis"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     environment.filters |= {"signed": signed, "duration": duration, "percent": percent}
     environment.globals |= {"system_style": SYSTEM_STYLES.get}
     return environment

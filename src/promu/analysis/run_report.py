@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from promu.analysis.pages import page_templates
 from promu.analysis.report import LOSSES, duration, percent
 from promu.analysis.report_charts import LineChart, Series, line_chart
 from promu.analysis.report_pictures import Embedded, embed
@@ -74,13 +73,7 @@ def render_run(out: Path) -> str:
     log = read_log(out / "log.jsonl")
     recipe, result = (_object(out / name) for name in ("recipe.json", "result.json"))
     figures = _figures(log)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("promu.analysis"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     environment.filters |= {"percent": percent}
     return environment.get_template("run_report.html.j2").render(
         name=out.name or str(out.resolve().name),
