@@ -11,18 +11,17 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from promu.errors import InputError
-from promu.extraction.bulk_part import BulkSettings, letter
+from promu.extraction.bulk_part import BulkSettings
+from promu.extraction.bulk_plan import split_into_parts
 from promu.extraction.engines import ENGINES
 from promu.extraction.sinks import SINKS
-from promu.extraction.sources import read_source
-from promu.files import write_json, write_text
+from promu.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -89,85 +88,24 @@ def extract_file(
     if not output.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", output.parent)
     parts = output.with_name(output.name + ".parts")
-    posts = _plan(source, settings, parts, part)
-    numbers = range(-(-posts // part))
-    done = {number: found for number in numbers if (found := _done(parts, number)) is not None}
-    if done:
-        logger.info("%d of %d posts were extracted before; the run goes on", _sum(done, "posts"), posts)
-    todo = [number for number in numbers if number not in done]
+    posts = split_into_parts(source, settings, parts, part)
+    count = -(-posts // part)
+    totals: Counter[str] = Counter()
+    todo = []
+    for number in range(count):
+        found = _done(parts, number)
+        if found is None:
+            todo.append(number)
+        else:
+            totals.update(found)
+    if totals:
+        logger.info("%d of %d posts were extracted before; the run goes on", totals["posts"], posts)
     if todo:
-        for number, found in ENGINES[engine](settings, parts, todo, workers, prepare):
-            done[number] = found
+        for found in ENGINES[engine](settings, parts, todo, workers, prepare):
+            totals.update(found)
             if progress is not None:
-                progress(_sum(done, "posts"), posts)
-    return _join(source, parts, output, posts, done)
-
-
-def _plan(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
-    """Split the input into parts, unless that was done before; returns the number of posts."""
-    plan = {
-        "input": _identity(source),
-        "settings": asdict(settings),
-        "model": _identity_of_model(settings),
-        "part": part,
-    }
-    file = parts / "plan.json"
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        posts = int(found.pop("posts"))
-        differing = sorted(key for key in plan if found.get(key) != plan[key])
-        if differing:
-            raise InputError(
-                f"a run with another {' and '.join(differing)} was stopped here; run it to its end with what it had, "
-                "delete this folder, or choose another output",
-                parts,
-            )
-        return posts
-    shutil.rmtree(parts, ignore_errors=True)
-    records = read_source(source)
-    first = next(records, None)  # a file that is none of its kind is found before anything is written
-    if first is None:
-        raise InputError("the file holds no posts; is this the right file?", source)
-    parts.mkdir()
-    posts = 0
-    try:
-        for number, chunk in enumerate(_chunks(_chain(first, records), part)):
-            posts += len(chunk)
-            write_text(parts / f"{number:06d}.in.jsonl", map(_split_line, chunk))
-    except InputError:
-        shutil.rmtree(parts)
-        raise
-    write_json(file, {**plan, "posts": posts})
-    return posts
-
-
-def _split_line(item: tuple[int, dict[str, Any] | InputError]) -> str:
-    number, record = item
-    line = letter(number, None, record) if isinstance(record, InputError) else {"number": number, "record": record}
-    return json.dumps(line) + "\n"  # in ASCII, so that half surrogate pairs get as far as the check of the post
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    """By which a file is known again, without reading it."""
-    if not path.is_file():
-        raise InputError("no such file; check the path", path)
-    facts = path.stat()
-    return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
-
-
-def _identity_of_model(settings: BulkSettings) -> list[dict[str, Any]]:
-    folder = Path(settings.model)
-    return [_identity(file) for pattern in ("*.safetensors", "*.onnx") for file in sorted(folder.rglob(pattern))]
-
-
-def _chain(first: Any, rest: Iterable[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest
-
-
-def _chunks(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    while chunk := list(islice(items, size)):
-        yield chunk
+                progress(totals["posts"], posts)
+    return _join(source, parts, output, posts, count, totals)
 
 
 def _done(parts: Path, number: int) -> dict[str, int] | None:
@@ -177,14 +115,10 @@ def _done(parts: Path, number: int) -> dict[str, int] | None:
         return None
 
 
-def _sum(done: Mapping[int, Mapping[str, int]], key: str) -> int:
-    return sum(found.get(key, 0) for found in done.values())
-
-
-def _join(source: Path, parts: Path, output: Path, posts: int, done: Mapping[int, Mapping[str, int]]) -> BulkResult:
+def _join(source: Path, parts: Path, output: Path, posts: int, count: int, totals: Mapping[str, int]) -> BulkResult:
     """Output and dead letters out of the parts, which are then removed."""
-    names = [f"{number:06d}" for number in sorted(done)]
-    counts = {key: _sum(done, key) for key in ("extracted", "dead", "as_text", "unread", "cut")}
+    names = [f"{number:06d}" for number in range(count)]
+    counts = {key: totals.get(key, 0) for key in ("extracted", "dead", "as_text", "unread", "cut")}
     letters = dead_letters(output)
     if not counts["extracted"]:
         with (parts / f"{names[0]}.dead.jsonl").open(encoding="utf-8") as file:

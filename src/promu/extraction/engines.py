@@ -19,8 +19,8 @@ from promu.errors import InputError
 from promu.extraction.bulk_part import BulkSettings, extract_part
 
 Prepare = Callable[[], None] | None
-Done = Iterator[tuple[int, dict[str, int]]]
-"""Numbers of the parts, in the order in which they are done, with what `extract_part` counted."""
+Done = Iterator[dict[str, int]]
+"""What `extract_part` counted, of each part as it is done."""
 
 RAY_STORE_BYTES = 100 * 2**20
 """For Ray's objects on one machine: numbers of parts and counts are all that travels."""
@@ -35,7 +35,7 @@ def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], worke
     if workers == 1:
         extractor = settings.open()
         for number in numbers:
-            yield number, extract_part(extractor, settings, parts, number)
+            yield extract_part(extractor, settings, parts, number)
         return
     settings.open()  # what is wrong with the model is said once, and in its own words
     threads = max(1, usable_cores() // workers)
@@ -72,8 +72,9 @@ def _end_with(parent: Any) -> None:
     os._exit(1)
 
 
-def _do(number: int) -> tuple[int, dict[str, int]]:
-    return number, _work.do(number)
+def _do(number: int) -> dict[str, int]:
+    found: dict[str, int] = _work.do(number)
+    return found
 
 
 class _PartWorker:
@@ -92,8 +93,7 @@ class _PartWorker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The same for a row of Ray Data."""
-        number = int(row["part"])
-        return {"part": number, "counts": self.do(number)}
+        return {"counts": self.do(int(row["part"]))}
 
 
 def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
@@ -128,7 +128,7 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
             num_cpus=1,
         )
         for row in told.iter_rows():
-            yield int(row["part"]), {key: int(value) for key, value in row["counts"].items() if value is not None}
+            yield {key: int(value) for key, value in row["counts"].items() if value is not None}
     finally:
         if own:
             ray.shutdown()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from promu.errors import InputError
 from promu.files import write_text
 
 Parts = Iterable[Iterable[str]]
@@ -33,6 +34,9 @@ def write_parquet(path: Path, parts: Parts) -> int:
     """Write a row a line, a row group a part, whole or not at all; returns how many rows there are.
 
     Columns are the keys of the lines; `explanation` holds JSON.
+
+    Raises:
+        InputError: The disk is full, or the folder cannot be written to.
     """
     from pyarrow import Table, parquet
 
@@ -47,6 +51,9 @@ def write_parquet(path: Path, parts: Parts) -> int:
                 if rows:
                     writer.write_table(Table.from_pylist(rows, schema))
         os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"cannot be written ({reason}); make room and run the command again", path) from None
     finally:
         temporary.unlink(missing_ok=True)
     return count
