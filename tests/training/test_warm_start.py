@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import TINY_VISION
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
@@ -21,20 +22,11 @@ TEXT: dict[str, Any] = {
     "num_attention_heads": 2,
     "intermediate_size": 64,
 }
-VISION: dict[str, Any] = {
-    "model_type": "promu_conv_vit",
-    "image_size": 32,
-    "patch_size": 8,
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
 
 
 def teacher(folder: Path) -> PromuDualEncoder:
     model = PromuDualEncoder(
-        PromuConfig(text_config={**TEXT, "num_hidden_layers": 2}, vision_config=VISION, projection_dim=16)
+        PromuConfig(text_config={**TEXT, "num_hidden_layers": 2}, vision_config=TINY_VISION, projection_dim=16)
     )
     model.save_pretrained(folder)
     return model
@@ -44,7 +36,7 @@ def student(layers: int, **losses: float) -> PromuForPreTraining:
     text = {**TEXT, "num_hidden_layers": layers}
     sizes: dict[str, Any] = {"nouns": list("abc"), "relations": list("xy")}
     return PromuForPreTraining(
-        PromuConfig(text_config=text, vision_config=VISION, projection_dim=16, loss_weights=losses, **sizes)
+        PromuConfig(text_config=text, vision_config=TINY_VISION, projection_dim=16, loss_weights=losses, **sizes)
     )
 
 
