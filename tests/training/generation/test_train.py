@@ -106,7 +106,7 @@ def test_a_writer_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> N
     """With the grammar it then says them all, and it says them mostly without."""
     file = tmp_path / "six.json"
     file.write_text(json.dumps(json.loads((drawn / "train.json").read_text())[:6]))
-    epochs = ["training.epochs=120", "training.validate_every=120", "training.batch_size=6", "training.lr=5e-3"]
+    epochs = ["training.epochs=180", "training.validate_every=180", "training.batch_size=6", "training.lr=5e-3"]
     size = [
         f"model.name.{name}={value}"
         for name, value in {**TINY, "d_model": 64, "d_ff": 128, "d_kv": 16, "num_heads": 4}.items()
