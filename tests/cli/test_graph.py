@@ -77,6 +77,14 @@ def test_json(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_one_file_or_several(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_posts(Path("more.jsonl"), [{**POSTS[0], "id": "d"}])
+    assert main(["graph", "out.jsonl", "more.jsonl", "--to", "sqlite", "--out", "g.sqlite"]) == 0
+    assert "in 4 posts" in capsys.readouterr().out
+    assert main(["graph", "--to", "sqlite", "--out", "g.sqlite"]) == 2
+    assert "name what promu extract wrote, one file or several" in capsys.readouterr().err
+
+
 def test_broken_lines_stop_or_are_left_out(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source.write_text("{\n" * 12 + source.read_text(encoding="utf-8"), encoding="utf-8")
     command = ["graph", "out.jsonl", "--to", "ttl", "--out", "g.ttl"]

@@ -244,9 +244,7 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(
     assert child.stdout is not None
     assert [child.stdout.readline() for _ in range(4)] == ["6 60\n", "12 60\n", "18 60\n", "24 60\n"]
     child.send_signal(signal.SIGKILL)
-    child.communicate(
-        timeout=60
-    )  # to the end of what any of its processes writes: workers left alone end by themselves
+    child.communicate(timeout=60)  # to the end of what its workers might write: left alone, they end by themselves
     parts = tmp_path / "out.jsonl.parts"
     assert not output.exists()
     # what a kill in the middle of a part leaves: results without the mark, and half a file under a passing name

@@ -36,7 +36,7 @@ class Running:
     thread: threading.Thread
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, verify=False, **options)
+        return httpx.Client(base_url=self.url, timeout=120, verify=False, **options)
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -89,16 +89,18 @@ def service(start: Start) -> Iterator[Running]:
 
 
 class SlowExtractor(Extractor):
-    """One that waits until it is told to go on, and counts its batches."""
+    """One that waits until it is told to go on; counts the batches it began and lists the sizes of those it ended."""
 
     def __init__(self, like: Extractor) -> None:
         self.__dict__.update(like.__dict__)
         self.go = threading.Event()
         self.go.set()
+        self.begun = 0
         self.batches: list[int] = []
 
     def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
-        assert self.go.wait(30)
+        self.begun += 1
+        assert self.go.wait(60)
         self.batches.append(len(posts))
         return super().run(posts, asked)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App
 
-from promu.cli.console import note, print_json
+from promu.cli.console import note, print_json, progress_bar
 from promu.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,9 +22,7 @@ SHOWN_FAULTS = 10
 
 @app.default
 def make(
-    extractions: Path,
-    /,
-    *,
+    *extractions: Path,
     to: Literal["ttl", "jsonld", "sqlite", "parquet"],
     out: Path,
     base: str = "https://promu.example/",
@@ -36,7 +34,7 @@ def make(
     """Merge extractions into a graph: entities by name and type, relations with their evidence.
 
     Args:
-        extractions: What promu extract wrote: JSON lines or Parquet.
+        extractions: What promu extract wrote, one file or several: JSON lines or Parquet.
         to: Turtle, JSON-LD, SQLite (which query and view read) or Parquet tables.
         out: File to write, whole or not at all; for Parquet a new folder.
         base: What the graph's own IRIs begin with; give one of yours before you publish it.
@@ -45,21 +43,25 @@ def make(
         broken: Stop at a line that cannot be used, or leave it out and say so.
         json: Print JSON instead of lines.
     """
+    if not extractions:
+        raise InputError("name what promu extract wrote, one file or several; see promu graph --help")
     from dataclasses import asdict
 
     from promu.extraction.graph.properties import read_relation_properties
     from promu.extraction.graph.write import write_graph
 
     problems: list[InputError] | None = None if broken == "stop" else []
-    summary = write_graph(
-        extractions,
-        out,
-        to,
-        base=base,
-        properties=read_relation_properties(properties),
-        min_score=min_score,
-        problems=problems,
-    )
+    with progress_bar("merging") as advance:
+        summary = write_graph(
+            extractions,
+            out,
+            to,
+            base=base,
+            properties=read_relation_properties(properties),
+            min_score=min_score,
+            problems=problems,
+            progress=advance,
+        )
     for problem in (problems or [])[:SHOWN_FAULTS]:
         note(str(problem))
     left_out = len(problems or [])

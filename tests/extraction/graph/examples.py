@@ -73,7 +73,7 @@ def make_graph(folder: Path, posts: list[Record], to: str = "sqlite", **settings
     """The graph of some posts."""
     out = folder / f"graph.{to}"
     source = write_posts(folder / "out.jsonl", posts)
-    write_graph(source, out, to, properties=settings.pop("properties", read_relation_properties()), **settings)
+    write_graph([source], out, to, properties=settings.pop("properties", read_relation_properties()), **settings)
     return out
 
 

@@ -101,7 +101,7 @@ class GraphBuilder:
         # Without a journal a failed insert could not be undone; an ignored one has done nothing.
         if not self._connection.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?)", row).rowcount:
             raise InputError(
-                f"a post with the id {shorten(found.post.id)} stands above; give each post an id of its own"
+                f"a post with the id {shorten(found.post.id)} came before; give each post an id of its own"
             )
         self._posts += 1
         self._weak += len(found.post.relations) - len(told)
@@ -195,11 +195,10 @@ class GraphBuilder:
 
 def build_graph(
     connection: sqlite3.Connection,
-    numbered: Iterable[tuple[int, FoundPost]],
+    placed: Iterable[tuple[Path, int, FoundPost]],
     *,
     base: str,
     properties: Mapping[str, str],
-    path: Path,
     min_score: float = 0.0,
     problems: list[InputError] | None = None,
 ) -> GraphSummary:
@@ -207,10 +206,9 @@ def build_graph(
 
     Args:
         connection: To it, in autocommit mode.
-        numbered: (line number, post), as `read_found_posts` yields them.
+        placed: (file, line number, post), as `read_found_posts` yields the last two.
         base: What the graph's own IRIs begin with.
         properties: Relation label -> Wikidata property.
-        path: Where the posts are from, for error sentences.
         min_score: Relations found with a lower score are left out and counted.
         problems: Where posts go whose id stood before; None raises the first.
 
@@ -218,7 +216,7 @@ def build_graph(
         InputError: As `read_found_posts`, and without `problems` for an id that stands twice.
     """
     builder = GraphBuilder(connection, min_score)
-    for number, found in numbered:
+    for path, number, found in placed:
         try:
             builder.add(found)
         except InputError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from promu.schema import NO_RELATION, Post
 _COLUMNS = ("id", "tokens", "entities", "relations")
 _BATCH = 1024
 """Rows of Parquet in memory at once."""
+_CHUNK = 2**20
+"""Bytes in memory while lines are counted."""
 
 Span = tuple[int, int]
 
@@ -52,6 +55,21 @@ def read_found_posts(path: Path, problems: list[InputError] | None = None) -> It
     yield from iterate_records(path, problems, numbered, _found, "posts")
 
 
+def count_posts(path: Path) -> int:
+    """How many lines or rows a file has, for a bar of progress; 0 for what cannot be read twice, such as a pipe.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    if not path.is_file():
+        return 0
+    if _is_parquet(path):
+        with _parquet(path) as file:
+            return int(file.metadata.num_rows)
+    with path.open("rb") as lines:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(_CHUNK), b""))
+
+
 def _is_parquet(path: Path) -> bool:
     if not path.is_file():
         return False  # what reads lines says so
@@ -69,22 +87,29 @@ def _object(path: Path, problems: list[InputError] | None, number: int, line: st
         return None
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+@contextmanager
+def _parquet(path: Path) -> Iterator[Any]:
+    """A file of Parquet; what is damaged in it, now or later, is said in a sentence."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
-            if missing:
-                raise InputError(f"lacks the columns {', '.join(missing)}; is this what promu extract wrote?", path)
-            number = 0
-            for batch in file.iter_batches(_BATCH, columns=list(_COLUMNS)):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
+            yield file
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"cannot be read as Parquet ({shorten(str(error), 120)}); write it again", path) from None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with _parquet(path) as file:
+        missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
+        if missing:
+            raise InputError(f"lacks the columns {', '.join(missing)}; is this what promu extract wrote?", path)
+        number = 0
+        for batch in file.iter_batches(_BATCH, columns=list(_COLUMNS)):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
 
 
 def _found(record: dict[str, Any]) -> FoundPost:
