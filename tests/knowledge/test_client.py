@@ -88,14 +88,14 @@ def test_passing_faults_are_waited_out(server: LlmServer, connect: Connect, faul
     client = connect()
     assert client.ask(ask()).content == "fine"
     assert client.budget.sent == len(server.seen) == 3
-    assert client.endpoint is not None and sum(client.endpoint.retries.values()) == 2
+    assert isinstance(client.endpoint, Endpoint) and sum(client.endpoint.retries.values()) == 2
 
 
 def test_a_time_out_is_asked_again(server: LlmServer, connect: Connect) -> None:
     server.faults = ["silence"]
     client = connect(timeout=0.5)
     assert client.ask(ask()).content == "fine"
-    assert client.endpoint is not None and client.endpoint.retries.keys() == {"time-out"}
+    assert isinstance(client.endpoint, Endpoint) and client.endpoint.retries.keys() == {"time-out"}
 
 
 def test_retry_after_shortens_no_pause(server: LlmServer, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:

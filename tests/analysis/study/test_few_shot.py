@@ -49,7 +49,9 @@ def tables(measured: list[Measured]) -> dict[str, list[list[str]]]:
 
 
 def test_the_curve_goes_by_system_and_number() -> None:
-    rows = {(system, posts): 30.0 for posts in ("50", "100") for system in (JOINT, PIPELINE)}
+    rows: dict[tuple[str, ...], float] = {
+        (system, posts): 30.0 for posts in ("50", "100") for system in (JOINT, PIPELINE)
+    }
     (section,) = build_sections(places(CURVE, rows), FRAME, FEW_SHOT_BUILDERS)
     found = section.tables[0].texts()
     assert [row[:2] for row in found] == [[JOINT, "50"], [JOINT, "100"], [PIPELINE, "50"], [PIPELINE, "100"]]
@@ -71,7 +73,7 @@ def test_systems_are_compared_with_the_joint_model_and_shown_by_group() -> None:
 
 
 def test_knowledge_says_how_much_of_it_is_wrong_and_reflection_is_compared_with_the_rest() -> None:
-    rows = {(NONE,): 20.0, (FIRST,): 30.0, (CHECKED,): 40.0, (GIVEN,): 50.0}
+    rows: dict[tuple[str, ...], float] = {(NONE,): 20.0, (FIRST,): 30.0, (CHECKED,): 40.0, (GIVEN,): 50.0}
     told = [
         Measured(KNOWLEDGE, (name,), TOLD, seed, {"sentences": 8, "wrong_share": share})
         for name, share in ((FIRST, 50.0), (CHECKED, 25.0))
