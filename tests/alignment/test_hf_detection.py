@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,73 +10,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import (
-    RTDetrConfig,
-    RTDetrForObjectDetection,
-    RTDetrImageProcessorPil,
-    YolosConfig,
-    YolosForObjectDetection,
-    YolosImageProcessorPil,
-)
+from safetensors.torch import load_file, save_file
+from tests.alignment.hf_families import FAMILIES, LABELS, SOFTMAX, make_detector
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from promu.alignment.detector import Detector, DetectorSettings
 from promu.alignment.regions import build_detector
 from promu.errors import InputError
 
-LABELS = {0: "cat", 1: "dog"}
 
-
-def yolos(folder: Path) -> Path:
-    config = YolosConfig(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=[32, 48],
-        patch_size=8,
-        num_detection_tokens=5,
-        id2label=LABELS,
-        label2id={name: number for number, name in LABELS.items()},
-    )
-    torch.manual_seed(3)
-    model = YolosForObjectDetection(config)
-    with torch.no_grad():  # the usual start gives every token one answer
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    model.save_pretrained(folder)
-    YolosImageProcessorPil(size={"shortest_edge": 32, "longest_edge": 48}).save_pretrained(folder)
-    return folder
-
-
-def rt_detr(folder: Path) -> Path:
-    backbone: Any = {
-        "model_type": "rt_detr_resnet",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 8, 8, 16],
-        "depths": [1, 1, 1, 1],
-        "layer_type": "basic",
-        "out_features": ["stage2", "stage3", "stage4"],
-    }
-    config = RTDetrConfig(
-        backbone_config=backbone,
-        encoder_in_channels=[8, 8, 16],
-        d_model=16,
-        encoder_hidden_dim=16,
-        encoder_ffn_dim=16,
-        decoder_in_channels=[16, 16, 16],
-        decoder_ffn_dim=16,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        num_queries=12,
-        num_denoising=0,
-        id2label=LABELS,
-        label2id={name: number for number, name in LABELS.items()},
-    )
-    torch.manual_seed(0)
-    RTDetrForObjectDetection(config).save_pretrained(folder)
-    RTDetrImageProcessorPil(size={"height": 64, "width": 64}).save_pretrained(folder)
-    return folder
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model of each family."""
+    root = tmp_path_factory.mktemp("detectors")
+    return {family: make_detector(family, root / family) for family in FAMILIES}
 
 
 def some_pictures() -> list[Image.Image]:
@@ -84,81 +32,145 @@ def some_pictures() -> list[Image.Image]:
     return [Image.fromarray(chance.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
 
 
-@pytest.fixture(params=[yolos, rt_detr])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    made: Path = request.param(tmp_path / "detector")
-    return made
-
-
 def detector_at(folder: Path, **settings: Any) -> Detector:
     return build_detector("hf", str(folder), DetectorSettings(**{"confidence": 0.0, **settings}))
 
 
-def test_regions_lie_in_the_picture_best_first(folder: Path) -> None:
-    pictures = some_pictures()
-    found = detector_at(folder, max_regions=4).detect(pictures, ["?"] * 4)
-    assert any(found)
-    for picture, regions in zip(pictures, found, strict=True):
-        assert len(regions) <= 4
-        assert [region.score for region in regions] == sorted((region.score for region in regions), reverse=True)
-        for region in regions:
-            x0, y0, x1, y1 = region.box
-            assert 0 <= x0 < x1 <= picture.width and 0 <= y0 < y1 <= picture.height
-            assert region.label in LABELS.values()
+def by_hand(folder: Path, picture: Image.Image, softmax: bool) -> list[tuple[float, str, list[float]]]:
+    """Score, class and box of every query, best first: normalised centre and size, over the picture's own pixels."""
+    model: Any = AutoModelForObjectDetection.from_pretrained(folder).eval()
+    with torch.no_grad():
+        output = model(**AutoImageProcessor.from_pretrained(folder)(images=picture, return_tensors="pt"))
+    scores = output.logits[0].softmax(-1)[:, :-1] if softmax else output.logits[0].sigmoid()
+    assert scores.shape[1] == len(LABELS)
+    found = []
+    for probabilities, (x, y, w, h) in zip(scores, output.pred_boxes[0].tolist(), strict=True):
+        corners = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+        box = [min(max(corner, 0.0), 1.0) * side for corner, side in zip(corners, picture.size * 2, strict=True)]
+        found.append((float(probabilities.max()), LABELS[int(probabilities.argmax())], box))
+    return sorted(found, key=lambda row: -row[0])
 
 
-def test_what_is_found_does_not_depend_on_the_other_pictures(folder: Path) -> None:
-    detector = detector_at(folder)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_regions_are_the_models_own(made: dict[str, Path], family: str) -> None:
+    """Against the model called by hand: the best boxes, each once and with its likeliest class."""
+    picture = some_pictures()[3]
+    expected: dict[tuple[float, ...], tuple[float, str]] = {}
+    for score, label, corners in by_hand(made[family], picture, family in SOFTMAX):
+        expected.setdefault(tuple(round(corner, 2) for corner in corners), (score, label))
+    (regions,) = detector_at(made[family], max_regions=3).detect([picture], ["?"])
+    assert len(regions) == min(3, len(expected))
+    for region, (box, (score, label)) in zip(regions, expected.items(), strict=False):
+        assert region.box == pytest.approx(box, abs=0.02)
+        assert region.score == pytest.approx(score, abs=1e-4) and region.label == label
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_found_does_not_depend_on_the_other_pictures(made: dict[str, Path], family: str) -> None:
+    """Nor on the call: on a CPU the same pictures give the same regions to the last bit."""
+    detector = detector_at(made[family], max_regions=4)
     pictures = some_pictures()
     together = detector.detect(pictures, ["?"] * 4)
-    for picture, regions in zip(pictures, together, strict=True):
-        (alone,) = detector.detect([picture], ["?"])
-        assert len(alone) == len(regions) > 0
+    assert detector.detect(pictures, ["?"] * 4) == together
+    detector.batch = 1  # type: ignore[attr-defined]
+    for picture, regions, (alone,) in zip(
+        pictures, together, [detector.detect([picture], ["?"]) for picture in pictures], strict=True
+    ):
+        assert 0 < len(alone) == len(regions) <= 4
+        assert [region.score for region in regions] == sorted((region.score for region in regions), reverse=True)
         for one, other in zip(alone, regions, strict=True):
             assert one.box == pytest.approx(other.box, abs=1e-3) and one.score == pytest.approx(other.score, abs=1e-4)
+            x0, y0, x1, y1 = other.box
+            assert 0 <= x0 < x1 <= picture.width and 0 <= y0 < y1 <= picture.height
 
 
-def test_boxes_are_the_models_own(tmp_path: Path) -> None:
-    """Against the model called by hand: normalised centre and size, over the picture's own pixels."""
-    folder = yolos(tmp_path)
-    picture = some_pictures()[0]
-    model: Any = YolosForObjectDetection.from_pretrained(folder).eval()
-    with torch.no_grad():
-        output = model(**YolosImageProcessorPil.from_pretrained(folder)(images=picture, return_tensors="pt"))
-    scores = output.logits[0].softmax(-1)[:, :-1]
-    best = int(scores.max(1).values.argmax())
-    x, y, w, h = (output.pred_boxes[0, best] * torch.tensor([60, 40, 60, 40])).tolist()
-    (regions,) = detector_at(folder).detect([picture], ["?"])
-    expected = (max(x - w / 2, 0), max(y - h / 2, 0), min(x + w / 2, 60), min(y + h / 2, 40))
-    assert regions[0].box == pytest.approx(expected, abs=1e-3)
-    assert regions[0].score == pytest.approx(float(scores.max()), abs=1e-5)
-    assert regions[0].label == LABELS[int(scores[best].argmax())]
+def test_a_box_that_is_likely_two_things_is_one_region(tmp_path: Path) -> None:
+    """Where every class is scored by itself; a cat and a dog in one box would be one crop labelled twice."""
+    folder = make_detector("conditional_detr", tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    for name in [name for name in weights if name.startswith("class_labels_classifier")]:
+        weights[name] = torch.tensor([3.0, 2.0, 1.0]) if name.endswith("bias") else torch.zeros_like(weights[name])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (regions,) = detector_at(folder, confidence=0.5, max_regions=20).detect(some_pictures()[:1], ["?"])
+    assert 1 < len(regions) == len({region.box for region in regions}) <= 6
+    assert {region.label for region in regions} == {"cat"}
+    assert regions[0].score == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-5)
 
 
-def test_a_threshold_above_every_score_leaves_nothing(folder: Path) -> None:
-    assert detector_at(folder, confidence=1.0).detect(some_pictures()[:1], ["?"]) == [[]]
+def test_a_threshold_above_every_score_leaves_nothing(made: dict[str, Path]) -> None:
+    for family in ("yolos", "rt_detr"):
+        assert detector_at(made[family], confidence=1.0).detect(some_pictures()[:1], ["?"]) == [[]]
 
 
 def test_identity_changes_with_the_weights(tmp_path: Path) -> None:
-    folder = yolos(tmp_path)
+    folder = make_detector("yolos", tmp_path)
     before = detector_at(folder).identity
     assert detector_at(folder).identity == before != detector_at(folder, confidence=0.5).identity
-    model: Any = YolosForObjectDetection.from_pretrained(folder)
-    with torch.no_grad():
-        model.class_labels_classifier.layers[0].bias[0] += 1
-    model.save_pretrained(folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["class_labels_classifier.layers.0.bias"][0] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     assert detector_at(folder).identity != before
 
 
 def test_models_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no object-detection model within reach .*; name a folder or hub model"):
         build_detector("hf", str(tmp_path / "absent"))
-    folder = yolos(tmp_path / "yolos")
+    folder = make_detector("yolos", tmp_path / "yolos")
     weights = folder / "model.safetensors"
+    tensors = load_file(weights)
+    save_file({name: value for name, value in tensors.items() if "class" not in name}, weights, {"format": "pt"})
+    with pytest.raises(InputError, match=r"comes without 6 of its weights, .*saved without its detection head; name a"):
+        build_detector("hf", str(folder))
     weights.write_bytes(weights.read_bytes()[:-50])
     with pytest.raises(InputError, match=r"the weights of detector .* are damaged"):
         build_detector("hf", str(folder))
     weights.unlink()
     torch.save({}, folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="safetensors"):
+        build_detector("hf", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "changes", "sentence"),
+    [
+        (
+            "yolos",
+            "config.json",
+            {"id2label": {"1": "cat", "2": "dog", "3": "owl"}},
+            "numbers its classes 1, 2, 3, ...; ",
+        ),
+        ("yolos", "config.json", {"id2label": {"0": "cat", "1": "dog"}}, "have other sizes than its config.json says"),
+        (
+            "yolos",
+            "config.json",
+            {"hidden_size": "x"},
+            "config.json of detector .* is wrong: .*'hidden_size' expected int",
+        ),
+        (
+            "yolos",
+            "preprocessor_config.json",
+            {"image_processor_type": "ViTImageProcessor"},
+            "names ViTImageProcessorPil, which reads no boxes; save the model's own image processor",
+        ),
+        (
+            "detr",
+            "config.json",
+            {"backbone_config": {"model_type": "timm_backbone", "backbone": "resnet50"}},
+            r"needs a package that is missing \(TimmBackbone requires the timm library",
+        ),
+        (
+            "rt_detr",
+            "preprocessor_config.json",
+            {"image_processor_type": "RfDetrImageProcessor"},
+            r"within reach \(.*RfDetrImageProcessor.* Missing optional dependencies: torchvision",
+        ),
+    ],
+)
+def test_configurations_that_cannot_be_used(
+    tmp_path: Path, family: str, file: str, changes: dict[str, Any], sentence: str
+) -> None:
+    folder = make_detector(family, tmp_path / "model")
+    path = folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(InputError, match=sentence):
         build_detector("hf", str(folder))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
@@ -21,7 +22,10 @@ from promu.schema import Region
 
 
 class HuggingFaceRegions:
-    """Regions by an object-detection model: DETR, YOLOS, RT-DETR, D-FINE and their like.
+    """Regions by an object-detection model: DETR and its family, YOLOS, RT-DETR, D-FINE and their like.
+
+    Where a model scores every class of a box by itself, as most since Deformable DETR do, a box may pass the threshold
+    as several things: it is one region, of the likeliest.
 
     Args:
         name: A local folder or a hub name; its weights must be in safetensors form.
@@ -29,7 +33,7 @@ class HuggingFaceRegions:
         batch: Pictures a pass at most.
 
     Raises:
-        InputError: There is no such model within reach, or it cannot be loaded.
+        InputError: There is no such model within reach, it cannot be loaded, or it lacks weights or names of classes.
     """
 
     def __init__(self, name: str, settings: DetectorSettings, batch: int = 8) -> None:
@@ -72,30 +76,59 @@ class HuggingFaceRegions:
 
     def _regions(self, result: dict[str, torch.Tensor]) -> list[Region]:
         names = self.model.config.id2label
-        return [
-            Region(tuple(box), names[label], min(1.0, score))  # type: ignore[arg-type]
-            for box, label, score in zip(
-                result["boxes"].tolist(), result["labels"].tolist(), result["scores"].tolist(), strict=True
-            )
-            if box[0] < box[2] and box[1] < box[3]
-        ]
+        found: dict[tuple[float, ...], Region] = {}
+        for box, label, score in zip(
+            map(tuple, result["boxes"].tolist()), result["labels"].tolist(), result["scores"].tolist(), strict=True
+        ):
+            if box[0] < box[2] and box[1] < box[3] and (box not in found or found[box].score < score):
+                found[box] = Region(box, names[label], min(1.0, score))
+        return list(found.values())
 
 
 def _load(name: str) -> tuple[Any, Any]:
     try:
-        return (
-            AutoImageProcessor.from_pretrained(name),
-            AutoModelForObjectDetection.from_pretrained(name, use_safetensors=True, dtype=torch.float32),
+        processor = AutoImageProcessor.from_pretrained(name)
+        model, report = AutoModelForObjectDetection.from_pretrained(
+            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except SafetensorError as error:
         raise InputError(f"the weights of detector {name!r} are damaged ({error}); fetch or save them again") from error
     except ImportError as error:
-        raise InputError(f"detector {name!r} needs a package that is missing ({first_line(error)})") from error
+        raise InputError(
+            f"detector {name!r} needs a package that is missing ({first_line(error)}); name a model that does without"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights of detector {name!r} have other sizes than its config.json says; fetch both again"
+        ) from error
+    except StrictDataclassError as error:
+        raise InputError(f"the config.json of detector {name!r} is wrong: {' '.join(str(error).split())}") from error
     except (OSError, ValueError) as error:
         raise InputError(
             f"{name!r} is no object-detection model within reach ({first_line(error)}); name a folder or hub "
             "model with config.json, preprocessor_config.json and safetensors weights"
         ) from error
+    _require_trained(name, processor, model, report["missing_keys"])
+    return processor, model
+
+
+def _require_trained(name: str, processor: Any, model: Any, missing: set[str]) -> None:
+    """Refuse what transformers loads with a word in its log: a head of chance weights, classes without a name."""
+    if untrained := sorted(missing & dict(model.named_parameters()).keys()):
+        raise InputError(
+            f"detector {name!r} comes without {len(untrained)} of its weights, the first {untrained[0]!r}: it was "
+            "saved without its detection head; name a model trained to detect"
+        )
+    if sorted(model.config.id2label) != list(range(model.config.num_labels)):
+        raise InputError(
+            f"detector {name!r} numbers its classes {', '.join(map(str, sorted(model.config.id2label)[:3]))}, ...; "
+            f"id2label in its config.json must name 0 to {model.config.num_labels - 1}"
+        )
+    if not hasattr(processor, "post_process_object_detection"):
+        raise InputError(
+            f"the preprocessor_config.json of detector {name!r} names {type(processor).__name__}, which reads no "
+            "boxes; save the model's own image processor there"
+        )
 
 
 def _checksum(processor: Any, model: Any) -> str:
