@@ -17,6 +17,7 @@ from pyarrow import parquet
 from tests.conftest import ROOT, TEXTS
 
 from promu import Extractor
+from promu.cli import main
 from promu.errors import InputError
 from promu.extraction.bulk import BulkResult, dead_letters, extract_file
 from promu.extraction.bulk_part import BulkSettings
@@ -179,6 +180,12 @@ def test_input_that_cannot_be_used_leaves_nothing_behind(
     with pytest.raises(InputError, match=reason):
         extract_file(tmp_path / name, tmp_path / "out.jsonl", settings)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_table_is_not_taken_for_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "posts.csv").write_text("text\nAnn met Bob\n")
+    assert main(["extract", "--model", "m", "--input", str(tmp_path / "posts.csv")]) == 2
+    assert "posts.csv: tables are read with --output alone; name a file to write to" in capsys.readouterr().err
 
 
 def test_settings_that_cannot_be_used(settings: BulkSettings, tmp_path: Path) -> None:

@@ -67,6 +67,8 @@ def extract(
         raise InputError("no such folder of pictures; correct --images", images)
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", output.parent)
+    if input is not None and output is None and input.suffix.lower() in (".csv", ".parquet"):
+        raise InputError("tables are read with --output alone; name a file to write to", input)
     if batch_size < 1:
         raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
     if (workers != 1 or engine != "local") and (input is None or output is None):
@@ -131,24 +133,27 @@ def _tell(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
 
 def _bulk(source: Path, output: Path, settings: dict[str, Any], workers: int, engine: str) -> None:
     """A file of any size to a file, with its dead letters."""
-    _hush()
+    _prepare()
     from promu.extraction.bulk import dead_letters, extract_file
     from promu.extraction.bulk_part import BulkSettings
 
     with progress_bar("extracting") as advance:
-        result = extract_file(source, output, BulkSettings(**settings), workers, engine, advance, _hush)
+        result = extract_file(source, output, BulkSettings(**settings), workers, engine, advance, _prepare)
     _tell(result.extracted, result.as_text, result.unread, result.cut)
     note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
     if result.dead:
         note(f"what could not be read is in {dead_letters(output)}")
 
 
-def _hush() -> None:
-    """Keep quiet of single posts, in this process or a worker: they are counted, and millions would bury the rest."""
+def _prepare() -> None:
+    """Make this process, or a worker, ready for a long run."""
     import logging
 
+    from promu.extraction.kernels import keep_few_kernels
     from promu.quiet import quiet
 
+    keep_few_kernels()
     quiet()
+    # what they say of single posts is counted, and millions of them would bury the rest
     for name in ("promu.extraction.extractor", "promu.extraction.passes"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -60,8 +60,10 @@ def serve(
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed; pip install 'promu[serve]'") from None
+    from promu.extraction.kernels import keep_few_kernels
     from promu.quiet import quiet
 
+    keep_few_kernels()  # workers inherit it
     quiet()
     from promu.service.server import listen
     from promu.service.server import serve as run
