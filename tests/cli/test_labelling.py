@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -54,13 +54,13 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         progress("labels", 6, 8)
         return store, PairShards(tmp_path)
 
-    class Settings:
-        out = str(tmp_path)
-
+    table = tmp_path / "synonyms.tsv"
+    table.write_text("thing\tdog, cat\n")
+    settings = SimpleNamespace(out=str(tmp_path), labels=SimpleNamespace(synonyms=str(table)))
     labelling = ModuleType("promu.training.preparation")
     labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
-    monkeypatch.setattr(recipe_file, "load_recipe", lambda *_: Settings())
+    monkeypatch.setattr(recipe_file, "load_recipe", lambda *_: settings)
     monkeypatch.setattr(recipe_file, "find_recipe", lambda name: Path(name))
     return shards
 
@@ -73,6 +73,7 @@ def test_counts_page_and_health(calls: list[Any], tmp_path: Path, capsys: pytest
     assert f"page: {tmp_path / 'labels.html'}" in printed
     assert (tmp_path / "labels.html").read_text().count("<article>") == 4
     assert "a caption says the first noun of 100.0% of regions" in printed
+    assert "the detector's word is the first noun of 66.7% of regions" in printed  # dog and cat, by the recipe's table
     assert "6 of 6 pictures have a region" in printed
     assert "finding: 2 pictures have no labels: run `promu label` again" in printed
     assert "look healthy" not in printed

@@ -1,20 +1,18 @@
-"""Figures of soft pseudo-labels, summed up batch by batch: how sharp, how varied, and whether captions agree."""
+"""Figures of soft pseudo-labels, summed up batch by batch: how sharp, how varied, and who agrees with them."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from promu.alignment.candidates import nouns_in
-from promu.alignment.label_store import PictureLabels, SparseLabels
-from promu.corpora.shards import CaptionedPicture
+from promu.alignment.label_store import SparseLabels
 
 SHUFFLES = 5
-"""Shuffles of the captions that agreement by chance is the mean of."""
+"""Shuffles that agreement by chance is the mean of."""
 OFTEN = 0.2
 """Share of labels above which a candidate counts as often first."""
 
@@ -30,6 +28,8 @@ class SideHealth:
         entropy_share: The same as a share of its largest value, log M.
         top_probability: Mean probability of a label's first candidate.
         effective: exp of the entropy of the mean label: how many candidates are in use, by weight.
+        information: How much a label tells that the mean label does not: of the mean label's entropy, the share that
+            is gone once the region or picture is known. 0 where all labels are the same, 1 where each is certain.
         top: The candidates that are first most often, each with its share of the labels, at most ten.
         often: Candidates that are first in more than `OFTEN` of the labels.
         never: Candidates that are first in none.
@@ -41,6 +41,7 @@ class SideHealth:
     entropy_share: float
     top_probability: float
     effective: float
+    information: float
     top: tuple[tuple[str, float], ...]
     often: tuple[str, ...]
     never: tuple[str, ...]
@@ -48,10 +49,10 @@ class SideHealth:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often the first noun of a region, or one of its first five, occurs in a caption of its picture.
+    """How often another source says the first noun of a region, or one of its first five.
 
-    Only regions of pictures whose matched captions hold a candidate at all are counted; plurals count for their
-    singular. `chance1` and `chance5` are the same with the captions of other pictures.
+    Only regions of which it says a candidate at all are counted. `chance1` and `chance5` are the same with what it says
+    of others.
     """
 
     regions: int
@@ -59,6 +60,20 @@ class Agreement:
     top5: float
     chance1: float
     chance5: float
+
+    @property
+    def gain1(self) -> float:
+        """How much of the way from chance to certainty the first noun goes."""
+        return _gain(self.top1, self.chance1)
+
+    @property
+    def gain5(self) -> float:
+        """The same of the first five."""
+        return _gain(self.top5, self.chance5)
+
+
+def _gain(found: float, chance: float) -> float:
+    return (found - chance) / (1.0 - chance) if chance < 1.0 else 0.0
 
 
 class SideTally:
@@ -88,13 +103,15 @@ class SideTally:
             return None
         shares = (self.first / self.rows).tolist()
         order = sorted(range(len(shares)), key=lambda index: (-shares[index], index))
+        nats, in_all = self.entropy / self.rows, float(entropy(self.mean / self.rows))
         return SideHealth(
             labels=self.rows,
             candidates=len(shares),
-            entropy=self.entropy / self.rows,
-            entropy_share=self.entropy / self.rows / math.log(len(shares)) if len(shares) > 1 else 0.0,
+            entropy=nats,
+            entropy_share=nats / math.log(len(shares)) if len(shares) > 1 else 0.0,
             top_probability=self.top / self.rows,
-            effective=float(entropy(self.mean / self.rows).exp()),
+            effective=math.exp(in_all),
+            information=max(0.0, 1.0 - nats / in_all) if in_all > 0.0 else 0.0,
             top=tuple((self.candidates[index], shares[index]) for index in order[:10] if shares[index]),
             often=tuple(self.candidates[index] for index in order if shares[index] > OFTEN),
             never=tuple(name for name, share in zip(self.candidates, shares, strict=True) if not share),
@@ -107,25 +124,21 @@ def entropy(labels: torch.Tensor) -> torch.Tensor:
 
 
 class AgreementTally:
-    """The candidates that captions hold, and those that regions are labelled with, as indices."""
+    """What another source says, such as a caption of its picture, and the regions that it says it of."""
 
-    def __init__(self, nouns: Sequence[str]) -> None:
-        self.index = {noun: number for number, noun in enumerate(nouns)}
-        self.said: list[frozenset[int]] = []  # of each picture that counts
-        self.regions: list[tuple[int, torch.Tensor]] = []  # its place in `said`, first five of each region (R, 5)
+    def __init__(self) -> None:
+        self.said: list[frozenset[int]] = []  # candidates, as indices
+        self.regions: list[tuple[int, torch.Tensor]] = []  # place in `said`, first five of each region (R, 5)
 
-    def add(self, pictures: Sequence[CaptionedPicture], labels: Sequence[PictureLabels]) -> None:
-        """Add pictures and their labels."""
-        for picture, label in zip(pictures, labels, strict=True):
-            captions = (caption for caption, matched in picture.captions if matched)
-            said = frozenset(self.index[noun] for caption in captions for noun in nouns_in(caption, self.index))
-            if said:
-                if len(label.boxes):
-                    self.regions.append((len(self.said), label.entities.ids[:, :5]))
-                self.said.append(said)
+    def add(self, said: Iterable[int], labels: SparseLabels) -> None:
+        """Add candidates that are said at once, and the labels of the regions that they are said of."""
+        if known := frozenset(said):
+            if len(labels.ids):
+                self.regions.append((len(self.said), labels.ids[:, :5]))
+            self.said.append(known)
 
     def result(self) -> Agreement | None:
-        """The figures; None without a region, or where less than two pictures have captions that hold candidates."""
+        """The figures; None without a region, or where candidates were said less than twice."""
         if not self.regions or len(self.said) < 2:
             return None
         own = self._share(range(len(self.said)))
@@ -139,7 +152,7 @@ class AgreementTally:
         )
 
     def _shuffles(self) -> Iterator[list[int]]:
-        """For each picture another one, never itself: its successor in a random ring."""
+        """For each place another one, never itself: its successor in a random ring."""
         ring = list(range(len(self.said)))
         for seed in range(SHUFFLES):
             random.Random(seed).shuffle(ring)
@@ -149,7 +162,7 @@ class AgreementTally:
             yield others
 
     def _share(self, others: Sequence[int]) -> tuple[float, float]:
-        """Agreement in the first noun and the first five, each picture with the captions of `others` at its place."""
+        """Agreement in the first noun and the first five, at each place with what is said at its place in `others`."""
         total = one = five = 0
         for place, firsts in self.regions:
             said = self.said[others[place]]

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from promu.cli.console import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from promu.alignment.label_figures import SideHealth
+    from promu.alignment.label_figures import Agreement, SideHealth
     from promu.alignment.label_health import LabelHealth
 
 Overrides = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
@@ -61,8 +61,10 @@ def label(
     measured = None
     if health:
         from promu.alignment.label_health import label_health
+        from promu.alignment.synonyms import COCO_SYNONYMS, read_synonyms
 
-        measured = label_health(store, corpus)
+        table = settings.labels.synonyms
+        measured = label_health(store, corpus, read_synonyms(Path(table) if table else COCO_SYNONYMS))
     if json:
         print_json(
             {
@@ -105,21 +107,33 @@ def _print_health(health: LabelHealth) -> None:
     sides = [("regions' nouns", health.entities), ("pictures' relations", health.relations)]
     known = [(name, side) for name, side in sides if side is not None]
     names = ["labels", "candidates", "entropy, nats", "of its largest value", "first candidate's probability"]
-    names += ["candidates in use, by weight", "never first", "often first", "most often first"]
+    names += [
+        "told by a label, of what it could",
+        "candidates in use, by weight",
+        "never first",
+        "often first",
+        "most often first",
+    ]
     columns = [_column(side) for _, side in known]
     rows = [[name, *(column[row] for column in columns)] for row, name in enumerate(names)]
     print_table("health of the labels", ["", *(name for name, _ in known)], rows)
-    if health.agreement is not None:
-        found = health.agreement
-        print(
-            f"a caption says the first noun of {found.top1:.1%} of regions (by chance {found.chance1:.1%}), one of the "
-            f"first five of {found.top5:.1%} (by chance {found.chance5:.1%})"
-        )
+    if health.captions is not None:
+        print(f"a caption says {_agreement(health.captions)}")
+    if health.detector is not None:
+        own = f"; it speaks in the labels at {health.detector_weight:g}" if health.detector_weight else ""
+        print(f"the detector's word is {_agreement(health.detector)}{own}")
     print(f"{health.pictures - health.without_regions:,} of {health.pictures:,} pictures have a region")
     for finding in health.findings:
         print(f"finding: {finding}")
     if health.healthy:
         print("the labels look healthy")
+
+
+def _agreement(found: Agreement) -> str:
+    return (
+        f"the first noun of {found.top1:.1%} of regions (by chance {found.chance1:.1%}), one of the first five of "
+        f"{found.top5:.1%} (by chance {found.chance5:.1%})"
+    )
 
 
 def _column(side: SideHealth) -> list[str]:
@@ -130,6 +144,7 @@ def _column(side: SideHealth) -> list[str]:
         f"{side.entropy:.2f}",
         f"{side.entropy_share:.0%}",
         f"{side.top_probability:.2f}",
+        f"{side.information:.0%}",
         f"{side.effective:.0f}",
         f"{len(side.never)}",
         f"{len(side.often)}",
