@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.alignment.test_corpus_build import write_set
+from tests.alignment.corpus_sets import write_set
 
 from promu.cli import main
 

@@ -7,19 +7,15 @@ first shard that is not there, with the result of one that never was. Every pair
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from promu.alignment.corpus_counts import Tally, build_result, part_header
 from promu.alignment.corpus_settings import CorpusSettings, Progress, Survey, named_pictures, survey_captions
 from promu.alignment.detector import Detector, DetectorSettings
 from promu.alignment.falsify import Encode, PictureCaptions, falsified_of, falsify, word_vectors
@@ -27,19 +23,9 @@ from promu.alignment.prepare import BATCH, prepare_pictures
 from promu.alignment.regions import build_detector
 from promu.alignment.sentence_vectors import SentenceVectors
 from promu.corpora.captioned import NamedPicture, Skipped, guess_format
-from promu.corpora.shards import (
-    HEADER,
-    CaptionedPicture,
-    ShardWriter,
-    read_shard,
-    shard_counts,
-    shard_images,
-    shard_path,
-)
+from promu.corpora.shards import HEADER, CaptionedPicture, ShardWriter, read_shard, shard_path
 from promu.errors import InputError
 from promu.files import write_json
-
-logger = logging.getLogger(__name__)
 
 BUILD = "build.json"
 """Whose folder it is: the settings of the build, and its result once it is finished."""
@@ -76,7 +62,7 @@ def build_corpus(
     build = _Build(settings, survey, None if detector.identity == "none" else detector, progress)
     parts = {"train": out / "train", "dev": out / "dev"} if settings.dev else {"train": out}
     headers = {part: build.part(part, folder) for part, folder in parts.items()}
-    result = _result(survey, headers, out)
+    result = build_result(survey, headers, out)
     for part, folder in parts.items():
         write_json(folder / HEADER, {**headers[part], "settings": claim})
     write_json(out / BUILD, {"settings": claim, "result": result})
@@ -159,7 +145,7 @@ class _Build:
                 self._advance(size)
             self.compared = before + sum(len(item.captions) for item in stretch)
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
-        return _header(part, paths, self.survey.pictures[part], self.settings)
+        return part_header(part, paths, self.survey.pictures[part], self.settings)
 
     def _advance(self, pictures: int) -> None:
         self.done += pictures
@@ -170,7 +156,7 @@ class _Build:
         self.progress("comparing captions", self.compared, self.survey.read - self.survey.skipped.pairs.total())
 
     def _shard(self, named: Sequence[NamedPicture], folder: Path, number: int, part: str) -> None:
-        tally = _Tally()
+        tally = Tally()
         if not self.settings.made:
             with ShardWriter(folder, number) as shard:
                 for picture, _ in self._prepared(named, tally):
@@ -197,7 +183,7 @@ class _Build:
             shard.counts = tally.to_dict()
         draft.path.unlink()
 
-    def _prepared(self, named: Sequence[NamedPicture], tally: _Tally) -> Iterator[tuple[CaptionedPicture, bytes]]:
+    def _prepared(self, named: Sequence[NamedPicture], tally: Tally) -> Iterator[tuple[CaptionedPicture, bytes]]:
         """The pictures of a stretch that can be read, each with a digest of its file."""
         settings = self.settings
         batches = prepare_pictures(
@@ -220,127 +206,7 @@ class _Build:
         return self.encoder
 
 
-@dataclass(slots=True)
-class _Tally:
-    """What is counted while a shard is made; kept in the shard, so that a build that goes on knows it."""
-
-    skipped: Skipped = field(default_factory=Skipped)
-    regions: Counter[str] = field(default_factory=Counter)
-    pictures: int = 0
-    pairs: int = 0  # of the set; those made are counted apart
-    matched: int = 0
-    wanted: int = 0
-    made: int = 0
-    similarity: float = 0.0  # summed over those made
-
-    def add(self, picture: CaptionedPicture) -> None:
-        self.pictures += 1
-        self.pairs += len(picture.captions)
-        self.matched += sum(matched for _, matched in picture.captions)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "skipped": dict(self.skipped.pairs),
-            "examples": self.skipped.examples,
-            "regions": dict(self.regions),
-            **{name: getattr(self, name) for name in ("pictures", "pairs", "matched", "wanted", "made", "similarity")},
-        }
-
-    def merge(self, counts: Mapping[str, Any]) -> None:
-        """Add what another has counted, as `to_dict` gave it."""
-        self.skipped.merge(Skipped(Counter(counts["skipped"]), list(counts["examples"])))
-        self.regions.update(counts["regions"])
-        for name in ("pictures", "pairs", "matched", "wanted", "made", "similarity"):
-            setattr(self, name, getattr(self, name) + counts[name])
-
-
 def _even(pictures: int, most: int) -> list[int]:
     """Shards of even size, none above `most`: in a last one of few captions none would be near in meaning."""
     count = -(-pictures // most)
     return [pictures // count + (number < pictures % count) for number in range(count)]
-
-
-def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettings) -> dict[str, Any]:
-    """What `corpus.json` says of a part, out of its shards.
-
-    Raises:
-        InputError: A shard is damaged, or none holds a picture.
-    """
-    tally = _Tally()
-    for path in paths:
-        tally.merge(shard_counts(path))
-    if not tally.pictures:
-        first = f", the first: {tally.skipped.examples[0]}" if tally.skipped.examples else ""
-        raise InputError(f"none of {named:,} pictures of this corpus ({part}) can be read{first}", settings.images)
-    if tally.made < tally.wanted:
-        logger.warning(
-            "%s: %d falsified pairs of %d could be made; the captions of other pictures are too few, or too alike",
-            part,
-            tally.made,
-            tally.wanted,
-        )
-    repeated = _repeated(paths)
-    if repeated:
-        logger.warning(
-            "%s: %d times a picture comes again after others and is stored again; sort the captions by picture",
-            part,
-            repeated,
-        )
-    pairs = tally.pairs + tally.made
-    similar = settings.falsify == "similar" and tally.made > 0
-    return {
-        "part": part,
-        "pictures_named": named,
-        "pictures": tally.pictures,
-        "pictures_repeated": repeated,
-        "pairs": pairs,
-        "matched": tally.matched,
-        "falsified": pairs - tally.matched,
-        "made": {
-            "pairs": tally.made,
-            "wanted": tally.wanted,
-            "share": tally.made / pairs,
-            "mean_similarity": tally.similarity / tally.made if similar else None,
-        },
-        "regions": {name: tally.regions[name] for name in ("kept", "clipped", "dropped")},
-        "skipped": tally.skipped.to_dict(),
-        "shards": len(paths),
-        "bytes": sum(path.stat().st_size for path in paths),
-    }
-
-
-def _repeated(paths: Sequence[Path]) -> int:
-    """How many rows show a picture that an earlier one shows; costs eight bytes a picture."""
-    digests = (
-        int.from_bytes(hashlib.blake2b(image.encode(), digest_size=8).digest())
-        for path in paths
-        for image in shard_images(path)
-    )
-    found = np.fromiter(digests, dtype=np.uint64)
-    return len(found) - len(np.unique(found))
-
-
-def _result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
-    """The counts of the whole build.
-
-    Raises:
-        InputError: They do not add up.
-    """
-    skipped = Skipped()
-    skipped.merge(survey.skipped)
-    for header in headers.values():
-        skipped.merge(Skipped(Counter(header["skipped"]["pairs"]), list(header["skipped"]["examples"])))
-    kept = sum(header["pairs"] - header["made"]["pairs"] for header in headers.values())
-    if survey.read != kept + skipped.pairs.total():
-        raise InputError(
-            f"{survey.read:,} pairs were read, {kept:,} kept and {skipped.pairs.total():,} skipped, which does not add "
-            "up; did the captions change meanwhile? Delete the folder and build again",
-            out,
-        )
-    return {
-        "read": survey.read,
-        "kept": kept,
-        "skipped": skipped.to_dict(),
-        "made": sum(header["made"]["pairs"] for header in headers.values()),
-        "parts": dict(headers),
-    }
