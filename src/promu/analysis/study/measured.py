@@ -56,10 +56,6 @@ class Sheet:
         """The same over seeds; None where no seed has it."""
         return summary(self.figures(row, task, *keys).values())
 
-    def failures(self) -> list[Measured]:
-        """The places without a result."""
-        return [place for place in self.places if place.result is None]
-
 
 def figure(result: Any, *keys: str) -> float | None:
     """The number that a result holds at these keys, None where a key is missing."""

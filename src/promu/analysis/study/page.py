@@ -12,6 +12,7 @@ import jinja2
 
 from promu.analysis.report import duration
 from promu.analysis.study.exhibits import Section
+from promu.analysis.study.measured import Measured, figure
 from promu.analysis.study.table import to_csv, to_json, to_latex, to_markdown
 from promu.files import write_json, write_text
 
@@ -97,8 +98,14 @@ def _json(section: Section) -> dict[str, Any]:
         "notes": list(section.notes),
         "tables": [to_json(table) for table in section.tables],
         "figures": [drawn.name for drawn in section.figures],
+        "runs": [_run(place) for place in section.places],
         "failures": failures(section),
     }
+
+
+def _run(place: Measured) -> dict[str, Any]:
+    """One place by itself: what the tables' means are over. F1 is null where it failed, and where it is no such run."""
+    return {"row": list(place.row), "task": place.task, "seed": place.seed, "f1": figure(place.result, "test", "f1")}
 
 
 def render(study: Study, sections: Sequence[Section]) -> str:
