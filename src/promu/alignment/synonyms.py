@@ -19,8 +19,11 @@ COCO_SYNONYMS = Path(__file__).parent / "data" / "coco_synonyms.tsv"
 Synonyms = Mapping[str, frozenset[str]]
 
 
-def read_synonyms(path: Path = COCO_SYNONYMS) -> dict[str, frozenset[str]]:
+def read_synonyms(path: str | Path | None = None) -> dict[str, frozenset[str]]:
     """A synonym table: `category<TAB>noun, noun, ...` a line; blank lines and lines that start with # are skipped.
+
+    Args:
+        path: The file; COCO's table where none is named.
 
     Returns:
         The nouns that name each category, lower-cased, its own name among them.
@@ -28,6 +31,7 @@ def read_synonyms(path: Path = COCO_SYNONYMS) -> dict[str, frozenset[str]]:
     Raises:
         InputError: The file is missing or empty, a line has no tab or no noun, or a category stands twice.
     """
+    path = Path(path or COCO_SYNONYMS)
     table: dict[str, frozenset[str]] = {}
     for number, line in read_lines(path, None):
         if line is None or not line.strip() or line.startswith("#"):

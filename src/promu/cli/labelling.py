@@ -61,10 +61,9 @@ def label(
     measured = None
     if health:
         from promu.alignment.label_health import label_health
-        from promu.alignment.synonyms import COCO_SYNONYMS, read_synonyms
+        from promu.alignment.synonyms import read_synonyms
 
-        table = settings.labels.synonyms
-        measured = label_health(store, corpus, read_synonyms(Path(table) if table else COCO_SYNONYMS))
+        measured = label_health(store, corpus, read_synonyms(settings.labels.synonyms))
     if json:
         print_json(
             {

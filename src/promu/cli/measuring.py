@@ -115,14 +115,14 @@ def regions(
     from promu.quiet import quiet
 
     quiet()
-    from promu.alignment.synonyms import COCO_SYNONYMS, read_synonyms
+    from promu.alignment.synonyms import read_synonyms
     from promu.alignment.teacher import load_teacher
     from promu.corpora.coco import read_coco
     from promu.corpora.pictures import load_picture
     from promu.training.validation.pair_inference import open_pair_model
     from promu.training.validation.region_validation import evaluate_regions, readable_boxes
 
-    table = read_synonyms(synonyms or COCO_SYNONYMS)
+    table = read_synonyms(synonyms)
     loaded, encoder = open_pair_model(model)
     gold, skipped = readable_boxes(read_coco(instances), images, missing_pictures)
     if skipped:

@@ -25,12 +25,10 @@ class ConvViTConfig(ViTConfig):
 
     Args:
         stem_channels: Width after the first halving; doubled at each further one, up to the hidden size.
-        stem_depth: Convolutions at each resolution.
     """
 
     model_type = "promu_conv_vit"
     stem_channels: int = 32
-    stem_depth: int = 1
 
 
 class ConvStem(nn.Module):

@@ -15,7 +15,7 @@ from promu.alignment.corpus_settings import CorpusSettings
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus
 from promu.alignment.nouns import count_nouns, read_stop_list
-from promu.alignment.synonyms import COCO_SYNONYMS, read_synonyms, table_checksum
+from promu.alignment.synonyms import read_synonyms, table_checksum
 from promu.alignment.teacher import load_teacher
 from promu.alignment.wikidata import read_meta_rules, read_properties, relations
 from promu.corpora.shards import PairShards
@@ -255,9 +255,7 @@ def label(
         teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
     else:
         teacher = load_teacher("self-trained", str(teacher_folder))
-    synonyms = None
-    if settings.detector_weight:
-        synonyms = read_synonyms(Path(settings.synonyms) if settings.synonyms else COCO_SYNONYMS)
+    synonyms = read_synonyms(settings.synonyms) if settings.detector_weight else None
     stores = {}
     for name, corpus in corpora.items():
         header = LabelHeader(
