@@ -18,7 +18,8 @@ from tests.conftest import TINY_TEXT, TINY_VISION
 from promu.corpora.newsreel import NewsreelSettings, write_newsreel
 from promu.corpora.newsreel.joint import JointSettings, write_joint
 from promu.errors import InputError
-from promu.modeling.encoders import load_encoder_config, resolve
+from promu.modeling.encoders import load_encoder_config
+from promu.modeling.names import resolve
 from promu.schema import Post
 from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain

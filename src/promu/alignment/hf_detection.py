@@ -18,6 +18,7 @@ from transformers import AutoImageProcessor, AutoModelForObjectDetection
 from promu.alignment.detector import DetectorSettings
 from promu.errors import InputError, first_line
 from promu.modeling.device import best_device
+from promu.modeling.names import resolve
 from promu.schema import Region
 
 
@@ -86,10 +87,11 @@ class HuggingFaceRegions:
 
 
 def _load(name: str) -> tuple[Any, Any]:
+    folder = resolve(name)
     try:
-        processor = AutoImageProcessor.from_pretrained(name)
+        processor = AutoImageProcessor.from_pretrained(folder)
         model, report = AutoModelForObjectDetection.from_pretrained(
-            name, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except SafetensorError as error:
         raise InputError(f"the weights of detector {name!r} are damaged ({error}); fetch or save them again") from error

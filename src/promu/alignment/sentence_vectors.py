@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from promu.errors import InputError
 from promu.modeling.device import best_device, best_precision
-from promu.modeling.encoders import load_encoder, pooled, resolve
+from promu.modeling.encoders import load_encoder, pooled
+from promu.modeling.names import resolve
 
 MAX_TOKENS = 128
 """Word pieces of a caption that are read."""

@@ -5,30 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
-
-from promu.errors import InputError, first_line
+from promu.errors import InputError
 from promu.extraction.backends import Backend, BackendName, BackendPrecision, TorchBackend
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.device import best_device
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.names import KINDS, fetch
 from promu.training.setup import load_model, load_tokenizer, saved_class
 from promu.training.tasks import TASKS
+
+FILES = (*KINDS, "*.onnx")
+"""Of models that extract: what torch and what ONNX reads."""
 
 
 def find_models(name: str | Path) -> list[tuple[str, Path]]:
     """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, of `joint/`, or of the folder itself.
 
     Args:
-        name: A folder, or the name of such a folder on the Hugging Face hub, which is fetched into its cache.
+        name: A folder, or the name of such a folder on the Hugging Face hub, with `@REVISION` where it matters; it is
+            fetched into its cache.
 
     Raises:
         InputError: There is no such folder, no model in it, or a joint one beside others.
     """
     folder = Path(name)
     if not folder.is_dir():
-        folder = _fetch(name)
+        if isinstance(name, Path):
+            raise InputError("no such model folder; check the path", name)
+        folder = fetch(name, FILES)
     homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
     if len(homes) > 1 and "joint" in dict(homes):
         raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
@@ -39,18 +43,6 @@ def find_models(name: str | Path) -> list[tuple[str, Path]]:
             "no promu model here: neither ner/ and re/ nor config.json; name the model folder of a run", folder
         )
     return [(task_of(folder), folder)]
-
-
-def _fetch(name: str | Path) -> Path:
-    # a name on the hub is NAME or OWNER/NAME; anything else was meant as a path
-    if isinstance(name, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError("no such model folder; check the path", name)
-    try:
-        return Path(snapshot_download(name))
-    except (OSError, ValueError, HFValidationError) as error:
-        raise InputError(
-            f"neither a model folder nor a hub model within reach ({first_line(error)}); check the name", name
-        ) from None
 
 
 def task_of(folder: Path) -> str:

@@ -16,6 +16,7 @@ from promu.corpora.pictures import load_picture
 from promu.errors import InputError
 from promu.modeling.device import best_device
 from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.names import resolve
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import Post
 
@@ -69,10 +70,11 @@ def image_to_text(name: str) -> Captioner:
         InputError: There is no such model within reach, or it is of another type.
     """
     device = best_device()
+    source = resolve(name)
     try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(name)
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        model: Any = AutoModelForImageTextToText.from_pretrained(source, use_safetensors=True)
+        processor = AutoImageProcessor.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(". ")
         raise InputError(

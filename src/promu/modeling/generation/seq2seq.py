@@ -18,10 +18,11 @@ from transformers import (
 
 from promu.errors import InputError
 from promu.modeling.device import best_precision
-from promu.modeling.encoders import config_of, resolve
+from promu.modeling.encoders import config_of
 from promu.modeling.generation.answers import Answer, read_answer
 from promu.modeling.generation.constraint import Constraint
 from promu.modeling.generation.grammar import Grammar
+from promu.modeling.names import resolve
 
 
 def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:

@@ -19,10 +19,10 @@ from promu.evaluation.relation import relation_frequency
 from promu.evaluation.summary import summarise
 from promu.files import write_json
 from promu.modeling.device import best_device
-from promu.modeling.encoders import resolve
 from promu.modeling.generation.inventory import Inventory, type_words
 from promu.modeling.generation.pieces import AGAIN, AND, NOTHING, OPEN
 from promu.modeling.generation.seq2seq import load_seq2seq
+from promu.modeling.names import resolve
 from promu.schema import Post
 from promu.training.batches import Sample, Shuffled, dice_of
 from promu.training.generation.examples import Described, Writer, read_described
