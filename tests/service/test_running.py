@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,10 @@ from tests.service.conftest import Running, SlowExtractor, Start
 
 from promu import Extractor
 from promu.cli import main
+from promu.errors import InputError
+from promu.extraction.asked import Asked
+from promu.extraction.reading import ReadyPost
+from promu.extraction.result import Extraction
 from promu.service.logs import JsonFormatter
 
 
@@ -176,6 +180,32 @@ def test_many_clients_at_once(start: Start) -> None:
     statuses = Counter(status for status, _ in found)
     assert all(right for _, right in found)
     assert set(statuses) <= {200, 503} and statuses[200] >= 64
+
+
+class SteadyExtractor(Extractor):
+    """One that takes a twentieth of a second for a post, whatever the size of the batch."""
+
+    def __init__(self, like: Extractor) -> None:
+        self.__dict__.update(like.__dict__)
+        self.done = 0
+
+    def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
+        time.sleep(0.05 * len(posts))
+        self.done += len(posts)
+        return super().run(posts, asked)
+
+
+def test_asked_for_more_than_it_can_do_it_works_for_those_who_still_wait(start: Start, extractor: Extractor) -> None:
+    steady = SteadyExtractor(extractor)
+    with start(steady, timeout=2.0) as service, service.client() as client, ThreadPoolExecutor(60) as pool:
+        assert post(client).status_code == 200
+        # more callers than can be answered within the time-out: forty posts' worth of it
+        found = list(pool.map(lambda number: post(client, f"Ann met number {number}"), range(180)))
+    answered = sum(answer.status_code == 200 for answer in found)
+    late = sum("no answer within" in answer.text for answer in found)
+    assert {answer.status_code for answer in found} <= {200, 503}
+    assert answered >= 20 and steady.done - 1 - answered <= 16, "at most a batch was worked on in vain"
+    assert late <= 16
 
 
 def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: SlowExtractor) -> None:

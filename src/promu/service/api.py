@@ -52,7 +52,7 @@ class Service:
 
     def __init__(self, extractor: Extractor, settings: ServiceSettings, metrics: Metrics) -> None:
         self.settings, self.metrics, self.extractor = settings, metrics, extractor
-        self.gate = Gate(settings.queue)
+        self.gate = Gate(settings.queue, settings.timeout)
         self.closing = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="promu-read")
         self._batcher: Batcher[Job, Extraction | Refused] = Batcher(
@@ -214,7 +214,7 @@ async def health() -> Response:
 async def ready(request: Request) -> Response:
     """200 with the model's name where a post would be taken."""
     service = service_of(request)
-    status = "stopping" if service.closing else "busy" if service.gate.inside >= service.gate.limit else "ready"
+    status = "stopping" if service.closing else "busy" if service.gate.busy else "ready"
     told = {"status": status, "model": service.settings.model.name, "explains": service.extractor.explains}
     return JSONResponse(told, 200 if status == "ready" else 503)
 

@@ -17,32 +17,50 @@ DISCARDED = 64 * 1024 * 1024
 
 DISCARD_SECONDS = 5.0
 
+PATIENCE = 0.75
+"""Share of the time-out that the posts ahead of a request may take."""
+
 
 class Gate:
-    """Counts the posts in the service, and refuses what does not fit.
+    """Counts the posts in the service, and refuses what does not fit or would not be answered in time.
+
+    Without the second a service that is asked for more than it can do would work on posts whose senders have given up.
 
     Args:
         limit: Posts at once.
+        timeout: Seconds in which a request has to be answered.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, timeout: float) -> None:
         self.limit = limit
         self.inside = 0
-        self._seconds = 0.1  # a post's share of the worker's time, as of late
+        self._patience = PATIENCE * timeout
+        self._seconds: float | None = None  # a post's share of the worker's time, as of late
 
     def worked(self, posts: int, seconds: float) -> None:
         """Learn from a batch how long a post takes; the model's thread says so."""
-        self._seconds += 0.2 * (seconds / posts - self._seconds)
+        latest = seconds / posts
+        self._seconds = latest if self._seconds is None else self._seconds + 0.2 * (latest - self._seconds)
+
+    @property
+    def ahead(self) -> float:
+        """Seconds until all posts that are here are worked on; 0 before anything was."""
+        return self.inside * (self._seconds or 0.0)
+
+    @property
+    def busy(self) -> bool:
+        """Whether one more post would be refused."""
+        return self.inside >= self.limit or self.ahead > self._patience
 
     @contextmanager
     def room(self, posts: int) -> Iterator[None]:
         """Room for `posts` more, for as long as this is open.
 
         Raises:
-            Refused: There is none (503).
+            Refused: There is none, or what is here already takes too long (503).
         """
-        if self.inside + posts > self.limit:
-            again = min(60, max(1, math.ceil(self.inside * self._seconds)))
+        if self.busy or self.inside + posts > self.limit:
+            again = min(60, max(1, math.ceil(self.ahead)))
             raise Refused(503, f"the service is busy: {self.inside} posts wait; try again in {again} s", again)
         self.inside += posts
         try:
