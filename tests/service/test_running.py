@@ -204,8 +204,8 @@ def test_asked_for_more_than_it_can_do_it_works_for_those_who_still_wait(start: 
     answered = sum(answer.status_code == 200 for answer in found)
     late = sum("no answer within" in answer.text for answer in found)
     assert {answer.status_code for answer in found} <= {200, 503}
-    assert answered >= 20 and steady.done - 1 - answered <= 16, "at most a batch was worked on in vain"
-    assert late <= 16
+    assert answered and steady.done - 1 - answered <= 16, "a batch at most was worked on in vain"
+    assert late <= 16, "the others were told at once"
 
 
 def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: SlowExtractor) -> None:
