@@ -13,13 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig
 
+from promu.corpora.conll import bio_tags
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.inputs import Batch, WordEncoder
 from promu.modeling.token_classification import PromuForTokenClassification
 from promu.schema import NO_RELATION, Entity, Post, Relation
-from promu.training.tasks import TASKS, Task, bio_tags, check_labels, pair_posts, predict_posts
+from promu.training.tasks import TASKS, Task, check_labels, pair_posts, predict_posts
 from promu.training.wordpiece import train_wordpiece
 
 TOKENIZER = train_wordpiece(["the dog runs over a wide field in the city"] * 2, 300)

@@ -33,7 +33,10 @@ _MODES = {"strict": "strict", "default": "default: a stray I- begins an entity"}
 
 @app.command(name="ner")
 def score_ner(
-    options: ScoreOptions, *, rename: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None
+    options: ScoreOptions,
+    *,
+    rename: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    export: Path | None = None,
 ) -> None:
     """Entities: precision, recall and F1 over exact spans and types (seqeval), by type, and what is confused with what.
 
@@ -43,6 +46,7 @@ def score_ner(
 
     Args:
         rename: OLD=NEW, read the type OLD of predictions and training file as NEW, such as MISC=OTHER.
+        export: Folder to write gold and (first) predictions to in the forms that UMT's and HVPNeT's scorers take.
     """
     from promu.corpora.conll import read_conll
     from promu.evaluation.files import read_entity_files, renamed
@@ -60,6 +64,10 @@ def score_ner(
     (mode, runs), (other_mode, other_runs) = scored.items()
     _name_foreign("entities of types", [scores.per_type for scores in runs])
     rare = entity_frequency(files[mode].gold if options.train is None else renamed(read_conll(options.train), names))
+    if export is not None:
+        from promu.evaluation.published import export_entities
+
+        _exported(export_entities(export, files[mode].gold, files[mode].runs[0]))
     _show(
         options,
         {mode: runs} if runs == other_runs else {mode: runs, other_mode: other_runs},
@@ -69,10 +77,13 @@ def score_ner(
 
 
 @app.command(name="re")
-def score_re(options: ScoreOptions) -> None:
+def score_re(options: ScoreOptions, *, export: Path | None = None) -> None:
     """Relations: micro precision, recall and F1 with `None` left out, by relation, and what is confused with what.
 
     The files are MNRE. Accuracy (`None` included) and macro figures stand beside.
+
+    Args:
+        export: Folder to write gold and (first) predictions to in the form that HVPNeT's and MEGA's scorers take.
     """
     from promu.corpora.mnre import read_mnre
     from promu.evaluation.files import read_relation_files
@@ -85,6 +96,10 @@ def score_re(options: ScoreOptions) -> None:
     runs = [score_relations(files.gold, run, groups) for run in files.runs[: len(options.predictions)]]
     _name_foreign("relations", [scores.per_relation for scores in runs])
     rare = relation_frequency(files.gold if options.train is None else read_mnre(options.train))
+    if export is not None:
+        from promu.evaluation.published import export_relations
+
+        _exported(export_relations(export, files.gold, files.runs[0]))
     _show(
         options,
         {"": runs},
@@ -114,6 +129,10 @@ def print_relation_scores(scores: RelationScores) -> None:
     if scores.per_group:
         print_counts("by group of posts", scores.per_group)
     print_confusion("relations", scores.confusion)
+
+
+def _exported(paths: Sequence[Path]) -> None:
+    note(f"written for other scorers: {', '.join(map(str, paths))}")
 
 
 def _renaming(word: str) -> tuple[str, str]:

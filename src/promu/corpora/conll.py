@@ -96,6 +96,14 @@ def write_conll(path: str | Path, posts: Iterable[Post]) -> None:
     write_text(path, (_format(post) for post in posts))
 
 
+def bio_tags(post: Post) -> list[str]:
+    """The post's entities as BIO tags, one a word."""
+    tags = ["O"] * len(post.tokens)
+    for entity in post.entities:
+        tags[entity.start : entity.end] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (entity.end - entity.start - 1)
+    return tags
+
+
 def _parse(path: Path, problems: list[InputError] | None, stray_inside: StrayInside) -> tuple[list[Post], list[int]]:
     posts: list[Post] = []
     strays: list[int] = []
@@ -191,15 +199,15 @@ def _format(post: Post) -> str:
         raise InputError(f"{where}: its id begins or ends with a blank")
     if not post.tokens:
         raise InputError(f"{where}: it has no words")
-    tags = ["O"] * len(post.tokens)
+    taken: set[int] = set()
     for entity in post.entities:
         if entity.type is None or not _TAG.fullmatch(f"B-{entity.type}"):
             raise InputError(f"{where}: {shorten(entity.type)} is no entity type")
-        if any(tag != "O" for tag in tags[entity.start : entity.end]):
+        if not taken.isdisjoint(range(entity.start, entity.end)):
             raise InputError(f"{where}: entity ({entity.start}, {entity.end}) overlaps another")
-        tags[entity.start : entity.end] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (entity.end - entity.start - 1)
+        taken.update(range(entity.start, entity.end))
     words = (
         f"{require_token(token, f'{where}: word {index}')}\t{tag}\n"
-        for index, (token, tag) in enumerate(zip(post.tokens, tags, strict=True))
+        for index, (token, tag) in enumerate(zip(post.tokens, bio_tags(post), strict=True))
     )
     return f"{_MARK}{name}\n" + "".join(words) + "\n"

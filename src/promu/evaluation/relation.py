@@ -80,7 +80,7 @@ def score_relations(
     Raises:
         InputError: The posts or their pairs do not line up, or a post has no or several relations.
     """
-    pairs = _pairs(gold, predicted)
+    pairs = relation_pairs(gold, predicted)
     positions = split_by_group(gold, groups) if groups is not None else {}
     grouped = {name: [pairs[i] for i in members] for name, members in positions.items()}
     per_relation = _per_relation(pairs)
@@ -116,7 +116,7 @@ def relation_counts(
         InputError: As `score_relations`.
     """
     rows = []
-    for pair in _pairs(gold, predicted):
+    for pair in relation_pairs(gold, predicted):
         expected, found = (name != NO_RELATION and (relations is None or name in relations) for name in pair)
         rows.append((expected and pair[0] == pair[1], found, expected))
     return np.array(rows, dtype=np.int64)
@@ -128,7 +128,12 @@ def relation_frequency(posts: Sequence[Post]) -> dict[str, int]:
     return {name: count for name, count in found.items() if name != NO_RELATION}
 
 
-def _pairs(gold: Sequence[Post], predicted: Sequence[Post]) -> list[_Pair]:
+def relation_pairs(gold: Sequence[Post], predicted: Sequence[Post]) -> list[_Pair]:
+    """Gold and predicted relation of each pair of entities, `None` among them.
+
+    Raises:
+        InputError: The pairs do not line up, or a post has no or several relations.
+    """
     check_aligned(gold, predicted)
     pairs: list[_Pair] = []
     for number, (expected, found) in enumerate(zip(gold, predicted, strict=True), start=1):

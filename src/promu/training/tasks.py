@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from promu.corpora.conll import read_conll, write_conll
+from promu.corpora.conll import bio_tags, read_conll, write_conll
 from promu.corpora.mnre import read_mnre, write_mnre
 from promu.errors import InputError
 from promu.evaluation.ner import NerScores, score_entities
@@ -252,16 +252,6 @@ def label_names(model: PromuPreTrainedModel) -> list[str]:
     """The model's labels in the order of its outputs."""
     names: dict[Any, str] = dict(model.config.id2label or {})
     return [names[index] for index in range(len(names))]
-
-
-def bio_tags(post: Post) -> list[str]:
-    """The post's entities as BIO tags, one a word."""
-    tags = ["O"] * len(post.tokens)
-    for entity in post.entities:
-        tags[entity.start] = f"B-{entity.type}"
-        for index in range(entity.start + 1, entity.end):
-            tags[index] = f"I-{entity.type}"
-    return tags
 
 
 def check_labels(task: Task, posts: Sequence[Post], known: Sequence[str], path: Path) -> None:
