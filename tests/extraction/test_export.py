@@ -131,7 +131,7 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
         return Exported(task, target, 0.0, 1)
 
     monkeypatch.setattr("promu.extraction.export._export", exported_to)
-    monkeypatch.setattr("promu.extraction.folders.snapshot_download", lambda name: str(tiny_models))
+    monkeypatch.setattr("promu.modeling.names.snapshot_download", lambda name, **how: str(tiny_models))
     cases: list[tuple[str | Path, list[str]]]
     cases = [(tiny_models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (tiny_models / "ner", [""])]
     for number, (name, places) in enumerate(cases):
