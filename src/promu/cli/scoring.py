@@ -67,7 +67,8 @@ def score_ner(
     if export is not None:
         from promu.evaluation.published import export_entities
 
-        _exported(export_entities(export, files[mode].gold, files[mode].runs[0]))
+        begun = files["default"]  # the published scorers count what begins with a stray I-
+        _exported(export_entities(export, begun.gold, begun.runs[0]))
     _show(
         options,
         {mode: runs} if runs == other_runs else {mode: runs, other_mode: other_runs},
@@ -83,7 +84,7 @@ def score_re(options: ScoreOptions, *, export: Path | None = None) -> None:
     The files are MNRE. Accuracy (`None` included) and macro figures stand beside.
 
     Args:
-        export: Folder to write gold and (first) predictions to in the form that HVPNeT's and MEGA's scorers take.
+        export: Folder to write gold and (first) predictions to in the forms that HVPNeT's and MEGA's scorers take.
     """
     from promu.corpora.mnre import read_mnre
     from promu.evaluation.files import read_relation_files

@@ -1,8 +1,8 @@
 """Gold and predictions as the published scorers of the field take them.
 
 UMT's script keeps four lines a post and scores lists of tag numbers; HVPNeT's gives lists of tags to seqeval; for
-relations HVPNeT's and MEGA's both score lists of numbers by a table in which `None` is 0. None of them reads a file, so
-what is written here holds these lists, and UMT's file beside them.
+relations HVPNeT's scores two lists of numbers by a table in which `None` is 0, and MEGA's numbers or names against its
+own gold. None of them reads a file, so what is written here holds these lists, and UMT's file beside them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,15 @@ from pathlib import Path
 from promu.corpora.conll import bio_tags
 from promu.errors import InputError
 from promu.evaluation.counts import check_aligned
+from promu.evaluation.files import renamed
 from promu.evaluation.relation import relation_pairs
 from promu.files import write_json, write_text
 from promu.schema import NO_RELATION, Post
 
 UMT_FILE, TAGS_FILE, RELATIONS_FILE = "mtmner_pred.txt", "tags.json", "relations.json"
+
+_READ_AS = {"OTHER": "MISC"}
+"""What UMT's and HVPNeT's readers make of a type of the Twitter-2015 files."""
 
 
 def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post]) -> list[Path]:
@@ -25,7 +29,7 @@ def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post
 
     `mtmner_pred.txt` has of each post its picture's name (or id), words, predicted tags and gold tags, each on a line,
     and an empty line. `tags.json` has `tags` (numbers from 1, as UMT's and HVPNeT's scripts count them), and `words`,
-    `true` and `predicted` with a list for each post.
+    `true` and `predicted` with a list for each post. The type OTHER is written as MISC, as both scripts read it.
 
     Returns:
         The files.
@@ -39,7 +43,7 @@ def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post
             if not word or word.split() != [word]:
                 raise InputError(f"post {post.id!r}: the word {word!r} holds a blank, which UMT's file cannot show")
     _make(folder)
-    true, found = [bio_tags(post) for post in gold], [bio_tags(post) for post in predicted]
+    true, found = ([bio_tags(post) for post in renamed(posts, _READ_AS)] for posts in (gold, predicted))
     names = dict.fromkeys(["O", *sorted({tag for tags in (*true, *found) for tag in tags})])
     write_text(
         folder / UMT_FILE,
