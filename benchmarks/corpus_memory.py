@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from promu.alignment.corpus_build import build_corpus
-from promu.alignment.corpus_settings import CorpusSettings
+from promu.alignment.corpus_build import CorpusSettings, build_corpus
 
 DIFFERENT = 200
 """Pictures that are drawn; the others are further names of these."""

@@ -22,16 +22,16 @@ from benchmarks.sizes import size
 from PIL import Image
 
 from promu.corpora.posts import from_tokens
-from promu.extraction.export import export_models
+from promu.extraction.backends import open_backend
 from promu.extraction.extractor import Extractor
-from promu.extraction.folders import open_backend
+from promu.extraction.onnx_export import export_models
+from promu.hub import best_precision
 from promu.modeling.crf import bio_labels
-from promu.modeling.device import best_precision
 from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.loading import save_folder
 from promu.schema import NO_RELATION, Entity, Post
-from promu.training.setup import save_folder
-from promu.training.tasks import TASKS, pair_posts
-from promu.training.wordpiece import train_wordpiece
+from promu.tasks.task import TASKS, pair_posts
+from promu.training.tokenizers import train_wordpiece
 
 PADDED = 128
 BATCH = 32

@@ -16,14 +16,11 @@ import torch
 from benchmarks.measure import Row, alternate
 from transformers import PreTrainedModel
 
-from promu.modeling.device import best_device
-from promu.modeling.generation.answers import Answer
-from promu.modeling.generation.constraint import Constraint
-from promu.modeling.generation.grammar import Grammar, Phrases, State
-from promu.modeling.generation.inventory import Inventory
-from promu.modeling.generation.pieces import Pieces
-from promu.modeling.generation.seq2seq import Decoding, load_seq2seq, write_answers
-from promu.training.generation.tokenizer import train_text_to_text
+from promu.hub import best_device
+from promu.kecpm.decoding import Answer, Constraint, Decoding, load_seq2seq, write_answers
+from promu.kecpm.grammar import Grammar, Phrases, Pieces, State
+from promu.modeling.inventory import Inventory
+from promu.training.tokenizers import train_text_to_text
 
 T5_SMALL = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128}
 TINY = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, "vocab_size": 1000}

@@ -17,9 +17,9 @@ from transformers import BertConfig
 from promu.alignment.label_store import LabelHeader
 from promu.alignment.labelling import label_corpus
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.conv_vit import ConvViTConfig
-from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import to_pixels
+from promu.modeling.pretraining import PromuDualEncoder
+from promu.modeling.small_encoders import ConvViTConfig
 
 SIDE = 96
 

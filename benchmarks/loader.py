@@ -17,16 +17,16 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 from promu.alignment.label_store import LabelStore, PictureLabels, SparseLabels
 from promu.alignment.labelling import relative_boxes
 from promu.corpora.shards import PairShards
+from promu.hub import best_precision
 from promu.modeling.attention import use_fastest_attention
-from promu.modeling.conv_vit import ConvViTConfig
-from promu.modeling.device import best_precision
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.small_encoders import ConvViTConfig
 from promu.training.batches import CorpusOrder, Sample, StepBatches
 from promu.training.loop import optimiser
 from promu.training.pair_batches import CaptionCollator, PairCollator
-from promu.training.picture_views import PixelViews
 from promu.training.recipe import LossSettings, TrainingSettings, ViewSettings
-from promu.training.wordpiece import train_wordpiece
+from promu.training.tokenizers import train_wordpiece
+from promu.training.views import PixelViews
 
 SIDE = 96
 """Pixels of a view: what an encoder that trains on two cores sees."""

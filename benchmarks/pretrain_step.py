@@ -14,8 +14,8 @@ from benchmarks.measure import Row, alternate
 from benchmarks.operations import student_step, vision_pass
 from benchmarks.sizes import PADDED, Size, captions, padded, size
 
+from promu.hub import Precision, best_precision
 from promu.modeling.attention import use_fastest_attention
-from promu.modeling.device import Precision, best_precision
 from promu.training.loop import optimiser
 from promu.training.recipe import TrainingSettings
 

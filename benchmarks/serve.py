@@ -26,16 +26,15 @@ from benchmarks.sizes import photograph, size
 
 from promu.extraction.backends import TorchBackend
 from promu.extraction.extractor import Extractor
+from promu.hub import best_precision
+from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.device import best_precision
 from promu.modeling.inputs import WordEncoder, add_entity_markers
-from promu.modeling.relation_classification import PromuForRelationClassification
-from promu.modeling.token_classification import PromuForTokenClassification
 from promu.service.app import create_app
 from promu.service.metrics import resident_bytes
 from promu.service.server import BACKLOG, listen
-from promu.service.settings import ServiceSettings
-from promu.training.wordpiece import train_wordpiece
+from promu.service.service_settings import ServiceSettings
+from promu.training.tokenizers import train_wordpiece
 
 TYPES = ("LOC", "MISC", "ORG", "PER")
 RELATIONS = ("None", "/per/per/peer", "/per/org/member_of", "/org/loc/located_in", "/per/misc/owner")

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from promu.evaluation.summary import summarise
+from promu.evaluation.counts import summarise
 
 GROUPS = ("text", "picture")
 

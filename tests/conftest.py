@@ -69,9 +69,9 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
     import torch
 
     from promu.modeling.configuration import PromuConfig
-    from promu.training.setup import encoder_config, save_folder
-    from promu.training.tasks import TASKS
-    from promu.training.wordpiece import train_wordpiece
+    from promu.modeling.loading import encoder_config, save_folder
+    from promu.tasks.task import TASKS
+    from promu.training.tokenizers import train_wordpiece
 
     tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
     names = {
@@ -124,7 +124,7 @@ def tiny_joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn corpus of a few posts; treat it as read-only."""
-    from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+    from promu.newsreel import NewsreelSettings, write_newsreel
 
     settings = NewsreelSettings(size=32, pairs=40, ner_posts=(24, 8, 8), re_posts=(150, 8, 8))
     return write_newsreel(tmp_path_factory.mktemp("newsreel") / "world", settings).path

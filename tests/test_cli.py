@@ -163,7 +163,7 @@ def test_newsreel_is_drawn_once_and_scored_by_its_groups(tmp_path: Path, capsys:
 
 def test_what_the_help_says_agrees_with_the_library() -> None:
     from promu.corpora.formats import FORMATS
-    from promu.corpora.newsreel import NewsreelSettings
+    from promu.newsreel import NewsreelSettings
 
     given = {
         name: p.default for name, p in inspect.signature(newsreel).parameters.items() if name not in ("out", "json")
@@ -178,10 +178,10 @@ def test_an_interrupt_says_where_the_run_resumes(
     def interrupted(*words: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("promu.doctor.diagnose", interrupted)
+    monkeypatch.setattr("promu.cli.doctor.diagnose", interrupted)
     assert main(["doctor"]) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
-    monkeypatch.setattr("promu.training.recipe_file.find_recipe", interrupted)
+    monkeypatch.setattr("promu.config.find_recipe", interrupted)
     assert main(["finetune", "newsreel-ner"]) == 130
     assert "the run resumes where it stopped" in capsys.readouterr().err
 

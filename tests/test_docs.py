@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from promu.cli import app, main
-from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+from promu.config import find_recipe, load_recipe
+from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
-from promu.training.recipe_file import find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

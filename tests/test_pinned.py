@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 from tests.conftest import TINY_TEXT, TINY_VISION
-from tests.modeling.generation.test_seq2seq import Setup
+from tests.kecpm.test_seq2seq import Setup
 
 from promu.cli import main
-from promu.corpora.newsreel.joint import JointSettings, write_joint
-from promu.modeling.generation.seq2seq import Decoding, write_answers
+from promu.kecpm.decoding import Decoding, write_answers
+from promu.newsreel.joint_world import JointSettings, write_joint
 
 PINNED = Path(__file__).parent / "pinned.json"
 KECPM_MODEL = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2}

@@ -13,10 +13,9 @@ if TYPE_CHECKING:
     from promu.errors import InputError
     from promu.extraction.extractor import Extractor
     from promu.modeling.backbone import PromuModel
+    from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
     from promu.modeling.configuration import PromuConfig
     from promu.modeling.pretraining import PromuForPreTraining
-    from promu.modeling.relation_classification import PromuForRelationClassification
-    from promu.modeling.token_classification import PromuForTokenClassification
     from promu.schema import CaptionPair, Entity, Post, Region, Relation
 
     __version__: str
@@ -42,8 +41,8 @@ _HOMES = {
     "PromuConfig": "promu.modeling.configuration",
     "PromuModel": "promu.modeling.backbone",
     "PromuForPreTraining": "promu.modeling.pretraining",
-    "PromuForTokenClassification": "promu.modeling.token_classification",
-    "PromuForRelationClassification": "promu.modeling.relation_classification",
+    "PromuForTokenClassification": "promu.modeling.classification",
+    "PromuForRelationClassification": "promu.modeling.classification",
     "Post": "promu.schema",
     "Entity": "promu.schema",
     "Relation": "promu.schema",

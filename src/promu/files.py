@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -331,3 +333,36 @@ def write_lines(path: str | Path, lines: Sequence[str]) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write one JSON document atomically."""
     write_text(path, [json.dumps(value, ensure_ascii=False, indent=1), "\n"])
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to be filled; it becomes `out` when that ends well, and is gone when it does not.
+
+    Yields:
+        The folder to fill.
+
+    Raises:
+        InputError: `out` is there already and not empty, or cannot be made.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError("this is there already and not empty; name another folder, or remove it first", out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"cannot make a folder here ({error.strerror}); name one you may write to", out) from None
+    try:
+        # mkdtemp makes private folders; give this one the permissions that an ordinary one would have
+        umask = os.umask(0)
+        os.umask(umask)
+        building.chmod(0o777 & ~umask)
+        yield building
+        os.replace(building, out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than the machine has where a container or `taskset` allows fewer."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

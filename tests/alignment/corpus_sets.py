@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from tests.corpora.test_pictures import encoded
 
-from promu.alignment.corpus_settings import CorpusSettings
+from promu.alignment.corpus_build import CorpusSettings
 
 
 def noise(seed: int, width: int = 24, height: int = 16) -> Image.Image:

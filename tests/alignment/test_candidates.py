@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promu.alignment.candidates import frequent_nouns, read_candidates, read_lines
+from promu.alignment.candidates import frequent_nouns, read_candidates, read_text_lines
 from promu.errors import InputError
 
 
@@ -63,6 +63,6 @@ def test_bad_candidate_files(tmp_path: Path, content: bytes, sentence: str) -> N
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.txt: no such file"):
-        read_lines(tmp_path / "nowhere.txt")
+        read_text_lines(tmp_path / "nowhere.txt")
     with pytest.raises(InputError, match="is a folder; name one file"):
-        read_lines(tmp_path)
+        read_text_lines(tmp_path)

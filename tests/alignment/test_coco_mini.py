@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from promu.alignment.detector import DetectorSettings
-from promu.alignment.regions import build_detector
+from promu.alignment.detectors import build_detector
 from promu.corpora.coco import read_coco
-from promu.corpora.pictures import load_picture
+from promu.corpora.images import load_picture
 from promu.evaluation.detection import score_detections
 
 

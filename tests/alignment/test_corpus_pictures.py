@@ -11,7 +11,8 @@ from PIL import Image
 from tests.alignment.corpus_sets import noise, with_, write_rows, write_set
 from tests.corpora.test_pictures import encoded, png_header
 
-from promu.alignment import corpus_build, prepare
+from promu.alignment import corpus_build
+from promu.alignment import corpus_images as prepare
 from promu.alignment.corpus_build import build_corpus
 from promu.corpora.shards import PairShards
 from promu.errors import InputError

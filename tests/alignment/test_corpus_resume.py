@@ -13,8 +13,7 @@ import pytest
 from tests.alignment.corpus_sets import content, noise, with_, write_rows, write_set
 from tests.corpora.test_pictures import encoded
 
-from promu.alignment.corpus_build import build_corpus
-from promu.alignment.corpus_settings import CorpusSettings
+from promu.alignment.corpus_build import CorpusSettings, build_corpus
 from promu.corpora.shards import PairShards
 
 # A process that has promu loaded forks for each test, and that fork again for each build: so they die, or run out of

@@ -15,7 +15,7 @@ from tests.alignment.hf_families import FAMILIES, LABELS, SOFTMAX, make_detector
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from promu.alignment.detector import Detector, DetectorSettings
-from promu.alignment.regions import build_detector
+from promu.alignment.detectors import build_detector
 from promu.errors import InputError
 
 

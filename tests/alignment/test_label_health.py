@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from promu.alignment import label_health as module
-from promu.alignment.label_figures import Agreement, SideHealth, entropy
-from promu.alignment.label_health import LabelHealth, label_health
+from promu.alignment.label_health import Agreement, LabelHealth, SideHealth, entropy, label_health
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
 from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
 from promu.files import write_json

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from promu.alignment import nouns as module
-from promu.alignment.candidates import merge_plurals, most_frequent, nouns_in, singular
-from promu.alignment.nouns import count_nouns, read_stop_list
+from promu.alignment import candidates as module
+from promu.alignment.candidates import count_nouns, merge_plurals, most_frequent, nouns_in, read_stop_list, singular
 from promu.errors import InputError
 
 spacy = pytest.importorskip("spacy", reason="spaCy is not installed: pip install 'promu[spacy]'")

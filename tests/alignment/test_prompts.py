@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.errors import InputError
 
 

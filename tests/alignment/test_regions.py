@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from promu.alignment.detector import DetectorSettings
-from promu.alignment.regions import CocoRegions, NoRegions, build_detector
+from promu.alignment.detectors import CocoRegions, NoRegions, build_detector
 from promu.errors import InputError
 from promu.schema import Region
 

@@ -26,9 +26,9 @@ from promu.alignment import teacher as module
 from promu.alignment.teacher import HubTeacher, SelfTrainedTeacher, load_teacher
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import WordEncoder, to_pixels
-from promu.training.wordpiece import train_wordpiece
+from promu.modeling.pretraining import PromuDualEncoder
+from promu.training.tokenizers import train_wordpiece
 
 TOKENIZER = train_wordpiece(["this is an image of a dog"] * 2, 200)
 SIZES: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from promu.alignment.wikidata import ITEM, MetaRule, read_meta_rules, read_properties, relations
+from promu.alignment.candidates import ITEM, MetaRule, read_meta_rules, read_properties, relations
 from promu.errors import InputError
 
 HEADER = ",ID,label,description,aliases,Data type,Count\n"

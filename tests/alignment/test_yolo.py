@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from promu.alignment.detector import DetectorSettings
-from promu.alignment.regions import build_detector
+from promu.alignment.detectors import build_detector
 from promu.alignment.yolo import YoloRegions, letterbox, suppress, to_input
 from promu.errors import InputError
 from promu.modeling.yolo_layout import LAYOUTS

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from promu.cli.console import Clock
 from promu.cli.demo import Job, jobs, run
-from promu.cli.demo_progress import Clock
-from promu.corpora.newsreel import NewsreelSettings
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
+from promu.newsreel import NewsreelSettings
 
 TINY = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32}
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.extraction.graph.examples import POSTS, record, write_posts
+from tests.graph.examples import POSTS, record, write_posts
 
 from promu.cli import main
 

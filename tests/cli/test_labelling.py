@@ -14,13 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
+from promu import config as recipe_file
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
-from promu.cli.labelling import label, parse_shard
+from promu.cli.train import label, parse_shard
 from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
 from promu.schema import Region
-from promu.training import recipe_file
 
 HEADER = LabelHeader("made up", "none", ("dog", "cat", "boat"), ("spouse", "country"), "1", "A", 0.1, 2)
 
@@ -57,7 +57,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     table = tmp_path / "synonyms.tsv"
     table.write_text("thing\tdog, cat\n")
     settings = SimpleNamespace(out=str(tmp_path), labels=SimpleNamespace(synonyms=str(table)))
-    labelling = ModuleType("promu.training.preparation")
+    labelling = ModuleType("promu.training.prepare")
     labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
     monkeypatch.setattr(recipe_file, "load_recipe", lambda *_: settings)

@@ -11,7 +11,7 @@ import pytest
 from tests.training.pairs import COLOURS, captioned, tiny_pair_model, tokenizer, write_corpus
 
 from promu.cli import main
-from promu.training.setup import save_folder
+from promu.modeling.loading import save_folder
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from promu.cli import main
-from promu.training.study.plan import EXHIBITS
+from promu.study.plan import EXHIBITS
 
 TINY_ENCODER = ("hidden_size=32", "intermediate_size=32", "num_attention_heads=2")
 TINY = [

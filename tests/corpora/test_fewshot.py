@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon  # type: ignore[import-untyped]
 
-from promu.corpora.fewshot import js_divergence, sample_few_shot, write_few_shot
 from promu.corpora.jmere import Background, read_jmere, read_jmere_background
-from promu.corpora.joint import JointSet, read_joint
+from promu.corpora.joint_sets import JointSet, js_divergence, read_joint, sample_few_shot, write_few_shot
 from promu.errors import InputError
 from promu.schema import Entity, Post, Relation
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from promu.corpora.jmere import read_jmere
-from promu.corpora.joint import read_joint
+from promu.corpora.joint_sets import read_joint
 from promu.errors import InputError
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 

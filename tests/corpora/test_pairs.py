@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from promu.corpora.captions import read_captions
-from promu.corpora.newsclippings import read_newsclippings
+from promu.corpora.captions import read_captions, read_newsclippings
 from promu.errors import InputError
 from promu.schema import CaptionPair
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from promu.corpora.pictures import load_picture, probe_picture
+from promu.corpora.images import load_picture, probe_picture
 from promu.errors import InputError
 
 RED = (200, 30, 30)

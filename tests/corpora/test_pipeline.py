@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from promu.cli import main
 from promu.corpora.conll import read_conll
 from promu.corpora.jmere import write_jmere
-from promu.corpora.joint import group_pairs
+from promu.corpora.joint_sets import entity_post, group_pairs, pair_post, write_pipeline_sets
 from promu.corpora.mnre import read_mnre
-from promu.corpora.pipeline import entity_post, pair_post, write_pipeline_sets
 from promu.errors import InputError
 from promu.schema import Post, Quintuple, quintuples, with_quintuples
 

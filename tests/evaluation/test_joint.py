@@ -9,7 +9,7 @@ import pytest
 
 from promu.corpora.jmere import read_jmere
 from promu.errors import InputError
-from promu.evaluation.joint import joint_counts, score_joint
+from promu.evaluation.joint_scores import joint_counts, score_joint
 from promu.schema import Post, Quintuple, Relation, with_quintuples
 
 A, B, C = (0, 1), (1, 2), (2, 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promu.errors import InputError
-from promu.evaluation.region_naming import score_naming
+from promu.evaluation.regions import score_naming
 
 SYNONYMS = {"person": frozenset({"person", "man", "woman"}), "dog": frozenset({"dog", "puppy"})}
 NOUNS = ("man", "puppy", "tree", "bench")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promu.errors import InputError
-from promu.evaluation.counts import Counts
-from promu.evaluation.summary import summarise, summarise_counts, summarise_tables
+from promu.evaluation.counts import Counts, summarise, summarise_counts, summarise_tables
 
 
 def test_spread_is_the_sample_deviation() -> None:

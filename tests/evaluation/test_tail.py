@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promu.evaluation.counts import Counts
-from promu.evaluation.tail import rarest, score_tail
+from promu.evaluation.counts import Counts, rarest, score_tail
 
 
 def test_the_rarest_come_first_and_equals_by_name() -> None:

@@ -19,10 +19,8 @@ from tests.conftest import ROOT, TEXTS
 from promu import Extractor
 from promu.cli import main
 from promu.errors import InputError
-from promu.extraction.bulk import BulkResult, dead_letters, extract_file
-from promu.extraction.bulk_part import BulkSettings
-from promu.extraction.engines import ENGINES
-from promu.extraction.sources import read_source
+from promu.extraction.bulk import ENGINES, BulkResult, BulkSettings, dead_letters, extract_file
+from promu.extraction.records import read_source
 
 WORDS = " ".join(TEXTS).split()
 

@@ -12,8 +12,8 @@ from tests.conftest import TEXTS
 
 from promu import Extractor
 from promu.corpora.posts import read_posts_jsonl
-from promu.extraction.explanation import attended_regions, attention_from, mean_map
-from promu.extraction.folders import open_model
+from promu.extraction.backends import open_model
+from promu.extraction.result import attended_regions, attention_from, mean_map
 from promu.schema import Entity, Post
 
 

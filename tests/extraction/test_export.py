@@ -15,11 +15,9 @@ from tests.conftest import TEXTS, save_tiny_model
 from promu import Extractor
 from promu.cli import main
 from promu.errors import InputError
-from promu.extraction.backends import Backend
-from promu.extraction.export import Exported, export_models
-from promu.extraction.folders import open_backend
-from promu.extraction.onnx_backend import OnnxBackend
-from promu.training.tasks import TASKS
+from promu.extraction.backends import Backend, OnnxBackend, open_backend
+from promu.extraction.onnx_export import Exported, export_models
+from promu.tasks.task import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +128,8 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
         (target / task).touch()
         return Exported(task, target, 0.0, 1)
 
-    monkeypatch.setattr("promu.extraction.export._export", exported_to)
-    monkeypatch.setattr("promu.modeling.names.snapshot_download", lambda name, **how: str(tiny_models))
+    monkeypatch.setattr("promu.extraction.onnx_export._export", exported_to)
+    monkeypatch.setattr("promu.hub.snapshot_download", lambda name, **how: str(tiny_models))
     cases: list[tuple[str | Path, list[str]]]
     cases = [(tiny_models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (tiny_models / "ner", [""])]
     for number, (name, places) in enumerate(cases):
@@ -155,7 +153,7 @@ def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypa
             (graphs / f"{number}.onnx").write_text("graph")
             return 0.0
 
-        monkeypatch.setattr("promu.extraction.export._write_graphs", written)
+        monkeypatch.setattr("promu.extraction.onnx_export._write_graphs", written)
         (done,) = export_models(folder)
         assert (done.folder, done.bytes) == (folder, 7)
         assert {file.name for file in (folder / "onnx").iterdir()} == {"export.json", f"{number}.onnx"}
@@ -164,7 +162,7 @@ def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypa
     def broken(*given: object) -> float:
         raise InputError("this model has no ONNX form")
 
-    monkeypatch.setattr("promu.extraction.export._write_graphs", broken)
+    monkeypatch.setattr("promu.extraction.onnx_export._write_graphs", broken)
     with pytest.raises(InputError, match="no ONNX form"):
         export_models(folder)
     assert (folder / "onnx" / "2.onnx").exists(), "what was there is left as it was"

@@ -15,15 +15,15 @@ from PIL import Image
 from tests.conftest import TEXTS, save_tiny_model
 
 from promu import Extractor
-from promu.corpora.pictures import load_picture
+from promu.corpora.images import load_picture
 from promu.corpora.posts import from_text
 from promu.errors import InputError
-from promu.extraction.fit import fitting_labels, label_types
-from promu.extraction.folders import open_model
+from promu.extraction.backends import open_model
+from promu.extraction.passes import fitting_labels, label_types
 from promu.extraction.result import Extraction
 from promu.modeling.inputs import to_pixels
 from promu.schema import Entity, Post, Relation
-from promu.training.tasks import TASKS, pair_posts
+from promu.tasks.task import TASKS, pair_posts
 
 TEXT = "Ann Lee met Bob\u2019s dog \U0001f600 at the #bridge in Rome , so happy !"
 

@@ -15,15 +15,15 @@ from tests.conftest import TEXTS
 from promu.cli import main
 from promu.corpora.jmere import read_jmere, write_jmere
 from promu.errors import InputError
-from promu.evaluation.joint import score_joint
+from promu.evaluation.joint_scores import score_joint
+from promu.extraction.backends import open_model
 from promu.extraction.extractor import Extractor
-from promu.extraction.folders import open_model
 from promu.extraction.pipeline import pipeline_answers
 from promu.extraction.result import Extraction
-from promu.modeling.joint import inventory_of
+from promu.modeling.joint_model import inventory_of
 from promu.schema import Entity, Post, Relation, quintuples
-from promu.training.pictures import PictureFolder
-from promu.training.tasks import TASKS, predict_posts
+from promu.tasks.task import TASKS, predict_posts
+from promu.training.post_images import PictureFolder
 
 POSTS = [
     Post(str(number), tuple(" ".join(words).split()), None if number % 3 == 2 else f"{number}.png")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from promu.extraction.kernels import CAPACITY, keep_few_kernels
+from promu.extraction.backends import CAPACITY, keep_few_kernels
 
 
 def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:

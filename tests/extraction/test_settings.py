@@ -14,9 +14,8 @@ from tests.conftest import TEXTS, save_tiny_model
 from promu import Extractor
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
-from promu.extraction.backends import TorchBackend
-from promu.extraction.folders import open_model
-from promu.modeling.device import best_precision
+from promu.extraction.backends import TorchBackend, open_model
+from promu.hub import best_precision
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,7 @@ from tests.conftest import TEXTS
 
 from promu import Extractor
 from promu.errors import InputError
-from promu.extraction.asked import Asked
-from promu.extraction.reading import UnreadablePicture
+from promu.extraction.request import Asked, UnreadablePicture
 from promu.extraction.result import Extraction
 from promu.schema import Entity, Post
 

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, PreTrainedTokenizerBase, ViTConfig
 
 from promu.modeling.configuration import PromuConfig
-from promu.training.wordpiece import train_wordpiece
+from promu.training.tokenizers import train_wordpiece
 
 WIDTH, GRID, VOCABULARY = 32, 4, 90
 

@@ -10,8 +10,8 @@ import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import save_tiny_model
 
-from promu.extraction.folders import open_model
-from promu.modeling.card import model_card
+from promu.extraction.backends import open_model
+from promu.modeling.backbone import model_card
 
 TRAINED: dict[str, Any] = {
     "recipe": {

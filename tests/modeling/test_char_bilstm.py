@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.char_bilstm import CharBiLstmConfig, CharBiLstmModel
+from promu.modeling.classification import PromuForTokenClassification
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.token_classification import PromuForTokenClassification
-from promu.training.recipe import ModelSettings
-from promu.training.setup import build_model, load_model, save_folder
+from promu.modeling.loading import build_model, load_model, save_folder
+from promu.modeling.small_encoders import CharBiLstmConfig, CharBiLstmModel
+from promu.settings import ModelSettings
 
 NAMES = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}
 SETTINGS = ModelSettings(text={"model_type": "promu_char_bilstm", "hidden_size": 16}, config={"fusion": "text"})

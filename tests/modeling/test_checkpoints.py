@@ -10,14 +10,12 @@ import pytest
 import torch
 
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.contrastive import ContrastFeatures
-from promu.modeling.conv_vit import ConvViTConfig
 from promu.modeling.crf import bio_labels
-from promu.modeling.dual_encoder import PromuDualEncoder
-from promu.modeling.pretraining import PromuForPreTraining
-from promu.modeling.relation_classification import PromuForRelationClassification
-from promu.modeling.token_classification import PromuForTokenClassification
+from promu.modeling.losses import ContrastFeatures
+from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
+from promu.modeling.small_encoders import ConvViTConfig
 
 MakeConfig = Callable[..., PromuConfig]
 TAGS = dict(enumerate(bio_labels(["PER", "LOC", "ORG"])))

@@ -13,11 +13,11 @@ from PIL import Image
 from tests.modeling.tiny_detectors import save_tiny_yolov8, save_tiny_yolox
 from transformers import AutoModel, BertConfig, BertModel
 
-from promu.alignment.coco_names import COCO_NAMES
 from promu.alignment.detector import DetectorSettings
-from promu.alignment.regions import build_detector
+from promu.alignment.detectors import build_detector
+from promu.alignment.synonyms import COCO_NAMES
 from promu.alignment.yolo import Frame, find_regions
-from promu.corpora.pictures import load_picture
+from promu.corpora.images import load_picture
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.detector_encoder import DetectorEncoderModel, detector_encoder_from_onnx

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.contrastive import SharedSpace
-from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.modeling.losses import SharedSpace
+from promu.modeling.pretraining import PromuDualEncoder
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]

@@ -26,8 +26,8 @@ from transformers import (
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.conv_vit import ConvViTConfig, ConvViTModel
 from promu.modeling.encoders import load_encoder, load_encoder_config, normalise_pixels, pooled
+from promu.modeling.small_encoders import ConvViTConfig, ConvViTModel
 
 SIZES: dict[str, Any] = {
     "hidden_size": 32,

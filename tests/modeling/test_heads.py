@@ -7,11 +7,10 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import bio_labels
 from promu.modeling.encoders import encode_picture
-from promu.modeling.relation_classification import PromuForRelationClassification
-from promu.modeling.token_classification import PromuForTokenClassification
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]

@@ -23,7 +23,7 @@ from promu.modeling.inputs import (
     pad_positions,
     to_pixels,
 )
-from promu.training.wordpiece import train_wordpiece
+from promu.training.tokenizers import train_wordpiece
 
 # hypothesis shares nothing with fixtures that are made anew for each example
 TOKENIZER = train_wordpiece(["the dog runs over the wide field", "a singer holds a golden trophy"] * 2, 400)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promu.modeling.generation.inventory import Inventory
+from promu.modeling.inventory import Inventory
 from promu.modeling.joint_decoding import Decoded, heaviest
 from promu.modeling.joint_decoding import decode as decode_touching
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promu.modeling.crf import LinearChainCrf, bio_labels
-from promu.modeling.generation.inventory import Inventory
+from promu.modeling.inventory import Inventory
 from promu.modeling.joint_decoding import decode
-from promu.modeling.joint_spans import (
+from promu.modeling.joint_model import (
     ALIKE,
     FEWEST,
     LONGEST,

@@ -11,9 +11,8 @@ from torch.nn import functional
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.losses import contrastive_image_text_loss
+from promu.modeling.losses import contrastive_image_text_loss, patch_coverage, pool_regions
 from promu.modeling.pretraining import LOSS_NAMES, PromuForPreTraining
-from promu.modeling.regions import patch_coverage, pool_regions
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]

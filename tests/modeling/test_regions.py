@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promu.modeling.regions import patch_coverage, pool_regions
+from promu.modeling.losses import patch_coverage, pool_regions
 
 
 def test_coverage_by_hand() -> None:

@@ -17,13 +17,12 @@ from fastapi import FastAPI
 
 from promu import Extractor
 from promu.errors import InputError
-from promu.extraction.asked import Asked
-from promu.extraction.folders import open_backend
-from promu.extraction.reading import ReadyPost
+from promu.extraction.backends import open_backend
+from promu.extraction.request import Asked, ReadyPost
 from promu.extraction.result import Extraction
 from promu.service.app import create_app
 from promu.service.server import BACKLOG, listen
-from promu.service.settings import ServiceSettings
+from promu.service.service_settings import ServiceSettings
 
 
 @dataclass

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.service.conftest import Running, SlowExtractor, Start
 
 from promu import Extractor
-from promu.service.examples import EXAMPLES
+from promu.service.pages import EXAMPLES
 
 # A busy machine may take long; what never comes is a failure all the same.
 expect.set_options(timeout=30_000)

@@ -18,7 +18,7 @@ from promu import Extractor
 from promu.errors import InputError
 from promu.service.app import create_app
 from promu.service.server import listen
-from promu.service.settings import ServiceSettings, service_settings
+from promu.service.service_settings import ServiceSettings, service_settings
 
 JSON = {"content-type": "application/json"}
 

@@ -25,10 +25,9 @@ from tests.service.conftest import Running, SlowExtractor, Start
 from promu import Extractor
 from promu.cli import main
 from promu.errors import InputError
-from promu.extraction.asked import Asked
-from promu.extraction.reading import ReadyPost
+from promu.extraction.request import Asked, ReadyPost
 from promu.extraction.result import Extraction
-from promu.service.logs import JsonFormatter
+from promu.service.metrics import JsonFormatter
 
 
 def until(true: Callable[[], bool], what: str) -> None:

@@ -15,10 +15,9 @@ from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, 
 from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
 from promu.files import write_json
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.dual_encoder import PromuDualEncoder
-from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.setup import encoder_config
-from promu.training.wordpiece import train_wordpiece
+from promu.modeling.loading import encoder_config
+from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
+from promu.training.tokenizers import train_wordpiece
 
 NOUNS = ("red", "green", "blue", "square", "person", "dog")
 RELATIONS = ("spouse", "award received", "part of")

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import TINY_TEXT, TINY_VISION
 
 from promu.cli import main
-from promu.training.setup import load_tokenizer
+from promu.modeling.loading import load_tokenizer
 
 POSTS = "IMGID:0\nAnn\tB-PER\nmet\tO\nBob\tB-PER\n\nIMGID:1\nRome\tB-LOC\n\n"
 PAIR = (

@@ -12,12 +12,12 @@ import torch
 from tests.conftest import TEXTS
 
 from promu.evaluation.calibration import log_loss
-from promu.extraction.folders import open_model
+from promu.extraction.backends import open_model
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
-from promu.training.calibration import calibrate
-from promu.training.tasks import TASKS, predict_posts, read_out
-from promu.training.wordpiece import train_wordpiece
+from promu.tasks.task import TASKS, predict_posts, read_out
+from promu.training.finetune import calibrate
+from promu.training.tokenizers import train_wordpiece
 
 NAMES = {0: "None", 1: "/per/per/peer"}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from tests.training.test_resume import finetune_recipe, same_log
 
+from promu.config import check_recipe
 from promu.training.finetune import finetune
 from promu.training.recipe import FinetuneRecipe
-from promu.training.recipe_file import check_recipe
 
 
 class Cut(Exception):

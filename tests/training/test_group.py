@@ -17,7 +17,7 @@ from torch import distributed
 
 from promu.cli import main
 from promu.files import write_json
-from promu.training.group import start_group
+from promu.training.loop import start_group
 
 # Process 1 is killed, as by a kernel short of memory, before it makes a step of the joint training.
 DIES = """

@@ -15,21 +15,20 @@ from tests.modeling.tiny_detectors import save_tiny_yolox
 from tests.training.pairs import captioned, label_corpus, tokenizer, write_corpus
 from tests.training.test_resume import pretrain_recipe
 
+from promu.config import check_recipe
 from promu.corpora.shards import PairShards
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel, detector_encoder_from_onnx
-from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.encoders import normalise_pixels
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.pretraining import PromuForPreTraining
-from promu.training import kept_features
+from promu.modeling.loading import load_model
+from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
+from promu.training import feature_cache as kept_features
 from promu.training.batches import Sample, chance_of
-from promu.training.kept_features import FeatureViews
+from promu.training.feature_cache import FeatureViews
 from promu.training.pair_batches import CaptionCollator, PairCollator
 from promu.training.pretrain import pretrain
 from promu.training.recipe import LossSettings, PretrainRecipe, ViewSettings
-from promu.training.recipe_file import check_recipe
-from promu.training.setup import load_model
 from promu.training.views import WHOLE, move_boxes, show
 
 pytest.importorskip("onnx")

@@ -17,9 +17,9 @@ from promu.corpora.shards import CaptionedPicture, PairShards
 from promu.modeling.inputs import WordEncoder
 from promu.training.batches import Sample
 from promu.training.pair_batches import CaptionCollator, PairCollator
-from promu.training.picture_views import PixelViews
 from promu.training.recipe import LossSettings, ViewSettings
-from promu.training.wordpiece import train_wordpiece
+from promu.training.tokenizers import train_wordpiece
+from promu.training.views import PixelViews
 
 NOUNS = ("woman", "trophy", "tower")
 RELATIONS = ("spouse", "award received")

@@ -10,10 +10,9 @@ from accelerate import Accelerator
 from tests.modeling.conftest import tiny_config
 from tests.modeling.test_distributed import HEADS, make_model, whole_batch
 
-from promu.modeling.contrastive import ContrastFeatures
-from promu.modeling.dual_encoder import PromuDualEncoder
-from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.parts import split, step_in_parts
+from promu.modeling.losses import ContrastFeatures
+from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
+from promu.training.loop import split, step_in_parts
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:

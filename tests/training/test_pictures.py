@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from promu.errors import InputError
-from promu.training.pictures import PictureFolder, PicturePolicy
+from promu.training.post_images import PictureFolder, PicturePolicy
 
 
 @pytest.fixture

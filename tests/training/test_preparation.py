@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tests.training.test_resume import pretrain_recipe
 
+from promu.config import check_recipe
 from promu.errors import InputError
-from promu.training.preparation import candidates, label_recipe, open_corpora
+from promu.training.prepare import candidates, label_recipe, open_corpora
 from promu.training.recipe import PretrainRecipe
-from promu.training.recipe_file import check_recipe
 
 
 def recipe_of(world: Path, out: Path, **data: Any) -> PretrainRecipe:

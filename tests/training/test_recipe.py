@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from promu.config import check_recipe, find_recipe, load_recipe
 from promu.errors import InputError
 from promu.training.recipe import FinetuneRecipe, LossSettings, PretrainRecipe, TokenizerSettings
-from promu.training.recipe_file import check_recipe, find_recipe, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 FINETUNE: dict[str, Any] = {

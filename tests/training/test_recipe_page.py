@@ -10,16 +10,17 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from promu.knowledge import recipe as knowledge
+from promu import settings
+from promu.kecpm import kecpm_recipe as generation
+from promu.kecpm import kecpm_recipe as knowledge
 from promu.modeling.configuration import PromuConfig
 from promu.training import recipe as training
-from promu.training.generation import recipe as generation
 
 PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 TABLES: dict[str, type[BaseModel]] = {
     "promu finetune": training.FinetuneRecipe,
     "data of promu finetune": training.FinetuneData,
-    "model": training.ModelSettings,
+    "model": settings.ModelSettings,
     "training": training.TrainingSettings,
     "promu pretrain": training.PretrainRecipe,
     "data of promu pretrain": training.PretrainData,
@@ -83,7 +84,7 @@ def test_a_table_has_every_setting_with_its_default(title: str) -> None:
 
 def test_the_backbones_table_too() -> None:
     found = documented()[BACKBONE]
-    assert list(found) == list(training.BackboneSettings.__annotations__)
-    settings = PromuConfig()
+    assert list(found) == list(settings.BackboneSettings.__annotations__)
+    config = PromuConfig()
     for name, default in found.items():
-        assert yaml.safe_load(default) == as_written(getattr(settings, name)), name
+        assert yaml.safe_load(default) == as_written(getattr(config, name)), name

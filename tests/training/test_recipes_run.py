@@ -15,18 +15,18 @@ import yaml
 from PIL import Image
 from tests.conftest import TINY_TEXT, TINY_VISION
 
-from promu.corpora.newsreel import NewsreelSettings, write_newsreel
-from promu.corpora.newsreel.joint import JointSettings, write_joint
+from promu.config import load_recipe
 from promu.errors import InputError
+from promu.hub import resolve
 from promu.modeling.encoders import load_encoder_config
-from promu.modeling.names import resolve
+from promu.modeling.loading import load_model, load_tokenizer
+from promu.newsreel import NewsreelSettings, write_newsreel
+from promu.newsreel.joint_world import JointSettings, write_joint
 from promu.schema import Post
+from promu.tasks.task import TASKS
 from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
-from promu.training.recipe_file import load_recipe
-from promu.training.setup import load_model, load_tokenizer
-from promu.training.tasks import TASKS
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # a study is made of other recipes: run by tests/cli/test_reproduce.py

@@ -11,8 +11,7 @@ from tests.conftest import TINY_VISION
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.dual_encoder import PromuDualEncoder
-from promu.modeling.pretraining import PromuForPreTraining
+from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.training.pretrain import warm_start
 
 TEXT: dict[str, Any] = {

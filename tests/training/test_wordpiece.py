@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from promu.errors import InputError
 from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
-from promu.training.wordpiece import SPECIAL, ordinary_words, train_wordpiece
+from promu.training.tokenizers import SPECIAL, ordinary_words, train_wordpiece
 
 TEXTS = ["the singer Zorvak holds a trophy", "Zorvak holds a trophy over the dog", "the dog sleeps"] * 5
 TOKENIZER = train_wordpiece(TEXTS, 400)

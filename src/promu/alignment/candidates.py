@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from promu import files
+from promu.corpora.fields import csv_rows
 from promu.errors import InputError
+from promu.files import shorten
 
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 
@@ -37,7 +42,7 @@ _IRREGULAR = {
 _NO_PLURALS = frozenset({"clothes", "glasses", "jeans", "news", "pants", "shades", "shorts", "tights", "woods"})
 
 
-def read_lines(path: Path) -> list[str]:
+def read_text_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file.
 
     Raises:
@@ -55,7 +60,7 @@ def read_candidates(path: Path, limit: int | None = None) -> list[str]:
         InputError: The file is missing, not UTF-8, names a candidate twice or holds none.
     """
     seen: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         candidate = line.partition("\t")[0].strip()
         if candidate.startswith("#") or not line.strip():
             continue
@@ -132,3 +137,212 @@ def _singulars(word: str) -> Iterator[str]:
     yield word[:-1]
     if word.endswith("es"):
         yield word[:-2]
+
+
+BATCH = 256
+"""Captions that the pipeline reads at once."""
+
+# What needs time and tells nothing about nouns.
+_UNNEEDED = (
+    "parser",
+    "senter",
+    "ner",
+    "entity_ruler",
+    "entity_linker",
+    "span_ruler",
+    "spancat",
+    "textcat",
+    "textcat_multilabel",
+)
+_REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
+
+
+def count_nouns(
+    captions: Iterable[str], pipeline: str, progress: Callable[[int], None] | None = None, processes: int = 1
+) -> Counter[str]:
+    """How often each noun lemma occurs in the captions.
+
+    A noun is a word of two letters or more, nothing but letters, that the pipeline tags NOUN (names, PROPN, are none).
+    It counts under its lemma; where the pipeline gives none, under the lower-cased word, plurals with their singular.
+
+    Args:
+        captions: The corpus's captions.
+        pipeline: A spaCy pipeline: its folder, or the name of an installed one.
+        progress: Called with the number of captions read.
+        processes: How many processes share the work.
+
+    Raises:
+        InputError: spaCy is not installed, there is no such pipeline, or it tags no parts of speech.
+    """
+    nlp = load_pipeline(pipeline)
+    lemmas: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    for done, document in enumerate(nlp.pipe(captions, batch_size=BATCH, n_process=processes), start=1):
+        for token in document:
+            if token.pos_ != "NOUN":
+                continue
+            noun = (token.lemma_ or token.text).lower()
+            if noun.isalpha() and len(noun) >= 2:
+                (lemmas if token.lemma_ else words)[noun] += 1
+        if progress is not None and done % BATCH == 0:
+            progress(done)
+    return lemmas + merge_plurals(words)
+
+
+def load_pipeline(name: str) -> Any:
+    """The spaCy pipeline called `name` with what finds nouns, and no more.
+
+    Raises:
+        InputError: As `count_nouns`.
+    """
+    try:
+        import spacy
+    except ImportError:
+        raise InputError("nouns are found by spaCy, which is not installed; pip install 'promu[spacy]'") from None
+    try:
+        nlp = spacy.load(name, exclude=_UNNEEDED)
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"spaCy pipeline {name!r} cannot be loaded ({reason}); {_REMEDY}") from error
+    if not nlp("a dog").has_annotation("POS"):
+        raise InputError(f"spaCy pipeline {name!r} tags no parts of speech (a blank one?); {_REMEDY}")
+    return nlp
+
+
+def read_stop_list(path: Path | None = None) -> list[str]:
+    """The nouns that are never candidates, from a file as `read_candidates` reads; None is promu's own list.
+
+    Raises:
+        InputError: As `read_candidates`.
+    """
+    if path is not None:
+        return read_candidates(path)
+    with resources.as_file(resources.files("promu.alignment") / "data" / "noun_stop_list.txt") as own:
+        return read_candidates(own)
+
+
+ITEM = "WikibaseItem"
+"""The data type of properties whose value is an item, so that they relate two things."""
+
+_COLUMNS = ("ID", "label", "description", "Data type", "Count")
+_ID = re.compile(r"P[1-9]\d*")
+_RULE = re.compile(r"(?P<id>P[1-9]\d*)|(?P<field>label|description):\s*(?P<words>.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """One property; `uses` is how many statements use it."""
+
+    id: str
+    label: str
+    description: str
+    data_type: str
+    uses: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetaRule:
+    """What makes a property meta: `field` (`id`, `label` or `description`) is, or holds, `text`."""
+
+    field: str
+    text: str
+
+    def takes_out(self, item: Property) -> bool:
+        """Whether the rule takes the property out."""
+        if self.field == "id":
+            return item.id == self.text
+        return self.text.lower() in getattr(item, self.field).lower()
+
+
+def read_properties(path: Path) -> list[Property]:
+    """Every property of a CSV table with the columns ID, label, description, Data type and Count; others are not read.
+
+    Labels are kept in full (a relation cut at its first blank is another relation).
+
+    Raises:
+        InputError: The file is missing, empty or not CSV, or a column is; or a row is malformed, has an ID or label
+            that stands above, or no label.
+    """
+    properties: list[Property] = []
+    ids: dict[str, int] = {}
+    labels: dict[str, int] = {}
+    for number, row in csv_rows(path, _check_header, "fetch the table again"):
+        assert row is not None, "a broken row has stopped the reading"
+        item = _property(row, path, number)
+        for what, value, seen in (("ID", item.id, ids), ("label", item.label, labels)):
+            if value in seen:
+                raise InputError(
+                    f"{what} {value!r} already stands on line {seen[value]}; remove one of the rows", path, number
+                )
+            seen[value] = number
+        properties.append(item)
+    if not properties:
+        raise InputError("the table holds no property; fetch it again", path)
+    return properties
+
+
+def read_meta_rules(path: Path | None = None) -> list[MetaRule]:
+    """Rules that name meta properties, one a line; None is promu's own list.
+
+    A line is a property's ID, or `label:` or `description:` and words; a # begins a comment.
+
+    Raises:
+        InputError: The file is missing or empty, or a line is something else.
+    """
+    if path is None:
+        with resources.as_file(resources.files("promu.alignment") / "data" / "wikidata_meta.txt") as own:
+            return read_meta_rules(own)
+    rules = []
+    for number, line in files.read_lines(path, None):
+        text = (line or "").partition("#")[0].strip()
+        if not text:
+            continue
+        match = _RULE.fullmatch(text)
+        if match is None:
+            raise InputError(
+                f"a rule is a property's ID, or `label:` or `description:` and words, found {shorten(text)}",
+                path,
+                number,
+            )
+        rules.append(MetaRule(match["field"] or "id", match["words"] or match["id"]))
+    return rules
+
+
+def relations(properties: Iterable[Property], rules: Sequence[MetaRule], limit: int) -> list[Property]:
+    """The L most used properties that relate two things and are not meta, most used first, ties by number."""
+    kept = [item for item in properties if item.data_type == ITEM and not any(rule.takes_out(item) for rule in rules)]
+    return sorted(kept, key=lambda item: (-item.uses, int(item.id[1:])))[:limit]
+
+
+def _check_header(names: list[str]) -> None:
+    if missing := [name for name in _COLUMNS if name not in names]:
+        raise InputError(f"column {missing[0]!r} is missing; the first line must name {', '.join(_COLUMNS)}")
+
+
+def _property(row: dict[str, str], path: Path, number: int) -> Property:
+    item, label, uses = row["ID"].strip(), " ".join(row["label"].split()), row["Count"].strip()
+    if not _ID.fullmatch(item):
+        raise InputError(f"ID must be P and a number, found {shorten(item)}", path, number)
+    if not label:
+        raise InputError(f"property {item} has no label; remove the row", path, number)
+    if not (uses.isascii() and uses.isdigit()):
+        raise InputError(f"Count must be a whole number, found {shorten(uses)}", path, number)
+    return Property(item, label, row["description"].strip(), row["Data type"].strip(), int(uses))
+
+
+ENTITY_TEMPLATES = {
+    "1": "This is an image of {}.",
+    "2": "An image of {} is shown here.",
+}
+RELATION_TEMPLATES = {
+    "A": "This image shows the relation of {}.",
+    "B": "The relation of {} is shown in this image.",
+    "C": "The relation between the objects in the image is {}.",
+}
+
+
+def prompts(candidates: Sequence[str], template: str, templates: dict[str, str]) -> list[str]:
+    """Each candidate in the template called `template`."""
+    if template not in templates:
+        raise InputError(f"prompt template {template!r} is unknown; use one of {', '.join(templates)}")
+    return [templates[template].format(candidate) for candidate in candidates]

@@ -2,16 +2,183 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from promu.alignment.candidates import nouns_in
-from promu.alignment.label_figures import Agreement, AgreementTally, SideHealth, SideTally
-from promu.alignment.label_findings import findings
 from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.alignment.synonyms import Synonyms, nouns_naming
 from promu.corpora.shards import CaptionedPicture, PairShards
+
+if TYPE_CHECKING:
+    pass
+
+SHUFFLES = 5
+"""Shuffles that agreement by chance is the mean of."""
+OFTEN = 0.2
+"""Share of labels above which a candidate counts as often first."""
+
+
+@dataclass(frozen=True)
+class SideHealth:
+    """One side of the labels: regions' nouns, or pictures' relations.
+
+    Attributes:
+        labels: How many there are.
+        candidates: M or L.
+        entropy: Mean entropy in nats.
+        entropy_share: The same as a share of its largest value, log M.
+        top_probability: Mean probability of a label's first candidate.
+        effective: exp of the entropy of the mean label: how many candidates are in use, by weight.
+        information: How much a label tells that the mean label does not: of the mean label's entropy, the share that
+            is gone once the region or picture is known. 0 where all labels are the same, 1 where each is certain.
+        top: The candidates that are first most often, each with its share of the labels, at most ten.
+        often: Candidates that are first in more than `OFTEN` of the labels.
+        never: Candidates that are first in none.
+    """
+
+    labels: int
+    candidates: int
+    entropy: float
+    entropy_share: float
+    top_probability: float
+    effective: float
+    information: float
+    top: tuple[tuple[str, float], ...]
+    often: tuple[str, ...]
+    never: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often another source says the first noun of a region, or one of its first five.
+
+    Only regions of which it says a candidate at all are counted. `chance1` and `chance5` are the same with what it says
+    of others.
+    """
+
+    regions: int
+    top1: float
+    top5: float
+    chance1: float
+    chance5: float
+
+    @property
+    def gain1(self) -> float:
+        """How much of the way from chance to certainty the first noun goes."""
+        return _gain(self.top1, self.chance1)
+
+    @property
+    def gain5(self) -> float:
+        """The same of the first five."""
+        return _gain(self.top5, self.chance5)
+
+
+def _gain(found: float, chance: float) -> float:
+    return (found - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+
+
+class SideTally:
+    """Sums over labels of one side."""
+
+    def __init__(self, candidates: Sequence[str]) -> None:
+        self.candidates = candidates
+        self.rows = 0
+        self.entropy = self.top = 0.0
+        self.mean = torch.zeros(len(candidates), dtype=torch.float64)
+        self.first = torch.zeros(len(candidates), dtype=torch.long)
+
+    def add(self, labels: SparseLabels) -> None:
+        """Add the labels of a batch."""
+        dense = labels.dense(len(self.candidates))
+        self.rows += len(dense)
+        self.entropy += float(entropy(dense).sum())
+        self.mean += dense.double().sum(0)
+        if len(dense):
+            top = dense.max(-1)
+            self.top += float(top.values.sum())
+            self.first += torch.bincount(top.indices, minlength=len(self.candidates))
+
+    def result(self) -> SideHealth | None:
+        """The figures; None where there was no label."""
+        if not self.rows:
+            return None
+        shares = (self.first / self.rows).tolist()
+        order = sorted(range(len(shares)), key=lambda index: (-shares[index], index))
+        nats, in_all = self.entropy / self.rows, float(entropy(self.mean / self.rows))
+        return SideHealth(
+            labels=self.rows,
+            candidates=len(shares),
+            entropy=nats,
+            entropy_share=nats / math.log(len(shares)) if len(shares) > 1 else 0.0,
+            top_probability=self.top / self.rows,
+            effective=math.exp(in_all),
+            information=max(0.0, 1.0 - nats / in_all) if in_all > 0.0 else 0.0,
+            top=tuple((self.candidates[index], shares[index]) for index in order[:10] if shares[index]),
+            often=tuple(self.candidates[index] for index in order if shares[index] > OFTEN),
+            never=tuple(name for name, share in zip(self.candidates, shares, strict=True) if not share),
+        )
+
+
+def entropy(labels: torch.Tensor) -> torch.Tensor:
+    """Entropy in nats of distributions (..., M)."""
+    return -torch.special.xlogy(labels, labels).sum(-1)
+
+
+class AgreementTally:
+    """What another source says, such as a caption of its picture, and the regions that it says it of."""
+
+    def __init__(self) -> None:
+        self.said: list[frozenset[int]] = []  # candidates, as indices
+        self.regions: list[tuple[int, torch.Tensor]] = []  # place in `said`, first five of each region (R, 5)
+
+    def add(self, said: Iterable[int], labels: SparseLabels) -> None:
+        """Add candidates that are said at once, and the labels of the regions that they are said of."""
+        if known := frozenset(said):
+            if len(labels.ids):
+                self.regions.append((len(self.said), labels.ids[:, :5]))
+            self.said.append(known)
+
+    def result(self) -> Agreement | None:
+        """The figures; None without a region, or where candidates were said less than twice."""
+        if not self.regions or len(self.said) < 2:
+            return None
+        own = self._share(range(len(self.said)))
+        chance = [self._share(others) for others in self._shuffles()]
+        return Agreement(
+            regions=sum(len(firsts) for _, firsts in self.regions),
+            top1=own[0],
+            top5=own[1],
+            chance1=sum(one for one, _ in chance) / SHUFFLES,
+            chance5=sum(five for _, five in chance) / SHUFFLES,
+        )
+
+    def _shuffles(self) -> Iterator[list[int]]:
+        """For each place another one, never itself: its successor in a random ring."""
+        ring = list(range(len(self.said)))
+        for seed in range(SHUFFLES):
+            random.Random(seed).shuffle(ring)
+            others = [0] * len(ring)
+            for place, after in zip(ring, ring[1:] + ring[:1], strict=True):
+                others[place] = after
+            yield others
+
+    def _share(self, others: Sequence[int]) -> tuple[float, float]:
+        """Agreement in the first noun and the first five, at each place with what is said at its place in `others`."""
+        total = one = five = 0
+        for place, firsts in self.regions:
+            said = self.said[others[place]]
+            for first in firsts.tolist():
+                total += 1
+                one += first[0] in said
+                five += not said.isdisjoint(first)
+        return one / total, five / total
+
 
 BATCH = 1024
 """Pictures measured at once."""
@@ -118,3 +285,107 @@ def _batches(corpus: PairShards) -> Iterator[list[CaptionedPicture]]:
             batch = []
     if batch:
         yield batch
+
+
+INFORMATION = 0.15
+"""Share of the mean label's entropy that a label must take away at least, or it tells next to nothing."""
+SHARP = 0.85
+"""Mean probability of the first candidate above which labels are one-hot in effect."""
+DOMINANT = 0.5
+"""Share of labels with the same first candidate above which that candidate dominates."""
+UNUSED = 0.75
+"""Share of candidates that are never first above which the list is too long, given ten labels a candidate."""
+CAPTIONS = 0.2
+"""How much of the way from chance to certainty agreement with captions must go, by the first noun or the first five."""
+DETECTOR = 0.15
+"""The same of the first noun and the detector's word."""
+FEW = 50
+"""Labels below which neither what they tell nor whether others agree is judged."""
+
+
+def findings(health: LabelHealth) -> tuple[str, ...]:
+    """A sentence for each failure that the figures look like, with what to turn."""
+    if not health.pictures:
+        return ("no picture of this corpus has labels: the store was made for another corpus, or labelling never ran",)
+    found = list(_counts(health))
+    if health.entities is not None:
+        found += _side("regions' nouns", health.entities, health.captions)
+        if _agrees(health.captions) is not False and health.entities.top[0][1] <= DOMINANT:
+            found += _estranged(health.detector, health.detector_weight)
+    if health.relations is not None:
+        found += _side("pictures' relations", health.relations, None)
+    return tuple(found)
+
+
+def _counts(health: LabelHealth) -> Iterator[str]:
+    if health.unlabelled:
+        yield f"{health.unlabelled} pictures have no labels: run `promu label` again, it goes on where it stopped"
+    if health.entities is None:
+        yield "no picture has a region, so L_COE would learn nothing: build the corpus with a detector"
+    elif health.without_regions > health.pictures / 2:
+        yield (
+            f"{health.without_regions} of {health.pictures} pictures have no region, and L_COE skips them: lower the "
+            "detector's threshold, or use one that knows the corpus's things"
+        )
+
+
+def _side(what: str, side: SideHealth, captions: Agreement | None) -> Iterator[str]:
+    if side.candidates < 2:
+        yield f"{what} have one candidate, so every label is certain and teaches nothing: name more candidates"
+        return
+    name, share = side.top[0]
+    alike = side.labels >= FEW and side.information < INFORMATION
+    agrees, dominated = _agrees(captions), share > DOMINANT
+    told = f"a label tells {side.information:.0%} of what it could"
+    said = ""
+    if captions is not None:
+        said = f"; a caption says one of the first five in {captions.top5:.0%}, by chance in {captions.chance5:.0%}"
+    if alike and (agrees is False or (dominated and agrees is None)):
+        yield (
+            f"{what} are nearly all the same ({told}; {name!r} first in {share:.0%}{said}): the teacher has not "
+            "learned or has collapsed; train it longer or anew, or take one off the shelf"
+        )
+        return
+    if alike:
+        yield (
+            f"{what} are too flat (mean entropy {side.entropy_share:.0%} of its largest, {told}{said}): lower "
+            "labels.temperature"
+        )
+    elif agrees is False:
+        yield (
+            f"{what} differ, but hardly by what is shown ({told}{said}): the labels or boxes are of other pictures, "
+            "the teacher does not know these things, or captions speak of others; look at them with `promu label "
+            "--show 12`, then build the corpus anew or take another teacher"
+        )
+    if side.top_probability > SHARP:
+        yield (
+            f"{what} are one-hot in effect (first candidate at {side.top_probability:.2f} on average): raise "
+            "labels.temperature, or soft labels are no better than hard ones"
+        )
+    if dominated:
+        yield (
+            f"{what} are dominated by {name!r}, first in {share:.0%} of the labels: put it on the stop list, unless "
+            "the corpus shows little else"
+        )
+    elif len(side.never) > UNUSED * side.candidates and side.labels >= 10 * side.candidates:
+        yield (
+            f"{len(side.never)} of {side.candidates} candidates of {what} are never first: the list is too long for "
+            "this corpus or holds what its pictures do not show; keep fewer"
+        )
+
+
+def _agrees(captions: Agreement | None) -> bool | None:
+    """Whether captions agree with the labels well over chance; None where too few regions say."""
+    if captions is None or captions.regions < FEW:
+        return None
+    return max(captions.gain1, captions.gain5) >= CAPTIONS
+
+
+def _estranged(detector: Agreement | None, weight: float) -> Iterator[str]:
+    """Where the labels are the teacher's alone, they are judged by what the detector calls the same regions."""
+    if detector is not None and not weight and detector.regions >= FEW and detector.gain1 < DETECTOR:
+        yield (
+            f"the first noun is what the detector calls the region in {detector.top1:.0%} of regions, by chance in "
+            f"{detector.chance1:.0%}: the teacher knows whole scenes, not what is cut out of them, or boxes are wrong; "
+            "let the detector speak (labels.detector_weight), or take another teacher"
+        )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
-from promu.alignment.prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.alignment.synonyms import DetectorWords, Synonyms, table_checksum
 from promu.corpora.shards import PairShards
 from promu.errors import InputError

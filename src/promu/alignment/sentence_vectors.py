@@ -10,9 +10,8 @@ import torch
 from transformers import AutoTokenizer
 
 from promu.errors import InputError
-from promu.modeling.device import best_device, best_precision
+from promu.hub import best_device, best_precision, resolve
 from promu.modeling.encoders import load_encoder, pooled
-from promu.modeling.names import resolve
 
 MAX_TOKENS = 128
 """Word pieces of a caption that are read."""

@@ -16,9 +16,9 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
 
 from promu.errors import InputError
-from promu.modeling.device import best_device
-from promu.modeling.dual_encoder import PromuDualEncoder
+from promu.hub import best_device
 from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.pretraining import PromuDualEncoder
 
 PROMPT_BATCH = 256
 PICTURE_BATCH = 64

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from promu.alignment.coco_names import COCO_NAMES
 from promu.alignment.detector import DetectorSettings
-from promu.cores import usable_cores
+from promu.alignment.synonyms import COCO_NAMES
 from promu.errors import InputError
-from promu.files import is_blank, read_bytes, read_lines, shorten
+from promu.files import is_blank, read_bytes, read_lines, shorten, usable_cores
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
 from promu.schema import Region
 

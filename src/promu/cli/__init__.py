@@ -15,26 +15,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from promu.cli import (
-    baseline,
-    candidates,
-    corpus,
-    data,
-    demo,
-    diagnosis,
-    evaluating,
-    export,
-    extracting,
-    fewshot,
-    graph,
-    kecpm,
-    knowledge,
-    labelling,
-    reproduce,
-    running,
-    scoring,
-    serving,
-)
+from promu.cli import data, demo, doctor, evaluate, extract, graph, llm, reproduce, score, serve, train
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
@@ -46,23 +27,23 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
     "demo": demo.demo,
     "newsreel": data.newsreel,
     "check": data.check,
-    "fewshot": fewshot.app,
-    "corpus": corpus.app,
-    "candidates": candidates.app,
-    "label": labelling.label,
-    "pretrain": running.pretrain,
-    "finetune": running.finetune,
-    "kecpm": kecpm.app,
-    "evaluate": evaluating.evaluate,
-    "baseline": baseline.app,
-    "knowledge": knowledge.app,
+    "fewshot": data.fewshot_app,
+    "corpus": data.corpus_app,
+    "candidates": data.candidates_app,
+    "label": train.label,
+    "pretrain": train.pretrain,
+    "finetune": train.finetune,
+    "kecpm": train.app,
+    "evaluate": evaluate.evaluate,
+    "baseline": llm.baseline_app,
+    "knowledge": llm.knowledge_app,
     "reproduce": reproduce.reproduce,
-    "extract": extracting.extract,
-    "export": export.export,
+    "extract": extract.extract,
+    "export": extract.export,
     "graph": graph.app,
-    "serve": serving.serve,
-    "score": scoring.app,
-    "doctor": diagnosis.doctor,
+    "serve": serve.serve,
+    "score": score.app,
+    "doctor": doctor.doctor,
 }
 
 

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import queue
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promu.cores import usable_cores
+from promu.alignment.label_store import LabelStore
+from promu.corpora.captions import read_captions
+from promu.corpora.coco import read_coco
+from promu.corpora.images import probe_picture
+from promu.corpora.mnre import read_mnre
+from promu.extraction.extractor import Extractor
+from promu.files import usable_cores
+from promu.newsreel import WORLD
+from promu.report.html import (
+    Curves,
+    DemoReport,
+    ExtractedPost,
+    LabelledPair,
+    LabelledRegion,
+    NamedBox,
+    Scores,
+    SystemResult,
+    TeacherQuality,
+)
+from promu.schema import Post, Region
 
 if TYPE_CHECKING:
-    from promu.corpora.newsreel import NewsreelSettings
+    from promu.newsreel import NewsreelSettings
 
 SYSTEMS = ("text-only", "from-scratch", "promu")
 TASK_NAMES = {"ner": "entities", "re": "relations"}
@@ -42,7 +62,7 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
         seed: One number for the world, the teacher and the models.
     """
     from promu.cli.console import print_table
-    from promu.corpora.newsreel import NewsreelSettings
+    from promu.newsreel import NewsreelSettings
 
     systems = run(out, NewsreelSettings(seed=seed), jobs(out, seed))
     print_table(
@@ -55,8 +75,8 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
 
 def run(out: Path, corpus: NewsreelSettings, every: Sequence[Job]) -> list[dict[str, Any]]:
     """Draw `corpus`, do every job, write the reports; returns the systems of report.json."""
-    from promu.cli.demo_progress import watch
-    from promu.training.run_folder import begin
+    from promu.cli.console import watch
+    from promu.runs import begin
 
     begin(out, {"corpus": corpus.to_dict(), "jobs": [job.settings for job in every]})
     started = time.perf_counter()
@@ -67,8 +87,8 @@ def run(out: Path, corpus: NewsreelSettings, every: Sequence[Job]) -> list[dict[
 
 def jobs(out: Path, seed: int) -> list[Job]:
     """Every training run of the demo: pre-training, then two tasks of three systems."""
+    from promu.config import find_recipe, load_recipe
     from promu.training.recipe import FinetuneRecipe, PretrainRecipe
-    from promu.training.recipe_file import find_recipe, load_recipe
 
     corpus = out / "corpus"
     overrides = [
@@ -117,10 +137,10 @@ def train_all(
 
     What needs nothing of the others runs beside pre-training; promu's fine-tuning starts when that has ended.
     """
-    from promu.corpora.newsreel import write_newsreel
-    from promu.training.preparation import start
+    from promu.config import check_recipe
+    from promu.newsreel import write_newsreel
+    from promu.training.prepare import start
     from promu.training.recipe import PretrainRecipe
-    from promu.training.recipe_file import check_recipe
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
     pretraining = check_recipe(every[0].settings, PretrainRecipe)
@@ -164,10 +184,10 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
     """Do one job in a worker process; progress goes to `events` as (job, stage, done, total)."""
     import torch
 
+    from promu.config import check_recipe
     from promu.training.finetune import finetune
     from promu.training.pretrain import pretrain
     from promu.training.recipe import FinetuneRecipe, PretrainRecipe
-    from promu.training.recipe_file import check_recipe
 
     # threads that wait for each other on busy cores cost more than they bring: one job, one core ...
     torch.set_num_threads(max(1, usable_cores() // 2))
@@ -187,16 +207,15 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
 
 
 def _set_up_worker() -> None:
-    from promu.quiet import quiet
+    from promu.hub import quiet
 
     quiet()
 
 
 def write_reports(out: Path, seed: int, results: dict[str, dict[str, Any]], seconds: float) -> list[dict[str, Any]]:
     """Put the model folder together, extract from unseen posts, write report.html and report.json."""
-    from promu.analysis.report import to_json, write_report
-    from promu.cli.demo_story import tell
     from promu.files import write_json
+    from promu.report.demo_report import to_json, write_report
 
     for task in TASK_NAMES:
         target = out / "model" / task
@@ -207,3 +226,144 @@ def write_reports(out: Path, seed: int, results: dict[str, dict[str, Any]], seco
     summary = to_json(data)
     write_json(out / "report.json", summary)
     return list(summary["systems"])
+
+
+PAIRS_SHOWN = 6
+POSTS_SHOWN = 8
+
+
+def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds: float) -> DemoReport:
+    """Collect the report of the run in `out`."""
+    store = LabelStore(out / "pre-training" / "labels")
+    drawn = read_coco(out / "corpus" / "pairs" / "regions.json")
+    card = json.loads((out / "corpus" / "newsreel.json").read_text(encoding="utf-8"))
+    return DemoReport(
+        seed=seed,
+        seconds=round(seconds, 1),
+        systems=[_system(name, results) for name in SYSTEMS],
+        ceiling=card["ceiling"],
+        curves=_curves(out),
+        teacher=_teacher(store, drawn),
+        pairs=_pairs(out, store, drawn),
+        posts=_posts(out),
+        command=f"promu demo --out {out} --seed {seed}",
+    )
+
+
+def _system(name: str, results: Mapping[str, Mapping[str, Any]]) -> SystemResult:
+    runs = {task: results[f"{name} · {words}"] for task, words in TASK_NAMES.items()}
+    scores = {task: _scores(run["test"]) for task, run in runs.items()}
+    seconds = sum(run["seconds"] for run in runs.values())
+    if name == "promu":
+        seconds += results["pre-training"]["seconds"]
+    return SystemResult(name, scores["ner"], scores["re"], round(seconds, 1))
+
+
+def _scores(figures: Mapping[str, Any]) -> Scores:
+    groups = {group: float(part["f1"]) for group, part in figures["per_group"].items()}
+    return Scores(figures["precision"], figures["recall"], figures["f1"], groups)
+
+
+def _log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _curves(out: Path) -> Curves:
+    losses = ("itm", "cit", "coe", "cir", "mlm")
+    return Curves(
+        teacher=[(line["step"], line["loss"]) for line in _log(out / "pre-training" / "teacher")],
+        pretraining=[
+            {key: line[key] for key in ("step", *losses) if key in line} for line in _log(out / "pre-training")
+        ],
+        finetuning={
+            f"{system} · {words}": [
+                (line["epoch"], line["eval_f1"]) for line in _log(out / f"{system}-{task}") if "eval_f1" in line
+            ]
+            for system in SYSTEMS
+            for task, words in TASK_NAMES.items()
+        },
+    )
+
+
+def _best_first(regions: Sequence[Region]) -> list[Region]:
+    """The order in which labels were made: that of `promu.alignment.regions`."""
+    return sorted(regions, key=lambda region: -region.score)
+
+
+def _teacher(store: LabelStore, drawn: Mapping[str, Sequence[Region]]) -> TeacherQuality:
+    nouns = store.header.nouns
+    right = {kind.name: [nouns.index(noun) for noun in kind.nouns if noun in nouns] for kind in WORLD.kinds}
+    named, mass, count = 0, 0.0, 0
+    for image in store.images():
+        labels = store[image].entities.dense(len(nouns))
+        for region, row in zip(_best_first(drawn.get(image, ())), labels, strict=True):
+            named += int(row.argmax()) in right[region.label]
+            mass += float(row[right[region.label]].sum())
+            count += 1
+    chance = sum(len(places) for places in right.values()) / len(right) / len(nouns)
+    return TeacherQuality(named / max(count, 1), mass / max(count, 1), count, chance)
+
+
+def _pairs(out: Path, store: LabelStore, drawn: Mapping[str, Sequence[Region]]) -> list[LabelledPair]:
+    """The first pairs of the corpus, as they come: nothing is picked by hand."""
+    header = store.header
+    names = {kind.name: frozenset(kind.nouns) for kind in WORLD.kinds}
+    shown = []
+    for pair in read_captions(out / "corpus" / "pairs" / "captions.csv")[:PAIRS_SHOWN]:
+        labels = store[pair.image]
+        regions = []
+        for region, box, row in zip(
+            _best_first(drawn.get(pair.image, ())),
+            labels.boxes.tolist(),
+            labels.entities.dense(len(header.nouns)),
+            strict=True,
+        ):
+            regions.append(LabelledRegion(tuple(box), region.label, _top(row, header.nouns, 3), names[region.label]))
+        relation = _top(labels.relation.dense(len(header.relations))[0], header.relations, 4)
+        image = out / "corpus" / "pairs" / "images" / pair.image
+        shown.append(LabelledPair(image, pair.caption, pair.matched, regions, relation))
+    return shown
+
+
+def _top(row: Any, names: Sequence[str], count: int) -> list[tuple[str, float]]:
+    best = row.topk(min(count, len(names)))
+    return [(names[index], float(value)) for index, value in zip(best.indices.tolist(), best.values, strict=True)]
+
+
+def _posts(out: Path) -> list[ExtractedPost]:
+    """The first test posts with two names, half of them such that only the picture decides."""
+    folder = out / "corpus" / "re"
+    groups = json.loads((folder / "groups.json").read_text(encoding="utf-8"))
+    regions = read_coco(folder / "regions.json")
+    extractor = Extractor.from_pretrained(out / "model")
+    chosen: list[Post] = []
+    wanted = {"picture": POSTS_SHOWN * 3 // 4, "text": POSTS_SHOWN - POSTS_SHOWN * 3 // 4}
+    for post in read_mnre(folder / "mnre_test.txt"):
+        if wanted[groups[post.id]]:
+            wanted[groups[post.id]] -= 1
+            chosen.append(post)
+    return [_extracted(folder / "images", post, groups[post.id], regions, extractor) for post in chosen]
+
+
+def _extracted(
+    images: Path, post: Post, decides: Any, regions: Mapping[str, Sequence[Region]], extractor: Extractor
+) -> ExtractedPost:
+    assert post.image is not None
+    picture = images / post.image
+    header = probe_picture(picture)
+    relation = post.relations[0]
+    head, tail = post.entities[relation.head], post.entities[relation.tail]
+    return ExtractedPost(
+        image=picture,
+        decides=decides,
+        result=extractor(" ".join(post.tokens), image=picture, id=post.id).to_dict(),
+        gold_entities=[{"start": entity.start, "end": entity.end, "type": entity.type} for entity in post.entities],
+        gold_relations=[
+            {"head_span": (head.start, head.end), "tail_span": (tail.start, tail.end), "type": relation.type}
+        ],
+        regions=[
+            NamedBox((x0 / header.width, y0 / header.height, x1 / header.width, y1 / header.height), region.label)
+            for region in _best_first(regions.get(post.image, ()))
+            for x0, y0, x1, y1 in [region.box]
+        ],
+    )

@@ -11,8 +11,8 @@ from promu.cli.console import note, print_json, progress_bar
 from promu.errors import InputError
 
 if TYPE_CHECKING:
-    from promu.extraction.graph.build import GraphSummary
-    from promu.extraction.graph.query import EntityFacts, FoundEvidence, Link, NamedEntity
+    from promu.graph.build import GraphSummary
+    from promu.graph.graph_store import EntityFacts, FoundEvidence, Link, NamedEntity
 
 app = App(name="graph", help="Merge what promu extract wrote into a knowledge graph, and ask it.")
 
@@ -47,8 +47,8 @@ def make(
         raise InputError("name what promu extract wrote, one file or several; see promu graph --help")
     from dataclasses import asdict
 
-    from promu.extraction.graph.properties import read_relation_properties
-    from promu.extraction.graph.write import write_graph
+    from promu.graph.build import write_graph
+    from promu.graph.names import read_relation_properties
 
     problems: list[InputError] | None = None if broken == "stop" else []
     with progress_bar("merging") as advance:
@@ -86,8 +86,7 @@ def query(graph: Path, name: str, /, *, type: str | None = None, limit: int = 20
     """
     from dataclasses import asdict
 
-    from promu.extraction.graph.query import facts_of, find_entities, similar_entities
-    from promu.extraction.graph.store import open_graph
+    from promu.graph.graph_store import facts_of, find_entities, open_graph, similar_entities
 
     if limit < 1:
         raise InputError(f"--limit is {limit}; at least 1 is needed")
@@ -120,8 +119,8 @@ def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit
         type: Which of the entities of that name, such as PER.
         limit: Relations drawn out of the entity, and into it, at most.
     """
-    from promu.extraction.graph.store import open_graph
-    from promu.extraction.graph.view import write_view
+    from promu.graph.graph_store import open_graph
+    from promu.graph.view import write_view
 
     if not 1 <= limit <= 100:
         raise InputError(f"--limit is {limit}; from 1 to 100 relations can be drawn each way")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from promu.errors import InputError
 
 if TYPE_CHECKING:
-    from promu.analysis.study.exhibits import Builder, Frame
-    from promu.training.study.few_shot_jobs import Job
-    from promu.training.study.grid import Standing
-    from promu.training.study.plan import Entry
+    from promu.study.exhibits import Builder, Frame
+    from promu.study.grid import Standing
+    from promu.study.jobs import Job
+    from promu.study.plan import Entry
 
 ALL = "all"
 KECPM = "kecpm"
@@ -53,14 +53,14 @@ def reproduce(exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out
     Returns:
         0; 1 where a cell failed: the tables say which, and the next call tries it again.
     """
-    from promu.quiet import quiet
+    from promu.hub import quiet
 
     quiet()
-    from promu.analysis.study.exhibits import build_sections
-    from promu.analysis.study.measured import Measured
-    from promu.analysis.study.page import Study, failures, write_study
     from promu.cli.console import complain, print_table
-    from promu.training.study.grid import do_cells
+    from promu.study.exhibits import build_sections
+    from promu.study.grid import do_cells
+    from promu.study.study_page import Study, failures, write_study
+    from promu.study.tables import Measured
 
     few_shot = exhibit == KECPM
     recipe = recipe or ("newsreel-kecpm-study" if few_shot else "newsreel-study")
@@ -98,10 +98,10 @@ def reproduce(exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out
 
 def _paper(exhibit: str, recipe: str, seeds: int) -> _Planned:
     """An exhibit of the paper, or all of them."""
-    from promu.analysis.study.exhibits import BUILDERS, Frame
-    from promu.training.study.jobs import JOBS
-    from promu.training.study.plan import EXHIBITS, kinds_of, plan
-    from promu.training.study.recipe import load_study
+    from promu.study.exhibits import BUILDERS, Frame
+    from promu.study.jobs import JOBS
+    from promu.study.plan import EXHIBITS, kinds_of, plan
+    from promu.study.study_recipe import load_study
 
     study = load_study(recipe)
     entries = plan(study, _exhibits(exhibit, EXHIBITS, study.transfer_world is not None), seeds)
@@ -110,12 +110,11 @@ def _paper(exhibit: str, recipe: str, seeds: int) -> _Planned:
 
 def _few_shot(recipe: str, seeds: int) -> _Planned:
     """The study of joint extraction from few posts; its pipeline is put to work by a room above the other jobs'."""
-    from promu.analysis.study.exhibits import Frame
-    from promu.analysis.study.few_shot import FEW_SHOT_BUILDERS
-    from promu.extraction.pipeline_job import score_pipeline
-    from promu.training.study.few_shot import plan_few_shot
-    from promu.training.study.jobs import JOBS
-    from promu.training.study.recipe import load_few_shot_study
+    from promu.study.exhibits import Frame
+    from promu.study.few_shot import plan_few_shot
+    from promu.study.few_shot_exhibits import FEW_SHOT_BUILDERS
+    from promu.study.jobs import JOBS, score_pipeline
+    from promu.study.study_recipe import load_few_shot_study
 
     study = load_few_shot_study(recipe)
     entries = plan_few_shot(study, seeds)

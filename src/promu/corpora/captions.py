@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Literal
 
-from promu.corpora._fields import require_keys, require_text
-from promu.corpora.csv_rows import csv_rows
+from promu.corpora.fields import csv_rows, require_keys, require_text
 from promu.errors import InputError
-from promu.files import filled_lines, iterate_records, parse_json_object, shorten
+from promu.files import (
+    fault,
+    filled_lines,
+    iterate_json_list,
+    iterate_records,
+    locate_records,
+    parse_json_object,
+    read_bytes,
+    read_json_document,
+    read_text,
+    shorten,
+)
 from promu.schema import CaptionPair
 
 _REQUIRED = ("image", "caption")
@@ -90,3 +106,281 @@ def _truth(value: object) -> bool:
     if found is None:
         raise InputError(f"matched must be 1, 0, true or false, found {shorten(value)}")
     return found
+
+
+PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+
+
+def iterate_picture_folder(
+    folder: str | Path, problems: list[InputError] | None = None
+) -> Iterator[tuple[Path, int, CaptionPair]]:
+    """Yield (file of captions, line, pair) in the order of the names; files with other endings are no part of the set.
+
+    Args:
+        folder: The folder; pictures are named by their path in it.
+        problems: Where a picture without captions, or captions without a picture, go; None raises the first.
+
+    Raises:
+        InputError: There is no such folder, or no pair in it; without `problems` also what is wrong with a file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError("no such folder of pictures; check the path", folder)
+    seen = False
+    for root, folders, files in os.walk(folder):
+        folders.sort()
+        names = set(files)
+        stems = {Path(name).stem for name in files if _is_picture(name)}
+        for name in sorted(files):
+            path = Path(root) / name
+            try:
+                if _is_picture(name):
+                    image = require_image_path(path.relative_to(folder).as_posix(), "the picture's name")
+                    if f"{path.stem}.txt" not in names:
+                        raise InputError("the picture has no caption; write a text file of its name beside it")
+                elif path.suffix == ".txt" and path.stem not in stems:
+                    raise InputError("no picture beside this file of captions; put it there or take the file away")
+            except InputError as error:
+                fault(problems, InputError(error.reason, path))
+                continue
+            if _is_picture(name):
+                for captions, number, line in _captions(path.with_suffix(".txt"), problems):
+                    seen = True
+                    yield captions, number, CaptionPair(image, line)
+    if not seen:
+        raise InputError(f"no picture ({', '.join(PICTURES)}) with a caption in a .txt file of its name here", folder)
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(PICTURES)
+
+
+def _captions(path: Path, problems: list[InputError] | None) -> Iterator[tuple[Path, int, str]]:
+    try:
+        for number, line in filled_lines(path, problems):
+            if line is not None:
+                yield path, number, line.strip()
+    except InputError as error:  # an empty file, or one that cannot be read
+        if problems is None:
+            raise
+        problems.append(error)
+
+
+BASE_NAME = "data.json"
+
+
+def read_newsclippings(
+    path: str | Path, problems: list[InputError] | None = None, *, base: str | Path | None = None
+) -> list[CaptionPair]:
+    """Read an annotation file as caption pairs; `matched` is the opposite of `falsified`.
+
+    Args:
+        path: The annotation file.
+        problems: Where malformed annotations and base entries go; None raises the first.
+        base: The VisualNews base; by default `data.json` beside the annotation file.
+
+    Raises:
+        InputError: either file is missing, empty or not such JSON; without `problems` also any malformed entry, or an
+            annotation whose ids the base does not have.
+    """
+    path = Path(path)
+    base = path.parent / BASE_NAME if base is None else Path(base)
+    annotations = read_json_document(path)
+    listed = annotations.get("annotations") if isinstance(annotations, dict) else None
+    if not isinstance(listed, list):
+        raise InputError(f'{{"annotations": [...]}} is expected, found {shorten(annotations)}', path)
+    if not base.exists():
+        raise InputError("the VisualNews base is missing; put it beside the annotations or name it", base)
+    entries = _read_base(base, problems)
+
+    def pair(numbered: tuple[int, object]) -> CaptionPair:
+        index, record = numbered
+        return _pair_newsclippings(record, f"annotation {index}", entries)
+
+    # The position in the list names the record: these files are a single line.
+    return locate_records(path, problems, ((1, item) for item in enumerate(listed)), pair, "annotations")
+
+
+def _read_base(path: Path, problems: list[InputError] | None) -> dict[str, tuple[str, str]]:
+    text = read_text(path)
+    if not text.lstrip().startswith("["):
+        raise InputError("the VisualNews base must be a JSON list", path)
+    pairs = locate_records(path, problems, _elements(text, path, problems), _entry, "entries")
+    return {key: (caption, image) for key, caption, image in pairs}
+
+
+def _elements(
+    text: str, path: Path, problems: list[InputError] | None
+) -> Iterator[tuple[int, tuple[int, object] | None]]:
+    count = 0
+    try:
+        for line, value in iterate_json_list(text):
+            yield line, (count, value)
+            count += 1
+    except InputError as error:
+        fault(problems, InputError(error.reason, path, error.line))
+        yield error.line or 1, None
+
+
+def _entry(numbered: tuple[int, object]) -> tuple[str, str, str]:
+    index, value = numbered
+    what = f"base entry {index}"
+    record = _with_keys(value, ("id", "caption", "image_path"), what)
+    return (
+        _key(record["id"], f"id of {what}"),
+        require_text(record["caption"], f"caption of {what}").strip(),
+        require_image_path(record["image_path"], f"image_path of {what}"),
+    )
+
+
+def _pair_newsclippings(value: object, what: str, entries: dict[str, tuple[str, str]]) -> CaptionPair:
+    record = _with_keys(value, ("id", "image_id", "falsified"), what)
+    keys = [_key(record[name], f"{name} of {what}") for name in ("id", "image_id")]
+    for key in keys:
+        if key not in entries:
+            raise InputError(f"{what} names {shorten(key)}, which the VisualNews base does not have")
+    if not isinstance(record["falsified"], bool):
+        raise InputError(f"falsified of {what} must be true or false, found {shorten(record['falsified'])}")
+    return CaptionPair(entries[keys[1]][1], entries[keys[0]][0], not record["falsified"])
+
+
+def _with_keys(value: object, keys: tuple[str, ...], what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{what} must be an object, found {shorten(value)}")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise InputError(f"{what} lacks {', '.join(missing)}")
+    return value
+
+
+def _key(value: object, what: str) -> str:
+    """Ids are numbers in one release and strings in another."""
+    if type(value) is int:
+        return str(value)
+    return require_text(value, what)
+
+
+MAX_CAPTION = 1000
+"""Characters of a caption; a longer text is an article or a damaged row."""
+FORMATS = ("captions", "newsclippings", "folder")
+Policy = Literal["require", "skip"]
+
+_EXAMPLES = 20
+_REASONS = (
+    ("caption is empty", "empty caption"),
+    ("the caption has", "caption too long"),
+    ("the picture has no caption|the file is empty", "picture without caption"),
+    ("no picture beside", "captions without picture"),
+    ("no such picture", "missing picture"),
+    ("the picture has 0 bytes", "picture of 0 bytes"),
+    ("the picture is too large|the picture has [0-9,]+ x [0-9,]+ pixels, more", "picture too large"),
+)
+
+
+@dataclass(slots=True)
+class Skipped:
+    """What was left out: how many pairs by reason, and what was said of the first of them."""
+
+    pairs: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, error: InputError, otherwise: str, pairs: int = 1, said: InputError | None = None) -> None:
+        """Count pairs under what `error` says is wrong with them, or under `otherwise`; `said` names the place."""
+        known = (reason for start, reason in _REASONS if re.match(start, error.reason))
+        self.pairs[next(known, otherwise)] += pairs
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(str(said or error))
+
+    def merge(self, other: Skipped) -> None:
+        """Add what another has counted."""
+        self.pairs += other.pairs
+        self.examples = (self.examples + other.examples)[:_EXAMPLES]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready, the most frequent reason first."""
+        counts = sorted(self.pairs.items(), key=lambda item: (-item[1], item[0]))
+        return {"pairs": dict(counts), "examples": self.examples}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPicture:
+    """A picture by its name with captions that follow each other in a set; `path` and `line` say where the first is."""
+
+    image: str
+    captions: tuple[tuple[str, bool], ...]
+    path: Path
+    line: int | None
+
+
+def guess_format(path: Path) -> str:
+    """Which of `FORMATS` the captions at `path` have.
+
+    Raises:
+        InputError: There is nothing.
+    """
+    if path.is_dir():
+        return "folder"
+    if path.suffix == ".json" and b'"annotations"' in read_bytes(path)[:10_000]:
+        return "newsclippings"
+    return "captions"
+
+
+def iterate_named_pictures(
+    path: Path, format: str, policy: Policy, falsified: bool, skipped: Skipped
+) -> Iterator[NamedPicture]:
+    """Yield the pictures that a set names, in its order, with their captions.
+
+    Rows of one picture that do not follow each other come as several: a set is read in the memory of one picture
+    (NewsCLIPpings, which is looked up in its base, is in memory whole and comes sorted by picture).
+
+    Args:
+        path: The file or folder of captions.
+        format: One of `FORMATS`.
+        policy: Whether a pair that cannot be used is raised ("require") or counted ("skip").
+        falsified: Whether pairs that the set calls falsified are kept.
+        skipped: Where pairs that are left out are counted.
+
+    Raises:
+        InputError: What cannot be read at all; with "require" also the first pair that cannot be used.
+    """
+    problems: list[InputError] | None = None if policy == "require" else []
+
+    def usable() -> Iterator[tuple[Path, int | None, CaptionPair]]:
+        for place, line, pair in _rows(path, format, problems):
+            _drain(problems, skipped)
+            if not falsified and not pair.matched:
+                skipped.pairs["falsified pair, left out"] += 1
+            elif len(pair.caption) > MAX_CAPTION:
+                reason = f"the caption has {len(pair.caption):,} characters, more than {MAX_CAPTION:,}"
+                error = InputError(f"{reason}: {shorten(pair.caption)}; shorten it", place, line)
+                if policy == "require":
+                    raise error
+                skipped.add(error, "")
+            else:
+                yield place, line, pair
+        _drain(problems, skipped)
+
+    for image, rows in groupby(usable(), key=lambda row: row[2].image):
+        first, *rest = rows
+        captions = tuple((pair.caption, pair.matched) for _, _, pair in (first, *rest))
+        yield NamedPicture(image, captions, first[0], first[1])
+
+
+def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:
+    """Count what a reader has complained of, and forget it: a file of nothing but faults costs no memory."""
+    for error in problems or ():
+        skipped.add(error, "malformed row")
+    if problems:
+        problems.clear()
+
+
+def _rows(path: Path, format: str, problems: list[InputError] | None) -> Iterator[tuple[Path, int | None, CaptionPair]]:
+    if format == "folder":
+        yield from iterate_picture_folder(path, problems)
+    elif format == "newsclippings":
+        by_picture: dict[str, list[CaptionPair]] = {}
+        for pair in read_newsclippings(path, problems):
+            by_picture.setdefault(pair.image, []).append(pair)
+        yield from ((path, None, pair) for pairs in by_picture.values() for pair in pairs)
+    else:
+        yield from ((path, line, pair) for line, pair in iterate_captions(path, problems))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from promu.corpora._fields import require_score, require_text
 from promu.corpora.captions import require_image_path
+from promu.corpora.fields import require_score, require_text
 from promu.errors import InputError
 from promu.files import fault, read_json_document, shorten
 from promu.schema import Region

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from promu.corpora._fields import require_file_name, require_token
+from promu.corpora.fields import require_file_name, require_token
 from promu.corpora.releases import has_stray_inside
 from promu.errors import InputError
 from promu.files import fault, is_blank, read_lines, shorten, write_text

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.corpora.captions import read_captions
+from promu.corpora.captions import read_captions, read_newsclippings
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import read_conll, read_conll_lenient, stray_inside_lines, write_conll
-from promu.corpora.jmere import jmere_notes, read_jmere, write_jmere
+from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
 from promu.corpora.mnre import read_mnre, write_mnre
-from promu.corpora.newsclippings import read_newsclippings
 from promu.corpora.posts import read_posts_jsonl, write_posts_jsonl
 from promu.corpora.releases import has_stray_inside
 from promu.errors import InputError
@@ -194,3 +193,36 @@ def find_splits(folder: str | Path, format: str) -> list[tuple[str, Path]]:
             f"none of {wanted} is in the folder (it holds {there}); name a file, or another format", folder
         )
     return found
+
+
+def read_with_background(path: Path, format: str) -> tuple[list[Post], list[Background]]:
+    """Posts, and the captions and knowledge of each, which only the format jmere has.
+
+    Raises:
+        InputError: The file cannot be read in that format.
+    """
+    posts = read_posts(path, format)
+    if format == "jmere":
+        return posts, read_jmere_background(path)
+    return posts, [Background((), ())] * len(posts)
+
+
+_PAPER_NAMES = {"OTHER": "MISC"}
+
+
+def paper_name(label: str) -> str:
+    """The name of a file's entity type in the papers: upper case, and MISC for OTHER; other names are left alone."""
+    upper = label.upper()
+    return _PAPER_NAMES.get(upper, upper)
+
+
+def label_map(labels: Iterable[str]) -> dict[str, str]:
+    """File's name -> papers' name of each entity type, in the order given. Readers keep the file's name."""
+    return {label: paper_name(label) for label in labels}
+
+
+def clashing_names(labels: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Types that one side knows and the other knows under another name only: the first's name -> the second's."""
+    first, second = set(labels), set(others)
+    renamed = {paper_name(label): label for label in sorted(second - first)}
+    return {label: renamed[paper_name(label)] for label in sorted(first - second) if paper_name(label) in renamed}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promu.corpora._fields import (
+from promu.corpora.fields import (
     require_file_name,
     require_keys,
     require_name,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from promu.corpora._fields import require_file_name, require_keys, require_name, require_span, require_tokens, stem
+from promu.corpora.fields import require_file_name, require_keys, require_name, require_span, require_tokens, stem
 from promu.errors import InputError
 from promu.files import read_line_records, shorten, write_text
 from promu.schema import NO_RELATION, Entity, Post, Relation

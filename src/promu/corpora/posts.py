@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promu.corpora._fields import require_keys, require_score, require_span, require_text, require_tokens
+from promu.corpora.fields import require_keys, require_score, require_span, require_text, require_tokens
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
 from promu.files import is_blank, locate_records, parse_json_object, read_lines, shorten, write_lines

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from promu.corpora.pictures import load_picture
+from promu.corpora.images import load_picture
 from promu.errors import InputError
 from promu.schema import CaptionPair, Region
 

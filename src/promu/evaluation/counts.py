@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from promu.errors import InputError
 from promu.schema import Post
@@ -106,3 +109,126 @@ def nest(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
 def _excerpt(tokens: tuple[str, ...], limit: int = 60) -> str:
     text = " ".join(tokens)
     return repr(text if len(text) <= limit else text[: limit - 3] + "...")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Mean and sample standard deviation (n − 1) of `n` runs; `std` is None for a single run, which has no spread.
+
+    `failed` runs gave no figure; the text then says over how many of all the mean is.
+    """
+
+    mean: float
+    std: float | None
+    n: int
+    failed: int = 0
+
+    def __str__(self) -> str:
+        return format(self, ".2f")
+
+    def __format__(self, spec: str) -> str:
+        """`"83.07 ± 0.20"`, or `"83.07 ± 0.20 (2 of 3 runs)"` where runs failed; `spec` is that of both numbers."""
+        spec = spec or ".2f"
+        text = f"{self.mean:{spec}}" if self.std is None else f"{self.mean:{spec}} ± {self.std:{spec}}"
+        return f"{text} ({self.n} of {self.n + self.failed} runs)" if self.failed else text
+
+    def to_dict(self) -> dict[str, float | int | None]:
+        """The figures, unrounded, ready for JSON."""
+        return {"mean": self.mean, "std": self.std, "n": self.n, "failed": self.failed}
+
+
+def summarise(values: Iterable[float | None]) -> Summary:
+    """Summarise one figure over seeds; None stands for a run that failed.
+
+    Raises:
+        InputError: There is no value, or one is not a finite number.
+    """
+    given = list(values)
+    runs = [float(value) for value in given if value is not None]
+    if not runs:
+        raise InputError("there is no run to summarise; give the figure of at least one seed")
+    for value in runs:
+        if not math.isfinite(value):
+            raise InputError(f"a run's figure is {value}; leave the failed run out or run it again")
+    spread = statistics.stdev(runs) if len(runs) > 1 else None
+    return Summary(statistics.fmean(runs), spread, len(runs), len(given) - len(runs))
+
+
+def summarise_counts(runs: Sequence[Counts]) -> dict[str, Summary]:
+    """Precision, recall and F1 over runs, each summarised for itself.
+
+    Raises:
+        InputError: There is no run.
+    """
+    return {part: summarise(getattr(counts, part) for counts in runs) for part in ("precision", "recall", "f1")}
+
+
+def summarise_tables(runs: Sequence[Mapping[str, Counts]]) -> dict[str, dict[str, Summary]]:
+    """The same for tables of counts by label; a label that a run's table lacks has counts of 0 there.
+
+    Raises:
+        InputError: There is no run.
+    """
+    names = dict.fromkeys(name for run in runs for name in run)
+    return {name: summarise_counts([run.get(name, Counts(0, 0, 0)) for run in runs]) for name in names}
+
+
+RAREST_RELATIONS = 8
+"""The paper's eight tail relations (Figure 4)."""
+
+RAREST_TYPES = 2
+"""The paper's two less frequent entity types (Figure 4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TailScores:
+    """Scores of the rarest labels, rarest first.
+
+    Attributes:
+        labels: Counts by label.
+        frequency: How often each occurs where frequency was counted.
+        micro: All of them together.
+        macro_f1: Mean F1 of those that occur in the gold; one that does not has no F1 to speak of.
+    """
+
+    labels: dict[str, Counts]
+    frequency: dict[str, int]
+    micro: Counts
+    macro_f1: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Percentages, unrounded, and the counts behind them; those of `micro` at the top."""
+        return {
+            **self.micro.to_dict(),
+            "macro_f1": self.macro_f1,
+            "labels": {
+                name: {"frequency": self.frequency[name], **counts.to_dict()} for name, counts in self.labels.items()
+            },
+        }
+
+
+def rarest(frequency: Mapping[str, int], count: int) -> list[str]:
+    """The `count` rarest labels, rarest first, equally rare ones in alphabetical order."""
+    return sorted(frequency, key=lambda name: (frequency[name], name))[:count]
+
+
+def score_tail(per_label: Mapping[str, Counts], frequency: Mapping[str, int], count: int) -> TailScores:
+    """Pick the rarest labels out of a table of scores.
+
+    Args:
+        per_label: Counts by label: `per_type` of entity scores, `per_relation` of relation scores.
+        frequency: How often each label occurs in the posts that say what is rare, training posts as a rule. A label of
+            the table that never occurs there is not among the rarest: no system was taught it.
+        count: How many.
+    """
+    names = rarest(frequency, count)
+    labels = {name: per_label.get(name, Counts(0, 0, 0)) for name in names}
+    present = [counts.f1 for counts in labels.values() if counts.gold]
+    return TailScores(
+        labels=labels,
+        frequency={name: frequency[name] for name in names},
+        micro=Counts(
+            *(sum(getattr(counts, part) for counts in labels.values()) for part in ("correct", "predicted", "gold"))
+        ),
+        macro_f1=sum(present) / len(present) if present else 0.0,
+    )

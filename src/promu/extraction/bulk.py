@@ -10,18 +10,309 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import os
+import re
 import shutil
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from promu.errors import InputError
-from promu.extraction.bulk_part import BulkSettings
-from promu.extraction.bulk_plan import split_into_parts
-from promu.extraction.engines import ENGINES
-from promu.extraction.sinks import SINKS
-from promu.files import write_text
+from promu.extraction.backends import BackendName, BackendPrecision
+from promu.extraction.extractor import Extractor
+from promu.extraction.records import SINKS, read_source
+from promu.extraction.request import MissingPictures
+from promu.files import usable_cores, write_json, write_text
+
+
+@dataclass(frozen=True, slots=True)
+class BulkSettings:
+    """What a bulk run does with each post; fields as in `Extractor.from_pretrained` and `Extractor.extract`."""
+
+    model: str
+    images: str
+    backend: BackendName = "torch"
+    device: str | None = None
+    precision: BackendPrecision | None = None
+    batch_size: int = 32
+    missing_pictures: MissingPictures = "error"
+    entity_threshold: float = 0.0
+    relation_threshold: float = 0.0
+    explain: bool = False
+
+    def open(self) -> Extractor:
+        """The extractor."""
+        return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend)
+
+
+def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:
+    """Extract from one part and leave its files behind; returns its counts, as `BulkResult` names them."""
+    name = f"{number:06d}"
+    dead: dict[int, dict[str, Any]] = {}
+    records: list[tuple[int, dict[str, Any]]] = []
+    with (parts / f"{name}.in.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            item = json.loads(line)
+            if "reason" in item:
+                dead[item["number"]] = item
+            else:
+                records.append((item["number"], item["record"]))
+    problems: list[InputError] = []
+    found = extractor.extract(
+        ({"id": str(place), **record} for place, record in records),
+        settings.batch_size,
+        images=settings.images,
+        missing_pictures=settings.missing_pictures,
+        entity_threshold=settings.entity_threshold,
+        relation_threshold=settings.relation_threshold,
+        explain=settings.explain,
+        problems=problems,
+    )
+    counts: Counter[str] = Counter()
+
+    def lines() -> Iterator[str]:
+        for result in found:
+            counts.update(extracted=1, as_text=result.picture == "missing", unread=result.picture == "unread")
+            counts["cut"] += result.words_read is not None
+            yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
+
+    write_text(parts / f"{name}.out.jsonl", lines())
+    for problem in problems:
+        place, record = records[(problem.line or 1) - 1]
+        dead[place] = letter(place, record.get("id"), InputError(problem.reason, problem.path))
+    write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
+    result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
+    write_json(parts / f"{name}.done.json", result)
+    return result
+
+
+def letter(number: int, id: object, error: InputError) -> dict[str, Any]:
+    """A line of dead letters."""
+    return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": str(error)}
+
+
+_OURS = re.compile(r"\d{6,}\.(in|out|dead)\.jsonl|\..+\.part")
+"""Names of what a run that was stopped leaves behind, before a part is done."""
+
+
+def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
+    """Split the input into parts, unless that was done before.
+
+    Args:
+        source: Posts, see `promu.extraction.sources`.
+        settings: What is done with each.
+        parts: The folder of the parts, which is made.
+        part: Posts a part.
+
+    Returns:
+        The number of posts.
+
+    Raises:
+        InputError: The input cannot be used; a run with something else has done parts here; something else is in the
+            folder; or it cannot be made.
+    """
+    plan = {"input": _identity(source), "settings": asdict(settings), "model": _model(settings), "part": part}
+    file = parts / "plan.json"
+    if file.is_file():
+        found = json.loads(file.read_text(encoding="utf-8"))
+        posts = int(found.pop("posts"))
+        differing = sorted(key for key in plan if found.get(key) != plan[key])
+        if not differing:
+            return posts
+        if next(parts.glob("*.done.json"), None) is not None:
+            raise InputError(
+                f"a run with another {' and '.join(differing)} was stopped here; run it to its end with what it had, "
+                "delete this folder, or choose another output",
+                parts,
+            )
+        file.unlink()  # its model could not be opened, for instance: nothing is lost
+    _clear(parts)
+    records = read_source(source)
+    first = next(records, None)  # a file that is none of its kind is found before anything is written
+    if first is None:
+        raise InputError("the file holds no posts; is this the right file?", source)
+    try:
+        parts.mkdir()
+    except OSError as error:
+        raise InputError(f"cannot make this folder ({error.strerror}); write where you may", parts) from None
+    posts = 0
+    try:
+        for number, chunk in enumerate(_chunks(chain([first], records), part)):
+            posts += len(chunk)
+            write_text(parts / f"{number:06d}.in.jsonl", map(_split_line, chunk))
+    except InputError:
+        shutil.rmtree(parts)
+        raise
+    write_json(file, {**plan, "posts": posts})
+    return posts
+
+
+def _clear(parts: Path) -> None:
+    """Remove what a run left that was stopped before it had a plan."""
+    if not parts.exists():
+        return
+    files = parts.iterdir() if parts.is_dir() else [parts]
+    other = next((file for file in files if not _OURS.fullmatch(file.name)), None)
+    if other is not None:
+        raise InputError("this is in the way, and no run has left it; move it, or choose another output", other)
+    shutil.rmtree(parts)
+
+
+def _split_line(item: tuple[int, dict[str, Any] | InputError]) -> str:
+    number, record = item
+    if isinstance(record, InputError):
+        line = letter(number, None, InputError(record.reason))  # the number says where
+    else:
+        line = {"number": number, "record": record}
+    return json.dumps(line) + "\n"  # in ASCII, so that half surrogate pairs get as far as the check of the post
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """By which a file is known again, without reading it."""
+    if not path.is_file():
+        raise InputError("no such file; check the path", path)
+    facts = path.stat()
+    return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
+
+
+def _model(settings: BulkSettings) -> list[dict[str, Any]]:
+    folder = Path(settings.model)
+    return [_identity(file) for pattern in ("*.safetensors", "*.onnx") for file in sorted(folder.rglob(pattern))]
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk
+
+
+Prepare = Callable[[], None] | None
+Done = Iterator[dict[str, int]]
+"""What `extract_part` counted, of each part as it is done."""
+
+RAY_STORE_BYTES = 100 * 2**20
+"""For Ray's objects on one machine: numbers of parts and counts are all that travels."""
+
+
+def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
+    """Parts one after the other in this process, or by `workers` processes.
+
+    Raises:
+        InputError: A process was killed.
+    """
+    if workers == 1:
+        extractor = settings.open()
+        for number in numbers:
+            yield extract_part(extractor, settings, parts, number)
+        return
+    settings.open()  # what is wrong with the model is said once, and in its own words
+    threads = max(1, usable_cores() // workers)
+    pool = ProcessPoolExecutor(
+        min(workers, len(numbers)), multiprocessing.get_context("spawn"), _begin, (settings, parts, threads, prepare)
+    )
+    try:
+        for task in as_completed([pool.submit(_do, number) for number in numbers]):
+            yield task.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed (out of memory?); run the same command again, with fewer workers if need be: "
+            "it goes on where it stopped"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_work: Any = None
+"""In a worker process: what does a part."""
+
+
+def _begin(settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
+    global _work
+    _work = _PartWorker(settings, parts, threads, prepare)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    """Leave no worker behind when the process that feeds it is killed."""
+    parent.join()
+    os._exit(1)
+
+
+def _do(number: int) -> dict[str, int]:
+    found: dict[str, int] = _work.do(number)
+    return found
+
+
+class _PartWorker:
+    """A process of its own with an extractor of its own."""
+
+    def __init__(self, settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
+        if prepare is not None:
+            prepare()
+        torch.set_num_threads(threads)
+        self.settings, self.parts = settings, parts
+        self.extractor = settings.open()
+
+    def do(self, number: int) -> dict[str, int]:
+        """Do one part."""
+        return extract_part(self.extractor, self.settings, self.parts, number)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The same for a row of Ray Data."""
+        return {"counts": self.do(int(row["part"]))}
+
+
+def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
+    """Parts by actors of Ray Data: on the cluster that `RAY_ADDRESS` names, else on this machine.
+
+    Model, pictures and the folder of parts must lie where every machine of the cluster finds them under the same name.
+    An actor that dies is started again, and its part done again.
+
+    Raises:
+        InputError: Ray is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise InputError("engine ray needs Ray; install promu[ray], or use engine local") from None
+    settings.open()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
+    own = not ray.is_initialized()
+    if own:
+        here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": RAY_STORE_BYTES}
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get("RAY_ADDRESS") else here))
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        # a block a part: what is handed out, and what is done again
+        data = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
+        worker: Any = _PartWorker  # Ray's types know functions of a row, not classes of such
+        told = data.map(
+            worker,
+            fn_constructor_args=(settings, parts.absolute(), 1, prepare),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
+            num_cpus=1,
+        )
+        for row in told.iter_rows():
+            yield {key: int(value) for key, value in row["counts"].items() if value is not None}
+    finally:
+        if own:
+            ray.shutdown()
+
+
+Engine = Callable[[BulkSettings, Path, Sequence[int], int, Prepare], Done]
+ENGINES: dict[str, Engine] = {"local": run_local, "ray": run_ray}
 
 logger = logging.getLogger(__name__)
 

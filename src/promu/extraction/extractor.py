@@ -11,15 +11,13 @@ from typing import Self
 
 import torch
 
-from promu.corpora.pictures import MAX_PIXELS
+from promu.corpora.images import MAX_PIXELS
 from promu.corpora.posts import PostLine
 from promu.errors import InputError
-from promu.extraction.asked import Asked
-from promu.extraction.backends import Backend, BackendName, BackendPrecision
-from promu.extraction.draft import Draft
-from promu.extraction.folders import find_models, open_backend
-from promu.extraction.passes import PAIRS_ALONE, by_length, read_pairs, read_posts, to_part
-from promu.extraction.reading import (
+from promu.extraction.backends import Backend, BackendName, BackendPrecision, find_models, open_backend
+from promu.extraction.passes import PAIRS_ALONE, Draft, Seen, by_length, look, read_pairs, read_posts, to_part
+from promu.extraction.request import (
+    Asked,
     MissingPictures,
     Picture,
     PostLike,
@@ -29,7 +27,6 @@ from promu.extraction.reading import (
     to_line,
 )
 from promu.extraction.result import Extraction
-from promu.extraction.seen import Seen, look
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.schema import NO_RELATION

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from promu.corpora.labels import paper_name
+from promu.corpora.formats import paper_name
 from promu.extraction.extractor import Extractor
-from promu.extraction.reading import MissingPictures
+from promu.extraction.request import MissingPictures
 from promu.extraction.result import Extraction
 from promu.schema import Post
 

@@ -14,7 +14,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from promu.modeling.device import Precision
+from promu.hub import Precision
 
 MATMUL = "promu_matmul"
 """The name by which transformers knows `matmul_attention`."""

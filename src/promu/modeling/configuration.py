@@ -7,8 +7,6 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-import promu.modeling.char_bilstm
-import promu.modeling.conv_vit
 import promu.modeling.detector_encoder  # noqa: F401  (the same)
 from promu.errors import InputError
 
@@ -45,7 +43,7 @@ class PromuConfig(PreTrainedConfig):
     """
 
     model_type = "promu"
-    sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}  # noqa: RUF012
+    sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     vision_config: dict[str, Any] | PreTrainedConfig | None = None

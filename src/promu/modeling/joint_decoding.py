@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from promu.modeling.generation.inventory import Inventory
+from promu.modeling.inventory import Inventory
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -16,13 +16,11 @@ from starlette.requests import ClientDisconnect
 import promu
 from promu.extraction.extractor import Extractor
 from promu.service import api, pages
-from promu.service.engine import load_extractor, prepare, run
-from promu.service.metrics import service_metrics
-from promu.service.observing import CLIENT_GONE, Observer, note
-from promu.service.reading import ReceivedPost
-from promu.service.refusal import Refused
+from promu.service.api import load_extractor, prepare, run
+from promu.service.intake import ReceivedPost
+from promu.service.metrics import CLIENT_GONE, Observer, note, service_metrics
 from promu.service.schemas import BatchIn, PostIn
-from promu.service.settings import ServiceSettings
+from promu.service.service_settings import Refused, ServiceSettings
 
 
 def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from promu.errors import InputError
-from promu.quiet import quiet
+from promu.hub import quiet
+from promu.service.api import load_extractor
 from promu.service.app import create_app
-from promu.service.engine import load_extractor
-from promu.service.logs import log_as_json
-from promu.service.settings import ServiceSettings
+from promu.service.metrics import log_as_json
+from promu.service.service_settings import ServiceSettings
 
 BACKLOG = 2048
 """Connections that the system holds while the process is busy."""

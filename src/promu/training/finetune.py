@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,70 @@ from transformers import set_seed
 
 from promu.corpora.releases import checksum, release_name
 from promu.errors import InputError
-from promu.evaluation.groups import read_groups
+from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
+from promu.evaluation.score_files import read_groups
+from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder, mask_pieces
+from promu.modeling.loading import build_model, save_folder, tokenizer_of
+from promu.progress import Progress
+from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored, weights_checksum
 from promu.schema import Post
+from promu.tasks.task import TASKS, Reading, Task, answers, read_out
 from promu.training.batches import Sample, Shuffled, dice_of
-from promu.training.calibration import calibrate
-from promu.training.loop import Progress, best_epoch, fit
-from promu.training.pictures import PictureFolder
+from promu.training.loop import best_epoch, fit
+from promu.training.post_images import PictureFolder
 from promu.training.recipe import FinetuneRecipe
-from promu.training.run_folder import begin, finish, finished_result
-from promu.training.scored import read_scored, record_scoring, times_scored, weights_checksum
-from promu.training.setup import build_model, save_folder, tokenizer_of
-from promu.training.tasks import TASKS, Reading, answers, read_out
+
+
+def calibrate(
+    task: Task,
+    model: PromuPreTrainedModel,
+    splits: Mapping[str, Sequence[Post]],
+    readings: Mapping[str, Sequence[Reading]],
+) -> dict[str, Any]:
+    """Fit `model.config.score_temperature` on `dev` and say how far scores are off, before and after.
+
+    The temperature is the one at which the scores of the answers (spans found, relations chosen) predict best, by log
+    loss, which answers are right. Without an answer on dev it stays 1.
+
+    Args:
+        task: The model's.
+        model: The temperature is set in its configuration.
+        splits: Gold posts by name.
+        readings: What the model said of them (`promu.training.tasks.read_out`), of `dev` at least.
+
+    Returns:
+        `temperature` and, for each split that was read, `answers`, `ece_before` and `ece_after`: expected calibration
+        error in 15 bins, None without answers.
+    """
+    # a temperature changes no answer, so that each is decoded once
+    decoded = {
+        name: [
+            (reading, task.decode(model, reading.outputs, reading.batch, [splits[name][row] for row in reading.rows]))
+            for reading in of_split
+        ]
+        for name, of_split in readings.items()
+    }
+
+    def judged(name: str, temperature: float) -> tuple[list[float], list[bool]]:
+        model.config.score_temperature = temperature
+        pairs: list[tuple[float, bool]] = []
+        for (rows, outputs, batch), found in decoded[name]:
+            for row, answer in zip(rows, task.rate(model, outputs, batch, found), strict=True):
+                pairs += task.judge(splits[name][row], answer)
+        return [score for score, _ in pairs], [right for _, right in pairs]
+
+    before = {name: judged(name, 1.0) for name in readings}
+    temperature = fit_temperature(lambda value: log_loss(*judged("dev", value))) if before["dev"][0] else 1.0
+    result: dict[str, Any] = {"temperature": temperature}
+    for name, first in before.items():
+        result[name] = {
+            "answers": len(first[0]),
+            "ece_before": expected_calibration_error(*first),
+            "ece_after": expected_calibration_error(*judged(name, temperature)),
+        }
+    model.config.score_temperature = temperature
+    return result
 
 
 def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[str, Any]:

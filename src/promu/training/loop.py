@@ -4,32 +4,255 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
 import shutil
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from types import FrameType
+from typing import Any, TypeVar, cast
 
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch import distributed
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
+from promu.errors import InputError
+from promu.hub import best_device, best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.contrastive import temperature_of
-from promu.modeling.device import best_device, best_precision
 from promu.modeling.distributed import group_sum, process_number, processes
+from promu.modeling.losses import ContrastFeatures, temperature_of
+from promu.modeling.pretraining import loss_totals
+from promu.progress import Progress
 from promu.training.batches import Order, Sample, StepBatches
-from promu.training.group import group_faults, shard_on_cpu, sharding, whole
-from promu.training.parts import step_in_parts
 from promu.training.recipe import TrainingSettings
+
+Batch = Mapping[str, torch.Tensor]
+
+
+def step_in_parts(
+    model: Any, batch: Batch, rows: int, accelerator: Any, autocast: Callable[[], AbstractContextManager[Any]]
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Forward and backward of a batch, `rows` rows at a time, with the gradients of one pass over all of them.
+
+    Ordinary losses are sums over rows. L_CIT is not, since each pair is contrasted with every other: what it compares
+    is computed for all parts first, without gradient, and put beside each part's own. A part's second pass repeats the
+    dropout of its first.
+
+    Args:
+        model: `PromuForPreTraining` or `PromuDualEncoder`, wrapped or not.
+        batch: This process's part of the batch, every tensor (B, ...).
+        rows: Rows a part, at most.
+        accelerator: accelerate's, which runs the backward passes.
+        autocast: Makes the context of a forward pass.
+
+    Returns:
+        The loss and its parts, detached.
+    """
+    parts = split(batch, rows)
+    totals = _totals(batch)
+    states: list[Callable[[], None]] = []
+    features: list[ContrastFeatures] = []
+    for part in parts:
+        states.append(_remembered_chance(part))
+        with torch.no_grad(), autocast():
+            features.append(model(**part, features_only=True).features)
+    losses: list[torch.Tensor] = []
+    figures: list[Mapping[str, torch.Tensor]] = []
+    for number, (part, whole) in enumerate(zip(parts, ContrastFeatures.whole(features), strict=True)):
+        states[number]()
+        last = number + 1 == len(parts)
+        with nullcontext() if last else accelerator.no_sync(model):
+            with autocast():
+                output = model(**part, **totals, batch_features=whole)
+            accelerator.backward(output.loss)
+        losses.append(output.loss.detach())
+        figures.append(getattr(output, "parts", None) or {})
+    return _sum_up(losses, figures, model)
+
+
+def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
+    """A batch in parts of `rows` rows at most, as many parts in each process.
+
+    A process with fewer rows than there are parts repeats its last one, not to be counted.
+    """
+    own = len(batch["input_ids"])
+    most = torch.tensor([own], device=batch["input_ids"].device)
+    if processes() > 1:
+        distributed.all_reduce(most, distributed.ReduceOp.MAX)
+    count = math.ceil(int(most) / rows)
+    chosen = torch.arange(max(own, count), device=most.device).clamp(max=own - 1)
+    filled = {name: value[chosen] for name, value in batch.items()}
+    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * (
+        torch.arange(len(chosen), device=most.device) < own
+    )
+    pieces = {name: value.tensor_split(count) for name, value in filled.items()}
+    return [{name: values[number] for name, values in pieces.items()} for number in range(count)]
+
+
+def _totals(batch: Batch) -> dict[str, Any]:
+    if "matched" not in batch:  # the dual encoder has no loss but L_CIT
+        return {}
+    names = ("row_mask", "box_mask", "relation_mask", "mlm_labels", "matched")
+    return {"totals": loss_totals(**{name: batch[name] for name in names if name in batch})}
+
+
+def _remembered_chance(batch: Batch) -> Callable[[], None]:
+    """A function that brings the dice back to where they lie now."""
+    device = batch["input_ids"].device
+    host = torch.get_rng_state()
+    there = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore() -> None:
+        torch.set_rng_state(host)
+        if there is not None:
+            torch.cuda.set_rng_state(there, device)
+
+    return restore
+
+
+def _sum_up(
+    losses: list[torch.Tensor], figures: list[Mapping[str, torch.Tensor]], model: Any
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Sums over the parts, but the mean of L_CIT, which every part computes for the whole batch."""
+    count = len(losses)
+    names = figures[0]
+    if not names:
+        return torch.stack(losses).mean(), {}
+    parts = {name: torch.stack([figure[name] for figure in figures]).sum() for name in names}
+    if "cit" in parts:
+        parts["cit"] = parts["cit"] / count
+    weights = getattr(model, "module", model).weights
+    return torch.stack([weights[name] * part for name, part in parts.items()]).sum(), parts
+
 
 logger = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int], None]
-"""Called with (what is going on, steps done, steps in all)."""
+ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
+
+_DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
+
+
+def sharding(sharded: bool, model: PromuPreTrainedModel) -> dict[str, Any]:
+    """What `TrainingArguments` need to know where weights and optimiser are to be divided among the processes (FSDP2).
+
+    Raises:
+        InputError: There is one process only.
+    """
+    if not sharded:
+        return {}
+    if processes() == 1:
+        raise InputError("training.sharded divides the weights among processes; start several with torchrun")
+    layers = {type(layer).__name__ for layer in model.modules() if type(layer).__name__.endswith("Layer")}
+    return {
+        "fsdp": True,
+        "fsdp_config": {
+            "version": 2,
+            "transformer_layer_cls_to_wrap": sorted(layers),
+            "reshard_after_forward": True,
+            "state_dict_type": "FULL_STATE_DICT",
+        },
+    }
+
+
+def shard_on_cpu(state: Any, settings: dict[str, Any] | None) -> bool:
+    """Have accelerate divide weights among processes on CPUs too, which of itself it only does on accelerators.
+
+    Args:
+        state: accelerate's `AcceleratorState`.
+        settings: Of its plugin; None where nothing is to be divided.
+
+    Returns:
+        Whether weights are divided.
+    """
+    if settings is not None and state.distributed_type == DistributedType.MULTI_CPU:
+        shared = AcceleratorState._shared_state
+        shared["distributed_type"] = DistributedType.FSDP
+        shared["fsdp_plugin"] = FullyShardedDataParallelPlugin(**settings)
+    return getattr(state, "fsdp_plugin", None) is not None
+
+
+def unshard(model: ModelType) -> ModelType:
+    """The model with its weights whole: itself, or a new one where they were divided among the processes."""
+    if not any(isinstance(weight, DTensor) for weight in model.parameters()):
+        return model
+    weights = {name: whole(value).cpu() for name, value in model.state_dict().items()}
+    undivided = type(model)(model.config)
+    undivided.load_state_dict(weights)
+    return undivided
+
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    """A weight with all its parts, where it is divided among the processes; each must ask."""
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
+
+
+@contextmanager
+def group_faults() -> Iterator[None]:
+    """Turn the death of another process into a sentence.
+
+    Raises:
+        InputError: Another process of the group has died or does not answer.
+    """
+    try:
+        yield
+    except (distributed.DistError, RuntimeError) as error:
+        reason = str(error).lower()
+        if processes() == 1 or not any(sign in reason for sign in _DEAD_PEER):
+            raise
+        raise InputError(
+            "another process of the group has died or no longer answers; start the command again, the run resumes from "
+            "its last checkpoint"
+        ) from error
+
+
+@contextmanager
+def in_order() -> Iterator[bool]:
+    """Let the first process do a piece of work alone, and the others, one after the other, find it done.
+
+    Yields:
+        Whether this is the first process.
+    """
+    for _ in range(process_number()):
+        wait_for_all()
+    yield process_number() == 0
+    for _ in range(process_number(), processes()):
+        wait_for_all()
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if processes() > 1:
+        distributed.barrier()
+
+
+def start_group() -> None:
+    """Join the processes that `torchrun` has started, if it has started any.
+
+    When one dies `torchrun` terminates the others, which say so and exit with status 143.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        # a process may be busy for hours with what the others wait for; that one died shows at once in any case
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=2))
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    logger.error(
+        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
+        "run resumes from its last checkpoint"
+    )
+    raise SystemExit(128 + number)
 
 
 class _Samples(Dataset[Sample]):

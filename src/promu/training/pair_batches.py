@@ -15,10 +15,9 @@ from promu.corpora.shards import PairShards
 from promu.modeling.inputs import Batch, WordEncoder, mask_pieces, pad_positions
 from promu.schema import CaptionPair
 from promu.training.batches import Sample, chance_of
-from promu.training.kept_texts import KeptTexts
-from promu.training.picture_views import Views
+from promu.training.feature_cache import KeptTexts
 from promu.training.recipe import LossSettings
-from promu.training.views import View, move_boxes
+from promu.training.views import View, Views, move_boxes
 
 
 class CaptionCollator:

@@ -13,26 +13,23 @@ import numpy as np
 import torch
 from transformers import set_seed
 
-from promu.analysis.run_log import suspicious
-from promu.analysis.run_report import write_run_report
 from promu.errors import InputError
+from promu.evaluation.pairs import evaluate_pairs, flat_figures
 from promu.files import write_json
-from promu.modeling.dual_encoder import PromuDualEncoder
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.pretraining import PromuForPreTraining
+from promu.modeling.loading import build_model, load_model, save_folder
+from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
+from promu.progress import Progress
+from promu.report.label_report import SAMPLES as SAMPLES_FILE
+from promu.report.label_report import join_samples, sample_predictions
+from promu.report.run_report import suspicious, write_run_report
+from promu.runs import finish, finished_result
 from promu.training.batches import CorpusOrder, Sample
-from promu.training.group import in_order, unshard
-from promu.training.kept_texts import texts_of
-from promu.training.loop import Progress, fit
+from promu.training.feature_cache import texts_of, views_of
+from promu.training.loop import fit, in_order, unshard
 from promu.training.pair_batches import CaptionCollator, PairCollator
-from promu.training.picture_views import views_of
-from promu.training.preparation import Prepared, prepare
+from promu.training.prepare import Prepared, prepare
 from promu.training.recipe import PretrainRecipe, ViewSettings
-from promu.training.run_folder import finish, finished_result
-from promu.training.setup import build_model, load_model, save_folder
-from promu.training.validation.label_samples import SAMPLES as SAMPLES_FILE
-from promu.training.validation.label_samples import join_samples, sample_predictions
-from promu.training.validation.pair_validation import evaluate_pairs, flat_figures
 
 logger = logging.getLogger(__name__)
 

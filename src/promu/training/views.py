@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
+from promu.corpora.shards import PairShards
 from promu.modeling.inputs import as_pixels
+from promu.training.recipe import ViewSettings
+
+if TYPE_CHECKING:
+    pass
 
 Boxes = npt.NDArray[np.float32]
 
@@ -154,3 +160,57 @@ OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "solarise": lambda picture, strength: ImageOps.solarize(picture, 256 - round(200 * abs(strength))),
 }
 """RandAugment's operations: a picture and a strength in -1..1 to a picture of the same size."""
+
+
+class Views(Protocol):
+    """What a batch shows of its pictures.
+
+    Attributes:
+        argument: The model's argument that takes the stacked tensors.
+    """
+
+    argument: str
+
+    def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
+        """A view of the picture with this number, and which one it is."""
+
+
+class PixelViews:
+    """Random views as pixels (3, S, S), bytes.
+
+    Args:
+        corpus: Whose pictures.
+        size: S.
+        settings: Which views.
+        budget: Bytes of decoded pictures to keep; what does not fit is decoded again.
+    """
+
+    argument = "pixel_values"
+
+    def __init__(self, corpus: PairShards, size: int, settings: ViewSettings, budget: int = 2**30) -> None:
+        self.corpus = corpus
+        self.size = size
+        self.settings = settings
+        # the shorter side that a smallest view still needs: more is never looked at
+        self.side = math.ceil(size / math.sqrt(settings.crop))
+        self._left = budget
+        self._kept: dict[int, Image.Image] = {}
+
+    def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
+        """As `Views.__call__`."""
+        view = random_view(chance, self.settings.crop, self.settings.operations, self.settings.magnitude)
+        return show(self._picture(index), view, self.size), view
+
+    def _picture(self, index: int) -> Image.Image:
+        if index in self._kept:
+            return self._kept[index]
+        picture = self.corpus.picture(index).decode((self.side, self.side))
+        scale = self.side / min(picture.size)
+        if scale < 1:
+            smaller = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+            picture = picture.resize(smaller, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        cost = 4 * picture.width * picture.height  # Pillow pads RGB to four bytes
+        if cost <= self._left:
+            self._left -= cost
+            self._kept[index] = picture
+        return picture

@@ -16,14 +16,13 @@ from transformers import LayoutLMConfig, MPNetConfig, RobertaConfig
 from promu.errors import InputError
 from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuModel
-from promu.modeling.contrastive import ContrastFeatures
+from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels
 from promu.modeling.distributed import group_sum, processes
 from promu.modeling.fusions import FUSIONS
+from promu.modeling.losses import ContrastFeatures
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.modeling.relation_classification import PromuForRelationClassification
-from promu.modeling.token_classification import PromuForTokenClassification
-from promu.training.parts import step_in_parts
+from promu.training.loop import step_in_parts
 
 SEEING = sorted(name for name, fusion in FUSIONS.items() if fusion.sees_pictures)
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}

@@ -19,7 +19,7 @@ from promu.modeling.detector_encoder import detector_encoder_from_onnx
 from promu.modeling.encoders import encode_picture, level_layers
 from promu.modeling.fusions import Pictures
 from promu.modeling.fusions.hvpnet import Prefix, PrefixFusion, mix
-from promu.modeling.regions import patch_coverage, pool_regions
+from promu.modeling.losses import patch_coverage, pool_regions
 
 
 @pytest.fixture

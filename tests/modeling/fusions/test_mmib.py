@@ -12,11 +12,10 @@ from torch import distributions
 from torch.nn import functional
 
 from promu.modeling.backbone import PromuModel
+from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels
 from promu.modeling.fusions.mmib import FIRST_LOG_VARIANCE, Bottleneck, BottleneckFusion, kl_from_normal, mean_of
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.modeling.relation_classification import PromuForRelationClassification
-from promu.modeling.token_classification import PromuForTokenClassification
 
 TAGS = dict(enumerate(bio_labels(["PER", "LOC"])))
 WORDS = {"word_index": torch.tensor([[1, 2, 3]] * 3), "word_mask": torch.ones(3, 3).long()}

@@ -6,11 +6,9 @@ from transformers import PreTrainedModel
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.fusions.base import Fused, Fusion, Pictures
-from promu.modeling.fusions.concat import ConcatFusion
+from promu.modeling.fusions.base import ConcatFusion, Fused, Fusion, Pictures, TextFusion
 from promu.modeling.fusions.hvpnet import PrefixFusion
 from promu.modeling.fusions.mmib import BottleneckFusion
-from promu.modeling.fusions.text import TextFusion
 
 __all__ = ["FUSIONS", "Fused", "Fusion", "Pictures", "build_fusion"]
 

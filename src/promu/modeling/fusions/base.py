@@ -14,7 +14,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, split_text_encoder, text_layers
+from promu.modeling.encoders import build_encoder, has_text_layers, split_text_encoder, text_layers
 
 
 @dataclass
@@ -191,3 +191,59 @@ def kept_map(weights: torch.Tensor | None) -> torch.Tensor:
     if weights is None:
         raise InputError("this attention computes no maps; load the model with attn_implementation='eager'")
     return weights
+
+
+class ConcatFusion(Fusion):
+    """A transformer over the concatenation [text tokens ; visual CLS ; patches] (Eq 2).
+
+    A post without a picture is masked out on the visual side, so that its text attends to text alone.
+    """
+
+    def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
+        super().__init__(config, text_encoder)
+        self.visual_map = visual_map(config)
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        pictures: Pictures | None,
+        output_attentions: bool = False,
+    ) -> Fused:
+        """As `Fusion.forward`; the fused visual tokens are the upper part of the sequence."""
+        hidden, mask = text, text_mask
+        if pictures is not None:
+            tokens = pictures.tokens
+            hidden = torch.cat([text, self.visual_map(tokens).to(text.dtype)], dim=1)
+            seen = pictures.shown()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
+            mask = torch.cat([text_mask, seen], dim=1)
+        hidden, maps = self.run_layers(hidden, mask, output_attentions)
+        length = text.shape[1]
+        return Fused(hidden[:, :length], hidden[:, length:] if pictures is not None else None, maps)
+
+
+class TextFusion(Fusion):
+    """Text alone passes the upper layers; a picture is never looked at.
+
+    No fused vector knows of the picture, so that L_ITM, L_COE and L_CIR have nothing to learn from; L_CIT and masked
+    language modelling do. A text encoder of another kind than BERT's, or of one layer, keeps its layers.
+    """
+
+    sees_pictures: ClassVar[bool] = False
+
+    def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
+        """None, where the text encoder has none to give."""
+        if self.config.fusion_layers is None and not has_text_layers(text_encoder, 2):
+            return text_encoder.config, nn.ModuleList()
+        return super().text_layers(text_encoder)
+
+    def forward(
+        self,
+        text: torch.Tensor,
+        text_mask: torch.Tensor,
+        pictures: Pictures | None,
+        output_attentions: bool = False,
+    ) -> Fused:
+        """As `Fusion.forward`, without fused visual tokens."""
+        hidden, maps = self.run_layers(text, text_mask, output_attentions)
+        return Fused(hidden, attentions=maps)

@@ -14,7 +14,7 @@ from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import level_layers
 from promu.modeling.fusions.base import Fused, Fusion, Pictures
-from promu.modeling.regions import patch_coverage
+from promu.modeling.losses import patch_coverage
 
 LEVELS = 4
 """Levels of the vision encoder that are read, if it has as many."""

@@ -1,0 +1,234 @@
+"""Regions: which boxes of a picture hold a thing. One class and one line in `DETECTORS` each."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
+from safetensors import SafetensorError
+from transformers import AutoImageProcessor, AutoModelForObjectDetection
+
+from promu.alignment.detector import Detector, DetectorSettings
+from promu.corpora.coco import read_coco_pictures
+from promu.errors import InputError, first_line
+from promu.files import read_bytes
+from promu.hub import best_device, resolve
+from promu.schema import Region
+
+
+class HuggingFaceRegions:
+    """Regions by an object-detection model: DETR and its family, YOLOS, RT-DETR, D-FINE and their like.
+
+    Where a model scores every class of a box by itself, as most since Deformable DETR do, a box may pass the threshold
+    as several things: it is one region, of the likeliest.
+
+    Args:
+        name: A local folder or a hub name; its weights must be in safetensors form.
+        settings: What is kept.
+        batch: Pictures a pass at most.
+
+    Raises:
+        InputError: There is no such model within reach, it cannot be loaded, or it lacks weights or names of classes.
+    """
+
+    def __init__(self, name: str, settings: DetectorSettings, batch: int = 8) -> None:
+        self.settings = settings
+        self.batch = batch
+        self.device = best_device()
+        self.processor, self.model = _load(name)
+        self.model.to(self.device).eval()
+        self._masked = "pixel_mask" in inspect.signature(self.model.forward).parameters
+        self.identity = settings.identify("hf", _checksum(self.processor, self.model))
+
+    @torch.inference_mode()
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`.
+
+        Only pictures that have one size when prepared share a pass, since with padding what is found in a picture
+        would depend on its neighbours.
+        """
+        prepared = [self.processor(images=picture, return_tensors="pt") for picture in pictures]
+        by_size: dict[torch.Size, list[int]] = defaultdict(list)
+        for row, entry in enumerate(prepared):
+            by_size[entry["pixel_values"].shape].append(row)
+        regions: list[list[Region]] = [[] for _ in pictures]
+        for rows in by_size.values():
+            for start in range(0, len(rows), self.batch):
+                part = rows[start : start + self.batch]
+                for row, found in zip(part, self._pass([prepared[row] for row in part], part, pictures), strict=True):
+                    regions[row] = self.settings.keep(found, pictures[row].size)
+        return regions
+
+    def _pass(self, prepared: list[Any], rows: list[int], pictures: Sequence[Image.Image]) -> list[list[Region]]:
+        names = ["pixel_values"] + ["pixel_mask"] * (self._masked and "pixel_mask" in prepared[0])
+        inputs = {name: torch.cat([entry[name] for entry in prepared]).to(self.device) for name in names}
+        results = self.processor.post_process_object_detection(
+            self.model(**inputs),
+            threshold=self.settings.confidence,
+            target_sizes=[(pictures[row].height, pictures[row].width) for row in rows],
+        )
+        return [self._regions(result) for result in results]
+
+    def _regions(self, result: dict[str, torch.Tensor]) -> list[Region]:
+        names = self.model.config.id2label
+        found: dict[tuple[float, ...], Region] = {}
+        for box, label, score in zip(
+            map(tuple, result["boxes"].tolist()), result["labels"].tolist(), result["scores"].tolist(), strict=True
+        ):
+            if box[0] < box[2] and box[1] < box[3] and (box not in found or found[box].score < score):
+                found[box] = Region(box, names[label], min(1.0, score))
+        return list(found.values())
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    folder = resolve(name)
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder)
+        model, report = AutoModelForObjectDetection.from_pretrained(
+            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except SafetensorError as error:
+        raise InputError(f"the weights of detector {name!r} are damaged ({error}); fetch or save them again") from error
+    except ImportError as error:
+        raise InputError(
+            f"detector {name!r} needs a package that is missing ({first_line(error)}); name a model that does without"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights of detector {name!r} have other sizes than its config.json says; fetch both again"
+        ) from error
+    except StrictDataclassError as error:
+        raise InputError(f"the config.json of detector {name!r} is wrong: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{name!r} is no object-detection model within reach ({first_line(error)}); name a folder or hub "
+            "model with config.json, preprocessor_config.json and safetensors weights"
+        ) from error
+    _require_trained(name, processor, model, report["missing_keys"])
+    return processor, model
+
+
+def _require_trained(name: str, processor: Any, model: Any, missing: set[str]) -> None:
+    """Refuse what transformers loads with a word in its log: a head of chance weights, classes without a name."""
+    if untrained := sorted(missing & dict(model.named_parameters()).keys()):
+        raise InputError(
+            f"detector {name!r} comes without {len(untrained)} of its weights, the first {untrained[0]!r}: it was "
+            "saved without its detection head; name a model trained to detect"
+        )
+    if sorted(model.config.id2label) != list(range(model.config.num_labels)):
+        raise InputError(
+            f"detector {name!r} numbers its classes {', '.join(map(str, sorted(model.config.id2label)[:3]))}, ...; "
+            f"id2label in its config.json must name 0 to {model.config.num_labels - 1}"
+        )
+    if not hasattr(processor, "post_process_object_detection"):
+        raise InputError(
+            f"the preprocessor_config.json of detector {name!r} names {type(processor).__name__}, which reads no "
+            "boxes; save the model's own image processor there"
+        )
+
+
+def _checksum(processor: Any, model: Any) -> str:
+    """Of weights, class names and how pictures are prepared, wherever they were loaded from."""
+    checksum = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
+    checksum.update(json.dumps(model.config.id2label).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        checksum.update(name.encode())
+        checksum.update(
+            tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        )
+    return checksum.hexdigest()
+
+
+logger = logging.getLogger(__name__)
+
+
+class CocoRegions:
+    """Regions from a COCO `instances` file, gold boxes or a detector's saved output.
+
+    Boxes are in pixels of the size that the file gives; a picture that comes in another size has them scaled.
+
+    Raises:
+        InputError: As `read_coco`.
+    """
+
+    def __init__(self, path: str | Path, settings: DetectorSettings) -> None:
+        self.settings = settings
+        self.pictures = read_coco_pictures(path)
+        self.identity = settings.identify("coco", hashlib.sha256(read_bytes(Path(path))).hexdigest())
+        self._path = path
+        self._warned = False
+
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`; a picture that the file does not name has none, which the log says once."""
+        return [self._regions(picture.size, name) for picture, name in zip(pictures, names, strict=True)]
+
+    def _regions(self, size: tuple[int, int], name: str) -> list[Region]:
+        known = self.pictures.get(name)
+        if known is None:
+            if not self._warned:
+                logger.warning("picture %r is not in %s and has no regions (said once)", name, self._path)
+                self._warned = True
+            return []
+        across = 1.0 if known.width is None else size[0] / known.width
+        down = 1.0 if known.height is None else size[1] / known.height
+        scaled = (
+            Region((x0 * across, y0 * down, x1 * across, y1 * down), region.label, region.score)
+            for region in known.regions
+            for x0, y0, x1, y1 in [region.box]
+        )
+        return self.settings.keep(scaled, size)
+
+
+class NoRegions:
+    """No detector: every picture is without regions, and L_COE is skipped."""
+
+    identity = "none"
+
+    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`: always empty."""
+        return [[] for _ in pictures]
+
+
+def _hf(path: str | Path, settings: DetectorSettings) -> Detector:
+
+    return HuggingFaceRegions(str(path), settings)
+
+
+def _yolo(path: str | Path, settings: DetectorSettings) -> Detector:
+    from promu.alignment.yolo import YoloRegions
+
+    return YoloRegions(Path(path), settings)
+
+
+DETECTORS: dict[str, Callable[[str | Path, DetectorSettings], Detector]] = {
+    "coco": CocoRegions,
+    "hf": _hf,
+    "none": lambda path, settings: NoRegions(),
+    "yolo": _yolo,
+}
+"""`coco`: a COCO instances file; `hf`: a Hugging Face model, by folder or hub name; `yolo`: an ONNX file."""
+
+
+def build_detector(kind: str, path: str | Path | None, settings: DetectorSettings | None = None) -> Detector:
+    """The detector named `kind` in `DETECTORS`, on the file or model at `path`.
+
+    Raises:
+        InputError: There is no such detector, or what is at `path` is none.
+    """
+    if kind not in DETECTORS:
+        raise InputError(f"detector {kind!r} is unknown; use one of {', '.join(DETECTORS)}")
+    if path is None and kind != "none":
+        raise InputError(f"detector {kind!r} needs a path; set data.regions")
+    settings = settings or DetectorSettings()
+    if settings.names is not None and kind != "yolo":
+        raise InputError(f"detector {kind!r} has names of its own; a file of class names is for detector 'yolo'")
+    return DETECTORS[kind](path or "", settings)

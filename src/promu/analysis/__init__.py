@@ -1,1 +1,0 @@
-"""What came out, for people to look at: tables, figures, the report."""

@@ -1,1 +1,0 @@
-"""The study's tables and figures, and the page that shows them."""

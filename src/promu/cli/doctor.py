@@ -1,0 +1,202 @@
+"""`promu doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from packaging.requirements import Requirement
+
+from promu.cli.console import print_json
+
+if TYPE_CHECKING:
+    import torch
+
+Status = Literal["ok", "note", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the diagnosis.
+
+    Attributes:
+        name: What was looked at.
+        value: What was found, in words.
+        status: `broken` is what keeps promu from working; `note` is worth knowing and stops nothing.
+        remedy: What to do about it; None where there is nothing to do.
+    """
+
+    name: str
+    value: str
+    status: Status = "ok"
+    remedy: str | None = None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The finding as plain data, ready for JSON."""
+        return {"name": self.name, "value": self.value, "status": self.status, "remedy": self.remedy}
+
+
+def diagnose() -> list[Finding]:
+    """Look at the interpreter, the libraries, the extras, torchvision, and the device with its precision and speed."""
+    findings = [_python(), *_libraries(), *_extras(), _torchvision()]
+    if any(finding.status == "broken" for finding in findings):
+        # Measuring imports torch, and what is broken already has its remedy: do not add a traceback to it.
+        return findings
+    return [*findings, *_device()]
+
+
+def _python() -> Finding:
+    return Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+
+
+def _libraries() -> list[Finding]:
+    """promu itself and each library that it requires, against the versions that it requires."""
+    try:
+        distribution = importlib.metadata.distribution("promu")
+    except importlib.metadata.PackageNotFoundError:
+        return [Finding("promu", "not installed, imported from its source", "broken", "pip install -e .")]
+    return [Finding("promu", distribution.version), *map(_library, _requirements(distribution, ""))]
+
+
+def _extras() -> list[Finding]:
+    """What each extra brings; promu works without, but for what the extra is for."""
+    try:
+        distribution = importlib.metadata.distribution("promu")
+    except importlib.metadata.PackageNotFoundError:
+        return []  # as `_libraries` says
+    findings = []
+    for extra in sorted(distribution.metadata.get_all("Provides-Extra") or []):
+        if extra == "dev":
+            continue
+        there = [_library(requirement) for requirement in _requirements(distribution, extra)]
+        value = ", ".join(f"{library.name} {library.value}" for library in there)
+        if all(library.status == "ok" for library in there):
+            findings.append(Finding(f"promu[{extra}]", value))
+        else:
+            findings.append(Finding(f"promu[{extra}]", value, "note", f"pip install 'promu[{extra}]', if you need it"))
+    return findings
+
+
+def _requirements(distribution: importlib.metadata.Distribution, extra: str) -> list[Requirement]:
+    """What promu requires by itself (""), or what an extra adds to that."""
+
+    def applies(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    every = [Requirement(line) for line in distribution.requires or []]
+    return [each for each in every if applies(each, extra) and (extra == "" or not applies(each, ""))]
+
+
+def _library(requirement: Requirement) -> Finding:
+    wanted = f"{requirement.name}{requirement.specifier}"
+    try:
+        version = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(requirement.name, "not installed", "broken", f"pip install '{wanted}'")
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding(
+            requirement.name, f"{version}, but promu needs {requirement.specifier}", "broken", f"pip install '{wanted}'"
+        )
+    return Finding(requirement.name, version)
+
+
+def _torchvision() -> Finding:
+    """Look for a torchvision that does not fit its torch: it takes `import transformers` down with it.
+
+    The import runs in a process of its own, because a torchvision built for another torch may fail in any way up to
+    ending the interpreter, and leaves half of itself behind when it fails.
+    """
+    if importlib.util.find_spec("torchvision") is None:
+        return Finding("torchvision", "not installed, and not needed")
+    attempt = subprocess.run(
+        [sys.executable, "-c", "import torchvision; from transformers import AutoImageProcessor, ViTModel"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if attempt.returncode == 0:
+        return Finding("torchvision", "installed and working, but not needed", "note")
+    said = attempt.stderr.strip().splitlines() or [f"its import ended with exit status {attempt.returncode}"]
+    return Finding(
+        "torchvision",
+        f"installed but broken, and transformers breaks with it: {said[-1]}",
+        "broken",
+        "pip uninstall torchvision",
+    )
+
+
+def _device() -> list[Finding]:
+    import torch
+
+    from promu.hub import best_device, best_precision
+
+    device = best_device()
+    precision = best_precision(device)
+    named = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    rates = {
+        name: _matmul_rate(device, dtype) for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items()
+    }
+    measured = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items())
+    findings = [
+        Finding("device", f"{device} ({named})"),
+        Finding("precision", f"{precision} ({'native' if precision == 'bf16' else 'no bf16 in this hardware'})"),
+    ]
+    if precision == "bf16" and rates["bf16"] < rates["fp32"]:
+        findings.append(
+            Finding(
+                "speed", f"matrix product: {measured}", "note", "bf16 is slower than fp32 here: set precision to fp32"
+            )
+        )
+    else:
+        findings.append(Finding("speed", f"matrix product: {measured}"))
+    return findings
+
+
+def _matmul_rate(device: str, dtype: torch.dtype, seconds: float = 0.3) -> float:
+    """Floating-point operations a second of a square matrix product, measured for about `seconds`."""
+    import torch
+
+    size = 4096 if device == "cuda" else 512
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+
+    def products(count: int) -> float:
+        started = time.perf_counter()
+        for _ in range(count):
+            result = left @ right
+        float(result[0, 0])  # waits for the device
+        return time.perf_counter() - started
+
+    once = min(products(1) for _ in range(2))  # the first call also sets things up
+    count = max(1, min(10_000, int(seconds / max(once, 1e-6))))
+    return 2.0 * size**3 * count / products(count)
+
+
+def doctor(*, json: bool = False) -> int:
+    """Say what is installed, which device and precision will be used, and what is broken.
+
+    Exit status 2 when something is broken; each broken thing comes with its remedy.
+
+    Args:
+        json: Print JSON instead of lines.
+    """
+
+    findings = diagnose()
+    broken = any(finding.status == "broken" for finding in findings)
+    if json:
+        print_json({"ok": not broken, "findings": [finding.to_dict() for finding in findings]})
+        return 2 if broken else 0
+    marks = {"ok": "ok", "note": "note", "broken": "BROKEN"}
+    for finding in findings:
+        print(f"{marks[finding.status]:>6}  {finding.name}: {finding.value}")
+        if finding.remedy is not None:
+            print(f"        remedy: {finding.remedy}")
+    print("something is broken, see above" if broken else "all is well")
+    return 2 if broken else 0

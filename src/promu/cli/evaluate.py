@@ -1,0 +1,421 @@
+"""`promu evaluate`: a fine-tuned model on a file of gold, a pre-trained one on caption pairs and gold boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cyclopts import App, Parameter
+
+from promu.cli.console import note, print_json, print_table, progress_bar, progress_bars
+from promu.cli.score import print_entity_scores, print_joint_scores, print_relation_scores
+from promu.errors import InputError
+
+if TYPE_CHECKING:
+    from promu.schema import Post
+
+WAYS = {"caption_to_picture": "caption → picture", "picture_to_caption": "picture → caption"}
+AGAINST = {"falsified": "falsified captions", "random": "random captions"}
+
+
+def pairs(
+    model: Path,
+    /,
+    *,
+    captions: Path | None = None,
+    images: Path | None = None,
+    corpus: Path | None = None,
+    missing_pictures: Literal["error", "skip"] = "error",
+    seed: int = 0,
+    rerank: int = 20,
+    batch_size: int = 64,
+    json: bool = False,
+) -> None:
+    """Measure a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
+
+    The pairs come from a file of captions and a folder of pictures, or from a corpus that `promu corpus build` made.
+    Where no caption of the file is falsified, falsified ones are made: near in meaning, of another picture.
+
+    Args:
+        model: The model folder of a pre-training run, or of its teacher.
+        captions: CSV (image,caption) or JSON lines.
+        images: Folder of their pictures.
+        corpus: Folder of a corpus, instead of captions and pictures.
+        missing_pictures: What a missing or broken picture does: stop, or have its pairs skipped and counted.
+        seed: Which falsified captions are made, and which pairs are drawn where there are more than are read.
+        rerank: How many of a query's best answers are put in the order of the matching head; 0 leaves that out.
+        batch_size: Pairs a forward pass.
+        json: Print JSON instead of tables.
+    """
+    if (corpus is None) == (captions is None and images is None) or (captions is None) != (images is None):
+        raise InputError("give either --captions and --images, or --corpus")
+    _require_folder(images)
+    _require_positive("--batch-size", batch_size, 1)
+    _require_positive("--rerank", rerank, 0)
+    from promu.hub import quiet
+
+    quiet()
+    from promu.corpora.captions import read_captions
+    from promu.corpora.shards import PairShards
+    from promu.evaluation.pairs import PairFolder, evaluate_pairs
+    from promu.evaluation.pretrained import open_pair_model
+
+    loaded, encoder = open_pair_model(model)
+    counts: dict[str, Any] = {"skipped_pictures": 0, "skipped_pairs": 0, "falsified_made": 0}
+    source: PairShards | PairFolder
+    if corpus is not None:
+        source = PairShards(corpus)
+    else:
+        assert captions is not None and images is not None
+        source = PairFolder(read_captions(captions), images, missing_pictures, seed)
+        counts = {
+            "skipped_pictures": len(source.skipped),
+            "skipped_pairs": source.skipped_pairs,
+            "falsified_made": source.made,
+        }
+    if counts["skipped_pairs"]:
+        note(
+            f"{counts['skipped_pairs']} pairs were skipped: {counts['skipped_pictures']} pictures are missing or broken"
+        )
+    with progress_bars() as progress:
+        result = evaluate_pairs(
+            loaded, encoder, source, seed=seed, batch_size=batch_size, rerank=rerank, progress=progress
+        )
+    result = {**result, **counts}
+    for name in ("agreement", "losses"):  # figures of a training run
+        del result[name]
+    if json:
+        print_json(result)
+    else:
+        _print_pairs(result)
+
+
+def regions(
+    model: Path,
+    /,
+    *,
+    instances: Path,
+    images: Path,
+    synonyms: Path | None = None,
+    teacher: str | None = None,
+    missing_pictures: Literal["error", "skip"] = "error",
+    batch_size: int = 32,
+    json: bool = False,
+) -> None:
+    """Measure how often the nouns that a pre-trained model gives to gold boxes name the boxes' categories.
+
+    Args:
+        model: The model folder of a pre-training run with the loss coe.
+        instances: COCO instances JSON with the gold boxes.
+        images: Folder of the pictures.
+        synonyms: Table of the nouns that name a category, category<TAB>noun, noun, ... a line; COCO's by default.
+        teacher: Also measure this teacher: the model folder of a self-trained one, or a CLIP-type model by name.
+        missing_pictures: What a missing or broken picture does: stop, or have its boxes skipped and counted.
+        batch_size: Pictures a forward pass.
+        json: Print JSON instead of tables.
+    """
+    _require_folder(images)
+    _require_positive("--batch-size", batch_size, 1)
+    from promu.hub import quiet
+
+    quiet()
+    from promu.alignment.synonyms import read_synonyms
+    from promu.alignment.teacher import load_teacher
+    from promu.corpora.coco import read_coco
+    from promu.corpora.images import load_picture
+    from promu.evaluation.pretrained import open_pair_model
+    from promu.evaluation.regions import evaluate_regions, readable_boxes
+
+    table = read_synonyms(synonyms)
+    loaded, encoder = open_pair_model(model)
+    gold, skipped = readable_boxes(read_coco(instances), images, missing_pictures)
+    if skipped:
+        boxes = sum(skipped.values())
+        note(f"{boxes} boxes were skipped: {len(skipped)} pictures are missing or broken")
+    with progress_bar("pictures") as advance:
+        result = evaluate_regions(
+            loaded,
+            encoder,
+            gold,
+            lambda image: load_picture(images / image),
+            table,
+            teacher=None if teacher is None else load_teacher(_kind(teacher), teacher),
+            batch_size=batch_size,
+            advance=advance,
+        )
+    result = {**result, "skipped_pictures": len(skipped), "skipped_boxes": sum(skipped.values())}
+    if json:
+        print_json(result)
+    else:
+        _print_regions(result)
+
+
+def _kind(teacher: str) -> str:
+    """Whether a teacher is self-trained or off the shelf, by what its folder holds."""
+    from promu.modeling.configuration import PromuConfig
+    from promu.modeling.loading import read_json_object
+
+    config = Path(teacher) / "config.json"
+    own = config.is_file() and read_json_object(config).get("model_type") == PromuConfig.model_type
+    return "self-trained" if own else "hub"
+
+
+def _require_folder(images: Path | None) -> None:
+    if images is not None and not images.is_dir():
+        raise InputError("no such folder of pictures; correct --images", images)
+
+
+def _require_positive(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise InputError(f"{option} is {value}; at least {least} is needed")
+
+
+def _print_pairs(result: Mapping[str, Any]) -> None:
+    matched, falsified = (result["pairs"][name] for name in ("matched", "falsified"))
+    made = f", {result['falsified_made']} of them made here" if result["falsified_made"] else ""
+    print(
+        f"{result['pictures']} pictures, {result['captions']} different captions; "
+        f"{matched} matched pairs, {falsified} falsified{made}"
+    )
+    if result["recall"] is None:
+        print("no recall: this model has no shared space (it was pre-trained without cit)")
+    else:
+        _print_recall("recall, %", result["recall"], result["recall"]["standard_error"])
+    if result["rerank"] is not None:
+        again = result["rerank"]
+        drawn = f"{again['captions']} captions, {again['pictures']} pictures"
+        _print_recall(f"before re-ranking the best {again['top']} ({drawn})", again["before"])
+        _print_recall(f"after re-ranking by the matching head ({drawn})", again["after"])
+        _print_recall(f"after re-ranking by the head and the cosine together ({drawn})", again["summed"])
+    auc = result["auc"]
+    rows = [
+        [
+            f"matched ({auc['pairs']['matched']}) against {AGAINST[name]} ({auc['pairs'][name]})",
+            *(
+                "–" if (auc[judge] or {}).get(name) is None else f"{auc[judge][name]:.3f}"
+                for judge in ("cosine", "itm")
+            ),
+        ]
+        for name in AGAINST
+    ]
+    print_table("ROC-AUC", ["", "cosine", "matching head"], rows)
+
+
+def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, Any] | None = None) -> None:
+    ks = list(recall["caption_to_picture"])
+    rows = [
+        [
+            name,
+            *(f"{recall[way][k]:.1f}" + ("" if errors is None else f" ± {errors[way][k]:.1f}") for k in ks),
+        ]
+        for way, name in WAYS.items()
+    ]
+    print_table(title, ["", *(f"R@{k}" for k in ks)], rows)
+
+
+def _print_regions(result: Mapping[str, Any]) -> None:
+    own = result["model"]
+    print(
+        f"{own['boxes']} boxes of {own['categories']} categories in {result['pictures']} pictures, named by "
+        f"{result['nouns']} nouns and an empty caption"
+    )
+    if own["unnameable"]:
+        names = ", ".join(f"{name} ({count})" for name, count in own["unnameable"].items())
+        print(
+            f"{sum(own['unnameable'].values())} more boxes were not judged, no noun of the model naming their "
+            f"{len(own['unnameable'])} categories: {names}"
+        )
+    rows = [
+        [
+            name,
+            *(f"{scores[mean][rank]:.1f}" for mean in ("micro", "macro") for rank in ("top1", "top5")),
+        ]
+        for name, scores in (("model", own), ("teacher", result["teacher"]))
+        if scores is not None
+    ]
+    rows.append([f"always {own['constant']['noun']}", f"{own['constant']['top1']:.1f}", "", "", ""])
+    print_table(
+        "boxes whose category is named, %",
+        ["", "top 1", "top 5", "top 1, mean of categories", "top 5, mean of categories"],
+        rows,
+    )
+    print_table(
+        "by category",
+        ["", "boxes", "top 1", "top 5"],
+        (
+            [name, str(count["boxes"]), str(count["top1"]), str(count["top5"])]
+            for name, count in own["per_category"].items()
+        ),
+    )
+
+
+evaluate = App(
+    name="evaluate",
+    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs and regions.",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GoldOptions:
+    """What `promu evaluate ner`, `re` and `joint` are given beside the model.
+
+    Args:
+        data: File with the gold.
+        images: Folder of the posts' pictures.
+        missing_pictures: What a missing or broken picture does: stop, or have its post read as text.
+        groups: JSON file, an object of group name by post id; adds figures by group.
+        predictions: Write the model's answers here, in the format of the gold.
+        batch_size: Posts a forward pass.
+        json: Print JSON instead of tables.
+    """
+
+    data: Path
+    images: Path | None = None
+    missing_pictures: Literal["error", "text-only"] = "error"
+    groups: Path | None = None
+    predictions: Path | None = None
+    batch_size: int = 64
+    json: bool = False
+
+
+@evaluate.command(name="ner")
+def evaluate_ner(model: Path, /, options: GoldOptions) -> None:
+    """Score a fine-tuned model's entities against gold (CoNLL data).
+
+    Without --images the posts are read as text alone, which is then said.
+
+    Args:
+        model: The model folder of a fine-tuning run.
+    """
+    _evaluate("ner", model, options)
+
+
+@evaluate.command(name="re")
+def evaluate_re(model: Path, /, options: GoldOptions) -> None:
+    """Score a fine-tuned model's relations against gold (MNRE data).
+
+    Without --images the posts are read as text alone, which is then said.
+
+    Args:
+        model: The model folder of a fine-tuning run.
+    """
+    _evaluate("re", model, options)
+
+
+@evaluate.command(name="joint")
+def evaluate_joint(model: Path, /, options: GoldOptions) -> None:
+    """Score a model's quintuples against gold (JMERE data, or posts in a .jsonl file).
+
+    A joint model finds entities and relations at once. A folder with ner/ and re/ is scored on the same set as a
+    pipeline: entities first, then the relation of every pair of them. Without --images the posts are read as text
+    alone, which is then said.
+
+    Args:
+        model: The model folder of a fine-tuning run, or a folder with joint/, or with ner/ and re/.
+    """
+    _evaluate("joint", model, options)
+
+
+evaluate.command(pairs)
+evaluate.command(regions)
+
+
+Task = Literal["ner", "re", "joint"]
+
+
+def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
+    images, predictions = options.images, options.predictions
+    if predictions is not None and not predictions.parent.is_dir():
+        raise InputError("no such folder to write predictions to; make it first", predictions.parent)
+    if images is not None and not images.is_dir():
+        raise InputError("no such folder of pictures; correct --images, or leave it out to read text alone", images)
+    if options.batch_size < 1:
+        raise InputError(f"--batch-size is {options.batch_size}; at least 1 is needed")
+    from promu.hub import quiet
+
+    quiet()
+    from promu.evaluation.score_files import read_groups
+    from promu.tasks.task import TASKS
+
+    within = (model / task).is_dir()  # a folder with ner/ and re/, as `promu extract` takes it
+    pipeline = not within and task == "joint" and (model / "ner").is_dir() and (model / "re").is_dir()
+    if within:
+        model = model / task
+    posts = TASKS[task].read(options.data)
+    groups = None if options.groups is None else read_groups(options.groups)
+    predicted, read, labels = _pipeline(model, posts, options) if pipeline else _predict(task, model, posts, options)
+    scores = TASKS[task].score(posts, predicted, groups, labels)
+    if predictions is not None:
+        TASKS[task].write(predictions, predicted)
+    if options.json:
+        print_json({**scores.to_dict(), "read": read})
+    elif task == "ner":
+        print_entity_scores(scores)
+    elif task == "re":
+        print_relation_scores(scores)
+    else:
+        print_joint_scores([scores])
+
+
+def _predict(
+    task: Task, model: Path, posts: list[Post], options: GoldOptions
+) -> tuple[list[Post], dict[str, int], list[str]]:
+    """What one model answers, how the posts were read, and the model's labels."""
+    from promu.extraction.backends import open_model
+    from promu.runs import record_evaluation
+    from promu.tasks.task import TASKS, label_names, predict_posts
+    from promu.training.post_images import PictureFolder
+
+    images = options.images
+    loaded, encoder = open_model(task, model)
+    if images is not None and loaded.config.image_size is None:
+        raise InputError("this model reads text alone; leave --images out", model)
+    labels = label_names(loaded)
+    unknown = sorted(set(TASKS[task].labels(posts)) - set(labels))
+    if unknown:
+        note(
+            f"the model cannot give {len(unknown)} labels that the gold has, and misses them all: {', '.join(unknown)}"
+        )
+    policy: Any = "none"
+    if images is not None:
+        policy = "require" if options.missing_pictures == "error" else "text-only-when-missing"
+    folder = PictureFolder(images, loaded.config.image_size, policy)
+    with progress_bar(f"reading {options.data.name}") as advance:
+        predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size, advance)
+    read = {"with picture": 0, "as text": 0}
+    for post in posts:
+        shown = policy != "none" and post.image is not None and post.image not in folder.missing
+        read["with picture" if shown else "as text"] += 1
+    _tell_reading(read, images, loaded.config.image_size is None, len(folder.missing))
+    record_evaluation(model, options.data, loaded)
+    return predicted, read, labels
+
+
+def _pipeline(model: Path, posts: list[Post], options: GoldOptions) -> tuple[list[Post], dict[str, int], list[str]]:
+    """The same of two models, one after the other; labels of a joint set they have none."""
+    from promu.extraction.extractor import Extractor
+    from promu.extraction.pipeline import pipeline_answers
+
+    images = options.images
+    extractor = Extractor.from_pretrained(model)
+    if images is not None and not extractor.reads_pictures:
+        raise InputError("these models read text alone; leave --images out", model)
+    with progress_bar(f"reading {options.data.name}") as advance:
+        predicted, read = pipeline_answers(
+            extractor, posts, images, options.missing_pictures, options.batch_size, advance
+        )
+    missing = sum(post.image is not None for post in posts) - read["with picture"]
+    _tell_reading(read, images, not extractor.reads_pictures, missing)
+    return predicted, read, []
+
+
+def _tell_reading(read: Mapping[str, int], images: Path | None, blind: bool, missing: int) -> None:
+    """Say which posts were read without a picture, and why."""
+    if read["as text"]:
+        why = "the model reads text alone" if blind else "no --images"
+        if images is not None:
+            why = f"{missing} pictures missing or broken"
+        note(f"{read['as text']} of {sum(read.values())} posts were read as text, without a picture ({why})")

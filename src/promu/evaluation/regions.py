@@ -1,0 +1,271 @@
+"""What the COE head calls gold boxes, and what the teacher calls them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
+
+from promu.alignment.candidates import ENTITY_TEMPLATES, prompts
+from promu.alignment.labelling import square_crop
+from promu.alignment.synonyms import Synonyms, nouns_naming
+from promu.alignment.teacher import Teacher
+from promu.corpora.images import load_picture
+from promu.errors import InputError
+from promu.evaluation.pretrained import Advance, PairModel, picture_side, predictions, reading, tokens
+from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.pretraining import PromuForPreTraining
+from promu.schema import Region
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryCount:
+    """Boxes of one category, and how many were named by the first noun and among the first five."""
+
+    boxes: int
+    top1: int
+    top5: int
+
+
+@dataclass(frozen=True)
+class NamingScores:
+    """What the nouns of the judged boxes come to; shares in percent.
+
+    Attributes:
+        per_category: The judged boxes: those whose category has a synonym among the candidates.
+        unnameable: Boxes of each category without one. They are counted, not judged.
+        constant: The noun that would name most boxes if every box were given it, and the share it would name.
+    """
+
+    per_category: dict[str, CategoryCount]
+    unnameable: dict[str, int]
+    constant: tuple[str, float]
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes were judged."""
+        return sum(count.boxes for count in self.per_category.values())
+
+    def micro(self, rank: str) -> float:
+        """Percent of the judged boxes named; `rank` is top1 or top5."""
+        return 100.0 * sum(getattr(count, rank) for count in self.per_category.values()) / self.boxes
+
+    def macro(self, rank: str) -> float:
+        """The mean over categories of the percent of their boxes that are named."""
+        shares = [getattr(count, rank) / count.boxes for count in self.per_category.values()]
+        return 100.0 * sum(shares) / len(shares)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return {
+            "boxes": self.boxes,
+            "categories": len(self.per_category),
+            "micro": {rank: self.micro(rank) for rank in ("top1", "top5")},
+            "macro": {rank: self.macro(rank) for rank in ("top1", "top5")},
+            "constant": {"noun": self.constant[0], "top1": self.constant[1]},
+            "per_category": {
+                name: {"boxes": count.boxes, "top1": count.top1, "top5": count.top5}
+                for name, count in self.per_category.items()
+            },
+            "unnameable": self.unnameable,
+        }
+
+
+def score_naming(
+    categories: Sequence[str],
+    ranked: Sequence[Sequence[str]],
+    nouns: Sequence[str],
+    synonyms: Synonyms,
+) -> NamingScores:
+    """Score the nouns given to gold boxes.
+
+    Args:
+        categories: Each box's gold category.
+        ranked: Each box's nouns, likeliest first, five or all there are.
+        nouns: Every candidate that could have been given.
+        synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
+
+    Raises:
+        InputError: There is no box, or no category has a synonym among the candidates.
+    """
+    known = {noun.lower() for noun in nouns}
+    # of each category, the candidates that name it
+    names = {category: nouns_naming(category, synonyms) & known for category in set(categories)}
+    if not categories:
+        raise InputError("there is no gold box to name; give a file with boxes")
+    if not any(names.values()):
+        raise InputError(
+            f"none of the {len(names)} gold categories has a synonym among the model's {len(known)} nouns; "
+            "add the nouns to the synonym table"
+        )
+    boxes, top1, top5 = Counter[str](), Counter[str](), Counter[str]()
+    right_if_always = Counter[str]()
+    for category, given in zip(categories, ranked, strict=True):
+        right = names[category]
+        boxes[category] += 1
+        top1[category] += any(noun.lower() in right for noun in given[:1])
+        top5[category] += any(noun.lower() in right for noun in given[:5])
+        right_if_always.update(right)
+    judged = [category for category, _ in boxes.most_common() if names[category]]
+    total = sum(boxes[category] for category in judged)
+    # the alphabet decides between nouns that are right equally often, whatever order a set is in
+    noun, often = min(right_if_always.items(), key=lambda item: (-item[1], item[0]))
+    return NamingScores(
+        {category: CategoryCount(boxes[category], top1[category], top5[category]) for category in judged},
+        {category: count for category, count in boxes.most_common() if not names[category]},
+        (noun, 100.0 * often / total),
+    )
+
+
+logger = logging.getLogger(__name__)
+
+RANKED = 5
+"""Nouns of each box that are looked at."""
+
+
+def evaluate_regions(
+    model: PairModel,
+    encoder: WordEncoder,
+    gold: Mapping[str, Sequence[Region]],
+    open_picture: Callable[[str], Image.Image],
+    synonyms: Mapping[str, frozenset[str]],
+    *,
+    teacher: Teacher | None = None,
+    template: str = "1",
+    batch_size: int = 32,
+    advance: Advance | None = None,
+) -> dict[str, Any]:
+    """How often the likeliest nouns of a gold box name its category.
+
+    Pictures are read with an empty caption, so that no word tells what is in them.
+
+    Args:
+        model: A pre-trained model with a COE head.
+        encoder: Its tokenizer.
+        gold: The boxes of each picture, in pixels of the upright original; a picture without one is not opened.
+        open_picture: A picture's name to the picture, in full size.
+        synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
+        teacher: Names the same boxes with the same nouns, by the crops that labelling makes.
+        template: The prompt template that the teacher reads the nouns in.
+        batch_size: Pictures a forward pass.
+        advance: Called with (pictures read, pictures in all).
+
+    Returns:
+        `model` and `teacher` (or None): `NamingScores.to_dict`; `pictures` read and `empty` ones without a box.
+
+    Raises:
+        InputError: The model has no COE head or does not say its nouns, a picture cannot be read, a box lies outside
+            its picture, there is no box, or none can be named.
+    """
+    nouns = _nouns(model)
+    assert isinstance(model, PromuForPreTraining)
+    images = [image for image, regions in gold.items() if regions]
+    if not images:
+        raise InputError("there is no gold box to name; give a file with boxes")
+    categories: list[str] = []
+    student: list[list[str]] = []
+    taught: list[list[str]] = []
+    prompt_vectors = None if teacher is None else teacher.encode_prompts(prompts(nouns, template, ENTITY_TEMPLATES))
+    for start in range(0, len(images), batch_size):
+        names = images[start : start + batch_size]
+        pictures = [open_picture(name) for name in names]
+        boxes = [_shares(name, picture, gold[name]) for name, picture in zip(names, pictures, strict=True)]
+        student += _named_by_student(model, encoder, pictures, boxes, nouns)
+        categories += [region.label for name in names for region in gold[name]]
+        if teacher is not None and prompt_vectors is not None:
+            crops = [
+                square_crop(picture, region)
+                for name, picture in zip(names, pictures, strict=True)
+                for region in gold[name]
+            ]
+            taught += _ranked(teacher.encode_pictures(crops).float() @ prompt_vectors.float().T, nouns)
+        if advance is not None:
+            advance(min(start + batch_size, len(images)), len(images))
+    return {
+        "model": score_naming(categories, student, nouns, synonyms).to_dict(),
+        "teacher": None if teacher is None else score_naming(categories, taught, nouns, synonyms).to_dict(),
+        "nouns": len(nouns),
+        "pictures": len(images),
+        "empty": len(gold) - len(images),
+    }
+
+
+def readable_boxes(
+    gold: Mapping[str, Sequence[Region]], folder: Path, missing: Literal["error", "skip"]
+) -> tuple[dict[str, Sequence[Region]], dict[str, int]]:
+    """The boxes whose picture can be read, and how many boxes each other picture has.
+
+    Raises:
+        InputError: A picture with boxes is missing or broken and `missing` is `error`.
+    """
+    kept: dict[str, Sequence[Region]] = {}
+    skipped: dict[str, int] = {}
+    for image, regions in gold.items():
+        try:
+            if regions:
+                load_picture(folder / image, target=(32, 32))  # a header alone does not show a truncated one
+            kept[image] = regions
+        except InputError as error:
+            if missing == "error":
+                raise InputError(f"{error.reason}; or skip such pictures", error.path) from None
+            logger.warning("%s; its boxes are skipped", error)
+            skipped[image] = len(regions)
+    return kept, skipped
+
+
+def _nouns(model: PairModel) -> list[str]:
+    if not hasattr(model, "entity_head"):
+        raise InputError(
+            "this model has no COE head (it was pre-trained without L_COE), so it names no region; name another model"
+        )
+    nouns = list(model.config.nouns)
+    if not nouns:
+        raise InputError("this model's config.json does not say its nouns; pre-train it again with this version")
+    return nouns
+
+
+def _shares(name: str, picture: Image.Image, regions: Sequence[Region]) -> torch.Tensor:
+    """Boxes (R, 4) as shares of the picture's width and height, cut at its edges."""
+    scale = torch.tensor([picture.width, picture.height] * 2, dtype=torch.float32)
+    boxes = (torch.tensor([region.box for region in regions], dtype=torch.float32) / scale).clamp(0.0, 1.0)
+    for region, box in zip(regions, boxes.tolist(), strict=True):
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise InputError(
+                f"box {region.box} of {name!r} lies outside its {picture.width} x {picture.height} picture; "
+                "are these the pictures that the boxes were drawn on?"
+            )
+    return boxes
+
+
+def _named_by_student(
+    model: PromuForPreTraining,
+    encoder: WordEncoder,
+    pictures: Sequence[Image.Image],
+    boxes: Sequence[torch.Tensor],
+    nouns: Sequence[str],
+) -> list[list[str]]:
+    side = picture_side(model)
+    pixel_values = torch.stack([to_pixels(picture, side) for picture in pictures]).to(model.device)
+    with reading(model):
+        visual = model.encode_visual(pixel_values)
+    entities, _ = predictions(
+        model,
+        tokens(model, encoder, [encoder.text("")] * len(pictures)),
+        visual,
+        pad_sequence(list(boxes), batch_first=True),
+    )
+    assert entities is not None
+    return _ranked(torch.cat([rows[: len(own)] for rows, own in zip(entities, boxes, strict=True)]), nouns)
+
+
+def _ranked(scores: torch.Tensor, nouns: Sequence[str]) -> list[list[str]]:
+    """The likeliest nouns of each row of scores (N, M)."""
+    best = scores.topk(min(RANKED, len(nouns)), dim=-1).indices
+    return [[nouns[index] for index in row] for row in best.tolist()]

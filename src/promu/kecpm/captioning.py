@@ -1,0 +1,142 @@
+"""Captions of posts' pictures: from files, by an image-to-text model, or the nouns and relations promu sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+
+from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+from promu.corpora.captions import read_captions
+from promu.corpora.images import load_picture
+from promu.errors import InputError
+from promu.hub import best_device, resolve
+from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.pretraining import PromuForPreTraining
+from promu.schema import Post
+
+Captioner = Callable[[Sequence[Image.Image]], list[str]]
+"""RGB pictures to one caption each."""
+
+_BATCH = 16
+_NEW_TOKENS = 40
+
+
+def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...]]:
+    """Captions by the name of the picture, from `image,caption` CSV or JSON lines; falsified ones are left out.
+
+    Raises:
+        InputError: The file cannot be read, or has no caption for any of the posts.
+    """
+    by_image: dict[str, list[str]] = {}
+    for pair in read_captions(path):
+        if pair.matched:
+            by_image.setdefault(pair.image, []).append(pair.caption)
+    found = [tuple(by_image.get(post.image or "", ())) for post in posts]
+    if posts and not any(found):
+        raise InputError(f"none of the {len(posts)} posts has its picture among those captioned here", path)
+    return found
+
+
+def captions_of_pictures(
+    posts: Sequence[Post],
+    folder: Path,
+    captioner: Captioner,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> list[tuple[str, ...]]:
+    """One caption a picture, each picture read once; a post that names no picture has no caption.
+
+    Raises:
+        InputError: A picture is missing or broken.
+    """
+    names = list(dict.fromkeys(post.image for post in posts if post.image is not None))
+    captions: dict[str, str] = {}
+    for start in range(0, len(names), _BATCH):
+        batch = names[start : start + _BATCH]
+        captions.update(zip(batch, captioner([load_picture(folder / name) for name in batch]), strict=True))
+        advance(min(start + _BATCH, len(names)), len(names))
+    return [() if post.image is None else (captions[post.image],) for post in posts]
+
+
+def image_to_text(name: str) -> Captioner:
+    """An image-to-text model of Hugging Face (BLIP, GIT, ViT with a text decoder) by folder or hub name.
+
+    Raises:
+        InputError: There is no such model within reach, or it is of another type.
+    """
+    device = best_device()
+    source = resolve(name)
+    try:
+        model: Any = AutoModelForImageTextToText.from_pretrained(source, use_safetensors=True)
+        processor = AutoImageProcessor.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0].rstrip(". ")
+        raise InputError(
+            f"captioner {name!r} cannot be loaded ({reason}); name a folder or hub model of the image-to-text kind, "
+            "with its tokenizer, image processor and safetensors weights"
+        ) from error
+    model = model.to(device).eval()
+
+    @torch.inference_mode()
+    def caption(pictures: Sequence[Image.Image]) -> list[str]:
+        pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(device)
+        pieces = model.generate(pixel_values=pixels, max_new_tokens=_NEW_TOKENS, do_sample=False)
+        return [" ".join(text.split()) for text in tokenizer.batch_decode(pieces, skip_special_tokens=True)]
+
+    return caption
+
+
+def promu_words(folder: Path, count: int = 3) -> Captioner:
+    """What a pre-trained promu model sees: "in the picture: trophy, woman, stage; awarded".
+
+    Its candidates' prompts (Eq 6, Eq 9) are compared with the whole picture in the space of L_CIT; the nearest nouns
+    and the nearest relation are named.
+
+    Args:
+        folder: What `promu pretrain` saved.
+        count: How many nouns.
+
+    Raises:
+        InputError: The folder holds no such model, or one without L_CIT or candidates.
+    """
+    if not (folder / "model.safetensors").is_file():
+        raise InputError("no pre-trained promu model here (model.safetensors is missing)", folder)
+    device = best_device()
+    model: Any = PromuForPreTraining.from_pretrained(folder)
+    model = model.to(device).eval()
+    if not model.weights["cit"] or not (model.config.nouns or model.config.relations):
+        raise InputError("the model was pre-trained without L_CIT or without candidates, so it names nothing", folder)
+    encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), model.config.max_length)
+
+    @torch.inference_mode()
+    def vectors(texts: Sequence[str]) -> torch.Tensor:
+        batch = encoder.batch([encoder.text(text) for text in texts])
+        return model.encode_text(**{name: values.to(device) for name, values in batch.items()})
+
+    named = [
+        (list(names), vectors(prompts(names, template, templates)), most)
+        for names, template, templates, most in (
+            (model.config.nouns, "1", ENTITY_TEMPLATES, count),
+            (model.config.relations, "A", RELATION_TEMPLATES, 1),
+        )
+        if names
+    ]
+
+    @torch.inference_mode()
+    def caption(pictures: Sequence[Image.Image]) -> list[str]:
+        pixels = torch.stack([to_pixels(picture, model.config.image_size) for picture in pictures]).to(device)
+        seen = model.encode_pictures(pixels)
+        parts = [_nearest(seen, candidates, names, most) for names, candidates, most in named]
+        return ["in the picture: " + "; ".join(words) for words in zip(*parts, strict=True)]
+
+    return caption
+
+
+def _nearest(pictures: torch.Tensor, candidates: torch.Tensor, names: list[str], most: int) -> list[str]:
+    rows = (pictures @ candidates.T).topk(min(most, len(names)), dim=1).indices.tolist()
+    return [", ".join(names[column] for column in row) for row in rows]

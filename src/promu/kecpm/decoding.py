@@ -1,0 +1,252 @@
+"""Text-to-text models by name or by configuration, and answers written by them batch by batch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoModelForSeq2SeqLM,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
+
+from promu.errors import InputError
+from promu.hub import best_precision, resolve
+from promu.kecpm.grammar import Grammar, Ids, State
+from promu.modeling.encoders import config_of
+from promu.schema import Quintuple
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was read.
+
+    Attributes:
+        quintuples: In the order written; of an answer that breaks the grammar those before and after the break.
+        parsed: Whether the whole answer obeys the grammar.
+    """
+
+    quintuples: tuple[Quintuple, ...]
+    parsed: bool
+
+
+def written_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Ids, int]:
+    """The pieces that say `quintuples`, which `read_answer` gives back.
+
+    Returns:
+        The pieces, and how many quintuples cannot be said: a name that is too long or has no piece, types that the
+        inventory does not have with the relation, a pair that was said before.
+    """
+    phrases = grammar.phrases
+    pairs: set[tuple[object, object]] = set()
+    parts: list[Ids] = []
+    for one in quintuples:
+        known = dict(phrases.relations.get((str(one.head_type), str(one.tail_type)), ()))
+        names = all(span in grammar.trie.node_of for span in (one.head, one.tail))
+        if not names or one.relation not in known or one.head == one.tail or (one.head, one.tail) in pairs:
+            continue
+        pairs.add((one.head, one.tail))
+        relation = known[one.relation]
+        head, tail = (_name(grammar, *end) for end in ((one.head, one.head_type), (one.tail, one.tail_type)))
+        parts.append(head + phrases.link[0][1] + tail + relation)
+    left_out = len(quintuples) - len(parts)
+    if not parts:
+        return phrases.first[1][1], left_out
+    first, *rest = parts
+    following = tuple(piece for part in rest for piece in phrases.again + part)
+    return phrases.first[0][1] + first + following + (phrases.pieces.end,), left_out
+
+
+def read_answer(grammar: Grammar, ids: Sequence[int]) -> Answer:
+    """Read pieces, up to the end of the sequence; where they break the grammar, from the next quintuple on."""
+    grammar = grammar.without_limit()  # what is written is written
+    state, at, parsed = grammar.start(), 0, True
+    while at < len(ids) and not state.ended:
+        follower = state.after(ids[at])
+        if follower is not None:
+            state, at = follower, at + 1
+            continue
+        parsed = False
+        again = grammar.phrases.again
+        at = next((place for place in range(at, len(ids)) if tuple(ids[place : place + len(again)]) == again), len(ids))
+        at += len(again)
+        state = grammar.resumed(state.written)
+    return Answer(state.written, parsed and state.ended)
+
+
+def _name(grammar: Grammar, span: tuple[int, int], kind: str | None) -> Ids:
+    words = tuple(piece for word in grammar.words[slice(*span)] for piece in word)
+    return words + grammar.phrases.type_ids(str(kind), grammar.trie.number(span))
+
+
+class Constraint(LogitsProcessor):
+    """Gives every piece that would break the grammar of its post a score of -inf.
+
+    The state of each answer is kept from step to step under what has been written, so that a step costs one move of
+    the automaton a row, whatever the length, and beams may be dropped, doubled and put in another order.
+
+    Args:
+        grammars: One a post of the batch, each with a limit.
+        end: The id of the end of sequence.
+        beams: Rows a post.
+    """
+
+    def __init__(self, grammars: Sequence[Grammar], end: int, beams: int = 1) -> None:
+        self.grammars = grammars
+        self.end = end
+        self.beams = beams
+        self.states: dict[tuple[int, tuple[int, ...]], State | None] = {}
+        self.prompt = 0
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """(rows, length) what was written, (rows, vocabulary) its scores, which are changed in place."""
+        rows = input_ids.tolist()
+        if not self.states:
+            self.prompt = len(rows[0])  # the token that decoding starts from is none of the answer
+        states = {}
+        flat: list[int] = []
+        width = scores.shape[-1]
+        for row, ids in enumerate(rows):
+            post = row // self.beams
+            key = (post, tuple(ids[self.prompt :]))
+            if key not in states:
+                states[key] = self._state(post, key[1])
+            state = states[key]
+            # A beam that left the grammar has no probability left, and one that ended needs nothing more.
+            allowed = [self.end] if state is None or state.ended else state.allowed()
+            flat += [row * width + piece for piece in allowed]
+        self.states = states
+        index = torch.tensor(flat, device=scores.device)
+        kept = scores.view(-1)[index]
+        scores.fill_(-torch.inf)
+        scores.view(-1)[index] = kept
+        return scores
+
+    def _state(self, post: int, written: tuple[int, ...]) -> State | None:
+        if not written:
+            return self.grammars[post].start()
+        before = self.states[post, written[:-1]]
+        return None if before is None or before.ended else before.after(written[-1])
+
+
+def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:
+    """A T5 or BART type model, in fp32, safetensors only.
+
+    Args:
+        name: A folder, a hub name, `package:NAME/PATH`; or a configuration with `model_type`, for random weights.
+        missing: What a configuration need not say, such as the size of the vocabulary.
+
+    Raises:
+        InputError: There is no such model, or it does not write text from text.
+    """
+    if isinstance(name, dict):
+        rest = {field: value for field, value in missing.items() if field not in name}
+        config = config_of(name, "model", "t5 or bart", **rest)
+        if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+            raise InputError(_writes_none(str(config.model_type)))
+        try:
+            return AutoModelForSeq2SeqLM.from_config(config)
+        except ValueError as error:  # sizes that do not go together
+            raise InputError(f"model settings ({config.model_type}): {' '.join(str(error).split())}") from None
+    folder = resolve(name)
+    try:
+        return AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
+    except ValueError as error:
+        raise InputError(_writes_none(name)) from error
+    except OSError as error:
+        raise InputError(
+            f"{name!r} is neither a folder with a model and its safetensors weights nor a hub model within reach; "
+            "name one that exists"
+        ) from error
+    except SafetensorError as error:
+        raise InputError(f"the weights of {name!r} are damaged ({error}); fetch or save them again") from error
+
+
+def _writes_none(name: str) -> str:
+    return f"{name!r} does not write text from text; name a T5 or BART type model"
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How answers are written.
+
+    Attributes:
+        beams: Beams; 1 is greedy.
+        batch_size: Posts at once.
+        constrained: Write nothing but what the grammar allows.
+    """
+
+    beams: int = 1
+    batch_size: int = 64
+    constrained: bool = True
+
+
+@torch.inference_mode()
+def write_answers(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    grammars: Sequence[Grammar],
+    decoding: Decoding,
+    pad: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """What the model writes about each post, in their order; batches hold prompts of like length.
+
+    Where the device computes bf16 natively, the answers come from a copy of the model in bf16.
+
+    Args:
+        model: A T5 or BART type model.
+        prompts: Word pieces of each post's prompt.
+        grammars: Of each post, all with the same limit.
+        decoding: How to write.
+        pad: The id that fills up a batch.
+        progress: Called with (posts done, posts in all).
+    """
+    writer = _copy_in_bf16(model) if best_precision(str(model.device)) == "bf16" else model
+    training = model.training
+    writer.eval()
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    answers: dict[int, Answer] = {}
+    for start in range(0, len(order), decoding.batch_size):
+        rows = order[start : start + decoding.batch_size]
+        written = _write(writer, [prompts[row] for row in rows], [grammars[row] for row in rows], decoding, pad)
+        for row, ids in zip(rows, written, strict=True):
+            answers[row] = read_answer(grammars[row], ids)
+        if progress is not None:
+            progress(len(answers), len(order))
+    model.train(training)
+    return [answers[row] for row in range(len(prompts))]
+
+
+def _copy_in_bf16(model: PreTrainedModel) -> PreTrainedModel:
+    return copy.deepcopy(model).to(torch.bfloat16)  # type: ignore[arg-type]
+
+
+def _write(
+    model: PreTrainedModel, prompts: list[Sequence[int]], grammars: list[Grammar], decoding: Decoding, pad: int
+) -> list[list[int]]:
+    end = grammars[0].phrases.pieces.end
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[*prompt, *[pad] * (longest - len(prompt))] for prompt in prompts], device=model.device)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    processors = LogitsProcessorList()
+    if decoding.constrained:
+        processors.append(Constraint(grammars, end, decoding.beams))
+    written = model.generate(  # type: ignore[operator]
+        input_ids=ids,
+        attention_mask=(torch.arange(longest, device=model.device)[None] < lengths[:, None]).long(),
+        logits_processor=processors,
+        max_new_tokens=grammars[0].limit,
+        num_beams=decoding.beams,
+        do_sample=False,
+        eos_token_id=end,
+        pad_token_id=pad,
+    )
+    return [row[1:] for row in written.tolist()]  # without the token that decoding starts from

@@ -1,0 +1,118 @@
+"""MNER: emissions from fused word vectors, then a CRF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers.utils.generic import ModelOutput
+
+from promu.modeling.backbone import PromuModel, PromuPreTrainedModel, vectors_at
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.crf import LinearChainCrf
+
+
+@dataclass
+class TokenClassificationOutput(ModelOutput):
+    """Loss (mean over posts, Eq 13, and what the fusion adds) when labels were given; emissions (B, W, C)."""
+
+    loss: torch.Tensor | None = None
+    emissions: torch.Tensor | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class PromuForTokenClassification(PromuPreTrainedModel):
+    """Backbone, linear emissions on each word's first sub-word, linear-chain CRF (Eq 12, 13).
+
+    The label names, in BIO form, are `config.id2label`.
+    """
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.promu = PromuModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        names: dict[int, str] = config.id2label  # type: ignore[assignment]
+        self.emitter = nn.Linear(config.hidden_size, len(names))
+        self.crf = LinearChainCrf([names[index] for index in range(len(names))])
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_index: torch.Tensor,
+        word_mask: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        visual: torch.Tensor | None = None,
+    ) -> TokenClassificationOutput:
+        """Emissions, and the loss where labels are given.
+
+        Args:
+            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
+            word_index: (B, W) position of each word's first sub-word in `input_ids`.
+            word_mask: (B, W), 1 for words, 0 for padding.
+            labels: (B, W) label ids.
+            output_attentions: Return the fusion's attention maps.
+        """
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
+        words = vectors_at(backbone.fused_text, word_index)
+        emissions = self.emitter(self.dropout(words)).float()
+        loss = None
+        if labels is not None:
+            loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
+        return TokenClassificationOutput(loss=loss, emissions=emissions, attentions=backbone.attentions)
+
+
+@dataclass
+class RelationClassificationOutput(ModelOutput):
+    """Loss (Eq 15, and what the fusion adds) when labels were given; logits (B, N_r)."""
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class PromuForRelationClassification(PromuPreTrainedModel):
+    """Backbone and a linear head on [fused E1 start ; fused E2 start] (Eq 14, 15).
+
+    The relation names are `config.id2label`.
+    """
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.promu = PromuModel(config)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(2 * config.hidden_size, len(config.id2label))  # type: ignore[arg-type]
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        marker_index: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        picture_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_attentions: bool = False,
+        visual: torch.Tensor | None = None,
+    ) -> RelationClassificationOutput:
+        """Logits over relations, and the loss where labels are given.
+
+        Args:
+            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
+            marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
+            labels: (B,) relation ids.
+            output_attentions: Return the fusion's attention maps.
+        """
+        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
+        pair = vectors_at(backbone.fused_text, marker_index).flatten(1)
+        logits = self.classifier(self.dropout(pair)).float()
+        loss = None
+        if labels is not None:
+            loss = functional.cross_entropy(logits, labels) + self.promu.fusion_loss(backbone)
+        return RelationClassificationOutput(loss=loss, logits=logits, attentions=backbone.attentions)

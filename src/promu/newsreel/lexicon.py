@@ -1,0 +1,186 @@
+"""The data structures of a drawn world: kinds of things, settings, relations, and the words they are told with.
+
+A `World` is plain data. Drawing a second domain means writing a second `World` (and the silhouettes it names);
+nothing else in this package knows a kind, a relation or a template by name.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import permutations
+from typing import TypeVar
+
+import numpy as np
+
+from promu.schema import NO_RELATION
+
+Colour = tuple[int, int, int]
+"""Red, green, blue, each 0..255."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of thing that can be drawn.
+
+    Attributes:
+        name: The word used in region files; also the name of its silhouette in `kinds.SILHOUETTES`.
+        type: Entity type of a name that belongs to such a thing (PER, LOC, ORG or MISC).
+        nouns: Its synonyms, one word each; no two kinds share one.
+        colour: The typical colour, jittered at every drawing.
+        aspect: Width over height of its box.
+    """
+
+    name: str
+    type: str
+    nouns: tuple[str, ...]
+    colour: Colour
+    aspect: float
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A background: `name` is its drawing's name in `kinds.BACKGROUNDS`, `phrases` tell it (place or time of day)."""
+
+    name: str
+    nouns: tuple[str, ...]
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RelationKind:
+    """A relation, what shows it in a picture and what tells it in a text.
+
+    A picture shows the relation when its main things are exactly one of `heads`, one of `tails` and, where
+    `evidence` is not empty, one of `evidence` (which may be missing only if `evidence_optional`).
+
+    Attributes:
+        label: MNRE-style label, "/head type/tail type/name".
+        phrases: Wordings between head and tail in captions.
+        posts: Templates of posts that decide the relation; `{H}` and `{T}` are the names of head and tail.
+    """
+
+    label: str
+    heads: tuple[str, ...]
+    tails: tuple[str, ...]
+    phrases: tuple[str, ...]
+    posts: tuple[str, ...]
+    evidence: tuple[str, ...] = ()
+    evidence_optional: bool = False
+
+    def shown_by(self, kinds: Sequence[str]) -> bool:
+        """Whether a picture whose main things are exactly `kinds` (in any order) shows this relation."""
+        sizes = {2} if not self.evidence else {2, 3} if self.evidence_optional else {3}
+        if len(kinds) not in sizes:
+            return False
+        roles = (self.heads, self.tails, self.evidence)
+        return any(all(kind in role for kind, role in zip(order, roles, strict=False)) for order in permutations(kinds))
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a drawn corpus can show and say.
+
+    Attributes:
+        unrelated: (head kinds, tail kinds) of scenes of two things without a relation.
+        candidates: Relation candidates for prompts: broader than the labels and worded differently.
+        distractors: Nouns of the captions that name nothing drawn.
+        extras: Caption clauses that say nothing about the drawn things.
+        caption_frames: Caption templates: `{S}` what happens, `{P}` the setting, `{X}` an extra clause.
+        type_posts: For each entity type, templates of posts that decide it; `{X}` the name, `{N}` a noun.
+        unrelated_posts: Templates of posts that decide that head `{H}` and tail `{T}` have no relation.
+        open_solo, open_pair: Templates of posts that decide nothing, of one name `{X}` or two, `{X}` and `{Y}`.
+        prefixes, suffixes: What may surround any post.
+        name: Of the world, in `promu.corpora.newsreel.worlds.WORLDS`.
+    """
+
+    kinds: tuple[Kind, ...]
+    settings: tuple[Setting, ...]
+    relations: tuple[RelationKind, ...]
+    unrelated: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    candidates: tuple[str, ...]
+    distractors: tuple[str, ...]
+    extras: tuple[str, ...]
+    caption_frames: tuple[str, ...]
+    type_posts: dict[str, tuple[str, ...]]
+    unrelated_posts: tuple[str, ...]
+    open_solo: tuple[str, ...]
+    open_pair: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    name: str = "news"
+
+    @cached_property
+    def kind(self) -> dict[str, Kind]:
+        """Kinds by name."""
+        return {kind.name: kind for kind in self.kinds}
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """Entity types in the order in which the two names of an undecided post are mentioned."""
+        return tuple(dict.fromkeys(kind.type for kind in self.kinds))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Relation labels, `None` last."""
+        return (*(relation.label for relation in self.relations), NO_RELATION)
+
+    def nouns(self) -> list[str]:
+        """Every noun of the caption language, sorted."""
+        told = [noun for kind in self.kinds for noun in kind.nouns]
+        told += [noun for setting in self.settings for noun in setting.nouns]
+        return sorted({*told, *self.distractors})
+
+    def words(self) -> set[str]:
+        """Every lower-case word of the captions and posts, names apart."""
+        texts = [*self.nouns(), *self.candidates, *self.extras, *self.caption_frames, *self.unrelated_posts]
+        texts += [*self.open_solo, *self.open_pair, *self.prefixes, *self.suffixes]
+        texts += [phrase for setting in self.settings for phrase in setting.phrases]
+        texts += [text for relation in self.relations for text in (*relation.phrases, *relation.posts)]
+        texts += [text for templates in self.type_posts.values() for text in templates]
+        return {word.lower() for text in texts for word in text.split()}
+
+    def relation_of(self, kinds: Sequence[str]) -> str:
+        """The label of the relation that a picture with exactly these main things shows, or `None`."""
+        for relation in self.relations:
+            if relation.shown_by(kinds):
+                return relation.label
+        return NO_RELATION
+
+
+Item = TypeVar("Item")
+
+
+def generator(seed: int, *part: str) -> np.random.Generator:
+    """The generator of one part, so that the length of one part never changes another.
+
+    Args:
+        seed: The corpus seed.
+        part: Words naming the part, such as "ner", "train", "text".
+    """
+    return np.random.default_rng([seed, zlib.crc32("/".join(part).encode())])
+
+
+def pick(rng: np.random.Generator, items: Sequence[Item]) -> Item:
+    """One of `items`, each as likely (ten times as fast as `rng.choice`)."""
+    return items[int(rng.random() * len(items))]
+
+
+def long_tail(count: int, exponent: float) -> list[float]:
+    """How much weight each of `count` labels has, the first most: 1 / rank ** exponent (Zipf), with a mean of 1."""
+    weights = [(rank + 1) ** -exponent for rank in range(count)]
+    mean = sum(weights) / count
+    return [weight / mean for weight in weights]
+
+
+def weighted_pick(rng: np.random.Generator, items: Sequence[Item], weights: Sequence[float]) -> Item:
+    """One of `items` by weights, from one number of `rng`; weights of 1 give what `pick` gives."""
+    bounds = np.cumsum(weights)
+    return items[int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))]
+
+
+def shuffled(rng: np.random.Generator, items: Sequence[Item]) -> list[Item]:
+    """`items` in random order."""
+    return [items[index] for index in rng.permutation(len(items))]

@@ -1,0 +1,412 @@
+"""The report of a pre-training run: one HTML page, made of what lies in the run's folder, needing nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from promu.errors import InputError
+from promu.files import read_json_document, read_text, write_text
+from promu.report.demo_report import LOSSES, LineChart, Series, duration, line_chart, percent
+from promu.report.html import Embedded, embed, page_templates
+
+LogLine = Mapping[str, float]
+"""`step`, `epoch`, then either `loss`, its parts, `lr`, `samples` and `seconds`, or figures on dev named `eval_…`."""
+
+NO_BETTER_THAN_CHANCE = 0.55
+"""A ROC-AUC up to here is as good as none."""
+
+_LEAST_FALL = 0.01
+_WINDOW = 3
+
+
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The lines of a log; one that a killed run left half-written at the end is dropped.
+
+    Raises:
+        InputError: There is no such file, or a line is no object with a step and numbers.
+    """
+    lines = read_text(path).split("\n")
+    last = lines.pop()  # what follows the last line feed: nothing, or a line that was never finished
+    log = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            values = json.loads(line)  # not our stricter reader: the log of a run that diverged holds NaN
+        except ValueError as error:
+            raise InputError(f"not JSON ({error}); is this the log of a run?", path, number) from None
+        numbers = isinstance(values, dict) and all(type(value) in (int, float) for value in values.values())
+        if not numbers or type(values.get("step")) is not int:
+            raise InputError("a line of a log has a step and numbers; is this the log of a run?", path, number)
+        log.append(values)
+    if not log:
+        raise InputError(f"no whole line in this log{' yet' if last else ''}; let the run go on", path)
+    return log
+
+
+def curve(log: Sequence[LogLine], name: str) -> list[tuple[float, float]]:
+    """(step, value) of the lines that have a finite value of that name."""
+    return [(line["step"], line[name]) for line in log if name in line and math.isfinite(line[name])]
+
+
+def throughput(log: Sequence[LogLine]) -> list[tuple[float, float]]:
+    """(step, samples a second) between neighbouring lines that count samples."""
+    counted = [line for line in log if "samples" in line and "seconds" in line]
+    return [
+        (after["step"], (after["samples"] - before["samples"]) / (after["seconds"] - before["seconds"]))
+        for before, after in pairwise(counted)
+        # the clock of a run that was stopped and resumed may stand still or go back
+        if after["seconds"] > before["seconds"] and after["samples"] > before["samples"]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A loss, the figures on dev that should follow it, and what to do where they do not.
+
+    Of several `figures` the mean counts, larger being better. `distance`, smaller being better, will do as well.
+    """
+
+    loss: str
+    figures: tuple[str, ...]
+    distance: str | None
+    called: str
+    remedy: str
+
+
+_CHECKS = (
+    _Check(
+        "cit",
+        ("eval_caption_to_picture_r10", "eval_picture_to_caption_r10"),
+        None,
+        "recall@10",
+        "the pairs are being learnt by heart, or dev is of another kind: take more pairs, stronger views, fewer epochs",
+    ),
+    _Check(
+        "coe",
+        ("eval_entity_top1",),
+        "eval_entity_kl",
+        "agreement with the teacher on regions",
+        "look at the labels (promu label --health), and whether the boxes lie where they should (--show)",
+    ),
+    _Check(
+        "cir",
+        ("eval_relation_top1",),
+        "eval_relation_kl",
+        "agreement with the teacher on pictures",
+        "look at the labels (promu label --health): one relation may be the answer to everything",
+    ),
+)
+_MATCHING = ("eval_itm_auc_falsified", "eval_itm_auc_random")
+
+
+def suspicious(log: Sequence[LogLine]) -> list[str]:
+    """One sentence for each loss that falls while its figure on dev does not rise, and for a loss that is no number.
+
+    A loss falls if its mean over the last tenth of the log lies below that around the first validation by more than two
+    standard errors and 1 %. Its figure is compared between the first validation and the last, so one validation alone
+    says nothing, but for the matching head, whose AUC is held against chance.
+
+    Args:
+        log: The lines of a run so far.
+    """
+    found = [sentence for check in _CHECKS if (sentence := _unfollowed(log, check))]
+    return _diverged(log) + found + _unmatched(log)
+
+
+def _diverged(log: Sequence[LogLine]) -> list[str]:
+    broken = [line["step"] for line in log if not math.isfinite(line.get("loss", 0.0))]
+    if not broken:
+        return []
+    return [f"the loss is no number at step {broken[0]:g}; lower the learning rate, or clip the gradients harder"]
+
+
+def _unfollowed(log: Sequence[LogLine], check: _Check) -> str | None:
+    figures = []
+    for line in log:
+        found = [line[name] for name in check.figures if name in line]
+        if found:
+            figures.append((line["step"], sum(found) / len(found)))
+    if len(figures) < 2:
+        return None
+    (first, before), (last, after) = figures[0], figures[-1]
+    fall = _fall(log, check.loss, first)
+    if fall is None or after > before or _nearer(log, check.distance):
+        return None
+    return (
+        f"L_{check.loss.upper()} fell from {fall[0]:.3g} to {fall[1]:.3g} while {check.called} on dev went from "
+        f"{before:.1f} to {after:.1f} between steps {first:g} and {last:g}; {check.remedy}"
+    )
+
+
+def _nearer(log: Sequence[LogLine], distance: str | None) -> bool:
+    found = [] if distance is None else [value for _, value in curve(log, distance)]
+    return len(found) > 1 and found[-1] < (1 - _LEAST_FALL) * found[0]
+
+
+def _unmatched(log: Sequence[LogLine]) -> list[str]:
+    judged = [(line["step"], line[name]) for line in log for name in _MATCHING if name in line]
+    if not judged:
+        return []
+    last, auc = next((step, value) for step, value in judged if step == judged[-1][0])
+    fall = _fall(log, "itm", 0)
+    if fall is None or auc > NO_BETTER_THAN_CHANCE:
+        return []
+    return [
+        f"L_ITM fell from {fall[0]:.3g} to {fall[1]:.3g}, but at step {last:g} the matching head tells matched from "
+        f"falsified captions on dev with an AUC of {auc:.2f}, where chance is .5; train it longer, begin it after "
+        "L_CIT has settled, or make the falsified captions less alike"
+    ]
+
+
+def _fall(log: Sequence[LogLine], name: str, since: float) -> tuple[float, float] | None:
+    """The mean of a loss around step `since` and at the end, if it has fallen in between beyond its noise."""
+    points = curve(log, name)
+    width = max(_WINDOW, len(points) // 10)
+    so_far = sum(step <= since for step, _ in points)
+    start = max(so_far - width, 0)
+    early, late = ([value for _, value in part] for part in (points[start : start + width], points[-width:]))
+    if start + width > len(points) - width:
+        return None
+    (before, spread), (after, other) = _mean(early), _mean(late)
+    noise = 2 * math.sqrt(spread + other)
+    return (before, after) if before - after > max(noise, _LEAST_FALL * abs(before)) else None
+
+
+def _mean(values: Sequence[float]) -> tuple[float, float]:
+    """The mean, and its squared standard error."""
+    mean = sum(values) / len(values)
+    return mean, sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
+
+
+REPORT = "report.html"
+POINTS = 200
+"""Points of a curve; of a longer one each point is the mean of several log lines."""
+
+_MOMENTS = (("teacher", "teacher"), ("before", "student before"), ("after", "student after"))
+_WAYS = (("caption_to_picture", "caption → picture"), ("picture_to_caption", "picture → caption"))
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart with its title and what its axes and lines mean."""
+
+    title: str
+    axes: str
+    note: str
+    chart: LineChart
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One thing that was labelled, and each moment's candidates with their probabilities (None: not asked)."""
+
+    name: str
+    moments: tuple[tuple[str, tuple[tuple[str, float], ...] | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleView:
+    """A sample picture with the labels of its regions and of the whole."""
+
+    picture: Embedded
+    caption: str
+    regions: tuple[Compared, ...]
+    relations: Compared
+
+
+def write_run_report(out: Path) -> Path:
+    """Write `report.html` into a run's folder, from its `log.jsonl` and what else is there.
+
+    That is `recipe.json` (settings), `result.json` (a finished run's counts) and `samples.json`
+    (`promu.training.validation.label_samples`). A run that is still going can be reported.
+
+    Raises:
+        InputError: The folder has no log, or one of these files is damaged.
+    """
+    path = out / REPORT
+    write_text(path, [render_run(out)])
+    return path
+
+
+def render_run(out: Path) -> str:
+    """The report as one HTML document that loads nothing and runs no script (as `write_run_report`)."""
+    log = read_log(out / "log.jsonl")
+    recipe, result = (_object(out / name) for name in ("recipe.json", "result.json"))
+    figures = _figures(log)
+    environment = page_templates()
+    environment.filters |= {"percent": percent}
+    return environment.get_template("run_report.html.j2").render(
+        name=out.name or str(out.resolve().name),
+        seed=recipe.get("seed"),
+        finished=bool(result),
+        facts=_facts(log, result),
+        warnings=suspicious(log),
+        validated=bool(figures),
+        charts=_charts(log),
+        figures=figures,
+        samples=_samples(out),
+        settings=_flat(recipe),
+        result=_flat(result),
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is not there yet."""
+    if not path.is_file():
+        return {}
+    value = read_json_document(path)
+    if not isinstance(value, dict):
+        raise InputError("a JSON object is expected; is this the folder of a run?", path)
+    return value
+
+
+def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The figures at the head of the page: number and what it counts."""
+    last = log[-1]
+    facts = [(f"{last['step']:,}", "steps")]
+    samples = [line["samples"] for line in log if "samples" in line]
+    if samples:
+        facts.append((f"{round(samples[-1]):,}", "pairs read"))
+    seconds = result.get("seconds") or max((line.get("seconds", 0.0) for line in log), default=0.0)
+    if seconds:
+        facts.append((duration(float(seconds)), "in all" if "seconds" in result else "so far"))
+    speeds = sorted(speed for _, speed in throughput(log))
+    if speeds:
+        facts.append((f"{speeds[len(speeds) // 2]:,.0f}/s", "pairs, at the median"))
+    facts += [(f"{result[name]:,}", name) for name in ("pairs", "pictures") if isinstance(result.get(name), int)]
+    return facts
+
+
+def _charts(log: Sequence[LogLine]) -> list[Chart]:
+    """Every chart that has points."""
+    losses = [Series(LOSSES[name][0], name, thinned(curve(log, name))) for name in LOSSES]
+    losses.append(Series("sum", "other", thinned(curve(log, "loss"))))
+    meanings = " ".join(f"{short}: {meaning}" for name, (short, meaning) in LOSSES.items() if curve(log, name))
+    dev_losses = [Series(LOSSES[name][0], name, curve(log, f"eval_loss_{name}")) for name in LOSSES]
+    charts = [
+        ("Losses", "loss by step", meanings, line_chart(losses)),
+        ("Losses on dev", "loss by step, without augmentation", "", line_chart(dev_losses)),
+    ]
+    for way, called in _WAYS:
+        recalls = [
+            Series(f"R@{k}", style, curve(log, f"eval_{way}_r{k}"))
+            for k, style in ((1, "coe"), (5, "cir"), (10, "itm"))
+        ]
+        charts.append((f"Retrieval, {called}", "percent found on dev, by step", "", line_chart(recalls)))
+    areas = [
+        Series(f"{called} / {against}", style, curve(log, f"eval_{judge}_auc_{against}"))
+        for judge, called, style in (("cosine", "cosine", "cit"), ("itm", "ITM", "itm"))
+        for against in ("falsified", "random")
+    ]
+    charts.append(
+        (
+            "Matched or not",
+            "ROC-AUC on dev, by step",
+            "Matched pairs against the corpus's falsified captions and against random ones; .5 is chance.",
+            line_chart(areas, 1.0),
+        )
+    )
+    agreement = [
+        Series(f"{called} top {k}", style, curve(log, f"eval_{head}_top{k}"))
+        for head, called, style in (("entity", "regions", "coe"), ("relation", "pictures", "cir"))
+        for k in (1, 5)
+    ]
+    charts.append(
+        (
+            "Agreement with the teacher",
+            "percent on dev, by step",
+            "How often the student's first candidate is the teacher's first, or among its first five.",
+            line_chart(agreement),
+        )
+    )
+    for title, axes, points in (
+        ("Throughput", "pairs a second by step", throughput(log)),
+        ("Learning rate", "by step", curve(log, "lr")),
+        ("Temperature of L_CIT", "by step", curve(log, "temperature")),
+    ):
+        charts.append((title, axes, "", line_chart([Series(title.split()[0].lower(), "teacher", thinned(points))])))
+    return [Chart(title, axes, note, chart) for title, axes, note, chart in charts if chart is not None]
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most `POINTS` points: the means of neighbours, the step being that of the last of them."""
+    size = -(-len(points) // POINTS) or 1
+    return [
+        (part[-1][0], sum(value for _, value in part) / len(part))
+        for part in (points[start : start + size] for start in range(0, len(points), size))
+    ]
+
+
+def _figures(log: Sequence[LogLine]) -> list[tuple[str, str, str]]:
+    """Every figure on dev, at the first and at the last validation."""
+    names = dict.fromkeys(name for line in log for name in line if name.startswith("eval_"))
+    rows = []
+    for name in names:
+        values = [value for _, value in curve(log, name)]
+        if values:
+            rows.append((name.removeprefix("eval_").replace("_", " "), f"{values[0]:.4g}", f"{values[-1]:.4g}"))
+    return rows
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as rows of a dotted key and a value."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return rows
+
+
+def _samples(out: Path) -> list[SampleView]:
+    path = out / "samples.json"
+    if not path.is_file():
+        return []
+    value = read_json_document(path)
+    try:
+        return [_sample(sample, out) for sample in value]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"not the samples of a run ({type(error).__name__}: {error}); delete the file", path) from None
+
+
+def _sample(sample: Mapping[str, Any], out: Path) -> SampleView:
+    image = sample["image"]
+    source = _decoded(image) if image.startswith("data:") else out / image
+    regions = sample["regions"]
+    boxes = [((box := region["box"])[0], box[1], box[2], box[3]) for region in regions]
+    return SampleView(
+        embed(source, f"Picture with the caption: {sample['caption']}", [(box, "") for box in boxes]),
+        sample["caption"],
+        tuple(_compared(f"region {number}", region) for number, region in enumerate(regions, start=1)),
+        _compared("whole picture", sample["relations"]),
+    )
+
+
+def _decoded(uri: str) -> bytes:
+    try:
+        return base64.b64decode(uri.partition("base64,")[2], validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a picture is not base64: {error}") from None
+
+
+def _compared(name: str, labels: Mapping[str, Any]) -> Compared:
+    return Compared(
+        name,
+        tuple(
+            (
+                called,
+                tuple((str(candidate), float(share)) for candidate, share in labels[key]) if key in labels else None,
+            )
+            for key, called in _MOMENTS
+        ),
+    )

@@ -1,0 +1,236 @@
+"""Figure 3: where a pre-trained model puts regions and nouns, pictures and relations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+from promu.alignment.labelling import relative_boxes, square_crop
+from promu.corpora.images import load_picture
+from promu.corpora.shards import PairShards
+from promu.errors import InputError
+from promu.evaluation.pretrained import picture_side, reading, text_vectors, tokens
+from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.loading import load_model, load_tokenizer
+from promu.modeling.losses import patch_coverage, pool_regions
+from promu.modeling.pretraining import PromuForPreTraining
+from promu.progress import Progress
+from promu.schema import NO_RELATION
+from promu.tasks.task import TASKS
+
+
+def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Mean squared distance of positive pairs, E ||x - y||^2 (Wang & Isola 2020, alpha = 2); 0 is best, 2 is chance.
+
+    Args:
+        first, second: (N, D), row by row what belongs together; they are normalised here.
+    """
+    return float((_unit(first) - _unit(second)).square().sum(-1).mean())
+
+
+def uniformity(vectors: torch.Tensor) -> float:
+    """log E exp(-2 ||x - y||^2) over pairs of different rows (Wang & Isola 2020, t = 2); lower is more even.
+
+    Args:
+        vectors: (N, D) with at least two rows; they are normalised here.
+    """
+    return float(torch.pdist(_unit(vectors)).square().mul(-2).exp().mean().log())
+
+
+def nearest_agreement(vectors: torch.Tensor, labels: torch.Tensor, neighbours: int = 5) -> float:
+    """Mean share of a row's nearest other rows, by cosine, that have its label.
+
+    Args:
+        vectors: (N, D).
+        labels: (N,).
+        neighbours: How many of the others are looked at; all where there are fewer.
+    """
+    unit = _unit(vectors)
+    similar = unit @ unit.T
+    similar.fill_diagonal_(-torch.inf)
+    nearest = similar.topk(min(neighbours, len(unit) - 1), dim=-1).indices
+    return float((labels[nearest] == labels[:, None]).float().mean())
+
+
+def nearest_is_own(vectors: torch.Tensor, prototypes: torch.Tensor, labels: torch.Tensor) -> float:
+    """Share of the rows whose nearest prototype, by cosine, is that of their label.
+
+    Args:
+        vectors: (N, D).
+        prototypes: (K, D), one a label.
+        labels: (N,) in 0..K-1.
+    """
+    return float(((_unit(vectors) @ _unit(prototypes).T).argmax(-1) == labels).float().mean())
+
+
+def _unit(vectors: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(vectors.float(), dim=-1)
+
+
+BATCH = 64
+
+
+def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+    """Vectors of regions and nouns, of pictures and relations, on a plane and in figures.
+
+    In L_CIT's space: regions as square crops and pictures whole, nouns and relations as prompts. Fused: regions as
+    e_obj of Eq 7 and pictures as the fused CLS, both beside an empty caption. A region's noun is its detector's label,
+    a picture's relation that of the post it comes from.
+
+    Args:
+        settings: `model` (folder), `corpus` (folder), `posts`, `images` (of relation extraction), `items` (of either
+            kind at most), `seed`.
+        out: Nothing is kept there.
+        progress: See `Progress`.
+
+    Returns:
+        For `regions` and `pictures`: figures, and `points` (x, y, label, whether it is a prompt).
+
+    Raises:
+        InputError: The model has no shared space, or too few regions or pictures have a label that it can be asked for.
+    """
+    model = load_model(PromuForPreTraining, settings["model"]).eval()
+    if not hasattr(model, "space"):
+        raise InputError("this model was pre-trained without L_CIT, so its regions and nouns share no space")
+    encoder = WordEncoder(load_tokenizer(settings["model"]), model.config.max_length)
+    chance = np.random.default_rng(settings["seed"])
+    found = {}
+    for number, (name, sample) in enumerate((("regions", _regions), ("pictures", _pictures)), start=1):
+        shown, fused, labels = sample(settings, model, encoder, chance)
+        found[name] = _figures(model, encoder, shown, fused, labels, name, settings["seed"])
+        progress("representations", number, 2)
+    return found
+
+
+Sampled = tuple[torch.Tensor, torch.Tensor, list[str]]
+"""Vectors in L_CIT's space (N, D), fused vectors (N, d), labels."""
+
+
+def _regions(
+    settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, chance: np.random.Generator
+) -> Sampled:
+    corpus = PairShards(settings["corpus"])
+    known = set(model.config.nouns)
+    crops: list[Image.Image] = []
+    fused: list[torch.Tensor] = []
+    labels: list[str] = []
+    for index in chance.permutation(corpus.pictures).tolist():
+        row = corpus.picture(index)
+        regions = [region for region in row.regions if region.label in known]
+        if not regions:
+            continue
+        picture = row.decode()
+        boxes = relative_boxes(row.width, row.height, regions)[None]
+        fused.append(_fused(model, encoder, _encoded(model, [picture]), boxes)[1][0])
+        crops += [square_crop(picture, region) for region in regions]
+        labels += [region.label for region in regions]
+        if len(labels) >= settings["items"]:
+            break
+    _need(labels, "regions with a label among the nouns", settings["corpus"])
+    shown = [_shown(model, _encoded(model, crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+    return torch.cat(shown), torch.cat(fused), labels
+
+
+def _pictures(
+    settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, chance: np.random.Generator
+) -> Sampled:
+    posts = [
+        post
+        for post in TASKS["re"].read(Path(settings["posts"]))
+        if post.image is not None and post.relations[0].type != NO_RELATION
+    ]
+    chosen = [posts[index] for index in chance.permutation(len(posts))[: settings["items"]].tolist()]
+    labels = [relation_words(post.relations[0].type) for post in chosen]
+    _need(labels, "posts with a picture and a relation", settings["posts"])
+    shown, fused = [], []
+    for start in range(0, len(chosen), BATCH):
+        files = [Path(settings["images"]) / str(post.image) for post in chosen[start : start + BATCH]]
+        visual = _encoded(model, [load_picture(file) for file in files])
+        shown.append(_shown(model, visual))
+        fused.append(_fused(model, encoder, visual, None)[0])
+    return torch.cat(shown), torch.cat(fused), labels
+
+
+def relation_words(label: str) -> str:
+    """A relation label as a prompt says it: "/per/org/member_of" is "member of"."""
+    return label.rpartition("/")[2].replace("_", " ")
+
+
+def _need(labels: Sequence[str], what: str, where: str) -> None:
+    if len(set(labels)) < 2 or len(labels) < 4:
+        raise InputError(f"{len(labels)} {what} of {len(set(labels))} kinds are here; figure 3 needs more", where)
+
+
+def _encoded(model: PromuForPreTraining, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    """The pictures as `PromuForPreTraining.encode_visual` returns them."""
+    side = picture_side(model)
+    pixels = torch.stack([to_pixels(picture, side) for picture in pictures])
+    with reading(model):
+        return model.encode_visual(pixels.to(model.device))
+
+
+def _shown(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
+    """Encoded pictures in L_CIT's space (B, D)."""
+    with reading(model):
+        return model.project_pictures(visual).float().cpu()
+
+
+def _fused(
+    model: PromuForPreTraining, encoder: WordEncoder, visual: torch.Tensor, boxes: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fused CLS (B, d) and, where boxes are given, e_obj (B, R, d), of encoded pictures beside an empty caption."""
+    with reading(model):
+        batch = tokens(model, encoder, [encoder.text("")] * len(visual))
+        output = model.promu(**batch, visual=visual)
+        regions = torch.zeros(0)
+        if boxes is not None:
+            coverage = patch_coverage(boxes.to(model.device), model.config.grid)
+            regions = pool_regions(output.fused_visual[:, -coverage.shape[-1] :], coverage).float().cpu()
+    return output.fused_text[:, 0].float().cpu(), regions
+
+
+def _figures(
+    model: PromuForPreTraining,
+    encoder: WordEncoder,
+    shown: torch.Tensor,
+    fused: torch.Tensor,
+    labels: Sequence[str],
+    what: str,
+    seed: int,
+) -> dict[str, Any]:
+    names = sorted(set(labels))
+    templates, template = (ENTITY_TEMPLATES, "1") if what == "regions" else (RELATION_TEMPLATES, "A")
+    texts = [encoder.text(prompt) for prompt in prompts(names, template, templates)]
+    told = text_vectors(model, encoder, texts, BATCH, lambda done, total: None)
+    numbers = torch.tensor([names.index(label) for label in labels])
+    plane = _plane(torch.cat([shown, told]), seed)
+    return {
+        "items": len(labels),
+        "labels": len(names),
+        "alignment": alignment(shown, told[numbers]),
+        "uniformity": uniformity(shown),
+        "nearest_prompt": 100 * nearest_is_own(shown, told, numbers),
+        "neighbours": 100 * nearest_agreement(shown, numbers),
+        "fused_neighbours": 100 * nearest_agreement(fused, numbers),
+        "points": [
+            [round(x, 2), round(y, 2), label, index >= len(labels)]
+            for index, ((x, y), label) in enumerate(zip(plane, [*labels, *names], strict=True))
+        ],
+    }
+
+
+def _plane(vectors: torch.Tensor, seed: int) -> list[tuple[float, float]]:
+    """t-SNE of unit vectors by their cosine."""
+    from sklearn.manifold import TSNE
+
+    tsne = TSNE(
+        perplexity=min(30.0, (len(vectors) - 1) / 3), init="random", metric="cosine", random_state=seed, n_jobs=1
+    )
+    return [(float(x), float(y)) for x, y in tsne.fit_transform(vectors.numpy())]

@@ -1,0 +1,260 @@
+"""Arrays on disk that are computed once: made by several processes, filled row by row, gone on with after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import PreTrainedModel
+
+from promu.corpora.shards import PairShards
+from promu.files import write_json
+from promu.hub import autocast
+from promu.modeling.backbone import HasEncoders
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.detector_encoder import DetectorEncoderModel
+from promu.modeling.distributed import process_number, processes
+from promu.modeling.encoders import normalise_pixels
+from promu.modeling.inputs import WordEncoder
+from promu.progress import Progress
+from promu.training.batches import Sample, chance_of
+from promu.training.loop import in_order, wait_for_all
+from promu.training.recipe import ViewSettings
+from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
+
+Array = npt.NDArray[Any]
+
+
+class KeptArray:
+    """A memory-mapped array of half-precision rows, and which of them have been computed.
+
+    Args:
+        folder: The array has a folder of its own in there, named by what it is made from.
+        made_from: All that a row depends on, as JSON data.
+        shape: Of the array.
+        rows: How many things the array holds something of; its first axis, where that is one row each.
+    """
+
+    def __init__(self, folder: Path, made_from: Mapping[str, Any], shape: tuple[int, ...], rows: int) -> None:
+        key = hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        self.folder = folder / key
+        with in_order():
+            if not (self.folder / "about.json").is_file():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                for name, dtype, size in (("values", np.float16, shape), ("seen", np.uint8, (rows,))):
+                    np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, size).flush()
+                write_json(self.folder / "about.json", made_from)
+        self.values: Array = np.load(self.folder / "values.npy", mmap_mode="r+")
+        self._seen: Array = np.load(self.folder / "seen.npy", mmap_mode="r+")
+
+    def fill(
+        self, batch: int, compute: Callable[[list[int]], None], progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Have every row computed that is not there; the processes share the work, and leave together.
+
+        Args:
+            batch: Rows that `compute` is given at once.
+            compute: Puts rows with these numbers into `values`.
+            progress: Called with (rows there, rows in all) of this process's share.
+        """
+        share = range(process_number(), len(self._seen), processes())
+        todo = [row for row in share if not self._seen[row]]
+        done = len(share) - len(todo)
+        for start in range(0, len(todo), batch):
+            rows = todo[start : start + batch]
+            compute(rows)
+            self._seen[rows] = 1
+            done += len(rows)
+            if progress is not None:
+                progress(done, len(share))
+        wait_for_all()
+
+
+BATCH = 16
+FITTED_ON = 1024
+"""Pictures whose features the encoder's standardisation is fitted on."""
+
+
+class FeatureViews:
+    """Fixed views of a corpus's pictures as features (K, C) of a frozen detector (`Views`).
+
+    The first view of a picture is the whole of it, the others are random.
+
+    Args:
+        encoder: Its lower part is the detector.
+        config: Says how pixels are normalised.
+        corpus: Whose pictures.
+        settings: Which views, and how many.
+        folder: Where features are kept, in a folder of their own for each detector, corpus and choice of views.
+        seed: Of the views.
+        progress: Called with (pictures seen, pictures in all) of this process's share.
+    """
+
+    argument = "picture_features"
+
+    def __init__(
+        self,
+        encoder: DetectorEncoderModel,
+        config: PromuConfig,
+        corpus: PairShards,
+        settings: ViewSettings,
+        folder: Path,
+        seed: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.corpus = corpus
+        self.settings = settings
+        self.seed = seed
+        made_from = {
+            "detector": encoder.trunk_checksum(),
+            "side": config.image_size,
+            "corpus": {**corpus.header, "pictures": corpus.pictures},
+            "views": settings.model_dump(mode="json"),
+            "seed": seed,
+        }
+        side = config.image_size
+        assert side is not None
+        self.kept = KeptArray(
+            folder, made_from, (corpus.pictures, settings.kept, *encoder.feature_shape), corpus.pictures
+        )
+
+        @torch.inference_mode()
+        def compute(rows: list[int]) -> None:
+            pictures = [corpus.picture(row).decode((side, side)) for row in rows]
+            for number in range(settings.kept):
+                shown = [
+                    show(picture, self._view(row, number), side) for row, picture in zip(rows, pictures, strict=True)
+                ]
+                pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
+                self.kept.values[rows, number] = encoder.features(pixels).cpu().numpy()
+
+        self.kept.fill(BATCH, compute, progress)
+        if not encoder.is_fitted:
+            sample = self.kept.values[: min(FITTED_ON, corpus.pictures), 0].astype(np.float32)
+            encoder.fit_normalisation(torch.from_numpy(sample))
+
+    def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
+        """As `Views.__call__`."""
+        number = int(chance.integers(self.settings.kept))
+        return torch.from_numpy(np.array(self.kept.values[index, number])), self._view(index, number)
+
+    def _view(self, index: int, number: int) -> View:
+        if number == 0:
+            return WHOLE
+        chance = chance_of(self.seed, Sample(number, index))
+        return random_view(chance, self.settings.crop, self.settings.operations, self.settings.magnitude)
+
+
+BATCH_KEPT_TEXTS = 128
+
+
+def views_of(
+    model: HasEncoders,
+    corpus: PairShards,
+    settings: ViewSettings,
+    folder: Path,
+    seed: int,
+    progress: Progress | None = None,
+) -> Views:
+    """What training shows a model: pixels, or the kept features of a frozen detector where its encoder is made of one.
+
+    Args:
+        model: Whose vision encoder looks.
+        corpus: Whose pictures.
+        settings: Which views.
+        folder: Where features are kept.
+        seed: Of the fixed views.
+        progress: See `promu.training.loop.Progress`.
+    """
+    encoder, size = model.vision_encoder, model.config.image_size
+    assert encoder is not None and size is not None
+    if not isinstance(encoder, DetectorEncoderModel) or encoder.config.train_trunk:
+        return PixelViews(corpus, size, settings)
+    report = None if progress is None else lambda done, total: progress("features", done, total)
+    return FeatureViews(encoder, model.config, corpus, settings, folder, seed, report)
+
+
+class KeptTexts:
+    """Vectors (N+2, d) of the pieces of every caption, and of the empty one, from a frozen text encoder.
+
+    Args:
+        model: Its text encoder is frozen.
+        encoder: Makes pieces of a caption, as the model is given them.
+        corpus: Whose captions.
+        folder: Where vectors are kept, in a folder of their own for each encoder and corpus.
+        progress: Called with (captions read, captions in all) of this process's share.
+    """
+
+    def __init__(
+        self,
+        model: HasEncoders,
+        encoder: WordEncoder,
+        corpus: PairShards,
+        folder: Path,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        captions = list(dict.fromkeys(["", *(pair.caption for pair in corpus.pairs())]))  # one may be dropped
+        self.rows = {caption: row for row, caption in enumerate(captions)}
+        pieces = [encoder.text(caption) for caption in captions]
+        self.starts = np.concatenate([[0], np.cumsum([len(text.input_ids) for text in pieces])])
+        used = sorted({piece for text in pieces for piece in text.input_ids})
+        made_from = {
+            "encoder": _checksum(model.text_encoder, used),
+            "pieces": hashlib.sha256(repr([text.input_ids for text in pieces]).encode()).hexdigest(),
+        }
+        shape = (int(self.starts[-1]), model.config.hidden_size)
+        self.kept = KeptArray(folder, made_from, shape, len(captions))
+
+        @torch.inference_mode()
+        def compute(rows: list[int]) -> None:
+            batch = {name: value.to(model.device) for name, value in encoder.batch([pieces[r] for r in rows]).items()}
+            with autocast(model.device):
+                hidden = model.text_encoder(**batch).last_hidden_state.float().cpu().numpy()
+            for row, vectors in zip(rows, hidden, strict=True):
+                start, stop = self.starts[row : row + 2]
+                self.kept.values[start:stop] = vectors[: stop - start]
+
+        self.kept.fill(BATCH_KEPT_TEXTS, compute, progress)
+
+    def __call__(self, captions: Sequence[str]) -> torch.Tensor:
+        """(B, longest, d) of these captions, zeros after the end of each."""
+        places = [slice(*self.starts[self.rows[caption] :][:2]) for caption in captions]
+        longest = max(place.stop - place.start for place in places)
+        found = np.zeros((len(captions), longest, self.kept.values.shape[1]), dtype=np.float16)
+        for row, place in enumerate(places):
+            found[row, : place.stop - place.start] = self.kept.values[place]
+        return torch.from_numpy(found)
+
+
+def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
+    """Of the weights that the captions' vectors depend on: of the embeddings those of the pieces that occur.
+
+    Entity markers, which no caption holds, start at random.
+    """
+    embeddings: torch.Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
+    checksum = hashlib.sha256()
+    for tensor in encoder.state_dict().values():
+        rows = tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor
+        checksum.update(rows.float().cpu().contiguous().numpy().tobytes())
+    return checksum.hexdigest()
+
+
+def texts_of(
+    model: HasEncoders,
+    encoder: WordEncoder,
+    corpus: PairShards,
+    folder: Path,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> KeptTexts | None:
+    """The kept vectors of a corpus's captions where the model's text encoder is frozen; else None."""
+    if "text" not in model.config.frozen:
+        return None
+    report = None if progress is None else lambda done, total: progress("captions", done, total)
+    model.eval()
+    return KeptTexts(model, encoder, corpus, folder, report)

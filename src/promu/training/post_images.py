@@ -1,0 +1,95 @@
+"""A folder of pictures as tensors: each decoded and shrunk once, missing ones treated by the policy of the recipe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from promu.corpora.images import load_picture
+from promu.errors import InputError
+from promu.modeling.inputs import to_pixels
+
+logger = logging.getLogger(__name__)
+
+PicturePolicy = Literal["require", "text-only-when-missing", "none"]
+
+
+class PictureFolder:
+    """Pictures by file name as bytes (3, S, S), kept in memory up to `budget` bytes.
+
+    Args:
+        folder: Where the pictures are; None where no post has one.
+        size: Side S in pixels; None for a text-only model, which never asks.
+        policy: `require`, `text-only-when-missing` or `none`, as in `FinetuneRecipe`.
+        budget: Bytes of pixels to keep; what does not fit is decoded again when asked for.
+    """
+
+    def __init__(self, folder: Path | None, size: int | None, policy: PicturePolicy, budget: int = 2**30) -> None:
+        self.folder = folder
+        self.size = size
+        self.policy = policy if size is not None else "none"
+        self.budget = budget
+        self.missing: dict[str, str] = {}
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def get(self, image: str | None) -> torch.Tensor | None:
+        """The picture's bytes (3, S, S), or None for a post that is to be read as text.
+
+        Raises:
+            InputError: It is missing or broken and the policy is `require`.
+        """
+        if self.policy == "none" or image is None or image in self.missing:
+            return None
+        if image in self._kept:
+            return self._kept[image]
+        assert self.folder is not None and self.size is not None
+        try:
+            pixels = to_pixels(load_picture(self.folder / image, target=(self.size, self.size)), self.size)
+        except InputError as error:
+            if self.policy == "require":
+                raise InputError(
+                    f"{error.reason}; or have its post read as text (in a recipe pictures: text-only-when-missing, "
+                    "on the command line --missing-pictures text-only)",
+                    error.path,
+                ) from None
+            self.missing[image] = error.reason
+            logger.warning("%s; the post is read as text", error)
+            return None
+        if (len(self._kept) + 1) * pixels.numel() <= self.budget:
+            self._kept[image] = pixels
+        return pixels
+
+    def counts(self, images: Iterable[str | None]) -> dict[str, int]:
+        """How many posts were read with a picture, and how many as text and why; and the policy.
+
+        A picture is missing where there is no such file, broken where the file cannot be decoded, unwanted where the
+        policy is `none`.
+        """
+        reasons = ("with picture", "picture missing", "picture broken", "picture unwanted", "no picture named")
+        result = dict.fromkeys(reasons, 0)
+        for image in images:
+            if image is None:
+                result["no picture named"] += 1
+            elif self.policy == "none":
+                result["picture unwanted"] += 1
+            elif image in self.missing:
+                result["picture broken" if self._there(image) else "picture missing"] += 1
+            else:
+                result["with picture"] += 1
+        return {**result, "policy": self.policy}  # type: ignore[dict-item]
+
+    def _there(self, image: str) -> bool:
+        return self.folder is not None and (self.folder / image).is_file()
+
+    def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
+        """`pixel_values` (B, 3, S, S) bytes and `picture_mask` (B,); nothing where no post has a picture."""
+        found = [self.get(image) for image in images]
+        if all(pixels is None for pixels in found):
+            return {}
+        blank = torch.zeros(3, self.size or 0, self.size or 0, dtype=torch.uint8)
+        stack = torch.stack([blank if pixels is None else pixels for pixels in found])
+        return {"pixel_values": stack, "picture_mask": torch.tensor([int(pixels is not None) for pixels in found])}

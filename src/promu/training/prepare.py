@@ -1,0 +1,290 @@
+"""What pre-training starts from: a corpus, candidates, a tokenizer, a teacher and its labels, each made once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase, set_seed
+
+from promu.alignment.candidates import (
+    count_nouns,
+    frequent_nouns,
+    most_frequent,
+    read_candidates,
+    read_meta_rules,
+    read_properties,
+    read_stop_list,
+    read_text_lines,
+    relations,
+)
+from promu.alignment.corpus_build import CorpusSettings, build_corpus
+from promu.alignment.label_store import LabelHeader, LabelStore
+from promu.alignment.labelling import label_corpus
+from promu.alignment.synonyms import read_synonyms, table_checksum
+from promu.alignment.teacher import load_teacher
+from promu.corpora.shards import PairShards
+from promu.errors import InputError
+from promu.files import write_text
+from promu.hub import resolve
+from promu.modeling.distributed import process_number, processes
+from promu.modeling.inputs import WordEncoder
+from promu.modeling.loading import build_model, load_tokenizer, save_folder
+from promu.modeling.pretraining import PromuDualEncoder
+from promu.progress import Progress
+from promu.runs import begin, discard_checkpoints
+from promu.settings import ModelSettings
+from promu.training.batches import CorpusOrder
+from promu.training.feature_cache import texts_of, views_of
+from promu.training.loop import fit, in_order, unshard, wait_for_all
+from promu.training.pair_batches import CaptionCollator
+from promu.training.recipe import CorpusRecipe, NounSettings, PretrainRecipe, PropertySettings
+from promu.training.tokenizers import train_wordpiece
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that stands before the first step of joint pre-training.
+
+    Attributes:
+        corpus, dev: To train on, and to validate on if there is such a one.
+        tokenizer: The student's.
+        teacher_folder: Where the self-trained teacher is; None for one off the shelf.
+        store, dev_store: The teacher's labels of both corpora.
+    """
+
+    corpus: PairShards
+    dev: PairShards | None
+    tokenizer: PreTrainedTokenizerBase
+    teacher_folder: Path | None
+    store: LabelStore
+    dev_store: LabelStore | None
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What stands before the teacher: corpora, tokenizer, and the candidates of Eq 6 and Eq 9."""
+
+    corpus: PairShards
+    dev: PairShards | None
+    tokenizer: PreTrainedTokenizerBase
+    nouns: Sequence[str]
+    relations: Sequence[str]
+
+
+def prepare(recipe: PretrainRecipe, progress: Progress | None = None) -> Prepared:
+    """Make whatever the recipe's folder does not hold yet. Several processes share the teacher and the labels.
+
+    Raises:
+        InputError: Data, candidates, encoder or folder cannot be used.
+    """
+    begun = start(recipe, progress)
+    folder = train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
+    corpora = {"labels": begun.corpus} if begun.dev is None else {"labels": begun.corpus, "labels-dev": begun.dev}
+    stores = label(recipe, begun, folder, corpora, (process_number(), processes()), progress)
+    return Prepared(begun.corpus, begun.dev, begun.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
+
+
+def label_recipe(
+    recipe: PretrainRecipe, progress: Progress | None = None, shard: tuple[int, int] = (0, 1)
+) -> tuple[LabelStore, PairShards]:
+    """The label store of a recipe, made as far as it is not there, and the corpus that it is of.
+
+    Args:
+        recipe: What to label with.
+        progress: See `Progress`.
+        shard: (i, n): label the pictures whose number is i modulo n; the first share also trains the teacher.
+
+    Raises:
+        InputError: As `prepare`, or a later share comes before the first has trained the teacher.
+    """
+    if shard[0] and recipe.teacher.text is not None and not _teacher_is_there(Path(recipe.out)):
+        raise InputError(
+            f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
+        )
+    begun = start(recipe, progress)
+    folder = train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
+    return label(recipe, begun, folder, {"labels": begun.corpus}, shard, progress)["labels"], begun.corpus
+
+
+def start(recipe: PretrainRecipe, progress: Progress | None = None) -> Begun:
+    """Claim the run's folder and make what stands before the teacher; what is wrong is said here, before the hours."""
+    with in_order():
+        begin(Path(recipe.out), recipe.model_dump(mode="json"))
+        corpus, dev = open_corpora(recipe, progress)
+        nouns, relation_names = candidates(recipe, corpus, progress)
+        return Begun(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
+
+
+def open_corpora(recipe: PretrainRecipe, progress: Progress | None) -> tuple[PairShards, PairShards | None]:
+    """The corpus to train on and the one to validate on, built where the recipe says how."""
+    settings, dev = recipe.data.corpus, recipe.data.dev
+    if isinstance(settings, str):
+        return PairShards(settings), None if dev is None else PairShards(dev)
+    folder = Path(recipe.out) / "corpus"
+    build_corpus(build_settings(settings), folder, progress or (lambda name, done, total: None))
+    if settings.dev:
+        dev = dev or str(folder / "dev")
+        folder = folder / "train"
+    return PairShards(folder), None if dev is None else PairShards(dev)
+
+
+def build_settings(settings: CorpusRecipe) -> CorpusSettings:
+    """A recipe's settings of a corpus as `promu corpus build` takes them."""
+    values = settings.model_dump()
+    return CorpusSettings(**{**values, "captions": Path(settings.captions), "images": Path(settings.images)})
+
+
+def candidates(
+    recipe: PretrainRecipe, corpus: PairShards, progress: Progress | None = None
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Nouns (M of Eq 6) and relations (L of Eq 9).
+
+    Raises:
+        InputError: A file of candidates or a pipeline cannot be used, or no noun is left.
+    """
+    settings = recipe.labels
+    nouns, table = recipe.data.nouns, recipe.data.relations
+    if isinstance(nouns, str):
+        captions = (pair.caption for pair in corpus.pairs())
+        found = [noun for noun, _ in frequent_nouns(captions, read_candidates(Path(nouns)), settings.num_nouns)]
+        if not found:
+            raise InputError("none of these nouns occurs in the captions; name the corpus's own", nouns)
+    else:
+        found = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns, progress)
+    if isinstance(table, str):
+        return found, read_candidates(Path(table), settings.num_relations)
+    return found, _relations_by_table(table, settings.num_relations)
+
+
+def _nouns_by_pipeline(
+    settings: NounSettings, path: Path, corpus: PairShards, limit: int, progress: Progress | None
+) -> list[str]:
+    if not path.is_file():
+        stop = set(read_stop_list(None if settings.stop is None else Path(settings.stop)))
+        distinct = list(dict.fromkeys(pair.caption for pair in corpus.pairs() if pair.matched))
+        count = _named(progress, "nouns")
+        counts = count_nouns(distinct, settings.pipeline, count and (lambda done: count(done, len(distinct))))
+        for word in stop & counts.keys():
+            del counts[word]
+        if not counts:
+            raise InputError(
+                "this pipeline finds no noun in the captions; name one of their language", settings.pipeline
+            )
+        write_text(path, (f"{noun}\t{number}\n" for noun, number in most_frequent(counts, len(counts))))
+    return read_candidates(path, limit)
+
+
+def _relations_by_table(settings: PropertySettings, limit: int) -> list[str]:
+    rules = read_meta_rules(None if settings.meta is None else Path(settings.meta))
+    return [item.label for item in relations(read_properties(Path(settings.properties)), rules, limit)]
+
+
+def prepare_tokenizer(recipe: PretrainRecipe, corpus: PairShards) -> PreTrainedTokenizerBase:
+    """The tokenizer that the recipe names, or one trained on the captions and kept in `out/tokenizer`."""
+    if isinstance(recipe.tokenizer, str):
+        return load_tokenizer(resolve(recipe.tokenizer))
+    folder = Path(recipe.out) / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        texts = [pair.caption for pair in corpus.pairs()]
+        for path in recipe.tokenizer.texts:
+            texts += read_text_lines(Path(path))
+        temporary = folder.with_name("tokenizer.tmp")
+        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(temporary)
+        os.replace(temporary, folder)
+    return load_tokenizer(str(folder))
+
+
+def train_teacher(
+    recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrainedTokenizerBase, progress: Progress | None
+) -> Path | None:
+    """The folder of the self-trained teacher: L_CIT alone on the matched pairs, then frozen. None for another kind."""
+    settings = recipe.teacher
+    if settings.name is not None:
+        return None
+    if settings.init is not None:
+        return Path(settings.init)
+    out = Path(recipe.out)
+    folder = out / "teacher"
+    if _teacher_is_there(out):
+        discard_checkpoints(folder)
+        return folder / "model"
+    set_seed(settings.seed)
+    encoders = ModelSettings(text=settings.text, vision=settings.vision, config=settings.config)
+    model = build_model(PromuDualEncoder, encoders, tokenizer)
+    encoder = WordEncoder(tokenizer, model.config.max_length)
+    views = views_of(model, corpus, settings.views, out / "features", settings.seed, progress)
+    texts = texts_of(model, encoder, corpus, out / "features", progress)
+    fit(
+        model,
+        CorpusOrder(corpus, matched_only=True),
+        CaptionCollator(corpus, encoder, views, settings.seed, texts),
+        settings.training,
+        folder,
+        settings.seed,
+        "teacher",
+        progress=progress,
+    )
+    model = unshard(model)
+    with in_order() as first:
+        if first:
+            save_folder(folder / "model", model, tokenizer)
+            discard_checkpoints(folder)
+    return folder / "model"
+
+
+def _teacher_is_there(out: Path) -> bool:
+    return (out / "teacher" / "model" / "model.safetensors").is_file()
+
+
+def label(
+    recipe: PretrainRecipe,
+    begun: Begun,
+    teacher_folder: Path | None,
+    corpora: Mapping[str, PairShards],
+    shard: tuple[int, int],
+    progress: Progress | None,
+) -> dict[str, LabelStore]:
+    """The teacher's labels of some corpora, each kept in `out/NAME`.
+
+    Args:
+        recipe: Templates, temperature, how many labels are kept.
+        begun: The candidates.
+        teacher_folder: Of the self-trained teacher; None for one off the shelf.
+        corpora: By the name of their store's folder.
+        shard: Which share of the pictures.
+        progress: See `Progress`.
+    """
+    settings = recipe.labels
+    if teacher_folder is None:
+        teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
+    else:
+        teacher = load_teacher("self-trained", str(teacher_folder))
+    synonyms = read_synonyms(settings.synonyms) if settings.detector_weight else None
+    stores = {}
+    for name, corpus in corpora.items():
+        header = LabelHeader(
+            teacher=teacher.identity,
+            detector=str(corpus.header.get("settings", {}).get("detector", "")),
+            nouns=tuple(begun.nouns),
+            relations=tuple(begun.relations),
+            entity_template=settings.entity_template,
+            relation_template=settings.relation_template,
+            temperature=settings.temperature or teacher.temperature,
+            top_k=settings.top_k,
+            detector_weight=settings.detector_weight,
+            synonyms="" if synonyms is None else table_checksum(synonyms),
+            nouns_source=str(recipe.data.nouns),
+            relations_source=str(recipe.data.relations),
+        )
+        folder = Path(recipe.out) / name
+        label_corpus(teacher, corpus, header, folder, shard, _named(progress, name), synonyms)
+        wait_for_all()  # the others may still be labelling their shares
+        stores[name] = LabelStore(folder, header)
+    return stores
+
+
+def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(name, done, total)

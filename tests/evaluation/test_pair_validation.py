@@ -1,0 +1,275 @@
+"""Validation figures against what the model says of one pair at a time."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from tests.training.pairs import NOUNS, captioned, label_corpus, tiny_pair_model, tokenizer, write_corpus
+
+from promu.alignment.label_store import LabelHeader, LabelStore
+from promu.corpora.shards import CaptionedPicture, PairShards
+from promu.errors import InputError
+from promu.evaluation.pairs import auc_sets, evaluate_pairs, flat_figures, mean_losses, read_pairs
+from promu.evaluation.pretrained import EncodedPictures, match_scores, open_pair_model
+from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.loading import save_folder
+
+
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promu.hub.best_precision", lambda device: "fp32")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> WordEncoder:
+    return WordEncoder(tokenizer(), 32)
+
+
+@pytest.fixture(scope="module")
+def model(encoder: WordEncoder) -> Any:
+    return tiny_pair_model(encoder.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> PairShards:
+    return write_corpus(tmp_path_factory.mktemp("corpus"), captioned())
+
+
+def one_by_one(model: Any, encoder: WordEncoder, picture: CaptionedPicture, text: str) -> tuple[float, float]:
+    """Cosine and ITM score of one pair."""
+    batch = encoder.batch([encoder.text(text)])
+    pixels = to_pixels(picture.decode((32, 32)), 32)[None]
+    with torch.inference_mode():
+        cosine = float((model.encode_text(**batch) * model.encode_pictures(pixels)).sum())
+        fused = model.promu(**batch, pixel_values=pixels).fused_text[:, 0]
+        logits = model.itm_head(fused)[0]
+    return cosine, float(logits[1] - logits[0])
+
+
+def recall_by_hand(scores: dict[tuple[str, str], float], k: int) -> tuple[float, float]:
+    """Recall both ways from the score of every (text, image)."""
+    own = {(text, picture.image) for picture in captioned() for text, matched in picture.captions if matched}
+    texts, images = sorted({text for text, _ in own}), sorted({image for _, image in own})
+    found = [
+        any((text, image) in own for image in sorted(images, key=lambda image: -scores[text, image])[:k])
+        for text in texts
+    ]
+    back = [
+        any((text, image) in own for text in sorted(texts, key=lambda text: -scores[text, image])[:k])
+        for image in images
+    ]
+    return 100 * sum(found) / len(found), 100 * sum(back) / len(back)
+
+
+def test_every_figure_equals_one_pair_at_a_time(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
+    found = evaluate_pairs(model, encoder, corpus, batch_size=3)
+    pictures = captioned()
+    texts = {text for picture in pictures for text, _ in picture.captions}
+    scores = {
+        (text, picture.image): one_by_one(model, encoder, picture, text) for text in texts for picture in pictures
+    }
+    cosine = {pair: both[0] for pair, both in scores.items()}
+    for k in (1, 5):
+        expected = recall_by_hand(cosine, k)
+        assert found["recall"]["caption_to_picture"][k] == pytest.approx(expected[0])
+        assert found["recall"]["picture_to_caption"][k] == pytest.approx(expected[1])
+    pairs = [(text, p.image, matched) for p in pictures for text, matched in p.captions]
+    for place, judge in enumerate(("cosine", "itm")):
+        expected_auc = roc_auc_score(
+            [matched for *_, matched in pairs], [scores[text, image][place] for text, image, _ in pairs]
+        )
+        assert found["auc"][judge]["falsified"] == pytest.approx(expected_auc)
+        assert 0 <= found["auc"][judge]["random"] <= 1
+    # seven pictures: all are among the best twenty, so the order is the ITM head's alone
+    itm = {pair: both[1] for pair, both in scores.items()}
+    assert found["rerank"]["after"]["caption_to_picture"][1] == pytest.approx(recall_by_hand(itm, 1)[0])
+    assert found["rerank"]["after"]["picture_to_caption"][5] == pytest.approx(recall_by_hand(itm, 5)[1])
+    assert found["rerank"]["before"]["caption_to_picture"] == found["recall"]["caption_to_picture"]
+    both = {pair: cosine[pair] / float(model.space.temperature) + itm[pair] for pair in scores}
+    assert found["rerank"]["summed"]["caption_to_picture"][1] == pytest.approx(recall_by_hand(both, 1)[0])
+    assert found["rerank"]["summed"]["picture_to_caption"][5] == pytest.approx(recall_by_hand(both, 5)[1])
+    assert found["pairs"] == {"matched": 14, "falsified": 7} and found["captions"] == 13 and found["pictures"] == 7
+
+
+def test_one_seed_gives_one_answer_and_progress_reaches_the_end(
+    model: Any, encoder: WordEncoder, corpus: PairShards
+) -> None:
+    said: dict[str, tuple[int, int]] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        said[name] = (done, total)
+
+    first = evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, progress=progress)
+    assert first == evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, batch_size=2)
+    assert first["auc"]["pairs"] == {"matched": 5, "falsified": 5, "random": 5}
+    assert (first["rerank"]["captions"], first["rerank"]["pictures"]) == (3, 3)
+    assert set(said) == {"captions", "pictures", "matching", "re-ranking"}
+    assert all(done == total for done, total in said.values())
+
+
+def test_random_captions_never_belong_to_their_picture(corpus: PairShards) -> None:
+    pairs = read_pairs(corpus)
+    own = {tuple(pair) for pair in pairs.matched.tolist()}
+    for seed in range(20):
+        drawn = auc_sets(pairs, 100, torch.Generator().manual_seed(seed))["random"]
+        assert len(drawn) == 14 and not own & {tuple(pair) for pair in drawn.tolist()}
+        assert int(drawn[:, 0].max()) < pairs.true_texts
+
+
+def test_a_head_that_cannot_tell_has_half_the_area_and_changes_no_order(
+    model: Any, encoder: WordEncoder, corpus: PairShards
+) -> None:
+    blind = tiny_pair_model(encoder.tokenizer)
+    torch.nn.init.zeros_(blind.itm_head.weight)
+    found = evaluate_pairs(blind, encoder, corpus)
+    assert found["auc"]["itm"] == {"falsified": 0.5, "random": 0.5}
+    # equal scores keep the shared space's order
+    assert found["rerank"]["after"] == found["rerank"]["before"]
+
+
+def test_a_dual_encoder_has_the_figures_of_its_space_alone(encoder: WordEncoder, corpus: PairShards) -> None:
+    found = evaluate_pairs(tiny_pair_model(encoder.tokenizer, dual=True), encoder, corpus)
+    assert found["auc"]["itm"] is None and found["rerank"] is None and found["auc"]["cosine"]["falsified"] is not None
+    assert set(flat_figures(found)) == {
+        *(f"{way}_r{k}" for way in ("caption_to_picture", "picture_to_caption") for k in (1, 5, 10)),
+        "cosine_auc_falsified",
+        "cosine_auc_random",
+    }
+
+
+def test_a_model_without_a_shared_space(encoder: WordEncoder, corpus: PairShards) -> None:
+    found = evaluate_pairs(tiny_pair_model(encoder.tokenizer, itm=1, cit=0, coe=0, cir=0), encoder, corpus)
+    assert found["recall"] is None and found["rerank"] is None and found["auc"]["cosine"] is None
+    assert set(flat_figures(found)) == {"itm_auc_falsified", "itm_auc_random"}
+
+
+def test_a_corpus_without_falsified_pairs(model: Any, encoder: WordEncoder, tmp_path: Path) -> None:
+    pictures = [
+        CaptionedPicture(p.image, p.data, p.width, p.height, tuple(c for c in p.captions if c[1])) for p in captioned()
+    ]
+    found = evaluate_pairs(model, encoder, write_corpus(tmp_path, pictures), rerank=0)
+    assert found["auc"]["itm"]["falsified"] is None and found["auc"]["itm"]["random"] is not None
+    assert found["rerank"] is None and "itm_auc_falsified" not in flat_figures(found)
+
+
+def test_no_matched_pair(model: Any, encoder: WordEncoder, tmp_path: Path) -> None:
+    picture = captioned()[0]
+    alone = CaptionedPicture(picture.image, picture.data, 40, 32, (("a red square", False),))
+    with pytest.raises(InputError, match="at least one matched pair"):
+        evaluate_pairs(model, encoder, write_corpus(tmp_path, [alone]))
+
+
+def test_a_diverged_model_is_named(encoder: WordEncoder, corpus: PairShards) -> None:
+    broken = tiny_pair_model(encoder.tokenizer)
+    torch.nn.init.constant_(broken.space.text.weight, math.nan)
+    with pytest.raises(InputError, match="13 of 13 vectors of this model are no numbers"):
+        evaluate_pairs(broken, encoder, corpus)
+
+
+def test_match_scores_do_not_depend_on_order_or_batch(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
+    pairs = torch.tensor([[0, 6], [1, 0], [0, 0], [1, 6], [0, 3]])
+    pictures = EncodedPictures(model, corpus)
+    texts = [encoder.text("a red square"), encoder.text("something very long and green is here")]
+    whole = match_scores(model, encoder, pictures, texts, pairs, 64, lambda done, total: None)
+    for row, (text, picture) in enumerate(pairs.tolist()):
+        words = ("a red square", "something very long and green is here")[text]
+        assert float(whole[row]) == pytest.approx(one_by_one(model, encoder, captioned()[picture], words)[1], abs=1e-4)
+    small = match_scores(model, encoder, pictures, texts, pairs.flip(0), 2, lambda done, total: None)
+    assert torch.allclose(small.flip(0), whole, atol=1e-4)
+
+
+def test_the_mode_of_training_is_given_back(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
+    model.train()
+    evaluate_pairs(model, encoder, corpus, rerank=0)
+    assert model.training
+    model.eval()
+
+
+def agreement_by_hand(model: Any, encoder: WordEncoder, corpus: PairShards, store: LabelStore) -> tuple[float, float]:
+    """Top-1 agreement and mean divergence over regions, one picture at a time through the model's own forward."""
+    same, divergence, count = 0, 0.0, 0
+    for picture in captioned():
+        if picture.image not in store:
+            continue
+        labels = store[picture.image]
+        if not len(labels.boxes):
+            continue
+        teacher = labels.entities.dense(len(NOUNS))
+        with torch.inference_mode():
+            output = model(
+                **encoder.batch([encoder.text(picture.captions[0][0])]),
+                pixel_values=to_pixels(picture.decode((32, 32)), 32)[None],
+                matched=torch.ones(1, dtype=torch.long),
+                boxes=labels.boxes[None],
+                box_mask=torch.ones(1, len(labels.boxes)),
+                entity_labels=teacher[None],
+            )
+        student = output.entity_logits[0].softmax(-1)
+        same += int((student.argmax(-1) == teacher.argmax(-1)).sum())
+        divergence += float((teacher * (teacher / student).log()).sum())
+        count += len(teacher)
+    return 100 * same / count, divergence / count
+
+
+def test_agreement_with_the_teacher(model: Any, encoder: WordEncoder, corpus: PairShards, tmp_path: Path) -> None:
+    store = label_corpus(tmp_path / "labels", corpus, skip=("pink.png",))
+    found = evaluate_pairs(model, encoder, corpus, rerank=0, batch_size=3, store=store)["agreement"]
+    expected = agreement_by_hand(model, encoder, corpus, store)
+    assert found["entity"]["labels"] == 10 and found["relation"]["labels"] == 6 and found["unlabelled"] == 1
+    assert found["entity"]["top1"] == pytest.approx(expected[0])
+    assert found["entity"]["kl"] == pytest.approx(expected[1], abs=1e-3)
+    assert found["entity"]["top5"] >= found["entity"]["top1"]
+    assert found["relation"]["top5"] == 100.0  # three relations: all are among the first five
+
+
+def test_a_store_of_other_candidates_is_refused(
+    model: Any, encoder: WordEncoder, corpus: PairShards, tmp_path: Path
+) -> None:
+    store = LabelStore(tmp_path / "labels", LabelHeader("t", "d", ("cat",), ("spouse",), "1", "A", 0.1, 1))
+    with pytest.raises(InputError, match="1 other nouns than the model's 6"):
+        evaluate_pairs(model, encoder, corpus, rerank=0, store=store)
+
+
+def test_a_store_of_another_corpus_is_refused(
+    model: Any, encoder: WordEncoder, corpus: PairShards, tmp_path: Path
+) -> None:
+    store = label_corpus(tmp_path / "labels", corpus, skip=tuple(picture.image for picture in captioned()[1:]))
+    other = write_corpus(tmp_path / "other", captioned()[1:])
+    with pytest.raises(InputError, match="labels no picture of this corpus"):
+        evaluate_pairs(model, encoder, other, rerank=0, store=store)
+
+
+def test_losses_are_the_mean_over_rows(model: Any, encoder: WordEncoder) -> None:
+    def batch(colours: slice) -> dict[str, torch.Tensor]:
+        chosen = captioned()[colours]
+        return {
+            **encoder.batch([encoder.text(picture.captions[0][0]) for picture in chosen]),
+            "pixel_values": torch.stack([to_pixels(picture.decode((32, 32)), 32) for picture in chosen]),
+            "matched": torch.tensor([1, 0, 1, 0][: len(chosen)]),
+        }
+
+    found = mean_losses(model, [batch(slice(0, 3)), batch(slice(3, 4))])
+    with torch.inference_mode():
+        three, one = (float(model(**batch(part)).parts["itm"]) for part in (slice(0, 3), slice(3, 4)))
+    assert found["itm"] == pytest.approx((3 * three + one) / 4, abs=1e-5)
+    assert set(found) == {"itm", "cit"}
+
+
+def test_folders(encoder: WordEncoder, model: Any, tmp_path: Path) -> None:
+    save_folder(tmp_path / "model", model, encoder.tokenizer)
+    loaded, _ = open_pair_model(tmp_path / "model", "cpu")
+    assert type(loaded) is type(model) and not loaded.training
+    with pytest.raises(InputError, match="no promu model here"):
+        open_pair_model(tmp_path)
+    config = tmp_path / "model" / "config.json"
+    config.write_text(config.read_text().replace("PromuForPreTraining", "PromuForTokenClassification"))
+    with pytest.raises(InputError, match="holds PromuForTokenClassification, which was not saved by pre-training"):
+        open_pair_model(tmp_path / "model")
+    config.write_text("{")
+    with pytest.raises(InputError, match=r"config\.json: not JSON"):
+        open_pair_model(tmp_path / "model")

@@ -1,0 +1,85 @@
+"""A writer's run with patience and missing pieces that was killed ends as one that never was."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.training.test_resume import log_of, same_log
+
+from promu.kecpm.kecpm_recipe import GenerationRecipe
+from promu.kecpm.prompts import Writer
+from promu.kecpm.train_writer import load_writer, train_writer
+from promu.newsreel.joint_world import JointSettings, write_joint
+
+KILLED = """
+import json, os, signal, sys
+import promu.training.generation.train as module
+from promu.training.generation.recipe import GenerationRecipe
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+def progress(name, done, total):
+    if sys.argv[2] == str(done):
+        die()
+if sys.argv[2] == "save":
+    module.save_folder = die
+module.train_writer(GenerationRecipe.model_validate(json.loads(sys.argv[1])), 0, progress)
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("joint") / "set"
+    write_joint(folder, JointSettings(size=32, posts=(8, 3, 3)))
+    return folder
+
+
+def recipe(drawn: Path, out: Path) -> dict[str, Any]:
+    """Two steps an epoch; so slow a learner that nothing improves, and the third validation is the last."""
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2}
+    training = {"epochs": 9, "patience": 2, "piece_dropout": 0.2, "batch_size": 4, "lr": 1e-5}
+    return {
+        "data": {"train": f"{drawn}/train.json", "dev": f"{drawn}/val.json", "test": f"{drawn}/test.json"},
+        "model": {"name": {"model_type": "t5", **shape}, "tokenizer": {"size": 500}},
+        "prompt": {"budget": 100},
+        "training": {**training, "precision": "fp32", "log_every": 1},
+        "decoding": {"limit": 64},
+        "out": str(out),
+    }
+
+
+@pytest.fixture(scope="module")
+def unbroken(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    train_writer(GenerationRecipe.model_validate(recipe(drawn, out)), 0)
+    return out / "seed-0"
+
+
+def test_it_stops_when_dev_does_not_improve(unbroken: Path) -> None:
+    assert [line["step"] for line in log_of(unbroken) if "eval_f1" in line] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("kill_at", ["5", "save"])
+def test_a_killed_run_ends_as_an_unbroken_one(kill_at: str, unbroken: Path, drawn: Path, tmp_path: Path) -> None:
+    settings = recipe(drawn, tmp_path / "run")
+    words = [sys.executable, "-c", KILLED, json.dumps(settings), kill_at]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    result = train_writer(GenerationRecipe.model_validate(settings), 0)
+    assert same_log(unbroken, tmp_path / "run" / "seed-0")
+    expected = json.loads((unbroken / "result.json").read_text())
+    assert all(result[key] == expected[key] for key in ("best_epoch", "dev", "test", "test_unconstrained"))
+
+
+def test_missing_pieces_are_shown_as_unknown_and_the_end_stays(unbroken: Path) -> None:
+    writer: Writer = load_writer(unbroken / "model")
+    dice = torch.tensor([[0.1, 0.9, 0.1, 0.0], [0.9, 0.0, 0.0, 0.0]])
+    unknown = writer.tokenizer.unk_token_id
+    assert writer.with_missing([[10, 11, 12, 1], [10, 1]], 0.2, dice) == [[unknown, 11, unknown, 1], [10, 1]]

@@ -1,0 +1,51 @@
+"""A stand-in endpoint and a client on it that loses no time with waiting."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.llm.llm_server import LlmServer, serve
+
+from promu.llm import endpoint as endpoint_module
+from promu.llm.answer_store import Store
+from promu.llm.budget import Budget
+from promu.llm.client import Client
+from promu.llm.endpoint import Endpoint, EndpointSettings
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back-off in milliseconds, no key, no proxy."""
+    monkeypatch.setattr(endpoint_module, "_FIRST_WAIT", 0.01)
+    monkeypatch.setattr(endpoint_module, "_FIRST_PATIENCE", 0.3)
+    monkeypatch.delenv("PROMU_LLM_KEY", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[LlmServer]:
+    """A stand-in endpoint that says "fine" until it is told otherwise."""
+    with serve(lambda body: "fine") as state:
+        yield state
+
+
+@pytest.fixture
+def connect(server: LlmServer, tmp_path: Path) -> Iterator[Callable[..., Client]]:
+    """Makes clients of `server` with one store."""
+    opened: list[Store | Endpoint] = []
+
+    def make(budget: Budget | None = None, patience: float = 5.0, timeout: float = 5.0) -> Client:
+        budget = budget or Budget()
+        stopped = threading.Event()
+        store = Store(tmp_path / "llm.sqlite")
+        line = Endpoint(EndpointSettings(server.url, patience=patience, timeout=timeout), budget, stopped)
+        opened.extend((store, line))
+        return Client(store, line, budget, stopped)
+
+    yield make
+    for resource in opened:
+        resource.__exit__()

@@ -1,0 +1,86 @@
+"""The second drawn world: nothing of the first is in it, it is as legal, and the first is drawn as it always was."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from hashlib import sha256
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import pytest
+
+from promu.corpora.conll import read_conll
+from promu.corpora.mnre import read_mnre
+from promu.errors import InputError
+from promu.newsreel import WORLD, WORLDS, NewsreelSettings, write_newsreel
+from promu.newsreel.country import COUNTRY
+from promu.newsreel.lexicon import generator
+from promu.newsreel.scenes import SceneMaker
+
+FEW = NewsreelSettings(seed=7, pairs=40, ner_posts=(30, 10, 10), re_posts=(40, 10, 10))
+
+
+def test_the_news_are_drawn_byte_for_byte_as_before_there_was_another_world(tmp_path: Path) -> None:
+    folder = write_newsreel(tmp_path / "news", FEW).path
+    digest = sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in {".txt", ".csv", ".json"}):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    assert digest.hexdigest() == "0fe5dda1bbacd984245abc7bbbee3c54262d461675dc2e0b7ac1e0bc3ac8eef1"
+
+
+def test_the_two_worlds_share_no_kind_no_noun_of_a_kind_and_no_way_of_writing() -> None:
+    assert list(WORLDS) == ["news", "country"]
+    assert not WORLD.kind.keys() & COUNTRY.kind.keys()
+    nouns = [{noun for kind in world.kinds for noun in kind.nouns} for world in (WORLD, COUNTRY)]
+    assert not nouns[0] & nouns[1]
+    for part in ("caption_frames", "open_solo", "open_pair", "extras", "unrelated_posts", "candidates"):
+        assert not set(getattr(WORLD, part)) & set(getattr(COUNTRY, part)), part
+    assert {setting.name for setting in WORLD.settings}.isdisjoint(setting.name for setting in COUNTRY.settings)
+    assert set(COUNTRY.labels) == set(WORLD.labels), "the same questions are asked in both"
+
+
+def test_a_noun_names_one_kind_only() -> None:
+    told = [noun for kind in COUNTRY.kinds for noun in kind.nouns]
+    told += [noun for setting in COUNTRY.settings for noun in setting.nouns]
+    assert len(told) == len(set(told))
+    phrases = {word for relation in COUNTRY.relations for phrase in relation.phrases for word in phrase.split()}
+    said = {word for text in (*COUNTRY.extras, *COUNTRY.caption_frames) for word in text.split()}
+    assert not {noun for kind in COUNTRY.kinds for noun in kind.nouns} & (phrases | said | set(COUNTRY.distractors))
+
+
+def test_undecided_posts_tell_no_kind() -> None:
+    nouns = {noun for kind in COUNTRY.kinds for noun in kind.nouns}
+    surroundings = (*COUNTRY.open_solo, *COUNTRY.open_pair, *COUNTRY.prefixes, *COUNTRY.suffixes)
+    assert not nouns & {word.lower() for template in surroundings for word in template.split()}
+
+
+def test_no_picture_shows_two_relations_and_every_scene_shows_its_own() -> None:
+    for size in (1, 2, 3):
+        for kinds in combinations_with_replacement(sorted(COUNTRY.kind), size):
+            assert sum(relation.shown_by(kinds) for relation in COUNTRY.relations) <= 1, kinds
+    maker = SceneMaker(COUNTRY, generator(0, "test"))
+    for label in COUNTRY.labels:
+        assert all(COUNTRY.relation_of(maker.pair(label).main) == label for _ in range(60))
+    order = list(COUNTRY.types)
+    for first, head in enumerate(order):
+        for tail in order[first:]:
+            assert len(maker.pair_of_types(head, tail).main) >= 2
+
+
+def test_label_types_are_the_types_of_the_things() -> None:
+    for relation in COUNTRY.relations:
+        _, head, tail, _ = relation.label.split("/")
+        assert {COUNTRY.kind[kind].type.lower() for kind in relation.heads} == {head}
+        assert {COUNTRY.kind[kind].type.lower() for kind in relation.tails} == {tail}
+
+
+def test_it_is_written_in_the_same_formats_and_is_not_taken_for_the_news(tmp_path: Path) -> None:
+    folder = write_newsreel(tmp_path / "country", FEW, world=COUNTRY).path
+    assert json.loads((folder / "newsreel.json").read_text(encoding="utf-8"))["world"] == "country"
+    assert len(read_conll(folder / "ner" / "train.txt")) == 30
+    relations = Counter(post.relations[0].type for post in read_mnre(folder / "re" / "mnre_train.txt"))
+    assert relations.keys() <= set(COUNTRY.labels) and len(relations) > 5
+    assert write_newsreel(folder, FEW, world=COUNTRY).reused
+    with pytest.raises(InputError, match="holds a drawn corpus of other settings"):
+        write_newsreel(folder, FEW)

@@ -1,0 +1,97 @@
+"""Joint posts of the drawn world: legal, reproducible, and with knowledge that is true."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from promu.cli import main
+from promu.corpora.coco import read_coco
+from promu.corpora.jmere import read_jmere, read_jmere_background
+from promu.errors import InputError
+from promu.newsreel import WORLD
+from promu.newsreel.joint_world import JointSettings, joint_posts, write_joint
+from promu.schema import quintuples
+
+SMALL = JointSettings(seed=5, size=32, posts=(30, 10, 20))
+
+
+def test_what_is_written_is_what_the_published_readers_read(tmp_path: Path) -> None:
+    counts = write_joint(tmp_path / "world", SMALL)
+    assert [counts[split] for split in ("train", "val", "test")] == [30, 10, 20]
+    groups = json.loads((tmp_path / "world" / "groups.json").read_text())
+    regions = read_coco(tmp_path / "world" / "regions.json")
+    for split in ("train", "val", "test"):
+        file = tmp_path / "world" / f"{split}.json"
+        posts, background = read_jmere(file), read_jmere_background(file)
+        expected = joint_posts(split, len(posts), SMALL)
+        assert [one.post for one in expected] == posts and [one.background for one in expected] == background
+        assert counts[f"{split}, text decides"] == round(0.4 * len(posts))
+        for post in posts:
+            assert (tmp_path / "world" / "images" / str(post.image)).is_file() and post.image in regions
+            assert groups[post.id] in ("text", "knowledge", "picture")
+    assert (
+        main(["check", str(tmp_path / "world"), "--format", "jmere", "--images", str(tmp_path / "world/images")]) == 0
+    )
+    with pytest.raises(InputError, match="already and not empty"):
+        write_joint(tmp_path / "world", SMALL)
+
+
+def test_the_settings_decide_every_byte(tmp_path: Path) -> None:
+    def digest(seed: int, name: str) -> list[str]:
+        write_joint(tmp_path / name, JointSettings(seed=seed, size=32, posts=(6, 2, 2)))
+        files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
+        return [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+
+    assert digest(1, "a") == digest(1, "b") != digest(2, "c")
+
+
+def test_knowledge_is_true_of_the_scene() -> None:
+    posts = joint_posts("train", 200, SMALL)
+    kinds = {noun: kind for kind in WORLD.kinds for noun in kind.nouns}
+    phrases = {rule.label.rpartition("/")[2]: rule.phrases for rule in WORLD.relations}
+    second = 0
+    for one in posts:
+        found = quintuples(one.post)
+        second += len(found) > 1
+        names = {" ".join(one.post.tokens[slice(*item.head)]): item.head_type for item in found}
+        names |= {" ".join(one.post.tokens[slice(*item.tail)]): item.tail_type for item in found}
+        facts = one.background.knowledge
+        for fact in facts:
+            name, _, rest = fact.rstrip(".").partition(" is a")
+            if name in names and rest.split()[-1] in kinds:
+                assert kinds[rest.split()[-1]].type.lower() == names[name]
+        head, tail = (" ".join(one.post.tokens[slice(*span)]) for span in (found[0].head, found[0].tail))
+        told = any(f"{head} {phrase} {tail}." in facts for phrase in phrases[found[0].relation])
+        assert told == (one.decided_by == "knowledge") or one.decided_by == "text"
+    assert 0.1 < second / len(posts) < 0.3
+
+
+def test_no_name_is_in_two_splits() -> None:
+    words = []
+    for split in ("train", "val", "test"):
+        posts = [one.post for one in joint_posts(split, 60, SMALL)]
+        words.append({word for post in posts for entity in post.entities for word in post.words(entity).split()})
+    assert not words[0] & words[1] and not words[0] & words[2] and not words[1] & words[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"undecided": 1.2}, "undecided is 1.2; allowed is a number from 0 to 1"),
+        ({"posts": (0, 1, 1)}, "each at least 1"),
+        ({"size": 9}, "size is 9"),
+    ],
+)
+def test_bad_settings(settings: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        JointSettings(**settings)
+
+
+def test_the_command(tmp_path: Path, capsys: Any) -> None:
+    assert main(["fewshot", "draw", str(tmp_path / "w"), "--posts", "4", "2", "2", "--size", "32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["test"] == 2

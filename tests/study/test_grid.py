@@ -1,0 +1,104 @@
+"""The grid: cells done once, those that fail marked, a second call kept out, a killed one leaving nobody behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from promu.errors import InputError
+from promu.study.cells import RESULT, Cell, with_inputs
+from promu.study.grid import LOCK, Standing, do_cells
+
+WORLD = Cell(
+    "draw", "drawing", {"world": "news", "seed": 0, "pairs": 4, "ner_posts": [30, 4, 4], "re_posts": [4, 4, 4]}
+)
+
+
+def few(posts: int, world: Cell = WORLD) -> Cell:
+    settings = {"task": "ner", "train": "cell:drawn/ner/train.txt", "posts": posts, "seed": 0}
+    return Cell("few", f"{posts} posts", settings, {"drawn": world}, cost=0.1)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A grid of two cells that succeed on one that both read, and one that fails with what rests on it."""
+    return tmp_path_factory.mktemp("study") / "cells"
+
+
+def test_cells_are_done_with_what_they_rest_on_and_a_failure_stops_only_its_own(grid: Path) -> None:
+    bad = Cell("draw", "bad drawing", {**WORLD.settings, "pairs": -1})
+    standings: list[Standing] = []
+    outcomes = do_cells([few(10), few(20), few(10), few(5, bad)], grid, 1, standings.append)
+    assert [outcomes[few(posts).key].result for posts in (10, 20)] == [{"posts": 10}, {"posts": 20}]
+    failed = outcomes[few(5, bad).key]
+    assert failed.result is None and failed.failure is not None
+    assert "rests on 'bad drawing', which failed: newsreel: pairs is -1" in failed.failure
+    assert sorted(path.parent.name for path in grid.glob(f"*/{RESULT}")) == sorted(
+        cell.key for cell in (WORLD, few(10), few(20))
+    )
+    log = [json.loads(line) for line in (grid.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert sorted(line["label"] for line in log) == ["10 posts", "20 posts", "5 posts", "bad drawing", "drawing"]
+    assert {line["label"] for line in log if "failure" in line} == {"5 posts", "bad drawing"}
+    last = standings[-1]
+    assert (last.done, last.failed, last.total) == (3, 2, 5) and last.left is not None
+
+
+def test_what_is_done_is_not_done_again(grid: Path) -> None:
+    cells = [few(10), few(20)]
+    before = {key: (grid / key / RESULT).stat().st_mtime_ns for key in with_inputs(cells)}
+    outcomes = do_cells(cells, grid)
+    assert all(outcome.result is not None for outcome in outcomes.values())
+    assert {key: (grid / key / RESULT).stat().st_mtime_ns for key in before} == before
+
+
+def test_a_second_call_in_the_same_folder_is_refused(grid: Path) -> None:
+    import fcntl
+
+    with (grid / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another call is at work in this folder"):
+            do_cells([few(25)], grid)
+
+
+def test_workers_end_with_a_call_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "from promu.training.study.cells import Cell\n"
+        "from promu.training.study.grid import do_cells\n"
+        "from pathlib import Path\n"
+        "if __name__ == '__main__':\n"
+        "    settings = {'world': 'news', 'seed': 0, 'pairs': 200000, 'ner_posts': [1, 1, 1], 're_posts': [1, 1, 1]}\n"
+        f"    do_cells([Cell('draw', 'long', settings)], Path({str(tmp_path / 'cells')!r}), 1)\n"
+    )
+    script = tmp_path / "call.py"
+    script.write_text(code, encoding="utf-8")
+    call = subprocess.Popen([sys.executable, str(script)])
+    children = Path(f"/proc/{call.pid}/task/{call.pid}/children")
+    if not children.exists():
+        pytest.skip("no /proc to see processes in")
+    wait_for(lambda: any((tmp_path / "cells").glob("draw-*/.run-*")), 120)
+    workers = [int(pid) for pid in children.read_text().split()]
+    assert workers
+    os.kill(call.pid, signal.SIGKILL)
+    call.wait()
+    wait_for(lambda: not any(alive(pid) for pid in workers), 30)
+
+
+def wait_for(condition, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to that"
+        time.sleep(0.1)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
