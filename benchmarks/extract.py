@@ -1,4 +1,4 @@
-"""Extraction from a post with picture: the straightforward way of the field's code against promu's two backends.
+"""Extraction from a post with image: the straightforward way of the field's code against promu's two backends.
 
 The models have BERT-base and ViT-B/16's sizes and random weights. Every post has four entities, which random weights
 would not find: the emissions are computed, and then replaced by such as say where they are.
@@ -92,8 +92,8 @@ def open_extractors(folder: Path, precision: Any, backend: Any) -> tuple[Extract
     return Extractor((Told(ner[0]), ner[1]), re), Extractor((Told(ner[0]), ner[1]))
 
 
-def straightforward(folder: Path, picture: Image.Image) -> Callable[[str, Sequence[Post]], None]:
-    """One row of one model: the text padded to 128 pieces, the picture through its encoder, fp32."""
+def straightforward(folder: Path, image: Image.Image) -> Callable[[str, Sequence[Post]], None]:
+    """One row of one model: the text padded to 128 pieces, the image through its encoder, fp32."""
     parts: dict[str, tuple[Any, WordEncoder]] = {}
     for task in LABELS:
         backend, encoder = open_backend(task, folder / task, "cpu", None, "torch")
@@ -107,7 +107,7 @@ def straightforward(folder: Path, picture: Image.Image) -> Callable[[str, Sequen
         short = PADDED - batch["input_ids"].shape[1]
         for name in ("input_ids", "attention_mask"):
             batch[name] = torch.nn.functional.pad(batch[name], (0, short))
-        pixels = torch.stack([to_pixels(picture, model.config.image_size) for _ in rows])
+        pixels = torch.stack([to_pixels(image, model.config.image_size) for _ in rows])
         outputs = TASKS[task].outputs(model(**batch, pixel_values=pixels))
         TASKS[task].rate(model, outputs, batch, TASKS[task].decode(model, outputs, batch, rows))
 
@@ -125,12 +125,12 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
     """Latency at batch 1, posts a second at batch 1 and 32."""
     precision = best_precision("cpu")
     side = int(size(quick).vision.image_size)  # type: ignore[arg-type]
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "models"
         make_models(folder, quick)
-        picture.save(folder / "photo.png")
-        plain = straightforward(folder, picture)
+        image.save(folder / "photo.png")
+        plain = straightforward(folder, image)
         both = {f"torch {precision}": open_extractors(folder, precision, "torch")}
         if not quick:  # exporting takes its time, and has tests of its own
             export_models(folder, int8=True, output=Path(place) / "int8")

@@ -1,4 +1,4 @@
-"""The labelling step: pictures a second, and that it is paid for once."""
+"""The labelling step: images a second, and that it is paid for once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.images import corpus
 from benchmarks.measure import Row
-from benchmarks.pictures import corpus
 from PIL import Image
 from transformers import BertConfig
 
@@ -47,9 +47,9 @@ class SmallTeacher:
         return self.model.encode_text(ids, torch.ones_like(ids))
 
     @torch.inference_mode()
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """(N, D)."""
-        return self.model.encode_pictures(torch.stack([to_pixels(picture, SIDE) for picture in pictures]))
+        return self.model.encode_images(torch.stack([to_pixels(image, SIDE) for image in images]))
 
 
 def header(nouns: int = 1000, relations: int = 100) -> LabelHeader:
@@ -79,8 +79,8 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
             seconds.append(time.perf_counter() - started)
             core_seconds.append(time.process_time() - core)
     result = {
-        "pictures": count,
-        "regions_a_picture": 3,
+        "images": count,
+        "regions_a_image": 3,
         "corpus": source,
         "seconds": seconds,
         "core_seconds": core_seconds,
@@ -88,8 +88,8 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
     return result, [
         Row(
             "label",
-            f"{source}, 3 regions a picture, small teacher",
-            f"{count / seconds[0]:.0f} pictures/s ({count / core_seconds[0]:.0f} a core-second)",
+            f"{source}, 3 regions an image, small teacher",
+            f"{count / seconds[0]:.0f} images/s ({count / core_seconds[0]:.0f} a core-second)",
         ),
         Row(
             "label",

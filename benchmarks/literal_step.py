@@ -1,8 +1,8 @@
 """The yardstick: the paper's pre-training step taken at its word.
 
-Both teachers run inside every step, one over the crops of the regions (Eq 6), one over the whole pictures (Eq 9); their
+Both teachers run inside every step, one over the crops of the regions (Eq 6), one over the whole images (Eq 9); their
 prompt vectors, which depend on no sample, were made once, and their text sides are gone. Captions are padded to 80,
-pictures are decoded and put through Hugging Face's Pillow image processor within the step, and everything is fp32.
+images are decoded and put through Hugging Face's Pillow image processor within the step, and everything is fp32.
 Student, losses and attention kernels are promu's own: nothing here is slower than it has to be.
 """
 
@@ -22,7 +22,7 @@ from promu.modeling.encoders import build_encoder
 
 TEMPERATURE = 0.07
 BOX = (0.2, 0.15, 0.75, 0.8)
-"""Where the region of every picture is, in 0..1."""
+"""Where the region of every image is, in 0..1."""
 
 
 class Teacher(nn.Module):
@@ -39,7 +39,7 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Soft pseudo-labels (B, M) of pictures (B, 3, S, S)."""
+        """Soft pseudo-labels (B, M) of images (B, 3, S, S)."""
         visual = self.projection(self.encoder(pixel_values=pixel_values).last_hidden_state[:, 0])
         return torch.softmax(functional.normalize(visual, dim=-1) @ self.prompts.T / TEMPERATURE, dim=-1)
 
@@ -48,7 +48,7 @@ def literal_step(size: Size) -> Callable[[], float]:
     """The step, ready to be called; it returns the loss."""
     # the processor normalises: the student takes its pixels as they are
     student = size.student(image_mean=[0.0] * 3, image_std=[1 / 255] * 3)
-    of_regions, of_pictures = Teacher(size, size.nouns), Teacher(size, size.relations)
+    of_regions, of_images = Teacher(size, size.nouns), Teacher(size, size.relations)
     side = int(size.vision.image_size)  # type: ignore[arg-type]
     process = ViTImageProcessorPil(size={"height": side, "width": side})
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-4, weight_decay=1e-3)
@@ -58,24 +58,22 @@ def literal_step(size: Size) -> Callable[[], float]:
     boxes = torch.tensor(BOX).expand(size.batch, 1, 4)
 
     def step() -> float:
-        pictures = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
+        images = [Image.open(io.BytesIO(file)).convert("RGB") for file in files]
         crops = [
-            picture.crop(
-                (BOX[0] * picture.width, BOX[1] * picture.height, BOX[2] * picture.width, BOX[3] * picture.height)
-            )
-            for picture in pictures
+            image.crop((BOX[0] * image.width, BOX[1] * image.height, BOX[2] * image.width, BOX[3] * image.height))
+            for image in images
         ]
-        pixels = process(images=pictures, return_tensors="pt")["pixel_values"]
+        pixels = process(images=images, return_tensors="pt")["pixel_values"]
         loss = student(
             **padded(texts, PADDED),
             pixel_values=pixels,
             matched=ids % 2,
-            picture_ids=ids,
+            image_ids=ids,
             caption_ids=ids,
             boxes=boxes,
             box_mask=torch.ones(size.batch, 1, dtype=torch.long),
             entity_labels=of_regions(process(images=crops, return_tensors="pt")["pixel_values"])[:, None],
-            relation_labels=of_pictures(pixels),
+            relation_labels=of_images(pixels),
         ).loss
         optimiser.zero_grad()
         loss.backward()

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from benchmarks.images import corpus
 from benchmarks.label import header
 from benchmarks.measure import Row, Timing, alternate
-from benchmarks.pictures import corpus
 from benchmarks.sizes import Size
 from transformers import BertConfig, PreTrainedTokenizerFast
 
-from promu.alignment.label_store import LabelStore, PictureLabels, SparseLabels
+from promu.alignment.label_store import ImageLabels, LabelStore, SparseLabels
 from promu.alignment.labelling import relative_boxes
 from promu.corpora.shards import PairShards
 from promu.hub import best_precision
@@ -33,16 +33,16 @@ SIDE = 96
 
 
 def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
-    """Pictures decoded anew, and pictures kept from an earlier epoch; and the step of a small student."""
-    pictures, batch_size = (16, 8) if quick else (2048, 128)
+    """Images decoded anew, and images kept from an earlier epoch; and the step of a small student."""
+    images, batch_size = (16, 8) if quick else (2048, 128)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "corpus").mkdir()
-        pairs, source = corpus(folder / "corpus", pictures)
+        pairs, source = corpus(folder / "corpus", images)
         store = _labels(pairs, folder / "labels")
         texts = [pair.caption for pair in pairs.pairs()]
         tokenizer = train_wordpiece(texts, 2000, 1)
-        # one collator that keeps no picture: every one is decoded for every batch, as in the first epoch
+        # one collator that keeps no image: every one is decoded for every batch, as in the first epoch
         makers = {
             "decoded anew": _collator(pairs, store, tokenizer, 0),
             "kept": _collator(pairs, store, tokenizer, 2**30),
@@ -61,7 +61,7 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
         )
     result = {
         "corpus": source,
-        "pictures": pictures,
+        "images": images,
         "batch": batch_size,
         "view": SIDE,
         "step_batch": step_batch,
@@ -73,7 +73,7 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
 def _row(name: str, ours: Timing, step: Timing, batch: int) -> Row:
     return Row(
         "loader",
-        f"pictures {name}; the need is that of a small student's step",
+        f"images {name}; the need is that of a small student's step",
         f"{batch / ours.seconds:.0f} samples/s",
         f"{batch / step.seconds:.0f} samples/s",
         step.seconds / ours.seconds,
@@ -96,13 +96,13 @@ def _labels(pairs: PairShards, folder: Path) -> LabelStore:
     store = LabelStore(folder, header())
     chance = torch.Generator().manual_seed(0)
     images, labels = [], []
-    for picture in pairs.captions():
-        entities = torch.rand(len(picture.regions), len(store.header.nouns), generator=chance).softmax(-1)
+    for image in pairs.captions():
+        entities = torch.rand(len(image.regions), len(store.header.nouns), generator=chance).softmax(-1)
         relation = torch.rand(1, len(store.header.relations), generator=chance).softmax(-1)
-        images.append(picture.image)
+        images.append(image.image)
         labels.append(
-            PictureLabels(
-                relative_boxes(picture.width, picture.height, picture.regions),
+            ImageLabels(
+                relative_boxes(image.width, image.height, image.regions),
                 SparseLabels.from_dense(entities, store.header.top_k),
                 SparseLabels.from_dense(relation, store.header.top_k),
             )

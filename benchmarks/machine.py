@@ -17,7 +17,7 @@ from promu.files import usable_cores
 from promu.hub import best_precision
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1576, 768, 3072), (1576, 3072, 768))
-"""(rows, inner, columns): two squares, and the feed-forward layer of ViT-B/16 on 8 pictures, up and down."""
+"""(rows, inner, columns): two squares, and the feed-forward layer of ViT-B/16 on 8 images, up and down."""
 TINY_SHAPES = ((64, 64, 64),)
 
 

@@ -15,7 +15,7 @@ def layers(config: Any, count: int, tokens: int) -> float:
 
 
 def vision_pass(config: PromuConfig, kept: int | None = None) -> float:
-    """A forward pass of the vision encoder over one picture, of which `kept` patches go past the embedding."""
+    """A forward pass of the vision encoder over one image, of which `kept` patches go past the embedding."""
     vision: Any = config.vision_config
     patches = config.grid**2
     embedding = 2.0 * patches * 3 * vision.patch_size**2 * vision.hidden_size

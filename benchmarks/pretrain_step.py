@@ -29,7 +29,7 @@ def our_batch(size: Size) -> dict[str, torch.Tensor]:
         **padded(captions(size.batch, 0, size.text.vocab_size)),
         "pixel_values": torch.randint(0, 256, (size.batch, 3, side, side), dtype=torch.uint8, generator=chance),
         "matched": ids % 2,
-        "picture_ids": ids,
+        "image_ids": ids,
         "caption_ids": ids,
         "boxes": torch.tensor(BOX).expand(size.batch, 1, 4),
         "box_mask": torch.ones(size.batch, 1, dtype=torch.long),

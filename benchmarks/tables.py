@@ -13,13 +13,13 @@ from typing import Any
 
 from promu.evaluation.counts import summarise
 
-GROUPS = ("text", "picture")
+GROUPS = ("text", "image")
 
 
 def demo_table(reports: list[dict[str, Any]]) -> str:
     """Test F1 of the demo's systems, whole and by what decides the post."""
     lines = [
-        "| system | entities | text decides | picture decides | relations | text decides | picture decides |",
+        "| system | entities | text decides | image decides | relations | text decides | image decides |",
         "|---|---|---|---|---|---|---|",
     ]
     for index, system in enumerate(reports[0]["systems"]):

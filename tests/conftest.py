@@ -64,7 +64,7 @@ TINY_VISION: dict[str, Any] = {
 }
 
 
-def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
+def save_tiny_model(folder: Path, task: str, images: bool = True) -> Path:
     """A model of `task` with random weights that finds much, and something else in each post."""
     import torch
 
@@ -83,7 +83,7 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
     model: Any = TASKS[task].model_class(
         PromuConfig(
             text_config=encoder_config(TINY_TEXT, vocab_size=len(tokenizer)),
-            vision_config=encoder_config(TINY_VISION) if pictures else None,
+            vision_config=encoder_config(TINY_VISION) if images else None,
             max_length=96,
             id2label=dict(enumerate(names)),
             label2id={name: index for index, name in enumerate(names)},
@@ -92,7 +92,7 @@ def save_tiny_model(folder: Path, task: str, pictures: bool = True) -> Path:
     head = {"ner": "emitter", "re": "classifier", "joint": "emitter"}[task]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            # the usual start is so faint that neither word nor picture would change an answer
+            # the usual start is so faint that neither word nor image would change an answer
             if parameter.ndim > 1 and "embeddings" not in name:
                 parameter.mul_(6.0 if name.startswith("promu") else 20.0)
         bias = model.get_submodule(head).bias
@@ -131,12 +131,12 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with four pictures, `0.png` to `3.png`."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four images, `0.png` to `3.png`."""
     import numpy as np
     from PIL import Image
 
-    folder = tmp_path_factory.mktemp("pictures")
+    folder = tmp_path_factory.mktemp("images")
     for number in range(4):
         values = np.random.default_rng(number).integers(0, 256, (5, 7, 3), dtype=np.uint8)
         Image.fromarray(values).resize((48, 40), Image.Resampling.NEAREST).save(folder / f"{number}.png")

@@ -32,7 +32,7 @@ def mnre(*labels: str) -> str:
 def files(tmp_path: Path) -> Path:
     (tmp_path / "gold.txt").write_text(GOLD)
     (tmp_path / "predicted.txt").write_text(PREDICTED)
-    (tmp_path / "groups.json").write_text('{"1": "text", "2": "picture"}')
+    (tmp_path / "groups.json").write_text('{"1": "text", "2": "image"}')
     return tmp_path
 
 
@@ -66,7 +66,7 @@ def test_entity_scores_as_table_and_as_json(files: Path, capsys: pytest.CaptureF
     words += ["--groups", str(files / "groups.json")]
     assert main(words) == 0
     table = capsys.readouterr().out
-    assert re.search(r"all +66\.67 +66\.67 +66\.67 +2 +3 +3", table) and re.search(r"picture +100\.00", table)
+    assert re.search(r"all +66\.67 +66\.67 +66\.67 +2 +3 +3", table) and re.search(r"image +100\.00", table)
     assert main([*words, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["f1"] == pytest.approx(200 / 3)
@@ -158,7 +158,7 @@ def test_newsreel_is_drawn_once_and_scored_by_its_groups(tmp_path: Path, capsys:
     for task, name in (("ner", "test.txt"), ("re", "mnre_test.txt")):
         gold, groups = str(world / task / name), str(world / task / "groups.json")
         assert main(["score", task, "--gold", gold, "--predictions", gold, "--groups", groups, "--json"]) == 0
-        assert set(json.loads(capsys.readouterr().out)["per_group"]) <= {"text", "picture"}
+        assert set(json.loads(capsys.readouterr().out)["per_group"]) <= {"text", "image"}
 
 
 def test_what_the_help_says_agrees_with_the_library() -> None:

@@ -19,15 +19,15 @@ def lines_of(text: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_one_text_to_one_line(tiny_models: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["extract", "--model", str(tiny_models), "--text", TEXTS[0], "--image", str(pictures / "0.png")]
+def test_one_text_to_one_line(tiny_models: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["extract", "--model", str(tiny_models), "--text", TEXTS[0], "--image", str(images / "0.png")]
     assert main(words) == 0
     (record,) = lines_of(capsys.readouterr().out)
-    assert record == Extractor.from_pretrained(tiny_models)(TEXTS[0], pictures / "0.png").to_dict()
+    assert record == Extractor.from_pretrained(tiny_models)(TEXTS[0], images / "0.png").to_dict()
     assert record["entities"] and record["relations"]
 
 
-def test_a_file_of_posts(tiny_models: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_posts(tiny_models: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     posts = [
         {"id": "a", "text": TEXTS[0], "image": "0.png"},
         {"tokens": TEXTS[1].split(), "image": "1.png"},
@@ -36,16 +36,16 @@ def test_a_file_of_posts(tiny_models: Path, pictures: Path, tmp_path: Path, caps
     ]
     source, output = tmp_path / "posts.jsonl", tmp_path / "found.jsonl"
     source.write_text("".join(json.dumps(post) + "\n" for post in posts))
-    words = ["extract", "--model", str(tiny_models), "--input", str(source), "--images", str(pictures)]
-    words += ["--missing-pictures", "text-only"]
+    words = ["extract", "--model", str(tiny_models), "--input", str(source), "--images", str(images)]
+    words += ["--missing-images", "text-only"]
     assert main(words) == 0
     captured = capsys.readouterr()
     found = lines_of(captured.out)
     assert [record["id"] for record in found] == ["a", "2", "c", "d"]
-    assert "1 of 4 posts were read as text: their picture is missing or broken" in captured.err
+    assert "1 of 4 posts were read as text: their image is missing or broken" in captured.err
     extractor = Extractor.from_pretrained(tiny_models)
     assert [e["type"] for e in found[0]["entities"]] == [  # type: ignore[attr-defined]
-        entity.type for entity in extractor(TEXTS[0], pictures / "0.png").entities
+        entity.type for entity in extractor(TEXTS[0], images / "0.png").entities
     ]
     assert main([*words, "--output", str(output)]) == 0
     assert capsys.readouterr().out == ""
@@ -70,14 +70,14 @@ def test_a_text_without_entities(tmp_path: Path, capsys: pytest.CaptureFixture[s
     import torch
     from safetensors.torch import load_file, save_file
 
-    model = save_tiny_model(tmp_path / "model", "ner", pictures=False)
+    model = save_tiny_model(tmp_path / "model", "ner", images=False)
     weights = load_file(model / "model.safetensors")
     weights["emitter.bias"] = torch.tensor([1e4, *[0.0] * (len(weights["emitter.bias"]) - 1)])  # O, and nothing else
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     assert main(["extract", "--model", str(model), "--text", "nothing here", "--image", "unread.png"]) == 0
     captured = capsys.readouterr()
     assert lines_of(captured.out) == [{"id": "1", "tokens": ["nothing", "here"], "entities": [], "relations": []}]
-    assert "1 of 1 posts were read without their picture: the model reads text alone" in captured.err
+    assert "1 of 1 posts were read without their image: the model reads text alone" in captured.err
 
 
 @pytest.mark.parametrize("task", ["ner", "re"])
@@ -90,14 +90,14 @@ def test_evaluation(
     assert main(words) == 0
     captured = capsys.readouterr()
     blind = json.loads(captured.out)
-    assert blind["read"] == {"with picture": 0, "as text": 8}
-    assert "8 of 8 posts were read as text, without a picture (no --images)" in captured.err
+    assert blind["read"] == {"with image": 0, "as text": 8}
+    assert "8 of 8 posts were read as text, without an image (no --images)" in captured.err
     words += ["--images", str(gold.parent / "images"), "--predictions", str(predictions)]
     words += ["--groups", str(gold.parent / "groups.json")]
     assert main(words) == 0
     captured = capsys.readouterr()
     seen = json.loads(captured.out)
-    assert seen["read"] == {"with picture": 8, "as text": 0} and "read as text" not in captured.err
+    assert seen["read"] == {"with image": 8, "as text": 0} and "read as text" not in captured.err
     # The written predictions, scored by themselves, give the same figures.
     words = ["score", task, "--gold", str(gold), "--predictions", str(predictions), "--json"]
     assert main([*words, "--groups", str(gold.parent / "groups.json")]) == 0
@@ -118,14 +118,14 @@ def test_evaluation_as_tables_and_labels_that_the_model_lacks(
     assert "the model cannot give 2 labels that the gold has, and misses them all: B-SHIP, I-SHIP" in captured.err
 
 
-def test_pictures_for_a_model_that_reads_text_alone(
-    tmp_path: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+def test_images_for_a_model_that_reads_text_alone(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = save_tiny_model(tmp_path / "model", "ner", pictures=False)
+    model = save_tiny_model(tmp_path / "model", "ner", images=False)
     gold = tmp_path / "gold.txt"
     gold.write_text("IMGID:0\nRome\tB-LOC\n")
     words = ["evaluate", "ner", str(model), "--data", str(gold)]
-    assert main([*words, "--images", str(pictures)]) == 2
+    assert main([*words, "--images", str(images)]) == 2
     assert f"{model}: this model reads text alone; leave --images out" in capsys.readouterr().err
     assert main(words) == 0
     assert "(the model reads text alone)" in capsys.readouterr().err

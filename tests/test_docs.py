@@ -55,10 +55,10 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = recipe.replace("runs/newsreel/ner", "mytweets").replace("runs/newsreel-ner", "runs/mine")
         Path("myrecipe.yaml").write_text(recipe, encoding="utf-8")
         shutil.copytree("runs/newsreel/re/images", "runs/demo/corpus/re/images")
-        pictures = sorted(Path("runs/newsreel/re/images").iterdir())
-        shutil.copy(pictures[0], "photo.png")
-        Path("pictures").mkdir()
-        shutil.copy(pictures[0], "pictures/photo.png")
+        images = sorted(Path("runs/newsreel/re/images").iterdir())
+        shutil.copy(images[0], "photo.png")
+        Path("images").mkdir()
+        shutil.copy(images[0], "images/photo.png")
         Path("posts.jsonl").write_text(
             '{"id": "1", "text": "Zorva and Kelmo tonight", "image": "photo.png"}\n', encoding="utf-8"
         )

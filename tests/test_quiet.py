@@ -8,7 +8,7 @@ import sys
 
 def test_libraries_say_errors_alone_though_they_come_later() -> None:
     code = (
-        "from promu.quiet import quiet; quiet(); import logging, torch.onnx, transformers; "
+        "from promu.hub import quiet; quiet(); import logging, torch.onnx, transformers; "
         "logging.getLogger('torch.onnx').warning('one'); logging.getLogger('accelerate').warning('two'); "
         "transformers.logging.get_logger('transformers').warning('three'); "
         "logging.getLogger('torch.onnx').error('four')"

@@ -103,7 +103,7 @@ def test_a_run_proves_that_test_was_touched_once(
         "data": data,
         "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner")},
         "training": {"epochs": 3, "batch_size": 8, "lr": 1e-3, "precision": "fp32"},
-        "pictures": "none",
+        "images": "none",
         "out": str(run),
     }
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))

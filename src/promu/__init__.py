@@ -1,4 +1,4 @@
-"""promu: entities and relations from posts that are part text, part picture.
+"""promu: entities and relations from posts that are part text, part image.
 
 The names below are imported when they are first used, so that `import promu` costs nothing and `promu --help` is quick.
 """

@@ -52,10 +52,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One text with (maybe) one picture, its entities and its relations.
+    """One text with (maybe) one image, its entities and its relations.
 
-    `image` is the picture's file name, resolved against a folder of pictures by whoever opens it;
-    None means that the post has no picture.
+    `image` is the image's file name, resolved against a folder of images by whoever opens it;
+    None means that the post has no image.
     """
 
     id: str
@@ -117,7 +117,7 @@ def with_quintuples(post: Post, found: Iterable[Quintuple]) -> Post:
 
 @dataclass(frozen=True, slots=True)
 class CaptionPair:
-    """One picture and one caption; `matched` says whether the caption belongs to the picture."""
+    """One image and one caption; `matched` says whether the caption belongs to the image."""
 
     image: str
     caption: str

@@ -1,4 +1,4 @@
-"""Small sets of captioned pictures to build corpora from."""
+"""Small sets of captioned images to build corpora from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tests.corpora.test_pictures import encoded
+from tests.corpora.test_images import encoded
 
 from promu.alignment.corpus_build import CorpusSettings
 
@@ -19,11 +19,11 @@ def noise(seed: int, width: int = 24, height: int = 16) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def write_set(folder: Path, pictures: int, captions: int = 2) -> CorpusSettings:
-    """A set of small sound pictures; its settings."""
+def write_set(folder: Path, images: int, captions: int = 2) -> CorpusSettings:
+    """A set of small sound images; its settings."""
     (folder / "images").mkdir(parents=True)
     rows = [("image", "caption")]
-    for number in range(pictures):
+    for number in range(images):
         (folder / "images" / f"{number}.png").write_bytes(encoded(noise(number)))
         rows += [(f"{number}.png", f"thing {number} of kind {number % 5}, {each}") for each in range(captions)]
     return CorpusSettings(write_rows(folder, rows), folder / "images")

@@ -108,7 +108,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], str, dict[str, int]]] = {
     "table-transformer": (_DETR, "DetrImageProcessorPil", _SIDES),
     "yolos": (_YOLOS, "YolosImageProcessorPil", _SIDES),
 }
-"""Settings, image processor and the size that it makes of pictures."""
+"""Settings, image processor and the size that it makes of images."""
 
 
 def make_detector(family: str, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.alignment.corpus_sets import content, noise, with_, write_rows, write_set
-from tests.corpora.test_pictures import encoded
+from tests.corpora.test_images import encoded
 
 from promu.alignment.corpus_build import BUILD, DRAFT, build_corpus
 from promu.corpora.shards import PairShards
@@ -16,25 +16,25 @@ from promu.errors import InputError
 
 
 def test_a_plain_set(tmp_path: Path) -> None:
-    """Every picture keeps its bytes, every pair its place; the bar moves to its end."""
+    """Every image keeps its bytes, every pair its place; the bar moves to its end."""
     settings = write_set(tmp_path, 37)
     seen: list[tuple[str, int, int]] = []
     result = build_corpus(with_(settings, shard=10), tmp_path / "out", lambda *step: seen.append(step))
     shards = PairShards(tmp_path / "out")
-    assert [shards.picture(index).image for index in range(37)] == [f"{index}.png" for index in range(37)]
-    assert shards.picture(5).captions == (("thing 5 of kind 0, 0", True), ("thing 5 of kind 0, 1", True))
-    assert shards.picture(36).data == encoded(noise(36))
-    assert (shards.picture(0).width, shards.picture(0).height) == (24, 16)
+    assert [shards.image(index).image for index in range(37)] == [f"{index}.png" for index in range(37)]
+    assert shards.image(5).captions == (("thing 5 of kind 0, 0", True), ("thing 5 of kind 0, 1", True))
+    assert shards.image(36).data == encoded(noise(36))
+    assert (shards.image(0).width, shards.image(0).height) == (24, 16)
     assert (result["read"], result["kept"], result["made"], result["skipped"]["pairs"]) == (74, 74, 0, {})
     assert shards.header["shards"] == 4 and shards.header["settings"]["format"] == "captions"
-    pictures = [done for name, done, _ in seen if name == "pictures"]
-    assert seen[-1] == ("pictures", 37, 37) and len(pictures) > 3 and pictures == sorted(pictures)
-    assert [step[0] for step in seen if step[0] != "pictures"] == ["reading captions"] * (len(seen) - len(pictures))
+    images = [done for name, done, _ in seen if name == "images"]
+    assert seen[-1] == ("images", 37, 37) and len(images) > 3 and images == sorted(images)
+    assert [step[0] for step in seen if step[0] != "images"] == ["reading captions"] * (len(seen) - len(images))
     assert sorted(path.name for path in (tmp_path / "out").iterdir())[:2] == [BUILD, "corpus.json"]
     assert build_corpus(with_(settings, shard=10), tmp_path / "out") == result
 
 
-def test_held_out_pictures(tmp_path: Path) -> None:
+def test_held_out_images(tmp_path: Path) -> None:
     """As many as asked for, with all their captions, even those that come later; another seed holds out others."""
     settings = write_set(tmp_path, 30)
     with settings.captions.open("a", encoding="utf-8") as file:
@@ -46,10 +46,10 @@ def test_held_out_pictures(tmp_path: Path) -> None:
         train, dev = ({row.image for row in PairShards(out / part).captions()} for part in ("train", "dev"))
         assert (len(train), len(dev), train & dev) == (23, 7, set())
         assert sum(part["pairs"] for part in result["parts"].values()) == result["read"] == 90
-        assert [part["pictures_repeated"] for part in result["parts"].values()] == [23, 7]
+        assert [part["images_repeated"] for part in result["parts"].values()] == [23, 7]
         held.append(dev)
     assert held[0] != held[1]
-    with pytest.raises(InputError, match="name 60 pictures, and 30 are to be held out; hold out fewer"):
+    with pytest.raises(InputError, match="name 60 images, and 30 are to be held out; hold out fewer"):
         build_corpus(with_(settings, dev=30), tmp_path / "out")
 
 
@@ -58,17 +58,17 @@ def test_falsified_pairs_are_made(tmp_path: Path, how: Any) -> None:
     settings = write_set(tmp_path, 40)
     result = build_corpus(with_(settings, falsify=how, share=0.25, dev=10, shard=10), tmp_path / "out")
     own = {f"{number}.png": {f"thing {number} of kind {number % 5}, {each}" for each in (0, 1)} for number in range(40)}
-    images: dict[str, set[str]] = {}
+    named: dict[str, set[str]] = {}
     for part, count in (("train", 20), ("dev", 7)):
         shards = PairShards(tmp_path / "out" / part)
         assert shards.header["falsified"] == pytest.approx(count, abs=1 if part == "dev" else 3)
-        images[part] = {picture.image for picture in shards.captions()}
-        for picture in shards.captions():
-            assert {text for text, matched in picture.captions if matched} == own[picture.image]
-            for text in (text for text, matched in picture.captions if not matched):
-                assert text not in own[picture.image]
-                assert any(text in own[image] for image in images[part])  # never across the split
-        assert shards.picture(0).data != b""
+        named[part] = {image.image for image in shards.captions()}
+        for image in shards.captions():
+            assert {text for text, matched in image.captions if matched} == own[image.image]
+            for text in (text for text, matched in image.captions if not matched):
+                assert text not in own[image.image]
+                assert any(text in own[name] for name in named[part])  # never across the split
+        assert shards.image(0).data != b""
         assert not (tmp_path / "out" / part / DRAFT).exists()
     assert (result["parts"]["train"]["made"]["mean_similarity"] is None) == (how == "uniform")
 
@@ -109,7 +109,7 @@ def test_newsclippings_and_folders(tmp_path: Path) -> None:
     result = build_corpus(with_(folder, missing="skip"), tmp_path / "folder")
     rows = {row.image: row.captions for row in PairShards(tmp_path / "folder").captions()}
     assert rows == {"0.png": (("first", True), ("second", True)), "within/a.PNG": (("third", True),)}
-    assert result["skipped"]["pairs"] == {"picture without caption": 2, "captions without picture": 1}
+    assert result["skipped"]["pairs"] == {"image without caption": 2, "captions without image": 1}
     with pytest.raises(InputError, match=r"with a caption in a .txt file of its name here"):
         build_corpus(with_(folder, captions=tmp_path / "news", missing="skip"), tmp_path / "empty")
 
@@ -140,7 +140,7 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         ({"side": 0}, "side must be 1 or more, found 0"),
         ({"dev": -1}, "dev must be 0 or more"),
         ({"text_encoder": "x"}, "a text encoder serves falsify 'similar' only"),
-        ({"images": Path("nowhere")}, "nowhere: no such folder of pictures"),
+        ({"images": Path("nowhere")}, "nowhere: no such folder of images"),
         ({"captions": Path("nowhere.csv")}, "nowhere.csv: no such file"),
         ({"detector": "eyes"}, "detector 'eyes' is unknown"),
     ],

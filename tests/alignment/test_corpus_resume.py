@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.alignment.corpus_sets import content, noise, with_, write_rows, write_set
-from tests.corpora.test_pictures import encoded
+from tests.corpora.test_images import encoded
 
 from promu.alignment.corpus_build import CorpusSettings, build_corpus
 from promu.corpora.shards import PairShards
@@ -22,7 +22,7 @@ FORKS = """
 import dataclasses, json, os, random, resource, signal, sys, time, traceback
 from pathlib import Path
 import promu.alignment.corpus_build as module
-from promu.alignment.corpus_settings import CorpusSettings
+from promu.alignment.corpus_build import CorpusSettings
 from promu.errors import InputError
 
 def child(work):
@@ -143,13 +143,13 @@ print(os.WEXITSTATUS(status), sorted(path.name for path in out.iterdir()))
 module.build_corpus(settings, out)
 """
     said, left = run_forks(settings, tmp_path / "out", code, shard=4).splitlines()
-    assert "pictures-00001.parquet: this shard cannot be written (File too large); make room and run the same" in said
-    assert left == "2 ['build.json', 'pictures-00000.parquet']"
+    assert "images-00001.parquet: this shard cannot be written (File too large); make room and run the same" in said
+    assert left == "2 ['build.json', 'images-00000.parquet']"
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
 def test_ten_times_the_captions_cost_the_same_memory(tmp_path: Path, run_forks: Forks) -> None:
-    """Peak memory over the start's, of 300 pictures and of 3,000 with 30,000 captions."""
+    """Peak memory over the start's, of 300 images and of 3,000 with 30,000 captions."""
     code = """
 def measured(count):
     folder = images.parent / count
@@ -169,5 +169,5 @@ for count in ("300", "3000"):
         rows = [(f"{index}.png", f"caption {each} of {index}") for index in range(count) for each in range(10)]
         write_rows(tmp_path / str(count), [("image", "caption"), *rows])
     small, large = (int(line) / 1024 for line in run_forks(settings, tmp_path / "out", code, shard=100).split())
-    assert PairShards(tmp_path / "out" / "3000").pictures == 3000
+    assert PairShards(tmp_path / "out" / "3000").images == 3000
     assert large < small + 15, (small, large)

@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {family: make_detector(family, root / family) for family in FAMILIES}
 
 
-def some_pictures() -> list[Image.Image]:
+def some_images() -> list[Image.Image]:
     chance = np.random.default_rng(0)
     sizes = [(60, 40), (40, 60), (60, 40), (90, 40)]
     return [Image.fromarray(chance.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
@@ -36,17 +36,17 @@ def detector_at(folder: Path, **settings: Any) -> Detector:
     return build_detector("hf", str(folder), DetectorSettings(**{"confidence": 0.0, **settings}))
 
 
-def by_hand(folder: Path, picture: Image.Image, softmax: bool) -> list[tuple[float, str, list[float]]]:
-    """Score, class and box of every query, best first: normalised centre and size, over the picture's own pixels."""
+def by_hand(folder: Path, image: Image.Image, softmax: bool) -> list[tuple[float, str, list[float]]]:
+    """Score, class and box of every query, best first: normalised centre and size, over the image's own pixels."""
     model: Any = AutoModelForObjectDetection.from_pretrained(folder).eval()
     with torch.no_grad():
-        output = model(**AutoImageProcessor.from_pretrained(folder)(images=picture, return_tensors="pt"))
+        output = model(**AutoImageProcessor.from_pretrained(folder)(images=image, return_tensors="pt"))
     scores = output.logits[0].softmax(-1)[:, :-1] if softmax else output.logits[0].sigmoid()
     assert scores.shape[1] == len(LABELS)
     found = []
     for probabilities, (x, y, w, h) in zip(scores, output.pred_boxes[0].tolist(), strict=True):
         corners = [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
-        box = [min(max(corner, 0.0), 1.0) * side for corner, side in zip(corners, picture.size * 2, strict=True)]
+        box = [min(max(corner, 0.0), 1.0) * side for corner, side in zip(corners, image.size * 2, strict=True)]
         found.append((float(probabilities.max()), LABELS[int(probabilities.argmax())], box))
     return sorted(found, key=lambda row: -row[0])
 
@@ -54,11 +54,11 @@ def by_hand(folder: Path, picture: Image.Image, softmax: bool) -> list[tuple[flo
 @pytest.mark.parametrize("family", FAMILIES)
 def test_regions_are_the_models_own(made: dict[str, Path], family: str) -> None:
     """Against the model called by hand: the best boxes, each once and with its likeliest class."""
-    picture = some_pictures()[3]
+    image = some_images()[3]
     expected: dict[tuple[float, ...], tuple[float, str]] = {}
-    for score, label, corners in by_hand(made[family], picture, family in SOFTMAX):
+    for score, label, corners in by_hand(made[family], image, family in SOFTMAX):
         expected.setdefault(tuple(round(corner, 2) for corner in corners), (score, label))
-    (regions,) = detector_at(made[family], max_regions=3).detect([picture], ["?"])
+    (regions,) = detector_at(made[family], max_regions=3).detect([image], ["?"])
     assert len(regions) == min(3, len(expected))
     for region, (box, (score, label)) in zip(regions, expected.items(), strict=False):
         assert region.box == pytest.approx(box, abs=0.02)
@@ -66,22 +66,22 @@ def test_regions_are_the_models_own(made: dict[str, Path], family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_found_does_not_depend_on_the_other_pictures(made: dict[str, Path], family: str) -> None:
-    """Nor on the call: on a CPU the same pictures give the same regions to the last bit."""
+def test_what_is_found_does_not_depend_on_the_other_images(made: dict[str, Path], family: str) -> None:
+    """Nor on the call: on a CPU the same images give the same regions to the last bit."""
     detector = detector_at(made[family], max_regions=4)
-    pictures = some_pictures()
-    together = detector.detect(pictures, ["?"] * 4)
-    assert detector.detect(pictures, ["?"] * 4) == together
+    images = some_images()
+    together = detector.detect(images, ["?"] * 4)
+    assert detector.detect(images, ["?"] * 4) == together
     detector.batch = 1  # type: ignore[attr-defined]
-    for picture, regions, (alone,) in zip(
-        pictures, together, [detector.detect([picture], ["?"]) for picture in pictures], strict=True
+    for image, regions, (alone,) in zip(
+        images, together, [detector.detect([image], ["?"]) for image in images], strict=True
     ):
         assert 0 < len(alone) == len(regions) <= 4
         assert [region.score for region in regions] == sorted((region.score for region in regions), reverse=True)
         for one, other in zip(alone, regions, strict=True):
             assert one.box == pytest.approx(other.box, abs=1e-3) and one.score == pytest.approx(other.score, abs=1e-4)
             x0, y0, x1, y1 = other.box
-            assert 0 <= x0 < x1 <= picture.width and 0 <= y0 < y1 <= picture.height
+            assert 0 <= x0 < x1 <= image.width and 0 <= y0 < y1 <= image.height
 
 
 def test_a_box_that_is_likely_two_things_is_one_region(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_box_that_is_likely_two_things_is_one_region(tmp_path: Path) -> None:
     for name in [name for name in weights if name.startswith("class_labels_classifier")]:
         weights[name] = torch.tensor([3.0, 2.0, 1.0]) if name.endswith("bias") else torch.zeros_like(weights[name])
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    (regions,) = detector_at(folder, confidence=0.5, max_regions=20).detect(some_pictures()[:1], ["?"])
+    (regions,) = detector_at(folder, confidence=0.5, max_regions=20).detect(some_images()[:1], ["?"])
     assert 1 < len(regions) == len({region.box for region in regions}) <= 6
     assert {region.label for region in regions} == {"cat"}
     assert regions[0].score == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-5)
@@ -99,7 +99,7 @@ def test_a_box_that_is_likely_two_things_is_one_region(tmp_path: Path) -> None:
 
 def test_a_threshold_above_every_score_leaves_nothing(made: dict[str, Path]) -> None:
     for family in ("yolos", "rt_detr"):
-        assert detector_at(made[family], confidence=1.0).detect(some_pictures()[:1], ["?"]) == [[]]
+        assert detector_at(made[family], confidence=1.0).detect(some_images()[:1], ["?"]) == [[]]
 
 
 def test_identity_changes_with_the_weights(tmp_path: Path) -> None:

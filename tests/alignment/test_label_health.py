@@ -15,8 +15,8 @@ import torch
 
 from promu.alignment import label_health as module
 from promu.alignment.label_health import Agreement, LabelHealth, SideHealth, entropy, label_health
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
-from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
+from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.files import write_json
 from promu.schema import Region
 
@@ -45,19 +45,19 @@ def measure(
     labelled: int | None = None,
     words: Sequence[str] | None = None,
 ) -> LabelHealth:
-    """The health of labels made up picture by picture: its regions' labels, its caption, the detector's word."""
+    """The health of labels made up image by image: its regions' labels, its caption, the detector's word."""
     names = names or header()
     folder.mkdir(exist_ok=True)
     with ShardWriter(folder, 0) as writer:
         for number, (labels, caption) in enumerate(zip(regions, captions, strict=True)):
             boxes = tuple(Region((0, 0, 4, 4), words[number] if words else "thing") for _ in labels)
-            writer.add(CaptionedPicture(f"{number}.jpg", b"x", 8, 8, ((caption, True), ("a hat", False)), boxes))
+            writer.add(CaptionedImage(f"{number}.jpg", b"x", 8, 8, ((caption, True), ("a hat", False)), boxes))
     write_json(folder / "corpus.json", {})
     store = LabelStore(folder / "labels", names)
     if relations is None:
         relations = [peaked(number % 4, 4, 0.6) for number in range(len(regions))]
     rows = [
-        PictureLabels(
+        ImageLabels(
             torch.tensor([[0, 0, 0.5, 0.5]]).repeat(len(labels), 1),
             SparseLabels.from_dense(torch.stack(list(labels)) if labels else torch.zeros(0, len(names.nouns)), 4),
             SparseLabels.from_dense(relation[None], 4),
@@ -70,7 +70,7 @@ def measure(
 
 
 def one_each(count: int, share: float, step: int = 0) -> tuple[list[list[torch.Tensor]], list[str]]:
-    """Pictures with one region; the first noun goes round, and captions say the noun `step` further on."""
+    """Images with one region; the first noun goes round, and captions say the noun `step` further on."""
     regions = [[peaked(number % 8, 8, share)] for number in range(count)]
     return regions, [f"two {NOUNS[(number + step) % 8]}s in the sun" for number in range(count)]
 
@@ -90,25 +90,25 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert side.effective == pytest.approx(float(entropy((2 * dog + boat) / 3).exp()), rel=1e-3)
     assert dict(side.top) == pytest.approx({"dog": 2 / 3, "boat": 1 / 3})
     assert side.often == ("dog", "boat") and side.never == ("cat", *NOUNS[3:])
-    assert (health.pictures, health.unlabelled, health.without_regions) == (3, 0, 1)
+    assert (health.images, health.unlabelled, health.without_regions) == (3, 0, 1)
     assert health.relations.labels == 3 and health.relations.never == ("country",)
-    # The third caption says no candidate, so that the other two pictures stand for each other. First nouns: dog (said),
+    # The third caption says no candidate, so that the other two images stand for each other. First nouns: dog (said),
     # boat (not), dog (not); by chance dog (not), boat (not), dog (said). Of the first four, cat is among dog's.
     assert health.captions is not None
     expected = {"regions": 3, "top1": 1 / 3, "top5": 2 / 3, "chance1": 1 / 3, "chance5": 2 / 3}
     assert vars(health.captions) == pytest.approx(expected)
 
 
-def test_chance_does_not_hang_on_the_order_of_the_pictures(tmp_path: Path) -> None:
+def test_chance_does_not_hang_on_the_order_of_the_images(tmp_path: Path) -> None:
     """Neighbours of a corpus are often alike, and every eighth of these is the same: only the mixture counts."""
     health = measure(tmp_path, *one_each(160, 0.6))
     assert health.captions is not None and health.captions.top1 == 1
-    # 19 of the 159 other pictures say the noun
+    # 19 of the 159 other images say the noun
     assert health.captions.chance1 == pytest.approx(19 / 159, abs=0.06)
 
 
-def test_captions_of_other_pictures_do_not_count(tmp_path: Path) -> None:
-    """Every picture has the falsified caption "a hat"."""
+def test_captions_of_other_images_do_not_count(tmp_path: Path) -> None:
+    """Every image has the falsified caption "a hat"."""
     hats = [[peaked(5, 8, 0.6)] for _ in range(4)]
     health = measure(tmp_path, hats, ["a dog", "a cat", "a boat", "a tree"])
     assert health.captions is not None and health.captions.top1 == 0
@@ -136,7 +136,7 @@ def test_the_size_of_a_batch_changes_nothing(tmp_path: Path, size: int, monkeypa
 
 
 def mixed(count: int = 64) -> tuple[list[list[torch.Tensor]], list[str]]:
-    """Three pictures of four show a dog, the others other things, and captions say so."""
+    """Three images of four show a dog, the others other things, and captions say so."""
     things = [0 if number % 4 else 1 + number // 4 % 7 for number in range(count)]
     return [[peaked(thing, 8, 0.6)] for thing in things], [f"a {NOUNS[thing]}" for thing in things]
 
@@ -162,7 +162,7 @@ def mixed(count: int = 64) -> tuple[list[list[torch.Tensor]], list[str]]:
             r"regions' nouns are dominated by 'dog', first in 75% of the labels: put it on the stop list, unless",
         ),
         (
-            "other pictures",
+            "other images",
             r"regions' nouns differ, but hardly by what is shown \(.* in \d+%, by chance in \d+%\): the labels",
         ),
         (
@@ -173,12 +173,12 @@ def mixed(count: int = 64) -> tuple[list[list[torch.Tensor]], list[str]]:
             "same relations",
             r"relations are nearly all the same \(a label tells 0% of what it could; 'spouse' first in 100%\)",
         ),
-        ("flat relations", r"pictures' relations are too flat .*: lower labels.temperature"),
-        ("no regions", r"no picture has a region, so L_COE would learn nothing: build the corpus with a detector"),
-        ("few regions", r"54 of 64 pictures have no region, and L_COE skips them: lower the detector's threshold"),
-        ("unlabelled", r"4 pictures have no labels: run `promu label` again"),
+        ("flat relations", r"images' relations are too flat .*: lower labels.temperature"),
+        ("no regions", r"no image has a region, so L_COE would learn nothing: build the corpus with a detector"),
+        ("few regions", r"54 of 64 images have no region, and L_COE skips them: lower the detector's threshold"),
+        ("unlabelled", r"4 images have no labels: run `promu label` again"),
         ("long list", r"84 of 88 candidates of regions' nouns are never first: .*; keep fewer"),
-        ("one candidate", r"pictures' relations have one candidate, so every label is certain .*: name more"),
+        ("one candidate", r"images' relations have one candidate, so every label is certain .*: name more"),
     ],
 )
 def test_each_failure_is_recognised_and_nothing_else(tmp_path: Path, failure: str, sentence: str) -> None:
@@ -193,12 +193,12 @@ def test_each_failure_is_recognised_and_nothing_else(tmp_path: Path, failure: st
         regions = [[peaked(number % 8, 8, 0.97)] for number in range(64)]
     elif failure == "dominated":
         regions, captions = mixed()
-    elif failure == "other pictures":
+    elif failure == "other images":
         regions, captions = one_each(64, 0.6, step=4)
         regions = [
             [label.index_fill(0, torch.tensor([(number + 4) % 8]), 0.0)] for number, [label] in enumerate(regions)
         ]
-    elif failure == "estranged":  # its words go with the captions of other pictures
+    elif failure == "estranged":  # its words go with the captions of other images
         more["words"] = ["pet" if number // 8 % 2 else "vehicle" for number in range(64)]
     elif failure == "same relations":
         more["relations"] = [peaked(1, 4, 0.6) for _ in range(64)]
@@ -238,7 +238,7 @@ def test_a_detector_that_says_no_candidate_says_nothing(tmp_path: Path) -> None:
 
 def test_a_store_of_another_corpus(tmp_path: Path) -> None:
     health = measure(tmp_path, *one_each(8, 0.6), labelled=1)
-    assert health.pictures == 1 and health.captions is None
+    assert health.images == 1 and health.captions is None
     (finding,) = LabelHealth(0, 8, 0, None, None, None, None, 0.0).findings
     assert "made for another corpus" in finding
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from promu.alignment import label_store
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.errors import InputError
 
 HEADER = LabelHeader(
@@ -29,18 +29,18 @@ HEADER = LabelHeader(
 )
 
 
-def labels(regions: int, seed: int) -> PictureLabels:
+def labels(regions: int, seed: int) -> ImageLabels:
     chance = torch.Generator().manual_seed(seed)
     entities = torch.randn(regions, 5, generator=chance).mul(3).softmax(-1)
     relation = torch.randn(1, 3, generator=chance).softmax(-1)
-    return PictureLabels(
+    return ImageLabels(
         torch.rand(regions, 4, generator=chance),
         SparseLabels.from_dense(entities, 2),
         SparseLabels.from_dense(relation, 2),
     )
 
 
-def assert_same(one: PictureLabels, other: PictureLabels) -> None:
+def assert_same(one: ImageLabels, other: ImageLabels) -> None:
     assert torch.equal(one.boxes, other.boxes)
     for mine, theirs in ((one.entities, other.entities), (one.relation, other.relation)):
         for name in ("ids", "probabilities", "tail"):
@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_what_is_finished(tmp_path: Path, monkeypatch: pytest
 
 
 def test_labels_are_read_when_asked_for(tmp_path: Path) -> None:
-    """Opening a store reads pictures' names and counts alone: what a label file holds beside them is mapped."""
+    """Opening a store reads images' names and counts alone: what a label file holds beside them is mapped."""
     store = LabelStore(tmp_path, HEADER)
     store.add(["a.jpg"], [labels(2, 0)])
     store.add(["b.jpg"], [labels(2, 1)])

@@ -19,7 +19,7 @@ from promu.alignment import labelling
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus, soft_labels, square_crop
 from promu.alignment.synonyms import table_checksum
-from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
+from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
 from promu.schema import Region
@@ -38,7 +38,7 @@ HEADER = LabelHeader(
 
 
 class ColourTeacher:
-    """A picture's vector is its mean colour, a prompt's the colour that it names."""
+    """An image's vector is its mean colour, a prompt's the colour that it names."""
 
     identity = "colours"
     temperature = 0.5
@@ -53,41 +53,41 @@ class ColourTeacher:
         named = [next(colour for word, colour in COLOURS.items() if word in prompt.lower()) for prompt in prompts]
         return torch.tensor(named) / 255.0
 
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         if len(self.seen) >= self.patience:
             raise KeyboardInterrupt
-        self.seen += [picture.size for picture in pictures]
-        means = torch.stack([torch.tensor(np.array(picture) / 255.0).float().mean((0, 1)) for picture in pictures])
+        self.seen += [image.size for image in images]
+        means = torch.stack([torch.tensor(np.array(image) / 255.0).float().mean((0, 1)) for image in images])
         return torch.nn.functional.normalize(means, dim=-1)
 
 
 def paint(
-    image: str,
+    name: str,
     size: tuple[int, int],
     regions: Sequence[tuple[int, int, int, int]] = (),
     **boxes: tuple[int, int, int, int],
-) -> CaptionedPicture:
-    picture = Image.new("RGB", size)
+) -> CaptionedImage:
+    image = Image.new("RGB", size)
     for colour, box in boxes.items():
-        picture.paste(COLOURS[colour], box)
+        image.paste(COLOURS[colour], box)
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
+    image.save(buffer, "PNG")
     found = tuple(Region(box, "thing") for box in regions)
-    return CaptionedPicture(image, buffer.getvalue(), *size, (("a picture", True),), found)
+    return CaptionedImage(name, buffer.getvalue(), *size, (("an image", True),), found)
 
 
 # 100 x 80, red at x 10..30, y 20..40, blue at x 60..90, y 10..40
 TWO = paint("two.png", (100, 80), [(60, 10, 90, 40), (10, 20, 30, 40)], red=(10, 20, 30, 40), blue=(60, 10, 90, 40))
 GREEN = paint("green.png", (40, 60), [(0, 0, 40, 40)], green=(0, 0, 40, 60))
 NOTHING = paint("nothing.png", (30, 30), red=(0, 0, 30, 15), green=(0, 15, 30, 30))
-PICTURES = [TWO, NOTHING, GREEN]
+IMAGES = [TWO, NOTHING, GREEN]
 
 
-def build(folder: Path, pictures: Sequence[CaptionedPicture] = PICTURES) -> PairShards:
+def build(folder: Path, images: Sequence[CaptionedImage] = IMAGES) -> PairShards:
     folder.mkdir(exist_ok=True)
     with ShardWriter(folder, 0) as writer:
-        for picture in pictures:
-            writer.add(picture)
+        for image in images:
+            writer.add(image)
     write_json(folder / "corpus.json", {"detector": "painted"})
     return PairShards(folder)
 
@@ -97,13 +97,13 @@ def corpus(tmp_path: Path) -> PairShards:
     return build(tmp_path / "corpus")
 
 
-def many(count: int) -> list[CaptionedPicture]:
-    """Pictures of as many shades, each with up to three regions."""
-    pictures = []
+def many(count: int) -> list[CaptionedImage]:
+    """Images of as many shades, each with up to three regions."""
+    images = []
     for number in range(count):
         boxes = [(2 * place, 2 * place, 10 + 2 * place, 12) for place in range(number % 4)]
-        pictures.append(paint(f"{number}.png", (20, 16), boxes, red=(0, 0, 1 + number, 16), blue=(0, 0, 20, number)))
-    return pictures
+        images.append(paint(f"{number}.png", (20, 16), boxes, red=(0, 0, 1 + number, 16), blue=(0, 0, 20, number)))
+    return images
 
 
 def test_soft_labels_by_hand() -> None:
@@ -112,7 +112,7 @@ def test_soft_labels_by_hand() -> None:
     torch.testing.assert_close(q, torch.tensor([weights]) / sum(weights))
 
 
-def test_regions_and_pictures_are_labelled_as_by_hand(corpus: PairShards, tmp_path: Path) -> None:
+def test_regions_and_images_are_labelled_as_by_hand(corpus: PairShards, tmp_path: Path) -> None:
     store = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
     assert store.images() == ["two.png", "nothing.png", "green.png"]
     one, other = math.exp(1 / 0.5), math.exp(0)
@@ -128,7 +128,7 @@ def test_regions_and_pictures_are_labelled_as_by_hand(corpus: PairShards, tmp_pa
     )
     assert len(store["nothing.png"].boxes) == 0 and store["nothing.png"].entities.dense(3).shape == (0, 3)
 
-    # relations (green, red) of whole pictures: 400 px of red and 900 of blue; half red, half green; all green
+    # relations (green, red) of whole images: 400 px of red and 900 of blue; half red, half green; all green
     red = 400 / math.hypot(400, 900)
     weights = torch.tensor([math.exp(0), math.exp(red / 0.5)])
     torch.testing.assert_close(two.relation.dense(2)[0], weights / weights.sum(), rtol=0, atol=1e-3)
@@ -151,7 +151,7 @@ def test_prompts_follow_the_templates_and_candidates_and_are_read_once(
     ]
 
 
-def test_crops_are_taken_from_the_stored_picture(tmp_path: Path) -> None:
+def test_crops_are_taken_from_the_stored_image(tmp_path: Path) -> None:
     teacher = ColourTeacher()
     label_corpus(teacher, build(tmp_path / "corpus", [TWO]), HEADER, tmp_path / "labels")
     assert teacher.seen == [(100, 80), (30, 30), (20, 20)]
@@ -165,7 +165,7 @@ def test_crops_are_taken_from_the_stored_picture(tmp_path: Path) -> None:
         ((40, 0, 44, 40), (22, 0, 62, 40)),  # a tall one too
         ((0, 30, 4, 50), (0, 30, 20, 50)),  # at the edge it grows inwards
         ((96, 30, 100, 50), (80, 30, 100, 50)),
-        ((0, 20, 100, 40), (0, 0, 100, 80)),  # no further than the picture goes
+        ((0, 20, 100, 40), (0, 0, 100, 80)),  # no further than the image goes
         ((99.2, 79.5, 99.4, 79.6), (99, 79, 100, 80)),  # never empty
     ],
 )
@@ -209,7 +209,7 @@ def test_unbroken_killed_and_shared_runs_give_the_same_labels(tmp_path: Path, mo
     unbroken = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "unbroken")
     assert len(unbroken) == 14 and len(list((tmp_path / "unbroken").glob("labels-*"))) == 5
 
-    for patience in (4, 9, 13):  # killed three times, each time after some more pictures
+    for patience in (4, 9, 13):  # killed three times, each time after some more images
         with pytest.raises(KeyboardInterrupt):
             label_corpus(ColourTeacher(patience), corpus, HEADER, tmp_path / "killed")
     kept = len(LabelStore(tmp_path / "killed"))
@@ -260,9 +260,7 @@ def test_labels_of_other_regions_are_refused(tmp_path: Path) -> None:
     """A corpus built anew with another threshold has other boxes, though its detector may have the same name."""
     label_corpus(ColourTeacher(), build(tmp_path / "one"), HEADER, tmp_path / "labels")
     fewer = build(tmp_path / "two", [NOTHING, replace(TWO, regions=TWO.regions[:1]), GREEN])
-    with pytest.raises(
-        InputError, match=r"holds picture 'two.png' with other regions than the corpus; delete the store"
-    ):
+    with pytest.raises(InputError, match=r"holds image 'two.png' with other regions than the corpus; delete the store"):
         label_corpus(ColourTeacher(), fewer, HEADER, tmp_path / "labels")
 
 
@@ -277,9 +275,9 @@ def test_progress_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert steps == [(3, 5), (5, 5)]
 
 
-def test_a_damaged_picture_is_named(tmp_path: Path) -> None:
+def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     corpus = build(tmp_path / "corpus", [replace(GREEN, data=GREEN.data[:60])])
-    with pytest.raises(InputError, match=r"picture 'green.png' of the corpus: "):
+    with pytest.raises(InputError, match=r"image 'green.png' of the corpus: "):
         label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
 
 

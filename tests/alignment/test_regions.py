@@ -48,16 +48,16 @@ def test_coco_regions_come_best_first_and_unsure_ones_not_at_all(instances: Path
     ]
 
 
-def test_boxes_follow_a_picture_that_comes_in_another_size(instances: Path) -> None:
+def test_boxes_follow_a_image_that_comes_in_another_size(instances: Path) -> None:
     detector = build_detector("coco", instances, DetectorSettings(max_regions=1))
     # 20 x 10 in the file; shrunk to 10 x 10 a box is half as wide and as high as it was
     assert detector.detect([A.resize((10, 10))], ["a.jpg"]) == [[Region((0.5, 1, 3, 6), "dog", 0.9)]]
-    # b.jpg has no size in the file: its boxes are taken as they are, and cut at the picture's edges
+    # b.jpg has no size in the file: its boxes are taken as they are, and cut at the image's edges
     assert detector.detect([Image.new("RGB", (7, 3))], ["b.jpg"]) == [[Region((6, 2, 7, 3), "dog", 1.0)]]
     assert detector.detect([Image.new("RGB", (5, 5))], ["b.jpg"]) == [[]]
 
 
-def test_a_picture_that_the_file_does_not_name_is_said_once(instances: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_image_that_the_file_does_not_name_is_said_once(instances: Path, caplog: pytest.LogCaptureFixture) -> None:
     detector = build_detector("coco", instances)
     with caplog.at_level(logging.WARNING):
         detector.detect([A, A], ["x.jpg", "y.jpg"])

@@ -64,17 +64,17 @@ def test_its_vectors_are_those_of_the_model_that_was_saved(tmp_path: Path) -> No
         for place in (0, 1, 2, 299):
             alone = model.encode_text(**encoder.batch([encoder.text(prompts[place])]))
             torch.testing.assert_close(vectors[place : place + 1], alone, rtol=1e-4, atol=1e-5)
-        picture = Image.effect_noise((40, 20), 90).convert("RGB")
-        expected = model.encode_pictures(to_pixels(picture, 16)[None])
-    torch.testing.assert_close(teacher.encode_pictures([picture]), expected, rtol=1e-5, atol=1e-5)
+        image = Image.effect_noise((40, 20), 90).convert("RGB")
+        expected = model.encode_images(to_pixels(image, 16)[None])
+    torch.testing.assert_close(teacher.encode_images([image]), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_it_is_frozen(tmp_path: Path) -> None:
     save_teacher(tmp_path)
     teacher = SelfTrainedTeacher(tmp_path)
-    picture = Image.effect_noise((16, 16), 90).convert("RGB")
+    image = Image.effect_noise((16, 16), 90).convert("RGB")
     before = {name: value.clone() for name, value in teacher.model.state_dict().items()}
-    assert not teacher.encode_pictures([picture] * 3).requires_grad
+    assert not teacher.encode_images([image] * 3).requires_grad
     assert torch.equal(teacher.encode_prompts(["a dog"]), teacher.encode_prompts(["a dog"]))
     assert all(torch.equal(value, before[name]) for name, value in teacher.model.state_dict().items())
 
@@ -97,15 +97,15 @@ def noise(size: tuple[int, int], seed: int) -> Image.Image:
     return Image.fromarray(values.to(torch.uint8).numpy())
 
 
-def test_the_company_that_a_picture_is_in_does_not_change_its_vector(
+def test_the_company_that_a_image_is_in_does_not_change_its_vector(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_teacher(tmp_path)
     teacher = SelfTrainedTeacher(tmp_path)
-    pictures = [noise((20, 12), number) for number in range(5)]
-    together = teacher.encode_pictures(pictures)
-    monkeypatch.setattr(module, "PICTURE_BATCH", 2)
-    torch.testing.assert_close(teacher.encode_pictures(pictures), together, rtol=1e-5, atol=1e-6)
+    images = [noise((20, 12), number) for number in range(5)]
+    together = teacher.encode_images(images)
+    monkeypatch.setattr(module, "IMAGE_BATCH", 2)
+    torch.testing.assert_close(teacher.encode_images(images), together, rtol=1e-5, atol=1e-6)
 
 
 def save_clip(folder: Path, scale: float = 3.0, seed: int = 0) -> CLIPModel:
@@ -156,7 +156,7 @@ def test_a_clip_type_model_is_a_teacher(tmp_path: Path) -> None:
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]))
     with torch.no_grad():
         seen = model.visual_projection(model.vision_model(pixel_values=(pixels - mean) / std).pooler_output)
-    found = teacher.encode_pictures([square, noise((40, 20), 1)])
+    found = teacher.encode_images([square, noise((40, 20), 1)])
     torch.testing.assert_close(found[0], functional.normalize(seen, dim=-1)[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.norm(dim=-1), torch.ones(2))
 
@@ -175,7 +175,7 @@ def test_a_siglip_type_model_reads_prompts_padded_as_in_its_training(tmp_path: P
     pixels = to_pixels(noise((16, 16), 0), 16)[None] / 127.5 - 1
     with torch.no_grad():
         seen = model.vision_model(pixel_values=pixels).pooler_output
-    found = teacher.encode_pictures([noise((16, 16), 0)])
+    found = teacher.encode_images([noise((16, 16), 0)])
     torch.testing.assert_close(found, functional.normalize(seen, dim=-1), rtol=1e-4, atol=1e-5)
 
 
@@ -200,7 +200,7 @@ def test_teachers_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"teacher './nowhere' cannot be loaded \(.*\); name a folder or hub model"):
         load_teacher("hub", "./nowhere")
     BertModel(BertConfig(vocab_size=60, **SIZES)).save_pretrained(tmp_path / "bert")
-    with pytest.raises(InputError, match=r"is a 'bert' model, which does not put texts and pictures in one space"):
+    with pytest.raises(InputError, match=r"is a 'bert' model, which does not put texts and images in one space"):
         load_teacher("hub", str(tmp_path / "bert"))
     save_clip(tmp_path / "blind")
     (tmp_path / "blind" / "preprocessor_config.json").unlink()

@@ -21,14 +21,14 @@ from promu.schema import Region
 SIDE = 64
 CELLS = 8 * 8 + 4 * 4 + 2 * 2
 NAMES = ("cat", "dog", "a third")
-PICTURE = Image.new("RGB", (128, 64))  # half its size fits into 64 x 64: 64 x 32
+IMAGE = Image.new("RGB", (128, 64))  # half its size fits into 64 x 64: 64 x 32
 
 Save = Callable[..., Path]
 
 
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
-    """Saves an ONNX file that says the same of every picture."""
+    """Saves an ONNX file that says the same of every image."""
     onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
 
@@ -41,7 +41,7 @@ def save(tmp_path: Path) -> Save:
     ) -> Path:
         kind = kinds.FLOAT16 if half else kinds.FLOAT
         zero = helper.make_tensor("zero", kind, [], np.zeros(1, "f2" if half else "f4"))
-        # what is said depends on the picture's number in the batch only: zero times the picture, plus the answer
+        # what is said depends on the image's number in the batch only: zero times the image, plus the answer
         nodes = [
             helper.make_node("ReduceMax", ["images"], ["most"], axes=[1, 2, 3], keepdims=1),
             helper.make_node("Reshape", ["most", "shape"], ["each"]),
@@ -76,7 +76,7 @@ def names_file(tmp_path: Path) -> Path:
 
 def detect(path: Path, tmp_path: Path, **settings: Any) -> list[Region]:
     settings = {"names": names_file(tmp_path), **settings}
-    (regions,) = build_detector("yolo", path, DetectorSettings(**settings)).detect([PICTURE], ["a.jpg"])
+    (regions,) = build_detector("yolo", path, DetectorSettings(**settings)).detect([IMAGE], ["a.jpg"])
     return regions
 
 
@@ -92,7 +92,7 @@ def test_yolox_relative_to_its_cells(save: Save, tmp_path: Path) -> None:
     output[0, 65] = [0.25, 0.5, 0.0, 0.0, 0.8, 0.1, 0.5, 0.75]
     path = save(output)
     assert YoloRegions(path, DetectorSettings(names=names_file(tmp_path))).layout == "yolox-grid"
-    # x0 = 12, y0 = 0, x1 = 28, y1 = 16 in the input, where the picture lies top left at half its size
+    # x0 = 12, y0 = 0, x1 = 28, y1 = 16 in the input, where the image lies top left at half its size
     (region,) = detect(path, tmp_path)
     assert region.label == "a third" and region.score == pytest.approx(0.6)
     assert region.box == pytest.approx((24, 0, 56, 32))
@@ -113,7 +113,7 @@ def test_yolov5_three_boxes_a_cell(save: Save, tmp_path: Path) -> None:
     output[0, 7] = [20, 24, 16, 16, 0.9, 1.0, 0.0, 0.0]
     path = save(output)
     assert YoloRegions(path, DetectorSettings(names=names_file(tmp_path))).layout == "yolov5"
-    # the picture lies in the middle: 16 rows of grey above it
+    # the image lies in the middle: 16 rows of grey above it
     (region,) = detect(path, tmp_path)
     assert region.label == "cat" and region.box == pytest.approx((24, 0, 56, 32))
 
@@ -124,7 +124,7 @@ def test_yolov8_boxes_in_columns_names_in_the_file(save: Save) -> None:
     path = save(output, metadata={"names": "{0: 'cat', 1: \"dog's\", 2: 'a third'}"})
     detector = YoloRegions(path, DetectorSettings())
     assert detector.layout == "yolov8"
-    ((region,),) = detector.detect([PICTURE], ["a.jpg"])
+    ((region,),) = detector.detect([IMAGE], ["a.jpg"])
     assert region == Region((24.0, 0.0, 56.0, 32.0), "dog's", 0.5)
 
 
@@ -151,14 +151,14 @@ def test_sizes_and_batches_of_every_kind(save: Save) -> None:
         {"side": "s", "metadata": {**names, "imgsz": "[64, 64]"}},
     ):
         detector = YoloRegions(save(output, **{"metadata": names, **settings}), DetectorSettings())
-        assert detector.detect([PICTURE] * 5, ["a.jpg"] * 5) == expected
+        assert detector.detect([IMAGE] * 5, ["a.jpg"] * 5) == expected
 
 
-def test_clipped_to_the_picture_best_first_and_at_most(save: Save, tmp_path: Path) -> None:
+def test_clipped_to_the_image_best_first_and_at_most(save: Save, tmp_path: Path) -> None:
     output = np.zeros((1, 7, CELLS))
-    output[0, :, 0] = [0, 20, 40, 40, 0.5, 0.0, 0.0]  # beyond the left edge and above the picture
+    output[0, :, 0] = [0, 20, 40, 40, 0.5, 0.0, 0.0]  # beyond the left edge and above the image
     output[0, :, 1] = [50, 44, 8, 8, 0.9, 0.0, 0.0]
-    output[0, :, 2] = [30, 60, 8, 8, 0.95, 0.0, 0.0]  # in the grey below: no area in the picture
+    output[0, :, 2] = [30, 60, 8, 8, 0.95, 0.0, 0.0]  # in the grey below: no area in the image
     output[0, :, 3] = [30, 30, 8, 8, 0.29, 0.0, 0.0]
     path = save(output)
     assert [region.box for region in detect(path, tmp_path)] == [(92, 48, 108, 64), (0, 0, 40, 48)]
@@ -176,14 +176,14 @@ def test_suppression_by_hand() -> None:
     assert suppress(boxes[:0], scores[:0], classes[:0], 2).tolist() == []
 
 
-def test_pictures_are_prepared_as_each_member_was_trained() -> None:
-    picture = Image.new("RGB", (20, 10), (255, 0, 51))
-    canvas, frame = letterbox(picture, (40, 40), LAYOUTS["yolox-grid"])
+def test_images_are_prepared_as_each_member_was_trained() -> None:
+    image = Image.new("RGB", (20, 10), (255, 0, 51))
+    canvas, frame = letterbox(image, (40, 40), LAYOUTS["yolox-grid"])
     pixels = to_input([canvas], LAYOUTS["yolox-grid"])
     assert (frame.across, frame.down, frame.left, frame.top) == (2, 2, 0, 0)
     assert pixels.dtype == np.float32 and pixels[0, :, 0, 0].tolist() == [51, 0, 255]
     assert pixels[0, :, 19, 39].tolist() == [51, 0, 255] and pixels[0, :, 20, 0].tolist() == [114] * 3
-    canvas, frame = letterbox(picture, (40, 40), LAYOUTS["yolov8"])
+    canvas, frame = letterbox(image, (40, 40), LAYOUTS["yolov8"])
     pixels = to_input([canvas], LAYOUTS["yolov8"])
     assert (frame.left, frame.top) == (0, 10)
     np.testing.assert_allclose(pixels[0, :, 10, 0], [1, 0, 0.2])
@@ -207,7 +207,7 @@ def test_identity_changes_with_the_file_the_names_and_the_settings(save: Save, t
 @pytest.mark.parametrize(
     ("shape", "extra", "sentence"),
     [
-        ((1, 100, 8), {}, r"shape \(1, 100, 8\) for a picture of 64 x 64 pixels, which is no YOLO layout"),
+        ((1, 100, 8), {}, r"shape \(1, 100, 8\) for an image of 64 x 64 pixels, which is no YOLO layout"),
         ((1, 7, CELLS), {}, "tells 3 classes apart and 80 names are known; give a file with its 3 class names"),
         ((1, 7, CELLS), {"metadata": {"names": "__import__('os')"}}, "'names' entry is not a Python literal"),
         ((1, 7, CELLS), {"side": "s"}, r"input size \['s', 's'\] is not fixed; export the detector for one size"),

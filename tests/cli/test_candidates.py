@@ -9,7 +9,7 @@ import pytest
 
 from promu.alignment.candidates import read_candidates
 from promu.cli import main
-from promu.corpora.shards import CaptionedPicture, ShardWriter
+from promu.corpora.shards import CaptionedImage, ShardWriter
 from promu.files import write_json
 
 CAPTIONS = [("two dogs", True), ("a dog on the side", True), ("a cat", True), ("a boat", False)]
@@ -38,7 +38,7 @@ def test_nouns_of_a_file_and_of_a_corpus(
     tmp_path: Path, pipeline: str, captions: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ShardWriter(tmp_path, 0) as writer:
-        writer.add(CaptionedPicture("a.jpg", b"x", 4, 4, tuple(CAPTIONS)))
+        writer.add(CaptionedImage("a.jpg", b"x", 4, 4, tuple(CAPTIONS)))
     write_json(tmp_path / "corpus.json", {})
     out = tmp_path / "nouns.txt"
     for source in (captions, tmp_path):
@@ -99,7 +99,7 @@ def test_what_cannot_be_done_is_said(
     assert "--top must be 1 or more, found 0" in capsys.readouterr().err
     captions.write_text("image,caption,matched\n0.jpg,a boat,0\n")
     assert main(words) == 2
-    assert "no caption here belongs to its picture" in capsys.readouterr().err
+    assert "no caption here belongs to its image" in capsys.readouterr().err
     captions.write_text("image,caption\n0.jpg,a the on\n")
     assert main(words) == 2
     assert "no candidate was found, so nothing is written" in capsys.readouterr().err

@@ -19,8 +19,8 @@ def test_build_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(build) == 0
     said = capsys.readouterr()
     assert "out: 24 pairs read, 22 kept, 22 falsified ones made" in said.out
-    assert "skipped: 2 missing picture" in said.out
-    assert "note: " in said.err and "captions.csv:8: picture '3.png': no such picture" in said.err
+    assert "skipped: 2 missing image" in said.out
+    assert "note: " in said.err and "captions.csv:8: image '3.png': no such image" in said.err
 
     assert main([*build, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -32,11 +32,11 @@ def test_build_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "0.png, 24 x 16" in shown and "thing 0 of kind 0, 1" in shown and "  false thing" in shown
     assert main(["corpus", "show", str(tmp_path / "out" / "dev"), "--json"]) == 0
     header = json.loads(capsys.readouterr().out)[str(tmp_path / "out" / "dev")]
-    assert header["settings"]["dev"] == 4 and len(header["first"]) == header["pictures"]
+    assert header["settings"]["dev"] == 4 and len(header["first"]) == header["images"]
     assert {caption["matched"] for caption in header["first"][0]["captions"]} == {True, False}
 
 
-def test_a_folder_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_set(tmp_path, 2)
     for number in range(2):
         (tmp_path / "images" / f"{number}.txt").write_text(f"caption {number}\n")
@@ -47,8 +47,8 @@ def test_a_folder_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["build", "{captions}", "--out", "{out}"], "--images is missing: name the folder of the pictures that"),
-        (["build", "{captions}", "--out", "{out}", "--images", "{out}"], "no such folder of pictures; check the path"),
+        (["build", "{captions}", "--out", "{out}"], "--images is missing: name the folder of the images that"),
+        (["build", "{captions}", "--out", "{out}", "--images", "{out}"], "no such folder of images; check the path"),
         (
             ["build", "{captions}", "--images", "{images}"],
             "parameter --out requires an argument; see promu corpus build --help",
@@ -59,7 +59,7 @@ def test_a_folder_of_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         ),
         (
             ["build", "{captions}", "--out", "{out}", "--images", "{images}"],
-            "captions.csv:2: picture '0.png': the picture has 0 bytes",
+            "captions.csv:2: image '0.png': the image has 0 bytes",
         ),
         (["show", "{images}"], "no corpus here (corpus.json is missing); make one with `promu corpus build`"),
         (["show", "{out}"], "no corpus here"),

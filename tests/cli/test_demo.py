@@ -56,10 +56,10 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     assert list(result.tokens) == ["Zorva", "and", "Kelmo", "tonight"]
 
 
-def test_text_only_never_sees_a_picture_and_the_others_do(demo_folder: Path) -> None:
+def test_text_only_never_sees_a_image_and_the_others_do(demo_folder: Path) -> None:
     for system, seen in (("text-only", 0), ("from-scratch", 12), ("promu", 12)):
         result = json.loads((demo_folder / f"{system}-ner" / "result.json").read_text(encoding="utf-8"))
-        assert result["pictures"]["test"]["with picture"] == seen
+        assert result["images"]["test"]["with image"] == seen
 
 
 def test_a_finished_demo_is_not_repeated_and_another_seed_is_refused(demo_folder: Path) -> None:

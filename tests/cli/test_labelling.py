@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from promu import config as recipe_file
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.cli.train import label, parse_shard
-from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
+from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
 from promu.schema import Region
@@ -27,19 +27,19 @@ HEADER = LabelHeader("made up", "none", ("dog", "cat", "boat"), ("spouse", "coun
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The shards that labelling is asked for; it has made six labels of a corpus of eight pictures."""
+    """The shards that labelling is asked for; it has made six labels of a corpus of eight images."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "PNG")
     with ShardWriter(tmp_path, 0) as writer:
         for number in range(8):
             captions = ((f"a {HEADER.nouns[number % 3]}", True),)
             region = Region((0, 0, 4, 4), "thing")
-            writer.add(CaptionedPicture(f"{number}.png", buffer.getvalue(), 8, 8, captions, (region,)))
+            writer.add(CaptionedImage(f"{number}.png", buffer.getvalue(), 8, 8, captions, (region,)))
     write_json(tmp_path / "corpus.json", {})
     store = LabelStore(tmp_path / "labels", HEADER)
     entity, relation = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([[0.4, 0.6]])
     rows = [
-        PictureLabels(
+        ImageLabels(
             torch.tensor([[0, 0, 0.5, 0.5]]),
             SparseLabels.from_dense(entity.roll(number % 3)[None], 2),
             SparseLabels.from_dense(relation.flip(1) if number % 2 else relation, 2),
@@ -69,13 +69,13 @@ def test_counts_page_and_health(calls: list[Any], tmp_path: Path, capsys: pytest
     label("mine.yaml", shard="1/2", show=4, health=True)
     assert calls == [(1, 2)]
     printed = capsys.readouterr().out
-    assert "6 of 8 pictures have labels: 3 nouns, 2 relations, temperature 0.1" in printed
+    assert "6 of 8 images have labels: 3 nouns, 2 relations, temperature 0.1" in printed
     assert f"page: {tmp_path / 'labels.html'}" in printed
     assert (tmp_path / "labels.html").read_text().count("<article>") == 4
     assert "a caption says the first noun of 100.0% of regions" in printed
     assert "the detector's word is the first noun of 66.7% of regions" in printed  # dog and cat, by the recipe's table
-    assert "6 of 6 pictures have a region" in printed
-    assert "finding: 2 pictures have no labels: run `promu label` again" in printed
+    assert "6 of 6 images have a region" in printed
+    assert "finding: 2 images have no labels: run `promu label` again" in printed
     assert "look healthy" not in printed
 
 
@@ -84,7 +84,7 @@ def test_json_alone(calls: list[Any], tmp_path: Path, capsys: pytest.CaptureFixt
     found = json.loads(capsys.readouterr().out)
     assert found == {
         "store": str(tmp_path / "labels"),
-        "pictures": 8,
+        "images": 8,
         "labelled": 6,
         "nouns": 3,
         "relations": 2,

@@ -16,14 +16,14 @@ from promu.modeling.loading import save_folder
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models, pictures, captions and gold boxes; treat it as read-only."""
+    """Models, images, captions and gold boxes; treat it as read-only."""
     folder = tmp_path_factory.mktemp("desk")
     pieces = tokenizer()
     save_folder(folder / "model", tiny_pair_model(pieces), pieces)
     save_folder(folder / "teacher", tiny_pair_model(pieces, dual=True), pieces)
     (folder / "images").mkdir()
-    for picture in captioned():
-        (folder / "images" / picture.image).write_bytes(picture.data)
+    for image in captioned():
+        (folder / "images" / image.image).write_bytes(image.data)
     rows = [f"{name}.png,a {name} square" for name in COLOURS]
     (folder / "captions.csv").write_text("\n".join(["image,caption", *rows]) + "\n")
     write_corpus(folder / "corpus", captioned())
@@ -52,13 +52,13 @@ def test_pairs_of_a_file(desk: Path, capsys: pytest.CaptureFixture[str]) -> None
     found = json.loads(out)
     assert status == 0 and err == ""
     assert found["pairs"] == {"matched": 7, "falsified": 7} and found["falsified_made"] == 7
-    assert set(found["recall"]["caption_to_picture"]) == {"1", "5", "10"}
+    assert set(found["recall"]["caption_to_image"]) == {"1", "5", "10"}
     assert found["rerank"]["top"] == 20 and found["auc"]["itm"]["falsified"] is not None
     assert "agreement" not in found and "losses" not in found
     status, out, _ = run(capsys, *words, "--rerank", 0)
     assert status == 0 and "7 falsified, 7 of them made here" in out
-    recall = found["recall"]["caption_to_picture"]
-    assert re.search(rf"caption → picture +{recall['1']:.1f} ± ", out) and "re-ranking" not in out
+    recall = found["recall"]["caption_to_image"]
+    assert re.search(rf"caption → image +{recall['1']:.1f} ± ", out) and "re-ranking" not in out
 
 
 def test_pairs_of_a_corpus(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,16 +71,16 @@ def test_pairs_of_a_teacher(desk: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert status == 0 and re.search(r"against falsified captions \(7\) +0\.\d+ +–", out)
 
 
-def test_skipped_pictures_are_counted(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_skipped_images_are_counted(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     captions = tmp_path / "captions.csv"
     captions.write_text((desk / "captions.csv").read_text() + "gone.png,nothing\ngone.png,still nothing\n")
     words = ["pairs", desk / "model", "--captions", captions, "--images", desk / "images"]
     status, out, err = run(capsys, *words)
-    assert status == 2 and out == "" and "gone.png: no such picture" in err and "or skip such pictures" in err
-    status, out, err = run(capsys, *words, "--missing-pictures", "skip", "--json")
+    assert status == 2 and out == "" and "gone.png: no such image" in err and "or skip such images" in err
+    status, out, err = run(capsys, *words, "--missing-images", "skip", "--json")
     found = json.loads(out)
-    assert status == 0 and (found["skipped_pictures"], found["skipped_pairs"]) == (1, 2)
-    assert "2 pairs were skipped: 1 pictures are missing or broken" in err
+    assert status == 0 and (found["skipped_images"], found["skipped_pairs"]) == (1, 2)
+    assert "2 pairs were skipped: 1 images are missing or broken" in err
 
 
 def test_regions(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,15 +95,15 @@ def test_regions(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 more boxes were not judged, no noun of the model naming their 1 categories: ufo (1)" in out
 
 
-def test_regions_of_missing_pictures(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_regions_of_missing_images(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps(instances(["red.png", "gone.png"])))
     words = ["regions", desk / "model", "--instances", boxes, "--images", desk / "images"]
     words += ["--synonyms", desk / "names.tsv"]
     assert run(capsys, *words)[0] == 2
-    status, out, err = run(capsys, *words, "--missing-pictures", "skip", "--json")
+    status, out, err = run(capsys, *words, "--missing-images", "skip", "--json")
     assert status == 0 and json.loads(out)["skipped_boxes"] == 1
-    assert "1 boxes were skipped: 1 pictures are missing or broken" in err
+    assert "1 boxes were skipped: 1 images are missing or broken" in err
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_regions_of_missing_pictures(desk: Path, tmp_path: Path, capsys: pytest.
         ),
         (
             ["pairs", "{0}/model", "--captions", "{0}/captions.csv", "--images", "{0}/none"],
-            "no such folder of pictures",
+            "no such folder of images",
         ),
         (["pairs", "{0}/images", "--corpus", "{0}/corpus"], "no promu model here"),
         (["pairs", "{0}/model", "--corpus", "{0}/images"], "no corpus here"),

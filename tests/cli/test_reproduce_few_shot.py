@@ -137,7 +137,7 @@ def test_joint_sets_of_ones_own_without_a_writer(tmp_path: Path, tiny_models: Pa
     for name in ("joint", "ner", "re"):
         path = tmp_path / f"{name}.yaml"
         settings = yaml.safe_load(path.read_text())
-        settings |= {"pictures": "none", "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner")}}
+        settings |= {"images": "none", "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner")}}
         path.write_text(yaml.safe_dump(settings))
     assert main(words(recipe, tmp_path / "out")) == 0
     assert list(exhibits(tmp_path / "out")) == ["few-shot-curve", "few-shot-systems"]

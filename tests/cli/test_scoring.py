@@ -97,10 +97,10 @@ def test_relations(tmp_path: Path, said: Any) -> None:
     assert report["mean"]["all"]["f1"]["std"] == 0.0 and len(report["runs"]) == 2
     assert report["mean_accuracy"]["mean"] == pytest.approx(1000 / 11)
     groups = tmp_path / "groups.json"
-    groups.write_text(json.dumps({str(number): "text" if number else "picture" for number in range(11)}))
+    groups.write_text(json.dumps({str(number): "text" if number else "image" for number in range(11)}))
     out, _ = said("re", "--gold", gold, "--predictions", found, gold, "--groups", str(groups))
     assert "accuracy: 95.45 ± 6.43" in out and "macro F1: " in out
-    assert re.search(r"picture +100\.00 ± 0\.00 +100\.00 ± 0\.00 +100\.00 ± 0\.00", out)
+    assert re.search(r"image +100\.00 ± 0\.00 +100\.00 ± 0\.00 +100\.00 ± 0\.00", out)
     assert labels[0] not in report["tail"]["runs"][0]["labels"] and len(report["tail"]["runs"][0]["labels"]) == 8
 
 

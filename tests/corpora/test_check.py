@@ -17,40 +17,40 @@ from promu.errors import InputError
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Three posts and a malformed one; of four pictures one is missing, one truncated, two are the same."""
+    """Three posts and a malformed one; of four images one is missing, one truncated, two are the same."""
     (tmp_path / "train.txt").write_text(
         "IMGID:1\nParis\tB-LOC\n\nIMGID:2\nParis\tO\n\nIMGID:3\na\tB-PER\nb\tI-PER\n\nIMGID:4\nc\tO\n\n"
         "IMGID:5\nd\tI-PER\n\n"
     )
-    pictures = tmp_path / "images"
-    pictures.mkdir()
-    Image.effect_noise((32, 32), 50).save(pictures / "1.jpg")
-    shutil.copy(pictures / "1.jpg", pictures / "2.jpg")
-    (pictures / "3.jpg").write_bytes((pictures / "1.jpg").read_bytes()[:300])
+    images = tmp_path / "images"
+    images.mkdir()
+    Image.effect_noise((32, 32), 50).save(images / "1.jpg")
+    shutil.copy(images / "1.jpg", images / "2.jpg")
+    (images / "3.jpg").write_bytes((images / "1.jpg").read_bytes()[:300])
     return tmp_path
 
 
-def test_a_file_and_its_pictures(corpus: Path) -> None:
+def test_a_file_and_its_images(corpus: Path) -> None:
     report = check(corpus / "train.txt", "conll", corpus / "images")
     (file,) = report.files
     assert (file.records, file.tokens, file.duplicates, file.release) == (4, 5, 1, "unknown")
     assert file.entities == {"LOC": 1, "PER": 1}
-    pictures = file.pictures
-    assert (pictures.named, pictures.shared, pictures.missing, pictures.broken, pictures.same_content) == (
+    images = file.images
+    assert (images.named, images.shared, images.missing, images.broken, images.same_content) == (
         4,
         0,
         1,
         1,
         1,
     )
-    assert pictures.missing_names == ["4.jpg"]
-    assert [name for name, _ in pictures.broken_reasons] == ["3.jpg"]
+    assert images.missing_names == ["4.jpg"]
+    assert [name for name, _ in images.broken_reasons] == ["3.jpg"]
     assert [problem.line for problem in file.problems] == [15]
     assert not report.ok
     assert report.lines()[-1].startswith(f"{corpus / 'train.txt'}:15: I-PER at the start of a post")
     data = json.loads(json.dumps(report.to_dict()))
     assert data["ok"] is False and data["files"][0]["posts"] == 4
-    assert data["files"][0]["pictures"]["broken_reasons"][0]["image"] == "3.jpg"
+    assert data["files"][0]["images"]["broken_reasons"][0]["image"] == "3.jpg"
     assert data["files"][0]["problems"][0]["line"] == 15
 
 
@@ -60,7 +60,7 @@ def test_a_folder_is_the_whole_set(corpus: Path) -> None:
     report = check(corpus, "conll")
     assert [file.split for file in report.files] == ["train", "valid", "test"]
     assert "empty" in report.files[1].problems[0].reason
-    assert not report.files[0].pictures.checked
+    assert not report.files[0].images.checked
 
 
 def test_what_splits_share_is_counted_and_shown(corpus: Path) -> None:
@@ -68,17 +68,17 @@ def test_what_splits_share_is_counted_and_shown(corpus: Path) -> None:
     shutil.copy(corpus / "images" / "1.jpg", corpus / "images" / "9.jpg")
     (overlap,) = check(corpus, "conll").overlaps
     assert (overlap.first, overlap.second) == ("train", "test")
-    assert (overlap.texts, overlap.of_texts, overlap.pictures, overlap.of_pictures) == (2, 4, 1, 4)
+    assert (overlap.texts, overlap.of_texts, overlap.images, overlap.of_images) == (2, 4, 1, 4)
     assert overlap.same_content is None
     report = check(corpus, "conll", corpus / "images")
     (overlap,) = report.overlaps
     # 2.jpg is shared by name; 9.jpg has the bytes of 1.jpg, or of its copy 2.jpg
-    assert overlap.same_content == 1 and overlap.examples["picture"] == ["2.jpg"]
+    assert overlap.same_content == 1 and overlap.examples["image"] == ["2.jpg"]
     assert overlap.examples["text"] == ["'a b'", "'Paris'"]
     assert overlap.examples["content"][0].startswith("9.jpg is ")
     text = "\n".join(report.lines())
-    assert "train and test share 2 of the latter's 4 texts, 1 of its 4 pictures by name (1 more by content)" in text
-    assert "  same picture: 2.jpg" in text
+    assert "train and test share 2 of the latter's 4 texts, 1 of its 4 images by name (1 more by content)" in text
+    assert "  same image: 2.jpg" in text
     assert report.to_dict()["overlaps"][0]["splits"] == ["train", "test"]
 
 
@@ -92,7 +92,7 @@ def test_every_pair_of_splits_is_compared(tmp_path: Path) -> None:
 def test_stand_ins_are_counted(corpus: Path) -> None:
     shutil.copy(corpus / "images" / "1.jpg", corpus / "images" / "17_06_4705.jpg")
     (file,) = check(corpus / "train.txt", "conll", corpus / "images").files
-    assert (file.pictures.same_content, file.pictures.stand_ins) == (1, 2)
+    assert (file.images.same_content, file.images.stand_ins) == (1, 2)
 
 
 def test_labels_are_shown_by_both_their_names(tmp_path: Path) -> None:
@@ -102,14 +102,14 @@ def test_labels_are_shown_by_both_their_names(tmp_path: Path) -> None:
     assert "  labels, as read and in the papers: DOG, OTHER = MISC, per = PER" in report.lines()
 
 
-def test_many_broken_pictures_are_all_counted(tmp_path: Path) -> None:
+def test_many_broken_images_are_all_counted(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("image,caption\n" + "".join(f"{i}.png,x\n" for i in range(50)))
     (tmp_path / "images").mkdir()
     for i in range(25):
         (tmp_path / "images" / f"{i}.png").touch()
     (file,) = check(tmp_path, "captions", tmp_path / "images").files
-    assert (file.pictures.broken, file.pictures.missing) == (25, 25)
-    assert len(file.pictures.broken_reasons) == len(file.pictures.missing_names) == 20
+    assert (file.images.broken, file.images.missing) == (25, 25)
+    assert len(file.images.broken_reasons) == len(file.images.missing_names) == 20
 
 
 def test_what_cannot_be_checked(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
         check(tmp_path / "absent", "conll")
     with pytest.raises(InputError, match=r"none of train.txt.* is in the folder"):
         check(tmp_path, "conll")
-    with pytest.raises(InputError, match="no such folder of pictures"):
+    with pytest.raises(InputError, match="no such folder of images"):
         check(tmp_path, "conll", tmp_path / "absent")
 
 
@@ -177,7 +177,7 @@ def test_other_bytes_and_other_labels_are_told_apart(shared: Path, tmp_path: Pat
 
 def test_published_sets_share_little_between_splits(shared: Path) -> None:
     found = {
-        folder: [(o.texts, o.pictures) for o in check(shared / "data" / folder, format).overlaps]
+        folder: [(o.texts, o.images) for o in check(shared / "data" / folder, format).overlaps]
         for folder, format in (("twitter2015", "conll"), ("twitter2017", "conll"), ("mnre", "mnre"))
     }
     assert found == {

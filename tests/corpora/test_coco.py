@@ -57,7 +57,7 @@ def test_boxes(tmp_path: Path) -> None:
         ({"bbox": [1, 2, 3]}, "bbox of annotations 1 must be four numbers"),
         ({"bbox": [1, 2, -3, 4]}, "must be four numbers x, y, width >= 0"),
         ({"bbox": [1, 2, 10**400, 4]}, "must be four numbers"),
-        ({"bbox": [30, 2, 3, 4]}, "lies outside its picture of 20 x 10 pixels"),
+        ({"bbox": [30, 2, 3, 4]}, "lies outside its image of 20 x 10 pixels"),
         ({"bbox": [1, 2, 3, 4], "image_id": 9}, "image_id of annotations 1 is 9, which the file does not define"),
         ({"bbox": [1, 2, 3, 4], "category_id": [3]}, "category_id of annotations 1 is"),
         ({"bbox": [1, 2, 3, 4], "score": 2}, "score of annotations 1 must be a number from 0 to 1"),

@@ -103,7 +103,7 @@ def test_nothing_is_left_where_a_post_cannot_be_written(tmp_path: Path) -> None:
         Post("x", ("a", "b"), None, (Entity(0, 1, "per"), Entity(1, 2, "per")), (Relation(0, 1, "z"),)),
     ]
     sets = sample_few_shot(posts, 20, 0, seed=0)
-    with pytest.raises(InputError, match="its picture must be named after its id"):
+    with pytest.raises(InputError, match="its image must be named after its id"):
         write_few_shot(tmp_path / "sets", JointSet(posts, [Background((), ())] * len(posts)), sets)
     assert list(tmp_path.iterdir()) == []
 

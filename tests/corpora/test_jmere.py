@@ -133,7 +133,7 @@ def test_a_list_that_breaks_off(tmp_path: Path, text: str, line: int, sentence: 
             Post("p", ("A", "B"), "p.jpg", (Entity(0, 1, "PER"), Entity(1, 2, "per")), (Relation(0, 1, "r"),)),
             "one of per",
         ),
-        (Post("p", ("A",), None), "picture must be named after its id"),
+        (Post("p", ("A",), None), "image must be named after its id"),
         (Post("p", ("A", ""), "p.jpg"), "word 1 of token is empty"),
     ],
 )

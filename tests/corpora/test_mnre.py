@@ -119,7 +119,7 @@ def test_a_post_with_several_relations_becomes_several_lines(tmp_path: Path) -> 
     ("post", "sentence"),
     [
         (Post("p", ("A", "B"), "p.jpg"), "every entity must be in a relation"),
-        (Post("p", ("A", "B"), None, (Entity(0, 1, "x"), Entity(1, 2, "x")), (Relation(0, 1, "/x/x/r"),)), "picture"),
+        (Post("p", ("A", "B"), None, (Entity(0, 1, "x"), Entity(1, 2, "x")), (Relation(0, 1, "/x/x/r"),)), "image"),
         (
             Post("p", ("A", "B"), "p.jpg", (Entity(0, 1, "x"), Entity(1, 2, "x")), (Relation(0, 1, "r"),)),
             "neither None",

@@ -41,8 +41,8 @@ def test_csv(tmp_path: Path) -> None:
         ('a.jpg,"a dog" runs', "not CSV"),
         ("a.jpg,", "caption is empty"),
         (",a dog", "image is empty"),
-        ("/etc/a.jpg,a dog", "inside the folder of pictures, found '/etc/a.jpg'"),
-        ("../a.jpg,a dog", "inside the folder of pictures"),
+        ("/etc/a.jpg,a dog", "inside the folder of images, found '/etc/a.jpg'"),
+        ("../a.jpg,a dog", "inside the folder of images"),
         (b"a.jpg,\xe9", "byte 0xe9 at position 7 of the line is not UTF-8"),
     ],
 )

@@ -84,6 +84,6 @@ def test_nothing_is_half_written(tmp_path: Path) -> None:
     write_jmere(tmp_path / "good.json", [post(Quintuple(*ANN, *BOB, "peer"))])
     png = with_quintuples(Post("1", WORDS, "1.png"), [Quintuple(*ANN, *BOB, "peer")])
     write_jmere(tmp_path / "png.json", [png])
-    with pytest.raises(InputError, match=r"png.json: .*its picture must be named 1.jpg"):
+    with pytest.raises(InputError, match=r"png.json: .*its image must be named 1.jpg"):
         write_pipeline_sets({"train": tmp_path / "good.json", "test": tmp_path / "png.json"}, tmp_path / "sets")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["good.json", "png.json"]

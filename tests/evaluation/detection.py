@@ -16,7 +16,7 @@ SIZES = {"small": 32.0**2, "medium": 96.0**2, "large": float("inf")}
 
 @dataclass(frozen=True, slots=True)
 class DetectionScores:
-    """Scores of one detector on a set of pictures.
+    """Scores of one detector on a set of images.
 
     Attributes:
         micro: Over all boxes, place and label right.
@@ -24,20 +24,20 @@ class DetectionScores:
         per_class: By label, alphabetical; labels that occur only among the detected are listed too.
         recall_by_size: Share of the gold boxes found, 0 to 100, by size of the gold box (`SIZES`); a size without a
             gold box is left out.
-        pictures: How many pictures were scored.
+        images: How many images were scored.
     """
 
     micro: Counts
     boxes: Counts
     per_class: dict[str, Counts] = field(default_factory=dict)
     recall_by_size: dict[str, float] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Percentages, unrounded, and the counts behind them; those of `micro` at the top."""
         return {
             **self.micro.to_dict(),
-            "pictures": self.pictures,
+            "images": self.images,
             "boxes": self.boxes.to_dict(),
             "per_class": {name: counts.to_dict() for name, counts in self.per_class.items()},
             "recall_by_size": self.recall_by_size,
@@ -58,8 +58,8 @@ def match_regions(
     """Greedy matching: the surest box first takes the gold box that it overlaps most.
 
     Args:
-        gold: Gold boxes of a picture.
-        detected: Detected boxes of the same picture.
+        gold: Gold boxes of an image.
+        detected: Detected boxes of the same image.
         least: Smallest overlap (intersection over union) that counts.
         labels: A box can only find a gold box of its own label.
 
@@ -85,22 +85,22 @@ def match_regions(
 def score_detections(
     gold: Mapping[str, Sequence[Region]], detected: Mapping[str, Sequence[Region]], least: float = 0.5
 ) -> DetectionScores:
-    """Score detected boxes against gold boxes, picture by picture.
+    """Score detected boxes against gold boxes, image by image.
 
     Args:
-        gold: The gold boxes of each picture.
-        detected: The detected boxes of the same pictures.
+        gold: The gold boxes of each image.
+        detected: The detected boxes of the same images.
         least: Smallest overlap (intersection over union) that counts as found.
 
     Raises:
-        InputError: There is no picture, or the two are not about the same pictures.
+        InputError: There is no image, or the two are not about the same images.
     """
     if not gold:
-        raise InputError("the gold holds no picture, so there is nothing to score against")
+        raise InputError("the gold holds no image, so there is nothing to score against")
     different = sorted(gold.keys() ^ detected.keys())
     if different:
         side = "detected" if different[0] in gold else "gold"
-        raise InputError(f"picture {different[0]!r} is missing among the {side} regions; score the same pictures")
+        raise InputError(f"image {different[0]!r} is missing among the {side} regions; score the same images")
     every_gold: list[Region] = []
     found: list[Region] = []
     anywhere = 0
@@ -119,7 +119,7 @@ def score_detections(
             for label in sorted({region.label for region in [*every_gold, *every_detected]})
         },
         recall_by_size=_recall_by_size(every_gold, found),
-        pictures=len(gold),
+        images=len(gold),
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.evaluation.detection import match_regions, overlap, score_detections
 
 from promu.errors import InputError
-from promu.evaluation.detection import match_regions, overlap, score_detections
 from promu.schema import Region
 
 
@@ -55,7 +55,7 @@ def test_scores_by_hand() -> None:
     )
     # of the two small boxes one is found, the medium one is, the large one is not
     assert scores.recall_by_size == {"small": 50, "medium": 100, "large": 0}
-    assert scores.pictures == 3 and scores.to_dict()["recall"] == 50
+    assert scores.images == 3 and scores.to_dict()["recall"] == 50
     assert "large" not in score_detections({"a": [dog(0, 0, 3, 3)]}, {"a": []}).recall_by_size
 
 
@@ -65,10 +65,10 @@ def test_gold_against_itself_is_perfect_and_against_nothing_is_nothing() -> None
     assert score_detections(gold, {"a": []}).micro.f1 == 0
 
 
-def test_other_pictures_are_refused() -> None:
-    with pytest.raises(InputError, match="the gold holds no picture"):
+def test_other_images_are_refused() -> None:
+    with pytest.raises(InputError, match="the gold holds no image"):
         score_detections({}, {})
-    with pytest.raises(InputError, match="picture 'b' is missing among the detected regions"):
+    with pytest.raises(InputError, match="image 'b' is missing among the detected regions"):
         score_detections({"a": [], "b": []}, {"a": []})
-    with pytest.raises(InputError, match="picture 'c' is missing among the gold regions"):
+    with pytest.raises(InputError, match="image 'c' is missing among the gold regions"):
         score_detections({"a": []}, {"a": [], "c": []})

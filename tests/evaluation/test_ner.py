@@ -85,7 +85,7 @@ def test_types_spans_and_groups_by_hand() -> None:
         Post("1", words, entities=(Entity(0, 1, "PER"), Entity(2, 4, "LOC"))),
         Post("2", words, entities=(Entity(1, 3, "PER"),)),
     ]
-    scores = score_entities(gold, predicted, {"1": "text decides", "2": "picture decides", "other": "elsewhere"})
+    scores = score_entities(gold, predicted, {"1": "text decides", "2": "image decides", "other": "elsewhere"})
     assert scores.micro.f1 == pytest.approx(100 / 3)
     assert scores.spans.f1 == pytest.approx(200 / 3)
     assert {name: (c.correct, c.predicted, c.gold) for name, c in scores.per_type.items()} == {
@@ -93,7 +93,7 @@ def test_types_spans_and_groups_by_hand() -> None:
         "ORG": (0, 0, 1),
         "PER": (1, 2, 2),
     }
-    assert {name: c.f1 for name, c in scores.per_group.items()} == {"picture decides": 0.0, "text decides": 50.0}
+    assert {name: c.f1 for name, c in scores.per_group.items()} == {"image decides": 0.0, "text decides": 50.0}
     assert scores.to_dict()["per_type"]["PER"]["f1"] == 50.0
     # post 2: PER is predicted a word too long, so it is missed where it is and spurious where it is not
     assert scores.confusion == {"(spurious)": {"PER": 1}, "ORG": {"LOC": 1}, "PER": {"(missed)": 1, "PER": 1}}

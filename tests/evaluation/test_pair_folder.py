@@ -1,4 +1,4 @@
-"""Captions and pictures where they lie, read as a corpus."""
+"""Captions and images where they lie, read as a corpus."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from promu.schema import CaptionPair
 
 @pytest.fixture()
 def folder(tmp_path: Path) -> Path:
-    for picture in captioned():
-        (tmp_path / picture.image).write_bytes(picture.data)
+    for image in captioned():
+        (tmp_path / image.image).write_bytes(image.data)
     return tmp_path
 
 
@@ -23,11 +23,11 @@ PAIRS = [CaptionPair(f"{name}.png", f"a {name} square") for name in COLOURS]
 PAIRS += [CaptionPair(f"{name}.png", f"something {name}") for name in COLOURS]
 
 
-def test_pairs_of_one_picture_come_together(folder: Path) -> None:
+def test_pairs_of_one_image_come_together(folder: Path) -> None:
     given = [*PAIRS, CaptionPair("red.png", "a blue square", False)]
     corpus = PairFolder(given, folder)
-    assert corpus.pictures == 7 and corpus.made == 0 and not corpus.skipped
-    red = corpus.picture(0)
+    assert corpus.images == 7 and corpus.made == 0 and not corpus.skipped
+    red = corpus.image(0)
     assert red.captions == (("a red square", True), ("something red", True), ("a blue square", False))
     assert red.decode().size == (red.width, red.height) == (40, 32)
     assert [row.image for row in corpus.captions()] == [f"{name}.png" for name in COLOURS]
@@ -42,10 +42,10 @@ def test_falsified_pairs_are_made_where_there_are_none(folder: Path) -> None:
     assert PairFolder(PAIRS, folder, seed=1).captions() == corpus.captions()
 
 
-def test_missing_and_broken_pictures(folder: Path) -> None:
+def test_missing_and_broken_images(folder: Path) -> None:
     (folder / "red.png").unlink()
     (folder / "blue.png").write_bytes((folder / "blue.png").read_bytes()[:50])
-    with pytest.raises(InputError, match=r"red\.png: no such picture.*or skip such pictures"):
+    with pytest.raises(InputError, match=r"red\.png: no such image.*or skip such images"):
         PairFolder(PAIRS, folder)
     corpus = PairFolder(PAIRS, folder, "skip")
     assert set(corpus.skipped) == {"red.png", "blue.png"} and corpus.skipped_pairs == 4
@@ -53,5 +53,5 @@ def test_missing_and_broken_pictures(folder: Path) -> None:
 
 
 def test_nothing_left(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no caption pair with a readable picture is left"):
+    with pytest.raises(InputError, match="no caption pair with a readable image is left"):
         PairFolder(PAIRS, tmp_path, "skip")

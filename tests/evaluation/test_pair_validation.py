@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from tests.training.pairs import NOUNS, captioned, label_corpus, tiny_pair_model, tokenizer, write_corpus
 
 from promu.alignment.label_store import LabelHeader, LabelStore
-from promu.corpora.shards import CaptionedPicture, PairShards
+from promu.corpora.shards import CaptionedImage, PairShards
 from promu.errors import InputError
 from promu.evaluation.pairs import auc_sets, evaluate_pairs, flat_figures, mean_losses, read_pairs
-from promu.evaluation.pretrained import EncodedPictures, match_scores, open_pair_model
+from promu.evaluation.pretrained import EncodedImages, match_scores, open_pair_model
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.loading import save_folder
 
@@ -40,60 +40,56 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> PairShards:
     return write_corpus(tmp_path_factory.mktemp("corpus"), captioned())
 
 
-def one_by_one(model: Any, encoder: WordEncoder, picture: CaptionedPicture, text: str) -> tuple[float, float]:
+def one_by_one(model: Any, encoder: WordEncoder, image: CaptionedImage, text: str) -> tuple[float, float]:
     """Cosine and ITM score of one pair."""
     batch = encoder.batch([encoder.text(text)])
-    pixels = to_pixels(picture.decode((32, 32)), 32)[None]
+    pixels = to_pixels(image.decode((32, 32)), 32)[None]
     with torch.inference_mode():
-        cosine = float((model.encode_text(**batch) * model.encode_pictures(pixels)).sum())
+        cosine = float((model.encode_text(**batch) * model.encode_images(pixels)).sum())
         fused = model.promu(**batch, pixel_values=pixels).fused_text[:, 0]
         logits = model.itm_head(fused)[0]
     return cosine, float(logits[1] - logits[0])
 
 
 def recall_by_hand(scores: dict[tuple[str, str], float], k: int) -> tuple[float, float]:
-    """Recall both ways from the score of every (text, image)."""
-    own = {(text, picture.image) for picture in captioned() for text, matched in picture.captions if matched}
-    texts, images = sorted({text for text, _ in own}), sorted({image for _, image in own})
+    """Recall both ways from the score of every (text, name)."""
+    own = {(text, image.image) for image in captioned() for text, matched in image.captions if matched}
+    texts, names = sorted({text for text, _ in own}), sorted({name for _, name in own})
     found = [
-        any((text, image) in own for image in sorted(images, key=lambda image: -scores[text, image])[:k])
-        for text in texts
+        any((text, name) in own for name in sorted(names, key=lambda name: -scores[text, name])[:k]) for text in texts
     ]
     back = [
-        any((text, image) in own for text in sorted(texts, key=lambda text: -scores[text, image])[:k])
-        for image in images
+        any((text, name) in own for text in sorted(texts, key=lambda text: -scores[text, name])[:k]) for name in names
     ]
     return 100 * sum(found) / len(found), 100 * sum(back) / len(back)
 
 
 def test_every_figure_equals_one_pair_at_a_time(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
     found = evaluate_pairs(model, encoder, corpus, batch_size=3)
-    pictures = captioned()
-    texts = {text for picture in pictures for text, _ in picture.captions}
-    scores = {
-        (text, picture.image): one_by_one(model, encoder, picture, text) for text in texts for picture in pictures
-    }
+    images = captioned()
+    texts = {text for image in images for text, _ in image.captions}
+    scores = {(text, image.image): one_by_one(model, encoder, image, text) for text in texts for image in images}
     cosine = {pair: both[0] for pair, both in scores.items()}
     for k in (1, 5):
         expected = recall_by_hand(cosine, k)
-        assert found["recall"]["caption_to_picture"][k] == pytest.approx(expected[0])
-        assert found["recall"]["picture_to_caption"][k] == pytest.approx(expected[1])
-    pairs = [(text, p.image, matched) for p in pictures for text, matched in p.captions]
+        assert found["recall"]["caption_to_image"][k] == pytest.approx(expected[0])
+        assert found["recall"]["image_to_caption"][k] == pytest.approx(expected[1])
+    pairs = [(text, p.image, matched) for p in images for text, matched in p.captions]
     for place, judge in enumerate(("cosine", "itm")):
         expected_auc = roc_auc_score(
-            [matched for *_, matched in pairs], [scores[text, image][place] for text, image, _ in pairs]
+            [matched for *_, matched in pairs], [scores[text, name][place] for text, name, _ in pairs]
         )
         assert found["auc"][judge]["falsified"] == pytest.approx(expected_auc)
         assert 0 <= found["auc"][judge]["random"] <= 1
-    # seven pictures: all are among the best twenty, so the order is the ITM head's alone
+    # seven images: all are among the best twenty, so the order is the ITM head's alone
     itm = {pair: both[1] for pair, both in scores.items()}
-    assert found["rerank"]["after"]["caption_to_picture"][1] == pytest.approx(recall_by_hand(itm, 1)[0])
-    assert found["rerank"]["after"]["picture_to_caption"][5] == pytest.approx(recall_by_hand(itm, 5)[1])
-    assert found["rerank"]["before"]["caption_to_picture"] == found["recall"]["caption_to_picture"]
+    assert found["rerank"]["after"]["caption_to_image"][1] == pytest.approx(recall_by_hand(itm, 1)[0])
+    assert found["rerank"]["after"]["image_to_caption"][5] == pytest.approx(recall_by_hand(itm, 5)[1])
+    assert found["rerank"]["before"]["caption_to_image"] == found["recall"]["caption_to_image"]
     both = {pair: cosine[pair] / float(model.space.temperature) + itm[pair] for pair in scores}
-    assert found["rerank"]["summed"]["caption_to_picture"][1] == pytest.approx(recall_by_hand(both, 1)[0])
-    assert found["rerank"]["summed"]["picture_to_caption"][5] == pytest.approx(recall_by_hand(both, 5)[1])
-    assert found["pairs"] == {"matched": 14, "falsified": 7} and found["captions"] == 13 and found["pictures"] == 7
+    assert found["rerank"]["summed"]["caption_to_image"][1] == pytest.approx(recall_by_hand(both, 1)[0])
+    assert found["rerank"]["summed"]["image_to_caption"][5] == pytest.approx(recall_by_hand(both, 5)[1])
+    assert found["pairs"] == {"matched": 14, "falsified": 7} and found["captions"] == 13 and found["images"] == 7
 
 
 def test_one_seed_gives_one_answer_and_progress_reaches_the_end(
@@ -107,12 +103,12 @@ def test_one_seed_gives_one_answer_and_progress_reaches_the_end(
     first = evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, progress=progress)
     assert first == evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, batch_size=2)
     assert first["auc"]["pairs"] == {"matched": 5, "falsified": 5, "random": 5}
-    assert (first["rerank"]["captions"], first["rerank"]["pictures"]) == (3, 3)
-    assert set(said) == {"captions", "pictures", "matching", "re-ranking"}
+    assert (first["rerank"]["captions"], first["rerank"]["images"]) == (3, 3)
+    assert set(said) == {"captions", "images", "matching", "re-ranking"}
     assert all(done == total for done, total in said.values())
 
 
-def test_random_captions_never_belong_to_their_picture(corpus: PairShards) -> None:
+def test_random_captions_never_belong_to_their_image(corpus: PairShards) -> None:
     pairs = read_pairs(corpus)
     own = {tuple(pair) for pair in pairs.matched.tolist()}
     for seed in range(20):
@@ -136,7 +132,7 @@ def test_a_dual_encoder_has_the_figures_of_its_space_alone(encoder: WordEncoder,
     found = evaluate_pairs(tiny_pair_model(encoder.tokenizer, dual=True), encoder, corpus)
     assert found["auc"]["itm"] is None and found["rerank"] is None and found["auc"]["cosine"]["falsified"] is not None
     assert set(flat_figures(found)) == {
-        *(f"{way}_r{k}" for way in ("caption_to_picture", "picture_to_caption") for k in (1, 5, 10)),
+        *(f"{way}_r{k}" for way in ("caption_to_image", "image_to_caption") for k in (1, 5, 10)),
         "cosine_auc_falsified",
         "cosine_auc_random",
     }
@@ -149,17 +145,17 @@ def test_a_model_without_a_shared_space(encoder: WordEncoder, corpus: PairShards
 
 
 def test_a_corpus_without_falsified_pairs(model: Any, encoder: WordEncoder, tmp_path: Path) -> None:
-    pictures = [
-        CaptionedPicture(p.image, p.data, p.width, p.height, tuple(c for c in p.captions if c[1])) for p in captioned()
+    images = [
+        CaptionedImage(p.image, p.data, p.width, p.height, tuple(c for c in p.captions if c[1])) for p in captioned()
     ]
-    found = evaluate_pairs(model, encoder, write_corpus(tmp_path, pictures), rerank=0)
+    found = evaluate_pairs(model, encoder, write_corpus(tmp_path, images), rerank=0)
     assert found["auc"]["itm"]["falsified"] is None and found["auc"]["itm"]["random"] is not None
     assert found["rerank"] is None and "itm_auc_falsified" not in flat_figures(found)
 
 
 def test_no_matched_pair(model: Any, encoder: WordEncoder, tmp_path: Path) -> None:
-    picture = captioned()[0]
-    alone = CaptionedPicture(picture.image, picture.data, 40, 32, (("a red square", False),))
+    image = captioned()[0]
+    alone = CaptionedImage(image.image, image.data, 40, 32, (("a red square", False),))
     with pytest.raises(InputError, match="at least one matched pair"):
         evaluate_pairs(model, encoder, write_corpus(tmp_path, [alone]))
 
@@ -173,13 +169,13 @@ def test_a_diverged_model_is_named(encoder: WordEncoder, corpus: PairShards) -> 
 
 def test_match_scores_do_not_depend_on_order_or_batch(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
     pairs = torch.tensor([[0, 6], [1, 0], [0, 0], [1, 6], [0, 3]])
-    pictures = EncodedPictures(model, corpus)
+    images = EncodedImages(model, corpus)
     texts = [encoder.text("a red square"), encoder.text("something very long and green is here")]
-    whole = match_scores(model, encoder, pictures, texts, pairs, 64, lambda done, total: None)
-    for row, (text, picture) in enumerate(pairs.tolist()):
+    whole = match_scores(model, encoder, images, texts, pairs, 64, lambda done, total: None)
+    for row, (text, image) in enumerate(pairs.tolist()):
         words = ("a red square", "something very long and green is here")[text]
-        assert float(whole[row]) == pytest.approx(one_by_one(model, encoder, captioned()[picture], words)[1], abs=1e-4)
-    small = match_scores(model, encoder, pictures, texts, pairs.flip(0), 2, lambda done, total: None)
+        assert float(whole[row]) == pytest.approx(one_by_one(model, encoder, captioned()[image], words)[1], abs=1e-4)
+    small = match_scores(model, encoder, images, texts, pairs.flip(0), 2, lambda done, total: None)
     assert torch.allclose(small.flip(0), whole, atol=1e-4)
 
 
@@ -191,19 +187,19 @@ def test_the_mode_of_training_is_given_back(model: Any, encoder: WordEncoder, co
 
 
 def agreement_by_hand(model: Any, encoder: WordEncoder, corpus: PairShards, store: LabelStore) -> tuple[float, float]:
-    """Top-1 agreement and mean divergence over regions, one picture at a time through the model's own forward."""
+    """Top-1 agreement and mean divergence over regions, one image at a time through the model's own forward."""
     same, divergence, count = 0, 0.0, 0
-    for picture in captioned():
-        if picture.image not in store:
+    for image in captioned():
+        if image.image not in store:
             continue
-        labels = store[picture.image]
+        labels = store[image.image]
         if not len(labels.boxes):
             continue
         teacher = labels.entities.dense(len(NOUNS))
         with torch.inference_mode():
             output = model(
-                **encoder.batch([encoder.text(picture.captions[0][0])]),
-                pixel_values=to_pixels(picture.decode((32, 32)), 32)[None],
+                **encoder.batch([encoder.text(image.captions[0][0])]),
+                pixel_values=to_pixels(image.decode((32, 32)), 32)[None],
                 matched=torch.ones(1, dtype=torch.long),
                 boxes=labels.boxes[None],
                 box_mask=torch.ones(1, len(labels.boxes)),
@@ -238,9 +234,9 @@ def test_a_store_of_other_candidates_is_refused(
 def test_a_store_of_another_corpus_is_refused(
     model: Any, encoder: WordEncoder, corpus: PairShards, tmp_path: Path
 ) -> None:
-    store = label_corpus(tmp_path / "labels", corpus, skip=tuple(picture.image for picture in captioned()[1:]))
+    store = label_corpus(tmp_path / "labels", corpus, skip=tuple(image.image for image in captioned()[1:]))
     other = write_corpus(tmp_path / "other", captioned()[1:])
-    with pytest.raises(InputError, match="labels no picture of this corpus"):
+    with pytest.raises(InputError, match="labels no image of this corpus"):
         evaluate_pairs(model, encoder, other, rerank=0, store=store)
 
 
@@ -248,8 +244,8 @@ def test_losses_are_the_mean_over_rows(model: Any, encoder: WordEncoder) -> None
     def batch(colours: slice) -> dict[str, torch.Tensor]:
         chosen = captioned()[colours]
         return {
-            **encoder.batch([encoder.text(picture.captions[0][0]) for picture in chosen]),
-            "pixel_values": torch.stack([to_pixels(picture.decode((32, 32)), 32) for picture in chosen]),
+            **encoder.batch([encoder.text(image.captions[0][0]) for image in chosen]),
+            "pixel_values": torch.stack([to_pixels(image.decode((32, 32)), 32) for image in chosen]),
             "matched": torch.tensor([1, 0, 1, 0][: len(chosen)]),
         }
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tests.training.pairs import COLOURS, NOUNS, picture_bytes, tiny_pair_model, tokenizer
+from tests.training.pairs import COLOURS, NOUNS, image_bytes, tiny_pair_model, tokenizer
 
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.evaluation.regions import evaluate_regions, readable_boxes
 from promu.modeling.inputs import WordEncoder, to_pixels
@@ -26,7 +26,7 @@ GOLD = {
 
 
 class ColourTeacher:
-    """Puts a picture nearest to the prompt that holds the name of its middle pixel's colour."""
+    """Puts an image nearest to the prompt that holds the name of its middle pixel's colour."""
 
     identity = "colours"
     temperature = 0.1
@@ -35,10 +35,10 @@ class ColourTeacher:
         self.names = list(COLOURS)
         return torch.stack([torch.tensor([float(name in prompt) for name in self.names]) for prompt in prompts])
 
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         rows = []
-        for picture in pictures:
-            middle: Any = picture.getpixel((picture.width - 1, picture.height - 1))
+        for image in images:
+            middle: Any = image.getpixel((image.width - 1, image.height - 1))
             apart = [sum(abs(a - b) for a, b in zip(middle, COLOURS[name], strict=True)) for name in self.names]
             rows.append([1 / (1 + distance) for distance in apart])
         return torch.tensor(rows, dtype=torch.float32)
@@ -55,7 +55,7 @@ def encoder() -> WordEncoder:
 
 
 def opened(image: str) -> Image.Image:
-    return load_picture(picture_bytes(COLOURS[image.removesuffix(".png")]))
+    return load_image(image_bytes(COLOURS[image.removesuffix(".png")]))
 
 
 def by_hand(model: Any, encoder: WordEncoder, image: str, region: Region) -> list[str]:
@@ -82,7 +82,7 @@ def test_the_head_and_the_teacher_name_the_same_boxes(encoder: WordEncoder) -> N
         hits = [region.label in nouns[:first] for (_, region), nouns in zip(boxes, named, strict=True)]
         assert own["micro"][rank] == pytest.approx(100 * sum(hits) / 3)
     assert own["boxes"] == 3 and own["unnameable"] == {"toaster": 1}
-    assert (found["pictures"], found["empty"], found["nouns"]) == (2, 1, 6)
+    assert (found["images"], found["empty"], found["nouns"]) == (2, 1, 6)
     # the crop of "dog" is red, so the teacher is wrong there
     assert found["teacher"]["per_category"] == {
         "red": {"boxes": 1, "top1": 1, "top5": 1},
@@ -110,7 +110,7 @@ def test_what_cannot_be_measured_is_said(encoder: WordEncoder) -> None:
     with pytest.raises(InputError, match="no gold box"):
         evaluate_regions(model, encoder, {"blue.png": []}, opened, SYNONYMS)
     outside = {"red.png": [Region((50, 0, 60, 10), "red")]}
-    with pytest.raises(InputError, match=r"of 'red\.png' lies outside its 40 x 32 picture"):
+    with pytest.raises(InputError, match=r"of 'red\.png' lies outside its 40 x 32 image"):
         evaluate_regions(model, encoder, outside, opened, SYNONYMS)
 
 
@@ -123,10 +123,10 @@ def test_a_box_over_the_edge_is_cut(encoder: WordEncoder) -> None:
     assert over == whole
 
 
-def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
-    (tmp_path / "red.png").write_bytes(picture_bytes(COLOURS["red"]))
-    (tmp_path / "green.png").write_bytes(picture_bytes(COLOURS["green"])[:60])
-    with pytest.raises(InputError, match=r"green\.png: .*or skip such pictures"):
+def test_images_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(image_bytes(COLOURS["red"]))
+    (tmp_path / "green.png").write_bytes(image_bytes(COLOURS["green"])[:60])
+    with pytest.raises(InputError, match=r"green\.png: .*or skip such images"):
         readable_boxes(GOLD, tmp_path, "error")
     kept, skipped = readable_boxes(GOLD, tmp_path, "skip")  # blue.png has no box, so it need not be there
     assert list(kept) == ["red.png", "blue.png"] and skipped == {"green.png": 2}

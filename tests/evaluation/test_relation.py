@@ -31,7 +31,7 @@ def test_figures_by_hand() -> None:
     couple, member, contain = LABELS[1:]
     gold = posts([couple, couple, member, NO_RELATION, NO_RELATION, contain])
     predicted = posts([couple, member, member, NO_RELATION, couple, NO_RELATION])
-    scores = score_relations(gold, predicted, dict(zip("012345", ["picture"] * 2 + ["text"] * 4, strict=True)))
+    scores = score_relations(gold, predicted, dict(zip("012345", ["image"] * 2 + ["text"] * 4, strict=True)))
     # Four predicted, four gold, two right; three of six pairs right with None among them.
     assert (scores.micro.precision, scores.micro.recall, scores.micro.f1) == (50.0, 50.0, 50.0)
     assert scores.accuracy == 50.0
@@ -40,7 +40,7 @@ def test_figures_by_hand() -> None:
     assert scores.macro_recall == pytest.approx((50 + 100 + 0) / 3)
     assert scores.macro_f1 == pytest.approx((50 + 200 / 3 + 0) / 3)
     assert list(scores.per_relation) == [couple, contain, member]
-    assert scores.per_group["picture"].f1 == 50.0 and scores.group_accuracy == {"picture": 50.0, "text": 50.0}
+    assert scores.per_group["image"].f1 == 50.0 and scores.group_accuracy == {"image": 50.0, "text": 50.0}
     assert scores.to_dict()["per_group"]["text"]["accuracy"] == 50.0
     assert scores.confusion == {
         contain: {NO_RELATION: 1},

@@ -26,24 +26,24 @@ from promu.evaluation.retrieval import (
 
 
 def test_hand_worked() -> None:
-    # three captions, two pictures; captions 0 and 1 belong to picture 0
+    # three captions, two images; captions 0 and 1 belong to image 0
     similarity = torch.tensor([[0.9, 0.1], [0.2, 0.3], [0.8, 0.7]])
     found = recall_at(similarity, [0, 0, 1], ks=(1, 2, 3))
-    assert found["caption_to_picture"] == pytest.approx({1: 100 / 3, 2: 100.0, 3: 100.0})
-    # picture 0 finds caption 0 first; picture 1 finds caption 2 first
-    assert found["picture_to_caption"] == {1: 100.0, 2: 100.0, 3: 100.0}
+    assert found["caption_to_image"] == pytest.approx({1: 100 / 3, 2: 100.0, 3: 100.0})
+    # image 0 finds caption 0 first; image 1 finds caption 2 first
+    assert found["image_to_caption"] == {1: 100.0, 2: 100.0, 3: 100.0}
 
 
 def test_a_model_that_cannot_tell_finds_nothing() -> None:
     for value in (0.5, math.nan):
         found = recall_at(torch.full((40, 20), value), [row // 2 for row in range(40)])
-        assert found == {"caption_to_picture": {1: 0, 5: 0, 10: 0}, "picture_to_caption": {1: 0, 5: 0, 10: 0}}
+        assert found == {"caption_to_image": {1: 0, 5: 0, 10: 0}, "image_to_caption": {1: 0, 5: 0, 10: 0}}
 
 
 def test_one_broken_row_does_not_spoil_the_others() -> None:
     similarity = torch.eye(3)
     similarity[1] = math.nan
-    assert recall_at(similarity, [0, 1, 2], ks=(1,))["caption_to_picture"][1] == pytest.approx(200 / 3)
+    assert recall_at(similarity, [0, 1, 2], ks=(1,))["caption_to_image"][1] == pytest.approx(200 / 3)
 
 
 def brute(similarity: np.ndarray, pairs: set[tuple[int, int]], k: int) -> tuple[float, float]:
@@ -57,29 +57,29 @@ def brute(similarity: np.ndarray, pairs: set[tuple[int, int]], k: int) -> tuple[
         return 100 * hits / len(right)
 
     of_caption: dict[int, set[int]] = {}
-    of_picture: dict[int, set[int]] = {}
-    for caption, picture in pairs:
-        of_caption.setdefault(caption, set()).add(picture)
-        of_picture.setdefault(picture, set()).add(caption)
-    return one_way(similarity, of_caption), one_way(similarity.T, of_picture)
+    of_image: dict[int, set[int]] = {}
+    for caption, image in pairs:
+        of_caption.setdefault(caption, set()).add(image)
+        of_image.setdefault(image, set()).add(caption)
+    return one_way(similarity, of_caption), one_way(similarity.T, of_image)
 
 
 @given(st.data())
 def test_any_pairs_in_any_blocks_equal_brute_force(data: st.DataObject) -> None:
-    captions, pictures = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 6))
+    captions, images = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 6))
     pairs = data.draw(
-        st.sets(st.tuples(st.integers(0, captions - 1), st.integers(0, pictures - 1)), min_size=1, max_size=20)
+        st.sets(st.tuples(st.integers(0, captions - 1), st.integers(0, images - 1)), min_size=1, max_size=20)
     )
     # few values, so that ties are common
-    values = data.draw(st.lists(st.integers(0, 3), min_size=captions * pictures, max_size=captions * pictures))
-    similarity = torch.tensor(values, dtype=torch.float32).reshape(captions, pictures)
+    values = data.draw(st.lists(st.integers(0, 3), min_size=captions * images, max_size=captions * images))
+    similarity = torch.tensor(values, dtype=torch.float32).reshape(captions, images)
     truth = torch.tensor(data.draw(st.permutations(sorted(pairs))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "BLOCK", data.draw(st.integers(1, 30)))
-        to_picture, to_caption = ranks(lambda rows: similarity[rows], lambda rows: similarity[:, rows].T, truth)
+        to_image, to_caption = ranks(lambda rows: similarity[rows], lambda rows: similarity[:, rows].T, truth)
     for k in (1, 2, 4):
         expected = brute(similarity.numpy(), pairs, k)
-        assert retrieval.recall(to_picture, [k])[k] == pytest.approx(expected[0])
+        assert retrieval.recall(to_image, [k])[k] == pytest.approx(expected[0])
         assert retrieval.recall(to_caption, [k])[k] == pytest.approx(expected[1])
 
 
@@ -92,7 +92,7 @@ def test_vectors_give_the_ranks_of_their_matrix(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(retrieval, "BLOCK", 100)
     for found, expected in zip(vector_ranks(text, visual, truth), whole, strict=True):
         assert torch.equal(found, expected)
-    assert recall_at(matrix, truth[:, 1])["caption_to_picture"] == retrieval.recall(whole[0])
+    assert recall_at(matrix, truth[:, 1])["caption_to_image"] == retrieval.recall(whole[0])
 
 
 def test_no_matched_pair_is_said() -> None:

@@ -26,7 +26,7 @@ WORDS = " ".join(TEXTS).split()
 
 
 def drawn(count: int) -> list[dict[str, Any]]:
-    """Posts of many lengths, a third of them with a picture, every tenth not to be read."""
+    """Posts of many lengths, a third of them with an image, every tenth not to be read."""
     posts: list[dict[str, Any]] = []
     for number in range(count):
         words = WORDS[number % 19 : number % 19 + 1 + number % 7]
@@ -45,8 +45,8 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def settings(tiny_models: Path, pictures: Path) -> BulkSettings:
-    return BulkSettings(str(tiny_models), str(pictures), device="cpu")
+def settings(tiny_models: Path, images: Path) -> BulkSettings:
+    return BulkSettings(str(tiny_models), str(images), device="cpu")
 
 
 def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_pa
         (26, None),
     ]
     assert [letter["reason"].split(" ")[0] for letter in dead[:1]] == ["text"]
-    assert "gone.png: no such picture" in dead[1]["reason"]
+    assert "gone.png: no such image" in dead[1]["reason"]
     assert "not UTF-8" in dead[5]["reason"] and "JSON list" in dead[6]["reason"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.dead.jsonl", "out.jsonl", "posts.jsonl"]
 
@@ -216,7 +216,7 @@ import sys, time
 from pathlib import Path
 from promu.extraction import engines
 from promu.extraction.bulk import extract_file
-from promu.extraction.bulk_part import BulkSettings
+from promu.extraction.bulk import BulkSettings
 
 extract_part = engines.extract_part
 

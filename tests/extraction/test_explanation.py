@@ -41,15 +41,15 @@ def test_shares_by_hand() -> None:
     assert attention_from(shares, 6, [2], [-1, 0, 0, 1, -1], 3, False).patches == ()
 
 
-def test_every_answer_is_explained(tiny_models: Path, pictures: Path, tmp_path: Path) -> None:
+def test_every_answer_is_explained(tiny_models: Path, images: Path, tmp_path: Path) -> None:
     extractor = Extractor.from_pretrained(tiny_models, device="cpu")
     posts = [
         {"id": "a", "text": TEXTS[0], "image": "0.png"},
         {"id": "b", "text": TEXTS[1]},
         {"id": "c", "text": TEXTS[2] + " and so on", "image": "2.png"},
     ]
-    plain = list(extractor.extract(posts, images=pictures))
-    explained = list(extractor.extract(posts, images=pictures, explain=True))
+    plain = list(extractor.extract(posts, images=images))
+    explained = list(extractor.extract(posts, images=images, explain=True))
     for without, found in zip(plain, explained, strict=True):
         assert without.explanation is None and found.explanation is not None
         assert [e.type for e in found.entities] == [e.type for e in without.entities]
@@ -59,7 +59,7 @@ def test_every_answer_is_explained(tiny_models: Path, pictures: Path, tmp_path: 
             assert len(attention.words) == len(found.tokens) and min(attention.words) > 0
             assert sum(attention.words) + sum(map(sum, attention.patches)) < 1
             assert (len(attention.patches), {len(row) for row in attention.patches}) == (
-                (0, set()) if found.picture == "none" else (4, {4})
+                (0, set()) if found.image == "none" else (4, {4})
             )
     record = explained[0].to_dict()
     assert list(record)[-1] == "explanation" and list(record["explanation"]["entities"][0]) == [

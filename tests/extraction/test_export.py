@@ -33,7 +33,7 @@ def exported(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that reads text alone, with int8 graphs that the command put into its own folder."""
-    folder = save_tiny_model(tmp_path_factory.mktemp("small") / "model", "ner", pictures=False)
+    folder = save_tiny_model(tmp_path_factory.mktemp("small") / "model", "ner", images=False)
     assert main(["export", str(folder), "--to", "onnx", "--int8"]) == 0
     return folder
 
@@ -70,22 +70,22 @@ def test_outputs_are_pytorch_s(
     with torch.inference_mode():
         visual = ours.encode(pixels)
         torch.testing.assert_close(visual, theirs.encode(pixels), atol=1e-4, rtol=0)
-        pictures = {"visual": visual, "picture_mask": shown} if shown.any() else {}
-        outputs = [TASKS[task].outputs(backend({**batch, **pictures}, False)) for backend in (ours, theirs)]
+        images = {"visual": visual, "image_mask": shown} if shown.any() else {}
+        outputs = [TASKS[task].outputs(backend({**batch, **images}, False)) for backend in (ours, theirs)]
     inside = (batch["attention_mask"].gather(1, batch.get("word_index", batch["input_ids"][:, :0])) > 0)[..., None]
     if task == "ner":  # what padding emits is nobody's business
         outputs = [output * inside for output in outputs]
     torch.testing.assert_close(*outputs, atol=1e-4, rtol=0)
 
 
-def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Path, pictures: Path) -> None:
+def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Path, images: Path) -> None:
     assert not list(exported.rglob("*.safetensors")) or [file.name for file in exported.rglob("*.safetensors")] == [
         "crf.safetensors"
     ]
     posts = [{"text": TEXTS[0], "image": "0.png"}, {"text": "Ann met Bob"}, {"text": TEXTS[2], "image": "1.png"}]
     ours = Extractor.from_pretrained(exported, backend="onnx", precision="fp32")
     theirs = Extractor.from_pretrained(tiny_models, device="cpu")
-    for one, other in zip(ours.extract(posts, images=pictures), theirs.extract(posts, images=pictures), strict=True):
+    for one, other in zip(ours.extract(posts, images=images), theirs.extract(posts, images=images), strict=True):
         assert [(e.start, e.end, e.type) for e in one.entities] == [(e.start, e.end, e.type) for e in other.entities]
         assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities], abs=1e-4)
         assert [(r.head, r.tail, r.type) for r in one.relations] == [(r.head, r.tail, r.type) for r in other.relations]
@@ -144,7 +144,7 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
 
 
 def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = save_tiny_model(tmp_path / "model", "ner", pictures=False)
+    folder = save_tiny_model(tmp_path / "model", "ner", images=False)
     before = {file.name for file in folder.iterdir()}
     for number in (1, 2):
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.conftest import TEXTS, save_tiny_model
 
 from promu import Extractor
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.corpora.posts import from_text
 from promu.errors import InputError
 from promu.extraction.backends import open_model
@@ -35,7 +35,7 @@ def extractor(tiny_models: Path) -> Extractor:
 
 @pytest.fixture(scope="module")
 def posts() -> list[Post]:
-    """Posts of many lengths, half of them with a picture."""
+    """Posts of many lengths, half of them with an image."""
     words = [word for text in TEXTS for word in text.split()]
     return [
         Post(f"p{number}", tuple(words[number : 2 * number + 3]), f"{number % 4}.png" if number % 2 else None)
@@ -54,13 +54,13 @@ def close(first: Extraction, second: Extraction, within: float = 1e-4) -> bool:
         record = one.to_dict()
         for found in record["entities"] + record["relations"]:
             del found["score"]
-        plain.append((record, one.picture))
+        plain.append((record, one.image))
     return plain[0] == plain[1] and scores[0] == pytest.approx(scores[1], abs=within)
 
 
-def test_the_answer_for_one_post(extractor: Extractor, pictures: Path) -> None:
-    result = extractor(TEXT, image=pictures / "0.png")
-    assert result.picture == "used" and result.entities and result.relations
+def test_the_answer_for_one_post(extractor: Extractor, images: Path) -> None:
+    result = extractor(TEXT, image=images / "0.png")
+    assert result.image == "used" and result.entities and result.relations
     record = json.loads(json.dumps(result.to_dict()))
     assert list(record) == ["id", "tokens", "entities", "relations"]
     for entity, found in zip(record["entities"], result.entities, strict=True):
@@ -81,8 +81,8 @@ def test_the_answer_for_one_post(extractor: Extractor, pictures: Path) -> None:
         assert relation.type != "None" and 0 < (relation.score or 0) <= 1
 
 
-def test_every_way_to_give_a_post_reads_the_same(extractor: Extractor, pictures: Path) -> None:
-    file = pictures / "1.png"
+def test_every_way_to_give_a_post_reads_the_same(extractor: Extractor, images: Path) -> None:
+    file = images / "1.png"
     expected = extractor(TEXTS[0], image=file)
     tokens = tuple(TEXTS[0].split())
     with Image.open(file) as opened:
@@ -92,20 +92,20 @@ def test_every_way_to_give_a_post_reads_the_same(extractor: Extractor, pictures:
             extractor(TEXTS[0], image=opened),
             extractor(list(tokens), image=file),
             extractor(Post("1", tokens, str(file))),
-            next(extractor.extract([Post("1", tokens, "1.png")], images=pictures)),
+            next(extractor.extract([Post("1", tokens, "1.png")], images=images)),
         ):
             assert result == expected
-    assert not close(extractor(TEXTS[0]), expected), "the picture makes no difference"
+    assert not close(extractor(TEXTS[0]), expected), "the image makes no difference"
     assert [result.id for result in extractor.extract(["one", "two"])] == ["1", "2"]
     assert extractor(Post("seven", tokens)).id == "seven"
 
 
-def test_neither_batch_nor_order_changes_an_answer(extractor: Extractor, posts: list[Post], pictures: Path) -> None:
-    alone = [extractor(post, pictures / post.image if post.image else None) for post in posts]
+def test_neither_batch_nor_order_changes_an_answer(extractor: Extractor, posts: list[Post], images: Path) -> None:
+    alone = [extractor(post, images / post.image if post.image else None) for post in posts]
     assert any(result.relations for result in alone)
     for batch_size in (1, 5, 32):
         for order in (posts, posts[::-1]):
-            results = list(extractor.extract(iter(order), batch_size, images=pictures))
+            results = list(extractor.extract(iter(order), batch_size, images=images))
             assert [result.id for result in results] == [post.id for post in order]
             by_id = {result.id: result for result in results}
             assert all(close(by_id[result.id], result) for result in alone)
@@ -124,17 +124,17 @@ def test_posts_are_read_as_they_come(extractor: Extractor) -> None:
     assert len(taken) < 100
 
 
-def test_threads_may_share_an_extractor(tiny_models: Path, posts: list[Post], pictures: Path) -> None:
+def test_threads_may_share_an_extractor(tiny_models: Path, posts: list[Post], images: Path) -> None:
     extractor = Extractor.from_pretrained(tiny_models, device="cpu")  # nothing cached yet
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda _: list(extractor.extract(posts, 4, images=pictures)), range(4)))
+        runs = list(pool.map(lambda _: list(extractor.extract(posts, 4, images=images)), range(4)))
     assert all(run == runs[0] for run in runs)
-    assert runs[0] == list(extractor.extract(posts, 4, images=pictures))
+    assert runs[0] == list(extractor.extract(posts, 4, images=images))
 
 
 @pytest.mark.parametrize("alike", [True, False])
-def test_each_picture_is_encoded_once_whatever_the_number_of_pairs(
-    alike: bool, tiny_models: Path, posts: list[Post], pictures: Path
+def test_each_image_is_encoded_once_whatever_the_number_of_pairs(
+    alike: bool, tiny_models: Path, posts: list[Post], images: Path
 ) -> None:
     models: dict[str, Any] = {task: open_model(task, tiny_models / task, "cpu") for task in ("ner", "re")}
     rows = dict.fromkeys(models, 0)
@@ -153,24 +153,24 @@ def test_each_picture_is_encoded_once_whatever_the_number_of_pairs(
     for task in models:
         count(task)
     extractor = Extractor(models["ner"], models["re"])
-    result = extractor(TEXTS[0], image=pictures / "0.png")
+    result = extractor(TEXTS[0], image=images / "0.png")
     assert len(result.entities) > 4, "too few pairs to show anything"
     assert rows == {"ner": 1, "re": int(not alike)}, "models that see alike share what one of them has seen"
     rows.update(ner=0, re=0)
     shown = [post for post in posts if post.image]
-    results = list(extractor.extract(shown, batch_size=2, images=pictures))
+    results = list(extractor.extract(shown, batch_size=2, images=images))
     paired = sum(len(result.entities) > 1 for result in results)
     assert rows["ner"] == len(shown)
     assert rows["re"] == 0 if alike else 0 < rows["re"] <= paired
 
 
-def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_models: Path, pictures: Path) -> None:
-    """Pair by pair, the picture encoded each time, the rule written out again."""
-    result = extractor(TEXTS[1], image=pictures / "2.png")
+def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_models: Path, images: Path) -> None:
+    """Pair by pair, the image encoded each time, the rule written out again."""
+    result = extractor(TEXTS[1], image=images / "2.png")
     model: Any
     model, encoder = open_model("re", tiny_models / "re", "cpu")
     size = model.config.image_size or 0
-    pixels = to_pixels(load_picture(pictures / "2.png"), size)[None]
+    pixels = to_pixels(load_image(images / "2.png"), size)[None]
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     best: dict[frozenset[int], Relation] = {}
     post = Post("1", result.tokens, None, result.entities)
@@ -193,35 +193,35 @@ def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_mode
         assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
-def test_already_encoded_pictures_are_what_pixels_are(tiny_models: Path, pictures: Path) -> None:
-    from promu.modeling.encoders import encode_picture
+def test_already_encoded_images_are_what_pixels_are(tiny_models: Path, images: Path) -> None:
+    from promu.modeling.encoders import encode_image
 
     model: Any
     model, encoder = open_model("re", tiny_models / "re", "cpu")
     post = Post("1", ("Ann", "met", "Bob"), None, (Entity(0, 1, "PER"), Entity(2, 3, "PER")), (Relation(0, 1, "None"),))
     batch = TASKS["re"].batch(encoder, [post], None)
-    pixels = to_pixels(load_picture(pictures / "0.png"), model.config.image_size or 0)[None]
+    pixels = to_pixels(load_image(images / "0.png"), model.config.image_size or 0)[None]
     with torch.inference_mode():
-        visual = encode_picture(model.promu.vision_encoder, pixels, model.config)
+        visual = encode_image(model.promu.vision_encoder, pixels, model.config)
         torch.testing.assert_close(model(**batch, visual=visual).logits, model(**batch, pixel_values=pixels).logits)
         assert not torch.allclose(model(**batch, visual=visual).logits, model(**batch).logits)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a picture", "half"])
-def test_a_picture_that_cannot_be_read(
-    content: bytes | str | None, extractor: Extractor, pictures: Path, tmp_path: Path
+@pytest.mark.parametrize("content", [None, b"", b"not an image", "half"])
+def test_a_image_that_cannot_be_read(
+    content: bytes | str | None, extractor: Extractor, images: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "photo.png"
     if content is not None:
-        whole = (pictures / "0.png").read_bytes()
+        whole = (images / "0.png").read_bytes()
         file.write_bytes(content if isinstance(content, bytes) else whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"photo\.png: .*post '7'") as caught:
         extractor(TEXT, image=file, id="7")
     assert caught.value.path == str(file)
-    result = extractor(TEXT, image=file, missing_pictures="text-only")
-    assert result.picture == "missing"
+    result = extractor(TEXT, image=file, missing_images="text-only")
+    assert result.image == "missing"
     without = extractor(TEXT)
-    assert without.picture == "none"
+    assert without.image == "none"
     assert (result.entities, result.relations) == (without.entities, without.relations)
     with pytest.raises(InputError):
         extractor(TEXT, image=b"")
@@ -233,24 +233,24 @@ def test_words_past_the_longest_length_are_said(tiny_models: Path, caplog: pytes
     assert "post 'long' has 300 words, of which the first" in caplog.text
 
 
-def test_one_task_alone(tiny_models: Path, pictures: Path) -> None:
+def test_one_task_alone(tiny_models: Path, images: Path) -> None:
     ner = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
     assert ner(TEXT).entities and ner(TEXT).relations == ()
     only_re = Extractor.from_pretrained(tiny_models / "re", device="cpu")
     with pytest.raises(InputError, match="no entities and there is no model to find them; give entities, or"):
         only_re(TEXT)
-    both = Extractor.from_pretrained(tiny_models, device="cpu")(TEXTS[0], image=pictures / "3.png")
+    both = Extractor.from_pretrained(tiny_models, device="cpu")(TEXTS[0], image=images / "3.png")
     given = Post("1", both.tokens, None, both.entities)
-    assert close(only_re(given, image=pictures / "3.png"), both)
+    assert close(only_re(given, image=images / "3.png"), both)
     with pytest.raises(InputError, match="for entities, for relations, or both"):
         Extractor(None)
 
 
 def test_a_model_that_reads_text_alone_says_so(tmp_path: Path) -> None:
-    extractor = Extractor.from_pretrained(save_tiny_model(tmp_path / "model", "ner", pictures=False))
-    assert not extractor.reads_pictures
-    assert extractor(TEXT, image=tmp_path / "none.png").picture == "unread"
-    assert extractor(TEXT).picture == "none"
+    extractor = Extractor.from_pretrained(save_tiny_model(tmp_path / "model", "ner", images=False))
+    assert not extractor.reads_images
+    assert extractor(TEXT, image=tmp_path / "none.png").image == "unread"
+    assert extractor(TEXT).image == "none"
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\u200b\u200d", []])
@@ -282,12 +282,12 @@ def test_folders_that_are_no_models(tiny_models: Path, tmp_path: Path) -> None:
         Extractor.from_pretrained(tmp_path)
 
 
-def test_a_dictionary_is_read_as_a_line_of_posts(extractor: Extractor, pictures: Path) -> None:
+def test_a_dictionary_is_read_as_a_line_of_posts(extractor: Extractor, images: Path) -> None:
     record = {"id": "7", "text": "Ann met Bob", "image": "0.png"}
-    (found,) = extractor.extract([record], images=pictures)
-    assert found.to_dict() == extractor("Ann met Bob", image=pictures / "0.png", id="7").to_dict()
-    with pytest.raises(InputError, match="picture"):
-        list(extractor.extract([{"text": "Ann", "picture": "0.png"}]))
+    (found,) = extractor.extract([record], images=images)
+    assert found.to_dict() == extractor("Ann met Bob", image=images / "0.png", id="7").to_dict()
+    with pytest.raises(InputError, match="image"):
+        list(extractor.extract([{"text": "Ann", "image": "0.png"}]))
 
 
 def test_one_text_is_not_many_posts(extractor: Extractor) -> None:

@@ -23,7 +23,7 @@ from promu.extraction.result import Extraction
 from promu.modeling.joint_model import inventory_of
 from promu.schema import Entity, Post, Relation, quintuples
 from promu.tasks.task import TASKS, predict_posts
-from promu.training.post_images import PictureFolder
+from promu.training.post_images import ImageFolder
 
 POSTS = [
     Post(str(number), tuple(" ".join(words).split()), None if number % 3 == 2 else f"{number}.png")
@@ -37,8 +37,8 @@ def extractor(tiny_joint: Path) -> Extractor:
 
 
 @pytest.fixture(scope="module")
-def found(extractor: Extractor, pictures: Path) -> list[Extraction]:
-    return list(extractor.extract(POSTS, images=pictures))
+def found(extractor: Extractor, images: Path) -> list[Extraction]:
+    return list(extractor.extract(POSTS, images=images))
 
 
 def told(extractions: Sequence[Extraction]) -> list[Any]:
@@ -56,15 +56,15 @@ def scores_of(one: Extraction | Post) -> list[float]:
     return entities + relations
 
 
-def test_one_pass_finds_what_the_task_predicts(tiny_joint: Path, found: list[Extraction], pictures: Path) -> None:
+def test_one_pass_finds_what_the_task_predicts(tiny_joint: Path, found: list[Extraction], images: Path) -> None:
     model, encoder = open_model("joint", tiny_joint / "joint", "cpu")
-    folder = PictureFolder(pictures, 32, "require")
+    folder = ImageFolder(images, 32, "require")
     predicted = predict_posts(TASKS["joint"], model, encoder, POSTS, folder.batch, 3)
     for one, post in zip(found, predicted, strict=True):
         assert told([one]) == told([post])  # type: ignore[list-item]
         assert scores_of(one) == pytest.approx(scores_of(post), abs=1e-4)
     assert sum(len(one.relations) for one in found) >= 3, "nothing was tested"
-    assert [one.picture for one in found] == ["used", "used", "none", "used"]
+    assert [one.image for one in found] == ["used", "used", "none", "used"]
 
 
 def test_answers_obey_the_rules(tiny_joint: Path, found: list[Extraction]) -> None:
@@ -79,15 +79,15 @@ def test_answers_obey_the_rules(tiny_joint: Path, found: list[Extraction]) -> No
         assert all(0 < score <= 1 for score in scores_of(one))
 
 
-def test_the_batch_changes_nothing_and_the_picture_something(
-    extractor: Extractor, found: list[Extraction], pictures: Path
+def test_the_batch_changes_nothing_and_the_image_something(
+    extractor: Extractor, found: list[Extraction], images: Path
 ) -> None:
-    assert told(list(extractor.extract(POSTS, 1, images=pictures))) == told(found)
+    assert told(list(extractor.extract(POSTS, 1, images=images))) == told(found)
     blind = list(extractor.extract([Post(post.id, post.tokens) for post in POSTS]))
     assert told([blind[2]]) == told([found[2]]) and told(blind) != told(found)
 
 
-def test_a_picture_is_encoded_once(extractor: Extractor, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_image_is_encoded_once(extractor: Extractor, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend: Any = extractor._reader.backend  # type: ignore[union-attr]
     encode, rows = backend.encode, []
 
@@ -96,16 +96,16 @@ def test_a_picture_is_encoded_once(extractor: Extractor, pictures: Path, monkeyp
         return encode(pixels)
 
     monkeypatch.setattr(backend, "encode", counted)
-    list(extractor.extract(POSTS, images=pictures))
+    list(extractor.extract(POSTS, images=images))
     assert rows == [3]
 
 
 def test_relations_go_with_entities_that_are_not_sure_enough(
-    extractor: Extractor, found: list[Extraction], pictures: Path
+    extractor: Extractor, found: list[Extraction], images: Path
 ) -> None:
     sure = sorted(entity.score or 0.0 for one in found for entity in one.entities)
     threshold = sure[len(sure) // 2]
-    fewer = list(extractor.extract(POSTS, images=pictures, entity_threshold=threshold))
+    fewer = list(extractor.extract(POSTS, images=images, entity_threshold=threshold))
     assert 0 < sum(len(one.entities) for one in fewer) < len(sure)
     for one, before in zip(fewer, found, strict=True):
         kept = {(e.start, e.end) for e in before.entities if (e.score or 0.0) >= threshold}
@@ -113,7 +113,7 @@ def test_relations_go_with_entities_that_are_not_sure_enough(
         assert [(_span(one, r.head), _span(one, r.tail), r.type) for r in one.relations] == [
             (_span(before, r.head), _span(before, r.tail), r.type) for r in left
         ]
-    none = list(extractor.extract(POSTS, images=pictures, relation_threshold=1.0))
+    none = list(extractor.extract(POSTS, images=images, relation_threshold=1.0))
     assert not any(one.relations for one in none) and told(none) != told(found)
 
 
@@ -121,14 +121,14 @@ def _span(one: Extraction, index: int) -> tuple[int, int]:
     return one.entities[index].start, one.entities[index].end
 
 
-def test_what_each_answer_attended_to(extractor: Extractor, pictures: Path) -> None:
-    for one in extractor.extract(POSTS, images=pictures, explain=True):
+def test_what_each_answer_attended_to(extractor: Extractor, images: Path) -> None:
+    for one in extractor.extract(POSTS, images=images, explain=True):
         assert one.explanation is not None
         assert len(one.explanation.entities) == len(one.entities)
         assert len(one.explanation.relations) == len(one.relations)
         for attention in (*one.explanation.entities, *one.explanation.relations):
             assert len(attention.words) == len(one.tokens) and 0 < sum(attention.words) <= 1.0001
-            assert bool(attention.patches) == (one.picture == "used")
+            assert bool(attention.patches) == (one.image == "used")
 
 
 def test_which_folders_are_taken(tiny_joint: Path, tiny_models: Path, tmp_path: Path) -> None:
@@ -144,21 +144,21 @@ def test_which_folders_are_taken(tiny_joint: Path, tiny_models: Path, tmp_path: 
         open_model("ner", tiny_joint / "joint")
 
 
-def test_two_models_answer_as_a_joint_system(tiny_models: Path, pictures: Path) -> None:
+def test_two_models_answer_as_a_joint_system(tiny_models: Path, images: Path) -> None:
     gold = [
         Post(p.id, p.tokens, p.image, (Entity(0, 1, "per"), Entity(2, 3, "misc")), (Relation(0, 1, "awarded"),))
         for p in POSTS
     ]
     extractor = Extractor.from_pretrained(tiny_models, device="cpu")
-    answers, read = pipeline_answers(extractor, gold, pictures, batch_size=2)
-    plain = list(extractor.extract(POSTS, images=pictures))
-    assert read == {"with picture": 3, "as text": 1}
+    answers, read = pipeline_answers(extractor, gold, images, batch_size=2)
+    plain = list(extractor.extract(POSTS, images=images))
+    assert read == {"with image": 3, "as text": 1}
     assert sum(len(quintuples(post)) for post in answers) == sum(len(one.relations) for one in plain) > 0
     for post, one in zip(answers, plain, strict=True):
         assert [entity.type for entity in post.entities] == [str(entity.type).lower() for entity in one.entities]
         assert [f"/{r.type}" for r in post.relations] == [r.type[r.type.rindex("/") :] for r in one.relations]
     blind, read = pipeline_answers(extractor, gold)
-    assert read == {"with picture": 0, "as text": 4} and blind != answers
+    assert read == {"with image": 0, "as text": 4} and blind != answers
     written = [replace(post, entities=(Entity(0, 1, "Human"), Entity(2, 3, "OTHER"))) for post in gold]
     types = {entity.type for post in pipeline_answers(extractor, written)[0] for entity in post.entities}
     assert "OTHER" in types and types <= {"OTHER", "PER", "LOC", "ORG"}
@@ -166,7 +166,7 @@ def test_two_models_answer_as_a_joint_system(tiny_models: Path, pictures: Path) 
 
 @pytest.fixture(scope="module")
 def gold(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A JMERE file whose pictures are there."""
+    """A JMERE file whose images are there."""
     path = tmp_path_factory.mktemp("gold") / "gold.json"
     ends = (Entity(0, 1, "per"), Entity(2, 3, "misc"))
     posts = [Post(str(n), POSTS[n].tokens, f"{n}.png", ends, (Relation(0, 1, "awarded"),)) for n in range(4)]
@@ -176,13 +176,13 @@ def gold(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kind", ["joint", "pipeline"])
 def test_evaluate_joint(
-    kind: str, gold: Path, tiny_joint: Path, tiny_models: Path, pictures: Path, tmp_path: Path, capsys: Any
+    kind: str, gold: Path, tiny_joint: Path, tiny_models: Path, images: Path, tmp_path: Path, capsys: Any
 ) -> None:
     model, out = tiny_joint if kind == "joint" else tiny_models, tmp_path / "found.json"
     words = ["evaluate", "joint", str(model), "--data", str(gold), "--predictions", str(out)]
-    assert main([*words, "--images", str(pictures), "--json"]) == 0
+    assert main([*words, "--images", str(images), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed["read"] == {"with picture": 4, "as text": 0} and printed["gold"] == 4
+    assert printed["read"] == {"with image": 4, "as text": 0} and printed["gold"] == 4
     assert {"entities", "relations", "macro_f1", "published_string_scorer"} <= printed.keys()
     again = score_joint(read_jmere(gold), read_jmere(out))
     assert again.micro.to_dict().items() <= printed.items() and again.micro.predicted > 0
@@ -192,7 +192,7 @@ def test_evaluate_joint(
     assert json.loads(capsys.readouterr().out)["f1"] == printed["f1"]
     assert main(words) == 0
     told = capsys.readouterr()
-    assert "quintuples, 4 posts" in told.out and "4 of 4 posts were read as text, without a picture" in told.err
+    assert "quintuples, 4 posts" in told.out and "4 of 4 posts were read as text, without an image" in told.err
 
 
 def test_evaluate_joint_refuses(gold: Path, tiny_models: Path, tmp_path: Path, capsys: Any) -> None:

@@ -18,7 +18,7 @@ import os, signal, sys
 from pathlib import Path
 from promu.extraction import engines
 from promu.extraction.bulk import extract_file
-from promu.extraction.bulk_part import BulkSettings
+from promu.extraction.bulk import BulkSettings
 
 marker = Path(sys.argv[5])
 
@@ -39,7 +39,7 @@ print(result.posts, result.extracted, result.dead)
 """
 
 
-def test_several_workers_of_which_one_is_killed(tiny_models: Path, pictures: Path, tmp_path: Path) -> None:
+def test_several_workers_of_which_one_is_killed(tiny_models: Path, images: Path, tmp_path: Path) -> None:
     posts = [{"id": f"p{number}", "text": TEXTS[number % 3] if number % 9 else " "} for number in range(30)]
     source, output, marker = tmp_path / "posts.jsonl", tmp_path / "out.jsonl", tmp_path / "marker"
     source.write_text("".join(json.dumps(post) + "\n" for post in posts))
@@ -52,7 +52,7 @@ def test_several_workers_of_which_one_is_killed(tiny_models: Path, pictures: Pat
             str(source),
             str(output),
             str(tiny_models),
-            str(pictures),
+            str(images),
             str(marker),
         ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},

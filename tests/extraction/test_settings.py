@@ -40,17 +40,17 @@ def test_thresholds(extractor: Extractor) -> None:
             extractor(TEXTS[0], **{name: 1.5})  # type: ignore[arg-type]
 
 
-def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Extractor, pictures: Path) -> None:
+def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Extractor, images: Path) -> None:
     posts: list[Any] = ["Ann met Bob", {"text": "  "}, {"text": "hm", "image": "gone.png"}, {"words": 1}, "Rome"]
     problems: list[InputError] = []
-    found = list(extractor.extract(posts, 2, images=pictures, problems=problems))
+    found = list(extractor.extract(posts, 2, images=images, problems=problems))
     assert [result.id for result in found] == ["1", "5"]
     assert sorted((problem.line or 0, problem.reason[:18]) for problem in problems) == [
         (2, "text is empty"),
-        (3, "no such picture; c"),
+        (3, "no such image; c"),
         (4, "the post has the u"),
     ]
-    assert str(pictures / "gone.png") in {problem.path for problem in problems}
+    assert str(images / "gone.png") in {problem.path for problem in problems}
     with pytest.raises(InputError, match="text is empty"):
         list(extractor.extract(posts))
 
@@ -67,9 +67,9 @@ def test_scores_are_at_the_model_s_temperature(tiny_models: Path) -> None:
 
 
 @pytest.mark.skipif(best_precision("cpu") != "bf16", reason="this CPU does not compute bf16")
-def test_bf16_finds_nearly_the_same(extractor: Extractor, tiny_models: Path, pictures: Path) -> None:
-    coarse = Extractor.from_pretrained(tiny_models, "cpu", "bf16")(TEXTS[0], pictures / "0.png")
-    fine = extractor(TEXTS[0], pictures / "0.png")
+def test_bf16_finds_nearly_the_same(extractor: Extractor, tiny_models: Path, images: Path) -> None:
+    coarse = Extractor.from_pretrained(tiny_models, "cpu", "bf16")(TEXTS[0], images / "0.png")
+    fine = extractor(TEXTS[0], images / "0.png")
     assert [(e.start, e.end) for e in coarse.entities] == [(e.start, e.end) for e in fine.entities]
     assert coarse != fine
     for one, other in zip(coarse.entities, fine.entities, strict=True):
@@ -139,10 +139,10 @@ def test_any_text_is_read_or_refused_in_a_sentence(text: str, extractor: Extract
     assert [text[start:end] for start, end in found.offsets] == list(found.tokens)
 
 
-def test_a_text_model_and_one_with_pictures_go_together(tiny_models: Path, tmp_path: Path, pictures: Path) -> None:
-    save_tiny_model(tmp_path / "ner", "ner", pictures=False)
+def test_a_text_model_and_one_with_images_go_together(tiny_models: Path, tmp_path: Path, images: Path) -> None:
+    save_tiny_model(tmp_path / "ner", "ner", images=False)
     found = Extractor(open_model("ner", tmp_path / "ner", "cpu"), open_model("re", tiny_models / "re", "cpu"))
-    with_picture = found(TEXTS[0], pictures / "0.png")
-    assert with_picture.picture == "used" and with_picture.relations
-    assert with_picture.entities == found(TEXTS[0]).entities
-    assert with_picture.relations != found(TEXTS[0]).relations
+    with_image = found(TEXTS[0], images / "0.png")
+    assert with_image.image == "used" and with_image.relations
+    assert with_image.entities == found(TEXTS[0]).entities
+    assert with_image.relations != found(TEXTS[0]).relations

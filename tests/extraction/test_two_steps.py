@@ -11,7 +11,7 @@ from tests.conftest import TEXTS
 
 from promu import Extractor
 from promu.errors import InputError
-from promu.extraction.request import Asked, UnreadablePicture
+from promu.extraction.request import Asked, UnreadableImage
 from promu.extraction.result import Extraction
 from promu.schema import Entity, Post
 
@@ -29,14 +29,14 @@ def told(found: Extraction | InputError) -> object:
     record = found.to_dict()
     for item in record["entities"] + record["relations"]:
         assert 0 < item.pop("score") <= 1
-    return record, found.picture, found.words_read
+    return record, found.image, found.words_read
 
 
-def test_two_steps_give_what_one_call_gives(extractor: Extractor, pictures: Path) -> None:
-    data = (pictures / "0.png").read_bytes()
-    with Image.open(pictures / "1.png") as opened, ThreadPoolExecutor(4) as pool:
+def test_two_steps_give_what_one_call_gives(extractor: Extractor, images: Path) -> None:
+    data = (images / "0.png").read_bytes()
+    with Image.open(images / "1.png") as opened, ThreadPoolExecutor(4) as pool:
         opened.load()
-        given = [(TEXTS[0], data), (TEXTS[2], None), (TEXTS[1].split(), opened), ("Ann", pictures / "2.png")]
+        given = [(TEXTS[0], data), (TEXTS[2], None), (TEXTS[1].split(), opened), ("Ann", images / "2.png")]
         expected = [extractor(text, image, id=str(place)) for place, (text, image) in enumerate(given)]
         ready = list(pool.map(lambda place: extractor.prepare(*given[place], id=str(place)), range(4)))
     assert any(found.relations for found in expected)
@@ -47,20 +47,20 @@ def test_two_steps_give_what_one_call_gives(extractor: Extractor, pictures: Path
     assert isinstance(explained, Extraction) and explained.explanation is not None
 
 
-def test_no_file_is_read_that_the_caller_does_not_name(extractor: Extractor, pictures: Path) -> None:
-    post = {"text": TEXTS[0], "image": str(pictures / "0.png")}
+def test_no_file_is_read_that_the_caller_does_not_name(extractor: Extractor, images: Path) -> None:
+    post = {"text": TEXTS[0], "image": str(images / "0.png")}
     (found,) = extractor.run([extractor.prepare(post)])
-    assert isinstance(found, Extraction) and found.picture == "none"
+    assert isinstance(found, Extraction) and found.image == "none"
     assert told(found) == told(extractor(TEXTS[0]))
 
 
-def test_what_is_refused_unread(extractor: Extractor, tiny_models: Path, pictures: Path) -> None:
+def test_what_is_refused_unread(extractor: Extractor, tiny_models: Path, images: Path) -> None:
     with pytest.raises(InputError, match="text is empty"):
         extractor.prepare(" ")
-    with pytest.raises(UnreadablePicture, match="48 x 40 pixels, more than 1,919"):
-        extractor.prepare("Ann", pictures / "0.png", max_pixels=1919)
-    extractor.prepare("Ann", pictures / "0.png", max_pixels=1920)
-    with pytest.raises(UnreadablePicture, match=r"^the picture has 0 bytes; fetch it again$"):
+    with pytest.raises(UnreadableImage, match="48 x 40 pixels, more than 1,919"):
+        extractor.prepare("Ann", images / "0.png", max_pixels=1919)
+    extractor.prepare("Ann", images / "0.png", max_pixels=1920)
+    with pytest.raises(UnreadableImage, match=r"^the image has 0 bytes; fetch it again$"):
         extractor.prepare("Ann", b"")
     assert extractor.finds_entities
     relations = Extractor.from_pretrained(tiny_models / "re", device="cpu")
@@ -77,12 +77,12 @@ def pairs_of(found: Extraction, fits: set[tuple[str, str]]) -> int:
 
 @pytest.mark.parametrize("kind", ["pipeline", "joint"])
 def test_the_limit_of_pairs_refuses_a_post_and_leaves_the_others(
-    kind: str, tiny_models: Path, tiny_joint: Path, pictures: Path
+    kind: str, tiny_models: Path, tiny_joint: Path, images: Path
 ) -> None:
     extractor = Extractor.from_pretrained(tiny_models if kind == "pipeline" else tiny_joint, device="cpu")
     fits = {("loc", "loc"), ("org", "loc"), ("per", "misc"), ("per", "org"), ("per", "per")}
     texts = [*TEXTS, "Ann", f"{TEXTS[0]} {TEXTS[1]}"]
-    ready = [extractor.prepare(text, pictures / "0.png") for text in texts]
+    ready = [extractor.prepare(text, images / "0.png") for text in texts]
     free = [found for found in extractor.run(ready) if isinstance(found, Extraction)]
     pairs = [pairs_of(found, fits) for found in free]
     assert len(set(pairs)) > 2 and min(pairs) == 0, "nothing was tested"

@@ -35,7 +35,7 @@ def test_what_the_extractor_writes_is_read(tiny_models: Path, tmp_path: Path) ->
 
 
 def test_parquet_says_the_same_and_unknown_columns_do_not_matter(tmp_path: Path) -> None:
-    pq.write_table(pa.Table.from_pylist([{**post, "picture": "used"} for post in POSTS]), tmp_path / "out.parquet")
+    pq.write_table(pa.Table.from_pylist([{**post, "image": "used"} for post in POSTS]), tmp_path / "out.parquet")
     lines = list(read_found_posts(write_posts(tmp_path / "out.jsonl", POSTS)))
     assert list(read_found_posts(tmp_path / "out.parquet")) == lines
 

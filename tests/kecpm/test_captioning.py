@@ -1,4 +1,4 @@
-"""Captions of pictures from files, from an image-to-text model, and from what a pre-trained promu model sees."""
+"""Captions of images from files, from an image-to-text model, and from what a pre-trained promu model sees."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from PIL import Image
 from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu.errors import InputError
-from promu.kecpm.captioning import captions_from_file, captions_of_pictures, image_to_text, promu_words
+from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_words
 from promu.schema import Post
 
 POSTS = [Post("a", ("x",), "0.png"), Post("b", ("y",), None), Post("c", ("z",), "1.png"), Post("d", ("w",), "0.png")]
 
 
-def test_captions_by_the_name_of_the_picture(tmp_path: Path) -> None:
+def test_captions_by_the_name_of_the_image(tmp_path: Path) -> None:
     path = tmp_path / "captions.csv"
     path.write_text("image,caption,matched\n0.png,a dog,1\n0.png,a cat,1\n0.png,a lie,0\n")
     assert captions_from_file(POSTS, path) == [("a dog", "a cat"), (), (), ("a dog", "a cat")]
-    with pytest.raises(InputError, match="none of the 1 posts has its picture among those captioned here"):
+    with pytest.raises(InputError, match="none of the 1 posts has its image among those captioned here"):
         captions_from_file(POSTS[2:3], path)
 
 
-def test_each_picture_is_captioned_once(pictures: Path) -> None:
+def test_each_image_is_captioned_once(images: Path) -> None:
     seen: list[int] = []
 
     def captioner(batch: list[Image.Image]) -> list[str]:
         seen.append(len(batch))
         return [f"{image.width} wide" for image in batch]
 
-    captions = captions_of_pictures(POSTS, pictures, captioner)  # type: ignore[arg-type]
+    captions = captions_of_images(POSTS, images, captioner)  # type: ignore[arg-type]
     assert captions == [("48 wide",), (), ("48 wide",), ("48 wide",)] and seen == [2]
-    with pytest.raises(InputError, match=r"none.png: no such picture"):
-        captions_of_pictures([Post("e", ("v",), "none.png")], pictures, captioner)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"none.png: no such image"):
+        captions_of_images([Post("e", ("v",), "none.png")], images, captioner)  # type: ignore[arg-type]
 
 
-def test_an_image_to_text_model_by_name(pictures: Path, tmp_path: Path) -> None:
+def test_an_image_to_text_model_by_name(images: Path, tmp_path: Path) -> None:
     from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor
 
     from promu.training.tokenizers import train_wordpiece
@@ -51,18 +51,18 @@ def test_an_image_to_text_model_by_name(pictures: Path, tmp_path: Path) -> None:
     BlipForConditionalGeneration(config).save_pretrained(tmp_path / "blip")
     BlipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "blip")
     tokenizer.save_pretrained(tmp_path / "blip")
-    captions = captions_of_pictures(POSTS, pictures, image_to_text(str(tmp_path / "blip")))
+    captions = captions_of_images(POSTS, images, image_to_text(str(tmp_path / "blip")))
     assert captions[1] == () and captions[0] == captions[3]
-    assert captions[2][0] and captions_of_pictures([POSTS[2]], pictures, image_to_text(str(tmp_path / "blip"))) == [
+    assert captions[2][0] and captions_of_images([POSTS[2]], images, image_to_text(str(tmp_path / "blip"))) == [
         captions[2]
     ]
     with pytest.raises(InputError, match=r"captioner '.*absent' cannot be loaded"):
         image_to_text(str(tmp_path / "absent"))
 
 
-def test_what_a_pretrained_model_sees(pictures: Path, tmp_path: Path) -> None:
+def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
     from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
-    from promu.corpora.images import load_picture
+    from promu.corpora.images import load_image
     from promu.modeling.configuration import PromuConfig
     from promu.modeling.inputs import WordEncoder, to_pixels
     from promu.modeling.loading import encoder_config, save_folder
@@ -82,16 +82,16 @@ def test_what_a_pretrained_model_sees(pictures: Path, tmp_path: Path) -> None:
         )
     ).eval()
     save_folder(tmp_path / "model", model, tokenizer)
-    captions = captions_of_pictures(POSTS, pictures, promu_words(tmp_path / "model", 2))
+    captions = captions_of_images(POSTS, images, promu_words(tmp_path / "model", 2))
     encoder = WordEncoder(tokenizer, 32)
     for position, name in ((0, "0.png"), (2, "1.png")):
         with torch.inference_mode():
-            seen = model.encode_pictures(to_pixels(load_picture(pictures / name), 32)[None])[0]
+            seen = model.encode_images(to_pixels(load_image(images / name), 32)[None])[0]
             order = []
             for names, template, templates in ((nouns, "1", ENTITY_TEMPLATES), (relations, "A", RELATION_TEMPLATES)):
                 texts = prompts(names, template, templates)
                 cosines = [float(model.encode_text(**encoder.batch([encoder.text(text)]))[0] @ seen) for text in texts]
                 order.append(sorted(names, key=lambda word: -cosines[names.index(word)]))
-        assert captions[position] == (f"in the picture: {', '.join(order[0][:2])}; {order[1][0]}",)
+        assert captions[position] == (f"in the image: {', '.join(order[0][:2])}; {order[1][0]}",)
     with pytest.raises(InputError, match="no pre-trained promu model here"):
         promu_words(tmp_path)

@@ -83,8 +83,8 @@ def test_a_prompt_shows_exemplars_and_the_post() -> None:
     assert "At most 8 sentences" in opening.text
     # the most similar stands last, next to the post
     assert question.text.index("why 0") < question.text.index("why 2") < question.text.index("Ann met Bob in New York")
-    assert '"A" (per) and "B" (loc): r' in question.text and question.text.endswith("Picture: two men at a statue")
-    assert "Picture: (none)" in KnowledgePrompts([]).question(replace(ANN, captions=()), [])[1].text
+    assert '"A" (per) and "B" (loc): r' in question.text and question.text.endswith("Image: two men at a statue")
+    assert "Image: (none)" in KnowledgePrompts([]).question(replace(ANN, captions=()), [])[1].text
 
 
 def test_templates_of_ones_own(tmp_path: Path) -> None:

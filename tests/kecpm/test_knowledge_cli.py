@@ -52,7 +52,7 @@ def folder(tmp_path: Path, server: LlmServer, monkeypatch: pytest.MonkeyPatch) -
         write_jmere(tmp_path / f"{split}.json", posts)
         records = json.loads((tmp_path / f"{split}.json").read_text())
         for record in records:
-            record["image_caption"] = [f"picture of {record['token'][0]}"]
+            record["image_caption"] = [f"image of {record['token'][0]}"]
         (tmp_path / f"{split}.json").write_text(json.dumps(records))
     recipe = {
         "data": {"posts": [str(tmp_path / "test.json"), str(tmp_path / "train.json")]},
@@ -91,7 +91,7 @@ def test_from_posts_to_knowledge(server: LlmServer, folder: Path, capsys: pytest
     for split in ("test", "train"):
         found = knowledge_for(read_jmere(folder / f"{split}.json"), folder / "out" / f"{split}.jsonl")
         assert [each.knowledge[0] for each in found if each] == [f"{name} is surely a person." for name in NAMES]
-        assert [each.captions[0] for each in found if each] == [f"picture of {name}" for name in NAMES]
+        assert [each.captions[0] for each in found if each] == [f"image of {name}" for name in NAMES]
     # the pool is of training posts, and neither a post itself nor its label is in its prompts
     assert [exemplar.id for exemplar in read_pool(folder / "out" / "pool.jsonl")] == [f"{name}Zoe" for name in NAMES]
     assert SECRET not in json.dumps(server.seen)
@@ -192,7 +192,7 @@ def test_a_dry_run_shows_prompts_and_cost(server: LlmServer, folder: Path, capsy
         ("exemplars.pool=p.jsonl", "set either train"),
         ("exemplars.count=9", "the pool of 8 has only 7 of another text"),
         ("captions.source=model", "source: model needs the model"),
-        ('captions={"source": "promu", "model": "m"}', "captions made from pictures need data.images"),
+        ('captions={"source": "promu", "model": "m"}', "captions made from images need data.images"),
         ('data.posts=["a/x.json", "b/x.json"]', "two files of one name"),
         ("provider.url=http://me:secret@host/v1", "a key or a question mark in its address"),
         (

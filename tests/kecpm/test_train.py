@@ -59,7 +59,7 @@ def test_a_run_leaves_a_scored_model(run: Path, drawn: Path) -> None:
     assert summary["runs"]["3"] == result and summary["test"]["f1"]["n"] == 1
     assert result["dev"]["parsed"] == result["test"]["parsed"] == 1.0
     assert result["test_unconstrained"]["parsed"] <= 1.0 and result["unsaid_quintuples"] == 0
-    assert set(result["test"]["per_group"]) <= {"text", "knowledge", "picture"}
+    assert set(result["test"]["per_group"]) <= {"text", "knowledge", "image"}
     gold = read_jmere(drawn / "test.json")
     predicted = read_jmere(run / "seed-3" / "predictions" / "test.json")
     assert score_joint(gold, predicted).micro.f1 == result["test"]["f1"]
@@ -177,7 +177,7 @@ def test_every_published_quintuple_can_be_said(shared: Path) -> None:
     [
         (["model.name=/no/such/folder", "model.tokenizer=null"], "neither a folder with a tokenizer nor a hub model"),
         (["model.tokenizer=null"], "model.tokenizer is missing; a model from random weights needs one by name"),
-        (["prompt.mode=picture"], "Input should be 'text', 'text+caption', 'text+knowledge' or 'all'"),
+        (["prompt.mode=image"], "Input should be 'text', 'text+caption', 'text+knowledge' or 'all'"),
         (["decoding.limit=1"], "answers of at most 1 pieces were asked for, but the shortest has"),
         (["seeds=[]"], "recipe key 'seeds'"),
     ],

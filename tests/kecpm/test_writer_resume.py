@@ -20,8 +20,8 @@ from promu.newsreel.joint_world import JointSettings, write_joint
 
 KILLED = """
 import json, os, signal, sys
-import promu.training.generation.train as module
-from promu.training.generation.recipe import GenerationRecipe
+import promu.kecpm.train_writer as module
+from promu.kecpm.kecpm_recipe import GenerationRecipe
 
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -60,7 +60,7 @@ def test_perfect_answers_score_a_hundred(
     assert result == json.loads((out / "result.json").read_text())
     assert (result["posts"], result["answered"], result["failed"]) == (8, 8, [])
     assert result["scores"]["f1"] == 100.0
-    assert result["pictures"]["with picture"] == 8
+    assert result["images"]["with image"] == 8
     assert result["faults"] == {"broken JSON": 1, "refusal": 1, "truncated": 1}
     assert result["requests"]["answers paid for"] == 11
     assert result["tokens"] == {"prompt": 1100, "answer": 110}
@@ -172,7 +172,7 @@ def test_a_killed_run_goes_on_where_it_was(server: LlmServer, tiny_world: Path, 
     [
         (["--max-cost", "1"], "--max-cost needs --price-prompt and --price-answer"),
         (["--price-prompt", "1"], "give both --price-prompt and --price-answer"),
-        (["--images", "absent"], "no such folder of pictures"),
+        (["--images", "absent"], "no such folder of images"),
         (["--data", "ner/test.txt"], "give --train, or --labels and no --shots"),
         (["--data", "re"], r"none of train.txt, valid.txt"),
         (["--endpoint", "localhost"], "'localhost' is no web address"),

@@ -17,7 +17,7 @@ from promu.errors import InputError
 from promu.llm.answers import AnswerFault
 from promu.llm.baseline import TASKS, BaselineSettings, build_requests
 from promu.llm.exemplars import Exemplars, text_identity
-from promu.llm.messages import PromptPictures, Request
+from promu.llm.messages import PromptImages, Request
 from promu.schema import Entity, Post, Relation
 
 NER, RE = TASKS["ner"], TASKS["re"]
@@ -56,7 +56,7 @@ def related(draw: st.DrawFn) -> Post:
 
 def requests_for(name: str, post: Post, train: list[Post], shots: int) -> list[Request]:
     labels = TYPES if name == "ner" else RELATIONS
-    return build_requests(TASKS[name], [post], train, labels, PromptPictures(None), BaselineSettings("m", shots, 3))
+    return build_requests(TASKS[name], [post], train, labels, PromptImages(None), BaselineSettings("m", shots, 3))
 
 
 @given(tagged(), st.lists(tagged(), max_size=4), st.data())
@@ -169,25 +169,25 @@ def test_a_post_of_the_same_text_is_no_exemplar() -> None:
         Exemplars(train, type_of, 2, 0).for_post(own)
 
 
-def test_exemplars_stand_before_the_question_as_turns_with_their_pictures(pictures: Path) -> None:
+def test_exemplars_stand_before_the_question_as_turns_with_their_images(images: Path) -> None:
     train = [Post("0", ("Rome", "tonight"), "0.png", (Entity(0, 1, "LOC"),))]
     asked = Post("1", ("Ann", "$text", "{}"), "1.png")
-    request = build_requests(NER, [asked], train, TYPES, PromptPictures(pictures, 24), BaselineSettings("m", 1))[0]
+    request = build_requests(NER, [asked], train, TYPES, PromptImages(images, 24), BaselineSettings("m", 1))[0]
     assert [message.role for message in request.messages] == ["system", "user", "assistant", "user"]
     assert request.messages[2].text == '{"entities": [{"text": "Rome", "type": "LOC"}]}'
-    assert [picture.path.name for message in request.messages for picture in message.pictures] == ["0.png", "1.png"]
+    assert [image.path.name for message in request.messages for image in message.images] == ["0.png", "1.png"]
     assert request.messages[-1].text == "Text: Ann $text {}"
     assert "- LOC: a place" in request.messages[0].text
 
 
-def test_a_missing_picture_stops_or_is_counted(pictures: Path) -> None:
+def test_a_missing_image_stops_or_is_counted(images: Path) -> None:
     asked = [Post("1", ("Ann",), "none.png"), Post("2", ("Bob",), "0.png"), Post("3", ("Cy",), None)]
-    with pytest.raises(InputError, match=r"none.png: no such picture.*--missing-pictures text-only"):
-        PromptPictures(pictures).of(asked[0])
-    lenient = PromptPictures(pictures, missing="text-only")
-    assert lenient.counts(asked) == {"with picture": 1, "as text": 2, "pictures missing or broken": 1}
-    with pytest.raises(InputError, match="no such folder of pictures"):
-        PromptPictures(pictures / "absent")
+    with pytest.raises(InputError, match=r"none.png: no such image.*--missing-images text-only"):
+        PromptImages(images).of(asked[0])
+    lenient = PromptImages(images, missing="text-only")
+    assert lenient.counts(asked) == {"with image": 1, "as text": 2, "images missing or broken": 1}
+    with pytest.raises(InputError, match="no such folder of images"):
+        PromptImages(images / "absent")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from promu.llm.answers import AnswerFault, json_of
 from promu.llm.budget import Budget, Prices
 from promu.llm.client import Client, run_all
 from promu.llm.endpoint import Endpoint, EndpointSettings
-from promu.llm.messages import Message, Picture, Request, request_key
+from promu.llm.messages import Message, PromptImage, Request, request_key
 
 Connect = Callable[..., Client]
 SCHEMA = {"type": "object"}
@@ -63,12 +63,12 @@ def test_processes_that_fill_one_store_pay_once(server: LlmServer, tmp_path: Pat
     program = f"""
 import threading
 from pathlib import Path
-from promu.knowledge.budget import Budget
-from promu.knowledge.client import Client
-from promu.knowledge.endpoint import Endpoint, EndpointSettings
-from promu.knowledge.messages import Message, Request
-from promu.knowledge.running import run_all
-from promu.knowledge.store import Store
+from promu.llm.budget import Budget
+from promu.llm.client import Client
+from promu.llm.endpoint import Endpoint, EndpointSettings
+from promu.llm.messages import Message, Request
+from promu.llm.client import run_all
+from promu.llm.answer_store import Store
 stopped, budget = threading.Event(), Budget()
 with Store(Path({str(tmp_path / "llm.sqlite")!r})) as store:
     with Endpoint(EndpointSettings({server.url!r}), budget, stopped) as line:
@@ -367,31 +367,31 @@ def test_limits_that_make_no_sense(make: Callable[[], object]) -> None:
         make()
 
 
-def test_a_picture_is_known_by_its_file_and_sent_small(
-    server: LlmServer, connect: Connect, pictures: Path, tmp_path: Path
+def test_a_image_is_known_by_its_file_and_sent_small(
+    server: LlmServer, connect: Connect, images: Path, tmp_path: Path
 ) -> None:
-    picture = Picture.read(pictures / "0.png", 24)
-    assert picture.size == (24, 20)
-    request = Request("m", (Message("user", "what is it", (picture,)),), 50)
-    assert picture.digest in request.to_json() and "base64" not in request.to_json()
+    image = PromptImage.read(images / "0.png", 24)
+    assert image.size == (24, 20)
+    request = Request("m", (Message("user", "what is it", (image,)),), 50)
+    assert image.digest in request.to_json() and "base64" not in request.to_json()
     connect().ask(request)
-    text, image = server.seen[0]["messages"][0]["content"]
+    text, sent = server.seen[0]["messages"][0]["content"]
     assert text == {"type": "text", "text": "what is it"}
-    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    other = Request("m", (Message("user", "what is it", (Picture.read(pictures / "1.png", 24),)),), 50)
+    assert sent["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    other = Request("m", (Message("user", "what is it", (PromptImage.read(images / "1.png", 24),)),), 50)
     assert request_key(other.to_json()) != request_key(request.to_json())
 
 
-def test_a_picture_that_many_prompts_show_is_encoded_once(
-    server: LlmServer, connect: Connect, pictures: Path, tmp_path: Path
+def test_a_image_that_many_prompts_show_is_encoded_once(
+    server: LlmServer, connect: Connect, images: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "exemplar.png"
-    file.write_bytes((pictures / "2.png").read_bytes())
-    picture = Picture.read(file, 24)
+    file.write_bytes((images / "2.png").read_bytes())
+    image = PromptImage.read(file, 24)
     client = connect()
-    client.ask(Request("m", (Message("user", "first", (picture,)),), 50))
+    client.ask(Request("m", (Message("user", "first", (image,)),), 50))
     file.unlink()
-    client.ask(Request("m", (Message("user", "second", (picture,)),), 50))
+    client.ask(Request("m", (Message("user", "second", (image,)),), 50))
     sent = [body["messages"][0]["content"][1] for body in server.seen]
     assert sent[0] == sent[1]
 

@@ -72,7 +72,7 @@ def test_a_store_survives_a_kill_in_the_middle_of_writing(tmp_path: Path) -> Non
     program = f"""
 import os
 from pathlib import Path
-from promu.knowledge.store import Answer, Store
+from promu.llm.answer_store import Answer, Store
 store = Store(Path({str(tmp_path / "s")!r}))
 for number in range(10):
     store.put(str(number), "{{}}", Answer("yes", None, "stop", 3, 2, False, "m", "h", 0.5))

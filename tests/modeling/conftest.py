@@ -16,7 +16,7 @@ WIDTH, GRID, VOCABULARY = 32, 4, 90
 
 
 def tiny_config(**settings: Any) -> PromuConfig:
-    """Four text layers of width 32, and 4 x 4 patches of a 16 px picture; no dropout. Fields starting with `text_` or
+    """Four text layers of width 32, and 4 x 4 patches of a 16 px image; no dropout. Fields starting with `text_` or
     `vision_` go to the encoder of that name."""
     text: dict[str, Any] = {
         "vocab_size": VOCABULARY,

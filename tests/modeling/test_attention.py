@@ -31,7 +31,7 @@ def inputs() -> dict[str, torch.Tensor]:
         "input_ids": torch.randint(1, 50, (3, 7), generator=chance),
         "attention_mask": torch.tensor([[1] * 7, [1] * 4 + [0] * 3, [1] * 2 + [0] * 5]),
         "pixel_values": torch.rand(3, 3, 16, 16, generator=chance) * 255,
-        "picture_mask": torch.tensor([1, 0, 1]),
+        "image_mask": torch.tensor([1, 0, 1]),
     }
 
 

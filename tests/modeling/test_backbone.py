@@ -1,4 +1,4 @@
-"""The backbone: one path for text with and without pictures, and a fusion that adds no weight."""
+"""The backbone: one path for text with and without images, and a fusion that adds no weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import BertModel, ViTModel
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import encode_picture
+from promu.modeling.encoders import encode_image
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]
@@ -38,33 +38,33 @@ def test_the_fused_sequence_is_all_text_tokens_visual_cls_and_patches(
     assert output.visual.shape == output.fused_visual.shape == (3, 17, 32)
 
 
-def test_the_picture_changes_the_text_and_the_text_the_picture(make_config: MakeConfig, make_batch: MakeBatch) -> None:
+def test_the_image_changes_the_text_and_the_text_the_image(make_config: MakeConfig, make_batch: MakeBatch) -> None:
     model = PromuModel(make_config()).eval()
     one, other = make_batch(rows=1, seed=0), make_batch(rows=1, seed=1)
     base = model(**one)
-    with_picture = model(**{**one, "pixel_values": other["pixel_values"]})
-    assert (base.fused_text - with_picture.fused_text).abs().max() > 1e-3
-    torch.testing.assert_close(base.text, with_picture.text)
+    with_image = model(**{**one, "pixel_values": other["pixel_values"]})
+    assert (base.fused_text - with_image.fused_text).abs().max() > 1e-3
+    torch.testing.assert_close(base.text, with_image.text)
     with_text = model(**{**one, "input_ids": other["input_ids"]})
     assert (base.fused_visual - with_text.fused_visual).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("settings", [{}, {"fusion_layers": 2}, {"vision_hidden_size": 24}])
-def test_a_row_without_picture_is_read_as_text_alone(
+def test_a_row_without_image_is_read_as_text_alone(
     make_config: MakeConfig, make_batch: MakeBatch, settings: dict[str, Any]
 ) -> None:
     model = PromuModel(make_config(**settings)).eval()
     batch = make_batch(rows=3)
-    mixed = model(**batch, picture_mask=torch.tensor([1, 0, 1])).fused_text
+    mixed = model(**batch, image_mask=torch.tensor([1, 0, 1])).fused_text
     text_only = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).fused_text
-    pictures = model(**batch).fused_text
+    images = model(**batch).fused_text
     torch.testing.assert_close(mixed[1], text_only[1], **CLOSE)
-    torch.testing.assert_close(mixed[[0, 2]], pictures[[0, 2]], **CLOSE)
+    torch.testing.assert_close(mixed[[0, 2]], images[[0, 2]], **CLOSE)
     alone = model(input_ids=batch["input_ids"][1:2]).fused_text
     torch.testing.assert_close(mixed[1:2], alone, **CLOSE)
     # whatever pixels stand in the masked row
     batch["pixel_values"][1] = 255 - batch["pixel_values"][1]
-    torch.testing.assert_close(model(**batch, picture_mask=torch.tensor([1, 0, 1])).fused_text[1], mixed[1], **CLOSE)
+    torch.testing.assert_close(model(**batch, image_mask=torch.tensor([1, 0, 1])).fused_text[1], mixed[1], **CLOSE)
 
 
 def test_padding_changes_no_result(make_config: MakeConfig, make_batch: MakeBatch) -> None:
@@ -84,7 +84,7 @@ def test_padding_changes_no_result(make_config: MakeConfig, make_batch: MakeBatc
 def test_visual_tokens_may_be_given_in_place_of_pixels(make_config: MakeConfig, make_batch: MakeBatch) -> None:
     model = PromuModel(make_config()).eval()
     batch = make_batch(rows=2)
-    visual = encode_picture(model.vision_encoder, batch["pixel_values"], model.config)  # type: ignore[arg-type]
+    visual = encode_image(model.vision_encoder, batch["pixel_values"], model.config)  # type: ignore[arg-type]
     given = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], visual=visual)
     torch.testing.assert_close(given.fused_text, model(**batch).fused_text, **CLOSE)
 
@@ -101,7 +101,7 @@ def test_the_default_fusion_adds_no_weight(make_config: MakeConfig) -> None:
 def test_the_default_fusion_is_the_upper_half_of_the_text_encoder(
     make_config: MakeConfig, make_batch: MakeBatch
 ) -> None:
-    """Without a picture, text encoder and fusion together are the whole text encoder again."""
+    """Without an image, text encoder and fusion together are the whole text encoder again."""
     model = PromuModel(make_config()).eval()
     bert = BertModel(make_config().text_config, add_pooling_layer=False).eval()  # type: ignore[arg-type]
     weights = {name.removeprefix("text_encoder."): value for name, value in model.state_dict().items()}
@@ -156,7 +156,7 @@ def test_attention_maps_cover_the_whole_sequence(make_config: MakeConfig, make_b
     config.text_config._attn_implementation = "eager"  # type: ignore[union-attr]
     model = PromuModel(config).eval()
     batch = make_batch(rows=2)
-    output = model(**batch, picture_mask=torch.tensor([1, 0]), output_attentions=True)
+    output = model(**batch, image_mask=torch.tensor([1, 0]), output_attentions=True)
     assert [weights.shape for weights in output.attentions] == [(2, 4, 24, 24)] * 2
     for weights in output.attentions:
         torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 24))

@@ -46,13 +46,13 @@ def test_what_is_known_is_said(tiny_models: Path, tmp_path: Path) -> None:
         "- Texts are read up to 96 word pieces; what comes after is not seen.",
     ):
         assert line in card.splitlines()
-    assert "`B-LOC`" in card and "images" not in card and "a picture of 32 pixels" in card
+    assert "`B-LOC`" in card and "images" not in card and "an image of 32 pixels" in card
     head: Any = ModelCard(card).data
     assert head.library_name == "promu" and "relation-extraction" in head.tags
 
 
 def test_what_is_not_known_is_not_made_up(tmp_path: Path) -> None:
-    model, _ = open_model("re", save_tiny_model(tmp_path / "model", "re", pictures=False), "cpu")
+    model, _ = open_model("re", save_tiny_model(tmp_path / "model", "re", images=False), "cpu")
     card = model_card("PromuForRelationClassification", model.config)
     assert card.count("Not recorded.") == 2 and "Nothing that is recorded here." in card
     assert "It reads text alone, through a bert encoder." in card and "squeezed" not in card

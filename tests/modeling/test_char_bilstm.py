@@ -92,7 +92,7 @@ def test_a_tagger_of_it_learns_saves_and_comes_back(tokenizer: PreTrainedTokeniz
     assert model.crf.decode(model(**batch).emissions, batch["word_mask"]) == [[0, 1], [1, 2]]
 
 
-def test_pictures_can_be_fused_with_it_by_layers_of_the_fusion_s_own() -> None:
+def test_images_can_be_fused_with_it_by_layers_of_the_fusion_s_own() -> None:
     text = CharBiLstmConfig(vocab_size=90, hidden_size=32)
     model = PromuModel(tiny_config(text_config=text, fusion_layers=1)).eval()
     output = model(torch.tensor([[2, 5, 3]]), pixel_values=torch.zeros(1, 3, 16, 16))

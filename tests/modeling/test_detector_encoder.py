@@ -1,4 +1,4 @@
-"""A detector as vision encoder: features and regions of one pass, kept features in place of pictures, saving."""
+"""A detector as vision encoder: features and regions of one pass, kept features in place of images, saving."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from promu.alignment.detector import DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.alignment.synonyms import COCO_NAMES
 from promu.alignment.yolo import Frame, find_regions
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.detector_encoder import DetectorEncoderModel, detector_encoder_from_onnx
-from promu.modeling.encoders import build_encoder, load_encoder, load_encoder_config, picture_normalisation
+from promu.modeling.encoders import build_encoder, image_normalisation, load_encoder, load_encoder_config
 from promu.modeling.inputs import to_pixels
 
 pytest.importorskip("onnx")
@@ -83,7 +83,7 @@ def test_features_are_the_detectors_maps_pooled(encoder: DetectorEncoderModel) -
     assert start == 45
 
 
-def test_kept_features_stand_for_pictures(encoder: DetectorEncoderModel) -> None:
+def test_kept_features_stand_for_images(encoder: DetectorEncoderModel) -> None:
     features = encoder.features(some_pixels())
     torch.testing.assert_close(
         encoder(features=features).last_hidden_state, encoder(pixel_values=some_pixels()).last_hidden_state
@@ -120,7 +120,7 @@ def test_saving_and_loading_change_nothing_and_need_no_onnx(
         assert isinstance(back, DetectorEncoderModel)
         assert torch.equal(back.eval()(pixel_values=some_pixels()).last_hidden_state, expected)
         assert back.trunk_checksum() == encoder.trunk_checksum()
-    assert picture_normalisation(str(tmp_path / "saved"))["image_std"] == [1, 1, 1]
+    assert image_normalisation(str(tmp_path / "saved"))["image_std"] == [1, 1, 1]
 
 
 def test_only_the_transformer_is_trained_unless_asked_for(path: Path, tmp_path: Path) -> None:
@@ -181,30 +181,30 @@ def test_by_name_and_from_a_configuration(path: Path) -> None:
     config = load_encoder_config(str(path))
     assert config.model_type == "promu_detector" and config.channels == 45
     assert isinstance(load_encoder(str(path)), DetectorEncoderModel)
-    assert picture_normalisation(str(path)) == {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
+    assert image_normalisation(str(path)) == {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
     scratch = build_encoder(config)
     hidden = scratch(pixel_values=some_pixels()).last_hidden_state
     assert hidden.isfinite().all() and hidden.std() > 0.1
 
 
 def test_one_pass_gives_features_and_regions(path: Path, encoder: DetectorEncoderModel, tmp_path: Path) -> None:
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "names.txt").write_text("cat\ndog\nhorse\n")
     settings = DetectorSettings(confidence=0.05, names=tmp_path / "names.txt")
-    pixels = to_pixels(picture, 64)[None] / 255
+    pixels = to_pixels(image, 64)[None] / 255
     features, said = encoder.outputs(pixels)
     assert torch.equal(features, encoder.features(pixels))
     found = find_regions(
         said[0].numpy(), encoder.config.layout, (64, 64), Frame(1, 1), (64, 64), ("cat", "dog", "horse"), settings
     )
-    (expected,) = build_detector("yolo", path, settings).detect([picture], ["a.png"])
+    (expected,) = build_detector("yolo", path, settings).detect([image], ["a.png"])
     assert len(found) == len(expected) > 0
     for one, other in zip(found, expected, strict=True):
         assert one.box == pytest.approx(other.box, abs=1e-2) and one.label == other.label
 
 
 def test_a_detector_of_another_build(tmp_path: Path) -> None:
-    """v8 wants RGB in 0..1; of pictures in another size than it was exported for it gives its maps but no regions."""
+    """v8 wants RGB in 0..1; of images in another size than it was exported for it gives its maps but no regions."""
     path = save_tiny_yolov8(tmp_path / "v8.onnx")
     encoder = detector_encoder_from_onnx(path, **SMALL)
     assert encoder.config.layout == "yolov8" and encoder.feature_shape == (16, 45)
@@ -214,7 +214,7 @@ def test_a_detector_of_another_build(tmp_path: Path) -> None:
     torch.testing.assert_close(features[:, 0, 36:39], maps[encoder.config.maps[6]][:, :, :2, :2].mean((2, 3)))
     assert said.shape == (3, 7, 84)
     assert encoder.features(torch.rand(1, 3, 96, 96)).shape == (1, 16, 45)
-    with pytest.raises(InputError, match=r"finds regions only in pictures of \[64, 64\] pixels, .* not \[96, 96\]"):
+    with pytest.raises(InputError, match=r"finds regions only in images of \[64, 64\] pixels, .* not \[96, 96\]"):
         encoder.outputs(torch.rand(1, 3, 96, 96))
 
 
@@ -245,15 +245,15 @@ def test_a_real_detector(shared: Path) -> None:
     path = shared / "models" / "yolox_nano" / "yolox_nano.onnx"
     encoder = detector_encoder_from_onnx(path, image_size=416, num_hidden_layers=1)
     assert len(encoder.config.maps) == 9 and encoder.feature_shape == (49, 64 + 128 + 256 + 64 + 128 + 256 + 3 * 80)
-    picture = load_picture(shared / "data" / "coco_mini" / "images" / "000000000790.jpg")
-    features, said = encoder.outputs(to_pixels(picture, 416)[None] / 255)
+    image = load_image(shared / "data" / "coco_mini" / "images" / "000000000790.jpg")
+    features, said = encoder.outputs(to_pixels(image, 416)[None] / 255)
     assert features.isfinite().all()
-    frame = Frame(416 / picture.width, 416 / picture.height)
+    frame = Frame(416 / image.width, 416 / image.height)
     found = find_regions(
-        said[0].numpy(), encoder.config.layout, (416, 416), frame, picture.size, COCO_NAMES, DetectorSettings()
+        said[0].numpy(), encoder.config.layout, (416, 416), frame, image.size, COCO_NAMES, DetectorSettings()
     )
     # squeezed to a square instead of letterboxed, the detector sees much the same
-    (expected,) = build_detector("yolo", path).detect([picture], ["790"])
+    (expected,) = build_detector("yolo", path).detect([image], ["790"])
     assert {region.label for region in found[:1]} == {region.label for region in expected[:1]}
     smaller = detector_encoder_from_onnx(path, image_size=256, num_hidden_layers=1)
     assert smaller(pixel_values=torch.rand(1, 3, 256, 256)).last_hidden_state.shape == (1, 50, 256)

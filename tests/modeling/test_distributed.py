@@ -70,7 +70,7 @@ def whole_batch() -> dict[str, torch.Tensor]:
         **inputs,
         "matched": torch.tensor([1, 0, 1, 1, 1]),
         "row_mask": torch.ones(5, dtype=torch.long),
-        "picture_ids": torch.tensor([5, 6, 7, 7, 8]),
+        "image_ids": torch.tensor([5, 6, 7, 7, 8]),
         "caption_ids": torch.arange(5),
         "boxes": torch.cat([corners, corners + 0.4], -1),
         "box_mask": torch.tensor([[1, 1], [1, 0], [0, 0], [1, 0], [1, 1]]),

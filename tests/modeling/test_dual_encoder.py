@@ -19,7 +19,7 @@ def test_vectors_are_of_unit_length_in_one_space(make_config: MakeConfig, make_b
     model = PromuDualEncoder(make_config(vision_hidden_size=24, projection_dim=16)).eval()
     batch = make_batch(rows=3)
     texts = model.encode_text(batch["input_ids"], batch["attention_mask"])
-    for vectors in (model.encode_pictures(batch["pixel_values"]), texts):
+    for vectors in (model.encode_images(batch["pixel_values"]), texts):
         assert vectors.shape == (3, 16)
         torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
 

@@ -61,7 +61,7 @@ def test_saved_encoders_give_their_own_outputs(kind: str, vision: ViTModel, tmp_
     output = promu(ids, mask, pixels)
     expected = text(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     seen = mask.bool()
-    # the lower half of four layers, and all four where there is no picture
+    # the lower half of four layers, and all four where there is no image
     torch.testing.assert_close(output.text[seen], expected.hidden_states[2][seen], rtol=1e-5, atol=1e-5)
     alone = promu(ids, mask).fused_text
     torch.testing.assert_close(alone[seen], expected.last_hidden_state[seen], rtol=1e-5, atol=1e-5)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import bio_labels
-from promu.modeling.encoders import encode_picture
+from promu.modeling.encoders import encode_image
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]
@@ -37,7 +37,7 @@ def test_a_post_is_labelled_the_same_alone_and_in_company(make_config: MakeConfi
     model = PromuForTokenClassification(make_config(id2label=TAGS)).eval()
     batch = make_batch(rows=3)
     words = {"word_index": torch.tensor([[1, 2, 3]] * 3), "word_mask": torch.ones(3, 3).long()}
-    together = model(**batch, **words, picture_mask=torch.tensor([1, 0, 1])).emissions
+    together = model(**batch, **words, image_mask=torch.tensor([1, 0, 1])).emissions
     alone = model(
         input_ids=batch["input_ids"][1:2],
         attention_mask=batch["attention_mask"][1:2],
@@ -60,11 +60,11 @@ def test_a_relation_is_read_at_the_two_start_markers(make_config: MakeConfig, ma
     assert (swapped - output.logits).abs().max() > 1e-3
 
 
-def test_one_encoded_picture_serves_many_pairs(make_config: MakeConfig, make_batch: MakeBatch) -> None:
+def test_one_encoded_image_serves_many_pairs(make_config: MakeConfig, make_batch: MakeBatch) -> None:
     model = PromuForRelationClassification(make_config(id2label=RELATIONS)).eval()
     batch = make_batch(rows=2)
     markers = torch.tensor([[1, 4], [5, 2]])
-    visual = encode_picture(model.promu.vision_encoder, batch["pixel_values"], model.config)  # type: ignore[arg-type]
+    visual = encode_image(model.promu.vision_encoder, batch["pixel_values"], model.config)  # type: ignore[arg-type]
     texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
     torch.testing.assert_close(
         model(**texts, marker_index=markers, visual=visual).logits, model(**batch, marker_index=markers).logits

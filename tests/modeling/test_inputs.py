@@ -255,7 +255,7 @@ def test_masking_hides_the_share_asked_for() -> None:
     assert torch.equal(nothing, before) and bool((none == -100).all())
 
 
-def test_pictures_become_channels_first_bytes() -> None:
+def test_images_become_channels_first_bytes() -> None:
     array = np.zeros((4, 6, 3), dtype=np.uint8)
     array[1, 2] = (10, 20, 30)
     exact = to_pixels(Image.fromarray(np.ascontiguousarray(array[:, :4])), 4)

@@ -19,10 +19,10 @@ ORG, PER = 0, 1
 MEMBER, PART, PEER = 0, 1, 2
 
 
-def model(pictures: bool = False, **settings: Any) -> PromuForJointExtraction:
+def model(images: bool = False, **settings: Any) -> PromuForJointExtraction:
     torch.manual_seed(3)
     text = encoder_config(TINY_TEXT, vocab_size=60)
-    vision = encoder_config(TINY_VISION) if pictures else None
+    vision = encoder_config(TINY_VISION) if images else None
     return PromuForJointExtraction(
         PromuConfig(text_config=text, vision_config=vision, id2label=dict(enumerate(LABELS)), **settings)
     ).eval()
@@ -107,7 +107,7 @@ def test_a_text_is_read_alike_in_any_batch() -> None:
 
 
 def test_every_weight_learns_and_a_loss_falls() -> None:
-    joint, batch = model(pictures=True).train(), texts(5, 3)
+    joint, batch = model(images=True).train(), texts(5, 3)
     batch["pixel_values"] = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     optimiser = torch.optim.AdamW(joint.parameters(), lr=2e-3)
     losses = []
@@ -123,20 +123,20 @@ def test_every_weight_learns_and_a_loss_falls() -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_a_post_without_picture_is_read_as_by_the_text_alone() -> None:
-    joint, batch = model(pictures=True), texts(6, 6)
+def test_a_post_without_image_is_read_as_by_the_text_alone() -> None:
+    joint, batch = model(images=True), texts(6, 6)
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
-        mixed = joint(**batch, pixel_values=pixels, picture_mask=torch.tensor([1, 0])).candidates
+        mixed = joint(**batch, pixel_values=pixels, image_mask=torch.tensor([1, 0])).candidates
         blind = joint(**batch).candidates
-        seen = joint(**batch, visual=joint.promu.encode_pictures(pixels), picture_mask=torch.tensor([1, 0])).candidates
+        seen = joint(**batch, visual=joint.promu.encode_images(pixels), image_mask=torch.tensor([1, 0])).candidates
     assert torch.allclose(mixed.relations[1], blind.relations[1], atol=1e-5)
     assert not torch.allclose(mixed.relations[0], blind.relations[0], atol=1e-4)
     assert torch.equal(seen.gains, mixed.gains)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
-    joint, batch = model(pictures=True), texts(4)
+    joint, batch = model(images=True), texts(4)
     joint.save_pretrained(tmp_path)
     loaded = PromuForJointExtraction.from_pretrained(tmp_path).eval()
     with torch.no_grad():

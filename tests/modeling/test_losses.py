@@ -44,25 +44,25 @@ def test_contrastive_loss_by_hand() -> None:
         softmax_share(0.8, 0.2, 0.4, temperature=t),
         softmax_share(0.6, 0.5, 0.0, temperature=t),
     ]
-    to_picture = [
+    to_image = [
         softmax_share(0.9, 0.2, 0.5, temperature=t),
         softmax_share(0.8, 0.3, 0.0, temperature=t),
         softmax_share(0.6, 0.1, 0.4, temperature=t),
     ]
-    expected = (sum(to_text) / 3 + sum(to_picture) / 3) / 2
+    expected = (sum(to_text) / 3 + sum(to_image) / 3) / 2
     loss = contrastive_image_text_loss(VISUAL, TEXT, torch.tensor(t), torch.arange(3), torch.arange(3))
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_pairs_that_share_a_picture_or_a_caption_are_never_negatives() -> None:
+def test_pairs_that_share_a_image_or_a_caption_are_never_negatives() -> None:
     t = 0.5
-    # pairs 0 and 1 share a picture, pairs 1 and 2 a caption: only 0 and 2 are left as each other's negatives
+    # pairs 0 and 1 share an image, pairs 1 and 2 a caption: only 0 and 2 are left as each other's negatives
     to_text = [softmax_share(0.9, 0.1, temperature=t), 0.0, softmax_share(0.6, 0.5, temperature=t)]
-    to_picture = [softmax_share(0.9, 0.5, temperature=t), 0.0, softmax_share(0.6, 0.1, temperature=t)]
-    expected = (sum(to_text) / 3 + sum(to_picture) / 3) / 2
-    picture_ids, caption_ids = torch.tensor([7, 7, 8]), torch.tensor([1, 2, 2])
+    to_image = [softmax_share(0.9, 0.5, temperature=t), 0.0, softmax_share(0.6, 0.1, temperature=t)]
+    expected = (sum(to_text) / 3 + sum(to_image) / 3) / 2
+    image_ids, caption_ids = torch.tensor([7, 7, 8]), torch.tensor([1, 2, 2])
     visual = VISUAL.clone().requires_grad_()
-    loss = contrastive_image_text_loss(visual, TEXT, torch.tensor(t), picture_ids, caption_ids)
+    loss = contrastive_image_text_loss(visual, TEXT, torch.tensor(t), image_ids, caption_ids)
     assert loss.item() == pytest.approx(expected, abs=1e-6)
     loss.backward()
     assert visual.grad is not None and visual.grad.isfinite().all()

@@ -55,8 +55,8 @@ def test_a_real_detector_says_the_same(shared: Path) -> None:
 
 
 @pytest.mark.parametrize("save_detector", [save_tiny_yolox, save_tiny_yolov8])
-def test_a_tiny_detector_says_the_same_of_many_pictures(save_detector: Any, tmp_path: Path) -> None:
-    path = save_detector(tmp_path / "tiny.onnx")  # exported for one picture at a time
+def test_a_tiny_detector_says_the_same_of_many_images(save_detector: Any, tmp_path: Path) -> None:
+    path = save_detector(tmp_path / "tiny.onnx")  # exported for one image at a time
     pixels = torch.rand(3, 3, 64, 64)
     graph = OnnxGraph.from_onnx(path)
     torch.testing.assert_close(graph(pixels)["output"], by_onnxruntime(path, pixels), rtol=1e-4, atol=1e-4)
@@ -201,7 +201,7 @@ def test_a_graph_is_plain_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 helper.make_node("Reshape", ["x", "shape"], ["y"]),
             ],
             {},
-            "the Reshape 'y' of its graph is computed from the picture's shape; export it for a fixed size",
+            "the Reshape 'y' of its graph is computed from the image's shape; export it for a fixed size",
         ),
         (
             [helper.make_node("Conv", ["x", "w"], ["y"], auto_pad="SAME_UPPER")],

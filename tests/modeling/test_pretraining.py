@@ -30,7 +30,7 @@ def batch(make_batch: MakeBatch) -> dict[str, torch.Tensor]:
     return {
         **inputs,
         "matched": torch.tensor([1, 0, 1, 1]),
-        "picture_ids": torch.tensor([5, 6, 7, 7]),
+        "image_ids": torch.tensor([5, 6, 7, 7]),
         "caption_ids": torch.arange(4),
         "boxes": torch.cat([corners, corners + 0.4], -1),
         "box_mask": torch.tensor([[1, 1], [1, 0], [0, 0], [1, 0]]),
@@ -71,7 +71,7 @@ def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: d
         functional.normalize(model.space.visual(backbone.visual[matched, 0]), dim=-1),
         functional.normalize(model.space.text(backbone.text[matched, 0]), dim=-1),
         torch.tensor(0.07),
-        batch["picture_ids"][matched],
+        batch["image_ids"][matched],
     )
     # Eq 7 and 8: patches without the visual CLS, unmatched pairs too
     regions = pool_regions(backbone.fused_visual[:, 1:], patch_coverage(batch["boxes"], 4))

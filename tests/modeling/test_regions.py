@@ -36,7 +36,7 @@ def test_coverage_sums_to_the_area(x: tuple[float, float], y: tuple[float, float
     assert float(coverage.min()) >= 0 and float(coverage.max()) <= 1 + 1e-4
 
 
-def test_parts_of_a_box_outside_the_picture_do_not_count() -> None:
+def test_parts_of_a_box_outside_the_image_do_not_count() -> None:
     inside = patch_coverage(torch.tensor([[[0.0, 0.0, 0.5, 1.0]]]), grid=4)
     over = patch_coverage(torch.tensor([[[-3.0, -0.5, 0.5, 2.0]]]), grid=4)
     torch.testing.assert_close(inside, over)
@@ -66,7 +66,7 @@ def test_a_box_that_covers_nothing_gives_zeros(box: tuple[float, float, float, f
     assert not pooled.any() and pooled.isfinite().all()
 
 
-def test_every_picture_is_pooled_with_its_own_boxes() -> None:
+def test_every_image_is_pooled_with_its_own_boxes() -> None:
     patches = torch.stack([torch.full((4, 1), 1.0), torch.full((4, 1), 2.0)])
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.5]] * 2, [[0.5, 0.5, 1.0, 1.0]] * 2])
     assert pool_regions(patches, patch_coverage(boxes, 2)).squeeze(-1).tolist() == [[1.0, 1.0], [2.0, 2.0]]

@@ -79,7 +79,7 @@ class Builder:
 
 
 def save_tiny_yolox(path: Path) -> Path:
-    """Write a detector like YOLOX: 64 x 64 pixels in, strides 8, 16 and 32, three classes, for one picture at a time.
+    """Write a detector like YOLOX: 64 x 64 pixels in, strides 8, 16 and 32, three classes, for one image at a time.
 
     Its nine maps have 4, 6, 8 (backbone), 4, 6, 8 (neck) and 3, 3, 3 (scores) channels: 45 together.
     """

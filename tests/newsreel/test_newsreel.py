@@ -121,7 +121,7 @@ def test_another_seed_gives_another_world(corpus: tuple[Path, NewsreelReport], t
     assert checksums(tmp_path / "other")["ner/train.txt"] != checksums(corpus[0])["ner/train.txt"]
 
 
-def test_captions_are_a_csv_with_existing_pictures(corpus: tuple[Path, NewsreelReport]) -> None:
+def test_captions_are_a_csv_with_existing_images(corpus: tuple[Path, NewsreelReport]) -> None:
     out, report = corpus
     rows = caption_rows(out)
     assert list(rows[0]) == ["image", "caption", "matched"]
@@ -131,13 +131,13 @@ def test_captions_are_a_csv_with_existing_pictures(corpus: tuple[Path, NewsreelR
     for row in rows:
         assert row["caption"].strip()
         assert not row["caption"].lower().startswith(("this is an image of", "this image shows the relation"))
-    with Image.open(out / "pairs" / "images" / rows[0]["image"]) as picture:
-        assert picture.size == (48, 48)
-        assert picture.mode == "RGB"
+    with Image.open(out / "pairs" / "images" / rows[0]["image"]) as image:
+        assert image.size == (48, 48)
+        assert image.mode == "RGB"
 
 
-def test_falsified_captions_tell_a_thing_that_is_not_in_the_picture(corpus: tuple[Path, NewsreelReport]) -> None:
-    """Checked on the written files: the nouns of the caption against the gold boxes of the picture."""
+def test_falsified_captions_tell_a_thing_that_is_not_in_the_image(corpus: tuple[Path, NewsreelReport]) -> None:
+    """Checked on the written files: the nouns of the caption against the gold boxes of the image."""
     out, _ = corpus
     regions = json.loads((out / "pairs" / "regions.json").read_text(encoding="utf-8"))
     kind_of = {category["id"]: category["name"] for category in regions["categories"]}
@@ -152,7 +152,7 @@ def test_falsified_captions_tell_a_thing_that_is_not_in_the_picture(corpus: tupl
         assert fits == (row["matched"] == "true"), row
 
 
-def test_falsified_captions_come_from_a_similar_picture() -> None:
+def test_falsified_captions_come_from_a_similar_image() -> None:
     maker, rng = SceneMaker(WORLD, generator(1, "scenes")), generator(1, "captions")
     pool = name_pools(1)["train"]
     scenes = [maker.any() for _ in range(800)]
@@ -207,7 +207,7 @@ def test_conll_files_hold_what_the_report_counts(corpus: tuple[Path, NewsreelRep
     for split, name in (("train", "train.txt"), ("dev", "valid.txt"), ("test", "test.txt")):
         posts = list(conll_posts(out / "ner" / name))
         assert len(posts) == report.counts[f"ner_{split}"]
-        undecided = sum(groups[post_id] == "picture" for post_id, _ in posts)
+        undecided = sum(groups[post_id] == "image" for post_id, _ in posts)
         assert undecided == report.counts[f"ner_{split}_undecided"] == round(0.6 * len(posts))
         for post_id, words in posts:
             seen.append(post_id)
@@ -232,7 +232,7 @@ def test_mnre_lines_are_literals_whose_names_stand_where_they_say(corpus: tuple[
                 start, end = row[side]["pos"]
                 assert " ".join(row["token"][start:end]) == row[side]["name"]
             assert row["relation"] in WORLD.labels
-            assert groups[row["img_id"].removesuffix(".jpg")] in {"text", "picture"}
+            assert groups[row["img_id"].removesuffix(".jpg")] in {"text", "image"}
             assert (out / "re" / "images" / row["img_id"]).is_file()
 
 
@@ -251,7 +251,7 @@ def test_names_of_test_and_dev_never_occur_in_training(corpus: tuple[Path, Newsr
 
 
 @pytest.mark.parametrize("part", ["pairs", "ner", "re"])
-def test_regions_are_coco_instances_inside_their_pictures(corpus: tuple[Path, NewsreelReport], part: str) -> None:
+def test_regions_are_coco_instances_inside_their_images(corpus: tuple[Path, NewsreelReport], part: str) -> None:
     out, _ = corpus
     regions = json.loads((out / part / "regions.json").read_text(encoding="utf-8"))
     assert {category["name"] for category in regions["categories"]} == set(WORLD.kind)
@@ -267,7 +267,7 @@ def test_regions_are_coco_instances_inside_their_pictures(corpus: tuple[Path, Ne
         assert box["area"] == width * height
 
 
-def test_the_pictures_of_undecided_posts_show_their_relation(corpus: tuple[Path, NewsreelReport]) -> None:
+def test_the_images_of_undecided_posts_show_their_relation(corpus: tuple[Path, NewsreelReport]) -> None:
     out, _ = corpus
     groups = json.loads((out / "re" / "groups.json").read_text(encoding="utf-8"))
     regions = json.loads((out / "re" / "regions.json").read_text(encoding="utf-8"))
@@ -277,7 +277,7 @@ def test_the_pictures_of_undecided_posts_show_their_relation(corpus: tuple[Path,
     for box in regions["annotations"]:
         drawn.setdefault(file_of[box["image_id"]], []).append(kind_of[box["category_id"]])
     for row in mnre_rows(out / "re" / "mnre_test.txt"):
-        if groups[row["img_id"].removesuffix(".jpg")] == "picture":
+        if groups[row["img_id"].removesuffix(".jpg")] == "image":
             assert WORLD.relation_of(drawn[row["img_id"]]) == row["relation"]
 
 
@@ -302,12 +302,12 @@ def test_the_readers_of_real_data_read_it(corpus: tuple[Path, NewsreelReport]) -
     assert len(posts) == report.counts["ner_test"]
     related = read_mnre(out / "re" / "mnre_test.txt")
     assert len(related) == report.counts["re_test"]
-    for part, pictures in (("pairs", [pair.image for pair in pairs]), ("ner", [post.image for post in posts])):
+    for part, images in (("pairs", [pair.image for pair in pairs]), ("ner", [post.image for post in posts])):
         regions = read_coco(out / part / "regions.json")
-        for picture in pictures:
-            assert picture is not None
-            assert regions[picture]
-            assert (out / part / "images" / picture).is_file()
+        for image in images:
+            assert image is not None
+            assert regions[image]
+            assert (out / part / "images" / image).is_file()
 
 
 def test_progress_tells_the_truth(tmp_path: Path) -> None:

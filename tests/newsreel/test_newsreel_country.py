@@ -55,7 +55,7 @@ def test_undecided_posts_tell_no_kind() -> None:
     assert not nouns & {word.lower() for template in surroundings for word in template.split()}
 
 
-def test_no_picture_shows_two_relations_and_every_scene_shows_its_own() -> None:
+def test_no_image_shows_two_relations_and_every_scene_shows_its_own() -> None:
     for size in (1, 2, 3):
         for kinds in combinations_with_replacement(sorted(COUNTRY.kind), size):
             assert sum(relation.shown_by(kinds) for relation in COUNTRY.relations) <= 1, kinds

@@ -33,7 +33,7 @@ def test_what_is_written_is_what_the_published_readers_read(tmp_path: Path) -> N
         assert counts[f"{split}, text decides"] == round(0.4 * len(posts))
         for post in posts:
             assert (tmp_path / "world" / "images" / str(post.image)).is_file() and post.image in regions
-            assert groups[post.id] in ("text", "knowledge", "picture")
+            assert groups[post.id] in ("text", "knowledge", "image")
     assert (
         main(["check", str(tmp_path / "world"), "--format", "jmere", "--images", str(tmp_path / "world/images")]) == 0
     )

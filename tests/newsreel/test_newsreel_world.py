@@ -1,4 +1,4 @@
-"""The drawn world: its relations, its words, its names and its pictures."""
+"""The drawn world: its relations, its words, its names and its images."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ NAMES = sorted(WORLD.kind)
         (("woman",), NO_RELATION),
     ],
 )
-def test_the_things_of_a_picture_decide_its_relation(kinds: tuple[str, ...], label: str) -> None:
+def test_the_things_of_a_image_decide_its_relation(kinds: tuple[str, ...], label: str) -> None:
     assert WORLD.relation_of(kinds) == label
     assert WORLD.relation_of(kinds[::-1]) == label
 
 
-def test_no_picture_shows_two_relations() -> None:
+def test_no_image_shows_two_relations() -> None:
     for size in (1, 2, 3):
         for kinds in combinations_with_replacement(NAMES, size):
             shown = [relation.label for relation in WORLD.relations if relation.shown_by(kinds)]
@@ -132,10 +132,10 @@ def test_name_words_of_the_splits_are_disjoint_and_depend_on_the_seed_alone() ->
 
 @pytest.mark.parametrize("size", [32, 48, 130])
 @pytest.mark.parametrize("kind", NAMES)
-def test_boxes_lie_inside_the_picture_and_hold_the_thing(kind: str, size: int) -> None:
+def test_boxes_lie_inside_the_image_and_hold_the_thing(kind: str, size: int) -> None:
     scene = Scene("snow", (kind,), None, NO_RELATION)
-    picture, (thing,) = draw_scene(scene, WORLD, generator(1, kind), size, noise=0.0)
-    assert picture.size == (size, size)
+    image, (thing,) = draw_scene(scene, WORLD, generator(1, kind), size, noise=0.0)
+    assert image.size == (size, size)
     x, y, width, height = thing.box
     assert 0 <= x < x + width <= size
     assert 0 <= y < y + height <= size
@@ -143,12 +143,12 @@ def test_boxes_lie_inside_the_picture_and_hold_the_thing(kind: str, size: int) -
     # The same chance with another kind draws the same background, so the difference is the thing itself.
     other, _ = draw_scene(Scene("snow", ("ball",), None, NO_RELATION), WORLD, generator(1, kind), size, noise=0.0)
     if kind != "ball":
-        changed = ImageChops.difference(picture, other).crop((x, y, x + width, y + height)).getbbox()
+        changed = ImageChops.difference(image, other).crop((x, y, x + width, y + height)).getbbox()
         assert changed is not None
 
 
 def test_the_main_thing_is_the_largest() -> None:
-    maker, rng = SceneMaker(WORLD, generator(5, "scenes")), generator(5, "pictures")
+    maker, rng = SceneMaker(WORLD, generator(5, "scenes")), generator(5, "images")
     scenes = [scene for scene in (maker.solo("guitar") for _ in range(120)) if scene.clutter]
     assert scenes
     for scene in scenes:
@@ -185,7 +185,7 @@ def test_decided_posts_come_from_templates_of_their_own_label() -> None:
     of_label = {relation.label: relation.posts for relation in WORLD.relations} | {NO_RELATION: WORLD.unrelated_posts}
     posts = [writer.re_post(decided=True) for _ in range(800)]
     assert all(post.template in of_label[post.relation] for post in posts)
-    unrelated = sum(post.picture.relation != post.relation for post in posts) / len(posts)
+    unrelated = sum(post.image.relation != post.relation for post in posts) / len(posts)
     assert unrelated == pytest.approx(0.15, abs=0.05)
     for post in (writer.ner_post(decided=True) for _ in range(400)):
         if len(post.mentions) == 1:

@@ -1,4 +1,4 @@
-"""A report's worth of sample data: real drawn pictures, made-up figures and extractions.
+"""A report's worth of sample data: real drawn images, made-up figures and extractions.
 
 Run as a program it writes the page, to be looked at: `python tests/analysis/conftest.py OUT.html [SEED]`.
 """
@@ -64,8 +64,8 @@ def sample_report(corpus: Path, seed: int = 0) -> DemoReport:
     )
 
 
-def scores(f1: float, text: float, picture: float) -> Scores:
-    return Scores(f1 + 2.1, f1 - 1.9, f1, {"text": text, "picture": picture})
+def scores(f1: float, text: float, image: float) -> Scores:
+    return Scores(f1 + 2.1, f1 - 1.9, f1, {"text": text, "image": image})
 
 
 def curves(rng: random.Random) -> Curves:
@@ -129,7 +129,7 @@ def posts(corpus: Path, rng: random.Random) -> list[ExtractedPost]:
             extracted.append(
                 ExtractedPost(
                     folder / "images" / image,
-                    "picture" if index % 3 < 2 else "text",
+                    "image" if index % 3 < 2 else "text",
                     result_of(post, rng, spoil=index == 1),
                     [{"start": e.start, "end": e.end, "type": e.type} for e in post.entities],
                     gold_relations(post) if task == "re" else None,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
-from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
+from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
-from promu.report.label_report import view_picture, write_label_page
+from promu.report.label_report import view_image, write_label_page
 from promu.schema import Region
 
 HEADER = LabelHeader(
@@ -31,44 +31,44 @@ HEADER = LabelHeader(
 )
 
 
-def picture(name: str, regions: int, size: tuple[int, int] = (720, 480)) -> CaptionedPicture:
+def image(name: str, regions: int, size: tuple[int, int] = (720, 480)) -> CaptionedImage:
     buffer = io.BytesIO()
     Image.new("RGB", size, (200, 120, 40)).save(buffer, "JPEG")
     found = tuple(Region((72.0 * place, 48, 72.0 * place + 144, 240), "person", 0.9) for place in range(regions))
     captions = (("Two dogs & a <ship>", True), ("a singer", False))
-    return CaptionedPicture(name, buffer.getvalue(), *size, captions, found)
+    return CaptionedImage(name, buffer.getvalue(), *size, captions, found)
 
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> tuple[LabelStore, PairShards]:
-    pictures = [picture(f"{number}<b>.jpg", number % 3) for number in range(9)]
+    images = [image(f"{number}<b>.jpg", number % 3) for number in range(9)]
     with ShardWriter(tmp_path, 0) as writer:
-        for one in pictures:
+        for one in images:
             writer.add(one)
     write_json(tmp_path / "corpus.json", {})
     store = LabelStore(tmp_path / "labels", HEADER)
     entity = torch.tensor([0.5, 0.2, 0.1, 0.08, 0.06, 0.04, 0.02])
     scale = torch.tensor([720.0, 480.0, 720.0, 480.0])
     rows = [
-        PictureLabels(
+        ImageLabels(
             torch.tensor([region.box for region in one.regions]).reshape(-1, 4) / scale,
             SparseLabels.from_dense(entity.repeat(len(one.regions), 1), 6),
             SparseLabels.from_dense(torch.tensor([[0.25, 0.75]]), 6),
         )
-        for one in pictures[:8]
+        for one in images[:8]
     ]
-    store.add([one.image for one in pictures[:8]], rows)
+    store.add([one.image for one in images[:8]], rows)
     return store, PairShards(tmp_path)
 
 
-def test_a_picture_with_its_labels(labelled: tuple[LabelStore, PairShards]) -> None:
+def test_a_image_with_its_labels(labelled: tuple[LabelStore, PairShards]) -> None:
     store, corpus = labelled
-    view = view_picture(corpus.picture(2), store)
+    view = view_image(corpus.image(2), store)
     assert (view.width, view.height) == (360, 240)
     shown = Image.open(io.BytesIO(base64.b64decode(view.uri.partition(",")[2])))
     assert shown.format == "JPEG" and shown.size == (360, 240)
     one, two = view.regions
-    # boxes in pixels of the shown picture, half the size of the stored one
+    # boxes in pixels of the shown image, half the size of the stored one
     assert (one.x, one.y, one.width, one.height) == (0, 24, 72, 96)
     assert (two.number, two.x, two.label) == (2, 36, "person") and two.score == pytest.approx(0.9)
     assert [(noun, said) for noun, _, said in one.nouns] == [
@@ -76,7 +76,7 @@ def test_a_picture_with_its_labels(labelled: tuple[LabelStore, PairShards]) -> N
         ("cat", False),
         ("tower", False),
         ("ship", True),
-        ("singer", False),  # only the caption of another picture says it
+        ("singer", False),  # only the caption of another image says it
     ]
     assert [share for _, share, _ in one.nouns] == pytest.approx([0.5, 0.2, 0.1, 0.08, 0.06], abs=1e-3)
     assert list(dict(view.relations)) == ["spouse & partner", "member of"]
@@ -90,14 +90,14 @@ def test_the_page_is_one_file_with_everything_in_it(labelled: tuple[LabelStore, 
     assert page.count("<article>") == 8 and page.count("data:image/jpeg;base64,") == 8
     assert not re.search(r"(src|href)=\"(?!data:)", page) and "http" not in page.replace("http-equiv", "")
     assert page.count('<rect class="box"') == sum(number % 3 for number in range(8))
-    assert page.count("No region: L_COE skips this picture.") == 3
+    assert page.count("No region: L_COE skips this image.") == 3
     assert "Two dogs &amp; a &lt;ship&gt;" in page and "spouse &amp; partner" in page and "3&lt;b&gt;" not in page[:60]
     assert "<ship>" not in page and "<b>.jpg" not in page
     assert "self-trained:&lt;0123&gt;, temperature 0.07" in page and "7 (nouns.txt), template 1" in page
-    assert 'style="width:50.0%"' in page and "(caption of another picture)" in page
+    assert 'style="width:50.0%"' in page and "(caption of another image)" in page
 
 
-def test_the_seed_draws_the_pictures(labelled: tuple[LabelStore, PairShards], tmp_path: Path) -> None:
+def test_the_seed_draws_the_images(labelled: tuple[LabelStore, PairShards], tmp_path: Path) -> None:
     store, corpus = labelled
 
     def drawn(seed: int, count: int = 3) -> list[str]:
@@ -112,8 +112,6 @@ def test_the_seed_draws_the_pictures(labelled: tuple[LabelStore, PairShards], tm
 
 def test_without_labels_there_is_no_page(labelled: tuple[LabelStore, PairShards], tmp_path: Path) -> None:
     empty = LabelStore(tmp_path / "empty", HEADER)
-    with pytest.raises(
-        InputError, match=r"no picture of this corpus has labels in this store; run `promu label` first"
-    ):
+    with pytest.raises(InputError, match=r"no image of this corpus has labels in this store; run `promu label` first"):
         write_label_page(tmp_path / "labels.html", empty, labelled[1])
     assert not (tmp_path / "labels.html").exists()

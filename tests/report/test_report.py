@@ -200,15 +200,15 @@ def test_one_system_alone_is_neither_best_nor_compared(sample: DemoReport) -> No
     assert "<strong>" not in html and "points over" not in html
 
 
-def test_a_post_without_picture_says_so(sample: DemoReport) -> None:
+def test_a_post_without_image_says_so(sample: DemoReport) -> None:
     html = render(empty(posts=[replace(sample.posts[0], image=None, regions=())]))
-    assert "This post has no picture." in html
+    assert "This post has no image." in html
 
 
-def test_a_missing_picture_is_named_and_leaves_no_file(sample: DemoReport, tmp_path: Path) -> None:
+def test_a_missing_image_is_named_and_leaves_no_file(sample: DemoReport, tmp_path: Path) -> None:
     lost = tmp_path / "lost.jpg"
     data = replace(sample, pairs=[replace(sample.pairs[0], image=lost)])
-    with pytest.raises(InputError, match="no such picture") as caught:
+    with pytest.raises(InputError, match="no such image") as caught:
         write_report(tmp_path / "report.html", data)
     assert caught.value.path == str(lost)
     assert list(tmp_path.iterdir()) == []
@@ -231,7 +231,7 @@ def test_figures_as_json(sample: DemoReport) -> None:
     assert [system["name"] for system in figures["systems"]] == ["text-only", "from-scratch", "promu"]
     promu = figures["systems"][2]
     assert promu["seconds"] == 246
-    assert promu["re"]["f1"] == 78.4 and promu["ner"]["by_group"] == {"text": 82.4, "picture": 62.9}
+    assert promu["re"]["f1"] == 78.4 and promu["ner"]["by_group"] == {"text": 82.4, "image": 62.9}
     assert {"precision", "recall", "f1"} <= promu["ner"].keys()
     assert figures["ceiling"] == {"ner": 58.3, "re": 55.7}
 

@@ -108,9 +108,9 @@ def test_entities_without_relation_are_no_nodes() -> None:
     assert lay_out(PEOPLE, []) is None
 
 
-def test_boxes_and_labels_stay_on_the_picture(tmp_path) -> None:
+def test_boxes_and_labels_stay_on_the_image(tmp_path) -> None:
     Image.new("RGB", (48, 24), "teal").save(tmp_path / "a.png")
-    boxes = [((-0.5, 0.0, 0.4, 0.9), "a very long label, longer than the picture is wide"), ((0.9, 0.8, 1.4, 1.5), "b")]
+    boxes = [((-0.5, 0.0, 0.4, 0.9), "a very long label, longer than the image is wide"), ((0.9, 0.8, 1.4, 1.5), "b")]
     shown = embed(tmp_path / "a.png", "teal", boxes)
     assert (shown.width, shown.height, shown.view_height) == (48, 24, OVERLAY / 2)
     assert shown.uri.startswith("data:image/png;base64,")
@@ -120,13 +120,13 @@ def test_boxes_and_labels_stay_on_the_picture(tmp_path) -> None:
         assert tag.tag_y >= 0 and tag.tag_y + tag.tag_height <= shown.view_height
 
 
-def test_a_large_picture_is_shrunk(tmp_path) -> None:
+def test_a_large_image_is_shrunk(tmp_path) -> None:
     Image.effect_noise((2000, 1000), 60).convert("RGB").save(tmp_path / "a.png")
     shown = embed(tmp_path / "a.png", "noise")
     assert (shown.width, shown.height) == (240, 120) and len(shown.uri) < 60_000
 
 
-def test_a_broken_picture_is_named(tmp_path) -> None:
+def test_a_broken_image_is_named(tmp_path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(InputError, match="0 bytes"):
         embed(tmp_path / "a.jpg", "nothing")

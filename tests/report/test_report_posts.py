@@ -32,7 +32,7 @@ def view(
     pairs = None
     if gold_relations is not None:
         pairs = [{"head_span": list(h), "tail_span": list(t), "type": kind} for h, t, kind in gold_relations]
-    return view_post(ExtractedPost(None, "picture", result, gold, pairs))
+    return view_post(ExtractedPost(None, "image", result, gold, pairs))
 
 
 def verdicts(post: PostView) -> list[tuple[str, str]]:

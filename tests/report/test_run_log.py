@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from promu.errors import InputError
 from promu.report.run_report import curve, read_log, suspicious, throughput
 
-RECALL = ("eval_caption_to_picture_r10", "eval_picture_to_caption_r10")
+RECALL = ("eval_caption_to_image_r10", "eval_image_to_caption_r10")
 
 
 def run(
@@ -58,7 +58,7 @@ def test_a_run_that_learns_is_not_suspicious() -> None:
     [
         ("cit", RECALL, "L_CIT fell from .* while recall@10 on dev went from 20.0 to 18.0 between steps 67 and 200"),
         ("coe", ("eval_entity_top1",), "L_COE fell .* agreement with the teacher on regions .*promu label --health"),
-        ("cir", ("eval_relation_top1",), "L_CIR fell .* agreement with the teacher on pictures"),
+        ("cir", ("eval_relation_top1",), "L_CIR fell .* agreement with the teacher on images"),
     ],
 )
 def test_a_loss_that_falls_alone_is_named(loss: str, figures: tuple[str, ...], said: str) -> None:

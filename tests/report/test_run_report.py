@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.report.test_report import EVIL, Page
 from tests.report.test_run_log import RECALL, run
-from tests.training.pairs import COLOURS, picture_bytes
+from tests.training.pairs import COLOURS, image_bytes
 
 from promu.errors import InputError
 from promu.report.run_report import POINTS, thinned, write_run_report
@@ -44,8 +44,8 @@ def out(tmp_path: Path) -> Path:
             line |= {"lr": 1e-4, "seconds": line["step"] * 0.5, "samples": line["step"] * 64, "temperature": 0.07}
     write_log(tmp_path, log)
     (tmp_path / "recipe.json").write_text(json.dumps({"seed": 3, "training": {"batch_size": 64}, "note": EVIL}))
-    (tmp_path / "result.json").write_text(json.dumps({"pairs": 12800, "pictures": 2560, "seconds": 125.0}))
-    (tmp_path / "red.png").write_bytes(picture_bytes(COLOURS["red"]))
+    (tmp_path / "result.json").write_text(json.dumps({"pairs": 12800, "images": 2560, "seconds": 125.0}))
+    (tmp_path / "red.png").write_bytes(image_bytes(COLOURS["red"]))
     (tmp_path / "samples.json").write_text(json.dumps(SAMPLES))
     return tmp_path
 
@@ -78,7 +78,7 @@ def test_the_page_tells_what_the_files_say(out: Path) -> None:
     assert "training.batch_size" in words and "seed 3" in words
     for name in ("CIT", "R@10", "ITM / falsified", "Throughput", "Learning rate", "Temperature", "Losses on dev"):
         assert name in words
-    assert "caption to picture r10" in words and "eval_" not in words
+    assert "caption to image r10" in words and "eval_" not in words
 
 
 def test_samples_show_teacher_before_and_after(out: Path) -> None:
@@ -115,8 +115,8 @@ def test_long_curves_are_thinned_to_means() -> None:
     [
         ("samples.json", '[{"image": "red.png"}]', "samples.json: not the samples of a run"),
         ("samples.json", "[3]", "samples.json: not the samples of a run"),
-        ("samples.json", '[{"image": "data:image/png;base64,?", "regions": []}]', "a picture is not base64"),
-        ("samples.json", '[{"image": "gone.png", "caption": "", "regions": []}]', "gone.png: no such picture"),
+        ("samples.json", '[{"image": "data:image/png;base64,?", "regions": []}]', "an image is not base64"),
+        ("samples.json", '[{"image": "gone.png", "caption": "", "regions": []}]', "gone.png: no such image"),
         ("recipe.json", "[]", "recipe.json: a JSON object is expected"),
         ("result.json", "{", "result.json:1: not JSON"),
     ],

@@ -29,42 +29,42 @@ def plain(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("id", "tokens", "entities", "relations")}
 
 
-def test_json_and_a_form_give_what_the_library_gives(service: Running, extractor: Extractor, pictures: Path) -> None:
-    expected = extractor(TEXT, image=pictures / "0.png", id="seven")
+def test_json_and_a_form_give_what_the_library_gives(service: Running, extractor: Extractor, images: Path) -> None:
+    expected = extractor(TEXT, image=images / "0.png", id="seven")
     with service.client() as client:
         as_json = client.post(
-            "/extract", json={"id": "seven", "text": TEXT, "image": in_base64(pictures / "0.png")}
+            "/extract", json={"id": "seven", "text": TEXT, "image": in_base64(images / "0.png")}
         ).raise_for_status()
         as_form = client.post(
-            "/extract", data={"id": "seven", "text": TEXT}, files={"image": (pictures / "0.png").read_bytes()}
+            "/extract", data={"id": "seven", "text": TEXT}, files={"image": (images / "0.png").read_bytes()}
         ).raise_for_status()
         without = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
     for found in (as_json.json(), as_form.json()):
         assert plain(found) == plain(expected.to_dict())
-        assert found["picture"] == "used" and found["triples"] == [list(triple) for triple in expected.triples()]
+        assert found["image"] == "used" and found["triples"] == [list(triple) for triple in expected.triples()]
         assert found["entities"] and found["relations"], "nothing was compared"
         for entity in found["entities"]:
             assert TEXT[entity["char_start"] : entity["char_end"]] == entity["text"]
-    assert (without["id"], without["picture"]) == ("1", "none")
+    assert (without["id"], without["image"]) == ("1", "none")
     assert plain(without) == plain(extractor(TEXT).to_dict()) != plain(expected.to_dict())
 
 
-def test_a_batch_answers_each_post_in_its_place(service: Running, extractor: Extractor, pictures: Path) -> None:
+def test_a_batch_answers_each_post_in_its_place(service: Running, extractor: Extractor, images: Path) -> None:
     posts = [
-        {"id": "a", "text": TEXTS[0], "image": in_base64(pictures / "1.png")},
+        {"id": "a", "text": TEXTS[0], "image": in_base64(images / "1.png")},
         {"id": "b", "text": "   "},
         {"text": TEXTS[1]},
-        {"id": "d", "text": TEXTS[2], "image": base64.b64encode(b"no picture").decode()},
+        {"id": "d", "text": TEXTS[2], "image": base64.b64encode(b"no image").decode()},
         {"text": TEXTS[2], "image": "https://example.org/photo.png"},
     ]
     with service.client() as client:
         answer = client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()
     assert answer["failed"] == 3
     first, blank, third, broken, address = answer["results"]
-    assert plain(first) == plain(extractor(TEXTS[0], image=pictures / "1.png", id="a").to_dict())
+    assert plain(first) == plain(extractor(TEXTS[0], image=images / "1.png", id="a").to_dict())
     assert plain(third) == plain(extractor(TEXTS[1], id="3").to_dict())
     assert blank == {"id": "b", "error": "text is empty"}
-    assert broken["id"] == "d" and broken["error"].startswith("not a picture of a known format")
+    assert broken["id"] == "d" and broken["error"].startswith("not an image of a known format")
     assert address["id"] == "5" and "nothing is fetched" in address["error"]
 
 
@@ -83,7 +83,7 @@ def test_offsets_point_at_the_right_characters(text: str, service: Running) -> N
     with service.client() as client:
         found = client.post("/extract", json={"text": text}).raise_for_status().json()
         form = client.post("/extract", data={"text": text}, files={"image": b""}).raise_for_status().json()
-    assert form["picture"] == "none", "an empty file field is a form without a picture"
+    assert form["image"] == "none", "an empty file field is a form without an image"
     assert plain(form) == plain(found)
     assert found["tokens"]
     for entity in found["entities"]:
@@ -100,14 +100,14 @@ def test_a_long_post_says_how_much_of_it_was_read(service: Running, extractor: E
     assert found["words_read"] == extractor(text).words_read
 
 
-def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor: Extractor, pictures: Path) -> None:
-    expected = extractor(TEXT, image=pictures / "0.png", explain=True).explanation
-    post = {"text": TEXT, "image": in_base64(pictures / "0.png")}
+def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor: Extractor, images: Path) -> None:
+    expected = extractor(TEXT, image=images / "0.png", explain=True).explanation
+    post = {"text": TEXT, "image": in_base64(images / "0.png")}
     with service.client() as client:
         found = client.post("/extract", json={**post, "explain": True}).raise_for_status().json()
         form = (
             client.post(
-                "/extract", data={"text": TEXT, "explain": "true"}, files={"image": (pictures / "0.png").read_bytes()}
+                "/extract", data={"text": TEXT, "explain": "true"}, files={"image": (images / "0.png").read_bytes()}
             )
             .raise_for_status()
             .json()

@@ -67,10 +67,10 @@ def extract(page: Page, text: str) -> None:
     expect(page.locator("#status")).to_contain_text("entit")
 
 
-def test_a_post_from_text_to_graph(page: Page, extractor: Extractor, pictures: Path, said: list[str]) -> None:
-    page.set_input_files("#image", pictures / "0.png")
+def test_a_post_from_text_to_graph(page: Page, extractor: Extractor, images: Path, said: list[str]) -> None:
+    page.set_input_files("#image", images / "0.png")
     extract(page, TEXT)
-    expected = extractor(TEXT, image=pictures / "0.png")
+    expected = extractor(TEXT, image=images / "0.png")
     marks = page.locator("#annotated .entity")
     found = [
         (mark.evaluate("mark => [...mark.childNodes].slice(0, -1).map(part => part.textContent).join('')"), kind)
@@ -97,29 +97,29 @@ def test_a_post_from_text_to_graph(page: Page, extractor: Extractor, pictures: P
 
 
 def test_the_python_that_it_shows_gives_the_same_answer(
-    page: Page, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: Page, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page.set_input_files("#image", pictures / "0.png")
+    page.set_input_files("#image", images / "0.png")
     extract(page, 'It\'s "Ann" \\ met\nBob \U0001f600')
     page.click("#tab-python")
-    shutil.copy(pictures / "0.png", tmp_path / "0.png")
+    shutil.copy(images / "0.png", tmp_path / "0.png")
     monkeypatch.chdir(tmp_path)
     exec(page.locator("#panel-python").inner_text(), {})
-    assert "'picture': 'used'" in capsys.readouterr().out
+    assert "'image': 'used'" in capsys.readouterr().out
     page.click("#tab-curl")
     assert r"text=It'\''s" in page.locator("#panel-curl").inner_text()
 
 
-def test_pointing_at_an_answer_shows_where_the_model_looked(page: Page, pictures: Path, extractor: Extractor) -> None:
-    page.set_input_files("#image", pictures / "0.png")
+def test_pointing_at_an_answer_shows_where_the_model_looked(page: Page, images: Path, extractor: Extractor) -> None:
+    page.set_input_files("#image", images / "0.png")
     extract(page, TEXT)
     expect(page.locator("#seen-words")).to_contain_text("Point at")
-    explanation = extractor(TEXT, image=pictures / "0.png", explain=True).explanation
+    explanation = extractor(TEXT, image=images / "0.png", explain=True).explanation
     assert explanation is not None
     for part, attention in (("entities", explanation.entities[1]), ("relations", explanation.relations[0])):
         page.hover(f"#{part} li:nth-child({2 if part == 'entities' else 1}) button")
         share = round(100 * sum(map(sum, attention.patches)))
-        expect(page.locator("#seen-words")).to_contain_text(f"{share} % of its attention to the picture")
+        expect(page.locator("#seen-words")).to_contain_text(f"{share} % of its attention to the image")
         expect(page.locator("#regions i")).to_have_count(len(attention.regions))
         rows = page.locator("#shade").evaluate("shade => shade.height")
         assert rows == len(attention.patches)
@@ -180,11 +180,11 @@ def test_a_busy_service_and_one_that_asks_for_a_token(browser: Browser, start: S
 
 
 def test_a_model_that_does_not_say_where_it_looked(
-    browser: Browser, start: Start, mute: Extractor, pictures: Path, said: list[str]
+    browser: Browser, start: Start, mute: Extractor, images: Path, said: list[str]
 ) -> None:
     with start(mute) as service:
         page = next(opening := opened(browser, service.url, said))
-        page.set_input_files("#image", pictures / "0.png")
+        page.set_input_files("#image", images / "0.png")
         extract(page, TEXT)
         expect(page.locator("#notes")).to_have_text("This model does not say where it looked.")
         expect(page.locator("#seen-words")).to_be_hidden()
@@ -230,13 +230,13 @@ def test_the_keyboard_alone_is_enough(page: Page, extractor: Extractor) -> None:
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1080), ("dark", 360)])
 def test_nothing_that_axe_knows_is_in_the_way(
-    scheme: Any, width: int, browser: Browser, service: Running, pictures: Path, said: list[str]
+    scheme: Any, width: int, browser: Browser, service: Running, images: Path, said: list[str]
 ) -> None:
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}, "bypass_csp": True}
     page = next(opening := opened(browser, service.url, said, **options))
     page.click("#go")
     check(page)
-    page.set_input_files("#image", pictures / "0.png")
+    page.set_input_files("#image", images / "0.png")
     extract(page, TEXT)
     page.hover("#entities li:nth-child(2) button")
     check(page)

@@ -46,7 +46,7 @@ def refusal(answer: httpx.Response, status: int) -> str:
         (b"{}", 422, "'text': field required"),
         (b'{"text": 3}', 422, "'text': input should be a valid string"),
         (b'{"text": null}', 422, "'text'"),
-        (b'{"text": "Ann", "picture": "x"}', 422, "unknown key 'picture'; known keys: text, image, id, explain"),
+        (b'{"text": "Ann", "image": "x"}', 422, "unknown key 'image'; known keys: text, image, id, explain"),
         (b'{"text": "Ann", "id": 7}', 422, "'id': input should be a valid string"),
         (b'{"text": "Ann", "explain": "yes"}', 422, "'explain'"),
         (b'{"text": "Ann", "image": 5}', 422, "'image'"),
@@ -72,7 +72,7 @@ def test_json_of_the_wrong_shape(body: bytes, status: int, says: str, service: R
         (b'{"posts": []}', "'posts': list should have at least 1 item"),
         (b'{"posts": {}}', "'posts'"),
         (b'{"posts": ["Ann"]}', "'posts.0'"),
-        (b'{"posts": [{"text": "Ann", "picture": "x"}]}', "unknown key 'posts.0.picture'; known keys: text, image"),
+        (b'{"posts": [{"text": "Ann", "image": "x"}]}', "unknown key 'posts.0.image'; known keys: text, image"),
         (b'[{"text": "Ann"}]', "the body"),
         (b'{"posts": [' + b",".join([b'{"text": "Ann"}'] * 65) + b"]}", "65 posts in one request, at most 64"),
     ],
@@ -140,19 +140,19 @@ def png(width: int, height: int) -> bytes:
 
 
 def bomb() -> bytes:
-    """A picture of 30 million pixels in 30 kB."""
+    """An image of 30 million pixels in 30 kB."""
     target = io.BytesIO()
     Image.new("1", (6000, 5000)).save(target, "PNG")
     return target.getvalue()
 
 
 BROKEN = {
-    "text": (b"this is no picture", "not a picture of a known format"),
-    "html": (b"<!doctype html><html><body>404</body></html>", "an HTML page, not a picture"),
+    "text": (b"this is no image", "not an image of a known format"),
+    "html": (b"<!doctype html><html><body>404</body></html>", "an HTML page, not an image"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', "an SVG drawing; render it"),
     "svg with entities": (b'<?xml version="1.0"?><!DOCTYPE s [<!ENTITY a "b">]><svg>&a;</svg>', "an SVG drawing"),
-    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(rm) run", "not a picture of a known format"),
-    "zip": (b"PK\x03\x04" + b"\0" * 60, "not a picture"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(rm) run", "not an image of a known format"),
+    "zip": (b"PK\x03\x04" + b"\0" * 60, "not an image"),
     "promised pixels": (png(60_000, 60_000), "too large"),
     "too many pixels": (png(6000, 6000), "6,000 x 6,000 pixels, more than 25,000,000"),
     "bomb": (bomb(), "6,000 x 5,000 pixels"),
@@ -161,7 +161,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_pictures_that_are_none(name: str, service: Running) -> None:
+def test_images_that_are_none(name: str, service: Running) -> None:
     data, says = BROKEN[name]
     with service.client() as client:
         as_form = client.post(
@@ -172,17 +172,17 @@ def test_pictures_that_are_none(name: str, service: Running) -> None:
     assert as_json.json() == as_form.json()
 
 
-def test_a_picture_with_something_behind_it_is_read_as_the_picture(service: Running, pictures: Path) -> None:
-    data = (pictures / "0.png").read_bytes()
+def test_a_image_with_something_behind_it_is_read_as_the_image(service: Running, images: Path) -> None:
+    data = (images / "0.png").read_bytes()
     with service.client() as client:
         answers = [
             client.post("/extract", data={"text": "Ann met Bob"}, files={"image": content}).raise_for_status().json()
             for content in (data, data + b"<script>alert(1)</script>" + b"PK\x03\x04" * 100)
         ]
-    assert answers[0] == answers[1] and answers[0]["picture"] == "used"
+    assert answers[0] == answers[1] and answers[0]["image"] == "used"
 
 
-def test_limits_of_size(start: Start, pictures: Path) -> None:
+def test_limits_of_size(start: Start, images: Path) -> None:
     with (
         start(max_body_mib=0.01, max_characters=30, max_pixels=100, max_pairs=3) as service,
         service.client() as client,
@@ -192,8 +192,8 @@ def test_limits_of_size(start: Start, pictures: Path) -> None:
         assert "over 0.01 MiB" in refusal(client.post("/extract", json={"text": "a" * 5_000_000}), 413)
         assert "has 31 characters, at most 30" in refusal(client.post("/extract", json={"text": "a" * 31}), 413)
         assert client.post("/extract", json={"text": "a" * 29 + "\U0001f600"}).status_code == 200
-        picture = (pictures / "0.png").read_bytes()
-        assert "48 x 40 pixels" in refusal(client.post("/extract", data=post, files={"image": picture}), 422)
+        image = (images / "0.png").read_bytes()
+        assert "48 x 40 pixels" in refusal(client.post("/extract", data=post, files={"image": image}), 422)
         pairs = refusal(client.post("/extract", json={"text": "Ann Bob and Rome in Kelmo"}), 422)
         assert "pairs of entities that may be related, at most 3 are looked at" in pairs
         # what is in bounds is still answered

@@ -253,14 +253,14 @@ def test_an_error_of_ours_is_a_500_with_its_number_and_no_text_in_the_log(
 
 
 def test_a_line_of_the_log_says_what_happened_and_not_what_was_said(
-    service: Running, pictures: Path, caplog: pytest.LogCaptureFixture
+    service: Running, images: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     secret = "Xanthippe Zabriskie"
     with service.client() as client, caplog.at_level(logging.INFO):
         client.post(
             "/extract",
             data={"text": f"{secret} " * 200, "id": secret},
-            files={"image": ("Zabriskie.png", (pictures / "0.png").read_bytes())},
+            files={"image": ("Zabriskie.png", (images / "0.png").read_bytes())},
         )
         client.post("/extract", json={"text": f"\0{secret}"})
         client.get(f"/{secret}?{secret}")
@@ -271,7 +271,7 @@ def test_a_line_of_the_log_says_what_happened_and_not_what_was_said(
     first = next(json.loads(line) for line in lines if '"status": 200' in line)
     assert {"time", "level", "event", "method", "path", "status", "ms", "request"} <= set(first)
     assert (first["path"], first["posts"], first["characters"]) == ("/extract", 1, 4000)
-    assert first["picture_bytes"] == (pictures / "0.png").stat().st_size
+    assert first["image_bytes"] == (images / "0.png").stat().st_size
 
 
 def test_metrics_count_what_happened(start: Start) -> None:

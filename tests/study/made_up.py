@@ -23,7 +23,7 @@ def scored(f1: float, task: str = "ner") -> dict[str, Any]:
             "precision": f1 + 1,
             "recall": f1 - 1,
             "f1": f1,
-            "per_group": {"text": {"f1": f1 + 5}, "picture": {"f1": f1 - 5}},
+            "per_group": {"text": {"f1": f1 + 5}, "image": {"f1": f1 - 5}},
             per: {"A": {"f1": f1}, "B": {"f1": f1 / 2}, "C": {"f1": 1.0}},
         },
         "train_counts": {"A": 9, "B": 2, "C": 1},
@@ -51,7 +51,7 @@ def represented(shift: float) -> dict[str, Any]:
         "fused_neighbours": 60.0,
         "points": [[0.0, 1.0, "dog", False], [1.0, 0.0, "cat", False], [0.5, 0.5, "dog", True]],
     }
-    return {"regions": side, "pictures": side}
+    return {"regions": side, "images": side}
 
 
 def attended(task: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def attended(task: str) -> dict[str, Any]:
         "id": "1",
         "why": "right with pre-training alone",
         "tokens": ["Zorva", "$tonight"],
-        "picture": PIXEL,
+        "image": PIXEL,
         "gold": "Zorva (PER)",
         "before": {**look, "right": False},
         "after": look,

@@ -11,7 +11,7 @@ from promu.modeling.loading import load_model, load_tokenizer
 from promu.schema import Entity, Post, Relation
 from promu.study.attention_maps import _chosen, answer, attend, attention
 from promu.tasks.task import TASKS
-from promu.training.post_images import PictureFolder
+from promu.training.post_images import ImageFolder
 
 POST = Post(
     "1",
@@ -23,23 +23,23 @@ POST = Post(
 
 
 @pytest.mark.parametrize("task", ["ner", "re"])
-def test_attention_is_shared_among_words_patches_and_the_rest(task: str, tiny_models: Path, pictures: Path) -> None:
+def test_attention_is_shared_among_words_patches_and_the_rest(task: str, tiny_models: Path, images: Path) -> None:
     model = load_model(TASKS[task].model_class, tiny_models / task, attn_implementation="eager").eval()
     encoder = WordEncoder(load_tokenizer(str(tiny_models / task)), model.config.max_length)
-    words, patches = attention(TASKS[task], model, encoder, POST, PictureFolder(pictures, 32, "require"))
+    words, patches = attention(TASKS[task], model, encoder, POST, ImageFolder(images, 32, "require"))
     assert len(words) == 5 and [len(row) for row in patches] == [4] * 4
     assert min(words) > 0 and min(min(row) for row in patches) > 0
     whole = sum(words) + sum(map(sum, patches))
     assert 0.5 < whole < 1.0, "what is left is on special tokens and on the visual CLS"
 
 
-def test_a_long_post_has_its_attention_where_its_words_are(tiny_models: Path, pictures: Path) -> None:
+def test_a_long_post_has_its_attention_where_its_words_are(tiny_models: Path, images: Path) -> None:
     """Of a pair that is too long, the words far from the markers are not read, wherever they are."""
     model = load_model(TASKS["re"].model_class, tiny_models / "re", attn_implementation="eager").eval()
     encoder = WordEncoder(load_tokenizer(str(tiny_models / "re")), 16)
     entities = (Entity(20, 21, "PER"), Entity(22, 23, "PER"))
     post = Post("3", ("a",) * 30, "0.png", entities, (Relation(0, 1, "/per/per/peer"),))
-    words, _ = attention(TASKS["re"], model, encoder, post, PictureFolder(pictures, 32, "require"))
+    words, _ = attention(TASKS["re"], model, encoder, post, ImageFolder(images, 32, "require"))
     read = [index for index, share in enumerate(words) if share > 0]
     assert set(read) >= {20, 21, 22} and min(read) > 10 and read == list(range(read[0], read[-1] + 1))
 
@@ -48,8 +48,8 @@ def test_first_the_post_that_only_the_second_reads_then_the_one_that_only_the_fi
     posts = [Post(str(index), ("a",)) for index in range(5)]
     right = {"before": [True, False, False, True, False], "after": [True, True, True, False, False]}
     assert [index for index, _ in _chosen(posts, right, {})] == [1, 3]
-    decided = {"1": "text", "2": "picture", "3": "text"}
-    assert [index for index, _ in _chosen(posts, right, decided)] == [2, 3], "one that the picture decides, if any"
+    decided = {"1": "text", "2": "image", "3": "text"}
+    assert [index for index, _ in _chosen(posts, right, decided)] == [2, 3], "one that the image decides, if any"
     assert _chosen(posts, {"before": [True] * 5, "after": [True] * 5}, {}) == []
 
 

@@ -45,7 +45,7 @@ def test_table1_has_precision_recall_f1_the_groups_and_the_gains() -> None:
     section = built(places("table1", {("text-only",): 40.0, ("promu",): 70.0}))["table1"]
     assert f1(section, "table1", 1, "entities F1") == 71.0
     assert f1(section, "table1", 1, "entities P") == 72.0 and f1(section, "table1", 1, "relations R") == 70.0
-    assert f1(section, "table1-groups", 0, "relations, picture decides") == 36.0
+    assert f1(section, "table1-groups", 0, "relations, image decides") == 36.0
     gains = next(table for table in section.tables if table.name == "table1-gains")
     assert [row[0] for row in gains.rows] == ["text-only"]
     assert f1(section, "table1-gains", 0, "entities: gain") == 30.0

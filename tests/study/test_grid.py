@@ -69,8 +69,8 @@ def test_a_second_call_in_the_same_folder_is_refused(grid: Path) -> None:
 
 def test_workers_end_with_a_call_that_is_killed(tmp_path: Path) -> None:
     code = (
-        "from promu.training.study.cells import Cell\n"
-        "from promu.training.study.grid import do_cells\n"
+        "from promu.study.cells import Cell\n"
+        "from promu.study.grid import do_cells\n"
         "from pathlib import Path\n"
         "if __name__ == '__main__':\n"
         "    settings = {'world': 'news', 'seed': 0, 'pairs': 200000, 'ner_posts': [1, 1, 1], 're_posts': [1, 1, 1]}\n"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from promu.alignment.corpus_build import CorpusSettings, build_corpus
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.corpora.shards import PairShards
 from promu.study.noise import misplace_boxes, mistake_matches, mistake_nouns
 
@@ -27,10 +27,10 @@ def corpus(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> PairSh
 
 
 def rows(corpus: PairShards) -> list:
-    return [corpus.picture(index) for index in range(corpus.pictures)]
+    return [corpus.image(index) for index in range(corpus.images)]
 
 
-def test_misplaced_boxes_keep_size_and_label_and_stay_in_the_picture(corpus: PairShards, tmp_path: Path) -> None:
+def test_misplaced_boxes_keep_size_and_label_and_stay_in_the_image(corpus: PairShards, tmp_path: Path) -> None:
     counts = misplace_boxes(corpus, tmp_path / "wrong", 0.5, seed=3)
     wrong = PairShards(tmp_path / "wrong")
     moved = 0
@@ -62,18 +62,18 @@ def test_a_rate_of_one_spares_nothing(corpus: PairShards, tmp_path: Path) -> Non
     assert bool((PairShards(tmp_path / "wrong").matched != corpus.matched).all())
 
 
-def store(folder: Path, pictures: int) -> LabelStore:
-    """Labels of which each tells its region: region 2i and 2i + 1 of picture i."""
+def store(folder: Path, images: int) -> LabelStore:
+    """Labels of which each tells its region: region 2i and 2i + 1 of image i."""
     header = LabelHeader("teacher", "coco", NOUNS, ("a", "b"), "1", "A", 0.1, 4)
     found = LabelStore(folder, header)
     labels = []
-    for index in range(pictures):
+    for index in range(images):
         dense = torch.full((2, len(NOUNS)), 0.01)
         dense[0, 2 * index % 30] = dense[1, (2 * index + 1) % 30] = 0.71
         entities = SparseLabels.from_dense(dense / dense.sum(-1, keepdim=True), 4)
         relation = SparseLabels.from_dense(torch.tensor([[0.25, 0.75]]), 4)
-        labels.append(PictureLabels(torch.full((2, 4), index / 100), entities, relation))
-    found.add([f"{index}.jpg" for index in range(pictures)], labels)
+        labels.append(ImageLabels(torch.full((2, 4), index / 100), entities, relation))
+    found.add([f"{index}.jpg" for index in range(images)], labels)
     return found
 
 

@@ -63,7 +63,7 @@ def test_systems_differ_where_they_should() -> None:
     assert hard.settings["losses"] == {**promu.settings["losses"], "hard_labels": True}
     assert hard.inputs["labels"].key == promu.inputs["labels"].key
     text_only = by_label("table1", "text-only · entities")[0]
-    assert text_only.settings["pictures"] == "none" and text_only.settings["model"]["vision"] is None
+    assert text_only.settings["images"] == "none" and text_only.settings["model"]["vision"] is None
     scratch = by_label("table1", "without pre-training · entities")[0]
     assert scratch.settings["model"]["tokenizer"] == "cell:taught/tokenizer" and "init" not in scratch.inputs
 
@@ -125,7 +125,7 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
             {"world": None, "finetune": {"posts": "twitter2017-text"}},
             "figure5",
             1,
-            "figure5 shows pictures, and the recipe of 'posts' reads text alone",
+            "figure5 shows images, and the recipe of 'posts' reads text alone",
         ),
         ({"world": {"pears": 3}}, "table1", 1, "world: .*'pears'; see promu newsreel --help"),
         ({"pretrain": "newsreel-ner"}, "table1", 1, "this is a recipe for promu finetune"),

@@ -58,7 +58,7 @@ def silent(stage: str, done: int, total: int) -> None:
 def test_every_thing_and_every_prompt_has_a_place_and_the_figures_are_in_their_ranges(settings: dict) -> None:
     pytest.importorskip("sklearn")
     found = represent(settings, Path("nowhere"), silent)
-    for kind in ("regions", "pictures"):
+    for kind in ("regions", "images"):
         part = found[kind]
         things = [point for point in part["points"] if not point[3]]
         prompts = [point[2] for point in part["points"] if point[3]]

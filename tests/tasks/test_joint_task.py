@@ -271,8 +271,8 @@ def test_from_files_to_a_scored_model(world: Path, tiny_models: Path, tmp_path: 
     )
     for split in ("dev", "test"):
         assert {"f1", "entities", "relations", "macro_f1", "undirected"} <= result[split].keys()
-    assert set(result["test"]["per_group"]) <= {"text", "knowledge", "picture"}
-    assert result["pictures"]["test"]["with picture"] == 8
+    assert set(result["test"]["per_group"]) <= {"text", "knowledge", "image"}
+    assert result["images"]["test"]["with image"] == 8
     predictions = tmp_path / "run" / "predictions" / "test.json"
     gold = read_jmere(world / "test.json")
     scores = score_joint(gold, read_jmere(predictions))
@@ -283,12 +283,12 @@ def test_from_files_to_a_scored_model(world: Path, tiny_models: Path, tmp_path: 
 
 
 def test_a_text_only_twin_starts_from_a_saved_backbone(world: Path, tiny_models: Path, tmp_path: Path) -> None:
-    """Warm start from any promu model; pictures are then left out by the recipe alone."""
-    changes = {"model": {"init": str(tiny_models / "re")}, "pictures": "none"}
+    """Warm start from any promu model; images are then left out by the recipe alone."""
+    changes = {"model": {"init": str(tiny_models / "re")}, "images": "none"}
     one_epoch = {"epochs": 1, "batch_size": 8, "lr": 1e-9, "precision": "fp32"}
     assert main(["finetune", recipe(world, tiny_models, tmp_path / "run", **changes, training=one_epoch)]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["pictures"]["test"] == {**result["pictures"]["test"], "with picture": 0, "picture unwanted": 8}
+    assert result["images"]["test"] == {**result["images"]["test"], "with image": 0, "image unwanted": 8}
     from promu.extraction.backends import open_model
 
     tuned, _ = open_model("joint", tmp_path / "run" / "model", "cpu")

@@ -11,8 +11,8 @@ from PIL import Image
 from tests.conftest import TINY_TEXT, TINY_VISION
 from transformers import PreTrainedTokenizerBase
 
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
-from promu.corpora.shards import CaptionedPicture, PairShards, ShardWriter
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
+from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.files import write_json
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.loading import encoder_config
@@ -32,7 +32,7 @@ COLOURS = {
 }
 
 
-def picture_bytes(colour: tuple[int, int, int], size: tuple[int, int] = (40, 32)) -> bytes:
+def image_bytes(colour: tuple[int, int, int], size: tuple[int, int] = (40, 32)) -> bytes:
     """A PNG of one colour with a dark corner."""
     image = Image.new("RGB", size, colour)
     image.paste((60, 60, 60), (0, 0, size[0] // 3, size[1] // 2))
@@ -41,8 +41,8 @@ def picture_bytes(colour: tuple[int, int, int], size: tuple[int, int] = (40, 32)
     return buffer.getvalue()
 
 
-def captioned() -> list[CaptionedPicture]:
-    """Seven pictures: two captions of their own each, one falsified; the last has one that another has too."""
+def captioned() -> list[CaptionedImage]:
+    """Seven images: two captions of their own each, one falsified; the last has one that another has too."""
     names = list(COLOURS)
     found = []
     for number, name in enumerate(names):
@@ -50,23 +50,23 @@ def captioned() -> list[CaptionedPicture]:
         captions = ((f"a {name} square", True), (f"something {name} is here", True), (f"a {other} square", False))
         if number == len(names) - 1:
             captions = ((f"a {name} square", True), ("something red is here", True), captions[2])
-        found.append(CaptionedPicture(f"{name}.png", picture_bytes(COLOURS[name]), 40, 32, captions))
+        found.append(CaptionedImage(f"{name}.png", image_bytes(COLOURS[name]), 40, 32, captions))
     return found
 
 
-def write_corpus(folder: Path, pictures: list[CaptionedPicture]) -> PairShards:
-    """A corpus of these pictures."""
+def write_corpus(folder: Path, images: list[CaptionedImage]) -> PairShards:
+    """A corpus of these images."""
     folder.mkdir(parents=True, exist_ok=True)
     with ShardWriter(folder, 0) as writer:
-        for picture in pictures:
-            writer.add(picture)
+        for image in images:
+            writer.add(image)
     write_json(folder / "corpus.json", {"source": "test"})
     return PairShards(folder)
 
 
 def tokenizer() -> PreTrainedTokenizerBase:
     """Of the corpus's captions."""
-    return train_wordpiece([text for picture in captioned() for text, _ in picture.captions], 400, min_frequency=1)
+    return train_wordpiece([text for image in captioned() for text, _ in image.captions], 400, min_frequency=1)
 
 
 def tiny_pair_model(pieces: PreTrainedTokenizerBase, dual: bool = False, **weights: float) -> Any:
@@ -90,19 +90,19 @@ def tiny_pair_model(pieces: PreTrainedTokenizerBase, dual: bool = False, **weigh
 
 
 def label_corpus(folder: Path, corpus: PairShards, regions: int = 2, skip: tuple[str, ...] = ()) -> LabelStore:
-    """Random soft labels for each picture but those in `skip`."""
+    """Random soft labels for each image but those in `skip`."""
     chance = torch.Generator().manual_seed(5)
     store = LabelStore(folder, LabelHeader("t", "d", NOUNS, RELATIONS, "1", "A", 0.1, 6))
-    images = [picture.image for picture in corpus.captions() if picture.image not in skip]
+    images = [image.image for image in corpus.captions() if image.image not in skip]
     labels = []
     for number in range(len(images)):
-        count = regions if number else 0  # the first picture has no region
+        count = regions if number else 0  # the first image has no region
         corner = torch.rand(count, 2, generator=chance) * 0.5
         boxes = torch.cat([corner, corner + 0.4], -1)
         nouns = torch.rand(count, len(NOUNS), generator=chance).pow(3)
         relations = torch.rand(1, len(RELATIONS), generator=chance)
         labels.append(
-            PictureLabels(
+            ImageLabels(
                 boxes,
                 SparseLabels.from_dense(nouns / nouns.sum(-1, keepdim=True), 6),
                 SparseLabels.from_dense(relations / relations.sum(-1, keepdim=True), 6),

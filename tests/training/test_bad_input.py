@@ -38,13 +38,13 @@ def bomb(width: int = 50_000, height: int = 50_000) -> bytes:
 class Desk:
     """A folder with sound data and recipes, and what the command line says to them."""
 
-    def __init__(self, folder: Path, models: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, folder: Path, models: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder = folder
         self.capsys = capsys
         self.images = folder / "images"
-        shutil.copytree(pictures, self.images)
-        for number in range(2):  # CoNLL names its pictures <id>.jpg; what is in them is told by their bytes
-            shutil.copy(pictures / f"{number}.png", self.images / f"{number}.jpg")
+        shutil.copytree(images, self.images)
+        for number in range(2):  # CoNLL names its images <id>.jpg; what is in them is told by their bytes
+            shutil.copy(images / f"{number}.png", self.images / f"{number}.jpg")
         (folder / "ner.txt").write_text(POSTS)
         (folder / "re.txt").write_text(
             PAIR.format(end=3, relation="/per/per/peer") + PAIR.format(end=3, relation="None")
@@ -84,8 +84,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, tiny_models: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
-    return Desk(tmp_path, tiny_models, pictures, capsys)
+def desk(tmp_path: Path, tiny_models: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path, tiny_models, images, capsys)
 
 
 def test_the_desk_is_sound(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +94,7 @@ def test_the_desk_is_sound(desk: Desk, capsys: pytest.CaptureFixture[str]) -> No
     recipe.write_text(json.dumps(desk.recipe))
     assert main(["finetune", str(recipe)]) == 0
     assert main(["evaluate", "ner", str(desk.folder / "run" / "model"), "--data", str(desk.folder / "ner.txt")]) == 0
-    assert "2 of 2 posts were read as text, without a picture (no --images)" in capsys.readouterr().err
+    assert "2 of 2 posts were read as text, without an image (no --images)" in capsys.readouterr().err
     assert main(["extract", "--model", str(desk.models), "--input", str(desk.folder / "posts.jsonl")]) == 0
     assert json.loads(capsys.readouterr().out)["tokens"] == ["Ann", "met", "Bob"]
     desk.recipe["seed"] = 1
@@ -155,7 +155,7 @@ def test_files_of_pairs(line: str, said: str, desk: Desk) -> None:
         ({"text": ""}, r"posts\.jsonl:1: text is empty"),
         ({"text": "\u200b"}, r"posts\.jsonl:1: text has no words"),
         ({"txt": "Ann"}, r"posts\.jsonl:1: the post has the unknown key 'txt'; allowed are .*text"),
-        ({"image": "gone.png"}, r"gone\.png: no such picture; check the name .* post 'a' read as text"),
+        ({"image": "gone.png"}, r"gone\.png: no such image; check the name .* post 'a' read as text"),
     ],
 )
 def test_posts_to_extract_from(change: dict[str, Any], said: str, desk: Desk) -> None:
@@ -167,15 +167,15 @@ def test_posts_to_extract_from(change: dict[str, Any], said: str, desk: Desk) ->
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda whole: b"", "the picture has 0 bytes; fetch it again"),
-        (lambda whole: whole[: len(whole) // 2], "the picture is truncated or broken"),
-        (lambda whole: bomb(), r"the picture is too large, over 50,000,000 pixels: .*; shrink it"),
+        (lambda whole: b"", "the image has 0 bytes; fetch it again"),
+        (lambda whole: whole[: len(whole) // 2], "the image is truncated or broken"),
+        (lambda whole: bomb(), r"the image is too large, over 50,000,000 pixels: .*; shrink it"),
         (lambda whole: bomb(9000, 9000), r"9,000 x 9,000 pixels, more than 50,000,000; shrink it"),
-        (lambda whole: b"<html>gone</html>", "an HTML page, not a picture"),
-        (None, "no such picture; check the name and the folder of pictures"),
+        (lambda whole: b"<html>gone</html>", "an HTML page, not an image"),
+        (None, "no such image; check the name and the folder of images"),
     ],
 )
-def test_pictures(
+def test_images(
     spoil: Callable[[bytes], bytes] | None, said: str, desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = desk.images / "1.jpg"
@@ -183,18 +183,18 @@ def test_pictures(
     path.unlink()
     if spoil is not None:
         path.write_bytes(spoil(whole))
-    assert re.search(f"images/1.jpg: .*{said}.*pictures: text-only-when-missing", desk.finetune())
+    assert re.search(f"images/1.jpg: .*{said}.*images: text-only-when-missing", desk.finetune())
     extracted = desk.extract("--text", "Ann met Bob", "--image", path, "--output", desk.folder / "out.jsonl")
     assert re.search(f"images/1.jpg: .*{said}", extracted)
     words = ["evaluate", "ner", desk.models / "ner", "--data", desk.folder / "ner.txt", "--images", desk.images]
     predictions = desk.folder / "predicted.txt"
-    assert re.search(f"{said}.*--missing-pictures text-only", desk.refused(*words, "--predictions", predictions))
+    assert re.search(f"{said}.*--missing-images text-only", desk.refused(*words, "--predictions", predictions))
     # What the sentence proposes works.
-    words += ["--predictions", predictions, "--missing-pictures", "text-only", "--json"]
+    words += ["--predictions", predictions, "--missing-images", "text-only", "--json"]
     assert main([str(word) for word in words]) == 0
     captured = capsys.readouterr()
-    assert json.loads(captured.out)["read"] == {"with picture": 1, "as text": 1}
-    assert "1 of 2 posts were read as text, without a picture (1 pictures missing or broken)" in captured.err
+    assert json.loads(captured.out)["read"] == {"with image": 1, "as text": 1}
+    assert "1 of 2 posts were read as text, without an image (1 images missing or broken)" in captured.err
     assert predictions.read_text().startswith("IMGID:0\nAnn\t")
 
 
@@ -203,7 +203,7 @@ def test_pictures(
     [
         (
             "sed=1",
-            r"recipe\.yaml: unknown recipe key 'sed'; allowed here: data, model, out, pictures, seed,",
+            r"recipe\.yaml: unknown recipe key 'sed'; allowed here: data, model, out, images, seed,",
         ),
         ("training.lrr=1", r"unknown recipe key 'training\.lrr'; allowed here: .*head_lr, log_every, lr, "),
         ("model.config.poling=cls", r"unknown recipe key 'model\.config\.poling'; allowed here: .*pooling"),
@@ -215,10 +215,10 @@ def test_pictures(
         ("training.epochs=0", r"'training\.epochs': .*greater than 0 \(got 0\)"),
         ("training=3", r"'training': a group of settings is expected: batch_size, clip, .*\(got 3\)"),
         ("task=mner", r"'task': .*'ner', 're' or 'joint' \(got 'mner'\)"),
-        ("pictures=maybe", r"'pictures': .*'require', 'text-only-when-missing' or 'none' \(got 'maybe'\)"),
+        ("images=maybe", r"'images': .*'require', 'text-only-when-missing' or 'none' \(got 'maybe'\)"),
         ("model.init=/x", r"init brings its own encoders; leave text and vision out"),
-        ("data.images=", r"data\.images is missing; name the folder of pictures, or set pictures: none"),
-        ("data.images=/nowhere", r"/nowhere: no such folder of pictures; correct data\.images"),
+        ("data.images=", r"data\.images is missing; name the folder of images, or set images: none"),
+        ("data.images=/nowhere", r"/nowhere: no such folder of images; correct data\.images"),
         ("data.groups=/nowhere", r"/nowhere: no such file"),
         ("seed", r"override 'seed' is not of the form key=value"),
         ("seed=[1", r"override 'seed=\[1': the value is not YAML"),

@@ -66,12 +66,12 @@ def test_a_corpus_is_read_whole_whatever_the_window(
     assert list(order.epoch(0, 0)) != list(order.epoch(0, 1))
 
 
-def test_pictures_of_a_window_lie_together(corpus: PairShards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_a_window_lie_together(corpus: PairShards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "GROUP", 2)
     monkeypatch.setattr(module, "WINDOW", 2)
-    pictures = [corpus.picture_of(row) for row in CorpusOrder(corpus).epoch(0, 0)]
-    changes = sum(a // 2 != b // 2 for a, b in zip(pictures, islice(pictures, 1, None), strict=False))
-    assert changes == (corpus.pictures + 1) // 2 - 1
+    images = [corpus.image_of(row) for row in CorpusOrder(corpus).epoch(0, 0)]
+    changes = sum(a // 2 != b // 2 for a, b in zip(images, islice(images, 1, None), strict=False))
+    assert changes == (corpus.images + 1) // 2 - 1
 
 
 def test_matched_pairs_alone(corpus: PairShards) -> None:

@@ -60,18 +60,18 @@ def config_of(encoder: DetectorEncoderModel) -> PromuConfig:
 
 
 class Counted:
-    """An encoder's `features`, and how many pictures it was shown; it may die of them."""
+    """An encoder's `features`, and how many images it was shown; it may die of them."""
 
     def __init__(self, encoder: DetectorEncoderModel, monkeypatch: pytest.MonkeyPatch) -> None:
         self.compute = encoder.features
-        self.pictures = 0
+        self.images = 0
         self.dies_at: int | None = None
         monkeypatch.setattr(encoder, "features", self)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
-        if self.dies_at is not None and self.pictures >= self.dies_at:
+        if self.dies_at is not None and self.images >= self.dies_at:
             raise KeyboardInterrupt
-        self.pictures += len(pixels)
+        self.images += len(pixels)
         return self.compute(pixels)
 
 
@@ -81,16 +81,16 @@ def test_features_are_those_of_the_view_s_pixels(
     config = config_of(encoder)
     views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
     shown = set()
-    for index in range(corpus.pictures):
-        picture = corpus.picture(index).decode((SIDE, SIDE))
+    for index in range(corpus.images):
+        image = corpus.image(index).decode((SIDE, SIDE))
         for number in range(20):
             found, view = views(index, np.random.default_rng(number))
-            pixels = normalise_pixels(show(picture, view, SIDE)[None], config, torch.float32)
+            pixels = normalise_pixels(show(image, view, SIDE)[None], config, torch.float32)
             expected = encoder.features(pixels)[0]
             assert torch.allclose(found.float(), expected, atol=2e-3 * float(expected.abs().max()))
             shown.add((index, str(view)))
-        assert any(key == (index, str(WHOLE)) for key in shown), "the whole picture is one of them"
-    assert len(shown) == corpus.pictures * VIEWS.kept
+        assert any(key == (index, str(WHOLE)) for key in shown), "the whole image is one of them"
+    assert len(shown) == corpus.images * VIEWS.kept
 
 
 def test_views_stay_as_they_are_and_boxes_follow_them(
@@ -105,8 +105,8 @@ def test_views_stay_as_they_are_and_boxes_follow_them(
         views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
         batch = PairCollator(CaptionCollator(corpus, words, views, 5), store, LossSettings())(samples)
         for row, sample in enumerate(samples):
-            features, view = views(corpus.picture_of(row), chance_of(5, sample))
-            assert torch.equal(batch["picture_features"][row], features)
+            features, view = views(corpus.image_of(row), chance_of(5, sample))
+            assert torch.equal(batch["image_features"][row], features)
             boxes, seen = move_boxes(store[corpus[row].image].boxes.numpy(), view)
             crops += int(view.size != WHOLE.size and seen.any())
             found = batch["boxes"][row, : len(boxes)].numpy()
@@ -119,9 +119,9 @@ def test_the_trunk_sees_each_view_once(
 ) -> None:
     counted = Counted(encoder, monkeypatch)
     FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
-    assert counted.pictures == corpus.pictures * VIEWS.kept
+    assert counted.images == corpus.images * VIEWS.kept
     FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
-    assert counted.pictures == corpus.pictures * VIEWS.kept
+    assert counted.images == corpus.images * VIEWS.kept
 
 
 def test_a_fill_that_was_stopped_goes_on(
@@ -131,15 +131,15 @@ def test_a_fill_that_was_stopped_goes_on(
     monkeypatch.setattr(kept_features, "BATCH", 2)
     whole = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "whole", 0)
     counted = Counted(encoder, monkeypatch)
-    counted.dies_at = 8  # two pictures whole and the first view of two more
+    counted.dies_at = 8  # two images whole and the first view of two more
     with pytest.raises(KeyboardInterrupt):
         FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
-    counted.dies_at, before = None, counted.pictures
+    counted.dies_at, before = None, counted.images
     reports: list[tuple[int, int]] = []
     views = FeatureViews(
         encoder, config, corpus, VIEWS, tmp_path / "features", 0, lambda done, total: reports.append((done, total))
     )
-    assert before == 8 and counted.pictures - before == (corpus.pictures - 2) * VIEWS.kept
+    assert before == 8 and counted.images - before == (corpus.images - 2) * VIEWS.kept
     assert reports == [(4, 7), (6, 7), (7, 7)]
     assert np.array_equal(views.kept.values, whole.kept.values)
 
@@ -190,9 +190,9 @@ def test_a_recipe_with_a_detector_as_encoder(
         made = len(list(folder.iterdir()))
         views = FeatureViews(encoder, model.config, corpus, recipe.views, folder, 0)
         assert len(list(folder.iterdir())) == made, "what the run kept is what the saved encoder would make"
-        for index in range(0, corpus.pictures, 9):
+        for index in range(0, corpus.images, 9):
             found, view = views(index, np.random.default_rng(index))
-            pixels = show(corpus.picture(index).decode((SIDE, SIDE)), view, SIDE)[None]
+            pixels = show(corpus.image(index).decode((SIDE, SIDE)), view, SIDE)[None]
             with torch.no_grad():
                 from_pixels = encoder(pixel_values=normalise_pixels(pixels, model.config, torch.float32))
                 kept = encoder(features=found[None].float())

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from tests.training.pairs import write_corpus
 
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
-from promu.corpora.shards import CaptionedPicture, PairShards
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
+from promu.corpora.shards import CaptionedImage, PairShards
 from promu.modeling.inputs import WordEncoder
 from promu.training.batches import Sample
 from promu.training.pair_batches import CaptionCollator, PairCollator
@@ -32,12 +32,12 @@ def folder(tmp_path: Path) -> Path:
     Image.new("RGB", (32, 32), (10, 200, 30)).save(buffer, "PNG")
     header = LabelHeader("t", "d", NOUNS, RELATIONS, "1", "A", 0.1, 3)
     store = LabelStore(tmp_path / "labels", header)
-    two = PictureLabels(
+    two = ImageLabels(
         torch.tensor([[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]),
         SparseLabels.from_dense(torch.tensor([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]), 3),
         SparseLabels.from_dense(torch.tensor([[0.2, 0.8]]), 3),
     )
-    none = PictureLabels(
+    none = ImageLabels(
         torch.zeros(0, 4),
         SparseLabels.from_dense(torch.zeros(0, 3), 3),
         SparseLabels.from_dense(torch.tensor([[0.6, 0.4]]), 3),
@@ -46,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
     write_corpus(
         tmp_path / "corpus",
         [
-            CaptionedPicture("a.png", buffer.getvalue(), 32, 32, ((CAPTIONS[0], True),)),
-            CaptionedPicture("b.png", buffer.getvalue(), 32, 32, ((CAPTIONS[1], False),)),
+            CaptionedImage("a.png", buffer.getvalue(), 32, 32, ((CAPTIONS[0], True),)),
+            CaptionedImage("b.png", buffer.getvalue(), 32, 32, ((CAPTIONS[1], False),)),
         ],
     )
     return tmp_path
@@ -84,7 +84,7 @@ def test_a_row_that_fills_up_a_batch_is_marked(folder: Path) -> None:
     assert found["row_mask"].tolist() == [1, 0]
 
 
-def test_pictures_beyond_the_budget_are_decoded_again_and_come_out_the_same(folder: Path) -> None:
+def test_images_beyond_the_budget_are_decoded_again_and_come_out_the_same(folder: Path) -> None:
     corpus = PairShards(folder / "corpus")
     settings = ViewSettings(crop=0.5)
     none, all_of_them = PixelViews(corpus, 16, settings, budget=0), PixelViews(corpus, 16, settings)

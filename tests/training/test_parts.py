@@ -46,7 +46,7 @@ def test_the_teacher_s_batches_too() -> None:
     batch = {
         name: value
         for name, value in whole_batch().items()
-        if name in ("input_ids", "attention_mask", "pixel_values", "row_mask", "picture_ids", "caption_ids")
+        if name in ("input_ids", "attention_mask", "pixel_values", "row_mask", "image_ids", "caption_ids")
     }
     models = []
     for _ in range(2):

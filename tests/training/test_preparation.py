@@ -22,19 +22,19 @@ def recipe_of(world: Path, out: Path, **data: Any) -> PretrainRecipe:
 
 
 def test_shares_of_the_labels(tiny_world: Path, tmp_path: Path) -> None:
-    """A later share waits for the first one's teacher; both together label every picture, as one does alone."""
+    """A later share waits for the first one's teacher; both together label every image, as one does alone."""
     shared, alone = recipe_of(tiny_world, tmp_path / "shared"), recipe_of(tiny_world, tmp_path / "alone")
     with pytest.raises(InputError, match=r"shared: the teacher is not trained yet; start --shard 0/2 first"):
         label_recipe(shared, shard=(1, 2))
     assert not (tmp_path / "shared").exists(), "nothing was begun"
     store, corpus = label_recipe(shared, shard=(0, 2))
-    assert 0 < len(store) < corpus.pictures
+    assert 0 < len(store) < corpus.images
     store, _ = label_recipe(shared, shard=(1, 2))
     whole, _ = label_recipe(alone)
     assert whole.header.detector.startswith("coco:"), "the labels know whose regions they are of"
-    assert len(store) == len(whole) == corpus.pictures
-    for picture in corpus.captions():
-        for one, other in ((store[picture.image].entities, whole[picture.image].entities),):
+    assert len(store) == len(whole) == corpus.images
+    for image in corpus.captions():
+        for one, other in ((store[image.image].entities, whole[image.image].entities),):
             assert one.dense(20).allclose(other.dense(20), atol=1e-3)
 
 

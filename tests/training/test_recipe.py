@@ -66,7 +66,7 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
     [
         (
             "trainin.lr=1",
-            "unknown recipe key 'trainin'; allowed here: data, model, out, pictures, seed, task, training",
+            "unknown recipe key 'trainin'; allowed here: data, model, out, images, seed, task, training",
         ),
         ("training.learning_rate=1", "unknown recipe key 'training.learning_rate'; allowed here: batch_size, .*lr, "),
         ("model.config.widht=3", "unknown recipe key 'model.config.widht'; allowed here: .*pooling, "),
@@ -76,10 +76,10 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
         ("training.batch_size=2.5", "recipe key 'training.batch_size': Input should be a valid integer.* .got 2.5."),
         ("training.warmup=1.5", "recipe key 'training.warmup': Input should be less than or equal to 1 .got 1.5."),
         ("training.schedule=step", "recipe key 'training.schedule': Input should be 'cosine', 'linear' or 'constant'"),
-        ("pictures=maybe", "recipe key 'pictures': Input should be 'require', 'text-only-when-missing' or 'none'"),
+        ("images=maybe", "recipe key 'images': Input should be 'require', 'text-only-when-missing' or 'none'"),
         ("seed=-1", "recipe key 'seed': Input should be greater than or equal to 0"),
         ("out=null", "recipe key 'out': Input should be a valid string .got None."),
-        ("data.images=null", "data.images is missing; name the folder of pictures, or set pictures: none"),
+        ("data.images=null", "data.images is missing; name the folder of images, or set images: none"),
         ("model.init=null", "recipe key 'model': set either init .* or text"),
         ("training=3", "recipe key 'training': a group of settings is expected: batch_size, "),
         ("lr", "override 'lr' is not of the form key=value"),
@@ -112,7 +112,7 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) 
             "data.corpus.falsify=some",
             r"recipe key 'data\.corpus\.falsify': Input should be 'keep', 'similar'",
         ),
-        ("data.corpus.picture=x", r"unknown recipe key 'data\.corpus\.picture'; allowed here: captions, .*regions, "),
+        ("data.corpus.image=x", r"unknown recipe key 'data\.corpus\.image'; allowed here: captions, .*regions, "),
         ("data.corpus.share=2", r"recipe key 'data\.corpus\.share': Input should be less than or equal to 1 .got 2."),
         ("data.corpus.dev=-1", r"recipe key 'data\.corpus\.dev': Input should be greater than or equal to 0 .got -1."),
         ("data.corpus.side=0", r"recipe key 'data\.corpus\.side': Input should be greater than or equal to 1 .got 0."),
@@ -185,13 +185,13 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path: Path) -> None:
     overrides = [
         "training.lr=3e-4",
         "training.epochs=2",
-        "pictures=none",
+        "images=none",
         "data.images=null",
         "model.config={pooling: cls}",
     ]
     recipe = load_recipe(write(tmp_path, FINETUNE), FinetuneRecipe, overrides)
     assert recipe.training.lr == 3e-4 and recipe.training.epochs == 2
-    assert recipe.data.images is None and recipe.pictures == "none"
+    assert recipe.data.images is None and recipe.images == "none"
     assert recipe.model.config == {"pooling": "cls"}
     assert recipe.data.train == "train.txt", "what is beside an override stays"
     # a value may hold an equals sign, and a group that the file lacks is made

@@ -33,7 +33,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # KECPM's writers are run by tests/training/generation/test_train.py
 OTHERS = ("-study", "-study-cold", "-kecpm")
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith(OTHERS))
-PICTURES = 24
+IMAGES = 24
 ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]
 DRAWN, DRAWN_JOINT, PRETRAINED = "runs/newsreel/", "runs/joint-world/", "runs/newsreel-pretrain"
 
@@ -167,12 +167,12 @@ def test_finetuning_on_drawn_data(name: str, drawn: Path, pretrained: Path, tmp_
 
 
 def first_posts(recipe: FinetuneRecipe, folder: Path) -> list[str]:
-    """The first eight posts of the real training file as train, dev and test, and grey where pictures are wanted."""
+    """The first eight posts of the real training file as train, dev and test, and grey where images are wanted."""
     task = TASKS[recipe.task]
     posts: list[Post] = task.read(Path(recipe.data.train))[:8]
     task.write(folder / "posts.txt", posts)
     overrides = [f"data.{split}={folder / 'posts.txt'}" for split in ("train", "dev", "test")]
-    if recipe.pictures == "none":
+    if recipe.images == "none":
         return overrides
     (folder / "images").mkdir()
     for post in posts:
@@ -206,19 +206,19 @@ def test_finetuning_on_real_data(
         pytest.skip(f"the recipe was read, not run: {error}")
     overrides += first_posts(recipe, tmp_path)
     check_finetuned(load_recipe(path, FinetuneRecipe, overrides), 8)
-    pictures = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))["pictures"]["test"]
-    read = "picture unwanted" if recipe.pictures == "none" else "with picture"
-    assert pictures["policy"] == recipe.pictures and pictures[read] == 8
+    images = json.loads((tmp_path / "run" / "result.json").read_text(encoding="utf-8"))["images"]["test"]
+    read = "image unwanted" if recipe.images == "none" else "with image"
+    assert images["policy"] == recipe.images and images[read] == 8
 
 
 @pytest.mark.parametrize("name", ["twitter2015", "twitter2017", "mre"])
-def test_recipes_with_pictures_have_the_settings_of_the_paper(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recipes_with_images_have_the_settings_of_the_paper(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMU_SHARED", "elsewhere")
     recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe)
     training = recipe.training
     assert (training.lr, training.weight_decay, training.batch_size) == (1e-4, 1e-3, 16)
-    assert recipe.model.config["max_length"] == 80 and recipe.pictures == "require"
-    assert raw_recipe(name)["pictures"] == "require", "said, not left to a default"
+    assert recipe.model.config["max_length"] == 80 and recipe.images == "require"
+    assert raw_recipe(name)["images"] == "require", "said, not left to a default"
 
 
 def encoders_of(recipe: PretrainRecipe) -> list[str]:
@@ -231,7 +231,7 @@ def encoders_of(recipe: PretrainRecipe) -> list[str]:
 
 @pytest.mark.parametrize("name", REAL_PRETRAINING)
 def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first pictures of the real corpus through detector, candidates, teacher, labels and two steps."""
+    """The first images of the real corpus through detector, candidates, teacher, labels and two steps."""
     monkeypatch.setenv("PROMU_SHARED", str(shared))
     path = RECIPES / f"{name}.yaml"
     recipe = load_recipe(path, PretrainRecipe)
@@ -244,7 +244,7 @@ def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monke
     except InputError as error:
         pytest.skip(f"the recipe was read, not run: {error}")
     with Path(recipe.data.corpus.captions).open(encoding="utf-8", newline="") as file:
-        rows = list(itertools.islice(csv.reader(file), 1 + 5 * PICTURES))
+        rows = list(itertools.islice(csv.reader(file), 1 + 5 * IMAGES))
     captions = tmp_path / "captions.csv"
     with captions.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows(rows)
@@ -257,7 +257,7 @@ def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monke
     overrides += ["labels.num_nouns=20", "training.batch_size=64", *ONE_EPOCH]
     overrides += ["teacher.training.batch_size=64", "teacher.training.epochs=1"]
     result = pretrain(load_recipe(path, PretrainRecipe, overrides))
-    assert result["pictures"] == PICTURES - 4 and result["pairs"] > result["matched"] >= 5 * (PICTURES - 4) - 5
+    assert result["images"] == IMAGES - 4 and result["pairs"] > result["matched"] >= 5 * (IMAGES - 4) - 5
     assert result["nouns"] == 20 and result["dev"] is not None
     assert {"itm", "cit", "coe", "cir"} <= result["last"].keys() and math.isfinite(result["last"]["loss"])
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()

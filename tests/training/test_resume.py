@@ -20,7 +20,7 @@ import os, signal, sys
 from pathlib import Path
 import promu.training.{kind} as module
 from promu.training.recipe import {recipe}
-from promu.training.recipe_file import load_recipe
+from promu.config import load_recipe
 
 kill_at = sys.argv[2]
 def die(*args):
@@ -127,7 +127,7 @@ def test_a_killed_fine_tuning_ends_as_an_unbroken_one(
     result = json.loads(capsys.readouterr().out)
     assert same_log(unbroken, run)
     expected = json.loads((unbroken / "result.json").read_text())
-    for key in ("best_epoch", "dev", "test", "pictures", "posts"):
+    for key in ("best_epoch", "dev", "test", "images", "posts"):
         assert result[key] == expected[key]
     for name in ("valid.txt", "test.txt"):
         assert (run / "predictions" / name).read_bytes() == (unbroken / "predictions" / name).read_bytes()
@@ -138,7 +138,7 @@ def test_a_finished_run_is_not_repeated(unbroken: Path, capsys: pytest.CaptureFi
     before = {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")}
     assert main(["finetune", str(unbroken.parent / "recipe.yaml")]) == 0
     out = capsys.readouterr().out
-    assert f"model: {unbroken / 'model'}" in out and "of 24 posts were read with their picture" in out
+    assert f"model: {unbroken / 'model'}" in out and "of 24 posts were read with their image" in out
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 

@@ -15,7 +15,7 @@ SIZE = 64
 
 
 def painted(box: np.ndarray) -> Image.Image:
-    """A black picture with a white rectangle; the box's edges lie between pixels."""
+    """A black image with a white rectangle; the box's edges lie between pixels."""
     pixels = np.zeros((SIZE, SIZE, 3), dtype=np.uint8)
     x0, y0, x1, y1 = (box * SIZE).round().astype(int)
     pixels[y0:y1, x0:x1] = 255
@@ -105,7 +105,7 @@ def test_a_box_counts_as_gone_below_a_quarter(left: float, kept: bool) -> None:
     assert move((0.0, 0.2, 0.4, 0.6), (left, 0.0), (0.5, 1.0), flip=False)[1] is kept
 
 
-def test_no_crop_gives_the_picture_back() -> None:
+def test_no_crop_gives_the_image_back() -> None:
     box = random_box(np.random.default_rng(3))
     view = random_view(np.random.default_rng(0), smallest=1.0)
     assert view == WHOLE
@@ -114,7 +114,7 @@ def test_no_crop_gives_the_picture_back() -> None:
     assert np.array_equal(moved[0], box) and kept.all()
 
 
-def test_a_picture_without_boxes_has_none_in_its_view() -> None:
+def test_a_image_without_boxes_has_none_in_its_view() -> None:
     moved, kept = move_boxes(np.zeros((0, 4), dtype=np.float32), View((0.1, 0.1), (0.5, 0.5), True, (("rotate", 0.5),)))
     assert moved.shape == (0, 4) and kept.shape == (0,)
 
@@ -123,7 +123,7 @@ def test_views_are_cut_and_flipped_as_often_as_they_should() -> None:
     views = [random_view(np.random.default_rng(seed), smallest=0.3) for seed in range(400)]
     assert 0.4 < np.mean([view.flip for view in views]) < 0.6
     areas = sorted(view.size[0] * view.size[1] for view in views)
-    assert areas[0] >= 0.3 * 0.8 and areas[-1] > 0.95, "clamping to the picture cuts a little off"
+    assert areas[0] >= 0.3 * 0.8 and areas[-1] > 0.95, "clamping to the image cuts a little off"
     assert max(b - a for a, b in pairwise(areas)) < 0.05
     assert all(o >= 0 and o + s <= 1 + 1e-9 for view in views for o, s in zip(view.origin, view.size, strict=True))
 
@@ -137,7 +137,7 @@ def test_operations_are_as_many_as_asked_for_and_of_both_signs() -> None:
         assert show(painted(random_box(np.random.default_rng(0))), view, 32).shape == (3, 32, 32)
 
 
-def test_a_large_picture_is_averaged_not_sampled() -> None:
+def test_a_large_image_is_averaged_not_sampled() -> None:
     """Stripes finer than the view turn grey; sampled they would stay black and white."""
     stripes = np.zeros((256, 256, 3), dtype=np.uint8)
     stripes[:, ::2] = 255

@@ -1,6 +1,6 @@
-"""`promu corpus build`: captions, pictures and a detector become a corpus of Parquet shards.
+"""`promu corpus build`: captions, images and a detector become a corpus of Parquet shards.
 
-The captions are read as a stream, several times; a shard is made of a fixed stretch of the pictures they name and takes
+The captions are read as a stream, several times; a shard is made of a fixed stretch of the images they name and takes
 its name when it is whole. So a build costs the same memory whatever the size, and one that was killed goes on at the
 first shard that is not there, with the result of one that never was. Every pair that is read is kept or counted.
 """
@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from promu.alignment.corpus_images import BATCH, prepare_pictures
+from promu.alignment.corpus_images import BATCH, prepare_images
 from promu.alignment.detector import Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
-from promu.alignment.falsify import Encode, PictureCaptions, falsified_of, falsify, word_vectors
+from promu.alignment.falsify import Encode, ImageCaptions, falsified_of, falsify, word_vectors
 from promu.alignment.sentence_vectors import SentenceVectors
-from promu.corpora.captions import FORMATS, NamedPicture, Policy, Skipped, guess_format, iterate_named_pictures
+from promu.corpora.captions import FORMATS, NamedImage, Policy, Skipped, guess_format, iterate_named_images
 from promu.corpora.shards import (
     HEADER,
-    CaptionedPicture,
+    CaptionedImage,
     ShardWriter,
     read_shard,
     shard_counts,
@@ -49,23 +49,23 @@ class CorpusSettings:
     """What a corpus is made of.
 
     Attributes:
-        captions: CSV or JSON lines of captions, NewsCLIPpings annotations, or a folder of pictures and text files.
-        images: The folder of pictures.
+        captions: CSV or JSON lines of captions, NewsCLIPpings annotations, or a folder of images and text files.
+        images: The folder of images.
         format: One of `captioned.FORMATS`, or "auto" to see for itself.
         detector: A name in `regions.DETECTORS`.
         regions: The file or model that the detector runs on.
         confidence: Regions with a lower score are left out.
-        max_regions: Regions a picture at most.
+        max_regions: Regions an image at most.
         class_names: A file of class names, for a YOLO file without its own.
         missing: Whether a pair that cannot be used stops the build ("require") or is counted ("skip").
         falsify: Falsified pairs as the set has them ("keep"), left out ("none"), or made: of captions near in meaning
             ("similar") or of any ("uniform"). Made ones need a set of true pairs only.
         share: Share of all pairs that made ones are to be.
         text_encoder: A Hugging Face text encoder that says which captions are near; None compares their words.
-        side: Longest side in pixels of the stored pictures; None keeps the files as they are.
-        dev: Pictures held out, chosen by chance: the corpus is then `train` and `dev` in the folder. 0 holds out none.
-        shard: Pictures a shard at most.
-        seed: Seed of the pictures held out and of the falsified pairs.
+        side: Longest side in pixels of the stored images; None keeps the files as they are.
+        dev: Images held out, chosen by chance: the corpus is then `train` and `dev` in the folder. 0 holds out none.
+        shard: Images a shard at most.
+        seed: Seed of the images held out and of the falsified pairs.
     """
 
     captions: Path
@@ -114,38 +114,38 @@ class Survey:
     Attributes:
         digest: Checksum of the pairs that can be used.
         read: Pairs read, those that cannot be used too.
-        pictures: Pictures named, by part: "train" and "dev".
-        skipped: Pairs that cannot be used, whatever their picture is.
-        held: The lots of the pictures held out.
+        images: Images named, by part: "train" and "dev".
+        skipped: Pairs that cannot be used, whatever their image is.
+        held: The lots of the images held out.
     """
 
     digest: str = ""
     read: int = 0
-    pictures: Counter[str] = field(default_factory=Counter)
+    images: Counter[str] = field(default_factory=Counter)
     skipped: Skipped = field(default_factory=Skipped)
     held: frozenset[int] = frozenset()
 
     def part(self, seed: int, image: str) -> str:
-        """Whether a picture goes to "train" or "dev"."""
+        """Whether an image goes to "train" or "dev"."""
         return "dev" if _lot(seed, image) in self.held else "train"
 
 
 def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, done, total: None) -> Survey:
-    """Count what the captions name, and choose the pictures to hold out: those with the smallest lots."""
+    """Count what the captions name, and choose the images to hold out: those with the smallest lots."""
     survey = Survey()
     digest = hashlib.sha256()
-    held: dict[int, int] = {}  # lot -> how often the picture comes
+    held: dict[int, int] = {}  # lot -> how often the image comes
     largest: list[int] = []
     lines = _count_lines(settings)
-    for named in named_pictures(settings, survey.skipped):
-        if lines > 1 and not survey.pictures["train"] % 1000:
+    for named in named_images(settings, survey.skipped):
+        if lines > 1 and not survey.images["train"] % 1000:
             progress("reading captions", named.line or 0, lines)
         digest.update(json.dumps([named.image, named.captions]).encode())
         survey.read += len(named.captions)
-        survey.pictures["train"] += 1
+        survey.images["train"] += 1
         if settings.made and not all(matched for _, matched in named.captions):
             raise InputError(
-                f"this set has falsified pairs of its own (of picture {named.image!r}), so that none are made; "
+                f"this set has falsified pairs of its own (of image {named.image!r}), so that none are made; "
                 "take --falsify keep, or none to leave them out",
                 named.path,
                 named.line,
@@ -163,12 +163,12 @@ def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, 
     survey.read += sum(survey.skipped.pairs.values())
     survey.digest = digest.hexdigest()[:16]
     survey.held = frozenset(held)
-    survey.pictures["dev"] = sum(held.values())
-    survey.pictures["train"] -= survey.pictures["dev"]
-    if not survey.pictures["train"]:
-        found = survey.pictures["dev"]
+    survey.images["dev"] = sum(held.values())
+    survey.images["train"] -= survey.images["dev"]
+    if not survey.images["train"]:
+        found = survey.images["dev"]
         raise InputError(
-            f"the captions name {found:,} pictures, and {settings.dev:,} are to be held out; hold out fewer"
+            f"the captions name {found:,} images, and {settings.dev:,} are to be held out; hold out fewer"
             if found
             else "no pair of these captions can be used; see what `promu check` says",
             settings.captions,
@@ -176,10 +176,10 @@ def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, 
     return survey
 
 
-def named_pictures(settings: CorpusSettings, skipped: Skipped) -> Iterator[NamedPicture]:
-    """The pictures that the captions name, as `iterate_named_pictures` with these settings."""
+def named_images(settings: CorpusSettings, skipped: Skipped) -> Iterator[NamedImage]:
+    """The images that the captions name, as `iterate_named_images` with these settings."""
     keep = settings.falsify != "none"
-    return iterate_named_pictures(settings.captions, settings.format, settings.missing, keep, skipped)
+    return iterate_named_images(settings.captions, settings.format, settings.missing, keep, skipped)
 
 
 def _count_lines(settings: CorpusSettings) -> int:
@@ -191,7 +191,7 @@ def _count_lines(settings: CorpusSettings) -> int:
 
 
 def _lot(seed: int, image: str) -> int:
-    """A number that decides by chance, always the same for a picture, whether it is held out."""
+    """A number that decides by chance, always the same for an image, whether it is held out."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{image}".encode(), digest_size=8).digest())
 
 
@@ -204,18 +204,18 @@ class Tally:
 
     skipped: Skipped = field(default_factory=Skipped)
     regions: Counter[str] = field(default_factory=Counter)
-    pictures: int = 0
+    images: int = 0
     pairs: int = 0  # of the set; those made are counted apart
     matched: int = 0
     wanted: int = 0
     made: int = 0
     similarity: float = 0.0  # summed over those made
 
-    def add(self, picture: CaptionedPicture) -> None:
-        """Count a picture that is kept."""
-        self.pictures += 1
-        self.pairs += len(picture.captions)
-        self.matched += sum(matched for _, matched in picture.captions)
+    def add(self, image: CaptionedImage) -> None:
+        """Count an image that is kept."""
+        self.images += 1
+        self.pairs += len(image.captions)
+        self.matched += sum(matched for _, matched in image.captions)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for `merge`."""
@@ -223,14 +223,14 @@ class Tally:
             "skipped": dict(self.skipped.pairs),
             "examples": self.skipped.examples,
             "regions": dict(self.regions),
-            **{name: getattr(self, name) for name in ("pictures", "pairs", "matched", "wanted", "made", "similarity")},
+            **{name: getattr(self, name) for name in ("images", "pairs", "matched", "wanted", "made", "similarity")},
         }
 
     def merge(self, counts: Mapping[str, Any]) -> None:
         """Add what another has counted, as `to_dict` gave it."""
         self.skipped.merge(Skipped(Counter(counts["skipped"]), list(counts["examples"])))
         self.regions.update(counts["regions"])
-        for name in ("pictures", "pairs", "matched", "wanted", "made", "similarity"):
+        for name in ("images", "pairs", "matched", "wanted", "made", "similarity"):
             setattr(self, name, getattr(self, name) + counts[name])
 
 
@@ -238,17 +238,17 @@ def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSe
     """What `corpus.json` says of a part, out of its shards.
 
     Raises:
-        InputError: A shard is damaged, or none holds a picture.
+        InputError: A shard is damaged, or none holds an image.
     """
     tally = Tally()
     for path in paths:
         tally.merge(shard_counts(path))
-    if not tally.pictures:
+    if not tally.images:
         first = f", the first: {tally.skipped.examples[0]}" if tally.skipped.examples else ""
-        raise InputError(f"none of {named:,} pictures of this corpus ({part}) can be read{first}", settings.images)
+        raise InputError(f"none of {named:,} images of this corpus ({part}) can be read{first}", settings.images)
     if tally.made < tally.wanted:
         logger.warning(
-            "%s: %d falsified pairs of %d could be made; the captions of other pictures are too few, or too alike",
+            "%s: %d falsified pairs of %d could be made; the captions of other images are too few, or too alike",
             part,
             tally.made,
             tally.wanted,
@@ -256,7 +256,7 @@ def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSe
     repeated = _repeated(paths)
     if repeated:
         logger.warning(
-            "%s: %d times a picture comes again after others and is stored again; sort the captions by picture",
+            "%s: %d times an image comes again after others and is stored again; sort the captions by image",
             part,
             repeated,
         )
@@ -264,9 +264,9 @@ def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSe
     similar = settings.falsify == "similar" and tally.made > 0
     return {
         "part": part,
-        "pictures_named": named,
-        "pictures": tally.pictures,
-        "pictures_repeated": repeated,
+        "images_named": named,
+        "images": tally.images,
+        "images_repeated": repeated,
         "pairs": pairs,
         "matched": tally.matched,
         "falsified": pairs - tally.matched,
@@ -284,7 +284,7 @@ def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSe
 
 
 def _repeated(paths: Sequence[Path]) -> int:
-    """How many rows show a picture that an earlier one shows; costs eight bytes a picture."""
+    """How many rows show an image that an earlier one shows; costs eight bytes an image."""
     digests = (
         int.from_bytes(hashlib.blake2b(image.encode(), digest_size=8).digest())
         for path in paths
@@ -335,11 +335,11 @@ def build_corpus(
         pairs "made", and the headers of the "parts" "train" and (with `dev`) "dev".
 
     Raises:
-        InputError: Something is wrong with the settings, the captions, a picture that is required or the disk; or
+        InputError: Something is wrong with the settings, the captions, an image that is required or the disk; or
             `out` holds something else.
     """
     if not settings.images.is_dir():
-        raise InputError("no such folder of pictures; check the path", settings.images)
+        raise InputError("no such folder of images; check the path", settings.images)
     format = guess_format(settings.captions) if settings.format == "auto" else settings.format
     settings = replace(settings, format=format)
     survey = survey_captions(settings, progress)
@@ -424,12 +424,12 @@ class _Build:
         for leftover in (*folder.glob("*.part"), *folder.glob(".*.part")):
             leftover.unlink()
         named = (
-            picture
-            for picture in named_pictures(self.settings, Skipped())
-            if self.survey.part(self.settings.seed, picture.image) == part
+            image
+            for image in named_images(self.settings, Skipped())
+            if self.survey.part(self.settings.seed, image.image) == part
         )
         paths = []
-        for number, size in enumerate(_even(self.survey.pictures[part], self.settings.shard)):
+        for number, size in enumerate(_even(self.survey.images[part], self.settings.shard)):
             stretch, before = list(islice(named, size)), self.compared
             paths.append(shard_path(folder, number))
             if not paths[-1].exists():
@@ -438,48 +438,48 @@ class _Build:
                 self._advance(size)
             self.compared = before + sum(len(item.captions) for item in stretch)
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
-        return part_header(part, paths, self.survey.pictures[part], self.settings)
+        return part_header(part, paths, self.survey.images[part], self.settings)
 
-    def _advance(self, pictures: int) -> None:
-        self.done += pictures
-        self.progress("pictures", self.done, self.survey.pictures.total())
+    def _advance(self, images: int) -> None:
+        self.done += images
+        self.progress("images", self.done, self.survey.images.total())
 
     def _compare(self, captions: int) -> None:
         self.compared += captions
         self.progress("comparing captions", self.compared, self.survey.read - self.survey.skipped.pairs.total())
 
-    def _shard(self, named: Sequence[NamedPicture], folder: Path, number: int, part: str) -> None:
+    def _shard(self, named: Sequence[NamedImage], folder: Path, number: int, part: str) -> None:
         tally = Tally()
         if not self.settings.made:
             with ShardWriter(folder, number) as shard:
-                for picture, _ in self._prepared(named, tally):
-                    shard.add(picture)
+                for image, _ in self._prepared(named, tally):
+                    shard.add(image)
                 shard.counts = tally.to_dict()
             return
-        # The captions of the whole stretch are compared; its pictures wait on the disk for what comes of it.
+        # The captions of the whole stretch are compared; its images wait on the disk for what comes of it.
         _make(folder / DRAFT)
         captions = []
         with ShardWriter(folder / DRAFT, number) as draft:
-            for picture, content in self._prepared(named, tally):
-                draft.add(picture)
-                texts = tuple(text for text, _ in picture.captions)
-                captions.append(PictureCaptions(picture.image, content, texts))
+            for image, content in self._prepared(named, tally):
+                draft.add(image)
+                texts = tuple(text for text, _ in image.captions)
+                captions.append(ImageCaptions(image.image, content, texts))
         seed = (self.settings.seed, int(part == "dev"), number)
         added = falsify(captions, self.settings.share, self._encoder(), seed)
         tally.wanted = falsified_of(tally.pairs, self.settings.share)
         tally.made = sum(map(len, added))
         tally.similarity = round(sum(other.similarity or 0.0 for others in added for other in others), 3)
         with ShardWriter(folder, number) as shard:
-            for picture, others in zip(read_shard(draft.path), added, strict=True):
+            for image, others in zip(read_shard(draft.path), added, strict=True):
                 made = tuple((other.text, False) for other in others)
-                shard.add(replace(picture, captions=picture.captions + made))
+                shard.add(replace(image, captions=image.captions + made))
             shard.counts = tally.to_dict()
         draft.path.unlink()
 
-    def _prepared(self, named: Sequence[NamedPicture], tally: Tally) -> Iterator[tuple[CaptionedPicture, bytes]]:
-        """The pictures of a stretch that can be read, each with a digest of its file."""
+    def _prepared(self, named: Sequence[NamedImage], tally: Tally) -> Iterator[tuple[CaptionedImage, bytes]]:
+        """The images of a stretch that can be read, each with a digest of its file."""
         settings = self.settings
-        batches = prepare_pictures(
+        batches = prepare_images(
             named, settings.images, settings.side, self.detector, settings.missing, tally.skipped, tally.regions
         )
         for number, batch in enumerate(batches):
@@ -499,7 +499,7 @@ class _Build:
         return self.encoder
 
 
-def _even(pictures: int, most: int) -> list[int]:
+def _even(images: int, most: int) -> list[int]:
     """Shards of even size, none above `most`: in a last one of few captions none would be near in meaning."""
-    count = -(-pictures // most)
-    return [pictures // count + (number < pictures % count) for number in range(count)]
+    count = -(-images // most)
+    return [images // count + (number < images % count) for number in range(count)]

@@ -14,22 +14,22 @@ from promu.schema import Region
 
 
 class Detector(Protocol):
-    """Anything that names the regions of pictures.
+    """Anything that names the regions of images.
 
     `identity` names the detector and what its regions depend on; it changes whenever they would.
     """
 
     identity: str
 
-    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
-        """The regions of each picture, best first.
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """The regions of each image, best first.
 
         Args:
-            pictures: Upright RGB pictures of any sizes.
+            images: Upright RGB images of any sizes.
             names: Their file names.
 
         Returns:
-            For each picture its regions, in pixels of the picture given, clipped to it, none without area.
+            For each image its regions, in pixels of the image given, clipped to it, none without area.
         """
 
 
@@ -39,7 +39,7 @@ class DetectorSettings:
 
     Attributes:
         confidence: Regions with a lower score are left out, 0 to 1.
-        max_regions: Regions a picture at most, the best.
+        max_regions: Regions an image at most, the best.
         names: A file with one class name a line, for a YOLO file that does not carry its own.
     """
 
@@ -58,7 +58,7 @@ class DetectorSettings:
         return f"{kind}:{checksum[:16]}@{self.confidence:g}/{self.max_regions}"
 
     def keep(self, found: Iterable[Region], size: tuple[int, int]) -> list[Region]:
-        """The regions to keep of a picture of (width, height) pixels: best first, clipped, none without area."""
+        """The regions to keep of an image of (width, height) pixels: best first, clipped, none without area."""
         kept: list[Region] = []
         for region in sorted(found, key=lambda region: -region.score):
             if region.score < self.confidence or len(kept) == self.max_regions:

@@ -1,4 +1,4 @@
-"""Regions: which boxes of a picture hold a thing. One class and one line in `DETECTORS` each."""
+"""Regions: which boxes of an image hold a thing. One class and one line in `DETECTORS` each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from promu.alignment.detector import Detector, DetectorSettings
-from promu.corpora.coco import read_coco_pictures
+from promu.corpora.coco import read_coco_images
 from promu.errors import InputError, first_line
 from promu.files import read_bytes
 from promu.hub import best_device, resolve
@@ -34,7 +34,7 @@ class HuggingFaceRegions:
     Args:
         name: A local folder or a hub name; its weights must be in safetensors form.
         settings: What is kept.
-        batch: Pictures a pass at most.
+        batch: Images a pass at most.
 
     Raises:
         InputError: There is no such model within reach, it cannot be loaded, or it lacks weights or names of classes.
@@ -50,31 +50,31 @@ class HuggingFaceRegions:
         self.identity = settings.identify("hf", _checksum(self.processor, self.model))
 
     @torch.inference_mode()
-    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         """As `Detector.detect`.
 
-        Only pictures that have one size when prepared share a pass, since with padding what is found in a picture
+        Only images that have one size when prepared share a pass, since with padding what is found in an image
         would depend on its neighbours.
         """
-        prepared = [self.processor(images=picture, return_tensors="pt") for picture in pictures]
+        prepared = [self.processor(images=image, return_tensors="pt") for image in images]
         by_size: dict[torch.Size, list[int]] = defaultdict(list)
         for row, entry in enumerate(prepared):
             by_size[entry["pixel_values"].shape].append(row)
-        regions: list[list[Region]] = [[] for _ in pictures]
+        regions: list[list[Region]] = [[] for _ in images]
         for rows in by_size.values():
             for start in range(0, len(rows), self.batch):
                 part = rows[start : start + self.batch]
-                for row, found in zip(part, self._pass([prepared[row] for row in part], part, pictures), strict=True):
-                    regions[row] = self.settings.keep(found, pictures[row].size)
+                for row, found in zip(part, self._pass([prepared[row] for row in part], part, images), strict=True):
+                    regions[row] = self.settings.keep(found, images[row].size)
         return regions
 
-    def _pass(self, prepared: list[Any], rows: list[int], pictures: Sequence[Image.Image]) -> list[list[Region]]:
+    def _pass(self, prepared: list[Any], rows: list[int], images: Sequence[Image.Image]) -> list[list[Region]]:
         names = ["pixel_values"] + ["pixel_mask"] * (self._masked and "pixel_mask" in prepared[0])
         inputs = {name: torch.cat([entry[name] for entry in prepared]).to(self.device) for name in names}
         results = self.processor.post_process_object_detection(
             self.model(**inputs),
             threshold=self.settings.confidence,
-            target_sizes=[(pictures[row].height, pictures[row].width) for row in rows],
+            target_sizes=[(images[row].height, images[row].width) for row in rows],
         )
         return [self._regions(result) for result in results]
 
@@ -137,7 +137,7 @@ def _require_trained(name: str, processor: Any, model: Any, missing: set[str]) -
 
 
 def _checksum(processor: Any, model: Any) -> str:
-    """Of weights, class names and how pictures are prepared, wherever they were loaded from."""
+    """Of weights, class names and how images are prepared, wherever they were loaded from."""
     checksum = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
     checksum.update(json.dumps(model.config.id2label).encode())
     for name, tensor in sorted(model.state_dict().items()):
@@ -154,7 +154,7 @@ logger = logging.getLogger(__name__)
 class CocoRegions:
     """Regions from a COCO `instances` file, gold boxes or a detector's saved output.
 
-    Boxes are in pixels of the size that the file gives; a picture that comes in another size has them scaled.
+    Boxes are in pixels of the size that the file gives; an image that comes in another size has them scaled.
 
     Raises:
         InputError: As `read_coco`.
@@ -162,20 +162,20 @@ class CocoRegions:
 
     def __init__(self, path: str | Path, settings: DetectorSettings) -> None:
         self.settings = settings
-        self.pictures = read_coco_pictures(path)
+        self.images = read_coco_images(path)
         self.identity = settings.identify("coco", hashlib.sha256(read_bytes(Path(path))).hexdigest())
         self._path = path
         self._warned = False
 
-    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
-        """As `Detector.detect`; a picture that the file does not name has none, which the log says once."""
-        return [self._regions(picture.size, name) for picture, name in zip(pictures, names, strict=True)]
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+        """As `Detector.detect`; an image that the file does not name has none, which the log says once."""
+        return [self._regions(image.size, name) for image, name in zip(images, names, strict=True)]
 
     def _regions(self, size: tuple[int, int], name: str) -> list[Region]:
-        known = self.pictures.get(name)
+        known = self.images.get(name)
         if known is None:
             if not self._warned:
-                logger.warning("picture %r is not in %s and has no regions (said once)", name, self._path)
+                logger.warning("image %r is not in %s and has no regions (said once)", name, self._path)
                 self._warned = True
             return []
         across = 1.0 if known.width is None else size[0] / known.width
@@ -189,13 +189,13 @@ class CocoRegions:
 
 
 class NoRegions:
-    """No detector: every picture is without regions, and L_COE is skipped."""
+    """No detector: every image is without regions, and L_COE is skipped."""
 
     identity = "none"
 
-    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         """As `Detector.detect`: always empty."""
-        return [[] for _ in pictures]
+        return [[] for _ in images]
 
 
 def _hf(path: str | Path, settings: DetectorSettings) -> Detector:

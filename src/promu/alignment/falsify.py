@@ -1,7 +1,7 @@
-"""Falsified captions, made as NewsCLIPpings does: beside a picture stands another picture's caption, near in meaning.
+"""Falsified captions, made as NewsCLIPpings does: beside an image stands another image's caption, near in meaning.
 
 A set of captions as it is published has true pairs only, and L_ITM (Eq 3) needs both kinds. Captions are compared in
-blocks, so that a set of any size costs the memory of one. A caption that fits a picture because it also belongs to it
+blocks, so that a set of any size costs the memory of one. A caption that fits an image because it also belongs to it
 (under the same name, under another name with the same bytes, or word for word) is never taken for a falsified one; nor
 is one that is as near to any of its true captions as these are to each other: it most likely fits as well.
 """
@@ -34,8 +34,8 @@ Encode = Callable[[Sequence[str]], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class PictureCaptions:
-    """The true captions of a picture; `content` is a digest of its bytes."""
+class ImageCaptions:
+    """The true captions of an image; `content` is a digest of its bytes."""
 
     image: str
     content: bytes
@@ -44,29 +44,29 @@ class PictureCaptions:
 
 @dataclass(frozen=True, slots=True)
 class Falsified:
-    """A caption of another picture, and how near it is (cosine) to the true one it was chosen for; None for chance."""
+    """A caption of another image, and how near it is (cosine) to the true one it was chosen for; None for chance."""
 
     text: str
     similarity: float | None
 
 
 def falsify(
-    pictures: Sequence[PictureCaptions], share: float, encode: Encode | None, seed: Sequence[int]
+    images: Sequence[ImageCaptions], share: float, encode: Encode | None, seed: Sequence[int]
 ) -> list[list[Falsified]]:
-    """Falsified captions for each picture.
+    """Falsified captions for each image.
 
     Args:
-        pictures: Pictures in order; neighbours are looked for within blocks of about `BLOCK` captions.
+        images: Images in order; neighbours are looked for within blocks of about `BLOCK` captions.
         share: The share of all pairs, true and falsified, that is to be falsified: in (0, 1), exact to one pair a
-            block unless too few captions of other pictures are there.
-        encode: The vectors that say which captions are near in meaning; None takes any caption of another picture.
+            block unless too few captions of other images are there.
+        encode: The vectors that say which captions are near in meaning; None takes any caption of another image.
         seed: What the choice depends on beside the input.
 
     Returns:
-        As many lists as pictures.
+        As many lists as images.
     """
     added: list[list[Falsified]] = []
-    for number, block in enumerate(_blocks(pictures)):
+    for number, block in enumerate(_blocks(images)):
         added += _falsify_block(block, share, encode, np.random.default_rng([*seed, number]))
     return added
 
@@ -98,42 +98,42 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _blocks(pictures: Sequence[PictureCaptions]) -> list[Sequence[PictureCaptions]]:
-    """Whole pictures, about `BLOCK` captions each; of even size, so that the last is not left without neighbours."""
-    if not pictures:
+def _blocks(images: Sequence[ImageCaptions]) -> list[Sequence[ImageCaptions]]:
+    """Whole images, about `BLOCK` captions each; of even size, so that the last is not left without neighbours."""
+    if not images:
         return []
-    ends = np.cumsum([len(picture.texts) for picture in pictures])
+    ends = np.cumsum([len(image.texts) for image in images])
     count = -(-int(ends[-1]) // BLOCK)
     cuts = np.searchsorted(ends, [ends[-1] * part / count for part in range(count)], side="right")
-    return [pictures[start:end] for start, end in zip(cuts, [*cuts[1:], len(pictures)], strict=True)]
+    return [images[start:end] for start, end in zip(cuts, [*cuts[1:], len(images)], strict=True)]
 
 
 class _Pool:
-    """The different captions of a block, and which of them belong to which picture."""
+    """The different captions of a block, and which of them belong to which image."""
 
-    def __init__(self, pictures: Sequence[PictureCaptions]) -> None:
+    def __init__(self, images: Sequence[ImageCaptions]) -> None:
         numbers: dict[str, int] = {}
         self.texts: list[str] = []
-        self.captions: list[tuple[int, int]] = []  # (picture, text) of every caption of the block
-        for index, picture in enumerate(pictures):
-            for text in picture.texts:
+        self.captions: list[tuple[int, int]] = []  # (image, text) of every caption of the block
+        for index, image in enumerate(images):
+            for text in image.texts:
                 key = " ".join(_words(text)) or text
                 number = numbers.setdefault(key, len(numbers))
                 if number == len(self.texts):
                     self.texts.append(text)
                 self.captions.append((index, number))
-        groups = _same_pictures(pictures)
+        groups = _same_images(images)
         owned: dict[int, set[int]] = {}
         for index, number in self.captions:
             owned.setdefault(groups[index], set()).add(number)
         self.owned: list[_Array] = [
             np.array(sorted(owned.get(group, ())), dtype=np.int64) for group in groups
-        ]  # by picture: texts that fit it
+        ]  # by image: texts that fit it
 
 
-def _same_pictures(pictures: Sequence[PictureCaptions]) -> list[int]:
-    """A number for each picture, the same for those of one name or of the same bytes."""
-    parent = list(range(len(pictures)))
+def _same_images(images: Sequence[ImageCaptions]) -> list[int]:
+    """A number for each image, the same for those of one name or of the same bytes."""
+    parent = list(range(len(images)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -142,20 +142,20 @@ def _same_pictures(pictures: Sequence[PictureCaptions]) -> list[int]:
         return index
 
     first: dict[str | bytes, int] = {}
-    for index, picture in enumerate(pictures):
-        for key in (picture.image, picture.content):
+    for index, image in enumerate(images):
+        for key in (image.image, image.content):
             parent[root(index)] = root(first.setdefault(key, index))
-    return [root(index) for index in range(len(pictures))]
+    return [root(index) for index in range(len(images))]
 
 
 def _falsify_block(
-    pictures: Sequence[PictureCaptions], share: float, encode: Encode | None, rng: np.random.Generator
+    images: Sequence[ImageCaptions], share: float, encode: Encode | None, rng: np.random.Generator
 ) -> list[list[Falsified]]:
-    pool = _Pool(pictures)
+    pool = _Pool(images)
     candidates = _by_chance(pool, rng) if encode is None else _nearest(pool, encode(pool.texts))
     wanted = falsified_of(len(pool.captions), share)
-    added: list[list[Falsified]] = [[] for _ in pictures]
-    used: list[set[int]] = [set() for _ in pictures]
+    added: list[list[Falsified]] = [[] for _ in images]
+    used: list[set[int]] = [set() for _ in images]
     order = rng.permutation(len(pool.captions))
     missing = wanted
     while missing:
@@ -168,13 +168,13 @@ def _falsify_block(
                 used[index].add(text)
                 added[index].append(Falsified(pool.texts[text], similarity))
                 missing -= 1
-        if missing == before:  # no caption of another picture is left; whoever counts will see it
+        if missing == before:  # no caption of another image is left; whoever counts will see it
             break
     return added
 
 
 def _by_chance(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
-    """For each caption up to `NEAREST` texts that do not belong to its picture."""
+    """For each caption up to `NEAREST` texts that do not belong to its image."""
     chosen: list[list[_Choice]] = []
     for index, _ in pool.captions:
         owned = set(pool.owned[index].tolist())
@@ -186,11 +186,11 @@ def _by_chance(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
 
 
 def _nearest(pool: _Pool, vectors: torch.Tensor) -> list[list[_Choice]]:
-    """For each caption the `NEAREST` texts that do not fit its picture, nearest first."""
+    """For each caption the `NEAREST` texts that do not fit its image, nearest first."""
     chosen: list[list[_Choice]] = []
     numbers = torch.tensor([number for _, number in pool.captions])
     shown = torch.tensor([index for index, _ in pool.captions])
-    for start in range(0, len(pool.owned), _QUERIES):  # whole pictures
+    for start in range(0, len(pool.owned), _QUERIES):  # whole images
         rows = ((shown >= start) & (shown < start + _QUERIES)).nonzero().flatten()
         if not len(rows):
             continue
@@ -205,10 +205,10 @@ def _nearest(pool: _Pool, vectors: torch.Tensor) -> list[list[_Choice]]:
 
 
 def _fitting(near: torch.Tensor, owned: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Which texts a caption tells to fit its picture, or most likely to: (n, U) of the similarities `near` (n, U).
+    """Which texts a caption tells to fit its image, or most likely to: (n, U) of the similarities `near` (n, U).
 
-    These are the picture's own (`owned`, for each caption), and those no farther from the caption than these are on
-    average; a picture's only caption tells of no other.
+    These are the image's own (`owned`, for each caption), and those no farther from the caption than these are on
+    average; an image's only caption tells of no other.
     """
     lengths = torch.tensor([len(texts) for texts in owned])
     rows, columns = torch.arange(len(owned)).repeat_interleave(lengths), torch.cat(list(owned))

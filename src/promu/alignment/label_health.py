@@ -13,7 +13,7 @@ import torch
 from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.alignment.synonyms import Synonyms, nouns_naming
-from promu.corpora.shards import CaptionedPicture, PairShards
+from promu.corpora.shards import CaptionedImage, PairShards
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +26,7 @@ OFTEN = 0.2
 
 @dataclass(frozen=True)
 class SideHealth:
-    """One side of the labels: regions' nouns, or pictures' relations.
+    """One side of the labels: regions' nouns, or images' relations.
 
     Attributes:
         labels: How many there are.
@@ -36,7 +36,7 @@ class SideHealth:
         top_probability: Mean probability of a label's first candidate.
         effective: exp of the entropy of the mean label: how many candidates are in use, by weight.
         information: How much a label tells that the mean label does not: of the mean label's entropy, the share that
-            is gone once the region or picture is known. 0 where all labels are the same, 1 where each is certain.
+            is gone once the region or image is known. 0 where all labels are the same, 1 where each is certain.
         top: The candidates that are first most often, each with its share of the labels, at most ten.
         often: Candidates that are first in more than `OFTEN` of the labels.
         never: Candidates that are first in none.
@@ -131,7 +131,7 @@ def entropy(labels: torch.Tensor) -> torch.Tensor:
 
 
 class AgreementTally:
-    """What another source says, such as a caption of its picture, and the regions that it says it of."""
+    """What another source says, such as a caption of its image, and the regions that it says it of."""
 
     def __init__(self) -> None:
         self.said: list[frozenset[int]] = []  # candidates, as indices
@@ -181,7 +181,7 @@ class AgreementTally:
 
 
 BATCH = 1024
-"""Pictures measured at once."""
+"""Images measured at once."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +189,12 @@ class LabelHealth:
     """What `label_health` measures.
 
     Attributes:
-        pictures: Pictures with labels.
-        unlabelled: Pictures of the corpus that the store does not hold.
-        without_regions: Pictures with labels but no region, which L_COE skips.
+        images: Images with labels.
+        unlabelled: Images of the corpus that the store does not hold.
+        without_regions: Images with labels but no region, which L_COE skips.
         entities: Regions' labels; None without regions.
-        relations: Pictures' labels.
-        captions: Agreement of regions' labels with the captions that belong to their pictures, plurals counting for
+        relations: Images' labels.
+        captions: Agreement of regions' labels with the captions that belong to their images, plurals counting for
             their singular; None where it cannot be measured.
         detector: Agreement of regions' labels with what the detector called the region; None where it called none by a
             candidate.
@@ -202,7 +202,7 @@ class LabelHealth:
             teacher's own where it is 0.
     """
 
-    pictures: int
+    images: int
     unlabelled: int
     without_regions: int
     entities: SideHealth | None
@@ -247,25 +247,25 @@ def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> L
     entities, relations = SideTally(header.nouns), SideTally(header.relations)
     places = {noun.lower(): place for place, noun in enumerate(header.nouns)}
     captions, detector = AgreementTally(), AgreementTally()
-    pictures = unlabelled = without_regions = 0
+    images = unlabelled = without_regions = 0
     for batch in _batches(corpus):
-        known = [picture for picture in batch if picture.image in store]
+        known = [image for image in batch if image.image in store]
         unlabelled += len(batch) - len(known)
         if not known:
             continue
-        labels = [store[picture.image] for picture in known]
-        pictures += len(known)
+        labels = [store[image.image] for image in known]
+        images += len(known)
         without_regions += sum(not len(label.boxes) for label in labels)
         entities.add(SparseLabels.cat([label.entities for label in labels]))
         relations.add(SparseLabels.cat([label.relation for label in labels]))
-        for picture, label in zip(known, labels, strict=True):
-            texts = (text for text, matched in picture.captions if matched)
+        for image, label in zip(known, labels, strict=True):
+            texts = (text for text, matched in image.captions if matched)
             captions.add((places[noun] for text in texts for noun in nouns_in(text, places)), label.entities)
-            for row, region in enumerate(picture.regions):
+            for row, region in enumerate(image.regions):
                 named = nouns_naming(region.label, synonyms) & places.keys()
                 detector.add((places[noun] for noun in named), label.entities[row : row + 1])
     return LabelHealth(
-        pictures,
+        images,
         unlabelled,
         without_regions,
         entities.result(),
@@ -276,10 +276,10 @@ def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> L
     )
 
 
-def _batches(corpus: PairShards) -> Iterator[list[CaptionedPicture]]:
-    batch: list[CaptionedPicture] = []
-    for picture in corpus.captions():
-        batch.append(picture)
+def _batches(corpus: PairShards) -> Iterator[list[CaptionedImage]]:
+    batch: list[CaptionedImage] = []
+    for image in corpus.captions():
+        batch.append(image)
         if len(batch) == BATCH:
             yield batch
             batch = []
@@ -305,26 +305,26 @@ FEW = 50
 
 def findings(health: LabelHealth) -> tuple[str, ...]:
     """A sentence for each failure that the figures look like, with what to turn."""
-    if not health.pictures:
-        return ("no picture of this corpus has labels: the store was made for another corpus, or labelling never ran",)
+    if not health.images:
+        return ("no image of this corpus has labels: the store was made for another corpus, or labelling never ran",)
     found = list(_counts(health))
     if health.entities is not None:
         found += _side("regions' nouns", health.entities, health.captions)
         if _agrees(health.captions) is not False and health.entities.top[0][1] <= DOMINANT:
             found += _estranged(health.detector, health.detector_weight)
     if health.relations is not None:
-        found += _side("pictures' relations", health.relations, None)
+        found += _side("images' relations", health.relations, None)
     return tuple(found)
 
 
 def _counts(health: LabelHealth) -> Iterator[str]:
     if health.unlabelled:
-        yield f"{health.unlabelled} pictures have no labels: run `promu label` again, it goes on where it stopped"
+        yield f"{health.unlabelled} images have no labels: run `promu label` again, it goes on where it stopped"
     if health.entities is None:
-        yield "no picture has a region, so L_COE would learn nothing: build the corpus with a detector"
-    elif health.without_regions > health.pictures / 2:
+        yield "no image has a region, so L_COE would learn nothing: build the corpus with a detector"
+    elif health.without_regions > health.images / 2:
         yield (
-            f"{health.without_regions} of {health.pictures} pictures have no region, and L_COE skips them: lower the "
+            f"{health.without_regions} of {health.images} images have no region, and L_COE skips them: lower the "
             "detector's threshold, or use one that knows the corpus's things"
         )
 
@@ -353,7 +353,7 @@ def _side(what: str, side: SideHealth, captions: Agreement | None) -> Iterator[s
         )
     elif agrees is False:
         yield (
-            f"{what} differ, but hardly by what is shown ({told}{said}): the labels or boxes are of other pictures, "
+            f"{what} differ, but hardly by what is shown ({told}{said}): the labels or boxes are of other images, "
             "the teacher does not know these things, or captions speak of others; look at them with `promu label "
             "--show 12`, then build the corpus anew or take another teacher"
         )
@@ -370,7 +370,7 @@ def _side(what: str, side: SideHealth, captions: Agreement | None) -> Iterator[s
     elif len(side.never) > UNUSED * side.candidates and side.labels >= 10 * side.candidates:
         yield (
             f"{len(side.never)} of {side.candidates} candidates of {what} are never first: the list is too long for "
-            "this corpus or holds what its pictures do not show; keep fewer"
+            "this corpus or holds what its images do not show; keep fewer"
         )
 
 

@@ -1,10 +1,10 @@
 """The label store: soft pseudo-labels computed once, offline, and kept beside what made them.
 
 A store is a folder: `header.json` says which teacher, candidates, templates and temperature made the labels; each
-`labels-IIII-NNNNN.safetensors` holds the labels of some pictures (top-k ids, half-precision probabilities, and the
+`labels-IIII-NNNNN.safetensors` holds the labels of some images (top-k ids, half-precision probabilities, and the
 mass of the tail, which is spread evenly over the candidates that are left). IIII is the process that wrote it: several
 fill one store at the same time. Parts are opened when a label of theirs is asked for and read through memory mapping,
-so that a store of millions of pictures costs its index.
+so that a store of millions of images costs its index.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from promu.errors import InputError
 HEADER = "header.json"
 
 _OF_REGIONS = ("boxes", "entity_ids", "entity_probabilities", "entity_tail")
-_OF_PICTURES = ("relation_ids", "relation_probabilities", "relation_tail")
-_TENSORS = _OF_REGIONS + _OF_PICTURES
+_OF_IMAGES = ("relation_ids", "relation_probabilities", "relation_tail")
+_TENSORS = _OF_REGIONS + _OF_IMAGES
 _FAULTS = (SafetensorError, OSError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
 class LabelHeader:
-    """Everything that a label depends on beside the picture.
+    """Everything that a label depends on beside the image.
 
     `nouns` and `relations` are the candidates of Eq 6 and Eq 9 in order; `temperature` is the one of both softmaxes.
     `detector_weight` is how far a region's label follows the detector's own word for it, and `synonyms` the checksum of
@@ -98,8 +98,8 @@ class SparseLabels:
 
 
 @dataclass(frozen=True)
-class PictureLabels:
-    """The labels of one picture: regions' boxes (R, 4) in 0..1, their entity labels, the picture's relation label."""
+class ImageLabels:
+    """The labels of one image: regions' boxes (R, 4) in 0..1, their entity labels, the image's relation label."""
 
     boxes: torch.Tensor
     entities: SparseLabels
@@ -130,7 +130,7 @@ class LabelStore:
                 folder,
             )
         self._parts: list[_Part] = []
-        self._index: dict[str, tuple[int, int]] = {}  # picture -> (part, row)
+        self._index: dict[str, tuple[int, int]] = {}  # image -> (part, row)
         for path in sorted(folder.glob("labels-*.safetensors")):
             self._append(_Part(path))
 
@@ -140,16 +140,16 @@ class LabelStore:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, image: str) -> PictureLabels:
+    def __getitem__(self, image: str) -> ImageLabels:
         part, row = self._index[image]
         return self._parts[part].labels(row)
 
     def images(self) -> list[str]:
-        """The pictures that have labels."""
+        """The images that have labels."""
         return list(self._index)
 
-    def add(self, images: Sequence[str], labels: Sequence[PictureLabels], process: int = 0) -> None:
-        """Append one part with the labels of these pictures; it is there whole or not at all.
+    def add(self, images: Sequence[str], labels: Sequence[ImageLabels], process: int = 0) -> None:
+        """Append one part with the labels of these images; it is there whole or not at all.
 
         `process` is the number of the one that writes, so that several can fill one store.
 
@@ -184,7 +184,7 @@ class LabelStore:
 
 
 class _Part:
-    """One file of labels: the first region of each picture is known, the rest is mapped when asked for."""
+    """One file of labels: the first region of each image is known, the rest is mapped when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -195,26 +195,26 @@ class _Part:
                 counts = part.get_tensor("region_counts").long()
                 rows = {name: part.get_slice(name).get_shape()[0] for name in _TENSORS}
             regions = int(counts.sum())
-            expected = dict.fromkeys(_OF_REGIONS, regions) | dict.fromkeys(_OF_PICTURES, len(self._images))
+            expected = dict.fromkeys(_OF_REGIONS, regions) | dict.fromkeys(_OF_IMAGES, len(self._images))
             if rows != expected or len(counts) != len(self._images):
-                raise ValueError("its tensors and pictures do not go together")
+                raise ValueError("its tensors and images do not go together")
         except _FAULTS as error:
             raise _damaged(path, error) from error
         self._starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
 
     def take_images(self) -> list[str]:
-        """The pictures by row; the part forgets them, since the store's index holds them."""
+        """The images by row; the part forgets them, since the store's index holds them."""
         images, self._images = self._images, []
         return images
 
-    def labels(self, row: int) -> PictureLabels:
+    def labels(self, row: int) -> ImageLabels:
         if not self._tensors:
             self._open()
         get = self._tensors.__getitem__
         entities = SparseLabels(get("entity_ids"), get("entity_probabilities"), get("entity_tail"))
         relations = SparseLabels(get("relation_ids"), get("relation_probabilities"), get("relation_tail"))
         regions = slice(int(self._starts[row]), int(self._starts[row + 1]))
-        return PictureLabels(get("boxes")[regions], entities[regions], relations[row : row + 1])
+        return ImageLabels(get("boxes")[regions], entities[regions], relations[row : row + 1])
 
     def _open(self) -> None:
         try:

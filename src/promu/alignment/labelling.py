@@ -1,4 +1,4 @@
-"""The teacher at work: soft pseudo-labels for regions (Eq 6) and pictures (Eq 9), each computed once."""
+"""The teacher at work: soft pseudo-labels for regions (Eq 6) and images (Eq 9), each computed once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
-from promu.alignment.label_store import LabelHeader, LabelStore, PictureLabels, SparseLabels
+from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.alignment.synonyms import DetectorWords, Synonyms, table_checksum
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from promu.alignment.teacher import Teacher
 
 PART_SIZE = 2048
-"""Pictures a part of the store: what a killed run loses at most."""
+"""Images a part of the store: what a killed run loses at most."""
 BATCH = 64
-"""Pictures that are decoded and labelled at once."""
+"""Images that are decoded and labelled at once."""
 
 
 def soft_labels(visual: torch.Tensor, prompt_vectors: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -39,19 +39,19 @@ def label_corpus(
     progress: Callable[[int, int], None] | None = None,
     synonyms: Synonyms | None = None,
 ) -> LabelStore:
-    """Label every picture of a corpus that the store does not hold yet: its regions, and the whole of it.
+    """Label every image of a corpus that the store does not hold yet: its regions, and the whole of it.
 
     A killed run goes on with the next part; several processes fill one store at the same time, each its own share. The
     labels are the same whichever way (to the rounding of half precision, where a teacher's own arithmetic depends on
-    how many pictures it sees at once).
+    how many images it sees at once).
 
     Args:
         teacher: The frozen dual encoder.
-        corpus: Pictures with their regions.
+        corpus: Images with their regions.
         header: Candidates, templates, temperature: what the labels depend on.
         store_folder: Where the store is, or will be.
-        shard: (i, n): this process labels the pictures whose number is i modulo n.
-        progress: Called with (pictures labelled, pictures in all) of this process's share.
+        shard: (i, n): this process labels the images whose number is i modulo n.
+        progress: Called with (images labelled, images in all) of this process's share.
         synonyms: The table by which the detector's words speak in the regions' labels, where the header says that they
             do.
 
@@ -59,7 +59,7 @@ def label_corpus(
         The store as it then is, with what other processes have written by that time.
 
     Raises:
-        InputError: The shard is none, the synonyms are not those of the header, a picture cannot be decoded, or the
+        InputError: The shard is none, the synonyms are not those of the header, an image cannot be decoded, or the
             store was made with other settings or for other regions.
     """
     number, processes = shard
@@ -75,26 +75,24 @@ def label_corpus(
     store = LabelStore(store_folder, header)
     todo: list[int] = []
     total = 0
-    for index, picture in enumerate(corpus.captions()):
+    for index, image in enumerate(corpus.captions()):
         if index % processes != number:
             continue
         total += 1
-        if picture.image not in store:
+        if image.image not in store:
             todo.append(index)
-        elif not torch.equal(
-            store[picture.image].boxes, relative_boxes(picture.width, picture.height, picture.regions)
-        ):
+        elif not torch.equal(store[image.image].boxes, relative_boxes(image.width, image.height, image.regions)):
             raise InputError(
-                f"this label store holds picture {picture.image!r} with other regions than the corpus; "
+                f"this label store holds image {image.image!r} with other regions than the corpus; "
                 "delete the store and label again",
                 store_folder,
             )
     if todo:
-        _label_pictures_of(corpus, todo, teacher, store, number, total, progress, words)
+        _label_images_of(corpus, todo, teacher, store, number, total, progress, words)
     return LabelStore(store_folder, header)
 
 
-def _label_pictures_of(
+def _label_images_of(
     corpus: PairShards,
     todo: Sequence[int],
     teacher: Teacher,
@@ -110,14 +108,14 @@ def _label_pictures_of(
     done = total - len(todo)
     for start in range(0, len(todo), PART_SIZE):
         images: list[str] = []
-        labels: list[PictureLabels] = []
+        labels: list[ImageLabels] = []
         part = todo[start : start + PART_SIZE]
         for first in range(0, len(part), BATCH):
-            batch = [corpus.picture(index) for index in part[first : first + BATCH]]
-            decoded = [picture.decode() for picture in batch]
-            regions = [picture.regions for picture in batch]
+            batch = [corpus.image(index) for index in part[first : first + BATCH]]
+            decoded = [image.decode() for image in batch]
+            regions = [image.regions for image in batch]
             labels += _label_batch(teacher, decoded, regions, nouns, relations, header, words)
-            images += [picture.image for picture in batch]
+            images += [image.image for image in batch]
             done += len(batch)
             if progress is not None:
                 progress(done, total)
@@ -126,21 +124,19 @@ def _label_pictures_of(
 
 def _label_batch(
     teacher: Teacher,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     found: Sequence[Sequence[Region]],
     nouns: torch.Tensor,
     relations: torch.Tensor,
     header: LabelHeader,
     words: DetectorWords | None,
-) -> list[PictureLabels]:
-    of_picture = SparseLabels.from_dense(
-        soft_labels(teacher.encode_pictures(pictures), relations, header.temperature).cpu(), header.top_k
+) -> list[ImageLabels]:
+    of_image = SparseLabels.from_dense(
+        soft_labels(teacher.encode_images(images), relations, header.temperature).cpu(), header.top_k
     )
-    crops = [
-        square_crop(picture, region) for picture, regions in zip(pictures, found, strict=True) for region in regions
-    ]
+    crops = [square_crop(image, region) for image, regions in zip(images, found, strict=True) for region in regions]
     dense = (
-        soft_labels(teacher.encode_pictures(crops), nouns, header.temperature).cpu()
+        soft_labels(teacher.encode_images(crops), nouns, header.temperature).cpu()
         if crops
         else torch.zeros(0, len(header.nouns))
     )
@@ -148,31 +144,31 @@ def _label_batch(
         dense = words(dense, [region for regions in found for region in regions])
     of_region = SparseLabels.from_dense(dense, header.top_k)
     labels, start = [], 0
-    for row, (picture, regions) in enumerate(zip(pictures, found, strict=True)):
-        boxes = relative_boxes(picture.width, picture.height, regions)
+    for row, (image, regions) in enumerate(zip(images, found, strict=True)):
+        boxes = relative_boxes(image.width, image.height, regions)
         rows = slice(start, start + len(regions))
-        labels.append(PictureLabels(boxes, of_region[rows], of_picture[row : row + 1]))
+        labels.append(ImageLabels(boxes, of_region[rows], of_image[row : row + 1]))
         start += len(regions)
     return labels
 
 
 def relative_boxes(width: int, height: int, regions: Sequence[Region]) -> torch.Tensor:
-    """Boxes (R, 4) as shares of the picture's width and height."""
+    """Boxes (R, 4) as shares of the image's width and height."""
     scale = torch.tensor([width, height] * 2, dtype=torch.float32)
     return torch.tensor([region.box for region in regions], dtype=torch.float32).reshape(-1, 4) / scale
 
 
-def square_crop(picture: Image.Image, region: Region) -> Image.Image:
-    """The region cut out of the original picture, its shorter side widened to a square as far as the picture goes.
+def square_crop(image: Image.Image, region: Region) -> Image.Image:
+    """The region cut out of the original image, its shorter side widened to a square as far as the image goes.
 
     The teacher squeezes what it sees to a square; cut to the box alone, a bridge would look like a tower.
     """
-    width, height = picture.size
+    width, height = image.size
     x0, y0, x1, y1 = region.box
     side = max(x1 - x0, y1 - y0)
     left, right = _widened(x0, x1, side, width)
     top, bottom = _widened(y0, y1, side, height)
-    return picture.crop((left, top, right, bottom))
+    return image.crop((left, top, right, bottom))
 
 
 def _widened(low: float, high: float, side: float, limit: int) -> tuple[int, int]:

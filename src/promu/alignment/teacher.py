@@ -21,13 +21,13 @@ from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuDualEncoder
 
 PROMPT_BATCH = 256
-PICTURE_BATCH = 64
+IMAGE_BATCH = 64
 
 Encode = Callable[[Any, Sequence[Any]], torch.Tensor]
 
 
 class Teacher(Protocol):
-    """Unit vectors of prompts and pictures in one space, and the temperature that the space was trained with.
+    """Unit vectors of prompts and images in one space, and the temperature that the space was trained with.
 
     `identity` changes whenever the labels would.
     """
@@ -38,8 +38,8 @@ class Teacher(Protocol):
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         """(M, D) unit vectors."""
 
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """(N, D) unit vectors of RGB pictures or crops of any size."""
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """(N, D) unit vectors of RGB images or crops of any size."""
 
 
 def _in_batches(size: int) -> Callable[[Encode], Encode]:
@@ -82,16 +82,16 @@ class SelfTrainedTeacher:
         batch = self.encoder.batch([self.encoder.text(prompt) for prompt in prompts])
         return self.model.encode_text(**{name: value.to(self.device) for name, value in batch.items()})
 
-    @_in_batches(PICTURE_BATCH)
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_pictures`."""
+    @_in_batches(IMAGE_BATCH)
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """As `Teacher.encode_images`."""
         size = self.model.config.image_size
-        pixels = torch.stack([to_pixels(picture, size) for picture in pictures])
-        return self.model.encode_pictures(pixels.to(self.device))
+        pixels = torch.stack([to_pixels(image, size) for image in images])
+        return self.model.encode_images(pixels.to(self.device))
 
 
 class HubTeacher:
-    """A teacher off the shelf: any CLIP- or SigLIP-type model, trained by others on pairs of picture and text.
+    """A teacher off the shelf: any CLIP- or SigLIP-type model, trained by others on pairs of image and text.
 
     Args:
         name: A local folder or a hub name, weights in safetensors form. It must hold `get_text_features`,
@@ -124,10 +124,10 @@ class HubTeacher:
         names = ("input_ids",) if self.padding == "max_length" else ("input_ids", "attention_mask")
         return _unit(self.model.get_text_features(**{name: batch[name] for name in names}))
 
-    @_in_batches(PICTURE_BATCH)
-    def encode_pictures(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_pictures`."""
-        pixels = self.processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(self.device)
+    @_in_batches(IMAGE_BATCH)
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """As `Teacher.encode_images`."""
+        pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"].to(self.device)
         return _unit(self.model.get_image_features(pixel_values=pixels))
 
 
@@ -164,7 +164,7 @@ def _load_dual_encoder(name: str) -> Any:
         ) from error
     if not all(hasattr(model, part) for part in ("get_text_features", "get_image_features", "logit_scale")):
         raise InputError(
-            f"teacher {name!r} is a {model.config.model_type!r} model, which does not put texts and pictures in one "
+            f"teacher {name!r} is a {model.config.model_type!r} model, which does not put texts and images in one "
             "space; name a CLIP- or SigLIP-type one"
         )
     return model

@@ -21,16 +21,16 @@ from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, cou
 from promu.schema import Region
 
 PAD = 114
-"""The grey that every member of the family is trained to ignore around a picture."""
+"""The grey that every member of the family is trained to ignore around an image."""
 OVERLAP = 0.65
 """Of two boxes of one class that overlap by more (intersection over union), the better one stays."""
 BATCH = 4
-"""Pictures a pass where the file allows any number; several passes run at once."""
+"""Images a pass where the file allows any number; several passes run at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Where a picture lies in the detector's input: x_input = x * across + left, y_input = y * down + top."""
+    """Where an image lies in the detector's input: x_input = x * across + left, y_input = y * down + top."""
 
     across: float
     down: float
@@ -38,19 +38,19 @@ class Frame:
     top: int = 0
 
 
-def letterbox(picture: Image.Image, size: tuple[int, int], layout: YoloLayout) -> tuple[Array, Frame]:
-    """A picture shrunk or grown into (height, width) pixels in its own shape, the rest grey.
+def letterbox(image: Image.Image, size: tuple[int, int], layout: YoloLayout) -> tuple[Array, Frame]:
+    """An image shrunk or grown into (height, width) pixels in its own shape, the rest grey.
 
     Returns:
-        Bytes (height, width, 3) in RGB, and where the picture lies in them.
+        Bytes (height, width, 3) in RGB, and where the image lies in them.
     """
     height, width = size
-    scale = min(height / picture.height, width / picture.width)
-    inner = (max(1, int(picture.width * scale)), max(1, int(picture.height * scale)))
+    scale = min(height / image.height, width / image.width)
+    inner = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
     left, top = ((width - inner[0]) // 2, (height - inner[1]) // 2) if layout.centred else (0, 0)
     canvas = np.full((height, width, 3), PAD, dtype=np.uint8)
-    canvas[top : top + inner[1], left : left + inner[0]] = np.asarray(picture.resize(inner, Image.Resampling.BILINEAR))
-    return canvas, Frame(inner[0] / picture.width, inner[1] / picture.height, left, top)
+    canvas[top : top + inner[1], left : left + inner[0]] = np.asarray(image.resize(inner, Image.Resampling.BILINEAR))
+    return canvas, Frame(inner[0] / image.width, inner[1] / image.height, left, top)
 
 
 def to_input(canvases: Sequence[Array], layout: YoloLayout) -> Array:
@@ -62,7 +62,7 @@ def to_input(canvases: Sequence[Array], layout: YoloLayout) -> Array:
 
 
 def decode(output: Array, layout: str, size: tuple[int, int], confidence: float) -> tuple[Array, Array, Array]:
-    """What a detector says of one picture, as boxes.
+    """What a detector says of one image, as boxes.
 
     Args:
         output: (N, columns), or (rows, N) for a transposed layout.
@@ -115,16 +115,16 @@ def find_regions(
     layout: str,
     size: tuple[int, int],
     frame: Frame,
-    picture_size: tuple[int, int],
+    image_size: tuple[int, int],
     names: Sequence[str],
     settings: DetectorSettings,
 ) -> list[Region]:
-    """The regions of one picture from a detector's output: decoded, suppressed, moved back to the picture.
+    """The regions of one image from a detector's output: decoded, suppressed, moved back to the image.
 
     Args:
         output, layout, size: As in `decode`.
-        frame: Where the picture lay in the input.
-        picture_size: (width, height) of the picture in pixels.
+        frame: Where the image lay in the input.
+        image_size: (width, height) of the image in pixels.
         names: Class names.
         settings: What is kept.
 
@@ -138,7 +138,7 @@ def find_regions(
             "class names, one a line"
         )
     boxes = (boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2)
-    boxes = np.clip(boxes, 0, [*picture_size, *picture_size])
+    boxes = np.clip(boxes, 0, [*image_size, *image_size])
     seen = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     seen = seen[suppress(boxes[seen], scores[seen], classes[seen], settings.max_regions)]
     return [
@@ -150,7 +150,7 @@ def find_regions(
 class YoloRegions:
     """Regions by an ONNX file of a YOLO-family detector: YOLOX, v5, v7, v8 and their successors.
 
-    The layout is recognised from what the detector says of a grey picture. Class names are those of the settings'
+    The layout is recognised from what the detector says of a grey image. Class names are those of the settings'
     file, else those that the ONNX file carries (as ultralytics writes them), else COCO's where there are 80 classes.
 
     Raises:
@@ -163,9 +163,7 @@ class YoloRegions:
         self._session = _session(data, path)
         (given, *more) = self._session.get_inputs()
         if more or len(given.shape) != 4 or given.type not in ("tensor(float)", "tensor(float16)"):
-            raise InputError(
-                "its input is not one batch of pictures in floating point; export the detector again", path
-            )
+            raise InputError("its input is not one batch of images in floating point; export the detector again", path)
         self._name = given.name
         self._dtype = np.float16 if given.type == "tensor(float16)" else np.float32
         self._batch = given.shape[0] if isinstance(given.shape[0], int) else BATCH
@@ -181,23 +179,23 @@ class YoloRegions:
         checksum = hashlib.sha256(data + repr(self.names).encode()).hexdigest()
         self.identity = settings.identify("yolo", checksum)
 
-    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         """As `Detector.detect`."""
-        parts = [pictures[start : start + self._batch] for start in range(0, len(pictures), self._batch)]
+        parts = [images[start : start + self._batch] for start in range(0, len(images), self._batch)]
         with ThreadPoolExecutor(usable_cores()) as pool:
             return [regions for part in pool.map(self._detect, parts) for regions in part]
 
-    def _detect(self, pictures: Sequence[Image.Image]) -> list[list[Region]]:
+    def _detect(self, images: Sequence[Image.Image]) -> list[list[Region]]:
         layout = LAYOUTS[self.layout]
-        framed = [letterbox(picture, self.size, layout) for picture in pictures]
+        framed = [letterbox(image, self.size, layout) for image in images]
         pixels = to_input([canvas for canvas, _ in framed], layout)
         return [
-            find_regions(output, self.layout, self.size, frame, picture.size, self.names, self.settings)
-            for output, (_, frame), picture in zip(self._run(pixels), framed, pictures, strict=False)
+            find_regions(output, self.layout, self.size, frame, image.size, self.names, self.settings)
+            for output, (_, frame), image in zip(self._run(pixels), framed, images, strict=False)
         ]
 
     def _run(self, pixels: Array) -> Array:
-        """The detector's output for up to `_batch` pictures; a file for a fixed number gets it filled up."""
+        """The detector's output for up to `_batch` images; a file for a fixed number gets it filled up."""
         if len(pixels) < self._batch and isinstance(self._session.get_inputs()[0].shape[0], int):
             pixels = np.concatenate([pixels, np.zeros((self._batch - len(pixels), *pixels.shape[1:]), np.float32)])
         (output, *_) = self._session.run(None, {self._name: pixels.astype(self._dtype, copy=False)})

@@ -56,7 +56,7 @@ def _version() -> str:
 def _build() -> App:
     app = App(
         name="promu",
-        help="Entities and relations from posts with pictures.",
+        help="Entities and relations from posts with images.",
         version=_version,
         # Every switch is off unless given, so that a --no-... for each would only fill the help.
         default_parameter=Parameter(negative=()),

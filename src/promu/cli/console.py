@@ -142,7 +142,7 @@ This chain decides how long the whole takes; only the proportions matter once so
 """
 
 STAGES = {
-    "drawing": {"drawing": (0.0, 0.6), "reading captions": (0.6, 0.65), "pictures": (0.65, 1.0)},
+    "drawing": {"drawing": (0.0, 0.6), "reading captions": (0.6, 0.65), "images": (0.65, 1.0)},
     "pre-training": {"teacher": (0.0, 0.4), "labels": (0.4, 0.5), "pre-training": (0.5, 1.0)},
 }
 """Which part of a job each of its stages is."""

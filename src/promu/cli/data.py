@@ -33,20 +33,20 @@ def newsreel(
     tail: float = 0.0,
     json: bool = False,
 ) -> None:
-    """Draw the built-in corpus: captioned pictures and posts in the published formats, determined by the settings.
+    """Draw the built-in corpus: captioned images and posts in the published formats, determined by the settings.
 
     Args:
         out: The folder to make; if it holds this very corpus already, nothing is drawn again.
-        seed: Seed of the world: names, scenes, texts, pictures.
-        size: Width and height of a picture in pixels.
-        pairs: Number of pairs of picture and caption.
+        seed: Seed of the world: names, scenes, texts, images.
+        size: Width and height of an image in pixels.
+        pairs: Number of pairs of image and caption.
         ner_posts: Posts for entities: train, dev and test.
         re_posts: Posts for relations: train, dev and test.
-        undecided: Share of posts whose text decides neither type nor relation, so that the picture must.
-        falsified: Share of pairs whose caption comes from another, similar picture.
-        unrelated: Share of the posts decided by their text that come with a picture of something else.
-        dropped_mentions: Share of the things in a picture whose kind its caption does not tell.
-        relation_phrase: Share of captions that tell the relation their picture shows.
+        undecided: Share of posts whose text decides neither type nor relation, so that the image must.
+        falsified: Share of pairs whose caption comes from another, similar image.
+        unrelated: Share of the posts decided by their text that come with an image of something else.
+        dropped_mentions: Share of the things in an image whose kind its caption does not tell.
+        relation_phrase: Share of captions that tell the relation their image shows.
         noise: Standard deviation of the pixel noise, of 255.
         tail: How much rarer each entity type and relation of the posts is than the one before: the nth has a weight of
             1 / n ** tail; 0 makes all as frequent.
@@ -86,7 +86,7 @@ def newsreel(
     for name, count in report.counts.items():
         print(f"  {name:<{width}}  {count:>7,}")
     print(
-        f"text-only ceiling on test (best F1 without pictures): entities {report.ner_ceiling:.1f}, "
+        f"text-only ceiling on test (best F1 without images): entities {report.ner_ceiling:.1f}, "
         f"relations {report.re_ceiling:.1f}"
     )
 
@@ -94,15 +94,15 @@ def newsreel(
 def check(path: Path, /, *, format: str, images: Path | None = None, json: bool = False) -> int:
     """Read a file or a whole set; say what is in it, and every malformed line as `file:line: reason`.
 
-    Of a whole set also what its splits share: texts, pictures by name, and with --images pictures by content. A file is
+    Of a whole set also what its splits share: texts, images by name, and with --images images by content. A file is
     named by its checksum where that is known.
 
-    Exit status 2 when a line is malformed or a picture missing or broken.
+    Exit status 2 when a line is malformed or an image missing or broken.
 
     Args:
         path: A file, or the folder of a set.
         format: One of conll, conll-lenient, mnre, jmere, posts, captions, newsclippings, coco.
-        images: Folder of pictures; missing and broken ones are then named.
+        images: Folder of images; missing and broken ones are then named.
         json: Print JSON instead of lines.
     """
     from promu.corpora.check import check as check_corpus
@@ -191,12 +191,12 @@ def draw(
     noise: float = 8.0,
     json: bool = False,
 ) -> None:
-    """Draw a joint set in the built-in world: quintuples, pictures, captions, and knowledge from the world's own facts.
+    """Draw a joint set in the built-in world: quintuples, images, captions, and knowledge from the world's own facts.
 
     Args:
         out: The folder to make: train.json, val.json, test.json (JMERE), images, regions.json, groups.json.
-        seed: Of names, scenes, texts, pictures.
-        size: Width and height of a picture in pixels.
+        seed: Of names, scenes, texts, images.
+        size: Width and height of an image in pixels.
         posts: Posts of train, dev and test.
         undecided: Share of posts whose text decides neither types nor relation.
         known: Share of posts whose knowledge tells the relation.
@@ -259,7 +259,7 @@ def _rows(fits: Mapping[str, Fit]) -> Iterator[list[str]]:
         ]
 
 
-corpus_app = App(name="corpus", help="Make a corpus of captions and pictures for pre-training, or look at one.")
+corpus_app = App(name="corpus", help="Make a corpus of captions and images for pre-training, or look at one.")
 
 
 @corpus_app.command(name="build")
@@ -284,27 +284,27 @@ def build(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Make a corpus: Parquet shards of pictures with their captions and regions. Started again, it goes on.
+    """Make a corpus: Parquet shards of images with their captions and regions. Started again, it goes on.
 
     Args:
         captions: CSV or JSON lines of image and caption, NewsCLIPpings annotations (with data.json beside them), or a
-            folder of pictures, each with its captions in a .txt file of its name.
+            folder of images, each with its captions in a .txt file of its name.
         out: The folder to make; with --dev it gets two corpora, train and dev.
-        images: Folder of pictures; not needed where the captions are a folder.
+        images: Folder of images; not needed where the captions are a folder.
         format: What the captions are; auto sees for itself.
         detector: What finds regions: coco (a file of boxes), hf (a model), yolo (an ONNX file) or none.
         regions: The detector's file, folder or hub name.
         confidence: Regions with a lower score are left out.
-        max_regions: Regions a picture at most.
+        max_regions: Regions an image at most.
         class_names: File with one class name a line, for a YOLO file without its own.
-        missing: Stop at a picture or caption that cannot be used (require), or leave it out and count it (skip).
-        falsify: Pairs whose caption is another picture's: as the set has them (keep), left out (none), or made, of
+        missing: Stop at an image or caption that cannot be used (require), or leave it out and count it (skip).
+        falsify: Pairs whose caption is another image's: as the set has them (keep), left out (none), or made, of
             captions near in meaning (similar) or of any (uniform).
         share: Share of all pairs that made ones are to be.
         text_encoder: Text encoder that says which captions are near, such as
             sentence-transformers/all-MiniLM-L6-v2, a folder, or package:NAME/PATH; without it words are compared.
-        side: Longest side in pixels; larger pictures are stored as JPEG of that size. Without it files are kept.
-        dev: Number of pictures to hold out, with all that is captioned with them.
+        side: Longest side in pixels; larger images are stored as JPEG of that size. Without it files are kept.
+        dev: Number of images to hold out, with all that is captioned with them.
         seed: Seed of what is held out and of the falsified pairs.
         json: Print JSON instead of lines.
     """
@@ -312,7 +312,7 @@ def build(
     from promu.errors import InputError
 
     if images is None and not captions.is_dir():
-        raise InputError(f"--images is missing: name the folder of the pictures that {captions} is about")
+        raise InputError(f"--images is missing: name the folder of the images that {captions} is about")
     settings = CorpusSettings(
         captions,
         images or captions,
@@ -345,11 +345,11 @@ def build(
 
 @corpus_app.command(name="show")
 def show(corpus: Path, /, *, first: int = 5, json: bool = False) -> None:
-    """Say what a corpus holds: counts, and its first pictures with captions and regions.
+    """Say what a corpus holds: counts, and its first images with captions and regions.
 
     Args:
         corpus: A corpus, or the folder that `promu corpus build --dev` made.
-        first: Pictures shown of each.
+        first: Images shown of each.
         json: Print JSON instead of tables; with the settings it was built with.
     """
     from promu.corpora.shards import HEADER, PairShards
@@ -358,17 +358,17 @@ def show(corpus: Path, /, *, first: int = 5, json: bool = False) -> None:
     if (corpus / HEADER).is_file() or not folders:
         folders = [corpus]
     opened = {folder: PairShards(folder) for folder in folders}
-    shown = {str(folder): _first_pictures(shards, first) for folder, shards in opened.items()}
+    shown = {str(folder): _first_images(shards, first) for folder, shards in opened.items()}
     if json:
         print_json({str(folder): {**shards.header, "first": shown[str(folder)]} for folder, shards in opened.items()})
         return
     _print_parts({str(folder): shards.header for folder, shards in opened.items()})
-    for name, pictures in shown.items():
-        for picture in pictures:
-            print(f"{name}: {picture['image']}, {picture['width']} x {picture['height']}")
-            for caption in picture["captions"]:
+    for name, images in shown.items():
+        for image in images:
+            print(f"{name}: {image['image']}, {image['width']} x {image['height']}")
+            for caption in image["captions"]:
                 print(f"  {'     ' if caption['matched'] else 'false'} {caption['text']}")
-            for region in picture["regions"]:
+            for region in image["regions"]:
                 box = ", ".join(f"{edge:.0f}" for edge in region["box"])
                 print(f"  region {region['label']} {region['score']:.2f} ({box})")
 
@@ -377,24 +377,24 @@ def _folder(out: Path, part: str, parts: Mapping[str, Any]) -> Path:
     return out / part if len(parts) > 1 else out
 
 
-def _first_pictures(shards: PairShards, first: int) -> list[dict[str, Any]]:
+def _first_images(shards: PairShards, first: int) -> list[dict[str, Any]]:
     return [
         {
-            "image": picture.image,
-            "width": picture.width,
-            "height": picture.height,
-            "captions": [{"text": text, "matched": matched} for text, matched in picture.captions],
+            "image": image.image,
+            "width": image.width,
+            "height": image.height,
+            "captions": [{"text": text, "matched": matched} for text, matched in image.captions],
             "regions": [
-                {"box": list(region.box), "label": region.label, "score": region.score} for region in picture.regions
+                {"box": list(region.box), "label": region.label, "score": region.score} for region in image.regions
             ],
         }
-        for picture in (shards.picture(index) for index in range(min(first, shards.pictures)))
+        for image in (shards.image(index) for index in range(min(first, shards.images)))
     ]
 
 
 def _print_parts(parts: Mapping[str, Mapping[str, Any]]) -> None:
     """A table of what corpora hold, out of their headers; one that another program wrote may say less."""
-    columns = ("pictures", "pairs", "matched", "falsified", "shards")
+    columns = ("images", "pairs", "matched", "falsified", "shards")
     print_table(
         "corpora",
         ["", *columns, "regions", "MB"],
@@ -436,7 +436,7 @@ def nouns(
     processes: int = 1,
     json: bool = False,
 ) -> None:
-    """The most frequent nouns of the captions that belong to their picture, found by a spaCy pipeline.
+    """The most frequent nouns of the captions that belong to their image, found by a spaCy pipeline.
 
     Args:
         source: A corpus folder, or a file of captions (CSV or JSON lines).
@@ -538,7 +538,7 @@ def _write_candidates(out: Path, notes: Sequence[str], rows: Sequence[tuple[str,
 
 
 def _captions(source: Path) -> list[str]:
-    """Every caption that belongs to its picture: a falsified pair's caption is counted with its own picture."""
+    """Every caption that belongs to its image: a falsified pair's caption is counted with its own image."""
     from promu.corpora.captions import read_captions
     from promu.corpora.shards import PairShards
     from promu.errors import InputError
@@ -546,7 +546,7 @@ def _captions(source: Path) -> list[str]:
     pairs = PairShards(source).pairs() if source.is_dir() else read_captions(source)
     captions = [pair.caption for pair in pairs if pair.matched]
     if not captions:
-        raise InputError("no caption here belongs to its picture, so there is none to count nouns in", source)
+        raise InputError("no caption here belongs to its image, so there is none to count nouns in", source)
     return captions
 
 

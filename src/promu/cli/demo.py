@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from promu.alignment.label_store import LabelStore
 from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
-from promu.corpora.images import probe_picture
+from promu.corpora.images import probe_image
 from promu.corpora.mnre import read_mnre
 from promu.extraction.extractor import Extractor
 from promu.files import usable_cores
@@ -53,7 +53,7 @@ class Job:
 def demo(*, out: Path = Path("runs/demo"), seed: int = 0) -> None:
     """Run the main job on the built-in corpus and write a report.
 
-    Draws a world of captioned pictures, trains a teacher, labels, pre-trains, fine-tunes and tests text-only,
+    Draws a world of captioned images, trains a teacher, labels, pre-trains, fine-tunes and tests text-only,
     from-scratch and promu, and extracts entities and relations from posts that were never seen. Started again, it
     goes on where it stopped.
 
@@ -122,7 +122,7 @@ def jobs(out: Path, seed: int) -> list[Job]:
                     f"data.groups={corpus}/{task}/groups.json",
                     f"seed={seed}",
                     f"out={out}/{system}-{task}",
-                    *(["pictures=none"] if system == "text-only" else []),
+                    *(["images=none"] if system == "text-only" else []),
                 ],
             )
             settings = {**recipe.model_dump(mode="json"), "model": models[system]}
@@ -286,7 +286,7 @@ def _curves(out: Path) -> Curves:
 
 
 def _best_first(regions: Sequence[Region]) -> list[Region]:
-    """The order in which labels were made: that of `promu.alignment.regions`."""
+    """The order in which labels were made: that of `promu.alignment.detectors`."""
     return sorted(regions, key=lambda region: -region.score)
 
 
@@ -331,13 +331,13 @@ def _top(row: Any, names: Sequence[str], count: int) -> list[tuple[str, float]]:
 
 
 def _posts(out: Path) -> list[ExtractedPost]:
-    """The first test posts with two names, half of them such that only the picture decides."""
+    """The first test posts with two names, half of them such that only the image decides."""
     folder = out / "corpus" / "re"
     groups = json.loads((folder / "groups.json").read_text(encoding="utf-8"))
     regions = read_coco(folder / "regions.json")
     extractor = Extractor.from_pretrained(out / "model")
     chosen: list[Post] = []
-    wanted = {"picture": POSTS_SHOWN * 3 // 4, "text": POSTS_SHOWN - POSTS_SHOWN * 3 // 4}
+    wanted = {"image": POSTS_SHOWN * 3 // 4, "text": POSTS_SHOWN - POSTS_SHOWN * 3 // 4}
     for post in read_mnre(folder / "mnre_test.txt"):
         if wanted[groups[post.id]]:
             wanted[groups[post.id]] -= 1
@@ -349,14 +349,14 @@ def _extracted(
     images: Path, post: Post, decides: Any, regions: Mapping[str, Sequence[Region]], extractor: Extractor
 ) -> ExtractedPost:
     assert post.image is not None
-    picture = images / post.image
-    header = probe_picture(picture)
+    image = images / post.image
+    header = probe_image(image)
     relation = post.relations[0]
     head, tail = post.entities[relation.head], post.entities[relation.tail]
     return ExtractedPost(
-        image=picture,
+        image=image,
         decides=decides,
-        result=extractor(" ".join(post.tokens), image=picture, id=post.id).to_dict(),
+        result=extractor(" ".join(post.tokens), image=image, id=post.id).to_dict(),
         gold_entities=[{"start": entity.start, "end": entity.end, "type": entity.type} for entity in post.entities],
         gold_relations=[
             {"head_span": (head.start, head.end), "tail_span": (tail.start, tail.end), "type": relation.type}

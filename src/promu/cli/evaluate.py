@@ -16,7 +16,7 @@ from promu.errors import InputError
 if TYPE_CHECKING:
     from promu.schema import Post
 
-WAYS = {"caption_to_picture": "caption → picture", "picture_to_caption": "picture → caption"}
+WAYS = {"caption_to_image": "caption → image", "image_to_caption": "image → caption"}
 AGAINST = {"falsified": "falsified captions", "random": "random captions"}
 
 
@@ -27,7 +27,7 @@ def pairs(
     captions: Path | None = None,
     images: Path | None = None,
     corpus: Path | None = None,
-    missing_pictures: Literal["error", "skip"] = "error",
+    missing_images: Literal["error", "skip"] = "error",
     seed: int = 0,
     rerank: int = 20,
     batch_size: int = 64,
@@ -35,15 +35,15 @@ def pairs(
 ) -> None:
     """Measure a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
 
-    The pairs come from a file of captions and a folder of pictures, or from a corpus that `promu corpus build` made.
-    Where no caption of the file is falsified, falsified ones are made: near in meaning, of another picture.
+    The pairs come from a file of captions and a folder of images, or from a corpus that `promu corpus build` made.
+    Where no caption of the file is falsified, falsified ones are made: near in meaning, of another image.
 
     Args:
         model: The model folder of a pre-training run, or of its teacher.
         captions: CSV (image,caption) or JSON lines.
-        images: Folder of their pictures.
-        corpus: Folder of a corpus, instead of captions and pictures.
-        missing_pictures: What a missing or broken picture does: stop, or have its pairs skipped and counted.
+        images: Folder of their images.
+        corpus: Folder of a corpus, instead of captions and images.
+        missing_images: What a missing or broken image does: stop, or have its pairs skipped and counted.
         seed: Which falsified captions are made, and which pairs are drawn where there are more than are read.
         rerank: How many of a query's best answers are put in the order of the matching head; 0 leaves that out.
         batch_size: Pairs a forward pass.
@@ -63,22 +63,20 @@ def pairs(
     from promu.evaluation.pretrained import open_pair_model
 
     loaded, encoder = open_pair_model(model)
-    counts: dict[str, Any] = {"skipped_pictures": 0, "skipped_pairs": 0, "falsified_made": 0}
+    counts: dict[str, Any] = {"skipped_images": 0, "skipped_pairs": 0, "falsified_made": 0}
     source: PairShards | PairFolder
     if corpus is not None:
         source = PairShards(corpus)
     else:
         assert captions is not None and images is not None
-        source = PairFolder(read_captions(captions), images, missing_pictures, seed)
+        source = PairFolder(read_captions(captions), images, missing_images, seed)
         counts = {
-            "skipped_pictures": len(source.skipped),
+            "skipped_images": len(source.skipped),
             "skipped_pairs": source.skipped_pairs,
             "falsified_made": source.made,
         }
     if counts["skipped_pairs"]:
-        note(
-            f"{counts['skipped_pairs']} pairs were skipped: {counts['skipped_pictures']} pictures are missing or broken"
-        )
+        note(f"{counts['skipped_pairs']} pairs were skipped: {counts['skipped_images']} images are missing or broken")
     with progress_bars() as progress:
         result = evaluate_pairs(
             loaded, encoder, source, seed=seed, batch_size=batch_size, rerank=rerank, progress=progress
@@ -100,7 +98,7 @@ def regions(
     images: Path,
     synonyms: Path | None = None,
     teacher: str | None = None,
-    missing_pictures: Literal["error", "skip"] = "error",
+    missing_images: Literal["error", "skip"] = "error",
     batch_size: int = 32,
     json: bool = False,
 ) -> None:
@@ -109,11 +107,11 @@ def regions(
     Args:
         model: The model folder of a pre-training run with the loss coe.
         instances: COCO instances JSON with the gold boxes.
-        images: Folder of the pictures.
+        images: Folder of the images.
         synonyms: Table of the nouns that name a category, category<TAB>noun, noun, ... a line; COCO's by default.
         teacher: Also measure this teacher: the model folder of a self-trained one, or a CLIP-type model by name.
-        missing_pictures: What a missing or broken picture does: stop, or have its boxes skipped and counted.
-        batch_size: Pictures a forward pass.
+        missing_images: What a missing or broken image does: stop, or have its boxes skipped and counted.
+        batch_size: Images a forward pass.
         json: Print JSON instead of tables.
     """
     _require_folder(images)
@@ -124,28 +122,28 @@ def regions(
     from promu.alignment.synonyms import read_synonyms
     from promu.alignment.teacher import load_teacher
     from promu.corpora.coco import read_coco
-    from promu.corpora.images import load_picture
+    from promu.corpora.images import load_image
     from promu.evaluation.pretrained import open_pair_model
     from promu.evaluation.regions import evaluate_regions, readable_boxes
 
     table = read_synonyms(synonyms)
     loaded, encoder = open_pair_model(model)
-    gold, skipped = readable_boxes(read_coco(instances), images, missing_pictures)
+    gold, skipped = readable_boxes(read_coco(instances), images, missing_images)
     if skipped:
         boxes = sum(skipped.values())
-        note(f"{boxes} boxes were skipped: {len(skipped)} pictures are missing or broken")
-    with progress_bar("pictures") as advance:
+        note(f"{boxes} boxes were skipped: {len(skipped)} images are missing or broken")
+    with progress_bar("images") as advance:
         result = evaluate_regions(
             loaded,
             encoder,
             gold,
-            lambda image: load_picture(images / image),
+            lambda image: load_image(images / image),
             table,
             teacher=None if teacher is None else load_teacher(_kind(teacher), teacher),
             batch_size=batch_size,
             advance=advance,
         )
-    result = {**result, "skipped_pictures": len(skipped), "skipped_boxes": sum(skipped.values())}
+    result = {**result, "skipped_images": len(skipped), "skipped_boxes": sum(skipped.values())}
     if json:
         print_json(result)
     else:
@@ -164,7 +162,7 @@ def _kind(teacher: str) -> str:
 
 def _require_folder(images: Path | None) -> None:
     if images is not None and not images.is_dir():
-        raise InputError("no such folder of pictures; correct --images", images)
+        raise InputError("no such folder of images; correct --images", images)
 
 
 def _require_positive(option: str, value: int, least: int) -> None:
@@ -176,7 +174,7 @@ def _print_pairs(result: Mapping[str, Any]) -> None:
     matched, falsified = (result["pairs"][name] for name in ("matched", "falsified"))
     made = f", {result['falsified_made']} of them made here" if result["falsified_made"] else ""
     print(
-        f"{result['pictures']} pictures, {result['captions']} different captions; "
+        f"{result['images']} images, {result['captions']} different captions; "
         f"{matched} matched pairs, {falsified} falsified{made}"
     )
     if result["recall"] is None:
@@ -185,7 +183,7 @@ def _print_pairs(result: Mapping[str, Any]) -> None:
         _print_recall("recall, %", result["recall"], result["recall"]["standard_error"])
     if result["rerank"] is not None:
         again = result["rerank"]
-        drawn = f"{again['captions']} captions, {again['pictures']} pictures"
+        drawn = f"{again['captions']} captions, {again['images']} images"
         _print_recall(f"before re-ranking the best {again['top']} ({drawn})", again["before"])
         _print_recall(f"after re-ranking by the matching head ({drawn})", again["after"])
         _print_recall(f"after re-ranking by the head and the cosine together ({drawn})", again["summed"])
@@ -204,7 +202,7 @@ def _print_pairs(result: Mapping[str, Any]) -> None:
 
 
 def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, Any] | None = None) -> None:
-    ks = list(recall["caption_to_picture"])
+    ks = list(recall["caption_to_image"])
     rows = [
         [
             name,
@@ -218,7 +216,7 @@ def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, An
 def _print_regions(result: Mapping[str, Any]) -> None:
     own = result["model"]
     print(
-        f"{own['boxes']} boxes of {own['categories']} categories in {result['pictures']} pictures, named by "
+        f"{own['boxes']} boxes of {own['categories']} categories in {result['images']} images, named by "
         f"{result['nouns']} nouns and an empty caption"
     )
     if own["unnameable"]:
@@ -264,8 +262,8 @@ class GoldOptions:
 
     Args:
         data: File with the gold.
-        images: Folder of the posts' pictures.
-        missing_pictures: What a missing or broken picture does: stop, or have its post read as text.
+        images: Folder of the posts' images.
+        missing_images: What a missing or broken image does: stop, or have its post read as text.
         groups: JSON file, an object of group name by post id; adds figures by group.
         predictions: Write the model's answers here, in the format of the gold.
         batch_size: Posts a forward pass.
@@ -274,7 +272,7 @@ class GoldOptions:
 
     data: Path
     images: Path | None = None
-    missing_pictures: Literal["error", "text-only"] = "error"
+    missing_images: Literal["error", "text-only"] = "error"
     groups: Path | None = None
     predictions: Path | None = None
     batch_size: int = 64
@@ -331,7 +329,7 @@ def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
     if predictions is not None and not predictions.parent.is_dir():
         raise InputError("no such folder to write predictions to; make it first", predictions.parent)
     if images is not None and not images.is_dir():
-        raise InputError("no such folder of pictures; correct --images, or leave it out to read text alone", images)
+        raise InputError("no such folder of images; correct --images, or leave it out to read text alone", images)
     if options.batch_size < 1:
         raise InputError(f"--batch-size is {options.batch_size}; at least 1 is needed")
     from promu.hub import quiet
@@ -367,7 +365,7 @@ def _predict(
     from promu.extraction.backends import open_model
     from promu.runs import record_evaluation
     from promu.tasks.task import TASKS, label_names, predict_posts
-    from promu.training.post_images import PictureFolder
+    from promu.training.post_images import ImageFolder
 
     images = options.images
     loaded, encoder = open_model(task, model)
@@ -381,14 +379,14 @@ def _predict(
         )
     policy: Any = "none"
     if images is not None:
-        policy = "require" if options.missing_pictures == "error" else "text-only-when-missing"
-    folder = PictureFolder(images, loaded.config.image_size, policy)
+        policy = "require" if options.missing_images == "error" else "text-only-when-missing"
+    folder = ImageFolder(images, loaded.config.image_size, policy)
     with progress_bar(f"reading {options.data.name}") as advance:
         predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size, advance)
-    read = {"with picture": 0, "as text": 0}
+    read = {"with image": 0, "as text": 0}
     for post in posts:
         shown = policy != "none" and post.image is not None and post.image not in folder.missing
-        read["with picture" if shown else "as text"] += 1
+        read["with image" if shown else "as text"] += 1
     _tell_reading(read, images, loaded.config.image_size is None, len(folder.missing))
     record_evaluation(model, options.data, loaded)
     return predicted, read, labels
@@ -401,21 +399,21 @@ def _pipeline(model: Path, posts: list[Post], options: GoldOptions) -> tuple[lis
 
     images = options.images
     extractor = Extractor.from_pretrained(model)
-    if images is not None and not extractor.reads_pictures:
+    if images is not None and not extractor.reads_images:
         raise InputError("these models read text alone; leave --images out", model)
     with progress_bar(f"reading {options.data.name}") as advance:
         predicted, read = pipeline_answers(
-            extractor, posts, images, options.missing_pictures, options.batch_size, advance
+            extractor, posts, images, options.missing_images, options.batch_size, advance
         )
-    missing = sum(post.image is not None for post in posts) - read["with picture"]
-    _tell_reading(read, images, not extractor.reads_pictures, missing)
+    missing = sum(post.image is not None for post in posts) - read["with image"]
+    _tell_reading(read, images, not extractor.reads_images, missing)
     return predicted, read, []
 
 
 def _tell_reading(read: Mapping[str, int], images: Path | None, blind: bool, missing: int) -> None:
-    """Say which posts were read without a picture, and why."""
+    """Say which posts were read without an image, and why."""
     if read["as text"]:
         why = "the model reads text alone" if blind else "no --images"
         if images is not None:
-            why = f"{missing} pictures missing or broken"
-        note(f"{read['as text']} of {sum(read.values())} posts were read as text, without a picture ({why})")
+            why = f"{missing} images missing or broken"
+        note(f"{read['as text']} of {sum(read.values())} posts were read as text, without an image ({why})")

@@ -22,7 +22,7 @@ def extract(
     image: Path | None = None,
     input: Path | None = None,
     images: Path | None = None,
-    missing_pictures: Literal["error", "text-only"] = "error",
+    missing_images: Literal["error", "text-only"] = "error",
     output: Path | None = None,
     entity_threshold: float = 0.0,
     relation_threshold: float = 0.0,
@@ -42,14 +42,14 @@ def extract(
     Args:
         model: A folder with ner/ and re/, or one fine-tuned model; or the name of such a folder on the hub.
         text: One post's text.
-        image: Its picture.
+        image: Its image.
         input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
-        images: Folder that the posts' pictures are named in; by default the folder of --input.
-        missing_pictures: A missing or broken picture: an error, or its post is read as text.
+        images: Folder that the posts' images are named in; by default the folder of --input.
+        missing_images: A missing or broken image: an error, or its post is read as text.
         output: Write here, .jsonl or .parquet, in place of standard output.
         entity_threshold: Leave out entities with a lower score.
         relation_threshold: Leave out relations with a lower score.
-        explain: Add which words, patches and regions of the picture the model attended to.
+        explain: Add which words, patches and regions of the image the model attended to.
         batch_size: Posts a forward pass.
         workers: Processes that extract, each with models of its own (with --output).
         engine: Who runs the workers: this machine, or Ray (promu[ray]).
@@ -62,9 +62,9 @@ def extract(
     if text is None and image is not None:
         raise InputError("--image goes with --text; the posts of --input name their own")
     if input is None and images is not None:
-        raise InputError("--images goes with --input; give the picture of --text as --image")
+        raise InputError("--images goes with --input; give the image of --text as --image")
     if images is not None and not images.is_dir():
-        raise InputError("no such folder of pictures; correct --images", images)
+        raise InputError("no such folder of images; correct --images", images)
     if output is not None and not output.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", output.parent)
     if input is not None and output is None and input.suffix.lower() in (".csv", ".parquet"):
@@ -74,7 +74,7 @@ def extract(
     if (workers != 1 or engine != "local") and (input is None or output is None):
         raise InputError("--workers and --engine go with --input and --output; see promu extract --help")
     settings: dict[str, Any] = {
-        "missing_pictures": missing_pictures,
+        "missing_images": missing_images,
         "entity_threshold": entity_threshold,
         "relation_threshold": relation_threshold,
         "explain": explain,
@@ -109,7 +109,7 @@ def _write(found: Iterable[Extraction], total: int, output: Path | None) -> None
     def written() -> Iterator[str]:
         with progress_bar("extracting") as advance:
             for done, result in enumerate(found, start=1):
-                counts[result.picture] += 1
+                counts[result.image] += 1
                 advance(done, total)
                 yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
@@ -124,9 +124,9 @@ def _write(found: Iterable[Extraction], total: int, output: Path | None) -> None
 def _tell(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
     """What not everyone would expect of the posts that were read."""
     if as_text:
-        note(f"{as_text} of {posts} posts were read as text: their picture is missing or broken")
+        note(f"{as_text} of {posts} posts were read as text: their image is missing or broken")
     if unread:
-        note(f"{unread} of {posts} posts were read without their picture: the model reads text alone")
+        note(f"{unread} of {posts} posts were read without their image: the model reads text alone")
     if cut:
         note(f"{cut} of {posts} posts were longer than the model takes, and read up to there")
 

@@ -48,9 +48,9 @@ class LlmOptions:
         labels: JSON file, an object of meaning by label, in place of the labels of the training posts.
         shots: Exemplars before each question.
         seed: Of the choice of exemplars.
-        images: Folder of the posts' pictures; without it the posts are asked about by their text alone.
-        picture_size: Pixels of a picture's longer side as sent, at most.
-        missing_pictures: What a missing or broken picture does: stop, or have its post asked about as text.
+        images: Folder of the posts' images; without it the posts are asked about by their text alone.
+        image_size: Pixels of an image's longer side as sent, at most.
+        missing_images: What a missing or broken image does: stop, or have its post asked about as text.
         store: SQLite file of answers, shared by runs; nothing in it is asked for again.
         key_variable: Environment variable with the endpoint's key.
         max_tokens: Longest answer.
@@ -78,8 +78,8 @@ class LlmOptions:
     shots: int = 0
     seed: int = 0
     images: Path | None = None
-    picture_size: int = 768
-    missing_pictures: Literal["error", "text-only"] = "error"
+    image_size: int = 768
+    missing_images: Literal["error", "text-only"] = "error"
     store: Path | None = None
     key_variable: str = "PROMU_LLM_KEY"
     max_tokens: int = 512
@@ -115,7 +115,7 @@ def _ask(name: Literal["ner", "re"], options: LlmOptions) -> None:
     from promu.llm.budget import Budget
     from promu.llm.client import Client
     from promu.llm.endpoint import Endpoint, EndpointSettings
-    from promu.llm.messages import PromptPictures
+    from promu.llm.messages import PromptImages
 
     task = TASKS[name]
     endpoint = EndpointSettings(options.endpoint, options.key_variable, options.timeout, options.patience)
@@ -130,7 +130,7 @@ def _ask(name: Literal["ner", "re"], options: LlmOptions) -> None:
     )
     prices = _prices(options)
     budget = Budget(prices, options.max_cost, options.max_requests)
-    pictures = PromptPictures(options.images, options.picture_size, options.missing_pictures)
+    images = PromptImages(options.images, options.image_size, options.missing_images)
     data, train_file = _files(name, options)
     posts = task.read(data)
     train = [] if train_file is None else task.read(train_file)
@@ -139,7 +139,7 @@ def _ask(name: Literal["ner", "re"], options: LlmOptions) -> None:
     if not labels:
         raise InputError("no labels to choose from; give --train with labelled posts, or --labels", train_file)
     _check_labels(task.labels(train) if options.shots else [], task.labels(posts), labels, options)
-    requests = build_requests(task, posts, train, labels, pictures, settings, meanings)
+    requests = build_requests(task, posts, train, labels, images, settings, meanings)
     store_path = options.store or options.out / "llm.sqlite"
     expected = _estimate(requests, store_path, prices)
     if options.dry_run:
@@ -162,7 +162,7 @@ def _ask(name: Literal["ner", "re"], options: LlmOptions) -> None:
             "seed": options.seed,
             "temperature": options.temperature,
             "labels": labels,
-            "pictures": {**pictures.counts(posts), "longest side": options.picture_size},
+            "images": {**images.counts(posts), "longest side": options.image_size},
             **_record(answers, client, budget, dict(line.retries)),
         }
     _finish(name, options, posts, answers, data, result)
@@ -332,8 +332,8 @@ def _show_plan(requests: list[Request], expected: Estimate, endpoint: EndpointSe
         return
     for message in requests[0].messages:
         print(f"[{message.role}]\n{message.text}")
-        for picture in message.pictures:
-            print(f"(picture {picture.path}, sent as {picture.size[0]} x {picture.size[1]} JPEG)")
+        for image in message.images:
+            print(f"(image {image.path}, sent as {image.size[0]} x {image.size[1]} JPEG)")
         print()
     print(f"{endpoint.address}: {_sentence(expected)}\n{HOW}")
 
@@ -532,14 +532,14 @@ def _captions(
     from promu.hub import quiet
 
     quiet()
-    from promu.kecpm.captioning import captions_from_file, captions_of_pictures, image_to_text, promu_words
+    from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_words
 
     if captions.file is not None and captions.source == "file":
         return captions_from_file(posts, Path(captions.file))
     assert captions.model is not None and settings.data.images is not None
     captioner = promu_words(Path(captions.model)) if captions.source == "promu" else image_to_text(captions.model)
     with progress_bar("captions") as advance:
-        return captions_of_pictures(posts, Path(settings.data.images), captioner, advance)
+        return captions_of_images(posts, Path(settings.data.images), captioner, advance)
 
 
 def _choose(settings: KnowledgeRecipe, posts: list[Described], pool: list[Exemplar]) -> list[list[int]]:

@@ -44,7 +44,7 @@ def serve(
         max_batch: Posts a forward pass, whichever requests they came with.
         max_wait_ms: Milliseconds that a batch waits for requests that are still being read.
         max_body_mib: MiB of one request.
-        max_pixels: Pixels of one picture.
+        max_pixels: Pixels of one image.
         max_characters: Characters of one post.
         max_pairs: Pairs of entities of one post.
         max_posts: Posts of one request to /extract/batch.

@@ -91,8 +91,8 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
             ]
     title = f"{settings.task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}"
     print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
-    for split, counts in result["pictures"].items():
-        print(f"{split}: {_pictures(counts, result['posts'][split])}")
+    for split, counts in result["images"].items():
+        print(f"{split}: {_images(counts, result['posts'][split])}")
     if "test" in result:
         weights = result["scored"]["test"]
         print(
@@ -103,8 +103,8 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
-_COUNTS = ("pairs", "matched", "pictures", "nouns", "relations")
-_DECIDERS = ("text", "picture")
+_COUNTS = ("pairs", "matched", "images", "nouns", "relations")
+_DECIDERS = ("text", "image")
 
 
 def _row(name: str, posts: int | None, figures: Mapping[str, Any]) -> list[str]:
@@ -112,16 +112,16 @@ def _row(name: str, posts: int | None, figures: Mapping[str, Any]) -> list[str]:
     return [name, "" if posts is None else str(posts), *numbers]
 
 
-def _pictures(counts: Mapping[str, Any], posts: int) -> str:
-    """What became of the pictures of a split."""
+def _images(counts: Mapping[str, Any], posts: int) -> str:
+    """What became of the images of a split."""
     if counts["policy"] == "none":
-        return f"all {posts} posts were read as text, without pictures"
-    parts = [f"{counts['with picture']} of {posts} posts were read with their picture"]
+        return f"all {posts} posts were read as text, without images"
+    parts = [f"{counts['with image']} of {posts} posts were read with their image"]
     for fault in ("missing", "broken"):
-        if counts[f"picture {fault}"]:
-            parts.append(f"{counts[f'picture {fault}']} as text, their picture being {fault}")
-    if counts["no picture named"]:
-        parts.append(f"{counts['no picture named']} as text, naming no picture")
+        if counts[f"image {fault}"]:
+            parts.append(f"{counts[f'image {fault}']} as text, their image being {fault}")
+    if counts["no image named"]:
+        parts.append(f"{counts['no image named']} as text, naming no image")
     return "; ".join(parts)
 
 
@@ -136,7 +136,7 @@ def label(
     health: bool = False,
     json: bool = False,
 ) -> None:
-    """Label the corpus of a pre-training recipe: each region with nouns, each picture with relations.
+    """Label the corpus of a pre-training recipe: each region with nouns, each image with relations.
 
     Started again after it was stopped, it goes on where it was. Several processes can share the work, each started
     with another --shard.
@@ -144,9 +144,9 @@ def label(
     Args:
         recipe: A recipe file, or the name of one that comes with promu.
         overrides: Settings that win over the recipe's, as key=value, such as labels.temperature=0.05.
-        shard: I/N: this process labels every N-th picture from the I-th on, I from 0 to N-1.
-        show: How many pictures to draw with their regions and labels into OUT/labels.html.
-        seed: Which pictures are drawn.
+        shard: I/N: this process labels every N-th image from the I-th on, I from 0 to N-1.
+        show: How many images to draw with their regions and labels into OUT/labels.html.
+        seed: Which images are drawn.
         health: Measure the labels and say which failure they look like, and what to turn.
         json: Print JSON instead of lines and tables.
     """
@@ -177,7 +177,7 @@ def label(
         print_json(
             {
                 "store": str(store.folder),
-                "pictures": corpus.pictures,
+                "images": corpus.images,
                 "labelled": len(store),
                 "nouns": len(store.header.nouns),
                 "relations": len(store.header.relations),
@@ -187,7 +187,7 @@ def label(
         )
         return
     print(
-        f"{len(store):,} of {corpus.pictures:,} pictures have labels: {len(store.header.nouns)} nouns, "
+        f"{len(store):,} of {corpus.images:,} images have labels: {len(store.header.nouns)} nouns, "
         f"{len(store.header.relations)} relations, temperature {store.header.temperature:.3g}"
     )
     if measured is not None:
@@ -212,7 +212,7 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def _print_health(health: LabelHealth) -> None:
-    sides = [("regions' nouns", health.entities), ("pictures' relations", health.relations)]
+    sides = [("regions' nouns", health.entities), ("images' relations", health.relations)]
     known = [(name, side) for name, side in sides if side is not None]
     names = ["labels", "candidates", "entropy, nats", "of its largest value", "first candidate's probability"]
     names += [
@@ -230,7 +230,7 @@ def _print_health(health: LabelHealth) -> None:
     if health.detector is not None:
         own = f"; it speaks in the labels at {health.detector_weight:g}" if health.detector_weight else ""
         print(f"the detector's word is {_agreement(health.detector)}{own}")
-    print(f"{health.pictures - health.without_regions:,} of {health.pictures:,} pictures have a region")
+    print(f"{health.images - health.without_regions:,} of {health.images:,} images have a region")
     for finding in health.findings:
         print(f"finding: {finding}")
     if health.healthy:

@@ -36,7 +36,7 @@ def read_captions(path: str | Path, problems: list[InputError] | None = None) ->
     """Read caption pairs; the first character tells JSON lines from CSV.
 
     Args:
-        path: The file. `image` is a path relative to the folder of pictures; `matched` is 1/0 or true/false and
+        path: The file. `image` is a path relative to the folder of images; `matched` is 1/0 or true/false and
             true where there is no such column.
         problems: Where malformed rows go; None raises the first.
 
@@ -71,7 +71,7 @@ def is_json_lines(path: Path) -> bool:
 
 
 def require_image_path(value: object, what: str) -> str:
-    """A picture's path below the folder of pictures; a leading ./ is dropped.
+    """An image's path below the folder of images; a leading ./ is dropped.
 
     Raises:
         InputError: not a path, absolute, or climbing out of the folder.
@@ -80,7 +80,7 @@ def require_image_path(value: object, what: str) -> str:
     while image.startswith("./"):
         image = image[2:]
     if not image or image.startswith("/") or ".." in image.replace("\\", "/").split("/") or "\n" in image:
-        raise InputError(f"{what} must be a path inside the folder of pictures, found {shorten(value)}")
+        raise InputError(f"{what} must be a path inside the folder of images, found {shorten(value)}")
     return image
 
 
@@ -108,51 +108,51 @@ def _truth(value: object) -> bool:
     return found
 
 
-PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 
-def iterate_picture_folder(
+def iterate_image_folder(
     folder: str | Path, problems: list[InputError] | None = None
 ) -> Iterator[tuple[Path, int, CaptionPair]]:
     """Yield (file of captions, line, pair) in the order of the names; files with other endings are no part of the set.
 
     Args:
-        folder: The folder; pictures are named by their path in it.
-        problems: Where a picture without captions, or captions without a picture, go; None raises the first.
+        folder: The folder; images are named by their path in it.
+        problems: Where an image without captions, or captions without an image, go; None raises the first.
 
     Raises:
         InputError: There is no such folder, or no pair in it; without `problems` also what is wrong with a file.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError("no such folder of pictures; check the path", folder)
+        raise InputError("no such folder of images; check the path", folder)
     seen = False
     for root, folders, files in os.walk(folder):
         folders.sort()
         names = set(files)
-        stems = {Path(name).stem for name in files if _is_picture(name)}
+        stems = {Path(name).stem for name in files if _is_image(name)}
         for name in sorted(files):
             path = Path(root) / name
             try:
-                if _is_picture(name):
-                    image = require_image_path(path.relative_to(folder).as_posix(), "the picture's name")
+                if _is_image(name):
+                    image = require_image_path(path.relative_to(folder).as_posix(), "the image's name")
                     if f"{path.stem}.txt" not in names:
-                        raise InputError("the picture has no caption; write a text file of its name beside it")
+                        raise InputError("the image has no caption; write a text file of its name beside it")
                 elif path.suffix == ".txt" and path.stem not in stems:
-                    raise InputError("no picture beside this file of captions; put it there or take the file away")
+                    raise InputError("no image beside this file of captions; put it there or take the file away")
             except InputError as error:
                 fault(problems, InputError(error.reason, path))
                 continue
-            if _is_picture(name):
+            if _is_image(name):
                 for captions, number, line in _captions(path.with_suffix(".txt"), problems):
                     seen = True
                     yield captions, number, CaptionPair(image, line)
     if not seen:
-        raise InputError(f"no picture ({', '.join(PICTURES)}) with a caption in a .txt file of its name here", folder)
+        raise InputError(f"no image ({', '.join(IMAGES)}) with a caption in a .txt file of its name here", folder)
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(PICTURES)
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGES)
 
 
 def _captions(path: Path, problems: list[InputError] | None) -> Iterator[tuple[Path, int, str]]:
@@ -269,11 +269,11 @@ _EXAMPLES = 20
 _REASONS = (
     ("caption is empty", "empty caption"),
     ("the caption has", "caption too long"),
-    ("the picture has no caption|the file is empty", "picture without caption"),
-    ("no picture beside", "captions without picture"),
-    ("no such picture", "missing picture"),
-    ("the picture has 0 bytes", "picture of 0 bytes"),
-    ("the picture is too large|the picture has [0-9,]+ x [0-9,]+ pixels, more", "picture too large"),
+    ("the image has no caption|the file is empty", "image without caption"),
+    ("no image beside", "captions without image"),
+    ("no such image", "missing image"),
+    ("the image has 0 bytes", "image of 0 bytes"),
+    ("the image is too large|the image has [0-9,]+ x [0-9,]+ pixels, more", "image too large"),
 )
 
 
@@ -303,8 +303,8 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
-class NamedPicture:
-    """A picture by its name with captions that follow each other in a set; `path` and `line` say where the first is."""
+class NamedImage:
+    """An image by its name with captions that follow each other in a set; `path` and `line` say where the first is."""
 
     image: str
     captions: tuple[tuple[str, bool], ...]
@@ -325,13 +325,13 @@ def guess_format(path: Path) -> str:
     return "captions"
 
 
-def iterate_named_pictures(
+def iterate_named_images(
     path: Path, format: str, policy: Policy, falsified: bool, skipped: Skipped
-) -> Iterator[NamedPicture]:
-    """Yield the pictures that a set names, in its order, with their captions.
+) -> Iterator[NamedImage]:
+    """Yield the images that a set names, in its order, with their captions.
 
-    Rows of one picture that do not follow each other come as several: a set is read in the memory of one picture
-    (NewsCLIPpings, which is looked up in its base, is in memory whole and comes sorted by picture).
+    Rows of one image that do not follow each other come as several: a set is read in the memory of one image
+    (NewsCLIPpings, which is looked up in its base, is in memory whole and comes sorted by image).
 
     Args:
         path: The file or folder of captions.
@@ -363,7 +363,7 @@ def iterate_named_pictures(
     for image, rows in groupby(usable(), key=lambda row: row[2].image):
         first, *rest = rows
         captions = tuple((pair.caption, pair.matched) for _, _, pair in (first, *rest))
-        yield NamedPicture(image, captions, first[0], first[1])
+        yield NamedImage(image, captions, first[0], first[1])
 
 
 def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:
@@ -376,11 +376,11 @@ def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:
 
 def _rows(path: Path, format: str, problems: list[InputError] | None) -> Iterator[tuple[Path, int | None, CaptionPair]]:
     if format == "folder":
-        yield from iterate_picture_folder(path, problems)
+        yield from iterate_image_folder(path, problems)
     elif format == "newsclippings":
-        by_picture: dict[str, list[CaptionPair]] = {}
+        by_image: dict[str, list[CaptionPair]] = {}
         for pair in read_newsclippings(path, problems):
-            by_picture.setdefault(pair.image, []).append(pair)
-        yield from ((path, None, pair) for pairs in by_picture.values() for pair in pairs)
+            by_image.setdefault(pair.image, []).append(pair)
+        yield from ((path, None, pair) for pairs in by_image.values() for pair in pairs)
     else:
         yield from ((path, line, pair) for line, pair in iterate_captions(path, problems))

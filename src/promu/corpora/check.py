@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from promu.corpora.formats import Format, find_format, find_splits, label_map
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
 from promu.errors import InputError
 from promu.files import shorten
 from promu.schema import CaptionPair, Post, Region
 
 MAX_EXAMPLES = 3
-"""Shared texts and pictures named a pair of splits; all are counted."""
+"""Shared texts and images named a pair of splits; all are counted."""
 
 
 @dataclass(slots=True)
@@ -27,40 +27,40 @@ class Contents:
 
     Attributes:
         texts: Excerpt by text: the words of posts, or captions; equal ones count once.
-        pictures: Names of pictures.
-        digests: Digest of its bytes by name of a picture; None where no picture was opened.
+        images: Names of images.
+        digests: Digest of its bytes by name of an image; None where no image was opened.
     """
 
     texts: dict[Hashable, str] = field(default_factory=dict)
-    pictures: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=set)
     digests: dict[str, str] | None = None
 
     def add(self, other: Contents) -> None:
         """Take in another file of the split."""
         self.texts |= other.texts
-        self.pictures |= other.pictures
+        self.images |= other.images
         if other.digests is not None:
             self.digests = {**other.digests, **(self.digests or {})}
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two splits share; distinct texts and pictures are counted, of the second split's.
+    """What two splits share; distinct texts and images are counted, of the second split's.
 
     Attributes:
         first, second: The splits.
         texts, of_texts: Texts in both, and texts of the second. Texts are equal word by word.
-        pictures, of_pictures: Names of pictures in both, and of the second.
-        same_content: Pictures of the second whose bytes the first has under another name; None where none was opened.
-        examples: The first few shared texts, pictures, and pairs of names of equal content.
+        images, of_images: Names of images in both, and of the second.
+        same_content: Images of the second whose bytes the first has under another name; None where none was opened.
+        examples: The first few shared texts, images, and pairs of names of equal content.
     """
 
     first: str
     second: str
     texts: int
     of_texts: int
-    pictures: int
-    of_pictures: int
+    images: int
+    of_images: int
     same_content: int | None
     examples: dict[str, list[str]]
 
@@ -70,8 +70,8 @@ class Overlap:
             "splits": [self.first, self.second],
             "texts": self.texts,
             "of_texts": self.of_texts,
-            "pictures": self.pictures,
-            "of_pictures": self.of_pictures,
+            "images": self.images,
+            "of_images": self.of_images,
             "same_content": self.same_content,
             "examples": self.examples,
         }
@@ -85,7 +85,7 @@ class Overlap:
         )
         head = (
             f"{self.first} and {self.second} share {self.texts:,} of the latter's {self.of_texts:,} texts, "
-            f"{self.pictures:,} of its {self.of_pictures:,} pictures by name ({content})"
+            f"{self.images:,} of its {self.of_images:,} images by name ({content})"
         )
         return [head, *(f"  same {kind}: {example}" for kind, shown in self.examples.items() for example in shown)]
 
@@ -97,47 +97,47 @@ def find_overlaps(splits: Mapping[str, Contents]) -> list[Overlap]:
 
 def _compare(first: str, seen: Contents, second: str, asked: Contents) -> Overlap:
     texts = [excerpt for key, excerpt in asked.texts.items() if key in seen.texts]
-    pictures = sorted(seen.pictures & asked.pictures)
+    images = sorted(seen.images & asked.images)
     content = None
     if seen.digests is not None and asked.digests is not None:
         names = {digest: name for name, digest in seen.digests.items()}
         content = [
             f"{name} is {names[digest]}"
             for name, digest in asked.digests.items()
-            if digest in names and name not in seen.pictures
+            if digest in names and name not in seen.images
         ]
-    examples = {"text": texts, "picture": pictures, "content": content or []}
+    examples = {"text": texts, "image": images, "content": content or []}
     return Overlap(
         first,
         second,
         texts=len(texts),
         of_texts=len(asked.texts),
-        pictures=len(pictures),
-        of_pictures=len(asked.pictures),
+        images=len(images),
+        of_images=len(asked.images),
         same_content=None if content is None else len(content),
         examples={kind: found[:MAX_EXAMPLES] for kind, found in examples.items()},
     )
 
 
 MAX_SHOWN = 20
-"""Broken and missing pictures named a file; all are counted."""
+"""Broken and missing images named a file; all are counted."""
 
 STAND_IN = "17_06_4705.jpg"
-"""The picture of Twitter-2017 that the field's code shows in the place of a missing one."""
+"""The image of Twitter-2017 that the field's code shows in the place of a missing one."""
 
 
 @dataclass(slots=True)
-class PictureReport:
-    """The pictures a file names.
+class ImageReport:
+    """The images a file names.
 
     Attributes:
-        named: Distinct picture names.
+        named: Distinct image names.
         shared: Names that more than one post or pair uses.
-        checked: Whether a folder of pictures was given; the rest is 0 and empty otherwise.
+        checked: Whether a folder of images was given; the rest is 0 and empty otherwise.
         missing: Names without a file.
         broken: Files that cannot be decoded.
         same_content: Files beyond the first of each group with identical bytes under different names.
-        stand_ins: Files with the bytes of `STAND_IN`, which the field puts in the place of pictures that are missing.
+        stand_ins: Files with the bytes of `STAND_IN`, which the field puts in the place of images that are missing.
         missing_names: The first `MAX_SHOWN` missing names.
         broken_reasons: The first `MAX_SHOWN` broken names, each with its reason.
     """
@@ -155,7 +155,7 @@ class PictureReport:
 
 @dataclass(slots=True)
 class FileReport:
-    """One file. `records` counts posts, pairs or pictures with regions; what a format lacks stays 0 or empty.
+    """One file. `records` counts posts, pairs or images with regions; what a format lacks stays 0 or empty.
 
     `label_map` has the papers' name of each entity type by the file's name, which is the one that readers keep.
     """
@@ -171,14 +171,14 @@ class FileReport:
     regions: dict[str, int] = field(default_factory=dict)
     matched: int = 0
     duplicates: int = 0
-    pictures: PictureReport = field(default_factory=PictureReport)
+    images: ImageReport = field(default_factory=ImageReport)
     notes: list[str] = field(default_factory=list)
     problems: list[InputError] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """No malformed record, and no picture missing or broken."""
-        return not self.problems and not self.pictures.missing and not self.pictures.broken
+        """No malformed record, and no image missing or broken."""
+        return not self.problems and not self.images.missing and not self.images.broken
 
 
 @dataclass(slots=True)
@@ -214,13 +214,13 @@ class CheckReport:
 
 
 def _file_dict(file: FileReport, kind: str) -> dict[str, Any]:
-    pictures = file.pictures
+    images = file.images
     record: dict[str, Any] = {
         "path": str(file.path),
         "split": file.split,
         "release": file.release,
         "ok": file.ok,
-        "posts" if kind == "posts" else "pairs" if kind == "pairs" else "pictures_with_regions": file.records,
+        "posts" if kind == "posts" else "pairs" if kind == "pairs" else "images_with_regions": file.records,
     }
     if kind == "posts":
         record |= {
@@ -234,15 +234,15 @@ def _file_dict(file: FileReport, kind: str) -> dict[str, Any]:
     else:
         record |= {"regions": file.regions}
     record["duplicates"] = file.duplicates
-    record["pictures"] = {"named": pictures.named, "shared": pictures.shared, "checked": pictures.checked}
-    if pictures.checked:
-        record["pictures"] |= {
-            "missing": pictures.missing,
-            "broken": pictures.broken,
-            "same_content": pictures.same_content,
-            "stand_ins": pictures.stand_ins,
-            "missing_names": pictures.missing_names,
-            "broken_reasons": [{"image": name, "reason": reason} for name, reason in pictures.broken_reasons],
+    record["images"] = {"named": images.named, "shared": images.shared, "checked": images.checked}
+    if images.checked:
+        record["images"] |= {
+            "missing": images.missing,
+            "broken": images.broken,
+            "same_content": images.same_content,
+            "stand_ins": images.stand_ins,
+            "missing_names": images.missing_names,
+            "broken_reasons": [{"image": name, "reason": reason} for name, reason in images.broken_reasons],
         }
     record["notes"] = file.notes
     record["problems"] = [
@@ -252,8 +252,8 @@ def _file_dict(file: FileReport, kind: str) -> dict[str, Any]:
 
 
 def _file_lines(file: FileReport, kind: str) -> list[str]:
-    pictures = file.pictures
-    noun = {"posts": "posts", "pairs": "caption pairs", "regions": "pictures"}[kind]
+    images = file.images
+    noun = {"posts": "posts", "pairs": "caption pairs", "regions": "images"}[kind]
     head = f"{file.path}: " + (f"{file.split}, " if file.split else "") + f"{file.records:,} {noun}"
     lines = [head, f"  release: {file.release}"]
     if kind == "posts":
@@ -268,18 +268,18 @@ def _file_lines(file: FileReport, kind: str) -> list[str]:
         lines.append(f"  regions: {_table(file.regions)}")
     if kind != "regions":
         lines.append(f"  duplicates: {file.duplicates:,}")
-    named = f"  pictures: {pictures.named:,} named, {pictures.shared:,} of them more than once"
-    if pictures.checked:
+    named = f"  images: {images.named:,} named, {images.shared:,} of them more than once"
+    if images.checked:
         named += (
-            f"; {pictures.missing:,} missing, {pictures.broken:,} broken, "
-            f"{pictures.same_content:,} repeat another under a new name, "
-            f"{pictures.stand_ins:,} stand in for one that was missing"
+            f"; {images.missing:,} missing, {images.broken:,} broken, "
+            f"{images.same_content:,} repeat another under a new name, "
+            f"{images.stand_ins:,} stand in for one that was missing"
         )
-    lines.append(named + ("" if pictures.checked else "; no folder of pictures given, none opened"))
-    lines += [f"    missing: {name}" for name in pictures.missing_names]
-    lines += _more(pictures.missing, len(pictures.missing_names))
-    lines += [f"    broken: {name}: {reason}" for name, reason in pictures.broken_reasons]
-    lines += _more(pictures.broken, len(pictures.broken_reasons))
+    lines.append(named + ("" if images.checked else "; no folder of images given, none opened"))
+    lines += [f"    missing: {name}" for name in images.missing_names]
+    lines += _more(images.missing, len(images.missing_names))
+    lines += [f"    broken: {name}: {reason}" for name, reason in images.broken_reasons]
+    lines += _more(images.broken, len(images.broken_reasons))
     lines += [f"  note: {note}" for note in file.notes]
     lines.append(f"  malformed: {len(file.problems):,}")
     return lines
@@ -305,21 +305,21 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
     Args:
         path: A file, or a folder with the format's usual file names.
         format: A name in `FORMATS`.
-        images: The folder of pictures; every named picture is decoded. Without it they are only counted.
+        images: The folder of images; every named image is decoded. Without it they are only counted.
 
     Raises:
-        InputError: an unknown format, no such path, a folder without any of the files, no such folder of pictures.
+        InputError: an unknown format, no such path, a folder without any of the files, no such folder of images.
             Whatever is wrong *in* a file is in the report instead.
     """
     path = Path(path)
     entry = find_format(format)
     folder = None if images is None else Path(images)
     if folder is not None and not folder.is_dir():
-        raise InputError("no such folder of pictures; check the path", folder)
+        raise InputError("no such folder of images; check the path", folder)
     if not path.exists():
         raise InputError("no such file or folder; check the path", path)
     files = find_splits(path, format) if path.is_dir() else [(None, path)]
-    decoded: dict[str, _Picture] = {}
+    decoded: dict[str, _ImageUse] = {}
     splits: dict[str, Contents] = {}
     reports = []
     for split, file in files:
@@ -331,7 +331,7 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
 
 
 def _check_file(
-    path: Path, split: str | None, entry: Format, folder: Path | None, decoded: dict[str, _Picture]
+    path: Path, split: str | None, entry: Format, folder: Path | None, decoded: dict[str, _ImageUse]
 ) -> tuple[FileReport, Contents]:
     report, contents = FileReport(path, split, UNKNOWN), Contents()
     try:
@@ -356,8 +356,8 @@ def _check_file(
     else:
         _count_regions(report, records)
         names = list(records)
-    report.pictures = _check_pictures(names, folder, decoded)
-    contents.pictures = set(names)
+    report.images = _check_images(names, folder, decoded)
+    contents.images = set(names)
     if folder is not None:
         contents.digests = {name: digest for name in names if (digest := decoded[name].digest) is not None}
     return report, contents
@@ -394,16 +394,16 @@ def _count(values: Iterable[str]) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """The state of one picture file: the digest of its bytes, or why it has none."""
+class _ImageUse:
+    """The state of one image file: the digest of its bytes, or why it has none."""
 
     digest: str | None
     fault: str | None
 
 
-def _check_pictures(names: list[str], folder: Path | None, decoded: dict[str, _Picture]) -> PictureReport:
+def _check_images(names: list[str], folder: Path | None, decoded: dict[str, _ImageUse]) -> ImageReport:
     uses = Counter(names)
-    report = PictureReport(len(uses), sum(count > 1 for count in uses.values()), folder is not None)
+    report = ImageReport(len(uses), sum(count > 1 for count in uses.values()), folder is not None)
     if folder is None:
         return report
     contents: set[str] = set()
@@ -411,35 +411,35 @@ def _check_pictures(names: list[str], folder: Path | None, decoded: dict[str, _P
         if name not in decoded:
             decoded[name] = _inspect(folder / name)
     for name in uses:
-        picture = decoded[name]
-        if picture.fault is not None:
+        image = decoded[name]
+        if image.fault is not None:
             report.broken += 1
             if len(report.broken_reasons) < MAX_SHOWN:
-                report.broken_reasons.append((name, picture.fault))
-        elif picture.digest is None:
+                report.broken_reasons.append((name, image.fault))
+        elif image.digest is None:
             report.missing += 1
             if len(report.missing_names) < MAX_SHOWN:
                 report.missing_names.append(name)
-        elif picture.digest in contents:
+        elif image.digest in contents:
             report.same_content += 1
         else:
-            contents.add(picture.digest)
+            contents.add(image.digest)
     stand_in = decoded[STAND_IN].digest
     if stand_in is not None:
         report.stand_ins = sum(decoded[name].digest == stand_in for name in uses if name != STAND_IN)
     return report
 
 
-def _inspect(path: Path) -> _Picture:
+def _inspect(path: Path) -> _ImageUse:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        return _Picture(None, None)
+        return _ImageUse(None, None)
     except (OSError, ValueError) as error:
-        return _Picture(None, f"cannot be read ({error})")
+        return _ImageUse(None, f"cannot be read ({error})")
     try:
         # Decoding is what finds a truncated file; a small target makes it cheap for big JPEGs.
-        load_picture(data, target=(64, 64))
+        load_image(data, target=(64, 64))
     except InputError as error:
-        return _Picture(None, error.reason)
-    return _Picture(hashlib.sha256(data).hexdigest(), None)
+        return _ImageUse(None, error.reason)
+    return _ImageUse(hashlib.sha256(data).hexdigest(), None)

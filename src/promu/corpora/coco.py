@@ -27,8 +27,8 @@ _KEYS = {
 
 
 @dataclass(frozen=True, slots=True)
-class CocoPicture:
-    """A picture of a COCO file: its size in pixels, where the file gives it, and its regions."""
+class CocoImage:
+    """An image of a COCO file: its size in pixels, where the file gives it, and its regions."""
 
     width: float | None
     height: float | None
@@ -36,20 +36,20 @@ class CocoPicture:
 
 
 def read_coco(path: str | Path, problems: list[InputError] | None = None) -> dict[str, list[Region]]:
-    """Read the boxes of each picture; a picture without a box has an empty list.
+    """Read the boxes of each image; an image without a box has an empty list.
 
-    As `read_coco_pictures`, the sizes left out.
+    As `read_coco_images`, the sizes left out.
 
     Returns:
-        Picture file name -> its regions, in the order of the file.
+        Image file name -> its regions, in the order of the file.
     """
-    return {name: picture.regions for name, picture in read_coco_pictures(path, problems).items()}
+    return {name: image.regions for name, image in read_coco_images(path, problems).items()}
 
 
-def read_coco_pictures(path: str | Path, problems: list[InputError] | None = None) -> dict[str, CocoPicture]:
-    """Read the pictures of a COCO file with their boxes.
+def read_coco_images(path: str | Path, problems: list[InputError] | None = None) -> dict[str, CocoImage]:
+    """Read the images of a COCO file with their boxes.
 
-    COCO's (x, y, width, height) becomes (x0, y0, x1, y1), cut at the picture's edges where the file gives its size.
+    COCO's (x, y, width, height) becomes (x0, y0, x1, y1), cut at the image's edges where the file gives its size.
     Crowd annotations and boxes without area (the published COCO has a few) are left out and counted in the log. An
     annotation may carry a `score`, which is 1 by default.
 
@@ -58,7 +58,7 @@ def read_coco_pictures(path: str | Path, problems: list[InputError] | None = Non
         problems: Where malformed entries go; None raises the first.
 
     Returns:
-        Picture file name -> its size and its regions, in the order of the file.
+        Image file name -> its size and its regions, in the order of the file.
 
     Raises:
         InputError: the file is missing, empty or not such JSON; without `problems` also any malformed entry.
@@ -68,15 +68,15 @@ def read_coco_pictures(path: str | Path, problems: list[InputError] | None = Non
     if not isinstance(document, dict):
         raise InputError(f"a COCO object with {', '.join(_KEYS)} is expected, found {shorten(document)}", path)
     entries = {section: _section(document, section, path, problems) for section in _KEYS}
-    images: dict[int, tuple[str, float, float]] = {}
+    sizes: dict[int, tuple[str, float, float]] = {}
     labels: dict[int, str] = {}
-    pictures: dict[str, CocoPicture] = {}
+    images: dict[str, CocoImage] = {}
     for what, entry in entries["images"]:
         try:
             name = require_image_path(entry["file_name"], f"file_name of {what}")
             width, height = _size(entry, "width", what), _size(entry, "height", what)
-            images[_id(entry["id"], what)] = (name, width, height)
-            pictures.setdefault(name, CocoPicture(_known(width), _known(height)))
+            sizes[_id(entry["id"], what)] = (name, width, height)
+            images.setdefault(name, CocoImage(_known(width), _known(height)))
         except InputError as error:
             fault(problems, InputError(error.reason, path))
     for what, entry in entries["categories"]:
@@ -89,7 +89,7 @@ def read_coco_pictures(path: str | Path, problems: list[InputError] | None = Non
         try:
             image, label = (
                 _look_up(table, entry[key], f"{key} of {what}")
-                for key, table in (("image_id", images), ("category_id", labels))
+                for key, table in (("image_id", sizes), ("category_id", labels))
             )
             region = _region(entry, image, label, what)
         except InputError as error:
@@ -98,10 +98,10 @@ def read_coco_pictures(path: str | Path, problems: list[InputError] | None = Non
         if region is None:
             dropped += 1
         else:
-            pictures[image[0]].regions.append(region)
+            images[image[0]].regions.append(region)
     if dropped:
         logger.info("%s: %d crowd annotations or boxes without area left out", path, dropped)
-    return pictures
+    return images
 
 
 def _section(
@@ -162,5 +162,5 @@ def _region(entry: dict[str, Any], image: tuple[str, float, float], label: str, 
     if entry.get("iscrowd") == 1 or width == 0 or height == 0:
         return None
     if x0 >= x1 or y0 >= y1:
-        raise InputError(f"bbox of {what} lies outside its picture of {image[1]:g} x {image[2]:g} pixels: {box}")
+        raise InputError(f"bbox of {what} lies outside its image of {image[1]:g} x {image[2]:g} pixels: {box}")
     return Region((x0, y0, x1, y1), label, score)

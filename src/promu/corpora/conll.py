@@ -51,7 +51,7 @@ def read_conll(
 ) -> list[Post]:
     """Read a Twitter-2015/2017 file.
 
-    A post's id is its IMGID and its picture `<IMGID>.jpg`; several posts may share one.
+    A post's id is its IMGID and its image `<IMGID>.jpg`; several posts may share one.
 
     Args:
         path: The file.
@@ -86,11 +86,11 @@ def stray_inside_lines(path: str | Path) -> list[int]:
 def write_conll(path: str | Path, posts: Iterable[Post]) -> None:
     """Write posts so that `read_conll` gives them back; atomic.
 
-    The format has no way to say that a post has no picture, so a post without one reads back with `<id>.jpg`.
+    The format has no way to say that a post has no image, so a post without one reads back with `<id>.jpg`.
     Scores are not kept.
 
     Raises:
-        InputError: a post that the format cannot hold: relations, overlapping or untyped entities, a picture of
+        InputError: a post that the format cannot hold: relations, overlapping or untyped entities, an image of
             another name, an empty or broken token.
     """
     write_text(path, (_format(post) for post in posts))
@@ -134,9 +134,7 @@ def _blocks(
                 previous, block = block, _Block(None, number, broken=True)
                 if previous is not None:
                     yield previous
-                block = _Block(
-                    require_file_name(line.removeprefix(_MARK).strip(), "the picture id after IMGID:"), number
-                )
+                block = _Block(require_file_name(line.removeprefix(_MARK).strip(), "the image id after IMGID:"), number)
                 if previous is not None:
                     raise InputError("a blank line is missing before this IMGID line")
                 continue
@@ -193,7 +191,7 @@ def _format(post: Post) -> str:
     if post.relations:
         raise InputError(f"{where}: the format holds no relations; write it as mnre, jmere or posts")
     if post.image not in (None, f"{post.id}.jpg"):
-        raise InputError(f"{where}: its picture must be named {post.id}.jpg, found {shorten(post.image)}")
+        raise InputError(f"{where}: its image must be named {post.id}.jpg, found {shorten(post.image)}")
     name = require_file_name(post.id, f"{where}: its id")
     if name != name.strip():
         raise InputError(f"{where}: its id begins or ends with a blank")

@@ -109,7 +109,7 @@ def require_name(value: object, tokens: tuple[str, ...], span: tuple[int, int], 
 
 
 def require_file_name(value: object, what: str) -> str:
-    """A plain file name: no folder, since pictures lie directly in their folder.
+    """A plain file name: no folder, since images lie directly in their folder.
 
     Raises:
         InputError: another type, empty, or with a slash, a tab or a line break.
@@ -132,7 +132,7 @@ def require_score(value: object, what: str) -> float:
 
 
 def stem(file_name: str) -> str:
-    """A picture's file name without its last suffix; a leading dot starts no suffix."""
+    """An image's file name without its last suffix; a leading dot starts no suffix."""
     head, dot, _ = file_name.rpartition(".")
     return head if dot and head else file_name
 

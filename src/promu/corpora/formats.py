@@ -153,7 +153,7 @@ def read_pairs(
 def read_regions(
     path: str | Path, format: str = "coco", problems: list[InputError] | None = None
 ) -> dict[str, list[Region]]:
-    """Read regions by picture file name in a named format.
+    """Read regions by image file name in a named format.
 
     Raises:
         InputError: an unknown format or one without regions; or what the reader raises.

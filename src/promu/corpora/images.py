@@ -1,4 +1,4 @@
-"""Pictures from files, made uniform: upright, opaque, eight-bit RGB."""
+"""Images from files, made uniform: upright, opaque, eight-bit RGB."""
 
 from __future__ import annotations
 
@@ -49,41 +49,41 @@ _DECODER_FAULTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class PictureInfo:
-    """What a picture's header says: size in pixels as stored (before EXIF rotation), and format."""
+class ImageInfo:
+    """What an image's header says: size in pixels as stored (before EXIF rotation), and format."""
 
     width: int
     height: int
     format: str
 
 
-def probe_picture(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> PictureInfo:
-    """Read a picture's header only; the pixels may still turn out to be broken.
+def probe_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> ImageInfo:
+    """Read an image's header only; the pixels may still turn out to be broken.
 
     Raises:
-        InputError: missing, empty, not a picture, or more than `max_pixels`.
+        InputError: missing, empty, not an image, or more than `max_pixels`.
     """
     data, path = _bytes(source)
     with _open(data, path, max_pixels) as image:
-        return PictureInfo(image.width, image.height, image.format or "unknown")
+        return ImageInfo(image.width, image.height, image.format or "unknown")
 
 
-def load_picture(
+def load_image(
     source: Path | str | bytes | Image.Image, max_pixels: int = MAX_PIXELS, target: tuple[int, int] | None = None
 ) -> Image.Image:
-    """Decode a picture to RGB: EXIF rotation applied, transparency on white, the first frame of an animation.
+    """Decode an image to RGB: EXIF rotation applied, transparency on white, the first frame of an animation.
 
     Args:
-        source: A file, its bytes, or an opened picture.
+        source: A file, its bytes, or an opened image.
         max_pixels: Refuse more pixels than this, from the header, before any is decoded.
         target: (width, height) in pixels that the caller will shrink to. A big JPEG is then decoded at a half, quarter
             or eighth of its size, never below `target`; the result's size is thus not the file's.
 
     Returns:
-        A picture of mode RGB that shares nothing with `source`.
+        An image of mode RGB that shares nothing with `source`.
 
     Raises:
-        InputError: missing, empty, truncated, not a picture, a kind of pixels that has no RGB meaning, or more than
+        InputError: missing, empty, truncated, not an image, a kind of pixels that has no RGB meaning, or more than
             `max_pixels`.
     """
     if isinstance(source, Image.Image):
@@ -102,11 +102,11 @@ def _bytes(source: Path | str | bytes) -> tuple[bytes, Path | None]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise InputError("no such picture; check the name and the folder of pictures", path) from None
+            raise InputError("no such image; check the name and the folder of images", path) from None
         except (OSError, ValueError) as error:
-            raise InputError(f"the picture cannot be read ({error})", path) from None
+            raise InputError(f"the image cannot be read ({error})", path) from None
     if not data:
-        raise InputError("the picture has 0 bytes; fetch it again", path)
+        raise InputError("the image has 0 bytes; fetch it again", path)
     return data, path
 
 
@@ -118,12 +118,12 @@ def _open(data: bytes, path: Path | None, max_pixels: int) -> Image.Image:
             warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
-        raise InputError(_not_a_picture(data), path) from None
+        raise InputError(_not_a_image(data), path) from None
     except Image.DecompressionBombError as error:
         # Pillow's own limit, beyond any max_pixels in use; the size is in its sentence.
-        raise InputError(f"the picture is too large, over {max_pixels:,} pixels: {error}; shrink it", path) from None
+        raise InputError(f"the image is too large, over {max_pixels:,} pixels: {error}; shrink it", path) from None
     except _DECODER_FAULTS as error:
-        raise InputError(f"the picture is broken ({_describe(error)}); fetch it again", path) from None
+        raise InputError(f"the image is broken ({_describe(error)}); fetch it again", path) from None
     _check_size(image.size, path, max_pixels)
     return image
 
@@ -132,11 +132,11 @@ def _check_size(size: tuple[int, int], path: Path | None, max_pixels: int) -> No
     width, height = size
     if width * height > max_pixels:
         raise InputError(
-            f"the picture has {width:,} x {height:,} pixels, more than {max_pixels:,}; shrink it or raise the limit",
+            f"the image has {width:,} x {height:,} pixels, more than {max_pixels:,}; shrink it or raise the limit",
             path,
         )
     if width * height == 0:
-        raise InputError(f"the picture has no pixels ({width} x {height})", path)
+        raise InputError(f"the image has no pixels ({width} x {height})", path)
 
 
 def _decode(image: Image.Image, path: Path | None, target: tuple[int, int] | None) -> Image.Image:
@@ -150,7 +150,7 @@ def _decode(image: Image.Image, path: Path | None, target: tuple[int, int] | Non
     except InputError:
         raise
     except _DECODER_FAULTS as error:
-        raise InputError(f"the picture is truncated or broken ({_describe(error)}); fetch it again", path) from None
+        raise InputError(f"the image is truncated or broken ({_describe(error)}); fetch it again", path) from None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -158,7 +158,7 @@ def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except _DECODER_FAULTS as error:
-        # A broken picture fails again, and is reported, when its pixels are decoded.
+        # A broken image fails again, and is reported, when its pixels are decoded.
         logger.warning("EXIF data ignored: %s", _describe(error))
         return 1
     return value if isinstance(value, int) and value in _UPRIGHT else 1
@@ -171,7 +171,7 @@ def _to_rgb(image: Image.Image, path: Path | None) -> Image.Image:
         clear = image.convert("RGBA")
         white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, clear).convert("RGB")
-    # convert returns the same object for an RGB picture, whose pixels would then be shared with the caller's.
+    # convert returns the same object for an RGB image, whose pixels would then be shared with the caller's.
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -180,20 +180,20 @@ def _from_deep(image: Image.Image, path: Path | None) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
         raise InputError(
-            f"the picture's values (mode {image.mode}) are neither 8 nor 16 bits, so what is white is not known; "
+            f"the image's values (mode {image.mode}) are neither 8 nor 16 bits, so what is white is not known; "
             "save it as 8-bit PNG",
             path,
         )
     return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 
-def _not_a_picture(data: bytes) -> str:
+def _not_a_image(data: bytes) -> str:
     head = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page, not a picture (an expired link?); fetch it again"
+        return "an HTML page, not an image (an expired link?); fetch it again"
     if b"<svg" in head:
         return f"an SVG drawing; render it to {_NAMES} first"
-    return f"not a picture of a known format, or its beginning is broken; {_NAMES} is expected"
+    return f"not an image of a known format, or its beginning is broken; {_NAMES} is expected"
 
 
 def _describe(error: Exception) -> str:

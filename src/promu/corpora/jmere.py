@@ -42,7 +42,7 @@ TYPES = ("per", "loc", "org", "misc")
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """What a published post carries beside its labels: captions of its picture and generated knowledge."""
+    """What a published post carries beside its labels: captions of its image and generated knowledge."""
 
     captions: tuple[str, ...]
     knowledge: tuple[str, ...]
@@ -87,7 +87,7 @@ def write_jmere(path: str | Path, posts: Iterable[Post], background: Sequence[Ba
 
     Raises:
         InputError: a post that the format cannot hold: an entity in no relation or not in order of first mention,
-            another type than per, loc, org and misc, no picture, an id that is not its picture's name.
+            another type than per, loc, org and misc, no image, an id that is not its image's name.
     """
     records = [_record(post) for post in posts]
     if background is not None:
@@ -206,7 +206,7 @@ def _record(post: Post) -> dict[str, object]:
     if len({(entity.start, entity.end, entity.type) for entity in post.entities}) < len(post.entities):
         raise InputError(f"{where}: an entity occurs twice")
     if post.image is None or stem(post.image) != post.id:
-        raise InputError(f"{where}: its picture must be named after its id, found {shorten(post.image)}")
+        raise InputError(f"{where}: its image must be named after its id, found {shorten(post.image)}")
     ends = [
         {"name": post.words(entity), "pos": [entity.start, entity.end], "tags": entity.type} for entity in post.entities
     ]

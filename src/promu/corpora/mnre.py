@@ -66,8 +66,8 @@ def write_mnre(path: str | Path, posts: Iterable[Post]) -> None:
     prediction, replace the relation of the gold post. A post of several relations becomes several lines.
 
     Raises:
-        InputError: a post that the format cannot hold: no relation, an entity in none, no picture, an id that is not
-            its picture's name.
+        InputError: a post that the format cannot hold: no relation, an entity in none, no image, an id that is not
+            its image's name.
     """
     write_text(path, (f"{record!r}\n" for post in posts for record in _records(post)))
 
@@ -113,7 +113,7 @@ def _records(post: Post) -> Iterator[dict[str, object]]:
     if not post.relations or len(linked) < len(post.entities):
         raise InputError(f"{where}: every entity must be in a relation; add {NO_RELATION!r} for a pair without one")
     if post.image is None or stem(post.image) != post.id:
-        raise InputError(f"{where}: its picture must be named after its id, found {shorten(post.image)}")
+        raise InputError(f"{where}: its image must be named after its id, found {shorten(post.image)}")
     tokens = list(require_tokens(post.tokens, f"{where}: token"))
     image = require_file_name(post.image, f"{where}: img_id")
     for relation in post.relations:

@@ -70,7 +70,7 @@ RELEASES: dict[str, Release] = {
     "d13d054f42f3a81b565458c9221957615791b7425f0a646a9b817196e85b199e": Release("COCO-MINI", "train instances"),
     "42be98d9f3f07f9961ad33119b80b6582bbfd9bd0e13ed7485910342babf26a5": Release("COCO-MINI", "train captions"),
     "e7a5cea1921cb184a995d6becf2ba9e9d9d8e483c41d3394852b5835c05ee837": Release(
-        "Flickr8k captions", "7,091 of its pictures"
+        "Flickr8k captions", "7,091 of its images"
     ),
     "eca077e6f12e29af24a3d32b8ce8e55c0532573049ebdc86cf3eeeaa29d8391b": Release("Wikidata properties", "rcl-zs-bert"),
 }

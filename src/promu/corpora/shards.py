@@ -1,7 +1,7 @@
-"""Parquet shards of captioned pictures: what pre-training reads, whatever the corpus was published as.
+"""Parquet shards of captioned images: what pre-training reads, whatever the corpus was published as.
 
 A corpus is a folder: `corpus.json` says where it came from and what was counted on the way; each
-`pictures-NNNNN.parquet` holds some pictures, one a row, with everything that belongs to it. A picture's bytes are kept
+`images-NNNNN.parquet` holds some images, one a row, with everything that belongs to it. An image's bytes are kept
 once, however many captions it has. Rows are read by groups, so that a corpus of any size costs the same memory. Each
 page carries its checksum, so that a damaged shard is never taken for a sound one.
 """
@@ -23,20 +23,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.schema import CaptionPair, Region
 
 HEADER = "corpus.json"
 GROUP = 16
-"""Pictures a row group: what is read at once when any of them is asked for."""
+"""Images a row group: what is read at once when any of them is asked for."""
 GROUPS_KEPT = 288
 """Row groups that a reader keeps in memory: a little more than pre-training shuffles among each other."""
 
 _SCHEMA = pa.schema(
     [
         ("image", pa.string()),
-        ("picture", pa.binary()),
+        ("bytes", pa.binary()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("captions", pa.list_(pa.string())),
@@ -51,11 +51,11 @@ _FAULTS = (pa.ArrowException, OSError, KeyError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionedPicture:
-    """A picture of a corpus with all that belongs to it: one row of a shard.
+class CaptionedImage:
+    """An image of a corpus with all that belongs to it: one row of a shard.
 
-    `data` is the encoded picture; `width` and `height` are its size in pixels once upright, the frame of the regions'
-    boxes. `captions` are (text, whether it belongs to the picture).
+    `data` is the encoded image; `width` and `height` are its size in pixels once upright, the frame of the regions'
+    boxes. `captions` are (text, whether it belongs to the image).
     """
 
     image: str
@@ -66,15 +66,15 @@ class CaptionedPicture:
     regions: tuple[Region, ...] = ()
 
     def decode(self, target: tuple[int, int] | None = None) -> Image.Image:
-        """The picture as upright RGB (`target` as in `load_picture`).
+        """The image as upright RGB (`target` as in `load_image`).
 
         Raises:
             InputError: Its bytes are damaged.
         """
         try:
-            return load_picture(self.data, target=target)
+            return load_image(self.data, target=target)
         except InputError as error:
-            raise InputError(f"picture {self.image!r} of the corpus: {error.reason}") from None
+            raise InputError(f"image {self.image!r} of the corpus: {error.reason}") from None
 
 
 class ShardWriter:
@@ -88,22 +88,22 @@ class ShardWriter:
 
     def __init__(self, folder: Path, number: int) -> None:
         self.path = shard_path(folder, number)
-        self.pictures = 0
+        self.images = 0
         self.counts: dict[str, Any] = {}
         """What is to be known about the making of this shard; `shard_counts` gives it back."""
         self._temporary = self.path.with_suffix(".part")
-        self._waiting: list[CaptionedPicture] = []
+        self._waiting: list[CaptionedImage] = []
         with self._complaining():
             self._file = self._temporary.open("wb")
-            # pictures are compressed already, and a page of plain bytes is read fastest
+            # images are compressed already, and a page of plain bytes is read fastest
             self._writer = pq.ParquetWriter(
                 self._file, _SCHEMA, compression="NONE", use_dictionary=False, write_page_checksum=True
             )
 
-    def add(self, picture: CaptionedPicture) -> None:
-        """Append a picture."""
-        self._waiting.append(picture)
-        self.pictures += 1
+    def add(self, image: CaptionedImage) -> None:
+        """Append an image."""
+        self._waiting.append(image)
+        self.images += 1
         if len(self._waiting) == GROUP:
             self._flush()
 
@@ -160,7 +160,7 @@ class ShardWriter:
 
 def shard_path(folder: Path, number: int) -> Path:
     """Where a shard lies."""
-    return folder / f"pictures-{number:05d}.parquet"
+    return folder / f"images-{number:05d}.parquet"
 
 
 def shard_counts(path: Path) -> dict[str, Any]:
@@ -176,23 +176,23 @@ def shard_counts(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from error
 
 
-def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedPicture]:
-    """The pictures of a shard in order, a few in memory at a time; without `data` their bytes are left out.
+def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedImage]:
+    """The images of a shard in order, a few in memory at a time; without `data` their bytes are left out.
 
     Raises:
         InputError: The shard is damaged.
     """
-    columns = [name for name in _SCHEMA.names if data or name != "picture"]
+    columns = [name for name in _SCHEMA.names if data or name != "bytes"]
     try:
         with _open(path) as file:
             for batch in file.iter_batches(batch_size=GROUP, columns=columns):
-                yield from (_picture(row) for row in batch.to_pylist())
+                yield from (_image(row) for row in batch.to_pylist())
     except _FAULTS as error:
         raise _damaged(path, error) from error
 
 
 def shard_images(path: Path) -> Iterator[str]:
-    """The names of the pictures of a shard in order.
+    """The names of the images of a shard in order.
 
     Raises:
         InputError: The shard is damaged.
@@ -208,8 +208,8 @@ def shard_images(path: Path) -> Iterator[str]:
 class PairShards:
     """A corpus of caption pairs, read at random without being in memory.
 
-    A row is a pair; the rows of one picture follow each other. `header` is what `corpus.json` says, `matched` (rows,)
-    whether each pair's caption belongs to its picture.
+    A row is a pair; the rows of one image follow each other. `header` is what `corpus.json` says, `matched` (rows,)
+    whether each pair's caption belongs to its image.
 
     Raises:
         InputError: The folder holds no corpus, or a damaged shard.
@@ -218,9 +218,9 @@ class PairShards:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.header = _read_header(self.folder)
-        self._shards = sorted(self.folder.glob("pictures-*.parquet"))
+        self._shards = sorted(self.folder.glob("images-*.parquet"))
         if not self._shards:
-            raise InputError("this corpus has no shard (pictures-*.parquet); build it again", self.folder)
+            raise InputError("this corpus has no shard (images-*.parquet); build it again", self.folder)
         counts: list[np.ndarray[Any, Any]] = []
         flags: list[np.ndarray[Any, Any]] = []
         self._groups: list[tuple[int, int]] = []  # (shard, row group) of each group of the corpus
@@ -238,13 +238,13 @@ class PairShards:
                     flags.append(matched.flatten().to_numpy(zero_copy_only=False))
             except _FAULTS as error:
                 raise _damaged(path, error) from error
-        self._starts = starts  # first picture of each group
+        self._starts = starts  # first image of each group
         self.matched = np.concatenate(flags).astype(bool)
-        self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each picture
-        counted = self.header.get("pictures", self.pictures)
-        if counted != self.pictures:
+        self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each image
+        counted = self.header.get("images", self.images)
+        if counted != self.images:
             raise InputError(
-                f"{HEADER} counts {counted} pictures and the shards hold {self.pictures}; one is missing, or from "
+                f"{HEADER} counts {counted} images and the shards hold {self.images}; one is missing, or from "
                 "elsewhere: copy the corpus again or build it again",
                 self.folder,
             )
@@ -258,47 +258,47 @@ class PairShards:
 
     def __getitem__(self, row: int) -> CaptionPair:
         """The pair of a row."""
-        index = self.picture_of(row)
-        picture = self.picture(index)
-        caption, matched = picture.captions[row - int(self._offsets[index])]
-        return CaptionPair(picture.image, caption, matched)
+        index = self.image_of(row)
+        image = self.image(index)
+        caption, matched = image.captions[row - int(self._offsets[index])]
+        return CaptionPair(image.image, caption, matched)
 
     @property
-    def pictures(self) -> int:
-        """How many pictures there are."""
+    def images(self) -> int:
+        """How many images there are."""
         return self._starts[-1]
 
-    def picture_of(self, row: int) -> int:
-        """The number of the picture that a row's pair shows."""
+    def image_of(self, row: int) -> int:
+        """The number of the image that a row's pair shows."""
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of a corpus of {len(self)} pairs")
         return int(np.searchsorted(self._offsets, row, side="right")) - 1
 
     def rows_of(self, index: int) -> range:
-        """The rows of a picture's pairs."""
+        """The rows of an image's pairs."""
         return range(int(self._offsets[index]), int(self._offsets[index + 1]))
 
-    def picture(self, index: int) -> CaptionedPicture:
-        """A picture by its number; neighbours are read along with it and kept for a while."""
+    def image(self, index: int) -> CaptionedImage:
+        """An image by its number; neighbours are read along with it and kept for a while."""
         group = bisect_right(self._starts, index) - 1
         return self._group(group)[index - self._starts[group]]
 
     def pairs(self) -> Iterator[CaptionPair]:
-        """Every pair in the order of the rows, without reading a picture."""
+        """Every pair in the order of the rows, without reading an image."""
         for captioned in self.captions():
             for caption, matched in captioned.captions:
                 yield CaptionPair(captioned.image, caption, matched)
 
-    def captions(self) -> Iterator[CaptionedPicture]:
-        """Every picture in order with its captions and regions, its `data` left out."""
+    def captions(self) -> Iterator[CaptionedImage]:
+        """Every image in order with its captions and regions, its `data` left out."""
         for path in self._shards:
             yield from read_shard(path, data=False)
 
-    def _read_group(self, number: int) -> list[CaptionedPicture]:
+    def _read_group(self, number: int) -> list[CaptionedImage]:
         shard, group = self._groups[number]
         try:
             with _open(self._shards[shard]) as file:
-                return [_picture(row) for row in file.read_row_group(group).to_pylist()]
+                return [_image(row) for row in file.read_row_group(group).to_pylist()]
         except _FAULTS as error:
             raise _damaged(self._shards[shard], error) from error
 
@@ -307,27 +307,27 @@ def _open(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, page_checksum_verification=True)
 
 
-def _table(pictures: Sequence[CaptionedPicture]) -> pa.Table:
+def _table(images: Sequence[CaptionedImage]) -> pa.Table:
     return pa.Table.from_pydict(
         {
-            "image": [picture.image for picture in pictures],
-            "picture": [picture.data for picture in pictures],
-            "width": [picture.width for picture in pictures],
-            "height": [picture.height for picture in pictures],
-            "captions": [[text for text, _ in picture.captions] for picture in pictures],
-            "matched": [[matched for _, matched in picture.captions] for picture in pictures],
-            "boxes": [[list(region.box) for region in picture.regions] for picture in pictures],
-            "labels": [[region.label for region in picture.regions] for picture in pictures],
-            "scores": [[region.score for region in picture.regions] for picture in pictures],
+            "image": [image.image for image in images],
+            "bytes": [image.data for image in images],
+            "width": [image.width for image in images],
+            "height": [image.height for image in images],
+            "captions": [[text for text, _ in image.captions] for image in images],
+            "matched": [[matched for _, matched in image.captions] for image in images],
+            "boxes": [[list(region.box) for region in image.regions] for image in images],
+            "labels": [[region.label for region in image.regions] for image in images],
+            "scores": [[region.score for region in image.regions] for image in images],
         },
         schema=_SCHEMA,
     )
 
 
-def _picture(row: dict[str, Any]) -> CaptionedPicture:
-    return CaptionedPicture(
+def _image(row: dict[str, Any]) -> CaptionedImage:
+    return CaptionedImage(
         image=row["image"],
-        data=row.get("picture", b""),
+        data=row.get("bytes", b""),
         width=row["width"],
         height=row["height"],
         captions=tuple(zip(row["captions"], row["matched"], strict=True)),

@@ -70,7 +70,7 @@ class JointScores:
         undirected: The same with head and tail exchangeable.
         entities: Spans with types of the entities that are in a quintuple.
         relations: Head span, tail span and relation, types left out.
-        strings: What the published scorer counts (`promu.evaluation.joint_strings`).
+        strings: What the published scorer counts (`promu.evaluation.joint_scores`).
         per_relation: By relation, most frequent in the gold first; those known but in neither side have zeros.
         macro_all: Mean F1 over all relations known: of the gold, of the predictions, and those given.
         macro_present: Mean F1 over the relations that occur in the gold.

@@ -75,7 +75,7 @@ def score_entities(
     Args:
         gold: Posts with their gold entities.
         predicted: The same posts, same tokens and same order, with predicted entities.
-        groups: Group name by gold post id, for figures by group ("text decides", "picture decides").
+        groups: Group name by gold post id, for figures by group ("text decides", "image decides").
 
     Raises:
         InputError: The posts do not line up, an entity has no type, or a post has no group.

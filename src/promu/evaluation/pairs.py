@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from promu.alignment.falsify import PictureCaptions, falsify, word_vectors
+from promu.alignment.falsify import ImageCaptions, falsify, word_vectors
 from promu.alignment.label_store import LabelStore
-from promu.corpora.images import load_picture
-from promu.corpora.shards import CaptionedPicture
+from promu.corpora.images import load_image
+from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
 from promu.evaluation import retrieval
 from promu.evaluation.pretrained import (
     Advance,
-    EncodedPictures,
+    EncodedImages,
     PairCorpus,
     PairModel,
+    image_vectors,
     match_scores,
-    picture_vectors,
     predictions,
     reading,
     text_vectors,
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PairTable:
-    """Distinct captions, those that belong to some picture first, and who belongs to whom.
+    """Distinct captions, those that belong to some image first, and who belongs to whom.
 
-    `matched` and `falsified` are (N, 2) pairs of a caption and a picture, each once.
+    `matched` and `falsified` are (N, 2) pairs of a caption and an image, each once.
     """
 
     texts: list[str]
@@ -52,12 +52,12 @@ class PairTable:
 
 
 def read_pairs(corpus: PairCorpus) -> PairTable:
-    """Number the distinct captions of a corpus, those that belong to some picture first."""
+    """Number the distinct captions of a corpus, those that belong to some image first."""
     true: dict[str, int] = {}
     false: list[tuple[str, int]] = []
     matched: dict[tuple[int, int], None] = {}
-    for index, picture in enumerate(corpus.captions()):
-        for text, belongs in picture.captions:
+    for index, image in enumerate(corpus.captions()):
+        for text, belongs in image.captions:
             if belongs:
                 matched[true.setdefault(text, len(true)), index] = None
             else:
@@ -86,19 +86,19 @@ def draw(items: torch.Tensor, limit: int, chance: torch.Generator) -> torch.Tens
     return items[torch.randperm(len(items), generator=chance)[:limit].sort().values]
 
 
-def _random_pairs(pictures: torch.Tensor, pairs: PairTable, chance: torch.Generator) -> torch.Tensor:
-    """Each of these pictures with a uniformly random matched caption of another; a picture that has all is left out."""
+def _random_pairs(images: torch.Tensor, pairs: PairTable, chance: torch.Generator) -> torch.Tensor:
+    """Each of these images with a uniformly random matched caption of another; an image that has all is left out."""
     own: dict[int, set[int]] = {}
-    for caption, picture in pairs.matched.tolist():
-        own.setdefault(picture, set()).add(caption)
+    for caption, image in pairs.matched.tolist():
+        own.setdefault(image, set()).add(caption)
     drawn = []
-    for picture in pictures.tolist():
-        if len(own[picture]) == pairs.true_texts:
+    for image in images.tolist():
+        if len(own[image]) == pairs.true_texts:
             continue
-        caption = next(iter(own[picture]))
-        while caption in own[picture]:
+        caption = next(iter(own[image]))
+        while caption in own[image]:
             caption = int(torch.randint(pairs.true_texts, (), generator=chance))
-        drawn.append((caption, picture))
+        drawn.append((caption, image))
     return _numbers(drawn)
 
 
@@ -114,24 +114,24 @@ logger = logging.getLogger(__name__)
 
 
 class PairFolder:
-    """A `PairCorpus` over pictures that stay where they are.
+    """A `PairCorpus` over images that stay where they are.
 
     Where no pair is falsified, as many falsified pairs as true ones are made: captions near in meaning, of another
-    picture (`promu.alignment.falsify`).
+    image (`promu.alignment.falsify`).
 
     Args:
-        pairs: The pairs; those of one picture need not follow each other.
-        folder: Where the pictures are.
-        missing: What a missing or broken picture does: `error`, or `skip` its pairs and count them.
+        pairs: The pairs; those of one image need not follow each other.
+        folder: Where the images are.
+        missing: What a missing or broken image does: `error`, or `skip` its pairs and count them.
         seed: Which captions the falsified pairs are made of.
 
     Attributes:
-        skipped: Why each picture that was skipped cannot be read.
+        skipped: Why each image that was skipped cannot be read.
         skipped_pairs: How many pairs were skipped with them.
         made: How many falsified pairs were made.
 
     Raises:
-        InputError: A picture is missing or broken and `missing` is `error`, or no pair is left.
+        InputError: An image is missing or broken and `missing` is `error`, or no pair is left.
     """
 
     def __init__(
@@ -143,55 +143,55 @@ class PairFolder:
         captions: dict[str, list[tuple[str, bool]]] = {}
         for pair in pairs:
             captions.setdefault(pair.image, []).append((pair.caption, pair.matched))
-        self._rows: list[CaptionedPicture] = []
+        self._rows: list[CaptionedImage] = []
         contents: list[bytes] = []
-        for image, own in captions.items():
+        for name, own in captions.items():
             try:
-                picture = load_picture(folder / image)
+                image = load_image(folder / name)
             except InputError as error:
                 if missing == "error":
-                    raise InputError(f"{error.reason}; or skip such pictures", error.path) from None
+                    raise InputError(f"{error.reason}; or skip such images", error.path) from None
                 logger.warning("%s; its pairs are skipped", error)
-                self.skipped[image] = error.reason
+                self.skipped[name] = error.reason
                 self.skipped_pairs += len(own)
                 continue
-            contents.append(hashlib.blake2b((folder / image).read_bytes(), digest_size=16).digest())
-            self._rows.append(CaptionedPicture(image, b"", picture.width, picture.height, tuple(own)))
+            contents.append(hashlib.blake2b((folder / name).read_bytes(), digest_size=16).digest())
+            self._rows.append(CaptionedImage(name, b"", image.width, image.height, tuple(own)))
         if not self._rows:
-            raise InputError("no caption pair with a readable picture is left", folder)
+            raise InputError("no caption pair with a readable image is left", folder)
         if all(matched for row in self._rows for _, matched in row.captions):
             self._falsify(contents, seed)
 
     @property
-    def pictures(self) -> int:
-        """As `PairCorpus.pictures`."""
+    def images(self) -> int:
+        """As `PairCorpus.images`."""
         return len(self._rows)
 
-    def picture(self, index: int) -> CaptionedPicture:
-        """As `PairCorpus.picture`."""
+    def image(self, index: int) -> CaptionedImage:
+        """As `PairCorpus.image`."""
         row = self._rows[index]
         data = (self.folder / row.image).read_bytes()
-        return CaptionedPicture(row.image, data, row.width, row.height, row.captions)
+        return CaptionedImage(row.image, data, row.width, row.height, row.captions)
 
-    def captions(self) -> Sequence[CaptionedPicture]:
+    def captions(self) -> Sequence[CaptionedImage]:
         """As `PairCorpus.captions`."""
         return self._rows
 
     def _falsify(self, contents: Sequence[bytes], seed: int) -> None:
-        pictures = [
-            PictureCaptions(row.image, content, tuple(text for text, _ in row.captions))
+        images = [
+            ImageCaptions(row.image, content, tuple(text for text, _ in row.captions))
             for row, content in zip(self._rows, contents, strict=True)
         ]
-        for index, added in enumerate(falsify(pictures, 0.5, word_vectors, [seed])):
+        for index, added in enumerate(falsify(images, 0.5, word_vectors, [seed])):
             row = self._rows[index]
             own = (*row.captions, *((one.text, False) for one in added))
-            self._rows[index] = CaptionedPicture(row.image, b"", row.width, row.height, own)
+            self._rows[index] = CaptionedImage(row.image, b"", row.width, row.height, own)
             self.made += len(added)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture with labels: teacher's and student's distributions; None where the student has no such head."""
+    """One image with labels: teacher's and student's distributions; None where the student has no such head."""
 
     index: int
     boxes: torch.Tensor
@@ -232,32 +232,32 @@ class _Agreement:
 def teacher_agreement(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    pictures: EncodedPictures,
+    images: EncodedImages,
     store: LabelStore,
     *,
     batch_size: int = 64,
     advance: Advance | None = None,
 ) -> dict[str, Any]:
-    """Agreement on every region and picture of the corpus that has a label.
+    """Agreement on every region and image of the corpus that has a label.
 
-    Each picture is read once, with the first of its captions that belongs to it.
+    Each image is read once, with the first of its captions that belongs to it.
 
     Returns:
-        `entity` over regions and `relation` over pictures, each with `labels` (how many), `top1` (percent whose
+        `entity` over regions and `relation` over images, each with `labels` (how many), `top1` (percent whose
         likeliest candidate is the teacher's), `top5` (percent whose likeliest is among the teacher's five) and `kl`
-        (mean divergence of the student from the teacher, in nats), or None; and `unlabelled` pictures, left out.
+        (mean divergence of the student from the teacher, in nats), or None; and `unlabelled` images, left out.
 
     Raises:
-        InputError: The store was made for other candidates than the model's, or labels no picture of the corpus.
+        InputError: The store was made for other candidates than the model's, or labels no image of the corpus.
     """
     check_candidates(model, store)
-    captions = picture_captions(pictures.corpus)
+    captions = image_captions(images.corpus)
     labelled = [index for index, (image, _) in enumerate(captions) if image in store]
     if not labelled:
-        raise InputError("the label store labels no picture of this corpus; label the corpus first", store.folder)
+        raise InputError("the label store labels no image of this corpus; label the corpus first", store.folder)
     entity, relation = _Agreement(), _Agreement()
-    judged_pictures = judge_pictures(model, encoder, pictures, store, labelled, captions, batch_size)
-    for done, judged in enumerate(judged_pictures, start=1):
+    judged_images = judge_images(model, encoder, images, store, labelled, captions, batch_size)
+    for done, judged in enumerate(judged_images, start=1):
         if judged.student_entities is not None and len(judged.boxes):
             entity.add(judged.teacher_entities, judged.student_entities)
         if judged.student_relation is not None:
@@ -289,30 +289,30 @@ def check_candidates(model: PromuForPreTraining, store: LabelStore) -> None:
             )
 
 
-def picture_captions(corpus: PairCorpus) -> list[tuple[str, str]]:
-    """Each picture's name, and the caption it is read with."""
+def image_captions(corpus: PairCorpus) -> list[tuple[str, str]]:
+    """Each image's name, and the caption it is read with."""
     found = []
-    for picture in corpus.captions():
-        own = [text for text, matched in picture.captions if matched]
-        found.append((picture.image, (own or [text for text, _ in picture.captions] or [""])[0]))
+    for image in corpus.captions():
+        own = [text for text, matched in image.captions if matched]
+        found.append((image.image, (own or [text for text, _ in image.captions] or [""])[0]))
     return found
 
 
-def judge_pictures(
+def judge_images(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    pictures: EncodedPictures,
+    images: EncodedImages,
     store: LabelStore,
     indices: Sequence[int],
     captions: Sequence[tuple[str, str]],
     batch_size: int,
 ) -> Iterator[Judged]:
-    """The labels of these pictures beside what the student says.
+    """The labels of these images beside what the student says.
 
     Args:
-        indices: Numbers of pictures that the store labels.
-        captions: As `picture_captions` returns them, for the whole corpus.
-        batch_size: Pictures a forward pass.
+        indices: Numbers of images that the store labels.
+        captions: As `image_captions` returns them, for the whole corpus.
+        batch_size: Images a forward pass.
     """
     nouns, relations = len(store.header.nouns), len(store.header.relations)
     for start in range(0, len(indices), batch_size):
@@ -322,7 +322,7 @@ def judge_pictures(
         entities, relation = predictions(
             model,
             tokens(model, encoder, [encoder.text(captions[row][1]) for row in rows]),
-            pictures(rows),
+            images(rows),
             boxes if boxes.shape[1] else None,
         )
         for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
@@ -340,7 +340,7 @@ def judge_pictures(
 AUC_PAIRS = 2000
 """Pairs of each kind that an AUC is taken over, at most."""
 RERANKED = 500
-"""Captions, and pictures, whose best answers are re-ranked, at most."""
+"""Captions, and images, whose best answers are re-ranked, at most."""
 
 
 def evaluate_pairs(
@@ -357,14 +357,14 @@ def evaluate_pairs(
     reranked: int = RERANKED,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """How well a pre-trained model tells which caption belongs to which picture.
+    """How well a pre-trained model tells which caption belongs to which image.
 
-    Each distinct picture and caption is encoded once. The figures:
+    Each distinct image and caption is encoded once. The figures:
 
-    - `recall`, percent at 1, 5 and 10 both ways, with its standard error over the pictures; a query is a distinct
-      matched caption, or a picture that has one.
+    - `recall`, percent at 1, 5 and 10 both ways, with its standard error over the images; a query is a distinct
+      matched caption, or an image that has one.
     - `auc` of matched against falsified pairs by cosine and by the ITM head, on the same pairs: against the corpus's
-      own falsified pairs (near in meaning) and against a random caption of another picture.
+      own falsified pairs (near in meaning) and against a random caption of another image.
     - `rerank`: recall of the shared space's best answers before anything orders them anew, after the ITM head has put
       them in its own order, and summed: by the head's log odds plus L_CIT's logit (cosine over temperature), as two
       judges' log odds add up. On the same queries.
@@ -382,11 +382,11 @@ def evaluate_pairs(
         store: The teacher's labels of the corpus.
         batches: Batches of `PromuForPreTraining.forward`, without augmentation.
         auc_pairs: Pairs of each kind that the AUCs are taken over, at most.
-        reranked: Captions, and pictures, that are re-ranked, at most.
+        reranked: Captions, and images, that are re-ranked, at most.
         progress: Called with (what is going on, steps done, steps in all).
 
     Raises:
-        InputError: The corpus has no matched pair, a picture is damaged, the store was made for other candidates, or
+        InputError: The corpus has no matched pair, an image is damaged, the store was made for other candidates, or
             the model's vectors are no numbers.
     """
     say = progress or (lambda name, done, total: None)
@@ -395,7 +395,7 @@ def evaluate_pairs(
     chance = torch.Generator().manual_seed(seed)
     result: dict[str, Any] = {
         "pairs": {"matched": len(pairs.matched), "falsified": len(pairs.falsified)},
-        "pictures": corpus.pictures,
+        "images": corpus.images,
         "captions": pairs.true_texts,
         "seed": seed,
         "recall": None,
@@ -404,12 +404,12 @@ def evaluate_pairs(
         "agreement": None,
         "losses": None,
     }
-    pictures = EncodedPictures(model, corpus)
+    images = EncodedImages(model, corpus)
     vectors = None
     if hasattr(model, "space"):
         vectors = (
             text_vectors(model, encoder, texts, batch_size, _named(say, "captions")),
-            picture_vectors(model, pictures, batch_size, _named(say, "pictures")),
+            image_vectors(model, images, batch_size, _named(say, "images")),
         )
         _require_numbers(*vectors)
         result["recall"] = _recall(*vectors, pairs)
@@ -418,7 +418,7 @@ def evaluate_pairs(
 
     def match(wanted: torch.Tensor, name: str) -> torch.Tensor:
         assert judge is not None
-        return match_scores(judge, encoder, pictures, texts, wanted, batch_size, _named(say, name))
+        return match_scores(judge, encoder, images, texts, wanted, batch_size, _named(say, name))
 
     result["auc"] = {
         "pairs": {name: len(found) for name, found in sets.items()},
@@ -438,7 +438,7 @@ def evaluate_pairs(
     if isinstance(model, PromuForPreTraining):
         if store is not None:
             result["agreement"] = teacher_agreement(
-                model, encoder, pictures, store, batch_size=batch_size, advance=_named(say, "agreement")
+                model, encoder, images, store, batch_size=batch_size, advance=_named(say, "agreement")
             )
         if batches is not None:
             result["losses"] = mean_losses(model, batches)
@@ -462,12 +462,12 @@ def mean_losses(model: PromuForPreTraining, batches: Iterable[dict[str, torch.Te
 def flat_figures(result: Mapping[str, Any]) -> dict[str, float]:
     """The figures of `evaluate_pairs` under one name each, for a log; what is None is left out.
 
-    Names: `caption_to_picture_r1`, `picture_to_caption_r10`, `cosine_auc_falsified`, `itm_auc_random`,
-    `reranked_caption_to_picture_r1`, `entity_top1`, `relation_kl`, `loss_cit` and their likes.
+    Names: `caption_to_image_r1`, `image_to_caption_r10`, `cosine_auc_falsified`, `itm_auc_random`,
+    `reranked_caption_to_image_r1`, `entity_top1`, `relation_kl`, `loss_cit` and their likes.
     """
     flat: dict[str, float] = {}
     for prefix, recalls in (("", result["recall"]), ("reranked_", (result["rerank"] or {}).get("after"))):
-        for way in ("caption_to_picture", "picture_to_caption"):
+        for way in ("caption_to_image", "image_to_caption"):
             for k, value in ((recalls or {}).get(way) or {}).items():
                 flat[f"{prefix}{way}_r{k}"] = value
     for judge in ("cosine", "itm"):
@@ -496,12 +496,12 @@ def _require_numbers(*vectors: torch.Tensor) -> None:
 
 
 def _recall(text: torch.Tensor, visual: torch.Tensor, pairs: PairTable) -> dict[str, Any]:
-    to_picture, to_caption = retrieval.vector_ranks(text[: pairs.true_texts], visual, pairs.matched)
+    to_image, to_caption = retrieval.vector_ranks(text[: pairs.true_texts], visual, pairs.matched)
     found: dict[str, Any] = {
-        "caption_to_picture": retrieval.recall(to_picture),
-        "picture_to_caption": retrieval.recall(to_caption),
+        "caption_to_image": retrieval.recall(to_image),
+        "image_to_caption": retrieval.recall(to_caption),
     }
-    # captions of one picture are not independent, so the pictures are what is counted for both directions
+    # captions of one image are not independent, so the images are what is counted for both directions
     errors = {
         way: {k: retrieval.standard_error(value, len(to_caption)) for k, value in recall.items()}
         for way, recall in found.items()
@@ -540,8 +540,8 @@ def _rerank(
     """Recall before and after the ITM head, or both judges, order the `top` best answers of some queries each way."""
     text = text[: pairs.true_texts]
     ways = {
-        "caption_to_picture": (draw(pairs.matched[:, 0].unique(), limit, chance), text, visual, pairs.matched),
-        "picture_to_caption": (draw(pairs.matched[:, 1].unique(), limit, chance), visual, text, pairs.matched.flip(1)),
+        "caption_to_image": (draw(pairs.matched[:, 0].unique(), limit, chance), text, visual, pairs.matched),
+        "image_to_caption": (draw(pairs.matched[:, 1].unique(), limit, chance), visual, text, pairs.matched.flip(1)),
     }
     candidates = {
         way: retrieval.top_candidates(source[queries] @ target.T, top)
@@ -550,12 +550,12 @@ def _rerank(
     wanted = []
     for way, (queries, *_) in ways.items():
         asked = torch.stack([queries[:, None].expand_as(candidates[way]), candidates[way]], -1).reshape(-1, 2)
-        wanted.append(asked if way == "caption_to_picture" else asked.flip(1))
+        wanted.append(asked if way == "caption_to_image" else asked.flip(1))
     scores = match(torch.cat(wanted)).split([len(asked) for asked in wanted])
     result: dict[str, Any] = {
         "top": top,
-        "captions": len(ways["caption_to_picture"][0]),
-        "pictures": len(ways["picture_to_caption"][0]),
+        "captions": len(ways["caption_to_image"][0]),
+        "images": len(ways["image_to_caption"][0]),
         "before": {},
         "after": {},
         "summed": {},

@@ -1,4 +1,4 @@
-"""A pre-trained model read out: from the pictures and captions of a corpus to vectors, match scores and predictions."""
+"""A pre-trained model read out: from the images and captions of a corpus to vectors, match scores and predictions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from promu.corpora.shards import CaptionedPicture
+from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
 from promu.hub import autocast, best_device
 from promu.modeling.backbone import PromuPreTrainedModel
@@ -31,14 +31,14 @@ class PairCorpus(Protocol):
     """What is asked of a corpus; `promu.corpora.shards.PairShards` has it."""
 
     @property
-    def pictures(self) -> int:
-        """How many pictures there are."""
+    def images(self) -> int:
+        """How many images there are."""
 
-    def picture(self, index: int) -> CaptionedPicture:
-        """A picture by its number."""
+    def image(self, index: int) -> CaptionedImage:
+        """An image by its number."""
 
-    def captions(self) -> Iterable[CaptionedPicture]:
-        """Every picture in order with its captions; `data` may be left out."""
+    def captions(self) -> Iterable[CaptionedImage]:
+        """Every image in order with its captions; `data` may be left out."""
 
 
 def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[PairModel, WordEncoder]:
@@ -76,12 +76,12 @@ def reading(model: PromuPreTrainedModel) -> Iterator[None]:
         model.train(was_training)
 
 
-class EncodedPictures:
-    """A corpus's pictures as its fusion reads them, each encoded once, as far as memory goes.
+class EncodedImages:
+    """A corpus's images as its fusion reads them, each encoded once, as far as memory goes.
 
     Args:
         model: Whose vision encoder looks.
-        corpus: Whose pictures.
+        corpus: Whose images.
         budget: Bytes of vectors to keep; what does not fit is encoded again.
     """
 
@@ -92,19 +92,19 @@ class EncodedPictures:
         self._kept: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
-        return self.corpus.pictures
+        return self.corpus.images
 
     def __call__(self, indices: Sequence[int]) -> torch.Tensor:
-        """The pictures of these numbers, (B, ...) as the model's `encode_visual` returns them, on its device.
+        """The images of these numbers, (B, ...) as the model's `encode_visual` returns them, on its device.
 
         Raises:
-            InputError: A picture is damaged, or the model reads text alone.
+            InputError: An image is damaged, or the model reads text alone.
         """
         new = [index for index in dict.fromkeys(indices) if index not in self._kept]
         fresh: dict[int, torch.Tensor] = {}
         if new:
-            size = picture_side(self.model)
-            pixels = [to_pixels(self.corpus.picture(index).decode((size, size)), size) for index in new]
+            size = image_side(self.model)
+            pixels = [to_pixels(self.corpus.image(index).decode((size, size)), size) for index in new]
             with reading(self.model):
                 found = self.model.encode_visual(torch.stack(pixels).to(self.model.device))
             fresh = dict(zip(new, found, strict=True))
@@ -116,8 +116,8 @@ class EncodedPictures:
         return torch.stack([self._kept[index] if index in self._kept else fresh[index] for index in indices])
 
 
-def picture_side(model: PromuPreTrainedModel) -> int:
-    """Side of the square picture that the model takes, in pixels.
+def image_side(model: PromuPreTrainedModel) -> int:
+    """Side of the square image that the model takes, in pixels.
 
     Raises:
         InputError: It takes none.
@@ -150,34 +150,34 @@ def text_vectors(
     return torch.cat(found)[back]
 
 
-def picture_vectors(model: PairModel, pictures: EncodedPictures, batch_size: int, advance: Advance) -> torch.Tensor:
-    """Unit vectors (P, D) of every picture of the corpus in the shared space, on the CPU."""
+def image_vectors(model: PairModel, images: EncodedImages, batch_size: int, advance: Advance) -> torch.Tensor:
+    """Unit vectors (P, D) of every image of the corpus in the shared space, on the CPU."""
     found = []
     with reading(model):
-        for start in range(0, len(pictures), batch_size):
-            rows = range(start, min(start + batch_size, len(pictures)))
-            found.append(model.project_pictures(pictures(rows)).float().cpu())
-            advance(rows.stop, len(pictures))
+        for start in range(0, len(images), batch_size):
+            rows = range(start, min(start + batch_size, len(images)))
+            found.append(model.project_images(images(rows)).float().cpu())
+            advance(rows.stop, len(images))
     return torch.cat(found)
 
 
 def match_scores(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    pictures: EncodedPictures,
+    images: EncodedImages,
     texts: Sequence[EncodedText],
     pairs: torch.Tensor,
     batch_size: int,
     advance: Advance,
 ) -> torch.Tensor:
-    """How sure the ITM head is that captions belong to pictures: the difference of its two logits.
+    """How sure the ITM head is that captions belong to images: the difference of its two logits.
 
-    Pairs are read in the order of their pictures, so that each picture is asked for once (twice where a batch ends).
+    Pairs are read in the order of their images, so that each image is asked for once (twice where a batch ends).
 
     Args:
-        pictures: The corpus's.
+        images: The corpus's.
         texts: The captions.
-        pairs: (N, 2) numbers of a caption in `texts` and of a picture in the corpus.
+        pairs: (N, 2) numbers of a caption in `texts` and of an image in the corpus.
 
     Returns:
         (N,) on the CPU.
@@ -188,7 +188,7 @@ def match_scores(
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             shown, place = torch.unique_consecutive(pairs[rows, 1], return_inverse=True)
-            visual = pictures(shown.tolist())[place.to(model.device)]
+            visual = images(shown.tolist())[place.to(model.device)]
             batch = tokens(model, encoder, [texts[row] for row in pairs[rows, 0].tolist()])
             logits = model.match_logits(model.promu(**batch, visual=visual), batch["attention_mask"]).float().cpu()
             scores[rows] = logits[:, 1] - logits[:, 0]
@@ -199,11 +199,11 @@ def match_scores(
 def predictions(
     model: PromuForPreTraining, batch: dict[str, torch.Tensor], visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What the COE head says of regions and the CIR head of pictures, each None where the model or the call has none.
+    """What the COE head says of regions and the CIR head of images, each None where the model or the call has none.
 
     Args:
-        batch: `input_ids` and `attention_mask` of the captions that go with the pictures.
-        visual: The pictures, as `PromuForPreTraining.encode_visual` returns them.
+        batch: `input_ids` and `attention_mask` of the captions that go with the images.
+        visual: The images, as `PromuForPreTraining.encode_visual` returns them.
         boxes: (B, R, 4) in 0..1.
 
     Returns:

@@ -17,9 +17,9 @@ from promu.alignment.candidates import ENTITY_TEMPLATES, prompts
 from promu.alignment.labelling import square_crop
 from promu.alignment.synonyms import Synonyms, nouns_naming
 from promu.alignment.teacher import Teacher
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.evaluation.pretrained import Advance, PairModel, picture_side, predictions, reading, tokens
+from promu.evaluation.pretrained import Advance, PairModel, image_side, predictions, reading, tokens
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import Region
@@ -134,7 +134,7 @@ def evaluate_regions(
     model: PairModel,
     encoder: WordEncoder,
     gold: Mapping[str, Sequence[Region]],
-    open_picture: Callable[[str], Image.Image],
+    open_image: Callable[[str], Image.Image],
     synonyms: Mapping[str, frozenset[str]],
     *,
     teacher: Teacher | None = None,
@@ -144,77 +144,75 @@ def evaluate_regions(
 ) -> dict[str, Any]:
     """How often the likeliest nouns of a gold box name its category.
 
-    Pictures are read with an empty caption, so that no word tells what is in them.
+    Images are read with an empty caption, so that no word tells what is in them.
 
     Args:
         model: A pre-trained model with a COE head.
         encoder: Its tokenizer.
-        gold: The boxes of each picture, in pixels of the upright original; a picture without one is not opened.
-        open_picture: A picture's name to the picture, in full size.
+        gold: The boxes of each image, in pixels of the upright original; an image without one is not opened.
+        open_image: An image's name to the image, in full size.
         synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
         teacher: Names the same boxes with the same nouns, by the crops that labelling makes.
         template: The prompt template that the teacher reads the nouns in.
-        batch_size: Pictures a forward pass.
-        advance: Called with (pictures read, pictures in all).
+        batch_size: Images a forward pass.
+        advance: Called with (images read, images in all).
 
     Returns:
-        `model` and `teacher` (or None): `NamingScores.to_dict`; `pictures` read and `empty` ones without a box.
+        `model` and `teacher` (or None): `NamingScores.to_dict`; `images` read and `empty` ones without a box.
 
     Raises:
-        InputError: The model has no COE head or does not say its nouns, a picture cannot be read, a box lies outside
-            its picture, there is no box, or none can be named.
+        InputError: The model has no COE head or does not say its nouns, an image cannot be read, a box lies outside
+            its image, there is no box, or none can be named.
     """
     nouns = _nouns(model)
     assert isinstance(model, PromuForPreTraining)
-    images = [image for image, regions in gold.items() if regions]
-    if not images:
+    named = [name for name, regions in gold.items() if regions]
+    if not named:
         raise InputError("there is no gold box to name; give a file with boxes")
     categories: list[str] = []
     student: list[list[str]] = []
     taught: list[list[str]] = []
     prompt_vectors = None if teacher is None else teacher.encode_prompts(prompts(nouns, template, ENTITY_TEMPLATES))
-    for start in range(0, len(images), batch_size):
-        names = images[start : start + batch_size]
-        pictures = [open_picture(name) for name in names]
-        boxes = [_shares(name, picture, gold[name]) for name, picture in zip(names, pictures, strict=True)]
-        student += _named_by_student(model, encoder, pictures, boxes, nouns)
+    for start in range(0, len(named), batch_size):
+        names = named[start : start + batch_size]
+        images = [open_image(name) for name in names]
+        boxes = [_shares(name, image, gold[name]) for name, image in zip(names, images, strict=True)]
+        student += _named_by_student(model, encoder, images, boxes, nouns)
         categories += [region.label for name in names for region in gold[name]]
         if teacher is not None and prompt_vectors is not None:
             crops = [
-                square_crop(picture, region)
-                for name, picture in zip(names, pictures, strict=True)
-                for region in gold[name]
+                square_crop(image, region) for name, image in zip(names, images, strict=True) for region in gold[name]
             ]
-            taught += _ranked(teacher.encode_pictures(crops).float() @ prompt_vectors.float().T, nouns)
+            taught += _ranked(teacher.encode_images(crops).float() @ prompt_vectors.float().T, nouns)
         if advance is not None:
-            advance(min(start + batch_size, len(images)), len(images))
+            advance(min(start + batch_size, len(named)), len(named))
     return {
         "model": score_naming(categories, student, nouns, synonyms).to_dict(),
         "teacher": None if teacher is None else score_naming(categories, taught, nouns, synonyms).to_dict(),
         "nouns": len(nouns),
-        "pictures": len(images),
-        "empty": len(gold) - len(images),
+        "images": len(named),
+        "empty": len(gold) - len(named),
     }
 
 
 def readable_boxes(
     gold: Mapping[str, Sequence[Region]], folder: Path, missing: Literal["error", "skip"]
 ) -> tuple[dict[str, Sequence[Region]], dict[str, int]]:
-    """The boxes whose picture can be read, and how many boxes each other picture has.
+    """The boxes whose image can be read, and how many boxes each other image has.
 
     Raises:
-        InputError: A picture with boxes is missing or broken and `missing` is `error`.
+        InputError: An image with boxes is missing or broken and `missing` is `error`.
     """
     kept: dict[str, Sequence[Region]] = {}
     skipped: dict[str, int] = {}
     for image, regions in gold.items():
         try:
             if regions:
-                load_picture(folder / image, target=(32, 32))  # a header alone does not show a truncated one
+                load_image(folder / image, target=(32, 32))  # a header alone does not show a truncated one
             kept[image] = regions
         except InputError as error:
             if missing == "error":
-                raise InputError(f"{error.reason}; or skip such pictures", error.path) from None
+                raise InputError(f"{error.reason}; or skip such images", error.path) from None
             logger.warning("%s; its boxes are skipped", error)
             skipped[image] = len(regions)
     return kept, skipped
@@ -231,15 +229,15 @@ def _nouns(model: PairModel) -> list[str]:
     return nouns
 
 
-def _shares(name: str, picture: Image.Image, regions: Sequence[Region]) -> torch.Tensor:
-    """Boxes (R, 4) as shares of the picture's width and height, cut at its edges."""
-    scale = torch.tensor([picture.width, picture.height] * 2, dtype=torch.float32)
+def _shares(name: str, image: Image.Image, regions: Sequence[Region]) -> torch.Tensor:
+    """Boxes (R, 4) as shares of the image's width and height, cut at its edges."""
+    scale = torch.tensor([image.width, image.height] * 2, dtype=torch.float32)
     boxes = (torch.tensor([region.box for region in regions], dtype=torch.float32) / scale).clamp(0.0, 1.0)
     for region, box in zip(regions, boxes.tolist(), strict=True):
         if box[0] >= box[2] or box[1] >= box[3]:
             raise InputError(
-                f"box {region.box} of {name!r} lies outside its {picture.width} x {picture.height} picture; "
-                "are these the pictures that the boxes were drawn on?"
+                f"box {region.box} of {name!r} lies outside its {image.width} x {image.height} image; "
+                "are these the images that the boxes were drawn on?"
             )
     return boxes
 
@@ -247,17 +245,17 @@ def _shares(name: str, picture: Image.Image, regions: Sequence[Region]) -> torch
 def _named_by_student(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     boxes: Sequence[torch.Tensor],
     nouns: Sequence[str],
 ) -> list[list[str]]:
-    side = picture_side(model)
-    pixel_values = torch.stack([to_pixels(picture, side) for picture in pictures]).to(model.device)
+    side = image_side(model)
+    pixel_values = torch.stack([to_pixels(image, side) for image in images]).to(model.device)
     with reading(model):
         visual = model.encode_visual(pixel_values)
     entities, _ = predictions(
         model,
-        tokens(model, encoder, [encoder.text("")] * len(pictures)),
+        tokens(model, encoder, [encoder.text("")] * len(images)),
         visual,
         pad_sequence(list(boxes), batch_first=True),
     )

@@ -1,4 +1,4 @@
-"""Retrieval between captions and pictures: recall at k both ways, ROC-AUC, and recall after re-ranking.
+"""Retrieval between captions and images: recall at k both ways, ROC-AUC, and recall after re-ranking.
 
 A direction's rank of a query is pessimistic: whatever scores as high as its best right answer stands before it. A model
 that gives every pair the same score thus finds nothing, and so does one whose scores are not numbers.
@@ -23,52 +23,52 @@ Recall = dict[int, float]
 
 
 def recall_at(
-    similarity: torch.Tensor, picture_of_caption: torch.Tensor | Sequence[int], ks: Sequence[int] = KS
+    similarity: torch.Tensor, image_of_caption: torch.Tensor | Sequence[int], ks: Sequence[int] = KS
 ) -> dict[str, Recall]:
     """Recall both ways from a whole matrix of similarities.
 
     Args:
-        similarity: (C, P), every caption against every picture.
-        picture_of_caption: (C,) the picture that each caption belongs to; a picture may have any number of captions.
+        similarity: (C, P), every caption against every image.
+        image_of_caption: (C,) the image that each caption belongs to; an image may have any number of captions.
         ks: How far down a hit counts.
 
     Returns:
-        `caption_to_picture` and `picture_to_caption`, percent by k. A picture is found by any of its captions; one
+        `caption_to_image` and `image_to_caption`, percent by k. An image is found by any of its captions; one
         without a caption is a distractor only.
     """
-    pictures = torch.as_tensor(picture_of_caption)
-    truth = torch.stack([torch.arange(len(pictures)), pictures], -1)
-    to_picture, to_caption = ranks(lambda rows: similarity[rows], lambda columns: similarity[:, columns].T, truth)
-    return {"caption_to_picture": recall(to_picture, ks), "picture_to_caption": recall(to_caption, ks)}
+    images = torch.as_tensor(image_of_caption)
+    truth = torch.stack([torch.arange(len(images)), images], -1)
+    to_image, to_caption = ranks(lambda rows: similarity[rows], lambda columns: similarity[:, columns].T, truth)
+    return {"caption_to_image": recall(to_image, ks), "image_to_caption": recall(to_caption, ks)}
 
 
 def vector_ranks(
-    captions: torch.Tensor, pictures: torch.Tensor, truth: torch.Tensor
+    captions: torch.Tensor, images: torch.Tensor, truth: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Ranks both ways from vectors, in the memory of a block of the matrix.
 
     Args:
         captions: (C, D).
-        pictures: (P, D).
+        images: (P, D).
         truth: (N, 2) as in `ranks`.
     """
-    return ranks(lambda rows: captions[rows] @ pictures.T, lambda rows: pictures[rows] @ captions.T, truth)
+    return ranks(lambda rows: captions[rows] @ images.T, lambda rows: images[rows] @ captions.T, truth)
 
 
 def ranks(
-    caption_rows: Callable[[slice], torch.Tensor], picture_rows: Callable[[slice], torch.Tensor], truth: torch.Tensor
+    caption_rows: Callable[[slice], torch.Tensor], image_rows: Callable[[slice], torch.Tensor], truth: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How many wrong answers stand before the best right one.
 
     Args:
-        caption_rows: A slice of captions to their similarities (n, P) with every picture.
-        picture_rows: A slice of pictures to their similarities (n, C) with every caption.
-        truth: (N, 2) pairs of a caption and a picture that belong together, each once; a caption may belong to several.
+        caption_rows: A slice of captions to their similarities (n, P) with every image.
+        image_rows: A slice of images to their similarities (n, C) with every caption.
+        truth: (N, 2) pairs of a caption and an image that belong together, each once; a caption may belong to several.
 
     Returns:
-        Ranks from 0 of the captions that belong to a picture, and of the pictures that have a caption, in order.
+        Ranks from 0 of the captions that belong to an image, and of the images that have a caption, in order.
     """
-    return _ranks(caption_rows, truth), _ranks(picture_rows, truth.flip(-1))
+    return _ranks(caption_rows, truth), _ranks(image_rows, truth.flip(-1))
 
 
 def _ranks(similarities: Callable[[slice], torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
@@ -97,14 +97,14 @@ def recall(found: torch.Tensor, ks: Sequence[int] = KS) -> Recall:
         InputError: There is no rank.
     """
     if not len(found):
-        raise InputError("recall needs at least one matched pair of a caption and a picture; there is none")
+        raise InputError("recall needs at least one matched pair of a caption and an image; there is none")
     return {k: 100.0 * float((found < k).double().mean()) for k in ks}
 
 
 def standard_error(percent: float, count: int) -> float:
     """Binomial standard error of a percentage over `count` independent cases, in points.
 
-    Captions of one picture are not independent: give the number of pictures for both directions.
+    Captions of one image are not independent: give the number of images for both directions.
     """
     share = percent / 100.0
     return 100.0 * math.sqrt(max(share * (1.0 - share), 0.0) / count)

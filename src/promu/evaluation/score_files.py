@@ -117,7 +117,7 @@ def _check_names(gold: Sequence[Post], posts: Sequence[Post], path: Path) -> Non
 
 
 def read_groups(path: str | Path) -> dict[str, str]:
-    """Read group names by post id from a JSON object such as `{"17_06_1": "text", "17_06_2": "picture"}`.
+    """Read group names by post id from a JSON object such as `{"17_06_1": "text", "17_06_2": "image"}`.
 
     Raises:
         InputError: The file cannot be read, or is no such object.
@@ -140,7 +140,7 @@ _READ_AS = {"OTHER": "MISC"}
 def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post]) -> list[Path]:
     """Write UMT's file, and the same tags as lists with a number for each.
 
-    `mtmner_pred.txt` has of each post its picture's name (or id), words, predicted tags and gold tags, each on a line,
+    `mtmner_pred.txt` has of each post its image's name (or id), words, predicted tags and gold tags, each on a line,
     and an empty line. `tags.json` has `tags` (numbers from 1, as UMT's and HVPNeT's scripts count them), and `words`,
     `true` and `predicted` with a list for each post. The type OTHER is written as MISC, as both scripts read it.
 

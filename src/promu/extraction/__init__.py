@@ -1,1 +1,1 @@
-"""A trained model put to work: text and picture in, entities and relations out."""
+"""A trained model put to work: text and image in, entities and relations out."""

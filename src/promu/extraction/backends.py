@@ -36,7 +36,7 @@ class Backend(Protocol):
         device: Where its inputs are to be.
         one_by_one: Whether what else is in a batch changes a post's answer, so that each post must be read alone.
         explains: Whether it hands out attention maps.
-        sight: Equal for two models that encode a picture equally; None where pictures are not read.
+        sight: Equal for two models that encode an image equally; None where images are not read.
     """
 
     config: PromuConfig
@@ -49,7 +49,7 @@ class Backend(Protocol):
         """Bytes (B, 3, S, S) to the vision encoder's vectors."""
 
     def __call__(self, batch: Mapping[str, torch.Tensor], explain: bool) -> Any:
-        """The model's output for what a task's `batch` made, with `visual` and `picture_mask` where there are pictures.
+        """The model's output for what a task's `batch` made, with `visual` and `image_mask` where there are images.
 
         Args:
             batch: The model's inputs.
@@ -91,7 +91,7 @@ class TorchBackend:
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """As `Backend.encode`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.model.promu.encode_pictures(pixels)
+            return self.model.promu.encode_images(pixels)
 
     def __call__(self, batch: Mapping[str, torch.Tensor], explain: bool) -> Any:
         """As `Backend.__call__`."""
@@ -100,7 +100,7 @@ class TorchBackend:
 
 
 def sight_of(model: Any) -> str:
-    """A checksum of all that turns a picture into vectors."""
+    """A checksum of all that turns an image into vectors."""
     config = model.config
     check = hashlib.blake2b(repr((config.image_mean, config.image_std, model.promu.fusion.levels)).encode())
     check.update(config.vision_config.to_json_string().encode())
@@ -163,7 +163,7 @@ class OnnxBackend:
             # one token that is masked out; the sizes that the graph leaves open are those of batch and tokens
             shape = [rows, *(size if isinstance(size, int) else 1 for size in self._inputs["visual"][1:])]
             given["visual"] = np.zeros(shape, np.float32)
-            given["picture_mask"] = np.zeros(rows, np.int64)
+            given["image_mask"] = np.zeros(rows, np.int64)
         return SimpleNamespace(**{self._output: torch.from_numpy(self._answer.run(None, given)[0])})
 
 

@@ -30,7 +30,7 @@ from promu.errors import InputError
 from promu.extraction.backends import BackendName, BackendPrecision
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS, read_source
-from promu.extraction.request import MissingPictures
+from promu.extraction.request import MissingImages
 from promu.files import usable_cores, write_json, write_text
 
 
@@ -44,7 +44,7 @@ class BulkSettings:
     device: str | None = None
     precision: BackendPrecision | None = None
     batch_size: int = 32
-    missing_pictures: MissingPictures = "error"
+    missing_images: MissingImages = "error"
     entity_threshold: float = 0.0
     relation_threshold: float = 0.0
     explain: bool = False
@@ -71,7 +71,7 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
         ({"id": str(place), **record} for place, record in records),
         settings.batch_size,
         images=settings.images,
-        missing_pictures=settings.missing_pictures,
+        missing_images=settings.missing_images,
         entity_threshold=settings.entity_threshold,
         relation_threshold=settings.relation_threshold,
         explain=settings.explain,
@@ -81,7 +81,7 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
 
     def lines() -> Iterator[str]:
         for result in found:
-            counts.update(extracted=1, as_text=result.picture == "missing", unread=result.picture == "unread")
+            counts.update(extracted=1, as_text=result.image == "missing", unread=result.image == "unread")
             counts["cut"] += result.words_read is not None
             yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
@@ -108,7 +108,7 @@ def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: in
     """Split the input into parts, unless that was done before.
 
     Args:
-        source: Posts, see `promu.extraction.sources`.
+        source: Posts, see `promu.extraction.records`.
         settings: What is done with each.
         parts: The folder of the parts, which is made.
         part: Posts a part.
@@ -276,7 +276,7 @@ class _PartWorker:
 def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
     """Parts by actors of Ray Data: on the cluster that `RAY_ADDRESS` names, else on this machine.
 
-    Model, pictures and the folder of parts must lie where every machine of the cluster finds them under the same name.
+    Model, images and the folder of parts must lie where every machine of the cluster finds them under the same name.
     An actor that dies is started again, and its part done again.
 
     Raises:
@@ -328,8 +328,8 @@ class BulkResult:
         posts: In the input.
         extracted: In the output.
         dead: That could not be read; the file of dead letters has them, with reasons.
-        as_text: Of the extracted, read as text because the picture was missing or broken.
-        unread: Of the extracted, read without their picture because the model reads text alone.
+        as_text: Of the extracted, read as text because the image was missing or broken.
+        unread: Of the extracted, read without their image because the model reads text alone.
         cut: Of the extracted, longer than the model takes, and read up to there.
     """
 
@@ -359,7 +359,7 @@ def extract_file(
     """Extract from a file of posts of any size, in constant memory; a run that was stopped goes on where it was.
 
     Args:
-        source: Posts in JSON lines, CSV or Parquet (`promu.extraction.sources`).
+        source: Posts in JSON lines, CSV or Parquet (`promu.extraction.records`).
         output: JSON lines or Parquet, by its suffix; there whole or not at all. Beside it goes `dead_letters(output)`,
             a line `{"number", "id", "reason"}` for each post that could not be read, where there is any.
         settings: What to do with each post.

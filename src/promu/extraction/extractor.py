@@ -18,11 +18,11 @@ from promu.extraction.backends import Backend, BackendName, BackendPrecision, fi
 from promu.extraction.passes import PAIRS_ALONE, Draft, Seen, by_length, look, read_pairs, read_posts, to_part
 from promu.extraction.request import (
     Asked,
-    MissingPictures,
-    Picture,
+    ImageSource,
+    MissingImages,
     PostLike,
     ReadyPost,
-    UnreadablePicture,
+    UnreadableImage,
     make_ready,
     to_line,
 )
@@ -113,8 +113,8 @@ class Extractor:
         return cls(models.get("ner"), models.get("re"), models.get("joint"))
 
     @property
-    def reads_pictures(self) -> bool:
-        """Whether a picture makes any difference."""
+    def reads_images(self) -> bool:
+        """Whether an image makes any difference."""
         return bool(self._sizes)
 
     @property
@@ -123,18 +123,18 @@ class Extractor:
         return self._reader is not None
 
     def prepare(
-        self, post: PostLike, image: Picture | None = None, *, id: str = "1", max_pixels: int = MAX_PIXELS
+        self, post: PostLike, image: ImageSource | None = None, *, id: str = "1", max_pixels: int = MAX_PIXELS
     ) -> ReadyPost:
         """The first of two steps, in whatever thread: everything for which a post can be refused unread.
 
         Args:
             post: Running text, its words, a dictionary as in posts.jsonl, or a post.
-            image: Its picture: a file, its bytes, or opened. No other file is read, whatever the post names.
+            image: Its image: a file, its bytes, or opened. No other file is read, whatever the post names.
             id: For a post that brings none.
-            max_pixels: A picture of more is refused, by its header.
+            max_pixels: An image of more is refused, by its header.
 
         Raises:
-            UnreadablePicture: The picture is missing, broken or too large.
+            UnreadableImage: The image is missing, broken or too large.
             InputError: There are no words or a value is not legal; or no entities, and no model to find them.
         """
         line = to_line(post, id)
@@ -170,10 +170,10 @@ class Extractor:
     def __call__(
         self,
         text: PostLike,
-        image: Picture | None = None,
+        image: ImageSource | None = None,
         *,
         id: str = "1",
-        missing_pictures: MissingPictures = "error",
+        missing_images: MissingImages = "error",
         entity_threshold: float = 0.0,
         relation_threshold: float = 0.0,
         explain: bool = False,
@@ -182,17 +182,17 @@ class Extractor:
         """Extract from one post.
 
         Args:
-            text: Running text, its words, or a `Post` (whose own `id` and, without `image`, picture are taken).
-            image: The picture: a file, its bytes, or opened; None where there is none.
+            text: Running text, its words, or a `Post` (whose own `id` and, without `image`, image are taken).
+            image: The image: a file, its bytes, or opened; None where there is none.
             id: Of the post.
-            missing_pictures, entity_threshold, relation_threshold, explain, max_pairs: As in `extract`.
+            missing_images, entity_threshold, relation_threshold, explain, max_pairs: As in `extract`.
 
         Raises:
             InputError: As `extract`.
         """
         asked = Asked(32, entity_threshold, relation_threshold, explain, max_pairs)
         line = to_line(text, id)
-        (answer,) = self.run([self._ready(line, line.post.image if image is None else image, missing_pictures)], asked)
+        (answer,) = self.run([self._ready(line, line.post.image if image is None else image, missing_images)], asked)
         if isinstance(answer, InputError):
             raise answer
         return answer
@@ -203,7 +203,7 @@ class Extractor:
         batch_size: int = 32,
         *,
         images: str | Path | None = None,
-        missing_pictures: MissingPictures = "error",
+        missing_images: MissingImages = "error",
         entity_threshold: float = 0.0,
         relation_threshold: float = 0.0,
         explain: bool = False,
@@ -217,14 +217,14 @@ class Extractor:
                 from 1. With a model for entities the entities of a `Post` are found anew; without one they are taken
                 as they are.
             batch_size: Posts, or pairs of entities, a forward pass.
-            images: The folder that the posts' pictures are named in; None for the working directory.
-            missing_pictures: What a picture that is missing or broken does: `error` raises, `text-only` reads the post
-                as text and says so in `Extraction.picture`.
+            images: The folder that the posts' images are named in; None for the working directory.
+            missing_images: What an image that is missing or broken does: `error` raises, `text-only` reads the post
+                as text and says so in `Extraction.image`.
             entity_threshold, relation_threshold, explain, max_pairs: As in `Asked`.
             problems: Where posts that cannot be read go, their number as `line`; None raises the first.
 
         Raises:
-            InputError: A text without words, a picture that cannot be read, a post without entities where there is no
+            InputError: A text without words, an image that cannot be read, a post without entities where there is no
                 model to find them, or with too many pairs of them; a setting that is out of range.
         """
         asked = Asked(batch_size, entity_threshold, relation_threshold, explain, max_pairs)
@@ -248,7 +248,7 @@ class Extractor:
                     number, line = lines[row]
                     image = None if line.post.image is None else folder / line.post.image
                     try:
-                        ready[row] = self._ready(line, image, missing_pictures)
+                        ready[row] = self._ready(line, image, missing_images)
                     except InputError as error:
                         _fault(problems, error, number)
                 for row, answer in zip(ready, self.run(list(ready.values()), asked), strict=True):
@@ -258,19 +258,19 @@ class Extractor:
                         found[row] = answer
             yield from (found[row] for row in sorted(found))
 
-    def _ready(self, line: PostLine, image: Picture | None, missing: MissingPictures) -> ReadyPost:
-        """A post prepared, if need be without its picture."""
+    def _ready(self, line: PostLine, image: ImageSource | None, missing: MissingImages) -> ReadyPost:
+        """A post prepared, if need be without its image."""
         try:
             return self.prepare(line, image)
-        except UnreadablePicture as error:
+        except UnreadableImage as error:
             if missing == "error":
                 raise InputError(
-                    f"{error.reason}; or have post {line.post.id!r} read as text (missing_pictures='text-only', on the "
-                    "command line --missing-pictures text-only)",
+                    f"{error.reason}; or have post {line.post.id!r} read as text (missing_images='text-only', on the "
+                    "command line --missing-images text-only)",
                     error.path,
                 ) from None
             logger.warning("%s; post %r is read as text", error, line.post.id)
-            return replace(self.prepare(line), picture="missing")
+            return replace(self.prepare(line), image="missing")
 
     @torch.inference_mode()
     def _batch(self, posts: Sequence[ReadyPost], asked: Asked) -> list[Extraction | InputError]:
@@ -283,7 +283,7 @@ class Extractor:
             draft.pair(self._relation_names, asked.max_pairs)
         if self._relater is not None:
             if not self._one_sight:
-                # pictures without a pair are not worth encoding
+                # images without a pair are not worth encoding
                 pixels = self._relater.pixels(posts)
                 seen = look(self._relater.backend, {place: pixels[place] for place in pixels if drafts[place].pairs})
             read_pairs(self._relater, seen, drafts, asked, PAIRS_ALONE if self._one_by_one else asked.batch_size)

@@ -1,6 +1,6 @@
 """A fine-tuned model as ONNX graphs, beside its configuration and tokenizer.
 
-Two graphs, so that a picture is encoded once whatever is asked of it: `vision.onnx` from bytes to visual tokens, and
+Two graphs, so that an image is encoded once whatever is asked of it: `vision.onnx` from bytes to visual tokens, and
 `answer.onnx` from word pieces and visual tokens to emissions or logits. The CRF is not a graph: its scores lie in
 `crf.safetensors`, and it decodes in NumPy as ever.
 """
@@ -117,7 +117,7 @@ class _Vision(nn.Module):
         self.model = model
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.model.promu.encode_pictures(pixels)
+        return self.model.promu.encode_images(pixels)
 
 
 class _Answer(nn.Module):
@@ -133,12 +133,12 @@ class _Answer(nn.Module):
         attention_mask: torch.Tensor,
         places: torch.Tensor,
         visual: torch.Tensor | None = None,
-        picture_mask: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        pictures = {} if visual is None else {"visual": visual, "picture_mask": picture_mask}
+        images = {} if visual is None else {"visual": visual, "image_mask": image_mask}
         if hasattr(self.model, "crf"):
-            return self.model(input_ids, attention_mask, places, torch.ones_like(places), **pictures).emissions
-        return self.model(input_ids, attention_mask, places, **pictures).logits
+            return self.model(input_ids, attention_mask, places, torch.ones_like(places), **images).emissions
+        return self.model(input_ids, attention_mask, places, **images).logits
 
 
 @torch.inference_mode()
@@ -163,7 +163,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         if vision:
             shown = torch.ones(rows, dtype=torch.long)
             shown[1:] = 0
-            given |= {"visual": model.promu.encode_pictures(pixels(rows)), "picture_mask": shown}
+            given |= {"visual": model.promu.encode_images(pixels(rows)), "image_mask": shown}
         return given
 
     output = "logits" if task == "re" else "emissions"
@@ -205,7 +205,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
 
 def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, output: str) -> None:
     """One graph whose rows, pieces, places and visual tokens may be any number."""
-    open_sizes = {"pixels": (0,), "picture_mask": (0,)}
+    open_sizes = {"pixels": (0,), "image_mask": (0,)}
     shapes = []
     for name, value in given.items():
         # the visual tokens are the last but one of (B, K+1, d) or (B, V, K+1, d)

@@ -25,10 +25,10 @@ from promu.tasks.task import TASKS, pair_posts, relation_probabilities
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Encoded pictures of some posts.
+    """Encoded images of some posts.
 
     Attributes:
-        tokens: (P, K+1, d_v), or one axis more where several levels are read; None where no post has a picture.
+        tokens: (P, K+1, d_v), or one axis more where several levels are read; None where no post has an image.
         rows: Row in `tokens` by the post's place in the batch.
     """
 
@@ -36,18 +36,18 @@ class Seen:
     rows: Mapping[int, int]
 
     def of(self, places: Sequence[int]) -> dict[str, torch.Tensor]:
-        """`visual` and `picture_mask` for posts by their places, which may repeat; nothing where none has a picture."""
+        """`visual` and `image_mask` for posts by their places, which may repeat; nothing where none has an image."""
         if self.tokens is None or not any(place in self.rows for place in places):
             return {}
         device = self.tokens.device
-        # what stands in the row of a post without a picture is masked out
+        # what stands in the row of a post without an image is masked out
         rows = torch.tensor([self.rows.get(place, 0) for place in places], device=device)
         mask = torch.tensor([int(place in self.rows) for place in places], device=device)
-        return {"visual": self.tokens.index_select(0, rows), "picture_mask": mask}
+        return {"visual": self.tokens.index_select(0, rows), "image_mask": mask}
 
 
 def look(backend: Backend, pixels: Mapping[int, torch.Tensor]) -> Seen:
-    """Encode pictures.
+    """Encode images.
 
     Args:
         backend: What encodes them.
@@ -126,7 +126,7 @@ class Draft:
     """
 
     def __init__(self, ready: ReadyPost) -> None:
-        self._line, self._picture = ready.line, ready.picture
+        self._line, self._image = ready.line, ready.image
         self.post = replace(ready.line.post, relations=())
         self.pairs: list[tuple[int, int]] = []
         self.words_read: int | None = None
@@ -180,7 +180,7 @@ class Draft:
             entities=self.post.entities,
             relations=self.post.relations,
             offsets=self._line.offsets,
-            picture=self._picture,
+            image=self._image,
             words_read=self.words_read,
             explanation=Explanation(self._of_entities, self._of_relations) if asked.explain else None,
         )
@@ -205,13 +205,13 @@ class Part:
     encoder: WordEncoder
     labels: tuple[str, ...]
 
-    def run(self, batch: Mapping[str, torch.Tensor], pictures: Mapping[str, torch.Tensor], explain: bool) -> Any:
-        """The model's output for a task's batch and the pictures that go with it."""
+    def run(self, batch: Mapping[str, torch.Tensor], images: Mapping[str, torch.Tensor], explain: bool) -> Any:
+        """The model's output for a task's batch and the images that go with it."""
         moved = {name: value.to(self.backend.device) for name, value in batch.items()}
-        return self.backend({**moved, **pictures}, explain)
+        return self.backend({**moved, **images}, explain)
 
     def pixels(self, posts: Sequence[ReadyPost]) -> dict[int, torch.Tensor]:
-        """The pictures at the size that the model takes, by the post's place."""
+        """The images at the size that the model takes, by the post's place."""
         size = self.backend.config.image_size
         if size is None:
             return {}
@@ -265,7 +265,7 @@ def read_pairs(part: Part, seen: Seen, drafts: Sequence[Draft], asked: Asked, si
 
     Args:
         part: A model of relations.
-        seen: The drafts' pictures.
+        seen: The drafts' images.
         drafts: With their pairs.
         asked: What is wanted of each post.
         size: Pairs a pass.

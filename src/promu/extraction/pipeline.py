@@ -8,7 +8,7 @@ from pathlib import Path
 
 from promu.corpora.formats import paper_name
 from promu.extraction.extractor import Extractor
-from promu.extraction.request import MissingPictures
+from promu.extraction.request import MissingImages
 from promu.extraction.result import Extraction
 from promu.schema import Post
 
@@ -17,7 +17,7 @@ def pipeline_answers(
     extractor: Extractor,
     posts: Sequence[Post],
     images: Path | None = None,
-    missing_pictures: MissingPictures = "error",
+    missing_images: MissingImages = "error",
     batch_size: int = 32,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Post], dict[str, int]]:
@@ -30,23 +30,23 @@ def pipeline_answers(
     Args:
         extractor: With a model for each of the two tasks.
         posts: Of a joint set; no gold of theirs is read but the spelling of types.
-        images: Folder of their pictures; None reads text alone.
-        missing_pictures: As in `Extractor.extract`.
+        images: Folder of their images; None reads text alone.
+        missing_images: As in `Extractor.extract`.
         batch_size: Posts a forward pass.
         progress: Called with (posts done, posts in all).
 
     Returns:
-        The posts, and how many were read `with picture` and how many `as text`.
+        The posts, and how many were read `with image` and how many `as text`.
     """
     spelling = {paper_name(str(entity.type)): str(entity.type) for post in posts for entity in post.entities}
     lower = all(name.islower() for name in spelling.values())
     asked = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
     found: list[Post] = []
-    read = {"with picture": 0, "as text": 0}
-    for extraction in extractor.extract(asked, batch_size, images=images, missing_pictures=missing_pictures):
+    read = {"with image": 0, "as text": 0}
+    for extraction in extractor.extract(asked, batch_size, images=images, missing_images=missing_images):
         post = posts[len(found)]
         found.append(_respelled(post, extraction, spelling, lower))
-        read["with picture" if extraction.picture == "used" else "as text"] += 1
+        read["with image" if extraction.image == "used" else "as text"] += 1
         if progress is not None:
             progress(len(found), len(posts))
     return found, read

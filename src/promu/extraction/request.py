@@ -10,24 +10,24 @@ from typing import Any, Literal
 import torch
 from PIL import Image
 
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.corpora.posts import PostLine, from_record, from_text, from_tokens
 from promu.errors import InputError
-from promu.extraction.result import PictureUse
+from promu.extraction.result import ImageUse
 from promu.modeling.inputs import to_pixels
 from promu.schema import Post
 
 PostLike = str | Sequence[str] | Mapping[str, Any] | Post | PostLine
 """A text, its words, what a line of posts in JSON holds (`{"id", "text", "image"}`), or a post."""
 
-Picture = str | Path | bytes | Image.Image
-"""A file's name, a file's bytes, or an opened picture."""
+ImageSource = str | Path | bytes | Image.Image
+"""A file's name, a file's bytes, or an opened image."""
 
-MissingPictures = Literal["error", "text-only"]
+MissingImages = Literal["error", "text-only"]
 
 
-class UnreadablePicture(InputError):
-    """The picture of a post is missing or broken; its text could be read without."""
+class UnreadableImage(InputError):
+    """The image of a post is missing or broken; its text could be read without."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,13 +36,13 @@ class ReadyPost:
 
     Attributes:
         line: Words, and where they lie in the text.
-        pixels: Bytes (3, S, S) of its picture for each side S in pixels that a model takes; empty where none is read.
-        picture: What became of the picture.
+        pixels: Bytes (3, S, S) of its image for each side S in pixels that a model takes; empty where none is read.
+        image: What became of the image.
     """
 
     line: PostLine
     pixels: Mapping[int, torch.Tensor]
-    picture: PictureUse
+    image: ImageUse
 
 
 def to_line(post: PostLike, id: str) -> PostLine:
@@ -65,17 +65,17 @@ def to_line(post: PostLike, id: str) -> PostLine:
     return from_text(post, id) if isinstance(post, str) else from_tokens(post, id)
 
 
-def make_ready(line: PostLine, image: Picture | None, sizes: frozenset[int], max_pixels: int) -> ReadyPost:
-    """A post with its picture's pixels.
+def make_ready(line: PostLine, image: ImageSource | None, sizes: frozenset[int], max_pixels: int) -> ReadyPost:
+    """A post with its image's pixels.
 
     Args:
         line: The post.
-        image: Its picture.
+        image: Its image.
         sizes: Sides in pixels that the models take; empty where they read text alone.
-        max_pixels: A picture of more is not read.
+        max_pixels: An image of more is not read.
 
     Raises:
-        UnreadablePicture: As `promu.corpora.pictures.load_picture` says it.
+        UnreadableImage: As `promu.corpora.images.load_image` says it.
     """
     if image is None:
         return ReadyPost(line, {}, "none")
@@ -83,9 +83,9 @@ def make_ready(line: PostLine, image: Picture | None, sizes: frozenset[int], max
         return ReadyPost(line, {}, "unread")
     source = Path(image) if isinstance(image, str) else image
     try:
-        pixels = {size: to_pixels(load_picture(source, max_pixels, (size, size)), size) for size in sizes}
+        pixels = {size: to_pixels(load_image(source, max_pixels, (size, size)), size) for size in sizes}
     except InputError as error:
-        raise UnreadablePicture(error.reason, error.path) from None
+        raise UnreadableImage(error.reason, error.path) from None
     return ReadyPost(line, pixels, "used")
 
 

@@ -20,10 +20,10 @@ MOST_REGIONS = 3
 
 @dataclass(frozen=True, slots=True)
 class AttendedRegion:
-    """A connected part of the picture that much attention goes to.
+    """A connected part of the image that much attention goes to.
 
     Attributes:
-        box: (x0, y0, x1, y1) in shares of the picture's width and height.
+        box: (x0, y0, x1, y1) in shares of the image's width and height.
         share: Of the attention to all patches.
     """
 
@@ -35,11 +35,11 @@ class AttendedRegion:
 class Attention:
     """Where the vectors behind one answer looked, as mean over the fusion's layers and heads.
 
-    Words and patches together have 1 at most: the rest is on special tokens and the picture's CLS.
+    Words and patches together have 1 at most: the rest is on special tokens and the image's CLS.
 
     Attributes:
         words: Share of each word of the post; 0 for words that were not read.
-        patches: Shares of the patches, row by row from the top; empty without a picture.
+        patches: Shares of the patches, row by row from the top; empty without an image.
         regions: Where the patches' shares are dense, the strongest first.
     """
 
@@ -82,7 +82,7 @@ def mean_map(attentions: Sequence[torch.Tensor]) -> NDArray[np.float64]:
 
 
 def attention_from(
-    shares: NDArray[np.float64], pieces: int, places: Sequence[int], words: Sequence[int], count: int, picture: bool
+    shares: NDArray[np.float64], pieces: int, places: Sequence[int], words: Sequence[int], count: int, image: bool
 ) -> Attention:
     """What the vectors at `places` attended to.
 
@@ -92,14 +92,14 @@ def attention_from(
         places: Rows to take the mean of.
         words: The word of each piece, -1 where it is none.
         count: Words in the post.
-        picture: Whether the post has a picture.
+        image: Whether the post has an image.
     """
     mean = shares[list(places)].mean(0)
     of_words = np.zeros(count)
     for column, word in enumerate(words):
         if word >= 0:
             of_words[word] += mean[column]
-    side = math.isqrt(max(0, len(mean) - pieces - 1)) if picture else 0
+    side = math.isqrt(max(0, len(mean) - pieces - 1)) if image else 0
     patches = mean[pieces + 1 : pieces + 1 + side * side].reshape(side, side)
     return Attention(tuple(of_words.tolist()), tuple(map(tuple, patches.tolist())), attended_regions(patches))
 
@@ -126,8 +126,8 @@ def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]
     return tuple(sorted(found, key=lambda region: (-region.share, region.box))[:MOST_REGIONS])
 
 
-PictureUse = Literal["used", "none", "missing", "unread"]
-"""`used`: read with its picture; `none`: the post names no picture; `missing`: it could not be opened and the post was
+ImageUse = Literal["used", "none", "missing", "unread"]
+"""`used`: read with its image; `none`: the post names no image; `missing`: it could not be opened and the post was
 read as text; `unread`: the models read text alone."""
 
 
@@ -150,7 +150,7 @@ class Extraction:
         entities: By position; `score` is the smallest marginal probability among the span's labels.
         relations: `head` and `tail` index `entities`; `score` is the relation's probability.
         offsets: Where each token lies in `text`, in Unicode code points, end exclusive.
-        picture: Whether the post's picture was read, see `PictureUse`.
+        image: Whether the post's image was read, see `ImageUse`.
         words_read: How many words, from the first, the model that finds entities had room for; None for all.
         explanation: What the model attended to, where that was asked for.
     """
@@ -161,7 +161,7 @@ class Extraction:
     entities: tuple[Entity, ...]
     relations: tuple[Relation, ...]
     offsets: tuple[tuple[int, int], ...]
-    picture: PictureUse
+    image: ImageUse
     words_read: int | None = None
     explanation: Explanation | None = None
 

@@ -1,4 +1,4 @@
-"""Captions of posts' pictures: from files, by an image-to-text model, or the nouns and relations promu sees."""
+"""Captions of posts' images: from files, by an image-to-text model, or the nouns and relations promu sees."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.corpora.captions import read_captions
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.hub import best_device, resolve
 from promu.modeling.inputs import WordEncoder, to_pixels
@@ -20,14 +20,14 @@ from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import Post
 
 Captioner = Callable[[Sequence[Image.Image]], list[str]]
-"""RGB pictures to one caption each."""
+"""RGB images to one caption each."""
 
 _BATCH = 16
 _NEW_TOKENS = 40
 
 
 def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...]]:
-    """Captions by the name of the picture, from `image,caption` CSV or JSON lines; falsified ones are left out.
+    """Captions by the name of the image, from `image,caption` CSV or JSON lines; falsified ones are left out.
 
     Raises:
         InputError: The file cannot be read, or has no caption for any of the posts.
@@ -38,26 +38,26 @@ def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...
             by_image.setdefault(pair.image, []).append(pair.caption)
     found = [tuple(by_image.get(post.image or "", ())) for post in posts]
     if posts and not any(found):
-        raise InputError(f"none of the {len(posts)} posts has its picture among those captioned here", path)
+        raise InputError(f"none of the {len(posts)} posts has its image among those captioned here", path)
     return found
 
 
-def captions_of_pictures(
+def captions_of_images(
     posts: Sequence[Post],
     folder: Path,
     captioner: Captioner,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[str, ...]]:
-    """One caption a picture, each picture read once; a post that names no picture has no caption.
+    """One caption an image, each image read once; a post that names no image has no caption.
 
     Raises:
-        InputError: A picture is missing or broken.
+        InputError: An image is missing or broken.
     """
     names = list(dict.fromkeys(post.image for post in posts if post.image is not None))
     captions: dict[str, str] = {}
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
-        captions.update(zip(batch, captioner([load_picture(folder / name) for name in batch]), strict=True))
+        captions.update(zip(batch, captioner([load_image(folder / name) for name in batch]), strict=True))
         advance(min(start + _BATCH, len(names)), len(names))
     return [() if post.image is None else (captions[post.image],) for post in posts]
 
@@ -83,8 +83,8 @@ def image_to_text(name: str) -> Captioner:
     model = model.to(device).eval()
 
     @torch.inference_mode()
-    def caption(pictures: Sequence[Image.Image]) -> list[str]:
-        pixels = processor(images=list(pictures), return_tensors="pt")["pixel_values"].to(device)
+    def caption(images: Sequence[Image.Image]) -> list[str]:
+        pixels = processor(images=list(images), return_tensors="pt")["pixel_values"].to(device)
         pieces = model.generate(pixel_values=pixels, max_new_tokens=_NEW_TOKENS, do_sample=False)
         return [" ".join(text.split()) for text in tokenizer.batch_decode(pieces, skip_special_tokens=True)]
 
@@ -92,9 +92,9 @@ def image_to_text(name: str) -> Captioner:
 
 
 def promu_words(folder: Path, count: int = 3) -> Captioner:
-    """What a pre-trained promu model sees: "in the picture: trophy, woman, stage; awarded".
+    """What a pre-trained promu model sees: "in the image: trophy, woman, stage; awarded".
 
-    Its candidates' prompts (Eq 6, Eq 9) are compared with the whole picture in the space of L_CIT; the nearest nouns
+    Its candidates' prompts (Eq 6, Eq 9) are compared with the whole image in the space of L_CIT; the nearest nouns
     and the nearest relation are named.
 
     Args:
@@ -128,15 +128,15 @@ def promu_words(folder: Path, count: int = 3) -> Captioner:
     ]
 
     @torch.inference_mode()
-    def caption(pictures: Sequence[Image.Image]) -> list[str]:
-        pixels = torch.stack([to_pixels(picture, model.config.image_size) for picture in pictures]).to(device)
-        seen = model.encode_pictures(pixels)
+    def caption(images: Sequence[Image.Image]) -> list[str]:
+        pixels = torch.stack([to_pixels(image, model.config.image_size) for image in images]).to(device)
+        seen = model.encode_images(pixels)
         parts = [_nearest(seen, candidates, names, most) for names, candidates, most in named]
-        return ["in the picture: " + "; ".join(words) for words in zip(*parts, strict=True)]
+        return ["in the image: " + "; ".join(words) for words in zip(*parts, strict=True)]
 
     return caption
 
 
-def _nearest(pictures: torch.Tensor, candidates: torch.Tensor, names: list[str], most: int) -> list[str]:
-    rows = (pictures @ candidates.T).topk(min(most, len(names)), dim=1).indices.tolist()
+def _nearest(images: torch.Tensor, candidates: torch.Tensor, names: list[str], most: int) -> list[str]:
+    rows = (images @ candidates.T).topk(min(most, len(names)), dim=1).indices.tolist()
     return [", ".join(names[column] for column in row) for row in rows]

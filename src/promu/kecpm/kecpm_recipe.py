@@ -22,7 +22,7 @@ class GenerationData(Settings):
             `train.json`), in place of the knowledge and captions of the files.
         groups: JSON file, group name by post id, for figures by group on test.
         versions: How many versions of the training posts are read in turn, an epoch each: in all but the first, names
-            have changed places (`promu.training.generation.renaming`; beyond the paper).
+            have changed places (`promu.kecpm.prompts`; beyond the paper).
     """
 
     train: str
@@ -99,7 +99,7 @@ class KnowledgeData(Settings):
     Attributes:
         posts: Files, of different names: each gives a file of knowledge of its name.
         format: Of the posts, as `promu check` names it.
-        images: Folder of their pictures, for captions made on the spot.
+        images: Folder of their images, for captions made on the spot.
     """
 
     posts: list[str] = Field(min_length=1)
@@ -108,7 +108,7 @@ class KnowledgeData(Settings):
 
 
 class CaptionSettings(Settings):
-    """Where captions of pictures come from.
+    """Where captions of images come from.
 
     Attributes:
         source: `data`: what the post file carries; `file`: a caption file; `model`: an image-to-text model; `promu`:
@@ -229,7 +229,7 @@ class KnowledgeRecipe(Settings):
         if lost is not None:
             raise ValueError(f"knowledge would be written over {lost}, which the run needs; name another folder in out")
         if self.captions.source in ("model", "promu") and self.data.images is None:
-            raise ValueError("captions made from pictures need data.images")
+            raise ValueError("captions made from images need data.images")
         if self.provider.files is not None and len(self.provider.files) != len(self.data.posts):
             raise ValueError("provider.files must name one file for each of data.posts")
         return self

@@ -275,7 +275,7 @@ logger = logging.getLogger(__name__)
 _KEYS = ("id", "text", "captions", "knowledge", "about", "first", "exemplars", "state", "reason")
 
 _Key = tuple[str, str]
-"""Id and text: posts share pictures, and thus ids."""
+"""Id and text: posts share images, and thus ids."""
 
 
 def write_knowledge(

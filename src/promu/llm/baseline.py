@@ -18,13 +18,13 @@ from promu.files import shorten
 from promu.llm.answers import AnswerFault, Fault, Span, json_of, place, places
 from promu.llm.client import Client, run_all
 from promu.llm.exemplars import Exemplars
-from promu.llm.messages import Message, PromptPictures, Request, label_lines, load_template
+from promu.llm.messages import Message, PromptImages, Request, label_lines, load_template
 from promu.schema import NO_RELATION, Entity, Post
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a model is shown of a post beside its picture: the words and, for relations, the two spans in question."""
+    """What a model is shown of a post beside its image: the words and, for relations, the two spans in question."""
 
     tokens: tuple[str, ...]
     pair: tuple[Span, Span] | None = None
@@ -254,23 +254,23 @@ def build_requests(
     posts: Sequence[Post],
     train: Sequence[Post],
     labels: Sequence[str],
-    pictures: PromptPictures,
+    images: PromptImages,
     settings: BaselineSettings,
     meanings: Mapping[str, str] | None = None,
 ) -> list[Request]:
-    """One request a post; exemplars stand before the question as turns already taken, with their pictures.
+    """One request a post; exemplars stand before the question as turns already taken, with their images.
 
     Args:
         task: MNER or MRE.
         posts: The posts asked about; their labels are not looked at.
         train: Where exemplars come from.
         labels: The labels to choose from.
-        pictures: The pictures of both.
+        images: The images of both.
         settings: How to ask.
         meanings: What labels mean, by name, beside what is known of the usual ones.
 
     Raises:
-        InputError: There are too few training posts, or a picture cannot be used.
+        InputError: There are too few training posts, or an image cannot be used.
     """
     system = load_template(f"{task.name}.txt", ("labels",))
     opening = Message("system", system.substitute(labels=label_lines(labels, meanings)).strip())
@@ -280,8 +280,8 @@ def build_requests(
     for post in posts:
         messages = [opening]
         for exemplar in exemplars.for_post(post):
-            messages += [_question(task, exemplar, pictures), Message("assistant", task.solution(exemplar))]
-        messages.append(_question(task, post, pictures))
+            messages += [_question(task, exemplar, images), Message("assistant", task.solution(exemplar))]
+        messages.append(_question(task, post, images))
         requests.append(Request(settings.model, tuple(messages), settings.max_tokens, settings.temperature, schema))
     return requests
 
@@ -325,5 +325,5 @@ def predict(
     return Predictions(predicted, failed, dict(faults), dict(placed))
 
 
-def _question(task: BaselineTask, post: Post, pictures: PromptPictures) -> Message:
-    return Message("user", task.question(task.ask(post)), pictures.of(post))
+def _question(task: BaselineTask, post: Post, images: PromptImages) -> Message:
+    return Message("user", task.question(task.ask(post)), images.of(post))

@@ -108,7 +108,7 @@ class Budget:
 
 
 HOW = (
-    f"tokens: {CHARACTERS_PER_TOKEN} characters each, a picture of w x h pixels w·h/{PIXELS_PER_TOKEN}; "
+    f"tokens: {CHARACTERS_PER_TOKEN} characters each, an image of w x h pixels w·h/{PIXELS_PER_TOKEN}; "
     "answers counted at full length; corrections of unusable answers not counted"
 )
 

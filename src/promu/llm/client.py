@@ -137,7 +137,7 @@ class Client:
             if self.counts["requests rejected"] >= _REJECTED and not self.counts["answers paid for"]:
                 raise InputError(
                     f"the endpoint rejected each of the first {_REJECTED} requests ({error}); "
-                    "does the model take what is sent, pictures too?"
+                    "does the model take what is sent, images too?"
                 ) from None
             raise AnswerFault("rejected", f"the endpoint rejects the request ({error})") from None
         except BaseException:

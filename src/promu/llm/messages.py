@@ -1,4 +1,4 @@
-"""What is asked of a model: messages of text and pictures, and the hash by which an answer is found again."""
+"""What is asked of a model: messages of text and images, and the hash by which an answer is found again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal
 
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.files import read_text
 from promu.schema import Post
@@ -27,12 +27,12 @@ CHARACTERS_PER_TOKEN = 4
 """A token of English is about four characters; other scripts take more tokens than this rule expects."""
 
 PIXELS_PER_TOKEN = 750
-"""A picture of w x h pixels as sent is expected to take w·h / 750 tokens; endpoints differ by a factor of two or so."""
+"""An image of w x h pixels as sent is expected to take w·h / 750 tokens; endpoints differ by a factor of two or so."""
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture of a prompt, decoded only when it is sent.
+class PromptImage:
+    """An image of a prompt, decoded only when it is sent.
 
     Attributes:
         path: The file.
@@ -47,17 +47,17 @@ class Picture:
     size: tuple[int, int]
 
     @classmethod
-    def read(cls, path: Path, longest: int) -> Picture:
-        """Decode a picture once, so that a broken one is known before anything is asked.
+    def read(cls, path: Path, longest: int) -> PromptImage:
+        """Decode an image once, so that a broken one is known before anything is asked.
 
         Raises:
             InputError: It is missing or broken.
         """
-        size = _shrunk_size(load_picture(path, target=(longest, longest)).size, longest)
+        size = _shrunk_size(load_image(path, target=(longest, longest)).size, longest)
         return cls(path, longest, hashlib.sha256(path.read_bytes()).hexdigest(), size)
 
     def data_url(self) -> str:
-        """The shrunk picture as a JPEG in a `data:` address.
+        """The shrunk image as a JPEG in a `data:` address.
 
         Raises:
             InputError: The file has gone or changed for the worse since `read`.
@@ -72,19 +72,19 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn: text, and pictures after it."""
+    """One turn: text, and images after it."""
 
     role: Role
     text: str
-    pictures: tuple[Picture, ...] = ()
+    images: tuple[PromptImage, ...] = ()
 
     def wire(self) -> dict[str, Any]:
         """As the chat-completions interface wants it."""
-        return self._with([picture.data_url() for picture in self.pictures])
+        return self._with([image.data_url() for image in self.images])
 
     def named(self) -> dict[str, Any]:
-        """As it is hashed and kept: a picture stands there by the digest of its file and its size limit."""
-        return self._with([f"sha256:{picture.digest}@{picture.longest}" for picture in self.pictures])
+        """As it is hashed and kept: an image stands there by the digest of its file and its size limit."""
+        return self._with([f"sha256:{image.digest}@{image.longest}" for image in self.images])
 
     def _with(self, addresses: list[str]) -> dict[str, Any]:
         if not addresses:
@@ -128,8 +128,8 @@ class Request:
 
     def prompt_tokens(self) -> int:
         """Tokens expected, by `CHARACTERS_PER_TOKEN` and `PIXELS_PER_TOKEN`, and four a message."""
-        pictures = sum(picture.tokens for message in self.messages for picture in message.pictures)
-        return pictures + sum(4 + text_tokens(message.text) for message in self.messages)
+        images = sum(image.tokens for message in self.messages for image in message.images)
+        return images + sum(4 + text_tokens(message.text) for message in self.messages)
 
 
 def request_key(text: str) -> str:
@@ -142,11 +142,11 @@ def text_tokens(text: str) -> int:
     return math.ceil(len(text) / CHARACTERS_PER_TOKEN)
 
 
-@lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the picture again
-def _encoded(picture: Picture) -> str:
-    image = load_picture(picture.path, target=(picture.longest, picture.longest))
+@lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the image again
+def _encoded(image: PromptImage) -> str:
+    pixels = load_image(image.path, target=(image.longest, image.longest))
     buffer = io.BytesIO()
-    image.resize(_shrunk_size(image.size, picture.longest)).save(buffer, "JPEG", quality=90)
+    pixels.resize(_shrunk_size(pixels.size, image.longest)).save(buffer, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -202,33 +202,31 @@ def label_lines(labels: Sequence[str], own: Mapping[str, str] | None = None) -> 
 
 logger = logging.getLogger(__name__)
 
-MissingPictures = Literal["error", "text-only"]
+MissingImages = Literal["error", "text-only"]
 
 
-class PromptPictures:
-    """Pictures by the posts that name them.
+class PromptImages:
+    """Images by the posts that name them.
 
     Args:
         folder: Where they are; None asks about every post by its text alone.
         longest: Pixels of the longer side as sent, at most.
-        missing: What a missing or broken picture does: stop, or have its post asked about as text.
+        missing: What a missing or broken image does: stop, or have its post asked about as text.
     """
 
-    def __init__(self, folder: Path | None, longest: int = 768, missing: MissingPictures = "error") -> None:
+    def __init__(self, folder: Path | None, longest: int = 768, missing: MissingImages = "error") -> None:
         if longest < 16:
-            raise InputError(f"pictures of at most {longest} pixels show nothing; allow 16 or more")
+            raise InputError(f"images of at most {longest} pixels show nothing; allow 16 or more")
         if folder is not None and not folder.is_dir():
-            raise InputError(
-                "no such folder of pictures; correct --images, or leave it out to ask by text alone", folder
-            )
+            raise InputError("no such folder of images; correct --images, or leave it out to ask by text alone", folder)
         self.folder = folder
         self.longest = longest
         self.missing = missing
         self.broken: dict[str, str] = {}
-        self._read: dict[str, Picture] = {}
+        self._read: dict[str, PromptImage] = {}
 
-    def of(self, post: Post) -> tuple[Picture, ...]:
-        """The post's picture, or nothing.
+    def of(self, post: Post) -> tuple[PromptImage, ...]:
+        """The post's image, or nothing.
 
         Raises:
             InputError: It is missing or broken, and that is an error.
@@ -237,11 +235,11 @@ class PromptPictures:
             return ()
         if post.image not in self._read:
             try:
-                self._read[post.image] = Picture.read(self.folder / post.image, self.longest)
+                self._read[post.image] = PromptImage.read(self.folder / post.image, self.longest)
             except InputError as error:
                 if self.missing == "error":
                     raise InputError(
-                        f"{error.reason}; or have its post asked about as text (--missing-pictures text-only)",
+                        f"{error.reason}; or have its post asked about as text (--missing-images text-only)",
                         error.path,
                     ) from None
                 self.broken[post.image] = error.reason
@@ -250,6 +248,6 @@ class PromptPictures:
         return (self._read[post.image],)
 
     def counts(self, posts: list[Post]) -> dict[str, int]:
-        """How many posts were asked about with a picture, and how many as text alone."""
+        """How many posts were asked about with an image, and how many as text alone."""
         shown = sum(bool(self.of(post)) for post in posts)
-        return {"with picture": shown, "as text": len(posts) - shown, "pictures missing or broken": len(self.broken)}
+        return {"with image": shown, "as text": len(posts) - shown, "images missing or broken": len(self.broken)}

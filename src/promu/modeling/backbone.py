@@ -13,14 +13,14 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, encode_picture, load_encoder, picture_normalisation
-from promu.modeling.fusions import Pictures, build_fusion
+from promu.modeling.encoders import build_encoder, encode_image, image_normalisation, load_encoder
+from promu.modeling.fusions import VisualFeatures, build_fusion
 
 PURPOSES = {
     "PromuForTokenClassification": "finds named entities in posts",
     "PromuForRelationClassification": "names the relation between two entities of a post",
     "PromuForJointExtraction": "finds named entities and the relations between them in posts",
-    "PromuForPreTraining": "is a backbone for such models, pre-trained on picture-caption pairs",
+    "PromuForPreTraining": "is a backbone for such models, pre-trained on image-caption pairs",
 }
 """By class; any other is described as a model of promu's."""
 FIGURES = ("precision", "recall", "f1")
@@ -62,7 +62,7 @@ def _reads(config: PromuConfig) -> str:
     if vision is None:
         return f"text alone, through a {text.model_type} encoder"
     return (
-        f"text ({text.model_type} encoder) and, where there is one, a picture of {config.image_size} pixels "
+        f"text ({text.model_type} encoder) and, where there is one, an image of {config.image_size} pixels "
         f"({vision.model_type} encoder), fused by {config.fusion!r}"
     )
 
@@ -130,7 +130,7 @@ def _limits(config: PromuConfig) -> Iterator[str]:
     yield from ("## Limits", "")
     yield f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."
     if config.vision_config is not None:
-        yield "- A picture is squeezed to a square; small things in it may be lost."
+        yield "- An image is squeezed to a square; small things in it may be lost."
     yield "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured."
     yield "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true."
 
@@ -142,7 +142,7 @@ class PromuOutput(ModelOutput):
     Attributes:
         text: Text encoder's vectors (B, N+2, d), before the fusion.
         visual: Vision encoder's vectors (B, K+1, d_v), before the fusion, or (B, V, K+1, d_v) where the fusion reads
-            several levels; None when no post has a picture.
+            several levels; None when no post has an image.
         fused_text: Fused vectors of the text tokens (B, N+2, d); position 0 is the fused CLS.
         fused_visual: Fused vectors of the visual CLS and patches (B, K+1, d), or None.
         attentions: The fusion's attention maps, when asked for (`promu.modeling.fusions.Fused`).
@@ -264,7 +264,7 @@ class PromuModel(HasEncoders):
         """
         encoders = (load_encoder(text), None if vision is None else load_encoder(vision))
         if vision is not None:
-            settings = {**picture_normalisation(vision), **settings}
+            settings = {**image_normalisation(vision), **settings}
         model = cls(
             PromuConfig(
                 text_config=encoders[0].config,
@@ -298,27 +298,25 @@ class PromuModel(HasEncoders):
             return text_features.float()
         return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    def encode_pictures(
+    def encode_images(
         self,
         pixel_values: torch.Tensor | None,
-        picture_features: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Vision encoder's vectors as the fusion reads them, (B, K+1, d_v) or (B, V, K+1, d_v) (see `forward`)."""
         assert self.vision_encoder is not None
-        return encode_picture(
-            self.vision_encoder, pixel_values, self.config, picture_features, kept, self.fusion.levels
-        )
+        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, kept, self.fusion.levels)
 
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         pixel_values: torch.Tensor | None = None,
-        picture_mask: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
         output_attentions: bool = False,
         visual: torch.Tensor | None = None,
-        picture_features: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
         kept: torch.Tensor | None = None,
         text_features: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
@@ -328,23 +326,23 @@ class PromuModel(HasEncoders):
         Args:
             input_ids: (B, N+2) word pieces, [CLS] first.
             attention_mask: (B, N+2), 1 where there is a token; None means everywhere.
-            pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without pictures.
-            picture_mask: (B,), 0 where the row's pixels stand for no picture; None means that all are pictures.
+            pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without images.
+            image_mask: (B,), 0 where the row's pixels stand for no image; None means that all are images.
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
-            visual: What `encode_pictures` returned, in place of `pixel_values`: whoever reads one picture with many
+            visual: What `encode_images` returned, in place of `pixel_values`: whoever reads one image with many
                 texts encodes it once.
-            picture_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
+            image_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
             kept: (B, k) the patches to encode, in ascending order; None encodes all.
             text_features: (B, N+2, d) kept vectors of a frozen text encoder, which is then not asked.
-            boxes: (B, R, 4) regions in 0..1 of the picture, zeros for padding; None where no detector was asked.
+            boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None where no detector was asked.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         text = self.encode_text(input_ids, attention_mask, text_features)
-        pictures = pixel_values is not None or picture_features is not None
-        if visual is None and pictures and self.vision_encoder is not None:
-            visual = self.encode_pictures(pixel_values, picture_features, kept)
-        seen = None if visual is None else Pictures(visual, picture_mask, kept, boxes)
+        images = pixel_values is not None or image_features is not None
+        if visual is None and images and self.vision_encoder is not None:
+            visual = self.encode_images(pixel_values, image_features, kept)
+        seen = None if visual is None else VisualFeatures(visual, image_mask, kept, boxes)
         fused = self.fusion(text, attention_mask, seen, output_attentions)
         return PromuOutput(
             text=text,

@@ -45,7 +45,7 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         word_index: torch.Tensor,
         word_mask: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        picture_mask: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool = False,
         visual: torch.Tensor | None = None,
@@ -53,13 +53,13 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         """Emissions, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             labels: (B, W) label ids.
             output_attentions: Return the fusion's attention maps.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
         words = vectors_at(backbone.fused_text, word_index)
         emissions = self.emitter(self.dropout(words)).float()
         loss = None
@@ -96,7 +96,7 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         attention_mask: torch.Tensor,
         marker_index: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        picture_mask: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_attentions: bool = False,
         visual: torch.Tensor | None = None,
@@ -104,12 +104,12 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         """Logits over relations, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
             marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
             labels: (B,) relation ids.
             output_attentions: Return the fusion's attention maps.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
         pair = vectors_at(backbone.fused_text, marker_index).flatten(1)
         logits = self.classifier(self.dropout(pair)).float()
         loss = None

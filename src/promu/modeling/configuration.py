@@ -26,7 +26,7 @@ class PromuConfig(PreTrainedConfig):
         fusion_loss_weights: Weights of the fusion's own losses by name, where they are not to be its own choice.
         projection_dim: Width of the shared space of L_CIT (Eq 4).
         projection_norm: Batch-normalise the two projections before they are compared.
-        pooling: What stands for a whole text or picture in L_CIT: its CLS vector, CLS plus the mean of the
+        pooling: What stands for a whole text or image in L_CIT: its CLS vector, CLS plus the mean of the
             rest, or the mean of all (what sentence encoders are trained with).
         temperature: Initial temperature of L_CIT; learned, and clamped to [0.001, 0.5].
         itm_cosine: The ITM head also reads the cosine of L_CIT's two vectors, so that the fusion only has to learn what
@@ -79,12 +79,12 @@ class PromuConfig(PreTrainedConfig):
 
     @property
     def image_size(self) -> int | None:
-        """Side of the square picture that the vision encoder takes, in pixels; None for a text-only backbone."""
+        """Side of the square image that the vision encoder takes, in pixels; None for a text-only backbone."""
         return None if self.vision_config is None else int(self.vision_config.image_size)  # type: ignore[union-attr]
 
     @property
     def grid(self) -> int:
-        """Patches along one side of the picture; the encoder sees grid x grid patches."""
+        """Patches along one side of the image; the encoder sees grid x grid patches."""
         return int(self.vision_config.image_size) // int(self.vision_config.patch_size)  # type: ignore[union-attr]
 
 

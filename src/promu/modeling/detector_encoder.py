@@ -1,4 +1,4 @@
-"""A vision encoder made of a detector: one pass over a picture gives regions and patch tokens.
+"""A vision encoder made of a detector: one pass over an image gives regions and patch tokens.
 
 A detector's inner feature maps know what things look like long before any caption is read. Maps of its backbone, its
 neck and its class scores are pooled to one grid, standardised, and read by a small transformer. The detector's trunk is
@@ -39,7 +39,7 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
 
     Args:
         trunk: The detector with its weights.
-        size: (height, width) of the pictures that it can take.
+        size: (height, width) of the images that it can take.
         classes: How many classes it tells apart, where that is known.
 
     Returns:
@@ -217,7 +217,7 @@ class DetectorEncoderModel(PreTrainedModel):
 
     @property
     def feature_shape(self) -> tuple[int, int]:
-        """(K, C) of a picture's features."""
+        """(K, C) of an image's features."""
         return self.config.grid**2, self.config.channels
 
     @property
@@ -226,7 +226,7 @@ class DetectorEncoderModel(PreTrainedModel):
         return bool(self.embeddings.mean.any())
 
     def trunk_checksum(self) -> str:
-        """Of all that a picture's features depend on: the detector's graph and weights, the maps and the grid."""
+        """Of all that an image's features depend on: the detector's graph and weights, the maps and the grid."""
         settings = [self.config.graph, self.config.layout, list(self.config.maps), self.config.grid]
         checksum = hashlib.sha256(json.dumps(settings).encode())
         for _, tensor in sorted(self.trunk.state_dict().items()):
@@ -234,7 +234,7 @@ class DetectorEncoderModel(PreTrainedModel):
         return checksum.hexdigest()
 
     def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """What the trunk makes of pictures: K = grid * grid patches of C channels, not yet standardised.
+        """What the trunk makes of images: K = grid * grid patches of C channels, not yet standardised.
 
         Without gradient unless the trunk is trained.
 
@@ -258,7 +258,7 @@ class DetectorEncoderModel(PreTrainedModel):
             `promu.alignment.yolo.find_regions` turns into regions by `config.layout`.
 
         Raises:
-            InputError: The detector can only say something of pictures of the size that it was exported for.
+            InputError: The detector can only say something of images of the size that it was exported for.
         """
         said = self.trunk.graph["outputs"][0]
         with torch.no_grad():
@@ -268,7 +268,7 @@ class DetectorEncoderModel(PreTrainedModel):
                 if list(pixel_values.shape[2:]) == self.trunk.graph["size"]:
                     raise
                 raise InputError(
-                    f"this detector finds regions only in pictures of {self.trunk.graph['size']} pixels, which it was "
+                    f"this detector finds regions only in images of {self.trunk.graph['size']} pixels, which it was "
                     f"exported for, not {list(pixel_values.shape[2:])}; set image_size to that, or export it again"
                 ) from error
             return self._pool(values), values[said].float()
@@ -279,7 +279,7 @@ class DetectorEncoderModel(PreTrainedModel):
         features: torch.Tensor | None = None,
         output_hidden_states: bool = False,
     ) -> BaseModelOutput:
-        """Encode pictures, or features that were kept.
+        """Encode images, or features that were kept.
 
         Args:
             pixel_values: (B, 3, S, S), RGB in 0..1; not needed where `features` are given.
@@ -290,7 +290,7 @@ class DetectorEncoderModel(PreTrainedModel):
             `last_hidden_state` (B, K+1, d), CLS first; `hidden_states`, as many and one more than there are layers.
         """
         if features is None:
-            assert pixel_values is not None, "pictures or features are needed"
+            assert pixel_values is not None, "images or features are needed"
             features = self.features(pixel_values)
         states = [self.embeddings(features)]
         for layer in self.layers:
@@ -323,7 +323,7 @@ def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEnc
 
     Args:
         path: A YOLO-family detector exported without post-processing.
-        settings: Fields of `DetectorEncoderConfig`. Without `image_size` pictures are as large as the detector was
+        settings: Fields of `DetectorEncoderConfig`. Without `image_size` images are as large as the detector was
             exported for; without `maps` the maps are chosen by `choose_maps`.
 
     Raises:
@@ -335,7 +335,7 @@ def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEnc
     trunk.load_weights(weights)
     size = graph["size"] or [settings.get("image_size")] * 2
     if not all(size):
-        raise InputError("this detector was exported for pictures of any size; set image_size", path)
+        raise InputError("this detector was exported for images of any size; set image_size", path)
     try:
         with torch.no_grad():
             said = trunk(torch.full((1, 3, *size), 0.5))[graph["outputs"][0]].numpy()

@@ -80,14 +80,14 @@ def config_of(settings: dict[str, Any], what: str, examples: str, **extra: Any) 
     return config
 
 
-def picture_normalisation(name: str) -> dict[str, list[float]]:
+def image_normalisation(name: str) -> dict[str, list[float]]:
     """`image_mean` and `image_std` that the vision encoder called `name` was trained with, where it says so."""
     if name.endswith(ONNX) or isinstance(load_encoder_config(name), DetectorEncoderConfig):
         return dict(DETECTOR_NORMALISATION)
     try:
         processor = AutoImageProcessor.from_pretrained(name)
     except (OSError, ValueError):
-        logger.warning("%s does not say how its pictures are normalised; promu's default (0.5, 0.5) is taken", name)
+        logger.warning("%s does not say how its images are normalised; promu's default (0.5, 0.5) is taken", name)
         return {}
     return {"image_mean": list(processor.image_mean), "image_std": list(processor.image_std)}
 
@@ -160,7 +160,7 @@ def split_text_encoder(encoder: PreTrainedModel) -> nn.ModuleList:
 
 
 def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, how: str) -> torch.Tensor:
-    """What stands for a whole text or picture in L_CIT.
+    """What stands for a whole text or image in L_CIT.
 
     Args:
         hidden: (B, N, d), the CLS vector first; (B, V, N, d) of several levels, of which the last counts.
@@ -192,7 +192,7 @@ def normalise_pixels(pixels: torch.Tensor, config: PromuConfig, dtype: torch.dty
     return (pixels.to(dtype) / 255.0 - mean) / std
 
 
-def encode_picture(
+def encode_image(
     encoder: PreTrainedModel,
     pixels: torch.Tensor | None,
     config: PromuConfig,
@@ -200,13 +200,13 @@ def encode_picture(
     kept: torch.Tensor | None = None,
     levels: int | None = None,
 ) -> torch.Tensor:
-    """Visual tokens (B, K+1, d_v), CLS first, of pictures (Eq 1); (B, V, K+1, d_v) of several levels.
+    """Visual tokens (B, K+1, d_v), CLS first, of images (Eq 1); (B, V, K+1, d_v) of several levels.
 
     Args:
         encoder: The vision encoder.
         pixels: (B, 3, S, S) in 0..255; None where `features` stand for them.
         config: Says how pixels are normalised.
-        features: (B, K, C) what a frozen detector made of the pictures, where that is kept (`DetectorEncoderModel`).
+        features: (B, K, C) what a frozen detector made of the images, where that is kept (`DetectorEncoderModel`).
         kept: (B, k) the patches to encode, the others being dropped; None encodes all.
         levels: How many levels of the encoder to return, at most (`level_layers`); None returns the last alone.
 

@@ -1,4 +1,4 @@
-"""From words and pictures to the numbers that the models take."""
+"""From words and images to the numbers that the models take."""
 
 from __future__ import annotations
 
@@ -171,13 +171,13 @@ def add_entity_markers(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.add_special_tokens({"additional_special_tokens": list(ENTITY_MARKERS)})
 
 
-def to_pixels(picture: Image.Image, size: int) -> torch.Tensor:
-    """An RGB picture, squeezed to a square: bytes (3, size, size) in 0..255."""
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    return as_pixels(picture)
+def to_pixels(image: Image.Image, size: int) -> torch.Tensor:
+    """An RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return as_pixels(image)
 
 
-def as_pixels(picture: Image.Image) -> torch.Tensor:
-    """An RGB picture as it is: bytes (3, height, width) in 0..255."""
-    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+def as_pixels(image: Image.Image) -> torch.Tensor:
+    """An RGB image as it is: bytes (3, height, width) in 0..255."""
+    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()

@@ -235,7 +235,7 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         word_index: torch.Tensor,
         word_mask: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        picture_mask: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
         gold_entities: torch.Tensor | None = None,
         gold_relations: torch.Tensor | None = None,
         output_attentions: bool = False,
@@ -248,7 +248,7 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         fusion adds comes on top.
 
         Args:
-            input_ids, attention_mask, pixel_values, picture_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             gold_entities: (B, E, 3) start, end (exclusive) and type id of each entity; -1 for padding. Ends are within
@@ -256,7 +256,7 @@ class PromuForJointExtraction(PromuPreTrainedModel):
             gold_relations: (B, F, 3) head and tail as rows of `gold_entities`, and relation id; -1 for padding.
             output_attentions: Return the fusion's attention maps.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, picture_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
         fused = self.dropout(backbone.fused_text)
         words = vectors_at(fused, word_index)
         emissions = self.emitter(words).float()

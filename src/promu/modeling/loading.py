@@ -18,7 +18,7 @@ from promu.hub import resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import config_of, load_encoder, load_encoder_config, picture_normalisation
+from promu.modeling.encoders import config_of, image_normalisation, load_encoder, load_encoder_config
 from promu.modeling.inputs import add_entity_markers
 from promu.modeling.small_encoders import CharBiLstmModel
 from promu.settings import ModelSettings
@@ -131,7 +131,7 @@ def build_model(
     if text is not None:
         text.resize_token_embeddings(len(tokenizer))
     if vision is not None:
-        fields = {**picture_normalisation(_name(settings.vision)), **fields}
+        fields = {**image_normalisation(_name(settings.vision)), **fields}
     text_config = text.config if text is not None else encoder_config(settings.text, vocab_size=len(tokenizer))
     vision_config = None if vision is None else vision.config
     if vision is None and settings.vision is not None:

@@ -22,7 +22,7 @@ def image_text_matching_loss(
     """L_ITM (Eq 3): two-way cross-entropy over all pairs of the batch.
 
     Args:
-        logits: (B, 2), the second column for "the caption belongs to the picture".
+        logits: (B, 2), the second column for "the caption belongs to the image".
         matched: (B,) of 0 and 1.
         weights: (B,), 0 for a row that is padding; None counts every row.
         total: Scalar, how many pairs the mean is over, where this is a part of a larger batch; None counts these.
@@ -36,18 +36,18 @@ def contrastive_image_text_loss(
     visual: torch.Tensor,
     text: torch.Tensor,
     temperature: torch.Tensor,
-    picture_ids: torch.Tensor | None = None,
+    image_ids: torch.Tensor | None = None,
     caption_ids: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """L_CIT (Eq 4, 5): symmetric cross-entropy over the matched pairs, mean over N_m and over both directions.
 
-    Pairs that share a picture or a caption are never each other's negatives. No matched pair gives 0.
+    Pairs that share an image or a caption are never each other's negatives. No matched pair gives 0.
 
     Args:
-        visual: (N_m, D) projected, L2-normalised picture vectors of the matched pairs.
+        visual: (N_m, D) projected, L2-normalised image vectors of the matched pairs.
         text: (N_m, D) the same of their captions.
         temperature: Scalar.
-        picture_ids: (N_m,) equal where the picture is the same.
+        image_ids: (N_m,) equal where the image is the same.
         caption_ids: (N_m,) equal where the caption is the same.
     """
     if visual.shape[0] == 0:
@@ -55,15 +55,15 @@ def contrastive_image_text_loss(
     with torch.autocast(visual.device.type, enabled=False):
         similarity = visual.float() @ text.float().T / temperature.float()
         same = torch.zeros_like(similarity, dtype=torch.bool)
-        for ids in (picture_ids, caption_ids):
+        for ids in (image_ids, caption_ids):
             if ids is not None:
                 same |= ids[:, None] == ids[None, :]
         same.fill_diagonal_(False)
         similarity = similarity.masked_fill(same, float("-inf"))
         target = torch.arange(len(similarity), device=similarity.device)
         to_text = functional.cross_entropy(similarity, target)
-        to_picture = functional.cross_entropy(similarity.T, target)
-    return (to_text + to_picture) / 2
+        to_image = functional.cross_entropy(similarity.T, target)
+    return (to_text + to_image) / 2
 
 
 def soft_label_loss(
@@ -110,14 +110,14 @@ class ContrastFeatures:
 
     Attributes:
         visual, text: (N_m, D).
-        picture_ids, caption_ids: (N_m,) equal where picture or caption is the same.
+        image_ids, caption_ids: (N_m,) equal where image or caption is the same.
         start, stop: The rows that belong to the part at hand.
         learns: Whether this part's pass teaches what all parts share (temperature, normalisation); one of them does.
     """
 
     visual: torch.Tensor
     text: torch.Tensor
-    picture_ids: torch.Tensor
+    image_ids: torch.Tensor
     caption_ids: torch.Tensor
     start: int = 0
     stop: int = 0
@@ -129,7 +129,7 @@ class ContrastFeatures:
         joined = cls(
             visual=torch.cat([part.visual for part in parts]),
             text=torch.cat([part.text for part in parts]),
-            picture_ids=torch.cat([part.picture_ids for part in parts]),
+            image_ids=torch.cat([part.image_ids for part in parts]),
             caption_ids=torch.cat([part.caption_ids for part in parts]),
         )
         found, start = [], 0
@@ -187,22 +187,22 @@ class SharedSpace(nn.Module):
         visual: torch.Tensor,
         text: torch.Tensor,
         matched: torch.Tensor,
-        picture_ids: torch.Tensor | None,
+        image_ids: torch.Tensor | None,
         caption_ids: torch.Tensor | None,
     ) -> ContrastFeatures:
         """What L_CIT compares: the matched pairs' projections.
 
         Args:
-            visual: (B, d_v) pooled pictures.
+            visual: (B, d_v) pooled images.
             text: (B, d) pooled captions.
             matched: (B,) booleans.
-            picture_ids, caption_ids: (B,) equal where picture or caption is the same; None where none are.
+            image_ids, caption_ids: (B,) equal where image or caption is the same; None where none are.
         """
         rows = torch.arange(len(matched), device=matched.device)
         return ContrastFeatures(
             self.visual(visual[matched]),
             self.text(text[matched]),
-            (rows if picture_ids is None else picture_ids)[matched],
+            (rows if image_ids is None else image_ids)[matched],
             (rows if caption_ids is None else caption_ids)[matched],
         )
 
@@ -215,7 +215,7 @@ class SharedSpace(nn.Module):
         """
         features = own if batch is None else batch.around(own)
         visual, text = gather_rows(features.visual), gather_rows(features.text)
-        pictures, captions = gather_rows(features.picture_ids), gather_rows(features.caption_ids)
+        images, captions = gather_rows(features.image_ids), gather_rows(features.caption_ids)
         nothing = visual.sum() * 0.0 + text.sum() * 0.0
         for parameter in self.parameters():  # each has a gradient in every step, as data-parallel training expects
             nothing = nothing + parameter.sum() * 0.0
@@ -227,7 +227,7 @@ class SharedSpace(nn.Module):
             _unit(visual, self.visual_norm, features.learns),
             _unit(text, self.text_norm, features.learns),
             temperature,
-            pictures,
+            images,
             captions,
         )
 
@@ -254,7 +254,7 @@ def patch_coverage(boxes: torch.Tensor, grid: int, kept: torch.Tensor | None = N
     """Share of each patch that each box covers.
 
     Args:
-        boxes: (B, R, 4) as (x0, y0, x1, y1) in 0..1 of the picture's width and height; parts outside are ignored.
+        boxes: (B, R, 4) as (x0, y0, x1, y1) in 0..1 of the image's width and height; parts outside are ignored.
         grid: Patches along a side.
         kept: (B, k) the patches that were not dropped; None means all.
 

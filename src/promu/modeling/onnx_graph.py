@@ -142,7 +142,7 @@ class OnnxGraph(nn.Module):
     """Runs a graph that `read_onnx` has read.
 
     Args:
-        graph: The graph as data: `input`, `outputs`, `size` [height, width] of the pictures, `nodes` (op, inputs,
+        graph: The graph as data: `input`, `outputs`, `size` [height, width] of the images, `nodes` (op, inputs,
             outputs, attributes), `constants` by name, `weights` (shape by name).
         train: Names of values whose making is to be trained: the weights that lead to them are parameters. The others
             are buffers, which no optimiser sees; names and saved files are the same either way.
@@ -250,7 +250,7 @@ class OnnxGraph(nn.Module):
 def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A graph as data for `OnnxGraph`, and its weights by name, in fp32.
 
-    A graph exported for one picture becomes one for any number. x * sigmoid(x) becomes one operation.
+    A graph exported for one image becomes one for any number. x * sigmoid(x) becomes one operation.
 
     Raises:
         InputError: The onnx package is missing, the file is no ONNX model, or its graph holds what promu cannot run.
@@ -284,9 +284,9 @@ def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         )
     inputs = [entry for entry in model.graph.input if entry.name not in tensors]
     if len(inputs) != 1:
-        raise InputError(f"its graph takes {len(inputs)} inputs; a detector of pictures takes one", path)
+        raise InputError(f"its graph takes {len(inputs)} inputs; a detector of images takes one", path)
     sizes = [size.dim_value for size in inputs[0].type.tensor_type.shape.dim]
-    constants = _constants(nodes, tensors, path, one_picture=bool(sizes) and sizes[0] == 1)
+    constants = _constants(nodes, tensors, path, one_image=bool(sizes) and sizes[0] == 1)
     used = {name for node in nodes for name in node["inputs"]}
     weights = {
         name: torch.tensor(value, dtype=torch.float32)
@@ -335,22 +335,22 @@ def _plain(value: Any) -> Any:
 
 
 def _constants(
-    nodes: list[dict[str, Any]], tensors: dict[str, Any], path: Path, one_picture: bool
+    nodes: list[dict[str, Any]], tensors: dict[str, Any], path: Path, one_image: bool
 ) -> dict[str, float | list[Any]]:
-    """The tensors that fix shapes, as numbers; a shape that says "one picture" comes to say "as many as come"."""
+    """The tensors that fix shapes, as numbers; a shape that says "one image" comes to say "as many as come"."""
     constants: dict[str, float | list[Any]] = {}
     for node in nodes:
         for place in _CONSTANT_INPUTS.get(node["op"], ()):
             name = node["inputs"][place] if place < len(node["inputs"]) else ""
             if name and name not in tensors:
                 raise InputError(
-                    f"the {node['op']} {node['outputs'][0]!r} of its graph is computed from the picture's shape; "
+                    f"the {node['op']} {node['outputs'][0]!r} of its graph is computed from the image's shape; "
                     "export it for a fixed size, simplified",
                     path,
                 )
             if name:
                 constants[name] = tensors[name].tolist()
-                if node["op"] == "Reshape" and one_picture and cast(list[Any], constants[name])[:1] == [1]:
+                if node["op"] == "Reshape" and one_image and cast(list[Any], constants[name])[:1] == [1]:
                     constants[name] = [0, *cast(list[Any], constants[name])[1:]]
     return constants
 

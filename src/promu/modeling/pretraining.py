@@ -14,12 +14,12 @@ from promu.modeling import losses
 from promu.modeling.backbone import HasEncoders, PromuModel, PromuOutput, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.distributed import group_mean, group_sum
-from promu.modeling.encoders import build_encoder, encode_picture, pooled
+from promu.modeling.encoders import build_encoder, encode_image, pooled
 from promu.modeling.losses import ContrastFeatures, SharedSpace, patch_coverage, pool_regions
 
 LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
-OF_FUSED_PICTURES = ("itm", "coe", "cir")
-"""Losses that read in fused vectors what the picture shows."""
+OF_FUSED_IMAGES = ("itm", "coe", "cir")
+"""Losses that read in fused vectors what the image shows."""
 PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
 
 
@@ -50,7 +50,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
     A loss of weight 0 is neither computed nor given weights of its own to learn.
 
     Attributes:
-        patch_keep: Share of the patches that a training step encodes, chosen at random for each picture (FLIP, beyond
+        patch_keep: Share of the patches that a training step encodes, chosen at random for each image (FLIP, beyond
             the paper); 1 encodes all. Evaluation always does.
     """
 
@@ -87,11 +87,11 @@ class PromuForPreTraining(PromuPreTrainedModel):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        picture_features: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
         text_features: torch.Tensor | None = None,
         matched: torch.Tensor | None = None,
         row_mask: torch.Tensor | None = None,
-        picture_ids: torch.Tensor | None = None,
+        image_ids: torch.Tensor | None = None,
         caption_ids: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
         box_mask: torch.Tensor | None = None,
@@ -108,16 +108,16 @@ class PromuForPreTraining(PromuPreTrainedModel):
         Args:
             input_ids, attention_mask: (B, N+2) captions.
             pixel_values: (B, 3, S, S) in 0..255, the view that the boxes are given in.
-            picture_features: (B, K, C) of that view, in place of `pixel_values` (`promu.modeling.detector_encoder`).
+            image_features: (B, K, C) of that view, in place of `pixel_values` (`promu.modeling.detector_encoder`).
             text_features: (B, N+2, d) of the captions from a frozen text encoder, which is then not asked.
-            matched: (B,), 1 where the caption belongs to the picture; None means everywhere.
+            matched: (B,), 1 where the caption belongs to the image; None means everywhere.
             row_mask: (B,), 0 for a row that only fills up the batch and counts in no loss.
-            picture_ids, caption_ids: (B,) equal where picture or caption is the same.
+            image_ids, caption_ids: (B,) equal where image or caption is the same.
             boxes: (B, R, 4) in 0..1 of the view.
             box_mask: (B, R), 0 for padding, for a box that has left the view, and for one without a label.
             entity_labels: (B, R, M) soft pseudo-labels of the regions (Eq 6).
-            relation_labels: (B, L) soft pseudo-labels of the pictures (Eq 9).
-            relation_mask: (B,), 0 for a picture without a label.
+            relation_labels: (B, L) soft pseudo-labels of the images (Eq 9).
+            relation_mask: (B,), 0 for an image without a label.
             mlm_labels: (B, N+2) masked pieces, -100 elsewhere.
             totals: How many rows, regions, … each loss's mean is over, where this is a part of a larger batch
                 (`loss_totals`); None counts those of this batch, over all processes.
@@ -134,8 +134,8 @@ class PromuForPreTraining(PromuPreTrainedModel):
         kept = self._kept(len(input_ids))  # first in every pass: one that is repeated rolls its dice in the same order
         if features_only or not self.fuses:
             text = self.promu.encode_text(input_ids, attention_mask, text_features)
-            visual = self.promu.encode_pictures(pixel_values, picture_features, kept)
-            output.features = self._features(text, visual, attention_mask, matched * row_mask, picture_ids, caption_ids)
+            visual = self.promu.encode_images(pixel_values, image_features, kept)
+            output.features = self._features(text, visual, attention_mask, matched * row_mask, image_ids, caption_ids)
             if not features_only:
                 self._add_up(output, {"cit": self.space.loss(output.features, batch_features)})
             return output
@@ -143,7 +143,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
             input_ids,
             attention_mask,
             pixel_values,
-            picture_features=picture_features,
+            image_features=image_features,
             kept=kept,
             text_features=text_features,
             boxes=boxes,
@@ -162,7 +162,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
             parts["itm"] = losses.image_text_matching_loss(output.itm_logits, matched, row_mask, totals["itm"])
         if self.weights["cit"]:
             output.features = self._features(
-                backbone.text, backbone.visual, attention_mask, matched * row_mask, picture_ids, caption_ids
+                backbone.text, backbone.visual, attention_mask, matched * row_mask, image_ids, caption_ids
             )
             parts["cit"] = self.space.loss(output.features, batch_features)
         if self.weights["coe"] and coverage is not None and entity_labels is not None and shown is not None:
@@ -176,7 +176,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
             parts["mlm"] = losses.masked_language_loss(
                 *self._mask_logits(backbone.fused_text, mlm_labels), totals["mlm"]
             )
-        # only a matched pair is what fine-tuning will read: a text with its own picture
+        # only a matched pair is what fine-tuning will read: a text with its own image
         for name, rows in (backbone.losses or {}).items():
             parts[name] = group_mean((rows * matched * row_mask).sum(), totals["matched"])
         self._add_up(output, parts)
@@ -189,10 +189,10 @@ class PromuForPreTraining(PromuPreTrainedModel):
 
     def _check_fusion(self) -> None:
         """Refuse a loss that has nothing to learn from."""
-        lost = [name for name in OF_FUSED_PICTURES if self.weights[name]]
-        if lost and not self.promu.fusion.sees_pictures:
+        lost = [name for name in OF_FUSED_IMAGES if self.weights[name]]
+        if lost and not self.promu.fusion.sees_images:
             raise InputError(
-                f"fusion {self.config.fusion!r} shows the fused vectors no picture, from which loss {lost[0]!r} would "
+                f"fusion {self.config.fusion!r} shows the fused vectors no image, from which loss {lost[0]!r} would "
                 f"have to learn; give {', '.join(lost)} weight 0, or choose another fusion"
             )
 
@@ -216,15 +216,15 @@ class PromuForPreTraining(PromuPreTrainedModel):
         hidden = self.promu.encode_text(input_ids, attention_mask)
         return self.space.project_text(pooled(hidden, attention_mask, self.config.pooling))
 
-    def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D) of the shared space."""
-        return self.project_pictures(self.encode_visual(pixel_values))
+        return self.project_images(self.encode_visual(pixel_values))
 
     def encode_visual(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) in 0..255 to what `PromuModel.forward` takes as `visual`."""
-        return self.promu.encode_pictures(pixel_values)
+        return self.promu.encode_images(pixel_values)
 
-    def project_pictures(self, visual: torch.Tensor) -> torch.Tensor:
+    def project_images(self, visual: torch.Tensor) -> torch.Tensor:
         """What `encode_visual` returned to unit vectors (B, D) of the shared space."""
         return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
@@ -234,19 +234,19 @@ class PromuForPreTraining(PromuPreTrainedModel):
         visual: torch.Tensor,
         attention_mask: torch.Tensor,
         matched: torch.Tensor,
-        picture_ids: torch.Tensor | None,
+        image_ids: torch.Tensor | None,
         caption_ids: torch.Tensor | None,
     ) -> ContrastFeatures:
         how = self.config.pooling
         return self.space.features(
-            pooled(visual, None, how), pooled(text, attention_mask, how), matched.bool(), picture_ids, caption_ids
+            pooled(visual, None, how), pooled(text, attention_mask, how), matched.bool(), image_ids, caption_ids
         )
 
     @torch.no_grad()
     def _cosines(self, text: torch.Tensor, visual: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """(B, 1) cosines of the pairs in the shared space, over its temperature; L_ITM does not move that space."""
         text_rows = self.space.project_text(pooled(text, attention_mask, self.config.pooling))
-        return (self.project_pictures(visual) * text_rows).sum(-1, keepdim=True) / self.space.temperature
+        return (self.project_images(visual) * text_rows).sum(-1, keepdim=True) / self.space.temperature
 
     def _kept(self, rows: int) -> torch.Tensor | None:
         """(rows, k) patches that this step encodes; None for all."""
@@ -312,18 +312,18 @@ class PromuDualEncoder(HasEncoders):
         """Word pieces (B, N) to unit vectors (B, D)."""
         return self.space.project_text(self._text(input_ids, attention_mask))
 
-    def encode_pictures(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D)."""
-        return self.project_pictures(self.encode_visual(pixel_values))
+        return self.project_images(self.encode_visual(pixel_values))
 
     def encode_visual(
-        self, pixel_values: torch.Tensor | None, picture_features: torch.Tensor | None = None
+        self, pixel_values: torch.Tensor | None, image_features: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Pixels (B, 3, S, S) in 0..255, or kept features in their place, to vectors (B, K+1, d_v)."""
         assert self.vision_encoder is not None
-        return encode_picture(self.vision_encoder, pixel_values, self.config, picture_features)
+        return encode_image(self.vision_encoder, pixel_values, self.config, image_features)
 
-    def project_pictures(self, visual: torch.Tensor) -> torch.Tensor:
+    def project_images(self, visual: torch.Tensor) -> torch.Tensor:
         """What `encode_visual` returned to unit vectors (B, D)."""
         return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
@@ -332,19 +332,19 @@ class PromuDualEncoder(HasEncoders):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
         pixel_values: torch.Tensor | None = None,
-        picture_features: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
         text_features: torch.Tensor | None = None,
-        picture_ids: torch.Tensor | None = None,
+        image_ids: torch.Tensor | None = None,
         caption_ids: torch.Tensor | None = None,
         row_mask: torch.Tensor | None = None,
         batch_features: ContrastFeatures | None = None,
         features_only: bool = False,
     ) -> DualEncoderOutput:
         """L_CIT of a batch of matched pairs (arguments as in `PromuForPreTraining.forward`)."""
-        visual = pooled(self.encode_visual(pixel_values, picture_features), None, self.config.pooling)
+        visual = pooled(self.encode_visual(pixel_values, image_features), None, self.config.pooling)
         text = self._text(input_ids, attention_mask, text_features)
         matched = torch.ones(len(text), dtype=torch.bool, device=text.device) if row_mask is None else row_mask.bool()
-        features = self.space.features(visual, text, matched, picture_ids, caption_ids)
+        features = self.space.features(visual, text, matched, image_ids, caption_ids)
         if features_only:
             return DualEncoderOutput(features=features)
         return DualEncoderOutput(loss=self.space.loss(features, batch_features), features=features)

@@ -1,6 +1,6 @@
 """A Vision Transformer whose patches come from a small convolutional stem.
 
-With a plain patch projection, pictures of a few dozen pixels do not train from scratch in minutes; three strided
+With a plain patch projection, images of a few dozen pixels do not train from scratch in minutes; three strided
 convolutions before the same transformer do. Everything else is Hugging Face's ViT.
 """
 
@@ -42,7 +42,7 @@ class ConvViTConfig(ViTConfig):
 
 
 class ConvStem(nn.Module):
-    """Strided 3x3 convolutions with group normalisation that halve the picture until one vector a patch is left."""
+    """Strided 3x3 convolutions with group normalisation that halve the image until one vector a patch is left."""
 
     def __init__(self, config: ConvViTConfig) -> None:
         super().__init__()

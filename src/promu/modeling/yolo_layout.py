@@ -23,7 +23,7 @@ class YoloLayout:
     Attributes:
         bgr: Pixels come blue first.
         pixel_scale: What 255 becomes: 255 or 1.
-        centred: A picture of another shape is padded on both sides, not at the right and below only.
+        centred: An image of another shape is padded on both sides, not at the right and below only.
         objectness: Each box has a score of its own before the classes' scores, to be multiplied.
         transposed: Boxes are columns, (B, 4 + C, N), not rows.
         grid: Boxes are still relative to their cells.
@@ -67,7 +67,7 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
     """The layout that a detector's output has, by its shape and, for YOLOX, by where its boxes lie.
 
     Args:
-        output: What the detector says of one picture, (1, rows, columns).
+        output: What the detector says of one image, (1, rows, columns).
         size: (height, width) of the input in pixels.
 
     Returns:
@@ -88,7 +88,7 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
         if columns == 6:
             return "end-to-end"
     raise InputError(
-        f"its output has the shape {tuple(output.shape)} for a picture of {size[1]} x {size[0]} pixels, which is no "
+        f"its output has the shape {tuple(output.shape)} for an image of {size[1]} x {size[0]} pixels, which is no "
         f"YOLO layout; known are (1, N, 5 + C) and (1, 4 + C, N) with N = {counts[0]} or {counts[1]} (or three times "
         "that) and (1, N, 6); export the detector without post-processing"
     )
@@ -103,7 +103,7 @@ def count_classes(output: Array, layout: str) -> int | None:
 
 
 def _is_relative(rows: Array, size: tuple[int, int]) -> bool:
-    """Whether the boxes' centres are offsets from their cells, rather than near their cells in the picture."""
+    """Whether the boxes' centres are offsets from their cells, rather than near their cells in the image."""
     grid = cells_of(len(rows), size)
     assert grid is not None
     centres = (grid[:, :2] + 0.5) * grid[:, 2:]

@@ -1,7 +1,7 @@
-"""Newsreel: a procedurally drawn world of captioned pictures and posts, the corpus where there is no other data.
+"""Newsreel: a procedurally drawn world of captioned images and posts, the corpus where there is no other data.
 
     >>> from pathlib import Path
-    >>> from promu.corpora.newsreel import NewsreelSettings, write_newsreel
+    >>> from promu.newsreel import NewsreelSettings, write_newsreel
     >>> report = write_newsreel(Path("runs/newsreel"), NewsreelSettings(seed=1))  # doctest: +SKIP
 
 It is written in the published formats, so that the readers of real data read it too.

@@ -13,16 +13,16 @@ class NewsreelSettings:
     """Settings of a drawn corpus; together with the seed they determine every byte of it.
 
     Attributes:
-        seed: Seed of the world: names, scenes, texts, pictures.
-        size: Width and height of a picture in pixels.
+        seed: Seed of the world: names, scenes, texts, images.
+        size: Width and height of an image in pixels.
         pairs: Number of caption pairs.
         ner_posts: Posts for named entity recognition: train, dev, test.
         re_posts: Posts for relation extraction: train, dev, test.
-        undecided: Share of posts whose text decides neither type nor relation, so that the picture must.
-        falsified: Share of caption pairs whose caption comes from another, similar picture.
-        unrelated: Share of the posts decided by their text that come with a picture of something else.
-        dropped_mentions: Share of the things in a picture whose kind its caption does not tell.
-        relation_phrase: Share of captions that tell the relation their picture shows.
+        undecided: Share of posts whose text decides neither type nor relation, so that the image must.
+        falsified: Share of caption pairs whose caption comes from another, similar image.
+        unrelated: Share of the posts decided by their text that come with an image of something else.
+        dropped_mentions: Share of the things in an image whose kind its caption does not tell.
+        relation_phrase: Share of captions that tell the relation their image shows.
         noise: Standard deviation of the pixel noise, of 255.
         tail: Exponent of the long tail of the posts' labels: the nth entity type, and the nth relation, is drawn with a
             weight of 1 / n ** tail; 0 makes all as frequent.

@@ -1,7 +1,7 @@
 """How each kind of thing is drawn: silhouettes in a unit box, in a typical colour.
 
 A silhouette is a function of a `Pen` (which maps the unit square, x right and y down, to the thing's box) and
-the thing's colours. Shapes are few and large, because a picture may be no more than 48 pixels wide.
+the thing's colours. Shapes are few and large, because an image may be no more than 48 pixels wide.
 """
 
 from __future__ import annotations
@@ -559,7 +559,7 @@ COUNTRY_BACKGROUNDS: dict[str, Background] = {
 """Setting name to background."""
 
 Box = tuple[float, float, float, float]
-"""(x0, y0, x1, y1) as shares of the picture's side."""
+"""(x0, y0, x1, y1) as shares of the image's side."""
 
 SKINS: tuple[Colour, ...] = ((245, 205, 170), (225, 175, 135), (175, 120, 80), (120, 80, 55))
 HAIRS: tuple[Colour, ...] = ((60, 40, 30), (25, 20, 25), (190, 145, 70), (130, 65, 35))
@@ -574,12 +574,12 @@ MOST_OVERLAP = 0.3
 """How much of the smaller of two things may lie under or over the other."""
 
 SOLO_SIDE, PAIR_SIDE, EVIDENCE_SIDE, CLUTTER_SIDE = (0.48, 0.75), (0.42, 0.66), (0.32, 0.44), (0.15, 0.22)
-"""Ranges of a thing's longer side, as a share of the picture's side, by its role."""
+"""Ranges of a thing's longer side, as a share of the image's side, by its role."""
 
 
 @dataclass(frozen=True)
 class DrawnThing:
-    """One thing in a picture: its kind and its gold box (x, y, width, height) in whole pixels, inside the picture."""
+    """One thing in an image: its kind and its gold box (x, y, width, height) in whole pixels, inside the image."""
 
     kind: str
     box: tuple[int, int, int, int]
@@ -598,7 +598,7 @@ def draw_scene(
         noise: Standard deviation of the pixel noise, of 255.
 
     Returns:
-        The RGB picture and its things, in drawing order, with jittered boxes.
+        The RGB image and its things, in drawing order, with jittered boxes.
     """
     boxes = _place(scene, world, rng)
     side = 2 * size
@@ -615,9 +615,9 @@ def draw_scene(
     return _developed(canvas.reduce(2), rng, noise), things
 
 
-def _developed(picture: Image.Image, rng: np.random.Generator, noise: float) -> Image.Image:
-    """`picture` with a random brightness and pixel noise."""
-    pixels = np.asarray(picture, dtype=np.float32) * np.float32(rng.uniform(0.85, 1.12))
+def _developed(image: Image.Image, rng: np.random.Generator, noise: float) -> Image.Image:
+    """`image` with a random brightness and pixel noise."""
+    pixels = np.asarray(image, dtype=np.float32) * np.float32(rng.uniform(0.85, 1.12))
     if noise:
         pixels = pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(noise)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
@@ -684,7 +684,7 @@ def _overlap(first: Box, second: Box) -> float:
 
 
 def _written_box(box: Box, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """The box in whole pixels (x, y, width, height), jittered and clipped to the picture."""
+    """The box in whole pixels (x, y, width, height), jittered and clipped to the image."""
     shifts = (rng.random(4) * (2 * BOX_JITTER + 1)).astype(int) - BOX_JITTER
     x0, y0, x1, y1 = (
         int(min(size, max(0, round(value * size) + shift))) for value, shift in zip(box, shifts, strict=True)

@@ -1,6 +1,6 @@
 """Joint posts of the drawn world, in the form of the published few-shot files: quintuples, captions, knowledge.
 
-A post has one quintuple or, where a second sentence follows, two. Its caption tells what the picture shows without
+A post has one quintuple or, where a second sentence follows, two. Its caption tells what the image shows without
 naming anyone; its knowledge is sentences of fact, as a language model would give them: what the named ones are, now
 and then how they are related, and facts about others that are of no use.
 """
@@ -40,8 +40,8 @@ class JointSettings:
     """What to draw.
 
     Attributes:
-        seed: Of names, scenes, texts, pictures.
-        size: Width and height of a picture in pixels.
+        seed: Of names, scenes, texts, images.
+        size: Width and height of an image in pixels.
         posts: Posts of train, dev and test.
         undecided: Share of posts whose text decides neither types nor relation.
         known: Share of posts whose knowledge tells the relation.
@@ -75,7 +75,7 @@ class JointSettings:
 
 @dataclass(frozen=True)
 class JointPost:
-    """A labelled post with what is known about it, the scene of its picture, and what decides its first relation."""
+    """A labelled post with what is known about it, the scene of its image, and what decides its first relation."""
 
     post: Post
     background: Background
@@ -92,12 +92,12 @@ def write_joint(
     """Draw a joint set into the folder `out`, which is there whole or not at all.
 
     It holds `train.json`, `val.json` and `test.json` (JMERE, with captions and knowledge), `images/`, `regions.json`,
-    and `groups.json`: what decides each post's first relation, text, knowledge, or the picture alone.
+    and `groups.json`: what decides each post's first relation, text, knowledge, or the image alone.
 
     Args:
         out: The folder to make.
         settings: What to draw; the defaults if None.
-        progress: Called with (pictures drawn, pictures in all).
+        progress: Called with (images drawn, images in all).
         world: The things and words to draw from.
 
     Returns:
@@ -119,7 +119,7 @@ def _write(
         posts = joint_posts(split, count, settings, world)
         write_jmere(folder / f"{split}.json", [one.post for one in posts], [one.background for one in posts])
         counts[split] = count
-        for name in ("text", "knowledge", "picture"):
+        for name in ("text", "knowledge", "image"):
             counts[f"{split}, {name} decides"] = sum(one.decided_by == name for one in posts)
         drawn += posts
     write_json(folder / "groups.json", {one.post.id: one.decided_by for one in drawn})
@@ -127,8 +127,8 @@ def _write(
     rng = generator(settings.seed, "joint", "pictures")
     things = []
     for number, one in enumerate(drawn, start=1):
-        picture, found = draw_scene(one.scene, world, rng, settings.size, settings.noise)
-        picture.save(folder / "images" / str(one.post.image), quality=95, subsampling=0)
+        image, found = draw_scene(one.scene, world, rng, settings.size, settings.noise)
+        image.save(folder / "images" / str(one.post.image), quality=95, subsampling=0)
         things.append(found)
         if progress is not None and (number % 100 == 0 or number == len(drawn)):
             progress(number, len(drawn))
@@ -141,7 +141,7 @@ def joint_posts(split: str, count: int, settings: JointSettings, world: World = 
     rng = generator(settings.seed, "joint", split)
     pools = name_pools(settings.seed, frozenset(world.words()))
     pool = pools["dev" if split == "val" else split]
-    writer = PostWriter(world, rng, pool, unrelated=0.0)  # the picture is then of the scene that is told
+    writer = PostWriter(world, rng, pool, unrelated=0.0)  # the image is then of the scene that is told
     decided = rng.permutation(count) >= round(settings.undecided * count)
     return [
         _joint_post(f"joint_{split}_{number:05d}", bool(flag), writer, pool, rng, settings, world)
@@ -180,12 +180,12 @@ def _joint_post(
         tokens += part.tokens
     known = rng.random() < settings.known
     background = Background(
-        (_caption(parts[0].picture, world, rng, settings.relation_phrase),),
+        (_caption(parts[0].image, world, rng, settings.relation_phrase),),
         tuple(_knowledge(parts, known, pool, rng, world)),
     )
     post = with_quintuples(Post(id, tokens, f"{id}.jpg"), found)
-    decided_by = "text" if decided else "knowledge" if known else "picture"
-    return JointPost(post, background, parts[0].picture, decided_by)
+    decided_by = "text" if decided else "knowledge" if known else "image"
+    return JointPost(post, background, parts[0].image, decided_by)
 
 
 def _related(writer: PostWriter, decided: bool) -> WrittenPost:
@@ -213,7 +213,7 @@ def _knowledge(
     sentences = []
     for part in parts:
         names = _names(part)
-        for name, kind in zip(names, part.picture.main, strict=False):
+        for name, kind in zip(names, part.image.main, strict=False):
             if rng.random() < KIND_KNOWN:
                 sentences.append(f"{name} is {with_article(pick(rng, world.kind[kind].nouns))}.")
         if known:

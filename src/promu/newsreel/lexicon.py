@@ -51,9 +51,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class RelationKind:
-    """A relation, what shows it in a picture and what tells it in a text.
+    """A relation, what shows it in an image and what tells it in a text.
 
-    A picture shows the relation when its main things are exactly one of `heads`, one of `tails` and, where
+    An image shows the relation when its main things are exactly one of `heads`, one of `tails` and, where
     `evidence` is not empty, one of `evidence` (which may be missing only if `evidence_optional`).
 
     Attributes:
@@ -71,7 +71,7 @@ class RelationKind:
     evidence_optional: bool = False
 
     def shown_by(self, kinds: Sequence[str]) -> bool:
-        """Whether a picture whose main things are exactly `kinds` (in any order) shows this relation."""
+        """Whether an image whose main things are exactly `kinds` (in any order) shows this relation."""
         sizes = {2} if not self.evidence else {2, 3} if self.evidence_optional else {3}
         if len(kinds) not in sizes:
             return False
@@ -93,7 +93,7 @@ class World:
         unrelated_posts: Templates of posts that decide that head `{H}` and tail `{T}` have no relation.
         open_solo, open_pair: Templates of posts that decide nothing, of one name `{X}` or two, `{X}` and `{Y}`.
         prefixes, suffixes: What may surround any post.
-        name: Of the world, in `promu.corpora.newsreel.worlds.WORLDS`.
+        name: Of the world, in `promu.newsreel.country.WORLDS`.
     """
 
     kinds: tuple[Kind, ...]
@@ -143,7 +143,7 @@ class World:
         return {word.lower() for text in texts for word in text.split()}
 
     def relation_of(self, kinds: Sequence[str]) -> str:
-        """The label of the relation that a picture with exactly these main things shows, or `None`."""
+        """The label of the relation that an image with exactly these main things shows, or `None`."""
         for relation in self.relations:
             if relation.shown_by(kinds):
                 return relation.label

@@ -1,4 +1,4 @@
-"""What is in a picture: scenes are chosen here, and nothing about pixels is decided yet."""
+"""What is in an image: scenes are chosen here, and nothing about pixels is decided yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from promu.newsreel.lexicon import World, pick
 from promu.schema import NO_RELATION
 
 SOLO, RELATED = 0.40, 0.45
-"""Shares of the pictures of caption pairs: one main thing, a relation; the rest are two unrelated things."""
+"""Shares of the images of caption pairs: one main thing, a relation; the rest are two unrelated things."""
 
 CLUTTERED = 0.25
 """Share of solo scenes with a small second thing."""
@@ -18,7 +18,7 @@ CLUTTERED = 0.25
 
 @dataclass(frozen=True)
 class Scene:
-    """The things of a picture and their setting.
+    """The things of an image and their setting.
 
     Attributes:
         setting: Name of the background.
@@ -34,7 +34,7 @@ class Scene:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Kinds of everything in the picture."""
+        """Kinds of everything in the image."""
         return self.main if self.clutter is None else (*self.main, self.clutter)
 
 

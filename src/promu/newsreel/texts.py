@@ -1,4 +1,4 @@
-"""Posts for both tasks, each written from a scene: decided by its text, or by its picture alone."""
+"""Posts for both tasks, each written from a scene: decided by its text, or by its image alone."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def write_caption(
     """Writes a caption of a scene.
 
     Args:
-        scene: What the picture shows.
+        scene: What the image shows.
         world: The words.
         rng: The source of chance.
         pool: Name words.
         dropped: Probability that a thing's kind is not told.
-        relation_phrase: Probability that a relation the picture shows is told.
+        relation_phrase: Probability that a relation the image shows is told.
     """
     told = [kind for kind in scene.main if rng.random() >= dropped]
     missing = Counter(scene.main) - Counter(told)
@@ -155,12 +155,12 @@ def is_false_of(caption: Caption, scene: Scene) -> bool:
 def falsify(
     scenes: Sequence[Scene], captions: Sequence[Caption], rng: np.random.Generator, share: float
 ) -> tuple[list[int], list[bool]]:
-    """Gives a share of the pictures the caption of another picture that shares a kind, the setting or the relation.
+    """Gives a share of the images the caption of another image that shares a kind, the setting or the relation.
 
-    A picture for which no caption of the whole corpus is false keeps its own (only in corpora of a few pairs).
+    An image for which no caption of the whole corpus is false keeps its own (only in corpora of a few pairs).
 
     Returns:
-        For each picture the index of its caption, and whether picture and caption match.
+        For each image the index of its caption, and whether image and caption match.
     """
     count = len(scenes)
     groups: dict[str, list[int]] = {}
@@ -218,7 +218,7 @@ class Mention:
 
 @dataclass(frozen=True)
 class WrittenPost:
-    """A post with its truth and the scene its picture shows.
+    """A post with its truth and the scene its image shows.
 
     Attributes:
         tokens: The words.
@@ -226,7 +226,7 @@ class WrittenPost:
         relation: Between head and tail, or `None`.
         decided: Whether the text decides types and relation.
         template: The template it was written from.
-        picture: What to draw; of a decided post it may be something else.
+        image: What to draw; of a decided post it may be something else.
     """
 
     tokens: tuple[str, ...]
@@ -234,7 +234,7 @@ class WrittenPost:
     relation: str
     decided: bool
     template: str
-    picture: Scene
+    image: Scene
 
 
 class PostWriter:
@@ -244,7 +244,7 @@ class PostWriter:
         world: Things and words.
         rng: The source of chance.
         pool: Name words of the split.
-        unrelated: Share of decided posts with a picture of something else.
+        unrelated: Share of decided posts with an image of something else.
         tail: Exponent of the long tail that entity types and relations follow, in the world's order; 0 makes each as
             likely as another.
     """
@@ -292,13 +292,13 @@ class PostWriter:
         else:
             template = pick(self._rng, self._decided_pair(scene.relation))
         text, names = self._filled(template, scene)
-        picture = scene
+        image = scene
         if decided and self._rng.random() < self._unrelated:
-            picture = self._something_else(scene)
+            image = self._something_else(scene)
         tokens = tuple(text.split())
         types = [self._world.kind[kind].type for kind in scene.main]
         mentions = tuple(Mention(*_span(tokens, name), kind) for name, kind in zip(names, types, strict=False))
-        return WrittenPost(tokens, mentions, scene.relation, decided, template, picture)
+        return WrittenPost(tokens, mentions, scene.relation, decided, template, image)
 
     def _something_else(self, scene: Scene) -> Scene:
         """A scene that shows another type (of one name) or another relation (of two)."""

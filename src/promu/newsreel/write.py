@@ -118,7 +118,7 @@ def write_newsreel(
     Args:
         out: The folder to make. If it already holds the corpus of the same settings, that is reused.
         settings: What to draw; the defaults if None.
-        progress: Called with (pictures drawn, pictures in all).
+        progress: Called with (images drawn, images in all).
         world: The things and words to draw from.
 
     Raises:
@@ -236,7 +236,7 @@ class _Writer:
         counts: tuple[int, int, int],
         line_of: Callable[[str, WrittenPost], str],
     ) -> list[WrittenPost]:
-        """Writes the three files of a task with pictures, regions and groups; returns the test posts."""
+        """Writes the three files of a task with images, regions and groups; returns the test posts."""
         settings = self._settings
         ids: list[str] = []
         posts: list[WrittenPost] = []
@@ -251,8 +251,8 @@ class _Writer:
             self._counts[f"{task}_{split}_undecided"] = sum(not post.decided for post in written)
             ids += names
             posts += written
-        self._draw(task, ids, [post.picture for post in posts], generator(settings.seed, task, "pictures"))
-        groups = {name: "text" if post.decided else "picture" for name, post in zip(ids, posts, strict=True)}
+        self._draw(task, ids, [post.image for post in posts], generator(settings.seed, task, "pictures"))
+        groups = {name: "text" if post.decided else "image" for name, post in zip(ids, posts, strict=True)}
         self._write_text(f"{task}/groups.json", json.dumps(groups, indent=0) + "\n")
         return written
 
@@ -270,13 +270,13 @@ class _Writer:
         return self._posts(task, "ceiling", self._pools["train"], CEILING_POSTS)
 
     def _draw(self, part: str, ids: Sequence[str], scenes: Sequence[Scene], rng: np.random.Generator) -> None:
-        """Draws the pictures of a part and writes their regions."""
+        """Draws the images of a part and writes their regions."""
         folder = self._folder / part / "images"
         folder.mkdir(parents=True, exist_ok=True)
         things = []
         for name, scene in zip(ids, scenes, strict=True):
-            picture, drawn = draw_scene(scene, self._world, rng, self._settings.size, self._settings.noise)
-            picture.save(folder / f"{name}.jpg", quality=95, subsampling=0)
+            image, drawn = draw_scene(scene, self._world, rng, self._settings.size, self._settings.noise)
+            image.save(folder / f"{name}.jpg", quality=95, subsampling=0)
             things.append(drawn)
             self._drawn += 1
             if self._progress is not None and (self._drawn % 100 == 0 or self._drawn == self._total):

@@ -221,7 +221,7 @@ class PostView:
 
     id: str
     decides: str
-    picture: Embedded | None
+    image: Embedded | None
     pieces: tuple[Piece, ...]
     graph: Graph | None
     verdicts: tuple[Verdict, ...]
@@ -248,18 +248,18 @@ def view_post(post: ExtractedPost) -> PostView:
     """Judge and lay out one post.
 
     Raises:
-        InputError: The picture cannot be read, or the extraction contradicts itself (a span past the end, a relation
+        InputError: The image cannot be read, or the extraction contradicts itself (a span past the end, a relation
             to an entity that is not there).
     """
     found = _to_post(post.result)
     entities = _judge_entities(found, post.gold_entities)
     relations = _judge_relations(found, post.gold_relations)
     verdicts = (*entities.values(), *_missed_entities(found, post), *relations, *_missed_relations(found, post))
-    picture = None
+    image = None
     if post.image is not None:
         things = ", ".join(region.label for region in post.regions)
-        alt = f"Picture of post {found.id}" + (f": {things}" if things else "")
-        picture = embed(post.image, alt, [(region.box, region.label) for region in post.regions])
+        alt = f"Image of post {found.id}" + (f": {things}" if things else "")
+        image = embed(post.image, alt, [(region.box, region.label) for region in post.regions])
     graph = lay_out(
         [(found.words(entity), type_name(entity.type), style_of(entity.type)) for entity in found.entities],
         [
@@ -270,7 +270,7 @@ def view_post(post: ExtractedPost) -> PostView:
     return PostView(
         found.id,
         post.decides,
-        picture,
+        image,
         tuple(_pieces(found, entities, _missed_spans(found, post))),
         graph,
         tuple(verdicts),
@@ -661,12 +661,12 @@ def _path(points: Sequence[tuple[float, float] | None]) -> str:
 __all__ = ["render", "to_json", "write_report"]
 
 TASKS = (("ner", "Entities", "MNER"), ("re", "Relations", "MRE"))
-GROUPS = {"text": "text decides", "picture": "picture decides"}
+GROUPS = {"text": "text decides", "image": "image decides"}
 LOSSES = {
-    "itm": ("ITM", "does the caption belong to the picture?"),
-    "cit": ("CIT", "contrast of captions and pictures."),
+    "itm": ("ITM", "does the caption belong to the image?"),
+    "cit": ("CIT", "contrast of captions and images."),
     "coe": ("COE", "soft nouns of a region."),
-    "cir": ("CIR", "soft relations of a picture."),
+    "cir": ("CIR", "soft relations of an image."),
     "mlm": ("MLM", "masked words of a caption."),
 }
 """Short name and meaning of the parts of the pre-training loss."""
@@ -674,7 +674,7 @@ LOSSES = {
 SYSTEM_STYLES = {"text-only": "text", "from-scratch": "scratch", "promu": "promu"}
 PROMU = "promu"
 MOSAIC = 12
-"""Pictures beside the title."""
+"""Images beside the title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -720,9 +720,9 @@ class RegionView:
 
 @dataclass(frozen=True, slots=True)
 class PairView:
-    """A caption pair with its picture and soft labels."""
+    """A caption pair with its image and soft labels."""
 
-    picture: Embedded
+    image: Embedded
     caption: str
     matched: bool
     regions: tuple[RegionView, ...]
@@ -733,7 +733,7 @@ def write_report(path: Path, data: DemoReport) -> None:
     """Write the report atomically.
 
     Raises:
-        InputError: A picture is missing or broken, an extraction contradicts itself, or `path` cannot be written.
+        InputError: An image is missing or broken, an extraction contradicts itself, or `path` cannot be written.
     """
     write_text(path, [render(data)])
 
@@ -742,7 +742,7 @@ def render(data: DemoReport) -> str:
     """The report as one HTML document that loads nothing and runs no script.
 
     Raises:
-        InputError: A picture is missing or broken, or an extraction contradicts itself.
+        InputError: An image is missing or broken, or an extraction contradicts itself.
     """
     posts = [view_post(post) for post in data.posts]
     pairs = [_pair(pair) for pair in data.pairs]
@@ -904,7 +904,7 @@ def _pair(pair: LabelledPair) -> PairView:
     drawn = " and ".join(region.drawn for region in pair.regions)
     boxes = [(region.box, region.labels[0][0] if region.labels else "") for region in pair.regions]
     return PairView(
-        embed(pair.image, f"Drawn picture of {drawn}" if drawn else "Drawn picture", boxes),
+        embed(pair.image, f"Drawn image of {drawn}" if drawn else "Drawn image", boxes),
         pair.caption,
         pair.matched,
         tuple(
@@ -920,7 +920,7 @@ def _pair(pair: LabelledPair) -> PairView:
 
 
 def _mosaic(pairs: Sequence[PairView], posts: Sequence[PostView]) -> list[Embedded]:
-    """Pictures for the head of the page, each once, as many as fill whole rows of four."""
-    found = [pair.picture for pair in pairs] + [post.picture for post in posts if post.picture is not None]
-    unique = list({picture.uri: picture for picture in found}.values())[:MOSAIC]
+    """Images for the head of the page, each once, as many as fill whole rows of four."""
+    found = [pair.image for pair in pairs] + [post.image for post in posts if post.image is not None]
+    unique = list({image.uri: image for image in found}.values())[:MOSAIC]
     return unique[: len(unique) // 4 * 4]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jinja2
 from PIL import Image
 
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 
 
@@ -32,9 +32,9 @@ def page_templates(*packages: str) -> jinja2.Environment:
 
 
 Box = tuple[float, float, float, float]
-"""(x0, y0, x1, y1) as shares of the picture's width and height; what lies outside 0..1 is cut off when drawn."""
+"""(x0, y0, x1, y1) as shares of the image's width and height; what lies outside 0..1 is cut off when drawn."""
 
-Decides = Literal["text", "picture"]
+Decides = Literal["text", "image"]
 """What settles the labels of a post, as the corpus that made it knows."""
 
 Candidate = tuple[str, float]
@@ -58,7 +58,7 @@ class Scores:
     """Micro precision, recall and F1 of one task on the test posts, all 0-100.
 
     Attributes:
-        by_group: F1 of the posts of each group, "text" and "picture" being what decides their labels.
+        by_group: F1 of the posts of each group, "text" and "image" being what decides their labels.
     """
 
     precision: float
@@ -129,7 +129,7 @@ class LabelledRegion:
 
 @dataclass(frozen=True, slots=True)
 class LabelledPair:
-    """A caption pair with its soft pseudo-labels: nouns for each region, relations for the whole picture."""
+    """A caption pair with its soft pseudo-labels: nouns for each region, relations for the whole image."""
 
     image: Path
     caption: str
@@ -140,7 +140,7 @@ class LabelledPair:
 
 @dataclass(frozen=True, slots=True)
 class NamedBox:
-    """A region of a post's picture and what a detector calls it."""
+    """A region of a post's image and what a detector calls it."""
 
     box: Box
     label: str
@@ -154,14 +154,14 @@ class ExtractedPost:
     """One unseen post and what was extracted from it.
 
     Attributes:
-        image: The picture; None for a post without one.
-        decides: Whether text or picture settles the gold labels.
+        image: The image; None for a post without one.
+        decides: Whether text or image settles the gold labels.
         result: What `promu.extraction` gives as a dictionary: `id`, `tokens`, `entities`, `relations`.
         gold_entities: `{"start", "end", "type"}` each; a type of None is one that the gold does not tell. None where
             nobody has annotated the entities: then nothing is judged.
         gold_relations: `{"head_span", "tail_span", "type"}` each, spans as (start, end), type "None" for a pair
             known to have no relation. None, or a pair not listed, is not judged.
-        regions: What the detector found in the picture.
+        regions: What the detector found in the image.
     """
 
     image: Path | None
@@ -222,13 +222,13 @@ def _scores(scores: Scores) -> dict[str, Any]:
 
 
 MAX_SIDE = 240
-"""Longest side of an embedded picture, in pixels; larger ones are shrunk, smaller ones are shown as they are."""
+"""Longest side of an embedded image, in pixels; larger ones are shrunk, smaller ones are shown as they are."""
 
 LOSSLESS_SIDE = 64
-"""Up to this side a picture is stored without loss: its pixels are seen one by one."""
+"""Up to this side an image is stored without loss: its pixels are seen one by one."""
 
 OVERLAY = 240.0
-"""Width of the overlay's own units; its height follows from the picture."""
+"""Width of the overlay's own units; its height follows from the image."""
 
 _CHARACTER = 6.4
 _TAG_HEIGHT = 17.0
@@ -251,13 +251,13 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A picture ready for the page.
+    """An image ready for the page.
 
     Attributes:
-        uri: `data:` URI of the picture.
-        width: Of the embedded picture, in pixels.
-        height: Of the embedded picture, in pixels.
-        alt: What the picture shows, for those who do not see it.
+        uri: `data:` URI of the image.
+        width: Of the embedded image, in pixels.
+        height: Of the embedded image, in pixels.
+        alt: What the image shows, for those who do not see it.
         tags: The boxes over it.
         view_height: Height of the overlay; its width is `OVERLAY`.
     """
@@ -271,31 +271,31 @@ class Embedded:
 
 
 def embed(source: Path | bytes, alt: str, boxes: Sequence[tuple[Box, str]] = ()) -> Embedded:
-    """Read a picture and lay out its labelled boxes.
+    """Read an image and lay out its labelled boxes.
 
     Args:
-        source: The picture's file, or its bytes.
+        source: The image's file, or its bytes.
         alt: Its description.
         boxes: Boxes as shares of width and height, each with its label; they are numbered from 1.
 
     Raises:
-        InputError: The picture is missing, empty or broken.
+        InputError: The image is missing, empty or broken.
     """
-    picture = load_picture(source)
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
-    view_height = round(OVERLAY * picture.height / picture.width, 1)
-    return Embedded(_uri(picture), picture.width, picture.height, alt, _tags(boxes, view_height), view_height)
+    image = load_image(source)
+    image.thumbnail((MAX_SIDE, MAX_SIDE))
+    view_height = round(OVERLAY * image.height / image.width, 1)
+    return Embedded(_uri(image), image.width, image.height, alt, _tags(boxes, view_height), view_height)
 
 
-def _uri(picture: Image.Image) -> str:
+def _uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    lossless = max(picture.size) <= LOSSLESS_SIDE
+    lossless = max(image.size) <= LOSSLESS_SIDE
     # Encoding anew keeps what a camera wrote beside the pixels (place, owner) out of the report.
-    picture.info.clear()
+    image.info.clear()
     if lossless:
-        picture.save(buffer, "PNG", optimize=True)
+        image.save(buffer, "PNG", optimize=True)
     else:
-        picture.save(buffer, "JPEG", quality=85)
+        image.save(buffer, "JPEG", quality=85)
     kind = "png" if lossless else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
@@ -303,7 +303,7 @@ def _uri(picture: Image.Image) -> str:
 def _tags(boxes: Sequence[tuple[Box, str]], view_height: float) -> tuple[Tag, ...]:
     tags: list[Tag] = []
     for number, ((x0, y0, x1, y1), label) in enumerate(boxes, start=1):
-        # Half the outline's width is kept inside, so that a box along the picture's edge stays visible.
+        # Half the outline's width is kept inside, so that a box along the image's edge stays visible.
         left, right = (min(max(value * OVERLAY, 1.5), OVERLAY - 1.5) for value in (x0, x1))
         top, bottom = (min(max(value * view_height, 1.5), view_height - 1.5) for value in (y0, y1))
         text = f"{number} {label}" if label else str(number)

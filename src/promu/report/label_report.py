@@ -1,4 +1,4 @@
-"""A page of pictures with their soft pseudo-labels, so that a person sees at once whether the labels are any good."""
+"""A page of images with their soft pseudo-labels, so that a person sees at once whether the labels are any good."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from PIL import Image
 
 from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
-from promu.corpora.shards import CaptionedPicture, PairShards
+from promu.corpora.shards import CaptionedImage, PairShards
 from promu.errors import InputError
-from promu.evaluation.pairs import check_candidates, judge_pictures, picture_captions
-from promu.evaluation.pretrained import EncodedPictures, PairCorpus
+from promu.evaluation.pairs import check_candidates, image_captions, judge_images
+from promu.evaluation.pretrained import EncodedImages, PairCorpus
 from promu.files import write_text
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.report.html import page_templates
 
 MAX_SIDE = 360
-"""Longest side of a picture on the page, in pixels."""
+"""Longest side of an image on the page, in pixels."""
 SHOWN = 5
 """Candidates shown of each label."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegionView:
-    """A numbered region: its box in pixels of the shown picture, what the detector called it, its first nouns.
+    """A numbered region: its box in pixels of the shown image, what the detector called it, its first nouns.
 
-    A noun comes with its probability and whether a caption of the picture says it.
+    A noun comes with its probability and whether a caption of the image says it.
     """
 
     number: int
@@ -48,8 +48,8 @@ class RegionView:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureView:
-    """One picture of the page; `captions` are (text, whether it belongs to the picture)."""
+class ImageView:
+    """One image of the page; `captions` are (text, whether it belongs to the image)."""
 
     image: str
     uri: str
@@ -61,18 +61,18 @@ class PictureView:
 
 
 def write_label_page(path: Path, store: LabelStore, corpus: PairShards, count: int = 12, seed: int = 0) -> None:
-    """Write a page of `count` pictures drawn at random, one HTML file that needs nothing beside itself.
+    """Write a page of `count` images drawn at random, one HTML file that needs nothing beside itself.
 
     Raises:
-        InputError: No picture of the corpus has labels, a picture is damaged, or the file cannot be written.
+        InputError: No image of the corpus has labels, an image is damaged, or the file cannot be written.
     """
-    labelled = [index for index, picture in enumerate(corpus.captions()) if picture.image in store]
+    labelled = [index for index, image in enumerate(corpus.captions()) if image.image in store]
     if not labelled:
-        raise InputError("no picture of this corpus has labels in this store; run `promu label` first", store.folder)
+        raise InputError("no image of this corpus has labels in this store; run `promu label` first", store.folder)
     chosen = sorted(random.Random(seed).sample(labelled, min(count, len(labelled))))
     template = page_templates().get_template("label_page.html.j2")
     page = template.generate(
-        pictures=(view_picture(corpus.picture(index), store) for index in chosen),
+        images=(view_image(corpus.image(index), store) for index in chosen),
         count=len(chosen),
         labelled=len(labelled),
         seed=seed,
@@ -81,21 +81,21 @@ def write_label_page(path: Path, store: LabelStore, corpus: PairShards, count: i
     write_text(path, page)
 
 
-def view_picture(picture: CaptionedPicture, store: LabelStore) -> PictureView:
-    """A picture of a corpus with its labels, ready for the page.
+def view_image(image: CaptionedImage, store: LabelStore) -> ImageView:
+    """An image of a corpus with its labels, ready for the page.
 
     Raises:
-        InputError: The picture is damaged.
+        InputError: The image is damaged.
     """
-    header, labels = store.header, store[picture.image]
-    shown = picture.decode()
+    header, labels = store.header, store[image.image]
+    shown = image.decode()
     shown.thumbnail((MAX_SIDE, MAX_SIDE))
-    said = {noun for text, matched in picture.captions if matched for noun in nouns_in(text, set(header.nouns))}
+    said = {noun for text, matched in image.captions if matched for noun in nouns_in(text, set(header.nouns))}
     scale = torch.tensor([shown.width, shown.height] * 2)
     # the store's boxes are drawn, since labels were made of these; the detector's words for them are the corpus's
     regions = []
     for place, box in enumerate((labels.boxes * scale).tolist()):
-        found = picture.regions[place] if place < len(picture.regions) else None
+        found = image.regions[place] if place < len(image.regions) else None
         nouns = [(noun, p, noun in said) for noun, p in first(labels.entities[place : place + 1], header.nouns)]
         x0, y0, x1, y1 = (round(value, 1) for value in box)
         regions.append(
@@ -112,7 +112,7 @@ def view_picture(picture: CaptionedPicture, store: LabelStore) -> PictureView:
         )
     relations = tuple(first(labels.relation, header.relations))
     uri = _uri(shown)
-    return PictureView(picture.image, uri, shown.width, shown.height, picture.captions, tuple(regions), relations)
+    return ImageView(image.image, uri, shown.width, shown.height, image.captions, tuple(regions), relations)
 
 
 def first(label: SparseLabels, candidates: Sequence[str]) -> list[tuple[str, float]]:
@@ -121,20 +121,20 @@ def first(label: SparseLabels, candidates: Sequence[str]) -> list[tuple[str, flo
     return [(candidates[index], probability) for index, probability in zip(ids, probabilities, strict=True)]
 
 
-def _uri(picture: Image.Image) -> str:
+def _uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     # Encoding anew keeps what a camera wrote beside the pixels (place, owner) out of the page.
-    picture.info.clear()
-    picture.save(buffer, "JPEG", quality=80)
+    image.info.clear()
+    image.save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 SAMPLES = "samples.json"
 SIDE = 240
-"""Longest side of a sample picture, in pixels."""
+"""Longest side of a sample image, in pixels."""
 """Candidates of each label, at most."""
 REGIONS = 3
-"""Regions of each picture, at most."""
+"""Regions of each image, at most."""
 
 
 def sample_predictions(
@@ -142,7 +142,7 @@ def sample_predictions(
     encoder: WordEncoder,
     corpus: PairCorpus,
     store: LabelStore,
-    pictures: Sequence[int],
+    images: Sequence[int],
     moment: Literal["before", "after"] = "after",
 ) -> list[dict[str, Any]]:
     """What `samples.json` holds, with the student's predictions of this moment.
@@ -152,19 +152,17 @@ def sample_predictions(
         encoder: Its tokenizer.
         corpus: The pairs.
         store: The teacher's labels.
-        pictures: Numbers of pictures in the corpus; those without a label are left out.
+        images: Numbers of images in the corpus; those without a label are left out.
         moment: Whether training is still to come or over.
 
     Raises:
-        InputError: The store was made for other candidates than the model's, or a picture is damaged.
+        InputError: The store was made for other candidates than the model's, or an image is damaged.
     """
     check_candidates(model, store)
-    captions = picture_captions(corpus)
-    labelled = [index for index in pictures if captions[index][0] in store]
+    captions = image_captions(corpus)
+    labelled = [index for index in images if captions[index][0] in store]
     samples = []
-    for judged in judge_pictures(
-        model, encoder, EncodedPictures(model, corpus), store, labelled, captions, batch_size=16
-    ):
+    for judged in judge_images(model, encoder, EncodedImages(model, corpus), store, labelled, captions, batch_size=16):
         name, caption = captions[judged.index]
         regions = []
         for row, box in enumerate(judged.boxes[:REGIONS]):
@@ -180,7 +178,7 @@ def sample_predictions(
             relations[moment] = _top(judged.student_relation, store.header.relations)
         samples.append(
             {
-                "image": _data_uri(corpus.picture(judged.index).decode((SIDE, SIDE))),
+                "image": _data_uri(corpus.image(judged.index).decode((SIDE, SIDE))),
                 "name": name,
                 "caption": caption,
                 "regions": regions,
@@ -191,7 +189,7 @@ def sample_predictions(
 
 
 def join_samples(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The samples of both moments as one list; both were made for the same pictures of the same store."""
+    """The samples of both moments as one list; both were made for the same images of the same store."""
     joined = []
     for early, late in zip(before, after, strict=True):
         regions = [{**one, **other} for one, other in zip(early["regions"], late["regions"], strict=True)]
@@ -207,9 +205,9 @@ def _top(distribution: torch.Tensor, candidates: Sequence[str]) -> list[list[Any
     ]
 
 
-def _data_uri(picture: Image.Image) -> str:
-    picture.thumbnail((SIDE, SIDE))
+def _data_uri(image: Image.Image) -> str:
+    image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
-    picture.info.clear()  # what a camera wrote beside the pixels stays out
-    picture.save(buffer, "JPEG", quality=85)
+    image.info.clear()  # what a camera wrote beside the pixels stays out
+    image.save(buffer, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -83,7 +83,7 @@ class _Check:
 _CHECKS = (
     _Check(
         "cit",
-        ("eval_caption_to_picture_r10", "eval_picture_to_caption_r10"),
+        ("eval_caption_to_image_r10", "eval_image_to_caption_r10"),
         None,
         "recall@10",
         "the pairs are being learnt by heart, or dev is of another kind: take more pairs, stronger views, fewer epochs",
@@ -99,7 +99,7 @@ _CHECKS = (
         "cir",
         ("eval_relation_top1",),
         "eval_relation_kl",
-        "agreement with the teacher on pictures",
+        "agreement with the teacher on images",
         "look at the labels (promu label --health): one relation may be the answer to everything",
     ),
 )
@@ -190,7 +190,7 @@ POINTS = 200
 """Points of a curve; of a longer one each point is the mean of several log lines."""
 
 _MOMENTS = (("teacher", "teacher"), ("before", "student before"), ("after", "student after"))
-_WAYS = (("caption_to_picture", "caption → picture"), ("picture_to_caption", "picture → caption"))
+_WAYS = (("caption_to_image", "caption → image"), ("image_to_caption", "image → caption"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +213,9 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class SampleView:
-    """A sample picture with the labels of its regions and of the whole."""
+    """A sample image with the labels of its regions and of the whole."""
 
-    picture: Embedded
+    image: Embedded
     caption: str
     regions: tuple[Compared, ...]
     relations: Compared
@@ -225,7 +225,7 @@ def write_run_report(out: Path) -> Path:
     """Write `report.html` into a run's folder, from its `log.jsonl` and what else is there.
 
     That is `recipe.json` (settings), `result.json` (a finished run's counts) and `samples.json`
-    (`promu.training.validation.label_samples`). A run that is still going can be reported.
+    (`promu.report.label_report`). A run that is still going can be reported.
 
     Raises:
         InputError: The folder has no log, or one of these files is damaged.
@@ -280,7 +280,7 @@ def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str,
     speeds = sorted(speed for _, speed in throughput(log))
     if speeds:
         facts.append((f"{speeds[len(speeds) // 2]:,.0f}/s", "pairs, at the median"))
-    facts += [(f"{result[name]:,}", name) for name in ("pairs", "pictures") if isinstance(result.get(name), int)]
+    facts += [(f"{result[name]:,}", name) for name in ("pairs", "images") if isinstance(result.get(name), int)]
     return facts
 
 
@@ -315,7 +315,7 @@ def _charts(log: Sequence[LogLine]) -> list[Chart]:
     )
     agreement = [
         Series(f"{called} top {k}", style, curve(log, f"eval_{head}_top{k}"))
-        for head, called, style in (("entity", "regions", "coe"), ("relation", "pictures", "cir"))
+        for head, called, style in (("entity", "regions", "coe"), ("relation", "images", "cir"))
         for k in (1, 5)
     ]
     charts.append(
@@ -385,10 +385,10 @@ def _sample(sample: Mapping[str, Any], out: Path) -> SampleView:
     regions = sample["regions"]
     boxes = [((box := region["box"])[0], box[1], box[2], box[3]) for region in regions]
     return SampleView(
-        embed(source, f"Picture with the caption: {sample['caption']}", [(box, "") for box in boxes]),
+        embed(source, f"Image with the caption: {sample['caption']}", [(box, "") for box in boxes]),
         sample["caption"],
         tuple(_compared(f"region {number}", region) for number, region in enumerate(regions, start=1)),
-        _compared("whole picture", sample["relations"]),
+        _compared("whole image", sample["relations"]),
     )
 
 
@@ -396,7 +396,7 @@ def _decoded(uri: str) -> bytes:
     try:
         return base64.b64decode(uri.partition("base64,")[2], validate=True)
     except binascii.Error as error:
-        raise ValueError(f"a picture is not base64: {error}") from None
+        raise ValueError(f"an image is not base64: {error}") from None
 
 
 def _compared(name: str, labels: Mapping[str, Any]) -> Compared:

@@ -27,7 +27,7 @@ from promu.service.service_settings import Refused, ServiceSettings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A post whose text is split into words and whose picture is decoded, and whether its answer is to be explained."""
+    """A post whose text is split into words and whose image is decoded, and whether its answer is to be explained."""
 
     post: ReadyPost
     explain: bool
@@ -51,7 +51,7 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     """Words and pixels of a post; any thread may do this.
 
     Raises:
-        Refused: The text has no words or too many characters, the picture cannot be used, or an explanation is asked of
+        Refused: The text has no words or too many characters, the image cannot be used, or an explanation is asked of
             models that give none.
     """
     most = settings.max_characters
@@ -80,7 +80,7 @@ def run(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) ->
 def answer(found: Extraction, id: str) -> dict[str, Any]:
     """What is sent for one post, as `ExtractionOut`."""
     record = replace(found, id=id).to_dict()
-    record.update(triples=[list(triple) for triple in found.triples()], picture=found.picture)
+    record.update(triples=[list(triple) for triple in found.triples()], image=found.image)
     if found.words_read is not None:
         record["words_read"] = found.words_read
     return record
@@ -89,7 +89,7 @@ def answer(found: Extraction, id: str) -> dict[str, Any]:
 Result = TypeVar("Result")
 
 READERS = 2
-"""Threads that parse bodies and decode pictures beside the one that runs the model."""
+"""Threads that parse bodies and decode images beside the one that runs the model."""
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorOut, "description": "The body is malformed"},
@@ -139,7 +139,7 @@ class Service:
                 post, ready = await self._in_reader(lambda: self._read_one(body, kind))
                 job = asyncio.ensure_future(self._batcher.submit(ready))
                 await asyncio.sleep(0)  # handed in before it stops being on its way
-            note(request.scope, posts=1, characters=len(post.text), picture_bytes=len(post.image or b""))
+            note(request.scope, posts=1, characters=len(post.text), image_bytes=len(post.image or b""))
             (found,) = await self._answered(request, [job])
             if isinstance(found, Refused):
                 raise found
@@ -244,7 +244,7 @@ router = APIRouter()
     summary="Extract from one post",
 )
 async def extract(request: Request) -> Response:
-    """Entities and relations of one post: JSON with the picture in base64, or a multipart form with it as a file."""
+    """Entities and relations of one post: JSON with the image in base64, or a multipart form with it as a file."""
     return JSONResponse(await service_of(request).one(request))
 
 

@@ -96,7 +96,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(
             title=app.title,
             version=app.version,
-            summary="Entities and relations from posts with pictures",
+            summary="Entities and relations from posts with images",
             routes=app.routes,
         )
         _, bodies = models_json_schema(

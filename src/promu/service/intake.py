@@ -120,7 +120,7 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     except TimeoutError:
         raise Refused(408, f"the body did not arrive within {seconds:g} s; send it again") from None
     if size > limit:
-        raise Refused(413, f"the body is over {limit / 1024 / 1024:.3g} MiB; send a smaller picture or fewer posts")
+        raise Refused(413, f"the body is over {limit / 1024 / 1024:.3g} MiB; send a smaller image or fewer posts")
     return bytes(body)
 
 
@@ -137,7 +137,7 @@ FORM_FIELDS = ("text", "image", "id", "explain")
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPost:
-    """A post as it came: text, the picture file's bytes, and the caller's name for it."""
+    """A post as it came: text, the image file's bytes, and the caller's name for it."""
 
     text: str
     image: bytes | None
@@ -212,7 +212,7 @@ def _from_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refused(422, f"image is not base64 ({error}); encode the picture file's bytes") from None
+        raise Refused(422, f"image is not base64 ({error}); encode the image file's bytes") from None
 
 
 def _from_form(body: bytes, boundary: bytes | None) -> ReceivedPost:

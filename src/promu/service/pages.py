@@ -16,16 +16,16 @@ from promu.newsreel import WORLD, Scene, draw_scene
 from promu.schema import NO_RELATION
 
 SIDE = 240
-"""Width and height of the pictures, in pixels."""
+"""Width and height of the images, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A post: its text, and the setting and things of its picture (no things, no picture).
+    """A post: its text, and the setting and things of its image (no things, no image).
 
     Attributes:
         title: A few words for the button.
-        seed: Of the picture's places, sizes and colours.
+        seed: Of the image's places, sizes and colours.
     """
 
     title: str
@@ -52,8 +52,8 @@ EXAMPLES = (
 
 
 @cache
-def picture(number: int) -> bytes | None:
-    """The picture of an example as PNG, drawn on first use; None where it has none."""
+def image(number: int) -> bytes | None:
+    """The image of an example as PNG, drawn on first use; None where it has none."""
     example = EXAMPLES[number]
     if not example.things:
         return None
@@ -102,7 +102,7 @@ async def part(name: str) -> Response:
 
 @router.get("/examples")
 async def examples() -> Response:
-    """Posts to try: title, text, and where the picture is."""
+    """Posts to try: title, text, and where the image is."""
     return JSONResponse(
         [
             {
@@ -116,9 +116,9 @@ async def examples() -> Response:
 
 
 @router.get("/examples/{number}.png")
-def example_picture(number: int) -> Response:
-    """A picture of theirs."""
-    drawn = picture(number) if 0 <= number < len(EXAMPLES) else None
+def example_image(number: int) -> Response:
+    """An image of theirs."""
+    drawn = image(number) if 0 <= number < len(EXAMPLES) else None
     if drawn is None:
         raise HTTPException(404)
     return Response(drawn, media_type="image/png", headers={"Cache-Control": "max-age=3600"})

@@ -12,14 +12,14 @@ MaybeBase64 = Annotated[
     WithJsonSchema(
         {
             "anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "null"}],
-            "description": "A picture file's bytes in base64 (JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF); never an address",
+            "description": "An image file's bytes in base64 (JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF); never an address",
         }
     ),
 ]
 
 
 class PostIn(BaseModel):
-    """One post: a text and maybe its picture."""
+    """One post: a text and maybe its image."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Zorva and Kelmo tonight"}]})
 
@@ -64,7 +64,7 @@ class RelationOut(BaseModel):
 
 
 class AttendedRegionOut(BaseModel):
-    """A part of the picture that much attention goes to; the box in shares of the picture's width and height."""
+    """A part of the image that much attention goes to; the box in shares of the image's width and height."""
 
     box: tuple[float, float, float, float]
     share: float
@@ -93,7 +93,7 @@ class ExtractionOut(BaseModel):
     entities: list[EntityOut]
     relations: list[RelationOut]
     triples: list[list[str]] = Field(description="The relations in words: head, relation, tail")
-    picture: str = Field(description="used; none: the post has none; unread: the models read text alone")
+    image: str = Field(description="used; none: the post has none; unread: the models read text alone")
     words_read: int | None = Field(
         default=None, description="Where the post is too long: its first words, that were read"
     )
@@ -133,7 +133,7 @@ MULTIPART: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "text": {"type": "string", "description": "Running text, UTF-8; at least one word"},
-        "image": {"type": "string", "format": "binary", "description": "The picture, as a file"},
+        "image": {"type": "string", "format": "binary", "description": "The image, as a file"},
         "id": {"type": "string", "description": "Comes back in the answer"},
         "explain": {"type": "string", "enum": ["true", "false"], "description": "Add attention and regions"},
     },

@@ -24,7 +24,7 @@ class ServiceSettings(BaseModel):
         max_batch: Posts a forward pass at most, whichever requests they came with.
         max_wait_ms: Milliseconds that a batch waits for requests that have arrived but are still being read.
         max_body_mib: MiB of one request's body.
-        max_pixels: Pixels of one picture, as its header says them.
+        max_pixels: Pixels of one image, as its header says them.
         max_characters: Characters (Unicode code points) of one post.
         max_pairs: Pairs of entities of one post whose types a relation fits.
         max_posts: Posts of one `/extract/batch`.

@@ -16,7 +16,7 @@ from promu.progress import Progress
 from promu.report.html import embed
 from promu.schema import Post
 from promu.tasks.task import TASKS, Task, predict_posts
-from promu.training.post_images import PictureFolder
+from promu.training.post_images import ImageFolder
 
 MODELS = ("before", "after")
 """Without and with pre-training."""
@@ -26,7 +26,7 @@ def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[s
     """Attention and predictions of two fine-tuned models on posts that only one of them reads rightly.
 
     The first post of the test file that the second alone has right is taken, and the first that the first alone has
-    right; where posts are grouped, one that the picture decides is preferred.
+    right; where posts are grouped, one that the image decides is preferred.
 
     Args:
         settings: `task`, `before`, `after` (model folders), `test`, `images`, `groups` (or None).
@@ -34,7 +34,7 @@ def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[s
         progress: See `Progress`.
 
     Returns:
-        `cases`, each with the post, its picture as a data URI, and of each model the prediction and the attention over
+        `cases`, each with the post, its image as a data URI, and of each model the prediction and the attention over
         words and patches.
     """
     task = TASKS[settings["task"]]
@@ -43,9 +43,9 @@ def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[s
     for name in MODELS:
         model: PromuPreTrainedModel = load_model(task.model_class, settings[name], attn_implementation="eager")
         encoder = WordEncoder(load_tokenizer(settings[name]), model.config.max_length)
-        pictures = PictureFolder(Path(settings["images"]), model.config.image_size, "require")
-        models[name] = (model, encoder, pictures)
-        predicted[name] = predict_posts(task, model, encoder, posts, pictures.batch)
+        images = ImageFolder(Path(settings["images"]), model.config.image_size, "require")
+        models[name] = (model, encoder, images)
+        predicted[name] = predict_posts(task, model, encoder, posts, images.batch)
     right = {name: [_same(post, found) for post, found in zip(posts, predicted[name], strict=True)] for name in MODELS}
     groups = {} if settings["groups"] is None else read_groups(settings["groups"])
     cases = []
@@ -55,11 +55,11 @@ def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[s
             "id": post.id,
             "why": why,
             "tokens": list(post.tokens),
-            "picture": embed(Path(settings["images"]) / str(post.image), "Picture of the post").uri,
+            "image": embed(Path(settings["images"]) / str(post.image), "Image of the post").uri,
             "gold": answer(post, settings["task"]),
         }
-        for name, (model, encoder, pictures) in models.items():
-            words, patches = attention(task, model, encoder, post, pictures)
+        for name, (model, encoder, images) in models.items():
+            words, patches = attention(task, model, encoder, post, images)
             said = answer(predicted[name][index], settings["task"])
             case[name] = {"answer": said, "right": right[name][index], "words": words, "patches": patches}
         cases.append(case)
@@ -81,7 +81,7 @@ def _chosen(
     for winner, why in (("after", "right with pre-training alone"), ("before", "right without pre-training alone")):
         loser = MODELS[1 - MODELS.index(winner)]
         found = [index for index in range(len(posts)) if right[winner][index] and not right[loser][index]]
-        found.sort(key=lambda index: groups.get(posts[index].id) != "picture")
+        found.sort(key=lambda index: groups.get(posts[index].id) != "image")
         chosen += [(index, why) for index in found[:1]]
     return chosen
 
@@ -97,9 +97,9 @@ def answer(post: Post, task: str) -> str:
 
 @torch.inference_mode()
 def attention(
-    task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, post: Post, pictures: PictureFolder
+    task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, post: Post, images: ImageFolder
 ) -> tuple[list[float], list[list[float]]]:
-    """How a model spreads its attention from the names of a post over its words and the patches of its picture.
+    """How a model spreads its attention from the names of a post over its words and the patches of its image.
 
     The mean over heads, over the fusion's layers, and over the pieces where the names begin (gold spans; for
     relations the markers). Shares of all attention, special tokens and visual CLS included, so that they sum below 1.
@@ -108,7 +108,7 @@ def attention(
         One share a word, and a grid of shares, one a patch.
     """
     encoded = task.encode(encoder, post)
-    batch = {**task.batch(encoder, [post], None), **pictures.batch([post.image])}
+    batch = {**task.batch(encoder, [post], None), **images.batch([post.image])}
     batch = {name: value.to(model.device) for name, value in batch.items()}
     maps = model(**batch, output_attentions=True).attentions
     asked = _asked(encoded, post, bool(post.relations))

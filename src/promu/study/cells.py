@@ -29,7 +29,7 @@ class Cell:
     """One job with its settings and the cells that it reads.
 
     Attributes:
-        kind: A name in `promu.training.study.jobs.JOBS`.
+        kind: A name in `promu.study.jobs.JOBS`.
         label: What it is, for those who watch.
         settings: All that its result depends on beside its inputs, as JSON data; paths into inputs as in `PLACE`.
         inputs: Other cells by the name that the settings give them.

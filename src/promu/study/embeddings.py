@@ -1,4 +1,4 @@
-"""Figure 3: where a pre-trained model puts regions and nouns, pictures and relations."""
+"""Figure 3: where a pre-trained model puts regions and nouns, images and relations."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torch.nn import functional
 
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.alignment.labelling import relative_boxes, square_crop
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
-from promu.evaluation.pretrained import picture_side, reading, text_vectors, tokens
+from promu.evaluation.pretrained import image_side, reading, text_vectors, tokens
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.losses import patch_coverage, pool_regions
@@ -78,11 +78,11 @@ BATCH = 64
 
 
 def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
-    """Vectors of regions and nouns, of pictures and relations, on a plane and in figures.
+    """Vectors of regions and nouns, of images and relations, on a plane and in figures.
 
-    In L_CIT's space: regions as square crops and pictures whole, nouns and relations as prompts. Fused: regions as
-    e_obj of Eq 7 and pictures as the fused CLS, both beside an empty caption. A region's noun is its detector's label,
-    a picture's relation that of the post it comes from.
+    In L_CIT's space: regions as square crops and images whole, nouns and relations as prompts. Fused: regions as
+    e_obj of Eq 7 and images as the fused CLS, both beside an empty caption. A region's noun is its detector's label,
+    an image's relation that of the post it comes from.
 
     Args:
         settings: `model` (folder), `corpus` (folder), `posts`, `images` (of relation extraction), `items` (of either
@@ -91,10 +91,10 @@ def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
         progress: See `Progress`.
 
     Returns:
-        For `regions` and `pictures`: figures, and `points` (x, y, label, whether it is a prompt).
+        For `regions` and `images`: figures, and `points` (x, y, label, whether it is a prompt).
 
     Raises:
-        InputError: The model has no shared space, or too few regions or pictures have a label that it can be asked for.
+        InputError: The model has no shared space, or too few regions or images have a label that it can be asked for.
     """
     model = load_model(PromuForPreTraining, settings["model"]).eval()
     if not hasattr(model, "space"):
@@ -102,7 +102,7 @@ def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
     encoder = WordEncoder(load_tokenizer(settings["model"]), model.config.max_length)
     chance = np.random.default_rng(settings["seed"])
     found = {}
-    for number, (name, sample) in enumerate((("regions", _regions), ("pictures", _pictures)), start=1):
+    for number, (name, sample) in enumerate((("regions", _regions), ("images", _images)), start=1):
         shown, fused, labels = sample(settings, model, encoder, chance)
         found[name] = _figures(model, encoder, shown, fused, labels, name, settings["seed"])
         progress("representations", number, 2)
@@ -121,15 +121,15 @@ def _regions(
     crops: list[Image.Image] = []
     fused: list[torch.Tensor] = []
     labels: list[str] = []
-    for index in chance.permutation(corpus.pictures).tolist():
-        row = corpus.picture(index)
+    for index in chance.permutation(corpus.images).tolist():
+        row = corpus.image(index)
         regions = [region for region in row.regions if region.label in known]
         if not regions:
             continue
-        picture = row.decode()
+        image = row.decode()
         boxes = relative_boxes(row.width, row.height, regions)[None]
-        fused.append(_fused(model, encoder, _encoded(model, [picture]), boxes)[1][0])
-        crops += [square_crop(picture, region) for region in regions]
+        fused.append(_fused(model, encoder, _encoded(model, [image]), boxes)[1][0])
+        crops += [square_crop(image, region) for region in regions]
         labels += [region.label for region in regions]
         if len(labels) >= settings["items"]:
             break
@@ -138,7 +138,7 @@ def _regions(
     return torch.cat(shown), torch.cat(fused), labels
 
 
-def _pictures(
+def _images(
     settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, chance: np.random.Generator
 ) -> Sampled:
     posts = [
@@ -148,11 +148,11 @@ def _pictures(
     ]
     chosen = [posts[index] for index in chance.permutation(len(posts))[: settings["items"]].tolist()]
     labels = [relation_words(post.relations[0].type) for post in chosen]
-    _need(labels, "posts with a picture and a relation", settings["posts"])
+    _need(labels, "posts with an image and a relation", settings["posts"])
     shown, fused = [], []
     for start in range(0, len(chosen), BATCH):
         files = [Path(settings["images"]) / str(post.image) for post in chosen[start : start + BATCH]]
-        visual = _encoded(model, [load_picture(file) for file in files])
+        visual = _encoded(model, [load_image(file) for file in files])
         shown.append(_shown(model, visual))
         fused.append(_fused(model, encoder, visual, None)[0])
     return torch.cat(shown), torch.cat(fused), labels
@@ -168,24 +168,24 @@ def _need(labels: Sequence[str], what: str, where: str) -> None:
         raise InputError(f"{len(labels)} {what} of {len(set(labels))} kinds are here; figure 3 needs more", where)
 
 
-def _encoded(model: PromuForPreTraining, pictures: Sequence[Image.Image]) -> torch.Tensor:
-    """The pictures as `PromuForPreTraining.encode_visual` returns them."""
-    side = picture_side(model)
-    pixels = torch.stack([to_pixels(picture, side) for picture in pictures])
+def _encoded(model: PromuForPreTraining, images: Sequence[Image.Image]) -> torch.Tensor:
+    """The images as `PromuForPreTraining.encode_visual` returns them."""
+    side = image_side(model)
+    pixels = torch.stack([to_pixels(image, side) for image in images])
     with reading(model):
         return model.encode_visual(pixels.to(model.device))
 
 
 def _shown(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
-    """Encoded pictures in L_CIT's space (B, D)."""
+    """Encoded images in L_CIT's space (B, D)."""
     with reading(model):
-        return model.project_pictures(visual).float().cpu()
+        return model.project_images(visual).float().cpu()
 
 
 def _fused(
     model: PromuForPreTraining, encoder: WordEncoder, visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fused CLS (B, d) and, where boxes are given, e_obj (B, R, d), of encoded pictures beside an empty caption."""
+    """Fused CLS (B, d) and, where boxes are given, e_obj (B, R, d), of encoded images beside an empty caption."""
     with reading(model):
         batch = tokens(model, encoder, [encoder.text("")] * len(visual))
         output = model.promu(**batch, visual=visual)

@@ -169,7 +169,7 @@ def _figure3(places: Sequence[Measured], frame: Frame) -> Section:
     columns = ("system", "alignment ↓", "uniformity ↓", "nearest prompt, %", "neighbours, %", "fused neighbours, %")
     keys = ("alignment", "uniformity", "nearest_prompt", "neighbours", "fused_neighbours")
     tables, figures = [], []
-    for kind, title in (("regions", "regions and nouns"), ("pictures", "pictures and relations")):
+    for kind, title in (("regions", "regions and nouns"), ("images", "images and relations")):
         rows = tuple((row[0], *(sheet.summary(row, "", kind, key) for key in keys)) for row in sheet.rows)
         tables.append(Table(f"figure3-{kind}", f"Figure 3: {title}", columns, rows, digits=2))
         shown = {row[0]: first[kind]["points"] for row in sheet.rows if (first := _first(sheet, row)) is not None}
@@ -178,7 +178,7 @@ def _figure3(places: Sequence[Measured], frame: Frame) -> Section:
     notes = [
         f"In L_CIT's space: {ALIGNMENT}; {UNIFORMITY}; how often the nearest prompt is a thing's own; how many of its "
         "five nearest things share its label. Last column: the same after the fusion, beside an empty caption.",
-        "A region's noun is its detector's label, a picture's relation that of its post. Dots: things; words: prompts.",
+        "A region's noun is its detector's label, an image's relation that of its post. Dots: things; words: prompts.",
     ]
     return section(sheet, "Figure 3: representations", notes, tables, figures)
 
@@ -243,13 +243,13 @@ def _figure5(places: Sequence[Measured], frame: Frame) -> Section:
         posts = sheet.summary(sheet.rows[0], task, "posts")
         rows.append((task, *right, None if posts is None else f"{posts.mean:g}"))
     table = Table(
-        "figure5", "Posts with a picture read wholly right", ("task", *(c for _, c in moments), "of"), tuple(rows)
+        "figure5", "Posts with an image read wholly right", ("task", *(c for _, c in moments), "of"), tuple(rows)
     )
     notes = [
         "For each task the first test post that one of the two models alone reads rightly, and the first that the "
-        "other alone does, posts that the picture decides before others; nothing is picked by hand.",
+        "other alone does, posts that the image decides before others; nothing is picked by hand.",
         "Attention from the names (their first pieces, or their markers), mean over heads and fusion layers. Left the "
-        "picture, beside it the shares of its patches, then those of the words; both on the same scale in a figure.",
+        "image, beside it the shares of its patches, then those of the words; both on the same scale in a figure.",
     ]
     return section(sheet, "Figure 5: case study", notes, [table], figures)
 

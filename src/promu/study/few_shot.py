@@ -286,9 +286,9 @@ class FewShot:
         return None if self._drawn is None else "cell:drawn/groups.json"
 
     def _seen(self, recipe: FinetuneRecipe) -> Settings:
-        """Pictures and groups of the posts: the drawn ones, or those that a recipe names."""
+        """Images and groups of the posts: the drawn ones, or those that a recipe names."""
         images = recipe.data.images if self._drawn is None else "cell:drawn/images"
-        return {"images": None if recipe.pictures == "none" else images, "groups": self._groups}
+        return {"images": None if recipe.images == "none" else images, "groups": self._groups}
 
     def _finetuning(self, recipe: FinetuneRecipe, posts: int) -> Settings:
         """A recipe on a few posts, data left out."""

@@ -138,13 +138,13 @@ def plane(panels: Mapping[str, Sequence[Sequence[Any]]]) -> str:
 
 
 def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> str:
-    """One post: the words shaded by attention and the picture under its patches' heat, a row for each model.
+    """One post: the words shaded by attention and the image under its patches' heat, a row for each model.
 
     Args:
-        case: As `promu.training.study.attending` gives it.
+        case: As `promu.study.attention_maps` gives it.
         moments: (key in the case, what to call it).
     """
-    picture = np.asarray(_decoded(case["picture"]))
+    image = np.asarray(_decoded(case["image"]))
     most_word = max((max(case[key]["words"], default=0.0) for key, _ in moments), default=0.0) or 1.0
     patches = np.array([case[key]["patches"] for key, _ in moments])
     with matplotlib.rc_context(STYLE):
@@ -152,10 +152,10 @@ def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> st
         grid = figure.add_gridspec(len(moments), 3, width_ratios=(1, 1, 3.4))
         for row, (key, called) in enumerate(moments):
             side = figure.add_subplot(grid[row, 0])
-            side.imshow(picture)
+            side.imshow(image)
             heat = figure.add_subplot(grid[row, 1])
-            heat.imshow(picture)
-            height, width = picture.shape[:2]
+            heat.imshow(image)
+            height, width = image.shape[:2]
             heat.imshow(
                 patches[row], cmap=HEAT, alpha=0.6, vmin=patches.min(), vmax=patches.max(), extent=(0, width, height, 0)
             )

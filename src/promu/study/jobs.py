@@ -53,7 +53,7 @@ def draw_joint(settings: Mapping[str, Any], out: Path, progress: Progress) -> di
 
 
 def split(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
-    """A joint set as the two sets of a pipeline: files by split, names of `promu.corpora.pipeline.FILES`."""
+    """A joint set as the two sets of a pipeline: files by split, names of `promu.corpora.joint_sets.FILES`."""
     shutil.rmtree(out, ignore_errors=True)
     return write_pipeline_sets({name: Path(path) for name, path in settings.items()}, out)
 
@@ -208,7 +208,7 @@ def fine_tune(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
     gold, predicted = task.read(test), task.read(out / "predictions" / test.name)
     frequency, count = COUNTED[recipe.task]
     return {
-        **{name: result[name] for name in ("task", "best_epoch", "posts", "test", "pictures", "seconds")},
+        **{name: result[name] for name in ("task", "best_epoch", "posts", "test", "images", "seconds")},
         "dev_f1": result["dev"]["f1"],
         "train_counts": frequency(task.read(Path(recipe.data.train))),
         "post_counts": count(gold, predicted).tolist(),
@@ -234,7 +234,7 @@ JOBS: dict[str, Job] = {
 
 
 def score_pipeline(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
-    """Score two models one after the other; see `promu.training.study.jobs` for what jobs are.
+    """Score two models one after the other; see `promu.study.jobs` for what jobs are.
 
     Args:
         settings: Model folders `ner` and `re`, the joint set `test`, its `images` and `groups` (or None).

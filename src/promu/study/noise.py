@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from promu.alignment.label_store import LabelStore, PictureLabels
-from promu.corpora.shards import HEADER, CaptionedPicture, PairShards, ShardWriter
+from promu.alignment.label_store import ImageLabels, LabelStore
+from promu.corpora.shards import HEADER, CaptionedImage, PairShards, ShardWriter
 from promu.files import write_json
 from promu.schema import Region
 
 PART = 2048
-"""Pictures a part of a label store."""
+"""Images a part of a label store."""
 
 Chance = np.random.Generator
 
@@ -29,13 +29,13 @@ def misplace_boxes(corpus: PairShards, out: Path, rate: float, seed: int) -> dic
         How many `items` there were, and how many are `wrong` now.
     """
 
-    def change(picture: CaptionedPicture, chance: Chance) -> tuple[CaptionedPicture, int, int]:
-        wrong = chance.random(len(picture.regions)) < rate
+    def change(image: CaptionedImage, chance: Chance) -> tuple[CaptionedImage, int, int]:
+        wrong = chance.random(len(image.regions)) < rate
         regions = tuple(
-            _moved(region, picture, chance) if moved else region
-            for region, moved in zip(picture.regions, wrong, strict=True)
+            _moved(region, image, chance) if moved else region
+            for region, moved in zip(image.regions, wrong, strict=True)
         )
-        return replace(picture, regions=regions), len(regions), int(wrong.sum())
+        return replace(image, regions=regions), len(regions), int(wrong.sum())
 
     return _rewritten(corpus, out, {"boxes": rate, "seed": seed}, change, seed)
 
@@ -43,12 +43,12 @@ def misplace_boxes(corpus: PairShards, out: Path, rate: float, seed: int) -> dic
 def mistake_matches(corpus: PairShards, out: Path, rate: float, seed: int) -> dict[str, Any]:
     """A corpus in which a share `rate` of the pairs says the contrary of whether they match (returns as above)."""
 
-    def change(picture: CaptionedPicture, chance: Chance) -> tuple[CaptionedPicture, int, int]:
-        wrong = chance.random(len(picture.captions)) < rate
+    def change(image: CaptionedImage, chance: Chance) -> tuple[CaptionedImage, int, int]:
+        wrong = chance.random(len(image.captions)) < rate
         captions = tuple(
-            (text, matched != bool(turned)) for (text, matched), turned in zip(picture.captions, wrong, strict=True)
+            (text, matched != bool(turned)) for (text, matched), turned in zip(image.captions, wrong, strict=True)
         )
-        return replace(picture, captions=captions), len(captions), int(wrong.sum())
+        return replace(image, captions=captions), len(captions), int(wrong.sum())
 
     return _rewritten(corpus, out, {"matched": rate, "seed": seed}, change, seed)
 
@@ -86,17 +86,17 @@ def mistake_nouns(source: Path, out: Path, rate: float, seed: int) -> dict[str, 
     return counts
 
 
-def _relabelled(own: PictureLabels, store: LabelStore, sources: list[tuple[str, int]]) -> PictureLabels:
+def _relabelled(own: ImageLabels, store: LabelStore, sources: list[tuple[str, int]]) -> ImageLabels:
     if not sources:
         return own
     rows = [store[image].entities[number : number + 1] for image, number in sources]
-    return PictureLabels(own.boxes, type(own.entities).cat(rows), own.relation)
+    return ImageLabels(own.boxes, type(own.entities).cat(rows), own.relation)
 
 
-def _moved(region: Region, picture: CaptionedPicture, chance: Chance) -> Region:
+def _moved(region: Region, image: CaptionedImage, chance: Chance) -> Region:
     x0, y0, x1, y1 = region.box
-    left = float(chance.uniform(0, max(picture.width - (x1 - x0), 0)))
-    top = float(chance.uniform(0, max(picture.height - (y1 - y0), 0)))
+    left = float(chance.uniform(0, max(image.width - (x1 - x0), 0)))
+    top = float(chance.uniform(0, max(image.height - (y1 - y0), 0)))
     return replace(region, box=(left, top, left + x1 - x0, top + y1 - y0))
 
 
@@ -104,17 +104,17 @@ def _rewritten(
     corpus: PairShards,
     out: Path,
     errors: dict[str, Any],
-    change: Callable[[CaptionedPicture, Chance], tuple[CaptionedPicture, int, int]],
+    change: Callable[[CaptionedImage, Chance], tuple[CaptionedImage, int, int]],
     seed: int,
 ) -> dict[str, Any]:
-    """The corpus with every picture changed; its header says so, and that its detector is another."""
+    """The corpus with every image changed; its header says so, and that its detector is another."""
     chance = np.random.default_rng(seed)
     counts = {"items": 0, "wrong": 0}
     out.mkdir(parents=True, exist_ok=True)
     with ShardWriter(out, 0) as shard:
-        for index in range(corpus.pictures):
-            picture, items, wrong = change(corpus.picture(index), chance)
-            shard.add(picture)
+        for index in range(corpus.images):
+            image, items, wrong = change(corpus.image(index), chance)
+            shard.add(image)
             counts["items"] += items
             counts["wrong"] += wrong
     settings = dict(corpus.header.get("settings", {}))

@@ -195,7 +195,7 @@ class Strand:
             name: For those who watch.
             init: The pre-trained model that it starts from; None starts from the recipe's encoders.
             config: What is changed of the model's configuration, where it does not start from a pre-trained one.
-            text_only: Leave the pictures out.
+            text_only: Leave the images out.
             few: How many of how many training posts; it then takes as many steps as with all.
         """
         recipe = self.finetuning[task]
@@ -211,7 +211,7 @@ class Strand:
                 inputs["taught"] = self.taught
         if text_only:
             settings["model"] = {**settings["model"], "vision": None}
-            settings["pictures"] = "none"
+            settings["images"] = "none"
         if few is not None:
             posts, whole = few
             inputs["few"] = self._few(task, posts)
@@ -256,7 +256,7 @@ class Strand:
         return {**drawn, "images": f"{folder}/images", "groups": f"{folder}/groups.json"}
 
     def represent(self, task: str, name: str, pretrained: Cell, items: int) -> Cell:
-        """Where a pre-trained model puts regions, nouns, pictures and relations."""
+        """Where a pre-trained model puts regions, nouns, images and relations."""
         data = self._data(task)
         settings = {
             "model": "cell:model/model",
@@ -318,12 +318,12 @@ PRETRAININGS: dict[str, dict[str, Any]] = {
 
 SYSTEMS = (TEXT_ONLY, SCRATCH, *PRETRAININGS)
 RIVALS = (CIT, CIT_ITM, PROMU)
-"""Of figure 3: those that put pictures and texts in one space."""
+"""Of figure 3: those that put images and texts in one space."""
 TAILED = (TEXT_ONLY, SCRATCH, CIT_ITM, PROMU, HARD)
 """Of figure 4."""
 ENTITY_TEMPLATES, RELATION_TEMPLATES = ("1", "2"), ("A", "B", "C")
 ITEMS = 600
-"""Regions and pictures of figure 3, at most."""
+"""Regions and images of figure 3, at most."""
 
 ANY = ""
 """The task of an entry that is not about one."""
@@ -429,8 +429,8 @@ def _check(study: StudyRecipe, setting: _Setting, exhibit: str) -> None:
             )
     if exhibit in ("figure3", "figure5") and study.world is None:
         for name, recipe in setting.finetuning.items():
-            if recipe.pictures == "none":
-                raise InputError(f"{exhibit} shows pictures, and the recipe of {name!r} reads text alone; name another")
+            if recipe.images == "none":
+                raise InputError(f"{exhibit} shows images, and the recipe of {name!r} reads text alone; name another")
     if exhibit == "figure3":
         if importlib.util.find_spec("sklearn") is None:
             raise InputError("figure3 needs scikit-learn; install it with pip install 'promu[study]'")

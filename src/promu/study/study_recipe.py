@@ -37,7 +37,7 @@ class StudyRecipe(Settings):
             the data that the recipes name.
         transfer_world: Name of the other drawn world, in which the transfer study fine-tunes and tests.
         single_seed: Exhibits that use the first seed alone.
-        systems: Of table 1, by the names in `promu.training.study.plan.SYSTEMS`; null takes all.
+        systems: Of table 1, by the names in `promu.study.plan.SYSTEMS`; null takes all.
         fusions: Of table 2, by their names in `promu.modeling.fusions.FUSIONS`.
         posts: Of the learning curve, beside all.
         label_temperatures: Of the soft labels.

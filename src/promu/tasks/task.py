@@ -21,8 +21,8 @@ from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
 from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.tasks.joint_task import JointExtraction
 
-Pictures = Callable[[Sequence[str | None]], Batch]
-"""File names of a batch to `pixel_values` and `picture_mask`, or to nothing where there is no picture."""
+ImageBatches = Callable[[Sequence[str | None]], Batch]
+"""File names of a batch to `pixel_values` and `image_mask`, or to nothing where there is no image."""
 
 
 class Task(Protocol):
@@ -46,7 +46,7 @@ class Task(Protocol):
         """Word pieces of one post."""
 
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
-        """Model inputs without pictures; with targets where label ids are given."""
+        """Model inputs without images; with targets where label ids are given."""
 
     def outputs(self, output: Any) -> Any:
         """Of what the model returned, what its answers are read from: a tensor, or tensors with their own `cpu`."""
@@ -274,7 +274,7 @@ class Reading(NamedTuple):
     Attributes:
         rows: Which posts.
         outputs: As `Task.outputs`, on the CPU.
-        batch: What the model was given, pictures left out.
+        batch: What the model was given, images left out.
     """
 
     rows: list[int]
@@ -288,7 +288,7 @@ def read_out(
     model: PromuPreTrainedModel,
     encoder: WordEncoder,
     posts: Sequence[Post],
-    pictures: Pictures,
+    images: ImageBatches,
     batch_size: int = 64,
 ) -> Iterator[Reading]:
     """What the model says of each post, in batches of posts of like length.
@@ -298,7 +298,7 @@ def read_out(
         model: In evaluation mode afterwards.
         encoder: The model's tokenizer.
         posts: For relation classification each with its pair.
-        pictures: Gives a batch's pictures.
+        images: Gives a batch's images.
         batch_size: Posts a forward pass.
     """
     model.eval()
@@ -307,7 +307,7 @@ def read_out(
         rows = order[start : start + batch_size]
         chosen = [posts[row] for row in rows]
         batch = task.batch(encoder, chosen, None)
-        given = {**batch, **pictures([post.image for post in chosen])}
+        given = {**batch, **images([post.image for post in chosen])}
         output = model(**{name: value.to(model.device) for name, value in given.items()})
         yield Reading(rows, task.outputs(output).cpu(), batch)
 
@@ -342,12 +342,12 @@ def predict_posts(
     model: PromuPreTrainedModel,
     encoder: WordEncoder,
     posts: Sequence[Post],
-    pictures: Pictures,
+    images: ImageBatches,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Post]:
     """`read_out` and `answers` in one."""
-    return answers(task, model, read_out(task, model, encoder, posts, pictures, batch_size), posts, progress)
+    return answers(task, model, read_out(task, model, encoder, posts, images, batch_size), posts, progress)
 
 
 def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:

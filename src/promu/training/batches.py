@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from promu.corpora.shards import GROUP, PairShards
 
 WINDOW = 4096
-"""Pictures that are shuffled among each other; a corpus of fewer is shuffled as a whole."""
+"""Images that are shuffled among each other; a corpus of fewer is shuffled as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Shuffled:
 
 
 class CorpusOrder:
-    """The pairs of a corpus, shuffled within windows of pictures that lie near each other on disk.
+    """The pairs of a corpus, shuffled within windows of images that lie near each other on disk.
 
-    Blocks of neighbouring pictures are shuffled first, so that every epoch has other windows.
+    Blocks of neighbouring images are shuffled first, so that every epoch has other windows.
 
     Args:
         corpus: To be read.
@@ -80,14 +80,14 @@ class CorpusOrder:
     def epoch(self, seed: int, number: int) -> Iterator[int]:
         """As `Order.epoch`."""
         chance = np.random.default_rng([seed, number])
-        blocks = chance.permutation(math.ceil(self.corpus.pictures / GROUP))
+        blocks = chance.permutation(math.ceil(self.corpus.images / GROUP))
         for start in range(0, len(blocks), WINDOW // GROUP):
-            pictures = (
+            images = (
                 index
                 for block in blocks[start : start + WINDOW // GROUP]
-                for index in range(block * GROUP, min((block + 1) * GROUP, self.corpus.pictures))
+                for index in range(block * GROUP, min((block + 1) * GROUP, self.corpus.images))
             )
-            rows = np.array([row for index in pictures for row in self.corpus.rows_of(index)])
+            rows = np.array([row for index in images for row in self.corpus.rows_of(index)])
             if self.matched_only:
                 rows = rows[self.corpus.matched[rows]]
             chance.shuffle(rows)

@@ -78,25 +78,25 @@ class KeptArray:
 
 BATCH = 16
 FITTED_ON = 1024
-"""Pictures whose features the encoder's standardisation is fitted on."""
+"""Images whose features the encoder's standardisation is fitted on."""
 
 
 class FeatureViews:
-    """Fixed views of a corpus's pictures as features (K, C) of a frozen detector (`Views`).
+    """Fixed views of a corpus's images as features (K, C) of a frozen detector (`Views`).
 
-    The first view of a picture is the whole of it, the others are random.
+    The first view of an image is the whole of it, the others are random.
 
     Args:
         encoder: Its lower part is the detector.
         config: Says how pixels are normalised.
-        corpus: Whose pictures.
+        corpus: Whose images.
         settings: Which views, and how many.
         folder: Where features are kept, in a folder of their own for each detector, corpus and choice of views.
         seed: Of the views.
-        progress: Called with (pictures seen, pictures in all) of this process's share.
+        progress: Called with (images seen, images in all) of this process's share.
     """
 
-    argument = "picture_features"
+    argument = "image_features"
 
     def __init__(
         self,
@@ -114,29 +114,25 @@ class FeatureViews:
         made_from = {
             "detector": encoder.trunk_checksum(),
             "side": config.image_size,
-            "corpus": {**corpus.header, "pictures": corpus.pictures},
+            "corpus": {**corpus.header, "images": corpus.images},
             "views": settings.model_dump(mode="json"),
             "seed": seed,
         }
         side = config.image_size
         assert side is not None
-        self.kept = KeptArray(
-            folder, made_from, (corpus.pictures, settings.kept, *encoder.feature_shape), corpus.pictures
-        )
+        self.kept = KeptArray(folder, made_from, (corpus.images, settings.kept, *encoder.feature_shape), corpus.images)
 
         @torch.inference_mode()
         def compute(rows: list[int]) -> None:
-            pictures = [corpus.picture(row).decode((side, side)) for row in rows]
+            images = [corpus.image(row).decode((side, side)) for row in rows]
             for number in range(settings.kept):
-                shown = [
-                    show(picture, self._view(row, number), side) for row, picture in zip(rows, pictures, strict=True)
-                ]
+                shown = [show(image, self._view(row, number), side) for row, image in zip(rows, images, strict=True)]
                 pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
                 self.kept.values[rows, number] = encoder.features(pixels).cpu().numpy()
 
         self.kept.fill(BATCH, compute, progress)
         if not encoder.is_fitted:
-            sample = self.kept.values[: min(FITTED_ON, corpus.pictures), 0].astype(np.float32)
+            sample = self.kept.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
 
     def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
@@ -166,7 +162,7 @@ def views_of(
 
     Args:
         model: Whose vision encoder looks.
-        corpus: Whose pictures.
+        corpus: Whose images.
         settings: Which views.
         folder: Where features are kept.
         seed: Of the fixed views.

@@ -23,7 +23,7 @@ from promu.schema import Post
 from promu.tasks.task import TASKS, Reading, Task, answers, read_out
 from promu.training.batches import Sample, Shuffled, dice_of
 from promu.training.loop import best_epoch, fit
-from promu.training.post_images import PictureFolder
+from promu.training.post_images import ImageFolder
 from promu.training.recipe import FinetuneRecipe
 
 
@@ -42,7 +42,7 @@ def calibrate(
         task: The model's.
         model: The temperature is set in its configuration.
         splits: Gold posts by name.
-        readings: What the model said of them (`promu.training.tasks.read_out`), of `dev` at least.
+        readings: What the model said of them (`promu.tasks.task.read_out`), of `dev` at least.
 
     Returns:
         `temperature` and, for each split that was read, `answers`, `ece_before` and `ece_after`: expected calibration
@@ -114,20 +114,20 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         label2id=labels,
     )
     encoder = WordEncoder(tokenizer, model.config.max_length)
-    images = None if recipe.data.images is None else Path(recipe.data.images)
-    if recipe.pictures != "none" and model.config.image_size is None:
-        raise InputError("the model has no vision encoder; set model.vision, or pictures: none")
-    if images is not None and recipe.pictures != "none" and not images.is_dir():
-        raise InputError("no such folder of pictures; correct data.images, or set pictures: none", images)
-    pictures = PictureFolder(images, model.config.image_size, recipe.pictures)
+    folder = None if recipe.data.images is None else Path(recipe.data.images)
+    if recipe.images != "none" and model.config.image_size is None:
+        raise InputError("the model has no vision encoder; set model.vision, or images: none")
+    if folder is not None and recipe.images != "none" and not folder.is_dir():
+        raise InputError("no such folder of images; correct data.images, or set images: none", folder)
+    images = ImageFolder(folder, model.config.image_size, recipe.images)
     named = sorted({post.image for posts in splits.values() for post in posts if post.image is not None})
     for image in named:  # a broken one is found now, not an hour into the run
-        pictures.get(image)
+        images.get(image)
     begin(out, settings)
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         posts = [splits["train"][sample.row] for sample in samples]
-        batch = {**task.batch(encoder, posts, labels), **pictures.batch([post.image for post in posts])}
+        batch = {**task.batch(encoder, posts, labels), **images.batch([post.image for post in posts])}
         if recipe.training.piece_dropout:
             dice = dice_of(recipe.seed, samples, batch["input_ids"].shape[1])
             batch["input_ids"], _ = mask_pieces(batch, encoder, recipe.training.piece_dropout, dice)
@@ -135,7 +135,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
 
     def read(split: str) -> list[Reading]:
         record_scoring(out, split, Path(str(paths[split])), model)
-        return list(read_out(task, model, encoder, splits[split], pictures.batch))
+        return list(read_out(task, model, encoder, splits[split], images.batch))
 
     def figures(split: str, readings: Sequence[Reading]) -> tuple[list[Post], dict[str, Any]]:
         predicted = answers(task, model, readings, splits[split])
@@ -174,7 +174,7 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
     result["weights"] = weights_checksum(model)
     result["scored"] = times_scored(read_scored(out))
-    result["pictures"] = {split: pictures.counts(post.image for post in posts) for split, posts in splits.items()}
+    result["images"] = {split: images.counts(post.image for post in posts) for split, posts in splits.items()}
     model.config.promu_training = {
         "recipe": settings,
         "posts": result["posts"],

@@ -443,7 +443,7 @@ def fit(
 
     Checkpoints go to `out/checkpoints`, one JSON line every few steps to `out/log.jsonl`; a run that was killed goes on
     from its last checkpoint when started again, and ends as one that never was. Whoever has saved what came of the run
-    discards the checkpoints (`promu.training.run_folder`). Under `torchrun` the processes share each batch.
+    discards the checkpoints (`promu.runs`). Under `torchrun` the processes share each batch.
 
     Args:
         model: To be trained.

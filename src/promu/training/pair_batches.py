@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from promu.alignment.label_store import LabelStore, PictureLabels
+from promu.alignment.label_store import ImageLabels, LabelStore
 from promu.corpora.shards import PairShards
 from promu.modeling.inputs import Batch, WordEncoder, mask_pieces, pad_positions
 from promu.schema import CaptionPair
@@ -54,14 +54,14 @@ class CaptionCollator:
         pairs = [self.corpus[sample.row] for sample in samples]
         chances = [chance_of(self.seed, sample) for sample in samples]
         shown = [
-            self.views(self.corpus.picture_of(sample.row), chance)
+            self.views(self.corpus.image_of(sample.row), chance)
             for sample, chance in zip(samples, chances, strict=True)
         ]
         pairs = [self._read(pair, chance) for pair, chance in zip(pairs, chances, strict=True)]
         batch = {
             **self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs]),
             self.views.argument: torch.stack([tensor for tensor, _ in shown]),
-            "picture_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
+            "image_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
             "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
             "row_mask": torch.tensor([int(sample.counts) for sample in samples]),
         }
@@ -70,7 +70,7 @@ class CaptionCollator:
         return batch, pairs, [view for _, view in shown], chances
 
     def _read(self, pair: CaptionPair, chance: np.random.Generator) -> CaptionPair:
-        """The pair, or, for a share of the falsified ones, its picture with an empty caption."""
+        """The pair, or, for a share of the falsified ones, its image with an empty caption."""
         if pair.matched or not self.caption_drop or chance.random() >= self.caption_drop:
             return pair
         return replace(pair, caption="")
@@ -110,7 +110,7 @@ class PairCollator:
         return batch
 
     def _add_regions(
-        self, batch: Batch, labels: Sequence[PictureLabels], views: Sequence[View], matched: torch.Tensor
+        self, batch: Batch, labels: Sequence[ImageLabels], views: Sequence[View], matched: torch.Tensor
     ) -> None:
         moved = [move_boxes(label.boxes.numpy(), view) for label, view in zip(labels, views, strict=True)]
         boxes, box_mask = _stack_boxes([torch.from_numpy(boxes) for boxes, _ in moved])

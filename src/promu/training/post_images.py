@@ -1,4 +1,4 @@
-"""A folder of pictures as tensors: each decoded and shrunk once, missing ones treated by the policy of the recipe."""
+"""A folder of images as tensors: each decoded and shrunk once, missing ones treated by the policy of the recipe."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Literal
 
 import torch
 
-from promu.corpora.images import load_picture
+from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.modeling.inputs import to_pixels
 
 logger = logging.getLogger(__name__)
 
-PicturePolicy = Literal["require", "text-only-when-missing", "none"]
+ImagePolicy = Literal["require", "text-only-when-missing", "none"]
 
 
-class PictureFolder:
-    """Pictures by file name as bytes (3, S, S), kept in memory up to `budget` bytes.
+class ImageFolder:
+    """Images by file name as bytes (3, S, S), kept in memory up to `budget` bytes.
 
     Args:
-        folder: Where the pictures are; None where no post has one.
+        folder: Where the images are; None where no post has one.
         size: Side S in pixels; None for a text-only model, which never asks.
         policy: `require`, `text-only-when-missing` or `none`, as in `FinetuneRecipe`.
         budget: Bytes of pixels to keep; what does not fit is decoded again when asked for.
     """
 
-    def __init__(self, folder: Path | None, size: int | None, policy: PicturePolicy, budget: int = 2**30) -> None:
+    def __init__(self, folder: Path | None, size: int | None, policy: ImagePolicy, budget: int = 2**30) -> None:
         self.folder = folder
         self.size = size
         self.policy = policy if size is not None else "none"
@@ -37,7 +37,7 @@ class PictureFolder:
         self._kept: dict[str, torch.Tensor] = {}
 
     def get(self, image: str | None) -> torch.Tensor | None:
-        """The picture's bytes (3, S, S), or None for a post that is to be read as text.
+        """The image's bytes (3, S, S), or None for a post that is to be read as text.
 
         Raises:
             InputError: It is missing or broken and the policy is `require`.
@@ -48,12 +48,12 @@ class PictureFolder:
             return self._kept[image]
         assert self.folder is not None and self.size is not None
         try:
-            pixels = to_pixels(load_picture(self.folder / image, target=(self.size, self.size)), self.size)
+            pixels = to_pixels(load_image(self.folder / image, target=(self.size, self.size)), self.size)
         except InputError as error:
             if self.policy == "require":
                 raise InputError(
-                    f"{error.reason}; or have its post read as text (in a recipe pictures: text-only-when-missing, "
-                    "on the command line --missing-pictures text-only)",
+                    f"{error.reason}; or have its post read as text (in a recipe images: text-only-when-missing, "
+                    "on the command line --missing-images text-only)",
                     error.path,
                 ) from None
             self.missing[image] = error.reason
@@ -64,32 +64,32 @@ class PictureFolder:
         return pixels
 
     def counts(self, images: Iterable[str | None]) -> dict[str, int]:
-        """How many posts were read with a picture, and how many as text and why; and the policy.
+        """How many posts were read with an image, and how many as text and why; and the policy.
 
-        A picture is missing where there is no such file, broken where the file cannot be decoded, unwanted where the
+        An image is missing where there is no such file, broken where the file cannot be decoded, unwanted where the
         policy is `none`.
         """
-        reasons = ("with picture", "picture missing", "picture broken", "picture unwanted", "no picture named")
+        reasons = ("with image", "image missing", "image broken", "image unwanted", "no image named")
         result = dict.fromkeys(reasons, 0)
         for image in images:
             if image is None:
-                result["no picture named"] += 1
+                result["no image named"] += 1
             elif self.policy == "none":
-                result["picture unwanted"] += 1
+                result["image unwanted"] += 1
             elif image in self.missing:
-                result["picture broken" if self._there(image) else "picture missing"] += 1
+                result["image broken" if self._there(image) else "image missing"] += 1
             else:
-                result["with picture"] += 1
+                result["with image"] += 1
         return {**result, "policy": self.policy}  # type: ignore[dict-item]
 
     def _there(self, image: str) -> bool:
         return self.folder is not None and (self.folder / image).is_file()
 
     def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
-        """`pixel_values` (B, 3, S, S) bytes and `picture_mask` (B,); nothing where no post has a picture."""
+        """`pixel_values` (B, 3, S, S) bytes and `image_mask` (B,); nothing where no post has an image."""
         found = [self.get(image) for image in images]
         if all(pixels is None for pixels in found):
             return {}
         blank = torch.zeros(3, self.size or 0, self.size or 0, dtype=torch.uint8)
         stack = torch.stack([blank if pixels is None else pixels for pixels in found])
-        return {"pixel_values": stack, "picture_mask": torch.tensor([int(pixels is not None) for pixels in found])}
+        return {"pixel_values": stack, "image_mask": torch.tensor([int(pixels is not None) for pixels in found])}

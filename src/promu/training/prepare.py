@@ -95,7 +95,7 @@ def label_recipe(
     Args:
         recipe: What to label with.
         progress: See `Progress`.
-        shard: (i, n): label the pictures whose number is i modulo n; the first share also trains the teacher.
+        shard: (i, n): label the images whose number is i modulo n; the first share also trains the teacher.
 
     Raises:
         InputError: As `prepare`, or a later share comes before the first has trained the teacher.
@@ -254,7 +254,7 @@ def label(
         begun: The candidates.
         teacher_folder: Of the self-trained teacher; None for one off the shelf.
         corpora: By the name of their store's folder.
-        shard: Which share of the pictures.
+        shard: Which share of the images.
         progress: See `Progress`.
     """
     settings = recipe.labels

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 VALIDATED = 1000
 """Pairs of dev that the losses are measured on during a run; half as many of each kind for the AUCs."""
 SAMPLES = 8
-"""Pictures whose labels a run keeps for its report, as they were before and after."""
+"""Images whose labels a run keeps for its report, as they were before and after."""
 
 
 def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[str, Any]:
@@ -170,8 +170,8 @@ def _validation(
 
 
 def _samples(ready: Prepared) -> range:
-    """The pictures whose labels are kept: spread over the corpus."""
-    return range(0, ready.corpus.pictures, max(1, ready.corpus.pictures // SAMPLES))
+    """The images whose labels are kept: spread over the corpus."""
+    return range(0, ready.corpus.images, max(1, ready.corpus.images // SAMPLES))
 
 
 def _save(
@@ -197,7 +197,7 @@ def _save(
             "pairs": len(corpus),
             "matched": int(corpus.matched.sum()),
             "skipped": corpus.header.get("skipped", {}),
-            "pictures": corpus.pictures,
+            "images": corpus.images,
             "nouns": len(ready.store.header.nouns),
             "relations": len(ready.store.header.relations),
             "last": next(line for line in reversed(log) if "loss" in line),

@@ -41,7 +41,7 @@ class TrainingSettings(Settings):
 
 
 class FinetuneData(Settings):
-    """Published files of one task, and the folder of their pictures."""
+    """Published files of one task, and the folder of their images."""
 
     train: str
     dev: str
@@ -53,7 +53,7 @@ class FinetuneData(Settings):
 class FinetuneRecipe(Settings):
     """Fine-tune one task; the best dev epoch is kept, test is scored once at the end.
 
-    `pictures`: `require` stops at the first post whose picture is missing or broken, `text-only-when-missing` reads
+    `images`: `require` stops at the first post whose image is missing or broken, `text-only-when-missing` reads
     such a post as text and counts it, `none` reads every post as text.
     """
 
@@ -61,30 +61,30 @@ class FinetuneRecipe(Settings):
     data: FinetuneData
     model: ModelSettings
     training: TrainingSettings = TrainingSettings()
-    pictures: Literal["require", "text-only-when-missing", "none"] = "require"
+    images: Literal["require", "text-only-when-missing", "none"] = "require"
     seed: Annotated[int, Field(ge=0)] = 0
     out: str
 
     @model_validator(mode="after")
-    def _pictures_somewhere(self) -> FinetuneRecipe:
-        if self.pictures != "none" and self.data.images is None:
-            raise ValueError("data.images is missing; name the folder of pictures, or set pictures: none")
+    def _images_somewhere(self) -> FinetuneRecipe:
+        if self.images != "none" and self.data.images is None:
+            raise ValueError("data.images is missing; name the folder of images, or set images: none")
         return self
 
 
 class CorpusRecipe(Settings):
-    """How to build the corpus from caption pairs and pictures (`promu corpus build`), kept under `out/corpus`.
+    """How to build the corpus from caption pairs and images (`promu corpus build`), kept under `out/corpus`.
 
     Attributes:
-        captions: Caption CSV or JSON lines, a NewsCLIPpings annotation, or a folder of pictures beside text files.
-        images: Folder of the pictures.
+        captions: Caption CSV or JSON lines, a NewsCLIPpings annotation, or a folder of images beside text files.
+        images: Folder of the images.
         detector, regions: What names regions, and its file or model; `none` leaves them out.
-        missing: What to do with a pair whose picture is missing or broken: `require` stops, `skip` counts it.
+        missing: What to do with a pair whose image is missing or broken: `require` stops, `skip` counts it.
         falsify: Where falsified pairs come from: `keep` those of the set, `similar` or `uniform` makes some, `none`.
         share: Share of the pairs that are falsified, where they are made.
         text_encoder: By what captions are compared for `similar`; null compares their words.
-        side: Longest side of a kept picture in pixels; null keeps the files as they are.
-        dev: Pictures held out for validation.
+        side: Longest side of a kept image in pixels; null keeps the files as they are.
+        dev: Images held out for validation.
     """
 
     captions: str
@@ -119,7 +119,7 @@ class PretrainData(Settings):
 
     Attributes:
         corpus: Folder of a corpus that was built, or how to build it.
-        dev: Folder of a corpus to validate on; null takes the pictures that building held out, if it did.
+        dev: Folder of a corpus to validate on; null takes the images that building held out, if it did.
         nouns: File of candidates, or how to find them.
         relations: The same.
     """
@@ -131,13 +131,13 @@ class PretrainData(Settings):
 
 
 class ViewSettings(Settings):
-    """Random views of a picture, which its boxes follow.
+    """Random views of an image, which its boxes follow.
 
     Attributes:
-        crop: Smallest share of the picture's area that a view keeps; 1 turns crops and flips off.
+        crop: Smallest share of the image's area that a view keeps; 1 turns crops and flips off.
         operations: How many operations of RandAugment's kind a view goes through.
         magnitude: Their strength.
-        kept: How many views of a picture a frozen detector is shown, once; what it made of them is kept.
+        kept: How many views of an image a frozen detector is shown, once; what it made of them is kept.
     """
 
     crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
@@ -214,7 +214,7 @@ class PretrainRecipe(Settings):
 
     `tokenizer` names one, or says how to train one. Beyond the paper, and off by default: `patch_keep` is the share of
     patches that a step encodes (FLIP); `caption_drop` the share of the falsified pairs that are read with an empty
-    caption, so that regions and pictures are named without one too; `warm_start` begins the student's encoders and
+    caption, so that regions and images are named without one too; `warm_start` begins the student's encoders and
     projections with the self-trained teacher's, which must have their shape.
     """
 

@@ -1,4 +1,4 @@
-"""One geometric transform for a picture and its boxes: random resized crop, flip, and what RandAugment adds."""
+"""One geometric transform for an image and its boxes: random resized crop, flip, and what RandAugment adds."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ GREY = (128, 128, 128)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a picture is shown.
+    """How an image is shown.
 
     Attributes:
-        origin, size: Left and top, width and height of the part shown, in 0..1 of the picture.
+        origin, size: Left and top, width and height of the part shown, in 0..1 of the image.
         flip: Whether it is mirrored.
         operations: Then, in their order, operations by name with their strength in -1..1.
     """
@@ -55,7 +55,7 @@ def random_view(chance: np.random.Generator, smallest: float, operations: int = 
 
     Args:
         chance: Where chance comes from.
-        smallest: Smallest share of the area that a view keeps; 1 gives the whole picture, not flipped.
+        smallest: Smallest share of the area that a view keeps; 1 gives the whole image, not flipped.
         operations: How many operations, drawn with replacement from `OPERATIONS`.
         magnitude: Strength of each, up to 1; its sign is random.
     """
@@ -72,26 +72,26 @@ def random_view(chance: np.random.Generator, smallest: float, operations: int = 
     return View(origin, size, bool(chance.random() < 0.5), chosen)
 
 
-def show(picture: Image.Image, view: View, size: int) -> torch.Tensor:
-    """The view of an RGB picture, squeezed to a square: bytes (3, size, size) in 0..255."""
-    width, height = picture.size
+def show(image: Image.Image, view: View, size: int) -> torch.Tensor:
+    """The view of an RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
+    width, height = image.size
     left, top = view.origin[0] * width, view.origin[1] * height
     box = (left, top, min(left + view.size[0] * width, width), min(top + view.size[1] * height, height))
-    if picture.size != (size, size) or view.size != (1.0, 1.0):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    if image.size != (size, size) or view.size != (1.0, 1.0):
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
     if view.flip:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for name, strength in view.operations:
-        picture = OPERATIONS[name](picture, strength)
-    return as_pixels(picture)
+        image = OPERATIONS[name](image, strength)
+    return as_pixels(image)
 
 
 def move_boxes(boxes: Boxes, view: View) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-    """Boxes of the picture as boxes of the view.
+    """Boxes of the image as boxes of the view.
 
     Args:
-        boxes: (R, 4) in 0..1 of the picture.
-        view: What was done to the picture.
+        boxes: (R, 4) in 0..1 of the image.
+        view: What was done to the image.
 
     Returns:
         (R, 4) in 0..1 of the view, and (R,), whether enough of the box is still in it.
@@ -132,18 +132,18 @@ def _bounds(boxes: npt.NDArray[np.floating], matrix: npt.NDArray[np.floating]) -
 
 
 def _geometric(name: str) -> Callable[[Image.Image, float], Image.Image]:
-    def apply(picture: Image.Image, strength: float) -> Image.Image:
-        scale = np.diag([picture.width, picture.height, 1.0])
+    def apply(image: Image.Image, strength: float) -> Image.Image:
+        scale = np.diag([image.width, image.height, 1.0])
         pixels = scale @ _matrix(name, strength) @ np.linalg.inv(scale)
-        return picture.transform(
-            picture.size, Image.Transform.AFFINE, tuple(pixels[:2].ravel()), Image.Resampling.BILINEAR, fillcolor=GREY
+        return image.transform(
+            image.size, Image.Transform.AFFINE, tuple(pixels[:2].ravel()), Image.Resampling.BILINEAR, fillcolor=GREY
         )
 
     return apply
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[[Image.Image, float], Image.Image]:
-    return lambda picture, strength: kind(picture).enhance(1 + 0.9 * strength)
+    return lambda image, strength: kind(image).enhance(1 + 0.9 * strength)
 
 
 GEOMETRIC = ("rotate", "shear-x", "shear-y", "translate-x", "translate-y")
@@ -154,16 +154,16 @@ OPERATIONS: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "contrast": _enhance(ImageEnhance.Contrast),
     "colour": _enhance(ImageEnhance.Color),
     "sharpness": _enhance(ImageEnhance.Sharpness),
-    "autocontrast": lambda picture, strength: ImageOps.autocontrast(picture),
-    "equalise": lambda picture, strength: ImageOps.equalize(picture),
-    "posterise": lambda picture, strength: ImageOps.posterize(picture, 8 - round(4 * abs(strength))),
-    "solarise": lambda picture, strength: ImageOps.solarize(picture, 256 - round(200 * abs(strength))),
+    "autocontrast": lambda image, strength: ImageOps.autocontrast(image),
+    "equalise": lambda image, strength: ImageOps.equalize(image),
+    "posterise": lambda image, strength: ImageOps.posterize(image, 8 - round(4 * abs(strength))),
+    "solarise": lambda image, strength: ImageOps.solarize(image, 256 - round(200 * abs(strength))),
 }
-"""RandAugment's operations: a picture and a strength in -1..1 to a picture of the same size."""
+"""RandAugment's operations: an image and a strength in -1..1 to an image of the same size."""
 
 
 class Views(Protocol):
-    """What a batch shows of its pictures.
+    """What a batch shows of its images.
 
     Attributes:
         argument: The model's argument that takes the stacked tensors.
@@ -172,17 +172,17 @@ class Views(Protocol):
     argument: str
 
     def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
-        """A view of the picture with this number, and which one it is."""
+        """A view of the image with this number, and which one it is."""
 
 
 class PixelViews:
     """Random views as pixels (3, S, S), bytes.
 
     Args:
-        corpus: Whose pictures.
+        corpus: Whose images.
         size: S.
         settings: Which views.
-        budget: Bytes of decoded pictures to keep; what does not fit is decoded again.
+        budget: Bytes of decoded images to keep; what does not fit is decoded again.
     """
 
     argument = "pixel_values"
@@ -199,18 +199,18 @@ class PixelViews:
     def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
         """As `Views.__call__`."""
         view = random_view(chance, self.settings.crop, self.settings.operations, self.settings.magnitude)
-        return show(self._picture(index), view, self.size), view
+        return show(self._image(index), view, self.size), view
 
-    def _picture(self, index: int) -> Image.Image:
+    def _image(self, index: int) -> Image.Image:
         if index in self._kept:
             return self._kept[index]
-        picture = self.corpus.picture(index).decode((self.side, self.side))
-        scale = self.side / min(picture.size)
+        image = self.corpus.image(index).decode((self.side, self.side))
+        scale = self.side / min(image.size)
         if scale < 1:
-            smaller = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-            picture = picture.resize(smaller, Image.Resampling.BILINEAR, reducing_gap=2.0)
-        cost = 4 * picture.width * picture.height  # Pillow pads RGB to four bytes
+            smaller = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image = image.resize(smaller, Image.Resampling.BILINEAR, reducing_gap=2.0)
+        cost = 4 * image.width * image.height  # Pillow pads RGB to four bytes
         if cost <= self._left:
             self._left -= cost
-            self._kept[index] = picture
-        return picture
+            self._kept[index] = image
+        return image

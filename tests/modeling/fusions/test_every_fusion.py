@@ -24,7 +24,7 @@ from promu.modeling.losses import ContrastFeatures
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.training.loop import step_in_parts
 
-SEEING = sorted(name for name, fusion in FUSIONS.items() if fusion.sees_pictures)
+SEEING = sorted(name for name, fusion in FUSIONS.items() if fusion.sees_images)
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 BOXES = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.5, 0.5, 0.9, 1.0]])
 TAGS = dict(enumerate(bio_labels(["PER", "LOC"])))
@@ -39,21 +39,21 @@ def with_boxes(rows: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
 def test_fused_text_and_fused_visual_tokens_have_the_text_s_width(fusion: str, settings: dict[str, Any]) -> None:
     output = PromuModel(tiny_config(fusion=fusion, **settings)).eval()(**with_boxes())
     assert output.fused_text.shape == (3, 7, WIDTH)
-    if FUSIONS[fusion].sees_pictures:
+    if FUSIONS[fusion].sees_images:
         assert output.fused_visual.shape == (3, GRID**2 + 1, WIDTH)
     else:
         assert output.fused_visual is None
 
 
 @pytest.mark.parametrize("fusion", SEEING)
-def test_the_picture_changes_the_text(fusion: str) -> None:
+def test_the_image_changes_the_text(fusion: str) -> None:
     model = PromuModel(tiny_config(fusion=fusion)).eval()
     one, other = with_boxes(rows=1, seed=0), with_boxes(rows=1, seed=1)
     seen = model(**{**one, "pixel_values": other["pixel_values"]}).fused_text
     assert (model(**one).fused_text - seen).abs().max() > 1e-3
 
 
-def test_no_picture_changes_the_text_where_there_is_no_fusion() -> None:
+def test_no_image_changes_the_text_where_there_is_no_fusion() -> None:
     model = PromuModel(tiny_config(fusion="text")).eval()
     one, other = with_boxes(rows=1, seed=0), with_boxes(rows=1, seed=1)
     seen = model(**{**one, "pixel_values": other["pixel_values"]}).fused_text
@@ -63,16 +63,16 @@ def test_no_picture_changes_the_text_where_there_is_no_fusion() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"fusion_layers": 2}, {"vision_hidden_size": 24}])
 @pytest.mark.parametrize("fusion", sorted(FUSIONS))
-def test_a_post_without_a_picture_is_read_as_text_alone(fusion: str, settings: dict[str, Any]) -> None:
+def test_a_post_without_a_image_is_read_as_text_alone(fusion: str, settings: dict[str, Any]) -> None:
     model = PromuModel(tiny_config(fusion=fusion, **settings)).eval()
     batch, mask = with_boxes(), torch.tensor([1, 0, 1])
-    mixed = model(**batch, picture_mask=mask)
+    mixed = model(**batch, image_mask=mask)
     text_only = model(batch["input_ids"], batch["attention_mask"]).fused_text
     torch.testing.assert_close(mixed.fused_text[1], text_only[1], **CLOSE)
     torch.testing.assert_close(mixed.fused_text[[0, 2]], model(**batch).fused_text[[0, 2]], **CLOSE)
     # whatever pixels stand in the masked row
     batch["pixel_values"][1] = 255 - batch["pixel_values"][1]
-    again = model(**batch, picture_mask=mask)
+    again = model(**batch, image_mask=mask)
     torch.testing.assert_close(again.fused_text, mixed.fused_text, **CLOSE)
     for name, rows in (mixed.losses or {}).items():
         torch.testing.assert_close(again.losses[name], rows, **CLOSE)
@@ -93,7 +93,7 @@ def test_neither_padding_nor_neighbours_change_a_post(fusion: str) -> None:
     longer = model(**padded)
     torch.testing.assert_close(together_.fused_text[1:2], alone.fused_text, **CLOSE)
     torch.testing.assert_close(longer.fused_text[:, :7], together_.fused_text, **CLOSE)
-    if FUSIONS[fusion].sees_pictures:
+    if FUSIONS[fusion].sees_images:
         torch.testing.assert_close(together_.fused_visual[1:2], alone.fused_visual, **CLOSE)
         torch.testing.assert_close(longer.fused_visual, together_.fused_visual, **CLOSE)
     for name in together_.losses or {}:
@@ -151,10 +151,10 @@ def test_patches_are_dropped_for_every_fusion(fusion: str) -> None:
 
 
 @pytest.mark.parametrize("fusion", SEEING)
-def test_a_picture_that_was_encoded_once_serves_many_texts(fusion: str) -> None:
+def test_a_image_that_was_encoded_once_serves_many_texts(fusion: str) -> None:
     model = PromuForRelationClassification(tiny_config(fusion=fusion, id2label={0: "None", 1: "r"})).eval()
     batch, markers = tiny_batch(rows=2), torch.tensor([[1, 4], [5, 2]])
-    visual = model.promu.encode_pictures(batch["pixel_values"])
+    visual = model.promu.encode_images(batch["pixel_values"])
     texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
     torch.testing.assert_close(
         model(**texts, marker_index=markers, visual=visual).logits, model(**batch, marker_index=markers).logits
@@ -166,16 +166,16 @@ def test_attention_maps_are_shares_of_text_and_visual_tokens(fusion: str) -> Non
     config = tiny_config(fusion=fusion)
     config.text_config._attn_implementation = "eager"  # type: ignore[union-attr]
     model = PromuModel(config).eval()
-    batch = {**with_boxes(), "picture_mask": torch.tensor([1, 0, 1])}
+    batch = {**with_boxes(), "image_mask": torch.tensor([1, 0, 1])}
     output = model(**batch, output_attentions=True)
     torch.testing.assert_close(output.fused_text, model(**batch).fused_text, rtol=0, atol=0)
-    keys = 7 + (GRID**2 + 1 if FUSIONS[fusion].sees_pictures else 0)
+    keys = 7 + (GRID**2 + 1 if FUSIONS[fusion].sees_images else 0)
     assert output.attentions
     for weights in output.attentions:
         assert weights.shape[:2] == (3, 4) and weights.shape[2] >= 7 and weights.shape[3] == keys
         torch.testing.assert_close(weights[::2].sum(-1), torch.ones_like(weights[::2, ..., 0]))
         assert not weights[1, :, :7, 7:].any()
-    if FUSIONS[fusion].sees_pictures:
+    if FUSIONS[fusion].sees_images:
         assert sum(float(weights[0, :, :7, 7:].detach().sum()) for weights in output.attentions) > 0.1
 
 
@@ -258,9 +258,9 @@ def test_two_processes_have_the_losses_and_gradients_of_one(tmp_path: Path, monk
                 assert difference < 1e-5 + 1e-4 * value.abs().max(), (fusion, name)
 
 
-def test_losses_that_the_fusion_hides_the_picture_from_are_refused() -> None:
+def test_losses_that_the_fusion_hides_the_image_from_are_refused() -> None:
     sentence = (
-        "fusion 'text' shows the fused vectors no picture, from which loss 'itm' would have to learn; "
+        "fusion 'text' shows the fused vectors no image, from which loss 'itm' would have to learn; "
         "give itm, cir weight 0, or choose another fusion"
     )
     with pytest.raises(InputError) as caught:

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, ViTConfig
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import encode_picture, level_layers
-from promu.modeling.fusions import Pictures
+from promu.modeling.encoders import encode_image, level_layers
+from promu.modeling.fusions.base import VisualFeatures
 from promu.modeling.fusions.hvpnet import Prefix, PrefixFusion, mix
 from promu.modeling.losses import patch_coverage, pool_regions
 
@@ -42,12 +42,12 @@ def test_levels_are_spread_over_the_layers_of_the_vision_encoder() -> None:
 def test_levels_are_the_encoder_s_own_states(model: PromuModel) -> None:
     assert model.vision_encoder is not None
     pixels = tiny_batch(rows=2)["pixel_values"]
-    levels = model.encode_pictures(pixels)
+    levels = model.encode_images(pixels)
     assert levels.shape == (2, 3, GRID**2 + 1, 24)
-    torch.testing.assert_close(levels[:, -1], encode_picture(model.vision_encoder, pixels, model.config))
+    torch.testing.assert_close(levels[:, -1], encode_image(model.vision_encoder, pixels, model.config))
     seen: list[torch.Tensor] = []
     model.vision_encoder.embeddings.register_forward_hook(lambda module, given, output: seen.append(output))  # type: ignore[union-attr]
-    model.encode_pictures(pixels)
+    model.encode_images(pixels)
     torch.testing.assert_close(levels[:, 0], seen[0])
 
 
@@ -60,7 +60,7 @@ def test_a_vision_encoder_that_keeps_its_levels_to_itself_is_refused(model: Prom
 
     closed: PreTrainedModel = Closed()  # type: ignore[assignment]
     with pytest.raises(InputError, match="a 'vit' vision encoder keeps its lower levels to itself; use another fusion"):
-        encode_picture(closed, tiny_batch()["pixel_values"], model.config, levels=4)
+        encode_image(closed, tiny_batch()["pixel_values"], model.config, levels=4)
 
 
 def test_a_detector_s_kept_features_have_levels_too(tmp_path: Path) -> None:
@@ -70,11 +70,11 @@ def test_a_detector_s_kept_features_have_levels_too(tmp_path: Path) -> None:
     model = PromuModel(tiny_config(fusion="hvpnet", vision_config=encoder.config)).eval()
     model.use_encoders(vision=encoder)
     features = torch.randn(2, *encoder.feature_shape)
-    levels = model.encode_pictures(None, picture_features=features)
+    levels = model.encode_images(None, image_features=features)
     assert levels.shape[:3] == (2, len(level_layers(encoder.config, 4)), encoder.feature_shape[0] + 1)
     torch.testing.assert_close(levels[:, -1], encoder(features=features).last_hidden_state)
     texts = {name: value for name, value in tiny_batch(rows=2).items() if name != "pixel_values"}
-    assert model(**texts, picture_features=features).fused_text.shape == (2, 7, WIDTH)
+    assert model(**texts, image_features=features).fused_text.shape == (2, 7, WIDTH)
 
 
 def test_the_gate_is_a_softmax_over_levels_for_each_layer(fusion: PrefixFusion) -> None:
@@ -85,7 +85,7 @@ def test_the_gate_is_a_softmax_over_levels_for_each_layer(fusion: PrefixFusion) 
     torch.testing.assert_close(gates, torch.tensor([[[0.2, 0.6, 0.2], [0.25, 0.125, 0.625]]]))
 
 
-def test_the_gate_reads_the_mean_of_the_picture_through_a_leaky_relu(fusion: PrefixFusion) -> None:
+def test_the_gate_reads_the_mean_of_the_image_through_a_leaky_relu(fusion: PrefixFusion) -> None:
     levels = torch.zeros(1, 3, 17, WIDTH)
     levels[..., 0], levels[..., 1] = 2.0, -100.0
     with torch.no_grad():
@@ -99,7 +99,7 @@ def test_the_gate_reads_the_mean_of_the_picture_through_a_leaky_relu(fusion: Pre
 
 def test_a_prefix_is_visual_cls_quarters_and_regions(fusion: PrefixFusion) -> None:
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.125], [0.0, 0.0, 0.0, 0.0]]])
-    shares = fusion.shares(Pictures(torch.zeros(1, 3, 17, 24), boxes=boxes))[0]
+    shares = fusion.shares(VisualFeatures(torch.zeros(1, 3, 17, 24), boxes=boxes))[0]
     assert shares.shape == (1 + 4 + 2, 17)
     expected = torch.zeros(7, 17)
     expected[0, 0] = 1.0
@@ -114,7 +114,7 @@ def test_a_prefix_is_visual_cls_quarters_and_regions(fusion: PrefixFusion) -> No
 
 def test_dropped_patches_are_in_no_prefix(fusion: PrefixFusion) -> None:
     kept = torch.tensor([[0, 2, 3]])
-    shares = fusion.shares(Pictures(torch.zeros(1, 3, 4, 24), kept=kept))[0]
+    shares = fusion.shares(VisualFeatures(torch.zeros(1, 3, 4, 24), kept=kept))[0]
     expected = torch.zeros(5, 4)
     expected[0, 0] = expected[1, 1] = 1.0
     expected[2, 2:] = 0.5
@@ -178,7 +178,7 @@ def test_the_region_vector_of_l_coe_is_what_the_last_layer_s_key_is_made_of(
 def test_regions_and_every_level_are_read(model: PromuModel) -> None:
     batch = tiny_batch()
     texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    visual = model.encode_pictures(batch["pixel_values"])
+    visual = model.encode_images(batch["pixel_values"])
     plain = model(**texts, visual=visual).fused_text
     boxes = torch.tensor([[[0.0, 0.0, 0.2, 0.2]]]).expand(3, -1, -1)
     assert (model(**texts, visual=visual, boxes=boxes).fused_text - plain).abs().max() > 1e-4

@@ -76,11 +76,11 @@ def test_the_discriminator_s_loss_by_hand(fusion: BottleneckFusion) -> None:
         fusion.discriminator.weight.copy_(2 * torch.eye(4))
     text = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0]])
     visual = torch.tensor([[3.0, 0, 0, 0], [5.0, 2.0, 0, 0], [0, 0, 4.0, 0]])
-    # 2 t.v over the root of 4 is t.v: own pairs 3, 2, 4; each text with the next picture 5, 0, 0
+    # 2 t.v over the root of 4 is t.v: own pairs 3, 2, 4; each text with the next image 5, 0, 0
     shown = torch.tensor([True, True, True])
     expected = [_log1p_exp(-3) + _log1p_exp(5), _log1p_exp(-2) + _log1p_exp(0), _log1p_exp(-4) + _log1p_exp(0)]
     torch.testing.assert_close(fusion.alignment(text, visual, shown), torch.tensor(expected))
-    # the second post has no picture: it has no loss, and the first no rolled pair
+    # the second post has no image: it has no loss, and the first no rolled pair
     some = fusion.alignment(text, visual, torch.tensor([True, False, True]))
     torch.testing.assert_close(some, torch.tensor([_log1p_exp(-3), 0.0, expected[2]]))
     # alone, a post's next one is itself
@@ -92,7 +92,7 @@ def _log1p_exp(value: float) -> float:
     return math.log1p(math.exp(value))
 
 
-def test_the_discriminator_learns_which_picture_is_whose(fusion: BottleneckFusion) -> None:
+def test_the_discriminator_learns_which_image_is_whose(fusion: BottleneckFusion) -> None:
     text = torch.randn(12, 4)
     visual, shown = text @ torch.randn(4, 4), torch.ones(12, dtype=torch.bool)
     optimiser = torch.optim.Adam(fusion.discriminator.parameters(), lr=0.05)
@@ -105,7 +105,7 @@ def test_the_discriminator_learns_which_picture_is_whose(fusion: BottleneckFusio
     assert float(loss.detach()) < min(before, 2 * math.log(2)) - 0.3
 
 
-def test_the_picture_reads_the_text_and_the_text_that_picture() -> None:
+def test_the_image_reads_the_text_and_the_text_that_image() -> None:
     model = PromuModel(tiny_config(fusion="mmib")).eval()
     fusion, batch = model.fusion, tiny_batch()
     assert isinstance(fusion, BottleneckFusion)
@@ -113,15 +113,15 @@ def test_the_picture_reads_the_text_and_the_text_that_picture() -> None:
     alone = model(batch["input_ids"]).fused_text  # the text's latents
     tokens = fusion.visual_layer(output.visual, None)
     visual = fusion.visual_bottleneck(tokens, torch.ones(tokens.shape[:2]))[0]
-    read = fusion.picture_reads_text(visual, alone, None)[0]
+    read = fusion.image_reads_text(visual, alone, None)[0]
     torch.testing.assert_close(output.fused_visual, read, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(output.fused_text, fusion.text_reads_picture(alone, read, None)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.fused_text, fusion.text_reads_image(alone, read, None)[0], rtol=1e-4, atol=1e-5)
 
 
-def test_a_post_without_a_picture_has_the_text_s_term_alone() -> None:
+def test_a_post_without_a_image_has_the_text_s_term_alone() -> None:
     model = PromuModel(tiny_config(fusion="mmib")).eval()
     batch = tiny_batch()
-    losses = model(**batch, picture_mask=torch.tensor([1, 0, 1])).losses
+    losses = model(**batch, image_mask=torch.tensor([1, 0, 1])).losses
     assert losses.keys() == {"kl_text", "kl_visual", "align"}
     assert losses["kl_visual"][1] == losses["align"][1] == 0
     assert (losses["kl_text"] > 0).all() and losses["kl_visual"][0] > 0 and losses["align"][2] > 0

@@ -1,4 +1,4 @@
-"""Fusions: how text and picture become fused vectors. One module and one line in `FUSIONS` each."""
+"""Fusions: how text and image become fused vectors. One module and one line in `FUSIONS` each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from transformers import PreTrainedModel
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.fusions.base import ConcatFusion, Fused, Fusion, Pictures, TextFusion
+from promu.modeling.fusions.base import ConcatFusion, Fused, Fusion, TextFusion, VisualFeatures
 from promu.modeling.fusions.hvpnet import PrefixFusion
 from promu.modeling.fusions.mmib import BottleneckFusion
 
-__all__ = ["FUSIONS", "Fused", "Fusion", "Pictures", "build_fusion"]
+__all__ = ["FUSIONS", "Fused", "Fusion", "VisualFeatures", "build_fusion"]
 
 FUSIONS: dict[str, type[Fusion]] = {
     "concat": ConcatFusion,

@@ -18,14 +18,14 @@ from promu.modeling.encoders import build_encoder, has_text_layers, split_text_e
 
 
 @dataclass
-class Pictures:
-    """The pictures of a batch, as the vision encoder left them.
+class VisualFeatures:
+    """The images of a batch, as the vision encoder left them.
 
     Attributes:
         tokens: (B, K+1, d_v), CLS first; (B, V, K+1, d_v) where the fusion reads V levels of the encoder.
-        mask: (B,), 1 where the post has a picture; None means everywhere.
+        mask: (B,), 1 where the post has an image; None means everywhere.
         kept: (B, k) the patches that were encoded, k standing for K; None means all.
-        boxes: (B, R, 4) a detector's regions in 0..1 of the picture, zeros for padding; None where none are known.
+        boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None where none are known.
     """
 
     tokens: torch.Tensor
@@ -34,7 +34,7 @@ class Pictures:
     boxes: torch.Tensor | None = None
 
     def shown(self) -> torch.Tensor:
-        """(B,) booleans: which posts have a picture."""
+        """(B,) booleans: which posts have an image."""
         if self.mask is None:
             return torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
         return self.mask.bool()
@@ -46,9 +46,9 @@ class Fused:
 
     Attributes:
         text: Fused text (B, N+2, d).
-        visual: Fused visual tokens (B, K+1, d), of which L_COE pools its region vectors; None without pictures.
+        visual: Fused visual tokens (B, K+1, d), of which L_COE pools its region vectors; None without images.
         attentions: Where asked for, for each attention of the text a map (B, heads, N+2 or more, N+2 + K+1): the shares
-            of the text tokens and of the visual tokens, as far as there are pictures, in what each text token reads.
+            of the text tokens and of the visual tokens, as far as there are images, in what each text token reads.
         losses: Auxiliary losses by name, one value a row (B,): they are added to whatever the model is trained on, with
             the weights of `Fusion.loss_weights`.
     """
@@ -66,12 +66,12 @@ class Fusion(nn.Module, ABC):
     so no weight is added), or a separate stack. So fusions differ in what they add, and each is given the same text.
 
     Attributes:
-        sees_pictures: Whether the picture has a part in the fused vectors.
+        sees_images: Whether the image has a part in the fused vectors.
         levels: How many levels of the vision encoder it reads, at most; None reads the last alone.
         auxiliary: Its own losses by name with the weights that they have by default.
     """
 
-    sees_pictures: ClassVar[bool] = True
+    sees_images: ClassVar[bool] = True
     levels: ClassVar[int | None] = None
     auxiliary: ClassVar[Mapping[str, float]] = {}
 
@@ -121,17 +121,17 @@ class Fusion(nn.Module, ABC):
         self,
         text: torch.Tensor,
         text_mask: torch.Tensor,
-        pictures: Pictures | None,
+        images: VisualFeatures | None,
         output_attentions: bool = False,
     ) -> Fused:
-        """Fuse text (B, N+2, d) with the pictures of a batch.
+        """Fuse text (B, N+2, d) with the images of a batch.
 
-        A post without a picture comes out as if there were no visual side at all.
+        A post without an image comes out as if there were no visual side at all.
 
         Args:
             text: Encoded text, CLS first.
             text_mask: (B, N+2), 1 where there is a token.
-            pictures: None when no post of the batch has one.
+            images: None when no post of the batch has one.
             output_attentions: Also return attention maps (needs eager attention).
 
         Raises:
@@ -196,7 +196,7 @@ def kept_map(weights: torch.Tensor | None) -> torch.Tensor:
 class ConcatFusion(Fusion):
     """A transformer over the concatenation [text tokens ; visual CLS ; patches] (Eq 2).
 
-    A post without a picture is masked out on the visual side, so that its text attends to text alone.
+    A post without an image is masked out on the visual side, so that its text attends to text alone.
     """
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
@@ -207,29 +207,29 @@ class ConcatFusion(Fusion):
         self,
         text: torch.Tensor,
         text_mask: torch.Tensor,
-        pictures: Pictures | None,
+        images: VisualFeatures | None,
         output_attentions: bool = False,
     ) -> Fused:
         """As `Fusion.forward`; the fused visual tokens are the upper part of the sequence."""
         hidden, mask = text, text_mask
-        if pictures is not None:
-            tokens = pictures.tokens
+        if images is not None:
+            tokens = images.tokens
             hidden = torch.cat([text, self.visual_map(tokens).to(text.dtype)], dim=1)
-            seen = pictures.shown()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
+            seen = images.shown()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
             mask = torch.cat([text_mask, seen], dim=1)
         hidden, maps = self.run_layers(hidden, mask, output_attentions)
         length = text.shape[1]
-        return Fused(hidden[:, :length], hidden[:, length:] if pictures is not None else None, maps)
+        return Fused(hidden[:, :length], hidden[:, length:] if images is not None else None, maps)
 
 
 class TextFusion(Fusion):
-    """Text alone passes the upper layers; a picture is never looked at.
+    """Text alone passes the upper layers; an image is never looked at.
 
-    No fused vector knows of the picture, so that L_ITM, L_COE and L_CIR have nothing to learn from; L_CIT and masked
+    No fused vector knows of the image, so that L_ITM, L_COE and L_CIR have nothing to learn from; L_CIT and masked
     language modelling do. A text encoder of another kind than BERT's, or of one layer, keeps its layers.
     """
 
-    sees_pictures: ClassVar[bool] = False
+    sees_images: ClassVar[bool] = False
 
     def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
         """None, where the text encoder has none to give."""
@@ -241,7 +241,7 @@ class TextFusion(Fusion):
         self,
         text: torch.Tensor,
         text_mask: torch.Tensor,
-        pictures: Pictures | None,
+        images: VisualFeatures | None,
         output_attentions: bool = False,
     ) -> Fused:
         """As `Fusion.forward`, without fused visual tokens."""

@@ -1,4 +1,4 @@
-"""HVPNeT's fusion: the picture as a prefix of the text's self-attention (Chen et al., NAACL 2022 Findings)."""
+"""HVPNeT's fusion: the image as a prefix of the text's self-attention (Chen et al., NAACL 2022 Findings)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import level_layers
-from promu.modeling.fusions.base import Fused, Fusion, Pictures
+from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures
 from promu.modeling.losses import patch_coverage
 
 LEVELS = 4
@@ -41,10 +41,10 @@ class PrefixFusion(Fusion):
     """Multi-level visual features, pooled, projected, and mixed by a gate for each text layer into its prefix.
 
     Each level of the vision encoder (`promu.modeling.encoders.level_layers`) is normalised and projected to text width.
-    A softmax over the levels, one for each text layer and computed from the picture's mean, mixes them. What stands
-    before the patches (the visual CLS), the means of the picture's four quarters and those of a detector's regions,
+    A softmax over the levels, one for each text layer and computed from the image's mean, mixes them. What stands
+    before the patches (the visual CLS), the means of the image's four quarters and those of a detector's regions,
     where a batch brings boxes, then give one key and one value each to that layer's self-attention. Text is masked off
-    the prefix where there is no picture, and off a region that no encoded patch lies under.
+    the prefix where there is no image, and off a region that no encoded patch lies under.
 
     The fused visual tokens are the tokens mixed by the last layer's gate: pooling and mixing are both linear, so that
     L_COE's region vector is exactly the vector whose key and value the last layer reads.
@@ -74,20 +74,20 @@ class PrefixFusion(Fusion):
         self,
         text: torch.Tensor,
         text_mask: torch.Tensor,
-        pictures: Pictures | None,
+        images: VisualFeatures | None,
         output_attentions: bool = False,
     ) -> Fused:
         """As `Fusion.forward`; what a prefix is read is spread over the tokens that were pooled into it."""
-        if pictures is None:
+        if images is None:
             hidden, maps = self.run_layers(text, text_mask, output_attentions)
             return Fused(hidden, attentions=maps)
         levels = torch.stack(
-            [project(pictures.tokens[:, level]) for level, project in enumerate(self.projections)], dim=1
+            [project(images.tokens[:, level]) for level, project in enumerate(self.projections)], dim=1
         ).to(text.dtype)
-        gates, shares = self.gates(levels), self.shares(pictures)
+        gates, shares = self.gates(levels), self.shares(images)
         pooled = shares.to(levels.dtype)[:, None] @ levels
         prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
-        seen = ((shares.sum(-1) > 0) & pictures.shown()[:, None]).to(text_mask.dtype)
+        seen = ((shares.sum(-1) > 0) & images.shown()[:, None]).to(text_mask.dtype)
         hidden, maps = self.run_layers(text, torch.cat([text_mask, seen], dim=1), output_attentions, prefixes)
         length = text.shape[1]
         maps = tuple(torch.cat([m[..., :length], m[..., length:] @ shares[:, None].to(m.dtype)], -1) for m in maps)
@@ -98,16 +98,16 @@ class PrefixFusion(Fusion):
         scores = self.gate(functional.leaky_relu(levels.mean((1, 2))))
         return scores.view(len(levels), len(self.layers), -1).float().softmax(-1).to(levels.dtype)
 
-    def shares(self, pictures: Pictures) -> torch.Tensor:
+    def shares(self, images: VisualFeatures) -> torch.Tensor:
         """What a prefix is made of, (B, P, K+1): the share of each visual token in visual CLS, quarters and regions.
 
         The shares of a quarter or region that no encoded patch lies under are 0.
         """
-        rows, tokens = len(pictures.tokens), pictures.tokens.shape[2]
-        boxes = torch.tensor(QUARTERS, device=pictures.tokens.device).expand(rows, -1, -1)
-        if pictures.boxes is not None:
-            boxes = torch.cat([boxes, pictures.boxes.float()], dim=1)
-        coverage = patch_coverage(boxes, self.config.grid, pictures.kept)
+        rows, tokens = len(images.tokens), images.tokens.shape[2]
+        boxes = torch.tensor(QUARTERS, device=images.tokens.device).expand(rows, -1, -1)
+        if images.boxes is not None:
+            boxes = torch.cat([boxes, images.boxes.float()], dim=1)
+        coverage = patch_coverage(boxes, self.config.grid, images.kept)
         means = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
         first = tokens - coverage.shape[-1]  # what stands before the patches
         alone = torch.eye(first, tokens, device=means.device).expand(rows, -1, -1)

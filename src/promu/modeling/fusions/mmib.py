@@ -12,7 +12,7 @@ from transformers import BertConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.fusions.base import Fused, Fusion, Pictures, kept_map, visual_map
+from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures, kept_map, visual_map
 
 FIRST_LOG_VARIANCE = -4.0
 """Where the log-variance starts: a spread of a seventh, so that at first the noise drowns nothing."""
@@ -63,15 +63,15 @@ class CrossAttention(nn.Module):
 
 
 class BottleneckFusion(Fusion):
-    """Latents of text and picture, regularised, then the picture reads the text and the text reads that picture.
+    """Latents of text and image, regularised, then the image reads the text and the text reads that image.
 
     The attention blocks are the text layers of every fusion and one layer over the visual tokens; each gives mean and
     log-variance. Refinement keeps of either side only what is needed: two KL terms, `kl_text` and `kl_visual`.
-    Alignment keeps what the two share: a bilinear discriminator tells the latents of a post's text and picture from
-    those of its text and the next post's picture (`align`). Then the picture's latents attend to the text's, which
+    Alignment keeps what the two share: a bilinear discriminator tells the latents of a post's text and image from
+    those of its text and the next post's image (`align`). Then the image's latents attend to the text's, which
     gives the fused visual tokens, and the text's attend to these.
 
-    A post without a picture keeps its text's latents as they are and has neither `kl_visual` nor `align`.
+    A post without an image keeps its text's latents as they are and has neither `kl_visual` nor `align`.
     """
 
     auxiliary: ClassVar[Mapping[str, float]] = {"kl_text": 1e-3, "kl_visual": 1e-3, "align": 0.1}
@@ -87,23 +87,23 @@ class BottleneckFusion(Fusion):
         self.visual_layer = BertLayer(own)
         self.visual_bottleneck = Bottleneck(width)
         self.discriminator = nn.Linear(width, width, bias=False)
-        self.picture_reads_text = CrossAttention(own)
-        self.text_reads_picture = CrossAttention(own)
+        self.image_reads_text = CrossAttention(own)
+        self.text_reads_image = CrossAttention(own)
 
     def forward(
         self,
         text: torch.Tensor,
         text_mask: torch.Tensor,
-        pictures: Pictures | None,
+        images: VisualFeatures | None,
         output_attentions: bool = False,
     ) -> Fused:
-        """As `Fusion.forward`; the last map is of the text's reading of the picture."""
+        """As `Fusion.forward`; the last map is of the text's reading of the image."""
         hidden, maps = self.run_layers(text, text_mask, output_attentions)
         latent, kl_text = self.text_bottleneck(hidden, text_mask)
-        if pictures is None:
+        if images is None:
             return Fused(latent, attentions=maps, losses={"kl_text": kl_text})
-        shown = pictures.shown()
-        tokens = self.visual_layer(self.visual_map(pictures.tokens).to(latent.dtype), None)
+        shown = images.shown()
+        tokens = self.visual_layer(self.visual_map(images.tokens).to(latent.dtype), None)
         seen = shown[:, None].expand(-1, tokens.shape[1])
         visual, kl_visual = self.visual_bottleneck(tokens, seen)
         losses = {
@@ -111,12 +111,12 @@ class BottleneckFusion(Fusion):
             "kl_visual": kl_visual,
             "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, seen), shown),
         }
-        fused_visual, _ = self.picture_reads_text(visual, latent, self.attention_mask(visual, text_mask))
-        read, to_picture = self.text_reads_picture(latent, fused_visual, None)
+        fused_visual, _ = self.image_reads_text(visual, latent, self.attention_mask(visual, text_mask))
+        read, to_image = self.text_reads_image(latent, fused_visual, None)
         if output_attentions:
-            to_picture = kept_map(to_picture) * shown[:, None, None, None]
+            to_image = kept_map(to_image) * shown[:, None, None, None]
             maps = tuple(functional.pad(weights, (0, tokens.shape[1])) for weights in maps)
-            maps = (*maps, functional.pad(to_picture, (text.shape[1], 0)))
+            maps = (*maps, functional.pad(to_image, (text.shape[1], 0)))
         return Fused(torch.where(shown[:, None, None], read, latent), fused_visual, maps, losses)
 
     def alignment(self, text: torch.Tensor, visual: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
@@ -124,10 +124,10 @@ class BottleneckFusion(Fusion):
 
         Args:
             text, visual: (B, d) the mean latents of each post.
-            shown: (B,) booleans, which posts have a picture.
+            shown: (B,) booleans, which posts have an image.
 
         Returns:
-            (B,); 0 without a picture. A post whose next one has no picture, or is itself, has its own pair alone.
+            (B,); 0 without an image. A post whose next one has no image, or is itself, has its own pair alone.
         """
         scale = text.shape[-1] ** -0.5
         asked = self.discriminator(text) * scale

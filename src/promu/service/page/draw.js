@@ -142,8 +142,8 @@ export function drawGraph(target, found) {
   }));
   const height = layOut([...nodes.values()], width);
   const sentences = found.triples.map(([head, label, tail]) => `${head} ${relationName(label)} ${tail}`);
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Graph: ${sentences.join("; ")}` });
-  picture.append(svg("defs", {}, svg("marker",
+  const image = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Graph: ${sentences.join("; ")}` });
+  image.append(svg("defs", {}, svg("marker",
     { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto", markerUnits: "userSpaceOnUse" },
     svg("path", { d: "M0 0 8 4 0 8z" }))));
   for (const [number, relation] of found.relations.entries()) {
@@ -154,16 +154,16 @@ export function drawGraph(target, found) {
     const [from, to] = [border(head, control), border(tail, control)];
     const label = svg("text", { x: (from.x + 2 * control.x + to.x) / 4, y: (from.y + 2 * control.y + to.y) / 4 - (Math.abs(tail.y - head.y) < 40 ? 8 : -4) });
     label.textContent = relationName(relation.type);
-    picture.append(svg("g", { class: "edge", "data-relation": number },
+    image.append(svg("g", { class: "edge", "data-relation": number },
       svg("path", { d: `M${from.x} ${from.y}Q${control.x} ${control.y} ${to.x} ${to.y}`, "marker-end": "url(#tip)" }), label));
   }
   for (const node of nodes.values()) {
     const words = svg("text", { x: node.x, y: node.y + 5 });
     words.textContent = node.words;
-    picture.append(svg("g", { class: `node ${colour(found.entities[node.number].type, found.entities)}`, "data-entity": node.number },
+    image.append(svg("g", { class: `node ${colour(found.entities[node.number].type, found.entities)}`, "data-entity": node.number },
       svg("rect", { x: node.x - node.w / 2, y: node.y - node.h / 2, width: node.w, height: node.h, rx: 6 }), words));
   }
-  target.replaceChildren(picture);
+  target.replaceChildren(image);
 }
 
 const REST = "Point at an entity or a relation to see where the model looked.";
@@ -210,6 +210,6 @@ export function attend(found, { entity, relation }) {
   }
   const name = ofEntity ? found.entities[number].text : relationName(found.relations[number].type);
   const sum = (shares) => shares.reduce((total, share) => total + share, 0);
-  $("seen-words").textContent = `For “${name}” the model gave ${percent(sum(patches.flat()))} of its attention to the picture ` +
+  $("seen-words").textContent = `For “${name}” the model gave ${percent(sum(patches.flat()))} of its attention to the image ` +
     `and ${percent(sum(attention.words))} to the words; what is bright got the most.`;
 }

@@ -4,7 +4,7 @@ import { snippets } from "/page/snippets.js";
 
 const $ = (id) => document.getElementById(id);
 const form = $("post");
-let file = null; // the picture: a File or a Blob, or null
+let file = null; // the image: a File or a Blob, or null
 let running = null; // the AbortController of the call under way
 let shown = null; // what the result section shows
 // Whether the model can say where it looked; asked again where nobody answered.
@@ -21,8 +21,8 @@ function say(sentence) {
   $("error").textContent = text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "";
 }
 
-function take(picture) {
-  file = picture;
+function take(image) {
+  file = image;
   const thumb = $("thumb");
   if (thumb.src) URL.revokeObjectURL(thumb.src);
   thumb.hidden = !file;
@@ -31,7 +31,7 @@ function take(picture) {
   $("pick-words").hidden = Boolean(file);
   if (file) {
     thumb.src = URL.createObjectURL(file);
-    thumb.alt = "The picture that will be sent";
+    thumb.alt = "The image that will be sent";
   } else {
     thumb.removeAttribute("src");
     thumb.alt = "";
@@ -43,16 +43,16 @@ function inBase64(blob) {
   return new Promise((done, failed) => {
     const reader = new FileReader();
     reader.onload = () => done(reader.result.slice(reader.result.indexOf(",") + 1));
-    reader.onerror = () => failed(new Error("the picture could not be read; choose it again"));
+    reader.onerror = () => failed(new Error("the image could not be read; choose it again"));
     reader.readAsDataURL(blob);
   });
 }
 
 // JSON and not a form: a form would turn each end of a line into two characters and move what stands behind it.
-async function call(text, picture, signal) {
+async function call(text, image, signal) {
   const headers = { "Content-Type": "application/json" };
   if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
-  const image = picture ? await inBase64(picture) : null;
+  const image = image ? await inBase64(image) : null;
   const explain = await ask();
   let answer;
   try {
@@ -83,12 +83,12 @@ async function extract() {
   running?.abort();
   running = new AbortController();
   const mine = running;
-  const picture = file;
+  const image = file;
   $("go").setAttribute("aria-disabled", "true");
   $("status").textContent = "Reading …";
   try {
-    const found = await call(text, picture, mine.signal);
-    show(text, picture, found);
+    const found = await call(text, image, mine.signal);
+    show(text, image, found);
     const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
     $("status").textContent = `${count(found.entities.length, "entity", "entities")}, ` +
       `${count(found.relations.length, "relation", "relations")}.`;
@@ -101,11 +101,11 @@ async function extract() {
   }
 }
 
-function show(text, picture, found) {
-  const frame = $("picture");
+function show(text, image, found) {
+  const frame = $("image");
   if (frame.src) URL.revokeObjectURL(frame.src);
-  $("seen").hidden = !picture;
-  if (picture) frame.src = URL.createObjectURL(picture);
+  $("seen").hidden = !image;
+  if (image) frame.src = URL.createObjectURL(image);
   else frame.removeAttribute("src");
   shown = { text, found };
   $("result").hidden = false;
@@ -114,7 +114,7 @@ function show(text, picture, found) {
   drawGraph($("graph"), found);
   const { explanation, ...plain } = found; // long, and not what anybody copies
   const notes = [];
-  if (found.picture === "unread") notes.push("This model reads text alone: the picture was not looked at.");
+  if (found.image === "unread") notes.push("This model reads text alone: the image was not looked at.");
   if ("words_read" in found) {
     notes.push(`The post is long: the model read the first ${found.words_read} of ${found.tokens.length} words.`);
   }
@@ -122,7 +122,7 @@ function show(text, picture, found) {
   $("seen-words").hidden = !explanation;
   $("notes").textContent = notes.join(" ");
   $("panel-json").textContent = JSON.stringify(plain, null, 2);
-  const name = picture ? picture.name || "photo.png" : null;
+  const name = image ? image.name || "photo.png" : null;
   const calls = snippets(location.origin, text, name, Boolean($("token").value));
   $("panel-curl").textContent = calls.curl;
   $("panel-python").textContent = calls.python;
@@ -186,14 +186,14 @@ document.addEventListener("dragover", (over) => { over.preventDefault(); documen
 document.addEventListener("dragleave", () => document.body.classList.remove("dragging"));
 document.addEventListener("drop", (dropped) => {
   document.body.classList.remove("dragging");
-  const picture = carried(dropped.dataTransfer);
-  if (!picture) return; // text that is dropped goes where it is dropped
+  const image = carried(dropped.dataTransfer);
+  if (!image) return; // text that is dropped goes where it is dropped
   dropped.preventDefault();
-  take(picture);
+  take(image);
 });
 document.addEventListener("paste", (pasted) => {
-  const picture = carried(pasted.clipboardData);
-  if (picture) take(picture);
+  const image = carried(pasted.clipboardData);
+  if (image) take(image);
 });
 let width = innerWidth;
 addEventListener("resize", () => {
@@ -223,9 +223,9 @@ async function offerExamples() {
     title.textContent = example.title;
     button.append(title);
     button.addEventListener("click", async () => {
-      const picture = example.image ? await (await fetch(example.image)).blob() : null;
+      const image = example.image ? await (await fetch(example.image)).blob() : null;
       $("text").value = example.text;
-      take(picture && new File([picture], "photo.png", { type: picture.type }));
+      take(image && new File([image], "photo.png", { type: image.type }));
       extract();
     });
     const item = document.createElement("li");

@@ -2,22 +2,22 @@
 
 const inShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** The call as curl and as Python; `picture` is the file's name, or null. */
-export function snippets(origin, text, picture, token) {
+/** The call as curl and as Python; `image` is the file's name, or null. */
+export function snippets(origin, text, image, token) {
   const curl = [
     `curl ${inShell(`${origin}/extract`)}`,
     ...(token ? ['  -H "Authorization: Bearer $PROMU_TOKEN"'] : []),
     `  --form-string ${inShell(`text=${text}`)}`,
-    ...(picture ? [`  -F ${inShell(`image=@${picture}`)}`] : []),
+    ...(image ? [`  -F ${inShell(`image=@${image}`)}`] : []),
   ].join(" \\\n");
   // JSON's way to write a text is also Python's, but for characters outside the first plane, which stay as they are.
   const quoted = (value) => JSON.stringify(value);
   const python = [
-    `import ${picture ? "base64, " : ""}json, ${token ? "os, " : ""}urllib.request`,
+    `import ${image ? "base64, " : ""}json, ${token ? "os, " : ""}urllib.request`,
     "",
     `post = {"text": ${quoted(text)}}`,
-    ...(picture
-      ? [`with open(${quoted(picture)}, "rb") as file:`, '    post["image"] = base64.b64encode(file.read()).decode()']
+    ...(image
+      ? [`with open(${quoted(image)}, "rb") as file:`, '    post["image"] = base64.b64encode(file.read()).decode()']
       : []),
     'headers = {"Content-Type": "application/json"}',
     ...(token ? ['headers["Authorization"] = f"Bearer {os.environ[\'PROMU_TOKEN\']}"'] : []),

@@ -1,4 +1,4 @@
-"""Pictures of every kind, sound and broken."""
+"""Images of every kind, sound and broken."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from promu.corpora.images import load_picture, probe_picture
+from promu.corpora.images import load_image, probe_image
 from promu.errors import InputError
 
 RED = (200, 30, 30)
@@ -47,73 +47,73 @@ def near(colour: object, expected: tuple[int, int, int], by: int = 6) -> bool:
 
 @pytest.mark.parametrize("source", ["path", "str", "bytes", "image"])
 def test_sources(tmp_path: Path, source: str) -> None:
-    image = two_halves()
+    original = two_halves()
     path = tmp_path / "a.png"
-    image.save(path)
+    original.save(path)
     sources: dict[str, Path | str | bytes | Image.Image] = {
         "path": path,
         "str": str(path),
         "bytes": path.read_bytes(),
-        "image": image,
+        "image": original,
     }
-    picture = load_picture(sources[source])
-    assert picture.mode == "RGB" and picture.size == (16, 8)
-    assert picture.getpixel((0, 0)) == RED
-    picture.putpixel((0, 0), (0, 0, 0))
+    image = load_image(sources[source])
+    assert image.mode == "RGB" and image.size == (16, 8)
     assert image.getpixel((0, 0)) == RED
+    image.putpixel((0, 0), (0, 0, 0))
+    assert original.getpixel((0, 0)) == RED
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(orientation: int) -> None:
-    """Whatever the stored turn, the picture comes out as PIL's own transposition of it."""
+    """Whatever the stored turn, the image comes out as PIL's own transposition of it."""
     from PIL import ImageOps
 
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(two_halves(), exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    assert load_picture(data).tobytes() == expected.tobytes()
-    assert load_picture(data).size == ((8, 16) if orientation >= 5 else (16, 8))
+    assert load_image(data).tobytes() == expected.tobytes()
+    assert load_image(data).size == ((8, 16) if orientation >= 5 else (16, 8))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_broken_exif_does_not_matter() -> None:
-    assert load_picture(encoded(two_halves(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\xff\xff\xff\xff")).size == (16, 8)
+    assert load_image(encoded(two_halves(), "JPEG", exif=b"Exif\0\0MM\0*\0\0\xff\xff\xff\xff")).size == (16, 8)
 
 
 def test_transparency_becomes_white() -> None:
     image = Image.new("RGBA", (2, 1), (*RED, 255))
     image.putpixel((1, 0), (0, 0, 0, 0))
-    assert load_picture(encoded(image)).getpixel((1, 0)) == (255, 255, 255)
-    assert load_picture(encoded(image)).getpixel((0, 0)) == RED
+    assert load_image(encoded(image)).getpixel((1, 0)) == (255, 255, 255)
+    assert load_image(encoded(image)).getpixel((0, 0)) == RED
     grey = Image.new("LA", (1, 1), (0, 128))
-    assert near(load_picture(encoded(grey)).getpixel((0, 0)), (127, 127, 127))
+    assert near(load_image(encoded(grey)).getpixel((0, 0)), (127, 127, 127))
     keyed = encoded(Image.new("RGB", (1, 1), RED), transparency=RED)
-    assert load_picture(keyed).getpixel((0, 0)) == (255, 255, 255)
+    assert load_image(keyed).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_palette_with_a_transparent_colour() -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([*RED, 0, 0, 0])
     image.putpixel((1, 0), 1)
-    assert load_picture(encoded(image)).getpixel((0, 0)) == RED
-    assert load_picture(encoded(image, "GIF", transparency=1)).getpixel((1, 0)) == (255, 255, 255)
+    assert load_image(encoded(image)).getpixel((0, 0)) == RED
+    assert load_image(encoded(image, "GIF", transparency=1)).getpixel((1, 0)) == (255, 255, 255)
 
 
 def test_cmyk_grey_and_black_and_white() -> None:
     assert near(
-        load_picture(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((4, 4)), (255, 0, 0), 12
+        load_image(encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG")).getpixel((4, 4)), (255, 0, 0), 12
     )
-    assert load_picture(encoded(Image.new("L", (1, 1), 77))).getpixel((0, 0)) == (77, 77, 77)
-    assert load_picture(encoded(Image.new("1", (1, 1), 1))).getpixel((0, 0)) == (255, 255, 255)
+    assert load_image(encoded(Image.new("L", (1, 1), 77))).getpixel((0, 0)) == (77, 77, 77)
+    assert load_image(encoded(Image.new("1", (1, 1), 1))).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_sixteen_bits_keep_their_shades() -> None:
     values = np.array([[0, 0x4000, 0x8000, 0xFFFF]], dtype=np.uint16)
-    picture = load_picture(encoded(Image.fromarray(values)))
-    assert [picture.getpixel((x, 0)) for x in range(4)] == [(0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255)]
+    image = load_image(encoded(Image.fromarray(values)))
+    assert [image.getpixel((x, 0)) for x in range(4)] == [(0, 0, 0), (64, 64, 64), (128, 128, 128), (255, 255, 255)]
     with pytest.raises(InputError, match="neither 8 nor 16 bits"):
-        load_picture(encoded(Image.new("F", (1, 1), 0.5), "TIFF"))
+        load_image(encoded(Image.new("F", (1, 1), 0.5), "TIFF"))
 
 
 def test_the_first_frame_of_an_animation() -> None:
@@ -126,19 +126,19 @@ def test_the_first_frame_of_an_animation() -> None:
             append_images=frames[1:],
             **({"lossless": True} if format == "WEBP" else {}),
         )
-        assert near(load_picture(data).getpixel((1, 1)), RED)
+        assert near(load_image(data).getpixel((1, 1)), RED)
 
 
 def test_a_target_makes_big_jpegs_smaller_but_never_too_small() -> None:
     data = encoded(Image.new("RGB", (1600, 800), RED), "JPEG")
-    picture = load_picture(data, target=(200, 100))
-    assert picture.size == (200, 100)
-    assert load_picture(data, target=(300, 100)).size == (400, 200)
-    assert load_picture(data).size == (1600, 800)
+    image = load_image(data, target=(200, 100))
+    assert image.size == (200, 100)
+    assert load_image(data, target=(300, 100)).size == (400, 200)
+    assert load_image(data).size == (1600, 800)
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = encoded(Image.new("RGB", (1600, 800), RED), "JPEG", exif=exif)
-    assert load_picture(turned, target=(100, 200)).size == (100, 200)
+    assert load_image(turned, target=(100, 200)).size == (100, 200)
 
 
 @pytest.mark.filterwarnings("error")
@@ -146,42 +146,42 @@ def test_a_target_makes_big_jpegs_smaller_but_never_too_small() -> None:
 def test_too_many_pixels_are_refused_at_once(size: tuple[int, int]) -> None:
     data = png_header(*size)
     begin = time.perf_counter()
-    for read in (load_picture, probe_picture):
+    for read in (load_image, probe_image):
         with pytest.raises(InputError, match="50,000,000"):
             read(data)
     assert time.perf_counter() - begin < 1.0
     with pytest.raises(InputError, match="16 x 8 pixels, more than 100"):
-        load_picture(two_halves(), max_pixels=100)
+        load_image(two_halves(), max_pixels=100)
 
 
-def test_bad_pictures(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such picture; check the name and the folder"):
-        load_picture(tmp_path / "absent.jpg")
+def test_bad_images(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such image; check the name and the folder"):
+        load_image(tmp_path / "absent.jpg")
     with pytest.raises(InputError, match="cannot be read"):
-        load_picture(tmp_path)
+        load_image(tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
-        load_picture("a\0b.jpg")
+        load_image("a\0b.jpg")
     with pytest.raises(InputError, match="0 bytes"):
-        load_picture(b"")
+        load_image(b"")
     empty = tmp_path / "empty.jpg"
     empty.touch()
-    with pytest.raises(InputError, match=r"empty.jpg: the picture has 0 bytes"):
-        load_picture(empty)
+    with pytest.raises(InputError, match=r"empty.jpg: the image has 0 bytes"):
+        load_image(empty)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     for format in ("JPEG", "PNG", "GIF", "WEBP"):
         data = encoded(noise, format)
         with pytest.raises(InputError, match=r"truncated|broken"):
-            load_picture(data[: len(data) // 2])
+            load_image(data[: len(data) // 2])
     with pytest.raises(InputError, match="an SVG drawing; render it"):
-        load_picture(b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>')
-    with pytest.raises(InputError, match="an HTML page, not a picture"):
-        load_picture(b"<!DOCTYPE html><html>404</html>")
-    with pytest.raises(InputError, match="not a picture of a known format"):
-        load_picture(b"%PDF-1.4")
+        load_image(b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>')
+    with pytest.raises(InputError, match="an HTML page, not an image"):
+        load_image(b"<!DOCTYPE html><html>404</html>")
+    with pytest.raises(InputError, match="not an image of a known format"):
+        load_image(b"%PDF-1.4")
 
 
 def test_probe(tmp_path: Path) -> None:
-    info = probe_picture(encoded(two_halves(), "JPEG"))
+    info = probe_image(encoded(two_halves(), "JPEG"))
     assert (info.width, info.height, info.format) == (16, 8, "JPEG")
 
 
@@ -194,13 +194,13 @@ SOUND = [
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's remarks on damaged EXIF
 @given(data=st.sampled_from(SOUND), edits=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6))))
-def test_damaged_pictures_are_read_or_refused(data: bytes, edits: list[tuple[float, bytes]]) -> None:
+def test_damaged_images_are_read_or_refused(data: bytes, edits: list[tuple[float, bytes]]) -> None:
     for place, replacement in edits:
         at = int(place * len(data))
         data = data[:at] + replacement + data[at + max(1, len(replacement)) :]
     try:
-        picture = load_picture(data, max_pixels=1_000_000)
+        image = load_image(data, max_pixels=1_000_000)
     except InputError as error:
         assert 10 < len(error.reason) < 1000
     else:
-        assert picture.mode == "RGB"
+        assert image.mode == "RGB"

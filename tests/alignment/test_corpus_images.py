@@ -1,4 +1,4 @@
-"""What a corpus keeps of pictures, captions and regions of every kind; what it leaves out is counted by reason."""
+"""What a corpus keeps of images, captions and regions of every kind; what it leaves out is counted by reason."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tests.alignment.corpus_sets import noise, with_, write_rows, write_set
-from tests.corpora.test_pictures import encoded, png_header
+from tests.corpora.test_images import encoded, png_header
 
 from promu.alignment import corpus_build
 from promu.alignment import corpus_images as prepare
@@ -19,8 +19,8 @@ from promu.errors import InputError
 from promu.schema import Region
 
 
-def test_every_kind_of_picture(tmp_path: Path) -> None:
-    """Kept or counted by reason; sizes are those of the upright picture."""
+def test_every_kind_of_image(tmp_path: Path) -> None:
+    """Kept or counted by reason; sizes are those of the upright image."""
     settings = write_set(tmp_path, 1)
     images = tmp_path / "images"
     exif = Image.Exif()
@@ -34,31 +34,31 @@ def test_every_kind_of_picture(tmp_path: Path) -> None:
         "one.png": encoded(noise(7, 1, 1)),
     }
     broken = {
-        "giant.png": (png_header(50_000, 50_000), "picture too large"),
-        "short.jpg": (encoded(noise(8), "JPEG")[:-200], "broken picture"),
-        "nothing.jpg": (b"", "picture of 0 bytes"),
-        "page.jpg": (b"<!doctype html>", "broken picture"),
+        "giant.png": (png_header(50_000, 50_000), "image too large"),
+        "short.jpg": (encoded(noise(8), "JPEG")[:-200], "broken image"),
+        "nothing.jpg": (b"", "image of 0 bytes"),
+        "page.jpg": (b"<!doctype html>", "broken image"),
     }
     for name, data in {**sound, **{name: data for name, (data, _) in broken.items()}}.items():
         (images / name).write_bytes(data)
     rows = [(name, f"{name} {each}") for name in (*sound, *broken, "absent.jpg") for each in range(2)]
     write_rows(tmp_path, [("image", "caption"), *rows])
     result = build_corpus(with_(settings, missing="skip"), tmp_path / "out")
-    expected = {"missing picture": 2, "broken picture": 4, "picture too large": 2, "picture of 0 bytes": 2}
+    expected = {"missing image": 2, "broken image": 4, "image too large": 2, "image of 0 bytes": 2}
     assert result["skipped"]["pairs"] == expected
     assert result["read"] == len(rows) == result["kept"] + sum(expected.values())
-    assert any("captions.csv:22: picture 'absent.jpg': no such" in line for line in result["skipped"]["examples"])
-    kept = {picture.image: picture for picture in PairShards(tmp_path / "out").captions()}
+    assert any("captions.csv:22: image 'absent.jpg': no such" in line for line in result["skipped"]["examples"])
+    kept = {image.image: image for image in PairShards(tmp_path / "out").captions()}
     assert list(kept) == list(sound)
     assert (kept["turned.jpg"].width, kept["turned.jpg"].height) == (16, 24)
     assert (kept["one.png"].width, kept["one.png"].height) == (1, 1)
     shards = PairShards(tmp_path / "out")
     for index in range(len(sound)):
-        picture = shards.picture(index)
-        assert picture.decode().size == (picture.width, picture.height)
+        image = shards.image(index)
+        assert image.decode().size == (image.width, image.height)
     for name, (_, reason) in broken.items():
         write_rows(tmp_path, [("image", "caption"), ("one.png", "sound"), (name, "a caption")])
-        with pytest.raises(InputError, match=rf"captions.csv:3: picture '{name}': .*; or leave .*--missing skip"):
+        with pytest.raises(InputError, match=rf"captions.csv:3: image '{name}': .*; or leave .*--missing skip"):
             build_corpus(settings, tmp_path / f"out {reason} {name}")
 
 
@@ -86,7 +86,7 @@ def test_every_kind_of_caption(tmp_path: Path) -> None:
 
 
 class StubDetector:
-    """Finds the same boxes in every picture, and remembers what it was shown."""
+    """Finds the same boxes in every image, and remembers what it was shown."""
 
     identity = "stub:1"
 
@@ -95,14 +95,14 @@ class StubDetector:
         self.seen: list[tuple[str, tuple[int, int]]] = []
         self.calls = 0
 
-    def detect(self, pictures: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
+    def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         self.calls += 1
-        self.seen += [(name, picture.size) for name, picture in zip(names, pictures, strict=True)]
-        return [[Region(box, "thing", 0.5) for box in self.boxes] for _ in pictures]
+        self.seen += [(name, image.size) for name, image in zip(names, images, strict=True)]
+        return [[Region(box, "thing", 0.5) for box in self.boxes] for _ in images]
 
 
 def test_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The detector sees upright pictures in full size, in batches; its boxes come out in the stored picture's frame."""
+    """The detector sees upright images in full size, in batches; its boxes come out in the stored image's frame."""
     settings = write_set(tmp_path, 20)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -114,7 +114,7 @@ def test_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert detector.seen[3][1] == (200, 400) and detector.seen[4][1] == (24, 16)
     assert detector.calls == 2
     shards = PairShards(tmp_path / "out")
-    small, large = shards.picture(4), shards.picture(3)
+    small, large = shards.image(4), shards.image(3)
     assert [region.box for region in small.regions] == [(2, 4, 12, 10), (0, 8, 6, 16)]
     assert (large.width, large.height) == large.decode().size == (50, 100)
     assert [region.box for region in large.regions] == [(0.5, 1, 3, 2.5), (0, 2, 1.5, 100)]
@@ -123,15 +123,15 @@ def test_regions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_side(tmp_path: Path) -> None:
-    """Larger pictures become JPEGs of that size, smaller ones keep their bytes; a big JPEG is not decoded whole."""
+    """Larger images become JPEGs of that size, smaller ones keep their bytes; a big JPEG is not decoded whole."""
     settings = write_set(tmp_path, 2)
     (tmp_path / "images" / "0.png").write_bytes(encoded(noise(0, 640, 320), "JPEG"))
     build_corpus(with_(settings, side=32), tmp_path / "out")
     shards = PairShards(tmp_path / "out")
-    first = shards.picture(0)
+    first = shards.image(0)
     assert (first.width, first.height) == first.decode().size == (32, 16)
     assert Image.open(io.BytesIO(first.data)).format == "JPEG"
-    assert shards.picture(1).data == encoded(noise(1))
+    assert shards.image(1).data == encoded(noise(1))
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +140,14 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with (tmp_path / "images" / "1.png").open("ab") as file:
         file.truncate(6000)
     result = build_corpus(with_(settings, missing="skip"), tmp_path / "out")
-    assert result["skipped"]["pairs"] == {"picture too large": 2}
+    assert result["skipped"]["pairs"] == {"image too large": 2}
 
 
-def test_pictures_none_of_which_can_be_read(tmp_path: Path) -> None:
+def test_images_none_of_which_can_be_read(tmp_path: Path) -> None:
     settings = write_set(tmp_path, 3)
     for path in settings.images.iterdir():
         path.unlink()
     with pytest.raises(
-        InputError, match=r"none of 3 pictures of this corpus \(train\) can be read, the first: .*no such"
+        InputError, match=r"none of 3 images of this corpus \(train\) can be read, the first: .*no such"
     ):
         build_corpus(with_(settings, missing="skip"), tmp_path / "out")

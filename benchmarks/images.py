@@ -1,4 +1,4 @@
-"""A corpus of photograph-like pictures to label and to read: what Flickr8k is in size, drawn where it is absent."""
+"""A corpus of photograph-like images to label and to read: what Flickr8k is in size, drawn where it is absent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from benchmarks.sizes import photograph
 
-from promu.corpora.shards import HEADER, CaptionedPicture, PairShards, ShardWriter
+from promu.corpora.shards import HEADER, CaptionedImage, PairShards, ShardWriter
 from promu.files import write_json
 from promu.schema import Region
 
@@ -17,10 +17,10 @@ SIDE = 224
 WORDS = ("a", "dog", "man", "woman", "runs", "on", "the", "beach", "with", "red", "ball", "child", "in", "grass", ".")
 
 
-def corpus(folder: Path, pictures: int, captions: int = 5) -> tuple[PairShards, str]:
-    """A corpus of so many pictures of 224 pixels, three regions each, and where they came from.
+def corpus(folder: Path, images: int, captions: int = 5) -> tuple[PairShards, str]:
+    """A corpus of so many images of 224 pixels, three regions each, and where they came from.
 
-    The pictures are Flickr8k's where the folder that `PROMU_SHARED` names (default `../shared`) has them.
+    The images are Flickr8k's where the folder that `PROMU_SHARED` names (default `../shared`) has them.
     """
     flickr = Path(os.environ.get("PROMU_SHARED", "../shared")) / "data" / "flickr8k"
     source = "drawn"
@@ -33,16 +33,16 @@ def corpus(folder: Path, pictures: int, captions: int = 5) -> tuple[PairShards, 
         root = next(
             path for path in (flickr / "images", flickr / "Images", flickr) if (path / next(iter(texts))).is_file()
         )
-        rows = [(name, (root / name).read_bytes(), texts[name][:captions]) for name in list(texts)[:pictures]]
+        rows = [(name, (root / name).read_bytes(), texts[name][:captions]) for name in list(texts)[:images]]
     else:
-        rows = [(f"{number}.jpg", photograph(number, SIDE), _texts(number, captions)) for number in range(pictures)]
+        rows = [(f"{number}.jpg", photograph(number, SIDE), _texts(number, captions)) for number in range(images)]
     write_json(folder / HEADER, {"source": source})
     with ShardWriter(folder, 0) as shard:
         for number, (name, data, captions_of) in enumerate(rows):
             chance = np.random.default_rng(number)
             corners = chance.random((3, 2)) * SIDE * 0.5
             regions = tuple(Region((x, y, x + SIDE * 0.4, y + SIDE * 0.4), "thing", 0.9) for x, y in corners.tolist())
-            shard.add(CaptionedPicture(name, data, SIDE, SIDE, tuple((text, True) for text in captions_of), regions))
+            shard.add(CaptionedImage(name, data, SIDE, SIDE, tuple((text, True) for text in captions_of), regions))
     return PairShards(folder), source
 
 
