@@ -83,7 +83,7 @@ def run(words: list[str]) -> int:
         app.parse_args(words, exit_on_error=False, print_error=False)
         return 0
     if command == "finetune" and words[1].endswith("-text"):  # run for a step in tests/training/test_recipes_run.py
-        load_recipe(find_recipe(words[1]), FinetuneRecipe)
+        load_recipe(words[1], FinetuneRecipe)
         return 0
     if words[:2] == ["fewshot", "draw"]:
         words = [*words, "--posts", "6", "2", "2", "--size", "32"]
@@ -93,7 +93,7 @@ def run(words: list[str]) -> int:
         # (KECPM's in tests/training/generation/test_train.py), graphs in tests/extraction/test_export.py
         app.parse_args(words, exit_on_error=False, print_error=False)
         if command in ("pretrain", "label"):
-            load_recipe(find_recipe(words[1]), PretrainRecipe, [word for word in words if "=" in word])
+            load_recipe(words[1], PretrainRecipe, [word for word in words if "=" in word])
         return 0
     if command == "newsreel":
         size = ["--pairs", "32", "--ner-posts", "4", "4", "4", "--re-posts", "4", "4", "4"]
@@ -111,7 +111,7 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
             assert all(f"\n{word}:" in makefile for word in words if "=" not in word), command
         elif program == "torchrun":  # run for real in tests/training/test_group.py
             recipe, *overrides = words[words.index("pretrain") + 1 :]
-            load_recipe(find_recipe(recipe), PretrainRecipe, [word for word in overrides if "=" in word])
+            load_recipe(recipe, PretrainRecipe, [word for word in overrides if "=" in word])
         elif program == "pip":
             extra = re.fullmatch(r"install '(?:promu|-e \.)\[(\w+)\]'", command.removeprefix("pip "))
             project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,21 +1,90 @@
-"""Recipe files: YAML found by name, overridden, and checked before anything starts; what is wrong is named."""
+"""Recipes: groups of settings that check themselves, read by name, file or mapping, overridden and checked."""
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator, with_config
 from pydantic_core import ErrorDetails
-from typing_extensions import is_typeddict
+from typing_extensions import TypedDict, is_typeddict
 
 from promu.errors import InputError
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
-RecipeType = TypeVar("RecipeType", bound=BaseModel)
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class Settings(BaseModel):
+    """A group of settings: unknown keys and wrong values are refused by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Recipe(Settings):
+    """All settings of one run.
+
+    Attributes:
+        command: The command that runs it.
+        telling_key: A key that only recipes of this kind have.
+    """
+
+    command: ClassVar[str]
+    telling_key: ClassVar[str]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class BackboneSettings(TypedDict, total=False):
+    """The fields of `PromuConfig` that a recipe may set."""
+
+    fusion: str
+    fusion_layers: Count | None
+    fusion_loss_weights: dict[str, Annotated[float, Field(ge=0.0)]]
+    projection_dim: Count
+    projection_norm: bool
+    frozen: list[Literal["text", "vision"]]
+    pooling: Literal["cls", "cls+mean", "mean"]
+    temperature: Positive
+    itm_cosine: bool
+    image_mean: tuple[float, float, float]
+    image_std: tuple[Positive, Positive, Positive]
+    classifier_dropout: Share
+    max_length: Annotated[int, Field(ge=8)]
+
+
+class ModelSettings(Settings):
+    """The backbone: where its weights come from.
+
+    Attributes:
+        init: A promu model folder to start from (what pre-training saved); the rest then comes from there.
+        text: Folder, hub name, or `package:NAME/PATH` inside an installed Python package; or a configuration.
+        vision: The same for the vision encoder; null for a text-only backbone.
+        tokenizer: Folder or hub name; null takes the text encoder's own.
+        config: Further fields of `PromuConfig`.
+    """
+
+    init: str | None = None
+    text: str | dict[str, Any] | None = None
+    vision: str | dict[str, Any] | None = None
+    tokenizer: str | None = None
+    config: BackboneSettings = {}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelSettings:
+        if self.init is None and self.text is None:
+            raise ValueError("set either init (a promu model folder) or text (an encoder)")
+        if self.init is not None and (self.text is not None or self.vision is not None):
+            raise ValueError("init brings its own encoders; leave text and vision out, or set init to null")
+        return self
+
+
+RecipeType = TypeVar("RecipeType", bound=Settings)
 
 
 def find_recipe(name: str) -> Path:
@@ -35,33 +104,34 @@ def find_recipe(name: str) -> Path:
     raise InputError(f"no recipe file {name!r}; give a path, or one of {', '.join(shipped)}")
 
 
-def load_recipe(path: Path, kind: type[RecipeType], overrides: Sequence[str] = ()) -> RecipeType:
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | Settings, kind: type[RecipeType], overrides: Sequence[str] = ()
+) -> RecipeType:
     """Read and check a recipe.
 
     `${NAME}` in a value stands for the environment variable; `${PROMU_SHARED}` is `../shared` where it is not set.
 
     Args:
-        path: A YAML file.
-        kind: What it should be.
-        overrides: `key.path=value` settings that win over the file; values are read as YAML.
+        source: The name of a recipe that ships with promu, a YAML file, the settings as plain data, or the object.
+        kind: The class of the recipe; an object of it is returned as it is.
+        overrides: `key.path=value` settings that win over the source; values are read as YAML.
 
     Raises:
-        InputError: The file or an override is not legal; the sentence names the key, the value and what is allowed.
+        InputError: The recipe or an override is not legal; the sentence names the key, the value and what is allowed.
     """
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("no such recipe", path) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"not YAML: {problem}", path, None if line is None else line + 1) from None
-    if not isinstance(raw, dict):
+    if isinstance(source, kind) and not overrides:
+        return source
+    path = find_recipe(source) if isinstance(source, str) else source if isinstance(source, Path) else None
+    if isinstance(source, Settings):
+        raw: Any = source.model_dump(mode="json")
+    else:
+        raw = source if path is None else _read_yaml(path)
+    if not isinstance(raw, Mapping):
         raise InputError("a recipe is a mapping of settings, see the recipes folder", path)
-    meant = FinetuneRecipe if "task" in raw else PretrainRecipe if "teacher" in raw else kind
-    if meant is not kind:
-        command = "promu finetune" if meant is FinetuneRecipe else "promu pretrain"
-        raise InputError(f"this is a recipe for {command}; run it with that", path)
+    for other in Recipe.__subclasses__():
+        if other.telling_key in raw and other.telling_key not in kind.model_fields:
+            raise InputError(f"this is a recipe for {other.command}; run it with that", path)
+    raw = copy.deepcopy(dict(raw))
     for override in overrides:
         key, separator, value = override.partition("=")
         if not separator:
@@ -71,32 +141,39 @@ def load_recipe(path: Path, kind: type[RecipeType], overrides: Sequence[str] = (
         except yaml.YAMLError:
             raise InputError(f"override {override!r}: the value is not YAML; put it in quotes") from None
         _set(raw, key.split("."), parsed, override)
-    return check_recipe(_expand(raw), kind, path)
-
-
-def check_recipe(raw: dict[str, Any], kind: type[RecipeType], path: Path | None = None) -> RecipeType:
-    """Settings as plain data to a checked recipe.
-
-    Raises:
-        InputError: As `load_recipe`.
-    """
+    raw = _expand(raw)
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        # Where a setting may be of several kinds, each kind's errors are listed; the deepest knows best.
-        first = max(error.errors(), key=lambda found: len(_keys(raw, found)))
-        keys = _keys(raw, first)
-        key = ".".join(keys)
-        if first["type"] == "extra_forbidden":
-            allowed = sorted(_allowed_keys(kind, keys[:-1]))
-            raise InputError(f"unknown recipe key {key!r}; allowed here: {', '.join(allowed)}", path) from None
-        if first["type"] == "missing" and isinstance(first["loc"][-1], str):
-            raise InputError(f"recipe key {key!r} is missing", path) from None
-        value = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] in ("model_type", "dict_type"):
-            reason = f"a group of settings is expected: {', '.join(sorted(_allowed_keys(kind, keys)))}"
-        raise InputError(f"recipe key {key!r}: {reason}{value}" if key else f"recipe: {reason}", path) from None
+        raise InputError(_sentence(error, raw, kind), path) from None
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("no such recipe", path) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        problem = getattr(error, "problem", None) or str(error)
+        raise InputError(f"not YAML: {problem}", path, None if line is None else line + 1) from None
+
+
+def _sentence(error: ValidationError, raw: Any, kind: type[Settings]) -> str:
+    """The first error that a user should mend, with its key, its value and what is allowed."""
+    # Where a setting may be of several kinds, each kind's errors are listed; the deepest knows best.
+    first = max(error.errors(), key=lambda candidate: len(_keys(raw, candidate)))
+    keys = _keys(raw, first)
+    key = ".".join(keys)
+    if first["type"] == "extra_forbidden":
+        return f"unknown recipe key {key!r}; allowed here: {', '.join(sorted(_allowed_keys(kind, keys[:-1])))}"
+    if first["type"] == "missing" and isinstance(first["loc"][-1], str):
+        return f"recipe key {key!r} is missing"
+    value = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "dict_type"):
+        reason = f"a group of settings is expected: {', '.join(sorted(_allowed_keys(kind, keys)))}"
+    return f"recipe key {key!r}: {reason}{value}" if key else f"recipe: {reason}"
 
 
 def _keys(raw: Any, error: ErrorDetails) -> list[str]:
@@ -139,9 +216,9 @@ def _set(settings: dict[str, Any], keys: Sequence[str], value: Any, override: st
 
 
 def _expand(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _expand(inner) for key, inner in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_expand(inner) for inner in value]
     if isinstance(value, str) and "${" in value:
         value = value.replace("${PROMU_SHARED}", os.environ.get("PROMU_SHARED", "../shared"))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from promu import config as recipe_file
+from promu import config
 from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.cli.train import label, parse_shard
 from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
@@ -60,8 +60,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     labelling = ModuleType("promu.training.prepare")
     labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
-    monkeypatch.setattr(recipe_file, "load_recipe", lambda *_: settings)
-    monkeypatch.setattr(recipe_file, "find_recipe", lambda name: Path(name))
+    monkeypatch.setattr(config, "load_recipe", lambda *_: settings)
     return shards
 
 

@@ -9,13 +9,13 @@ import torch
 from tests.modeling.conftest import tiny_config
 from transformers import PreTrainedTokenizerBase
 
+from promu.config import ModelSettings
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForTokenClassification
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_model, save_folder
 from promu.modeling.small_encoders import CharBiLstmConfig, CharBiLstmModel
-from promu.settings import ModelSettings
 
 NAMES = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}
 SETTINGS = ModelSettings(text={"model_type": "promu_char_bilstm", "hidden_size": 16}, config={"fusion": "text"})

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerBase, ViTConfig, ViTModel
 
+from promu.config import ModelSettings
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
@@ -23,7 +24,6 @@ from promu.modeling.loading import (
     save_folder,
     tokenizer_of,
 )
-from promu.settings import ModelSettings
 from promu.training.tokenizers import train_wordpiece
 
 SIZES: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.training.test_resume import finetune_recipe, same_log
 
-from promu.config import check_recipe
+from promu.config import load_recipe
 from promu.training.finetune import finetune
 from promu.training.recipe import FinetuneRecipe
 
@@ -20,7 +20,7 @@ class Cut(Exception):
 def recipe_with_noise(world: Path, tokenizer: Path, out: Path) -> FinetuneRecipe:
     raw = finetune_recipe(world, tokenizer, out)
     model: dict[str, Any] = {**raw["model"], "config": {"fusion": "mmib"}}
-    return check_recipe({**raw, "model": model}, FinetuneRecipe)
+    return load_recipe({**raw, "model": model}, FinetuneRecipe)
 
 
 def cut_at_step_five(name: str, done: int, total: int) -> None:

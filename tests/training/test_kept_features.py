@@ -15,7 +15,7 @@ from tests.modeling.tiny_detectors import save_tiny_yolox
 from tests.training.pairs import captioned, label_corpus, tokenizer, write_corpus
 from tests.training.test_resume import pretrain_recipe
 
-from promu.config import check_recipe
+from promu.config import load_recipe
 from promu.corpora.shards import PairShards
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel, detector_encoder_from_onnx
@@ -175,7 +175,7 @@ def test_a_recipe_with_a_detector_as_encoder(
     one = {"training": {**raw["training"], "epochs": 1}}
     raw.update(one, views={"crop": 0.5, "kept": 2})
     raw["teacher"].update(one, views={"crop": 0.5, "kept": 2})
-    recipe = check_recipe(raw, PretrainRecipe)
+    recipe = load_recipe(raw, PretrainRecipe)
     result = pretrain(recipe)
     losses = [result["last"][name] for name in ("itm", "cit", "coe", "cir", "mlm")]
     assert all(np.isfinite(losses)) and min(losses) > 0

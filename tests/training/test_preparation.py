@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.training.test_resume import pretrain_recipe
 
-from promu.config import check_recipe
+from promu.config import load_recipe
 from promu.errors import InputError
 from promu.training.prepare import candidates, label_recipe, open_corpora
 from promu.training.recipe import PretrainRecipe
@@ -18,7 +18,7 @@ def recipe_of(world: Path, out: Path, **data: Any) -> PretrainRecipe:
     raw = pretrain_recipe(world, out)
     raw["data"].update(data)
     raw["teacher"]["training"] = {**raw["teacher"]["training"], "epochs": 1}
-    return check_recipe(raw, PretrainRecipe)
+    return load_recipe(raw, PretrainRecipe)
 
 
 def test_shares_of_the_labels(tiny_world: Path, tmp_path: Path) -> None:

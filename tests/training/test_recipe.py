@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from promu.config import check_recipe, find_recipe, load_recipe
+from promu.config import find_recipe, load_recipe
 from promu.errors import InputError
 from promu.training.recipe import FinetuneRecipe, LossSettings, PretrainRecipe, TokenizerSettings
 
@@ -66,7 +66,7 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
     [
         (
             "trainin.lr=1",
-            "unknown recipe key 'trainin'; allowed here: data, model, out, images, seed, task, training",
+            "unknown recipe key 'trainin'; allowed here: data, images, model, out, seed, task, training",
         ),
         ("training.learning_rate=1", "unknown recipe key 'training.learning_rate'; allowed here: batch_size, .*lr, "),
         ("model.config.widht=3", "unknown recipe key 'model.config.widht'; allowed here: .*pooling, "),
@@ -219,12 +219,25 @@ def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest
 def test_a_recipe_survives_its_own_json() -> None:
     """A run's folder holds its recipe; a second run compares with it."""
     for raw, kind in ((FINETUNE, FinetuneRecipe), (PRETRAIN, PretrainRecipe)):
-        recipe = check_recipe(raw, kind)
-        assert check_recipe(recipe.model_dump(mode="json"), kind) == recipe
+        recipe = load_recipe(raw, kind)
+        assert load_recipe(recipe.model_dump(mode="json"), kind) == recipe
 
 
 def test_a_recipe_of_the_other_kind_names_its_command() -> None:
     with pytest.raises(InputError, match="a recipe for promu finetune"):
-        load_recipe(find_recipe("newsreel-ner"), PretrainRecipe)
+        load_recipe("newsreel-ner", PretrainRecipe)
     with pytest.raises(InputError, match="a recipe for promu pretrain"):
-        load_recipe(find_recipe("newsreel-pretrain"), FinetuneRecipe)
+        load_recipe("newsreel-pretrain", FinetuneRecipe)
+
+
+def test_a_recipe_is_a_name_a_file_plain_data_or_the_object() -> None:
+    recipe = load_recipe("newsreel-ner", FinetuneRecipe)
+    assert load_recipe(find_recipe("newsreel-ner"), FinetuneRecipe) == recipe
+    assert load_recipe(recipe, FinetuneRecipe) is recipe
+    changed = load_recipe(recipe, FinetuneRecipe, ["training.lr=3e-4"])
+    assert (changed.training.lr, changed.data) == (3e-4, recipe.data) and recipe.training.lr != 3e-4
+    plain = recipe.model_dump()
+    assert load_recipe(plain, FinetuneRecipe, ["out=elsewhere"]).out == "elsewhere"
+    assert plain == recipe.model_dump(), "what was given stays as it is"
+    with pytest.raises(InputError, match="a recipe for promu finetune"):
+        load_recipe(recipe, PretrainRecipe)

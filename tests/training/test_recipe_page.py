@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from promu import settings
+from promu import config
 from promu.kecpm import kecpm_recipe as generation
 from promu.kecpm import kecpm_recipe as knowledge
 from promu.modeling.configuration import PromuConfig
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 TABLES: dict[str, type[BaseModel]] = {
     "promu finetune": training.FinetuneRecipe,
     "data of promu finetune": training.FinetuneData,
-    "model": settings.ModelSettings,
+    "model": config.ModelSettings,
     "training": training.TrainingSettings,
     "promu pretrain": training.PretrainRecipe,
     "data of promu pretrain": training.PretrainData,
@@ -84,7 +84,7 @@ def test_a_table_has_every_setting_with_its_default(title: str) -> None:
 
 def test_the_backbones_table_too() -> None:
     found = documented()[BACKBONE]
-    assert list(found) == list(settings.BackboneSettings.__annotations__)
-    config = PromuConfig()
+    assert list(found) == list(config.BackboneSettings.__annotations__)
+    backbone = PromuConfig()
     for name, default in found.items():
-        assert yaml.safe_load(default) == as_written(getattr(config, name)), name
+        assert yaml.safe_load(default) == as_written(getattr(backbone, name)), name

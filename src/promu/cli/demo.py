@@ -13,29 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promu.alignment.label_store import LabelStore
-from promu.corpora.captions import read_captions
-from promu.corpora.coco import read_coco
-from promu.corpora.images import probe_image
-from promu.corpora.mnre import read_mnre
-from promu.extraction.extractor import Extractor
-from promu.files import usable_cores
-from promu.newsreel import WORLD
-from promu.report.html import (
-    Curves,
-    DemoReport,
-    ExtractedPost,
-    LabelledPair,
-    LabelledRegion,
-    NamedBox,
-    Scores,
-    SystemResult,
-    TeacherQuality,
-)
-from promu.schema import Post, Region
-
 if TYPE_CHECKING:
+    from promu.alignment.label_store import LabelStore
+    from promu.extraction.extractor import Extractor
     from promu.newsreel import NewsreelSettings
+    from promu.report.html import (
+        Curves,
+        DemoReport,
+        ExtractedPost,
+        LabelledPair,
+        Scores,
+        SystemResult,
+        TeacherQuality,
+    )
+    from promu.schema import Post, Region
 
 SYSTEMS = ("text-only", "from-scratch", "promu")
 TASK_NAMES = {"ner": "entities", "re": "relations"}
@@ -87,7 +78,7 @@ def run(out: Path, corpus: NewsreelSettings, every: Sequence[Job]) -> list[dict[
 
 def jobs(out: Path, seed: int) -> list[Job]:
     """Every training run of the demo: pre-training, then two tasks of three systems."""
-    from promu.config import find_recipe, load_recipe
+    from promu.config import load_recipe
     from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
     corpus = out / "corpus"
@@ -102,7 +93,7 @@ def jobs(out: Path, seed: int) -> list[Job]:
         f"seed={seed}",
         f"out={out}/pre-training",
     ]
-    pretraining = load_recipe(find_recipe("newsreel-pretrain"), PretrainRecipe, overrides)
+    pretraining = load_recipe("newsreel-pretrain", PretrainRecipe, overrides)
     scratch = {**pretraining.model.model_dump(), "tokenizer": f"{out}/pre-training/tokenizer"}
     models = {
         "text-only": {**scratch, "vision": None},
@@ -114,7 +105,7 @@ def jobs(out: Path, seed: int) -> list[Job]:
         for task, files in (("ner", ("train", "valid", "test")), ("re", ("mnre_train", "mnre_val", "mnre_test"))):
             paths = dict(zip(("train", "dev", "test"), (f"{corpus}/{task}/{file}.txt" for file in files), strict=True))
             recipe = load_recipe(
-                find_recipe(f"newsreel-{task}"),
+                f"newsreel-{task}",
                 FinetuneRecipe,
                 [
                     *(f"data.{split}={path}" for split, path in paths.items()),
@@ -137,13 +128,14 @@ def train_all(
 
     What needs nothing of the others runs beside pre-training; promu's fine-tuning starts when that has ended.
     """
-    from promu.config import check_recipe
+    from promu.config import load_recipe
+    from promu.files import usable_cores
     from promu.newsreel import write_newsreel
     from promu.training.prepare import start
     from promu.training.recipe import PretrainRecipe
 
     write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
-    pretraining = check_recipe(every[0].settings, PretrainRecipe)
+    pretraining = load_recipe(every[0].settings, PretrainRecipe)
     start(pretraining, lambda stage, done, total: report("drawing", stage, done, total))
     lanes = min(2, usable_cores())
     context = multiprocessing.get_context("spawn")
@@ -184,7 +176,8 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
     """Do one job in a worker process; progress goes to `events` as (job, stage, done, total)."""
     import torch
 
-    from promu.config import check_recipe
+    from promu.config import load_recipe
+    from promu.files import usable_cores
     from promu.training.finetune import finetune
     from promu.training.pretrain import pretrain
     from promu.training.recipe import FinetuneRecipe, PretrainRecipe
@@ -202,8 +195,8 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
             events.put((job.name, stage, done, total))
 
     if job.kind == "pretrain":
-        return pretrain(check_recipe(job.settings, PretrainRecipe), progress)
-    return finetune(check_recipe(job.settings, FinetuneRecipe), progress)
+        return pretrain(load_recipe(job.settings, PretrainRecipe), progress)
+    return finetune(load_recipe(job.settings, FinetuneRecipe), progress)
 
 
 def _set_up_worker() -> None:
@@ -234,6 +227,10 @@ POSTS_SHOWN = 8
 
 def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds: float) -> DemoReport:
     """Collect the report of the run in `out`."""
+    from promu.alignment.label_store import LabelStore
+    from promu.corpora.coco import read_coco
+    from promu.report.html import DemoReport
+
     store = LabelStore(out / "pre-training" / "labels")
     drawn = read_coco(out / "corpus" / "pairs" / "regions.json")
     card = json.loads((out / "corpus" / "newsreel.json").read_text(encoding="utf-8"))
@@ -251,6 +248,8 @@ def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds
 
 
 def _system(name: str, results: Mapping[str, Mapping[str, Any]]) -> SystemResult:
+    from promu.report.html import SystemResult
+
     runs = {task: results[f"{name} · {words}"] for task, words in TASK_NAMES.items()}
     scores = {task: _scores(run["test"]) for task, run in runs.items()}
     seconds = sum(run["seconds"] for run in runs.values())
@@ -260,6 +259,8 @@ def _system(name: str, results: Mapping[str, Mapping[str, Any]]) -> SystemResult
 
 
 def _scores(figures: Mapping[str, Any]) -> Scores:
+    from promu.report.html import Scores
+
     groups = {group: float(part["f1"]) for group, part in figures["per_group"].items()}
     return Scores(figures["precision"], figures["recall"], figures["f1"], groups)
 
@@ -269,6 +270,8 @@ def _log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _curves(out: Path) -> Curves:
+    from promu.report.html import Curves
+
     losses = ("itm", "cit", "coe", "cir", "mlm")
     return Curves(
         teacher=[(line["step"], line["loss"]) for line in _log(out / "pre-training" / "teacher")],
@@ -291,6 +294,9 @@ def _best_first(regions: Sequence[Region]) -> list[Region]:
 
 
 def _teacher(store: LabelStore, drawn: Mapping[str, Sequence[Region]]) -> TeacherQuality:
+    from promu.newsreel import WORLD
+    from promu.report.html import TeacherQuality
+
     nouns = store.header.nouns
     right = {kind.name: [nouns.index(noun) for noun in kind.nouns if noun in nouns] for kind in WORLD.kinds}
     named, mass, count = 0, 0.0, 0
@@ -306,6 +312,10 @@ def _teacher(store: LabelStore, drawn: Mapping[str, Sequence[Region]]) -> Teache
 
 def _pairs(out: Path, store: LabelStore, drawn: Mapping[str, Sequence[Region]]) -> list[LabelledPair]:
     """The first pairs of the corpus, as they come: nothing is picked by hand."""
+    from promu.corpora.captions import read_captions
+    from promu.newsreel import WORLD
+    from promu.report.html import LabelledPair, LabelledRegion
+
     header = store.header
     names = {kind.name: frozenset(kind.nouns) for kind in WORLD.kinds}
     shown = []
@@ -332,6 +342,10 @@ def _top(row: Any, names: Sequence[str], count: int) -> list[tuple[str, float]]:
 
 def _posts(out: Path) -> list[ExtractedPost]:
     """The first test posts with two names, half of them such that only the image decides."""
+    from promu.corpora.coco import read_coco
+    from promu.corpora.mnre import read_mnre
+    from promu.extraction.extractor import Extractor
+
     folder = out / "corpus" / "re"
     groups = json.loads((folder / "groups.json").read_text(encoding="utf-8"))
     regions = read_coco(folder / "regions.json")
@@ -348,6 +362,9 @@ def _posts(out: Path) -> list[ExtractedPost]:
 def _extracted(
     images: Path, post: Post, decides: Any, regions: Mapping[str, Sequence[Region]], extractor: Extractor
 ) -> ExtractedPost:
+    from promu.corpora.images import probe_image
+    from promu.report.html import ExtractedPost, NamedBox
+
     assert post.image is not None
     image = images / post.image
     header = probe_image(image)

@@ -381,10 +381,10 @@ def generate(
         dry_run: Show the first prompt and what the run would cost, and ask nothing.
         json: Print JSON instead of tables.
     """
-    from promu.config import find_recipe, load_recipe
+    from promu.config import load_recipe
     from promu.kecpm.kecpm_recipe import KnowledgeRecipe
 
-    settings = load_recipe(find_recipe(recipe), KnowledgeRecipe, set or [])
+    settings = load_recipe(recipe, KnowledgeRecipe, set or [])
     if settings.provider.source == "file":
         _copy(settings, json)
     else:

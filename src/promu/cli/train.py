@@ -30,13 +30,13 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     from promu.hub import quiet
 
     quiet()
-    from promu.config import find_recipe, load_recipe
+    from promu.config import load_recipe
     from promu.modeling.distributed import process_number
     from promu.training.loop import start_group
     from promu.training.pretrain import pretrain as run
     from promu.training.recipe import PretrainRecipe
 
-    settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
+    settings = load_recipe(recipe, PretrainRecipe, overrides or ())
     start_group()
     if process_number():  # the first process speaks for all
         run(settings)
@@ -70,11 +70,11 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     from promu.hub import quiet
 
     quiet()
-    from promu.config import find_recipe, load_recipe
+    from promu.config import load_recipe
     from promu.training.finetune import finetune as run
     from promu.training.recipe import FinetuneRecipe
 
-    settings = load_recipe(find_recipe(recipe), FinetuneRecipe, overrides or ())
+    settings = load_recipe(recipe, FinetuneRecipe, overrides or ())
     with progress_bars() as progress:
         result = run(settings, progress)
     model = Path(settings.out) / "model"
@@ -154,11 +154,11 @@ def label(
 
     number, processes = parse_shard(shard)
     quiet()
-    from promu.config import find_recipe, load_recipe
+    from promu.config import load_recipe
     from promu.training.prepare import label_recipe
     from promu.training.recipe import PretrainRecipe
 
-    settings = load_recipe(find_recipe(recipe), PretrainRecipe, overrides or ())
+    settings = load_recipe(recipe, PretrainRecipe, overrides or ())
     with progress_bars() as progress:
         store, corpus = label_recipe(settings, progress, (number, processes))
     page = None
@@ -284,11 +284,11 @@ def train(
     from promu.hub import quiet
 
     quiet()
-    from promu.config import find_recipe, load_recipe
+    from promu.config import load_recipe
     from promu.kecpm.kecpm_recipe import GenerationRecipe
     from promu.kecpm.train_writer import train_writers
 
-    settings = load_recipe(find_recipe(recipe), GenerationRecipe, overrides or ())
+    settings = load_recipe(recipe, GenerationRecipe, overrides or ())
     with progress_bars() as progress:
         summary = train_writers(settings, progress)
     if json:

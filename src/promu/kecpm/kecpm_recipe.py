@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from promu.config import Count, NotNegative, Recipe, Settings
 from promu.llm.endpoint import KEY_VARIABLE, EndpointSettings
-from promu.settings import Count, NotNegative, Settings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
 Mode = Literal["text", "text+caption", "text+knowledge", "all"]
@@ -77,8 +77,11 @@ class DecodingSettings(Settings):
     name_words: Count = 12
 
 
-class GenerationRecipe(Settings):
+class GenerationRecipe(Recipe):
     """Train once a seed, under `out/seed-<seed>`; the best epoch by dev micro F1 is kept, test is scored once."""
+
+    command: ClassVar[str] = "promu kecpm train"
+    telling_key: ClassVar[str] = "prompt"
 
     data: GenerationData
     model: WriterSettings
@@ -205,8 +208,11 @@ class ProviderSettings(Settings):
         return self
 
 
-class KnowledgeRecipe(Settings):
+class KnowledgeRecipe(Recipe):
     """Posts, captions, exemplars, provider, and the folder that everything goes to."""
+
+    command: ClassVar[str] = "promu knowledge generate"
+    telling_key: ClassVar[str] = "provider"
 
     data: KnowledgeData
     captions: CaptionSettings = CaptionSettings()

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from promu.config import ModelSettings
 from promu.errors import InputError, first_line
 from promu.hub import resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
@@ -21,7 +22,6 @@ from promu.modeling.detector_encoder import detector_encoder_from_onnx
 from promu.modeling.encoders import config_of, image_normalisation, load_encoder, load_encoder_config
 from promu.modeling.inputs import add_entity_markers
 from promu.modeling.small_encoders import CharBiLstmModel
-from promu.settings import ModelSettings
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
 

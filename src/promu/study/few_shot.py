@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promu.config import find_recipe, load_recipe
+from promu.config import load_recipe
 from promu.corpora.jmere import read_jmere_background, write_jmere
 from promu.corpora.joint_sets import FILES
 from promu.errors import InputError
@@ -141,9 +141,9 @@ class _Recipes:
         self.relations = _finetuning(study.pipeline.relations, study.relations_set, "re")
         self.writer = self.pretrain = None
         if study.writer is not None:
-            self.writer = load_recipe(find_recipe(study.writer), GenerationRecipe, study.writer_set)
+            self.writer = load_recipe(study.writer, GenerationRecipe, study.writer_set)
         if study.pretrain is not None:
-            self.pretrain = load_recipe(find_recipe(study.pretrain), PretrainRecipe, study.pretrain_set)
+            self.pretrain = load_recipe(study.pretrain, PretrainRecipe, study.pretrain_set)
         for name, kind, settings in (
             ("world", JointSettings, study.world),
             ("captions", NewsreelSettings, study.captions),
@@ -155,7 +155,7 @@ class _Recipes:
 
 
 def _finetuning(name: str, overrides: tuple[str, ...], task: str) -> FinetuneRecipe:
-    recipe = load_recipe(find_recipe(name), FinetuneRecipe, overrides)
+    recipe = load_recipe(name, FinetuneRecipe, overrides)
     if recipe.task != task:
         raise InputError(f"the study needs a recipe of the task {task} here, and {name!r} is one of {recipe.task}")
     return recipe

@@ -10,7 +10,7 @@ from typing import Any
 
 from promu.alignment.label_health import SideTally
 from promu.alignment.label_store import LabelStore
-from promu.config import check_recipe
+from promu.config import load_recipe
 from promu.corpora.captions import read_captions
 from promu.corpora.jmere import read_jmere
 from promu.corpora.joint_sets import write_pipeline_sets
@@ -63,8 +63,8 @@ def learn_to_read(settings: Mapping[str, Any], out: Path, progress: Progress) ->
     captions = sorted({pair.caption for pair in read_captions(settings["captions"])})
     posts = read_text(Path(settings["posts"])).splitlines()
     texts = captions + posts * max(1, len(captions) // (2 * len(posts)))
-    model = check_recipe(settings["model"], WriterSettings)
-    training = check_recipe(settings["training"], TrainingSettings)
+    model = load_recipe(settings["model"], WriterSettings)
+    training = load_recipe(settings["training"], TrainingSettings)
     return train_denoiser(texts, model, training, settings["seed"], out, progress)
 
 
@@ -78,7 +78,7 @@ def write(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[st
     """A text-to-text model trained by a recipe with one `seed`: its test figures with the grammar and without."""
     values = dict(settings)
     seed = values.pop("seed")
-    recipe = check_recipe({**values, "out": str(out)}, GenerationRecipe)
+    recipe = load_recipe({**values, "out": str(out)}, GenerationRecipe)
     result = train_writer(recipe, seed, progress)
     test = Path(recipe.data.test)
     gold, answers = read_jmere(test), out / f"seed-{seed}" / "predictions"
@@ -199,7 +199,7 @@ def few(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str,
 
 def fine_tune(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
     """A fine-tuning recipe: its test figures, how often each label is in training, and what each test post adds."""
-    recipe = check_recipe({**settings, "out": str(out)}, FinetuneRecipe)
+    recipe = load_recipe({**settings, "out": str(out)}, FinetuneRecipe)
     result = finetune(recipe, progress)
     task = TASKS[recipe.task]
     if recipe.data.test is None:
@@ -216,7 +216,7 @@ def fine_tune(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
 
 
 def _pretraining(settings: Mapping[str, Any], out: Path) -> PretrainRecipe:
-    return check_recipe({**settings, "out": str(out)}, PretrainRecipe)
+    return load_recipe({**settings, "out": str(out)}, PretrainRecipe)
 
 
 JOBS: dict[str, Job] = {

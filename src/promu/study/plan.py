@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from promu.config import find_recipe, load_recipe
+from promu.config import load_recipe
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.fusions import FUSIONS
@@ -380,10 +380,9 @@ class _Setting:
 
     def __init__(self, study: StudyRecipe) -> None:
         self.study = study
-        self.pretraining = load_recipe(find_recipe(study.pretrain), PretrainRecipe, study.pretrain_set)
+        self.pretraining = load_recipe(study.pretrain, PretrainRecipe, study.pretrain_set)
         self.finetuning = {
-            name: load_recipe(find_recipe(recipe), FinetuneRecipe, study.finetune_set)
-            for name, recipe in study.finetune.items()
+            name: load_recipe(recipe, FinetuneRecipe, study.finetune_set) for name, recipe in study.finetune.items()
         }
         for name, recipe in self.finetuning.items():
             if recipe.task == "joint":

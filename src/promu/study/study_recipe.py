@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import find_recipe, load_recipe
-from promu.settings import Count, Positive, Settings, Share
+from promu.config import Count, Positive, Settings, Share, load_recipe
 from promu.training.recipe import TrainingSettings
 
 Exhibit = Literal[
@@ -77,7 +76,7 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyRecipe:
     Raises:
         InputError: There is none, or it is not legal.
     """
-    return load_recipe(find_recipe(name), StudyRecipe, overrides)
+    return load_recipe(name, StudyRecipe, overrides)
 
 
 class JointFiles(Settings):
@@ -156,4 +155,4 @@ def load_few_shot_study(name: str) -> FewShotStudyRecipe:
     Raises:
         InputError: There is none, or it is not legal.
     """
-    return load_recipe(find_recipe(name), FewShotStudyRecipe)
+    return load_recipe(name, FewShotStudyRecipe)

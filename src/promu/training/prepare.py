@@ -25,6 +25,7 @@ from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus
 from promu.alignment.synonyms import read_synonyms, table_checksum
 from promu.alignment.teacher import load_teacher
+from promu.config import ModelSettings
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.files import write_text
@@ -35,7 +36,6 @@ from promu.modeling.loading import build_model, load_tokenizer, save_folder
 from promu.modeling.pretraining import PromuDualEncoder
 from promu.progress import Progress
 from promu.runs import begin, discard_checkpoints
-from promu.settings import ModelSettings
 from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit, in_order, unshard, wait_for_all

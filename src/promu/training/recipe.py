@@ -1,12 +1,12 @@
-"""Recipes: every setting of a run, typed and with its limits; `recipe_file` reads them."""
+"""Recipes: every setting of a run, typed and with its limits; `promu.config` reads them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from promu.settings import BackboneSettings, Count, ModelSettings, Positive, Settings, Share
+from promu.config import BackboneSettings, Count, ModelSettings, Positive, Recipe, Settings, Share
 
 
 class TrainingSettings(Settings):
@@ -50,12 +50,15 @@ class FinetuneData(Settings):
     groups: str | None = None
 
 
-class FinetuneRecipe(Settings):
+class FinetuneRecipe(Recipe):
     """Fine-tune one task; the best dev epoch is kept, test is scored once at the end.
 
     `images`: `require` stops at the first post whose image is missing or broken, `text-only-when-missing` reads
     such a post as text and counts it, `none` reads every post as text.
     """
+
+    command: ClassVar[str] = "promu finetune"
+    telling_key: ClassVar[str] = "task"
 
     task: Literal["ner", "re", "joint"]
     data: FinetuneData
@@ -209,7 +212,7 @@ class TokenizerSettings(Settings):
     min_frequency: Count = 2
 
 
-class PretrainRecipe(Settings):
+class PretrainRecipe(Recipe):
     """Teacher, labels and joint pre-training, each kept in its own folder under `out` and never done twice.
 
     `tokenizer` names one, or says how to train one. Beyond the paper, and off by default: `patch_keep` is the share of
@@ -217,6 +220,9 @@ class PretrainRecipe(Settings):
     caption, so that regions and images are named without one too; `warm_start` begins the student's encoders and
     projections with the self-trained teacher's, which must have their shape.
     """
+
+    command: ClassVar[str] = "promu pretrain"
+    telling_key: ClassVar[str] = "teacher"
 
     data: PretrainData
     tokenizer: str | TokenizerSettings
