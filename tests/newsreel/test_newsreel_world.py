@@ -10,7 +10,7 @@ from PIL import ImageChops
 
 from promu.newsreel import WORLD, Scene, draw_scene
 from promu.newsreel.country import COUNTRY
-from promu.newsreel.drawing import BACKGROUNDS, COUNTRY_BACKGROUNDS, COUNTRY_SILHOUETTES, SILHOUETTES
+from promu.newsreel.drawing import BACKGROUNDS
 from promu.newsreel.lexicon import generator
 from promu.newsreel.scenes import SceneMaker
 from promu.newsreel.texts import Mention, PostWriter, WrittenPost, name_pools, ner_ceiling, re_ceiling, tidy
@@ -81,9 +81,9 @@ def test_label_types_are_the_types_of_the_things() -> None:
 
 
 def test_every_kind_and_setting_can_be_drawn() -> None:
-    assert set(WORLD.kind) == set(SILHOUETTES) and set(COUNTRY.kind) == set(COUNTRY_SILHOUETTES)
-    assert {setting.name for setting in WORLD.settings} == set(BACKGROUNDS)
-    assert {setting.name for setting in COUNTRY.settings} == set(COUNTRY_BACKGROUNDS)
+    for world in (WORLD, COUNTRY):
+        assert set(world.kind) == set(world.silhouettes) and all(world.silhouettes.values())
+    assert {*WORLD.setting, *COUNTRY.setting} == set(BACKGROUNDS)
 
 
 def test_a_noun_names_one_kind_only() -> None:

@@ -1,6 +1,6 @@
-"""The data structures of a drawn world: kinds of things, settings, relations, and the words they are told with.
+"""What a drawn world is made of: kinds of things and their silhouettes, settings, relations, words; and random choice.
 
-A `World` is plain data. Drawing a second domain means writing a second `World` (and the silhouettes it names);
+A `World` is plain data. A second domain is a second `World` (and the backgrounds of its settings, in `drawing`);
 nothing else in this package knows a kind, a relation or a template by name.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,12 +21,63 @@ Colour = tuple[int, int, int]
 """Red, green, blue, each 0..255."""
 
 
+class Shape(NamedTuple):
+    """One shape of a silhouette, in the unit square of the thing's box: x to the right, y down.
+
+    Attributes:
+        form: `poly` (a filled polygon), `rect` and `oval` (filled, between two corners), `hoop` (the outline of an
+            oval), or `line`.
+        colour: A colour, or `main` (of the kind, jittered), `skin`, `hair`, `white`, `dark`.
+        shade: What a named colour is multiplied by.
+        width: Of `hoop` and `line`, as a share of the box's shorter side.
+        points: (x, y) of corners.
+    """
+
+    form: str
+    colour: Colour | str
+    shade: float
+    width: float
+    points: tuple[tuple[float, float], ...]
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The items of a text that has `|` between them."""
+    return tuple(" ".join(item.split()) for item in text.split("|"))
+
+
+def read_silhouettes(text: str) -> dict[str, tuple[Shape, ...]]:
+    """Silhouettes by kind from paragraphs `KIND: FORM COLOUR X,Y X,Y ...; FORM ...`, drawn in that order.
+
+    COLOUR is a name, `NAME*SHADE`, or `#rrggbb`; FORM is `hoop:WIDTH` and `line:WIDTH` where there is a width. Shapes
+    are few and large, because an image may be no more than 48 pixels wide.
+    """
+    kinds: dict[str, list[str]] = {}
+    for line in text.strip().splitlines():
+        name, colon, rest = line.partition(": ")
+        if colon:
+            kinds[name] = shapes = []
+        shapes += [piece for piece in (rest if colon else line).split(";") if piece.strip()]
+    return {kind: tuple(map(_shape, shapes)) for kind, shapes in kinds.items()}
+
+
+def _shape(text: str) -> Shape:
+    head, name, *pairs = text.split()
+    form, _, width = head.partition(":")
+    name, _, factor = name.partition("*")
+    colour: Colour | str = name
+    if name.startswith("#"):
+        red, green, blue = bytes.fromhex(name[1:])
+        colour = (red, green, blue)
+    points = tuple((float(x), float(y)) for x, _, y in (pair.partition(",") for pair in pairs))
+    return Shape(form, colour, float(factor or 1), float(width or 0), points)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of thing that can be drawn.
 
     Attributes:
-        name: The word used in region files; also the name of its silhouette in `kinds.SILHOUETTES`.
+        name: The word used in region files, and the key of its silhouette.
         type: Entity type of a name that belongs to such a thing (PER, LOC, ORG or MISC).
         nouns: Its synonyms, one word each; no two kinds share one.
         colour: The typical colour, jittered at every drawing.
@@ -42,7 +93,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Setting:
-    """A background: `name` is its drawing's name in `kinds.BACKGROUNDS`, `phrases` tell it (place or time of day)."""
+    """A background: `name` is its key in `drawing.BACKGROUNDS`, `phrases` name it (place or time of day)."""
 
     name: str
     nouns: tuple[str, ...]
@@ -51,7 +102,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class RelationKind:
-    """A relation, what shows it in an image and what tells it in a text.
+    """A relation, what shows it in an image and what states it in a text.
 
     An image shows the relation when its main things are exactly one of `heads`, one of `tails` and, where
     `evidence` is not empty, one of `evidence` (which may be missing only if `evidence_optional`).
@@ -93,6 +144,7 @@ class World:
         unrelated_posts: Templates of posts that decide that head `{H}` and tail `{T}` have no relation.
         open_solo, open_pair: Templates of posts that decide nothing, of one name `{X}` or two, `{X}` and `{Y}`.
         prefixes, suffixes: What may surround any post.
+        silhouettes: The shapes of each kind.
         name: Of the world, in `promu.newsreel.country.WORLDS`.
     """
 
@@ -110,7 +162,8 @@ class World:
     open_pair: tuple[str, ...]
     prefixes: tuple[str, ...]
     suffixes: tuple[str, ...]
-    name: str = "news"
+    silhouettes: dict[str, tuple[Shape, ...]]
+    name: str
 
     @cached_property
     def kind(self) -> dict[str, Kind]:
@@ -118,8 +171,18 @@ class World:
         return {kind.name: kind for kind in self.kinds}
 
     @cached_property
+    def setting(self) -> dict[str, Setting]:
+        """Settings by name."""
+        return {setting.name: setting for setting in self.settings}
+
+    @cached_property
+    def relation(self) -> dict[str, RelationKind]:
+        """Relations by label."""
+        return {relation.label: relation for relation in self.relations}
+
+    @cached_property
     def types(self) -> tuple[str, ...]:
-        """Entity types in the order in which the two names of an undecided post are mentioned."""
+        """Entity types in the order in which the two names of an ambiguous post are mentioned."""
         return tuple(dict.fromkeys(kind.type for kind in self.kinds))
 
     @cached_property
@@ -129,9 +192,8 @@ class World:
 
     def nouns(self) -> list[str]:
         """Every noun of the caption language, sorted."""
-        told = [noun for kind in self.kinds for noun in kind.nouns]
-        told += [noun for setting in self.settings for noun in setting.nouns]
-        return sorted({*told, *self.distractors})
+        nouns = {noun for named in (*self.kinds, *self.settings) for noun in named.nouns}
+        return sorted(nouns | set(self.distractors))
 
     def words(self) -> set[str]:
         """Every lower-case word of the captions and posts, names apart."""
@@ -144,10 +206,7 @@ class World:
 
     def relation_of(self, kinds: Sequence[str]) -> str:
         """The label of the relation that an image with exactly these main things shows, or `None`."""
-        for relation in self.relations:
-            if relation.shown_by(kinds):
-                return relation.label
-        return NO_RELATION
+        return next((relation.label for relation in self.relations if relation.shown_by(kinds)), NO_RELATION)
 
 
 Item = TypeVar("Item")
