@@ -192,8 +192,8 @@ class World:
 
     def nouns(self) -> list[str]:
         """Every noun of the caption language, sorted."""
-        nouns = {noun for named in (*self.kinds, *self.settings) for noun in named.nouns}
-        return sorted(nouns | set(self.distractors))
+        nouns = {noun for kind in self.kinds for noun in kind.nouns}
+        return sorted(nouns.union(self.distractors, *(setting.nouns for setting in self.settings)))
 
     def words(self) -> set[str]:
         """Every lower-case word of the captions and posts, names apart."""
