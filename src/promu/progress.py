@@ -1,8 +1,57 @@
-"""Progress of long work: whoever runs a stage says how far it is, whoever shows it listens."""
+"""Progress of long work: whoever runs a stage reports how far it is, whoever shows it says so with `shown`.
+
+No function takes a callback for this: the sink is a context variable, so that it reaches a stage however deep it lies.
+Threads that are started inside of `shown` do not have it, and worker processes report nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
 
-Progress = Callable[[str, int, int], None]
-"""Is told (stage, done, total)."""
+Item = TypeVar("Item")
+
+Sink = Callable[[str, int, int], None]
+"""Is called with (stage, steps done, steps in all)."""
+
+_sink: ContextVar[Sink | None] = ContextVar("promu_progress", default=None)
+
+
+def report(stage: str, done: int, total: int) -> None:
+    """Say that `done` of `total` steps of a stage are done."""
+    sink = _sink.get()
+    if sink is not None:
+        sink(stage, done, total)
+
+
+def track(items: Iterable[Item], stage: str, total: int | None = None) -> Iterator[Item]:
+    """The items, one after the other; each is reported as done when the next is asked for.
+
+    Args:
+        items: What the stage works on.
+        stage: Its name.
+        total: How many items there are; None where `items` knows its length.
+    """
+    if total is None:
+        assert isinstance(items, Sized)
+        total = len(items)
+    for done, item in enumerate(items, start=1):
+        yield item
+        report(stage, done, total)
+
+
+def is_shown() -> bool:
+    """Whether anyone looks: for what would have to be counted first."""
+    return _sink.get() is not None
+
+
+@contextmanager
+def shown(sink: Sink | None) -> Iterator[None]:
+    """Report to `sink` in here; None silences what is reported."""
+    token = _sink.set(sink)
+    try:
+        yield
+    finally:
+        _sink.reset(token)

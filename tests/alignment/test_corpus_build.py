@@ -10,6 +10,7 @@ import pytest
 from tests.alignment.corpus_sets import content, noise, with_, write_rows, write_set
 from tests.corpora.test_images import encoded
 
+from promu import progress
 from promu.alignment.corpus_build import BUILD, DRAFT, build_corpus
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
@@ -19,7 +20,8 @@ def test_a_plain_set(tmp_path: Path) -> None:
     """Every image keeps its bytes, every pair its place; the bar moves to its end."""
     settings = write_set(tmp_path, 37)
     seen: list[tuple[str, int, int]] = []
-    result = build_corpus(with_(settings, shard=10), tmp_path / "out", lambda *step: seen.append(step))
+    with progress.shown(lambda *step: seen.append(step)):
+        result = build_corpus(with_(settings, shard=10), tmp_path / "out")
     shards = PairShards(tmp_path / "out")
     assert [shards.image(index).image for index in range(37)] == [f"{index}.png" for index in range(37)]
     assert shards.image(5).captions == (("thing 5 of kind 0, 0", True), ("thing 5 of kind 0, 1", True))

@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from promu import progress
 from promu.alignment import labelling
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus, soft_labels, square_crop
@@ -266,13 +267,12 @@ def test_labels_of_other_regions_are_refused(tmp_path: Path) -> None:
 
 def test_progress_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labelling, "BATCH", 2)
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[str, int, int]] = []
     label_corpus(ColourTeacher(), build(tmp_path / "one", [TWO]), HEADER, tmp_path / "labels")
     corpus = build(tmp_path / "all", [TWO, *many(4)])
-    label_corpus(
-        ColourTeacher(), corpus, HEADER, tmp_path / "labels", progress=lambda done, total: steps.append((done, total))
-    )
-    assert steps == [(3, 5), (5, 5)]
+    with progress.shown(lambda *step: steps.append(step)):
+        label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
+    assert steps == [("labels", 3, 5), ("labels", 5, 5)]
 
 
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:

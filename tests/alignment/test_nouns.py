@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from promu import progress
 from promu.alignment import candidates as module
 from promu.alignment.candidates import count_nouns, merge_plurals, most_frequent, nouns_in, read_stop_list, singular
 from promu.errors import InputError
@@ -51,10 +52,12 @@ def test_two_processes_count_alike_and_progress_tells_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH", 2)
-    steps: list[int] = []
+    steps: list[tuple[str, int, int]] = []
     pipeline = save_pipeline(tmp_path)
-    assert count_nouns(CAPTIONS * 2, pipeline, steps.append, processes=2) == count_nouns(CAPTIONS * 2, pipeline)
-    assert steps == [2, 4, 6]
+    with progress.shown(lambda *step: steps.append(step)):
+        counts = count_nouns(CAPTIONS * 2, pipeline, processes=2)
+    assert counts == count_nouns(CAPTIONS * 2, pipeline)
+    assert steps == [("nouns", done, len(CAPTIONS * 2)) for done in range(1, len(CAPTIONS * 2) + 1)]
 
 
 def test_a_blank_pipeline_says_what_it_lacks_and_how_to_get_it(tmp_path: Path) -> None:

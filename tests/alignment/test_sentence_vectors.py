@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
 
+from promu import progress
 from promu.alignment import sentence_vectors as module
 from promu.alignment.sentence_vectors import SentenceVectors
 from promu.errors import InputError
@@ -34,10 +35,11 @@ def test_sentence_vectors(encoder: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     texts = [*TEXTS, "Bob", "the dog and the ring " * 60, "🎈"]
-    heard: list[int] = []
+    reports: list[tuple[str, int, int]] = []
     threads = torch.get_num_threads()
-    vectors = SentenceVectors(str(encoder), heard.append)(texts)
-    assert sum(heard) == len(texts) and torch.get_num_threads() == threads
+    with progress.shown(lambda *step: reports.append(step)):
+        vectors = SentenceVectors(str(encoder))(texts)
+    assert reports[-1] == ("sentence vectors", len(texts), len(texts)) and torch.get_num_threads() == threads
     model, tokenizer = AutoModel.from_pretrained(encoder).eval(), AutoTokenizer.from_pretrained(encoder)
     for text, vector in zip(texts, vectors, strict=True):
         pieces = tokenizer([text], truncation=True, max_length=96, return_tensors="pt")

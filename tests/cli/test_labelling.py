@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,6 +19,7 @@ from promu.cli.train import label, parse_shard
 from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.errors import InputError
 from promu.files import write_json
+from promu.progress import report
 from promu.schema import Region
 
 HEADER = LabelHeader("made up", "none", ("dog", "cat", "boat"), ("spouse", "country"), "1", "A", 0.1, 2)
@@ -49,9 +49,9 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     store.add([f"{number}.png" for number in range(6)], rows)
     shards: list[Any] = []
 
-    def label_recipe(settings: Any, progress: Callable[..., None], shard: tuple[int, int]) -> Any:
+    def label_recipe(settings: Any, shard: tuple[int, int]) -> Any:
         shards.append(shard)
-        progress("labels", 6, 8)
+        report("labels", 6, 8)
         return store, PairShards(tmp_path)
 
     table = tmp_path / "synonyms.tsv"

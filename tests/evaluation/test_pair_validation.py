@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from tests.training.pairs import NOUNS, captioned, label_corpus, tiny_pair_model, tokenizer, write_corpus
 
+from promu import progress
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.corpora.shards import CaptionedImage, PairShards
 from promu.errors import InputError
@@ -97,10 +98,11 @@ def test_one_seed_gives_one_answer_and_progress_reaches_the_end(
 ) -> None:
     said: dict[str, tuple[int, int]] = {}
 
-    def progress(name: str, done: int, total: int) -> None:
+    def hear(name: str, done: int, total: int) -> None:
         said[name] = (done, total)
 
-    first = evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, progress=progress)
+    with progress.shown(hear):
+        first = evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3)
     assert first == evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, batch_size=2)
     assert first["auc"]["pairs"] == {"matched": 5, "falsified": 5, "random": 5}
     assert (first["rerank"]["captions"], first["rerank"]["images"]) == (3, 3)
@@ -171,11 +173,11 @@ def test_match_scores_do_not_depend_on_order_or_batch(model: Any, encoder: WordE
     pairs = torch.tensor([[0, 6], [1, 0], [0, 0], [1, 6], [0, 3]])
     images = EncodedImages(model, corpus)
     texts = [encoder.text("a red square"), encoder.text("something very long and green is here")]
-    whole = match_scores(model, encoder, images, texts, pairs, 64, lambda done, total: None)
+    whole = match_scores(model, encoder, images, texts, pairs, 64)
     for row, (text, image) in enumerate(pairs.tolist()):
         words = ("a red square", "something very long and green is here")[text]
         assert float(whole[row]) == pytest.approx(one_by_one(model, encoder, captioned()[image], words)[1], abs=1e-4)
-    small = match_scores(model, encoder, images, texts, pairs.flip(0), 2, lambda done, total: None)
+    small = match_scores(model, encoder, images, texts, pairs.flip(0), 2)
     assert torch.allclose(small.flip(0), whole, atol=1e-4)
 
 

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import parquet
 from tests.conftest import ROOT, TEXTS
 
-from promu import Extractor
+from promu import Extractor, progress
 from promu.cli import main
 from promu.errors import InputError
 from promu.extraction.bulk import ENGINES, BulkResult, BulkSettings, dead_letters, extract_file
@@ -55,11 +55,12 @@ def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_pa
     posts[5] = {"body": "?"}
     source = write(tmp_path / "posts.jsonl", posts)
     source.write_bytes(source.read_bytes() + b'\n{"text": "\xff"}\n[1]\n' + json.dumps({"text": "Ann"}).encode())
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     output = tmp_path / "out.jsonl"
-    result = extract_file(source, output, settings, progress=lambda *at: seen.append(at), part=8)
+    with progress.shown(lambda *step: seen.append(step)):
+        result = extract_file(source, output, settings, part=8)
     assert result == BulkResult(posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0)
-    assert seen == [(8, 26), (16, 26), (24, 26), (26, 26)]
+    assert seen == [("extracting", done, 26) for done in (8, 16, 24, 26)]
     found = lines(output)
     readable = [post for number, post in enumerate(posts) if number % 10 and number not in (4, 5)]
     assert [record["id"] for record in found] == [*(post["id"] for post in readable), "27"]
@@ -214,23 +215,22 @@ def test_no_file_is_ever_read_whole(tmp_path: Path) -> None:
 RUN = """
 import sys, time
 from pathlib import Path
-from promu.extraction import engines
-from promu.extraction.bulk import extract_file
-from promu.extraction.bulk import BulkSettings
+from promu import progress
+from promu.extraction import bulk
 
-extract_part = engines.extract_part
+extract_part = bulk.extract_part
 
 def until_the_fifth(extractor, settings, parts, number):
     if number > 3:
         time.sleep(3600)  # in the middle of it the kill comes
     return extract_part(extractor, settings, parts, number)
 
-engines.extract_part = until_the_fifth
+bulk.extract_part = until_the_fifth
 if __name__ == "__main__":
     source, output, model, images, workers = sys.argv[1:]
-    settings = BulkSettings(model, images, device="cpu")
-    tell = lambda *at: print(*at, flush=True)
-    extract_file(Path(source), Path(output), settings, int(workers), part=6, progress=tell)
+    settings = bulk.BulkSettings(model, images, device="cpu")
+    with progress.shown(lambda *step: print(*step, flush=True)):
+        bulk.extract_file(Path(source), Path(output), settings, int(workers), part=6)
 """
 
 
@@ -247,7 +247,7 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(
         [*words, str(workers)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
     )
     assert child.stdout is not None
-    assert [child.stdout.readline() for _ in range(4)] == ["6 60\n", "12 60\n", "18 60\n", "24 60\n"]
+    assert [child.stdout.readline() for _ in range(4)] == [f"extracting {done} 60\n" for done in (6, 12, 18, 24)]
     child.send_signal(signal.SIGKILL)
     child.communicate(timeout=60)  # to the end of what its workers might write: left alone, they end by themselves
     parts = tmp_path / "out.jsonl.parts"
@@ -279,11 +279,11 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(
 def test_a_run_with_other_settings_is_not_gone_on_with(settings: BulkSettings, tmp_path: Path) -> None:
     source, output = write(tmp_path / "posts.jsonl", drawn(9)), tmp_path / "out.jsonl"
 
-    def stop(done: int, total: int) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        extract_file(source, output, settings, progress=stop, part=5)
+    with pytest.raises(KeyboardInterrupt), progress.shown(stop):
+        extract_file(source, output, settings, part=5)
     other = replace(settings, entity_threshold=0.5)
     with pytest.raises(InputError, match="a run with another settings was stopped here; run it to its end"):
         extract_file(source, output, other, part=5)

@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet as pq
 from tests.graph.examples import POSTS, make_graph, rows, write_posts
 
+from promu import progress
 from promu.errors import InputError
 from promu.graph.build import WRITERS, write_graph
 from promu.graph.graph_store import open_graph
@@ -133,9 +134,10 @@ def test_progress_goes_from_nothing_to_everything(tmp_path: Path) -> None:
     many = [{**POSTS[2], "id": str(number)} for number in range(2500)]
     first, second = write_posts(tmp_path / "1.jsonl", many[:1200]), tmp_path / "2.parquet"
     pq.write_table(pa.Table.from_pylist(many[1200:]), second)
-    seen: list[tuple[int, int]] = []
-    write_graph([first, second], tmp_path / "g", "ttl", properties={}, progress=lambda *at: seen.append(at))
-    assert seen == [(1000, 2500), (2200, 2500), (2500, 2500)]
+    seen: list[tuple[str, int, int]] = []
+    with progress.shown(lambda *step: seen.append(step)):
+        write_graph([first, second], tmp_path / "g", "ttl", properties={})
+    assert seen == [("merging", done, 2500) for done in (1000, 2200, 2500)]
 
 
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:
@@ -144,5 +146,6 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     text = write_posts(tmp_path / "out.jsonl", POSTS).read_text(encoding="utf-8")
     with ThreadPoolExecutor(1) as pool:
         pool.submit(pipe.write_text, text)
-        summary = write_graph([pipe], tmp_path / "g", "sqlite", properties={}, progress=lambda *at: None)
+        with progress.shown(lambda *step: None):
+            summary = write_graph([pipe], tmp_path / "g", "sqlite", properties={})
     assert summary.posts == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ SECRET = "secretly_related"
 class LetterVectors:
     """Sentence vectors that count letters; no model is needed to see who is chosen."""
 
-    def __init__(self, name: str, heard: Callable[[int], None]) -> None:
-        self.heard = heard
+    def __init__(self, name: str) -> None:
+        pass
 
     def __call__(self, texts: list[str]) -> torch.Tensor:
-        self.heard(len(texts))
         counts = [[text.casefold().count(chr(97 + letter)) + 0.01 for letter in range(26)] for text in texts]
         return torch.nn.functional.normalize(torch.tensor(counts), dim=1)
 

@@ -22,15 +22,17 @@ KILLED = """
 import json, os, signal, sys
 import promu.kecpm.train_writer as module
 from promu.kecpm.kecpm_recipe import GenerationRecipe
+from promu.progress import shown
 
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
-def progress(name, done, total):
-    if sys.argv[2] == str(done):
+def kill(name, done, total):
+    if name == "seed 0" and sys.argv[2] == str(done):
         die()
 if sys.argv[2] == "save":
     module.save_folder = die
-module.train_writer(GenerationRecipe.model_validate(json.loads(sys.argv[1])), 0, progress)
+with shown(kill):
+    module.train_writer(GenerationRecipe.model_validate(json.loads(sys.argv[1])), 0)
 """
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from promu import progress
 from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import read_conll
@@ -311,10 +312,11 @@ def test_the_readers_of_real_data_read_it(corpus: tuple[Path, NewsreelReport]) -
 
 
 def test_progress_tells_the_truth(tmp_path: Path) -> None:
-    calls: list[tuple[int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     settings = NewsreelSettings(pairs=120, ner_posts=(10, 5, 5), re_posts=(10, 5, 5))
-    write_newsreel(tmp_path / "out", settings, lambda done, total: calls.append((done, total)))
-    assert calls[-1] == (160, 160)
+    with progress.shown(lambda *step: calls.append(step)):
+        write_newsreel(tmp_path / "out", settings)
+    assert calls[-1] == ("drawing", 160, 160)
     assert calls == sorted(calls)
 
 
@@ -366,11 +368,11 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
-    def stop(done: int, total: int) -> None:
+    def stop(stage: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_newsreel(tmp_path / "out", SMALL, stop)
+    with pytest.raises(KeyboardInterrupt), progress.shown(stop):
+        write_newsreel(tmp_path / "out", SMALL)
     assert list(tmp_path.iterdir()) == []
 
 

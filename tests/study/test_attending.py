@@ -68,6 +68,6 @@ def test_both_models_are_asked_the_same_posts(tiny_models: Path, tiny_world: Pat
         "images": str(tiny_world / "re" / "images"),
         "groups": str(tiny_world / "re" / "groups.json"),
     }
-    found = attend(settings, Path("nowhere"), lambda stage, done, total: None)
+    found = attend(settings, Path("nowhere"))
     assert found["posts"] == 8 and found["cases"] == [], "one model twice is right about the same posts"
     assert found["right"]["before"] == found["right"]["after"]

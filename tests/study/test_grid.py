@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from promu import progress
 from promu.errors import InputError
 from promu.study.cells import RESULT, Cell, with_inputs
-from promu.study.grid import LOCK, Standing, do_cells
+from promu.study.grid import LOCK, do_cells
 
 WORLD = Cell(
     "draw", "drawing", {"world": "news", "seed": 0, "pairs": 4, "ner_posts": [30, 4, 4], "re_posts": [4, 4, 4]}
@@ -34,8 +35,9 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_cells_are_done_with_what_they_rest_on_and_a_failure_stops_only_its_own(grid: Path) -> None:
     bad = Cell("draw", "bad drawing", {**WORLD.settings, "pairs": -1})
-    standings: list[Standing] = []
-    outcomes = do_cells([few(10), few(20), few(10), few(5, bad)], grid, 1, standings.append)
+    reports: list[tuple[str, int, int]] = []
+    with progress.shown(lambda *step: reports.append(step)):
+        outcomes = do_cells([few(10), few(20), few(10), few(5, bad)], grid, 1)
     assert [outcomes[few(posts).key].result for posts in (10, 20)] == [{"posts": 10}, {"posts": 20}]
     failed = outcomes[few(5, bad).key]
     assert failed.result is None and failed.failure is not None
@@ -46,8 +48,7 @@ def test_cells_are_done_with_what_they_rest_on_and_a_failure_stops_only_its_own(
     log = [json.loads(line) for line in (grid.parent / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert sorted(line["label"] for line in log) == ["10 posts", "20 posts", "5 posts", "bad drawing", "drawing"]
     assert {line["label"] for line in log if "failure" in line} == {"5 posts", "bad drawing"}
-    last = standings[-1]
-    assert (last.done, last.failed, last.total) == (3, 2, 5) and last.left is not None
+    assert reports[-1] == ("less than a minute left; 2 failed", 3, 5)
 
 
 def test_what_is_done_is_not_done_again(grid: Path) -> None:

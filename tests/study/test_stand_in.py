@@ -38,7 +38,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask(drawn: Path, out: Path, reflection: bool, rate: float = 0.5, recovered: float = 0.5) -> dict[str, Any]:
     files = [drawn / "train.json", drawn / "test.json"]
-    return write_stand_in_knowledge(files, out, Errors(rate, recovered, 3), reflection, lambda what, done, total: None)
+    return write_stand_in_knowledge(files, out, Errors(rate, recovered, 3), reflection)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig
 
+from promu import progress
 from promu.corpora.conll import bio_tags
 from promu.errors import InputError
 from promu.modeling.classification import PromuForTokenClassification
@@ -165,15 +166,16 @@ def tagger() -> PromuForTokenClassification:
 def test_posts_come_back_in_their_order_whatever_the_batches() -> None:
     posts = [Post(str(length), ("dog", "runs", "city", "Zorvak")[: length % 5]) for length in (3, 1, 9, 0, 4, 2, 8)]
     model = tagger().train()
-    steps: list[tuple[int, int]] = []
+    steps: list[tuple[str, int, int]] = []
     one = predict_posts(NER, model, encoder(), posts, lambda names: {}, 1)
-    many = predict_posts(NER, model, encoder(), posts, lambda names: {}, 3, lambda *step: steps.append(step))
+    with progress.shown(lambda *step: steps.append(step)):
+        many = predict_posts(NER, model, encoder(), posts, lambda names: {}, 3)
     assert [post.id for post in one] == [post.id for post in posts]
     assert [(e.start, e.end, e.type) for p in one for e in p.entities] == [
         (e.start, e.end, e.type) for p in many for e in p.entities
     ]
     assert any(post.entities for post in one), "no span at all: nothing was tested"
-    assert steps == [(3, 7), (6, 7), (7, 7)]
+    assert steps == [("reading", done, 7) for done in (3, 6, 7)]
     assert not model.training
     assert predict_posts(NER, model, encoder(), [], lambda names: {}) == []
 

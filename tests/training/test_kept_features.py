@@ -15,6 +15,7 @@ from tests.modeling.tiny_detectors import save_tiny_yolox
 from tests.training.pairs import captioned, label_corpus, tokenizer, write_corpus
 from tests.training.test_resume import pretrain_recipe
 
+from promu import progress
 from promu.config import load_recipe
 from promu.corpora.shards import PairShards
 from promu.modeling.configuration import PromuConfig
@@ -135,12 +136,11 @@ def test_a_fill_that_was_stopped_goes_on(
     with pytest.raises(KeyboardInterrupt):
         FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
     counted.dies_at, before = None, counted.images
-    reports: list[tuple[int, int]] = []
-    views = FeatureViews(
-        encoder, config, corpus, VIEWS, tmp_path / "features", 0, lambda done, total: reports.append((done, total))
-    )
+    reports: list[tuple[str, int, int]] = []
+    with progress.shown(lambda *step: reports.append(step)):
+        views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
     assert before == 8 and counted.images - before == (corpus.images - 2) * VIEWS.kept
-    assert reports == [(4, 7), (6, 7), (7, 7)]
+    assert reports == [("features", done, 7) for done in (4, 6, 7)]
     assert np.array_equal(views.kept.values, whole.kept.values)
 
 

@@ -50,7 +50,7 @@ def test_nouns_by_a_pipeline(tiny_world: Path, tmp_path: Path) -> None:
     nouns = {"pipeline": str(tmp_path / "pipeline"), "stop": str(tmp_path / "stop.txt")}
     recipe = recipe_of(tiny_world, tmp_path / "run", nouns=nouns)
     (tmp_path / "run").mkdir()
-    corpus, _ = open_corpora(recipe, None)
+    corpus, _ = open_corpora(recipe)
     found, _ = candidates(recipe, corpus)
     captions = {pair.caption.lower() for pair in corpus.pairs() if pair.matched}
     assert any("man" in caption.split() for caption in captions), "the stop list has something to do"
@@ -68,5 +68,5 @@ def test_a_pipeline_that_finds_no_noun(tiny_world: Path, tmp_path: Path) -> None
     pipeline.to_disk(tmp_path / "pipeline")
     recipe = recipe_of(tiny_world, tmp_path / "run", nouns={"pipeline": str(tmp_path / "pipeline")})
     with pytest.raises(InputError, match=r"pipeline: this pipeline finds no noun in the captions"):
-        candidates(recipe, open_corpora(recipe, None)[0])
+        candidates(recipe, open_corpora(recipe)[0])
     assert not (tmp_path / "run" / "nouns.txt").exists(), "nothing is kept that would stop the next start"

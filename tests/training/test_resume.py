@@ -21,16 +21,18 @@ from pathlib import Path
 import promu.training.{kind} as module
 from promu.training.recipe import {recipe}
 from promu.config import load_recipe
+from promu.progress import shown
 
 kill_at = sys.argv[2]
 def die(*args):
     os.kill(os.getpid(), signal.SIGKILL)
-def progress(name, done, total):
+def kill(name, done, total):
     if f"{{name}}:{{done}}" == kill_at:
         die()
 if kill_at == "save":
     module.save_folder = die
-module.{kind}(load_recipe(Path(sys.argv[1]), {recipe}), progress)
+with shown(kill):
+    module.{kind}(load_recipe(Path(sys.argv[1]), {recipe}))
 """
 
 

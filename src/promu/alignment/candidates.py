@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -14,6 +14,7 @@ from promu import files
 from promu.corpora.fields import csv_rows
 from promu.errors import InputError
 from promu.files import shorten
+from promu.progress import track
 
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 
@@ -157,9 +158,7 @@ _UNNEEDED = (
 _REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
 
 
-def count_nouns(
-    captions: Iterable[str], pipeline: str, progress: Callable[[int], None] | None = None, processes: int = 1
-) -> Counter[str]:
+def count_nouns(captions: Collection[str], pipeline: str, processes: int = 1) -> Counter[str]:
     """How often each noun lemma occurs in the captions.
 
     A noun is a word of two letters or more, nothing but letters, that the pipeline tags NOUN (names, PROPN, are none).
@@ -168,7 +167,6 @@ def count_nouns(
     Args:
         captions: The corpus's captions.
         pipeline: A spaCy pipeline: its folder, or the name of an installed one.
-        progress: Called with the number of captions read.
         processes: How many processes share the work.
 
     Raises:
@@ -177,15 +175,13 @@ def count_nouns(
     nlp = load_pipeline(pipeline)
     lemmas: Counter[str] = Counter()
     words: Counter[str] = Counter()
-    for done, document in enumerate(nlp.pipe(captions, batch_size=BATCH, n_process=processes), start=1):
+    for document in track(nlp.pipe(captions, batch_size=BATCH, n_process=processes), "nouns", len(captions)):
         for token in document:
             if token.pos_ != "NOUN":
                 continue
             noun = (token.lemma_ or token.text).lower()
             if noun.isalpha() and len(noun) >= 2:
                 (lemmas if token.lemma_ else words)[noun] += 1
-        if progress is not None and done % BATCH == 0:
-            progress(done)
     return lemmas + merge_plurals(words)
 
 

@@ -13,7 +13,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -38,10 +38,9 @@ from promu.corpora.shards import (
 )
 from promu.errors import InputError
 from promu.files import write_json
+from promu.progress import report
 
 Falsify = Literal["keep", "none", "similar", "uniform"]
-Progress = Callable[[str, int, int], None]
-"""Called with what is going on, steps done and steps in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ class Survey:
         return "dev" if _lot(seed, image) in self.held else "train"
 
 
-def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, done, total: None) -> Survey:
+def survey_captions(settings: CorpusSettings) -> Survey:
     """Count what the captions name, and choose the images to hold out: those with the smallest lots."""
     survey = Survey()
     digest = hashlib.sha256()
@@ -139,7 +138,7 @@ def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, 
     lines = _count_lines(settings)
     for named in named_images(settings, survey.skipped):
         if lines > 1 and not survey.images["train"] % 1000:
-            progress("reading captions", named.line or 0, lines)
+            report("reading captions", named.line or 0, lines)
         digest.update(json.dumps([named.image, named.captions]).encode())
         survey.read += len(named.captions)
         survey.images["train"] += 1
@@ -159,7 +158,7 @@ def survey_captions(settings: CorpusSettings, progress: Progress = lambda name, 
                 heapq.heappush(largest, -lot)
                 if len(held) > settings.dev:
                     del held[-heapq.heappop(largest)]
-    progress("reading captions", lines, lines)
+    report("reading captions", lines, lines)
     survey.read += sum(survey.skipped.pairs.values())
     survey.digest = digest.hexdigest()[:16]
     survey.held = frozenset(held)
@@ -325,9 +324,7 @@ BUILD = "build.json"
 DRAFT = "draft"
 
 
-def build_corpus(
-    settings: CorpusSettings, out: Path, progress: Progress = lambda name, done, total: None
-) -> dict[str, Any]:
+def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
     """Build a corpus in `out`, or go on with one that was stopped; a finished one of these settings is left alone.
 
     Returns:
@@ -342,7 +339,7 @@ def build_corpus(
         raise InputError("no such folder of images; check the path", settings.images)
     format = guess_format(settings.captions) if settings.format == "auto" else settings.format
     settings = replace(settings, format=format)
-    survey = survey_captions(settings, progress)
+    survey = survey_captions(settings)
     detector = build_detector(
         settings.detector,
         settings.regions,
@@ -352,7 +349,7 @@ def build_corpus(
     result = _claim(out, claim)
     if result is not None:
         return result
-    build = _Build(settings, survey, None if detector.identity == "none" else detector, progress)
+    build = _Build(settings, survey, None if detector.identity == "none" else detector)
     parts = {"train": out / "train", "dev": out / "dev"} if settings.dev else {"train": out}
     headers = {part: build.part(part, folder) for part, folder in parts.items()}
     result = build_result(survey, headers, out)
@@ -409,13 +406,11 @@ def _make(folder: Path) -> None:
 class _Build:
     """The state that the shards of a build share."""
 
-    def __init__(self, settings: CorpusSettings, survey: Survey, detector: Detector | None, progress: Progress) -> None:
+    def __init__(self, settings: CorpusSettings, survey: Survey, detector: Detector | None) -> None:
         self.settings = settings
         self.survey = survey
         self.detector = detector
-        self.progress = progress
         self.done = 0
-        self.compared = 0
         self.encoder: Encode | None = None
 
     def part(self, part: str, folder: Path) -> dict[str, Any]:
@@ -430,23 +425,18 @@ class _Build:
         )
         paths = []
         for number, size in enumerate(_even(self.survey.images[part], self.settings.shard)):
-            stretch, before = list(islice(named, size)), self.compared
+            stretch = list(islice(named, size))
             paths.append(shard_path(folder, number))
             if not paths[-1].exists():
                 self._shard(stretch, folder, number, part)
             else:
                 self._advance(size)
-            self.compared = before + sum(len(item.captions) for item in stretch)
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
         return part_header(part, paths, self.survey.images[part], self.settings)
 
     def _advance(self, images: int) -> None:
         self.done += images
-        self.progress("images", self.done, self.survey.images.total())
-
-    def _compare(self, captions: int) -> None:
-        self.compared += captions
-        self.progress("comparing captions", self.compared, self.survey.read - self.survey.skipped.pairs.total())
+        report("images", self.done, self.survey.images.total())
 
     def _shard(self, named: Sequence[NamedImage], folder: Path, number: int, part: str) -> None:
         tally = Tally()
@@ -495,7 +485,7 @@ class _Build:
         if settings.text_encoder is None:
             return word_vectors
         if self.encoder is None:  # not before it is needed: a build that goes on may need it no more
-            self.encoder = SentenceVectors(settings.text_encoder, self._compare)
+            self.encoder = SentenceVectors(settings.text_encoder)
         return self.encoder
 
 

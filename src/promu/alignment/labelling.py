@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, Sp
 from promu.alignment.synonyms import DetectorWords, Synonyms, table_checksum
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
+from promu.progress import report
 from promu.schema import Region
 
 if TYPE_CHECKING:
@@ -36,12 +37,12 @@ def label_corpus(
     header: LabelHeader,
     store_folder: Path,
     shard: tuple[int, int] = (0, 1),
-    progress: Callable[[int, int], None] | None = None,
     synonyms: Synonyms | None = None,
 ) -> LabelStore:
     """Label every image of a corpus that the store does not hold yet: its regions, and the whole of it.
 
-    A killed run goes on with the next part; several processes fill one store at the same time, each its own share. The
+    The images of this process's share are reported under the name of the store's folder. A killed run goes on with the
+    next part; several processes fill one store at the same time, each its own share. The
     labels are the same whichever way (to the rounding of half precision, where a teacher's own arithmetic depends on
     how many images it sees at once).
 
@@ -51,7 +52,6 @@ def label_corpus(
         header: Candidates, templates, temperature: what the labels depend on.
         store_folder: Where the store is, or will be.
         shard: (i, n): this process labels the images whose number is i modulo n.
-        progress: Called with (images labelled, images in all) of this process's share.
         synonyms: The table by which the detector's words speak in the regions' labels, where the header says that they
             do.
 
@@ -88,7 +88,7 @@ def label_corpus(
                 store_folder,
             )
     if todo:
-        _label_images_of(corpus, todo, teacher, store, number, total, progress, words)
+        _label_images_of(corpus, todo, teacher, store, number, total, words)
     return LabelStore(store_folder, header)
 
 
@@ -99,7 +99,6 @@ def _label_images_of(
     store: LabelStore,
     process: int,
     total: int,
-    progress: Callable[[int, int], None] | None,
     words: DetectorWords | None,
 ) -> None:
     header = store.header
@@ -117,8 +116,7 @@ def _label_images_of(
             labels += _label_batch(teacher, decoded, regions, nouns, relations, header, words)
             images += [image.image for image in batch]
             done += len(batch)
-            if progress is not None:
-                progress(done, total)
+            report(store.folder.name, done, total)
         store.add(images, labels, process)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from promu.errors import InputError
 from promu.hub import best_device, best_precision, resolve
 from promu.modeling.encoders import load_encoder, pooled
+from promu.progress import report
 
 MAX_TOKENS = 128
 """Word pieces of a caption that are read."""
@@ -24,15 +25,13 @@ class SentenceVectors:
 
     Args:
         name: A folder, a hub name, or `package:NAME/PATH`.
-        heard: Called with how many texts have just been read, again and again until all are.
 
     Raises:
         InputError: There is no such encoder, or it does not read text alone.
     """
 
-    def __init__(self, name: str, heard: Callable[[int], None] = lambda texts: None) -> None:
+    def __init__(self, name: str) -> None:
         folder = resolve(name)
-        self.heard = heard
         self.encoder = load_encoder(folder).eval()
         if self.encoder.main_input_name != "input_ids" or self.encoder.config.is_encoder_decoder:
             raise InputError(
@@ -58,11 +57,11 @@ class SentenceVectors:
             self.tokenizer(batch, padding=True, truncation=True, max_length=self.tokens, return_tensors="pt")
             for batch in batches
         ]
-        parts = []
+        parts: list[torch.Tensor] = []
         with _workers(self.device) as workers, ThreadPoolExecutor(workers) as pool:
             for part in pool.map(self._encode, inputs):
                 parts.append(part)
-                self.heard(len(part))
+                report("sentence vectors", sum(map(len, parts)), len(texts))
         vectors = torch.empty(len(texts), parts[0].shape[-1])
         vectors[order] = torch.nn.functional.normalize(torch.cat(parts), dim=-1)
         return vectors

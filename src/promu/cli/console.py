@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from promu.progress import shown
+
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
@@ -59,22 +61,10 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
 
 
 @contextmanager
-def progress_bar(task: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error; it moves when what this yields is called.
+def progress_bars() -> Iterator[None]:
+    """Show what is reported in here on standard error: a bar for each stage with rate and time left.
 
-    Yields:
-        A function of (steps done, steps in all).
-    """
-    with progress_bars() as advance:
-        yield lambda done, total: advance(task, done, total)
-
-
-@contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Bars on standard error with rate and time left, one below the other; lines where that is no terminal.
-
-    Yields:
-        A function of (what is going on, steps done, steps in all); each new name starts a bar.
+    Where standard error is no terminal, lines take the place of bars.
     """
     from rich.console import Console
     from rich.progress import (
@@ -88,7 +78,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines()
+        with shown(_Lines()):
+            yield
         return
     columns = (
         TextColumn("{task.description}"),
@@ -112,7 +103,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
             if speed:
                 bars.update(number, rate=f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
 
-        yield advance
+        with shown(advance):
+            yield
 
 
 class _Lines:
@@ -162,7 +154,8 @@ class Clock:
     def move(self, job: str, stage: str, done: int, total: int) -> None:
         """Note that `job` is at `done` of `total` of `stage`."""
         low, high = STAGES.get(job, {}).get(stage, (0.0, 1.0))
-        self.shares[job] = 1.0 if stage == "done" else low + (high - low) * done / max(total, 1)
+        share = 1.0 if stage == "done" else low + (high - low) * done / max(total, 1)
+        self.shares[job] = max(self.shares[job], share)
 
     @property
     def share(self) -> float:

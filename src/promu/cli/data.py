@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bar, progress_bars
+from promu.cli.console import note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from promu.corpora.joint_sets import Fit
@@ -68,8 +68,8 @@ def newsreel(
         noise=noise,
         tail=tail,
     )
-    with progress_bar("drawing") as advance:
-        report = write_newsreel(out, settings, advance)
+    with progress_bars():
+        report = write_newsreel(out, settings)
     if json:
         print_json(
             {
@@ -207,8 +207,8 @@ def draw(
     from promu.newsreel.joint_world import JointSettings, write_joint
 
     settings = JointSettings(seed, size, posts, undecided, known, relation_phrase, noise)
-    with progress_bar("drawing") as advance:
-        counts = write_joint(out, settings, advance)
+    with progress_bars():
+        counts = write_joint(out, settings)
     if json:
         print_json({"path": str(out), "counts": counts})
         return
@@ -330,8 +330,8 @@ def build(
         dev=dev,
         seed=seed,
     )
-    with progress_bars() as advance:
-        result = build_corpus(settings, out, advance)
+    with progress_bars():
+        result = build_corpus(settings, out)
     if json:
         print_json(result)
         return
@@ -452,8 +452,8 @@ def nouns(
     _check_top(top)
     stopped = read_stop_list(stop)
     captions = _captions(source)
-    with progress_bar("captions") as advance:
-        counts = count_nouns(captions, pipeline, lambda done: advance(done, len(captions)), processes)
+    with progress_bars():
+        counts = count_nouns(captions, pipeline, processes)
     found, words = len(counts), counts.total()
     taken = {word: counts.pop(word) for word in stopped if word in counts}
     kept = most_frequent(counts, top)

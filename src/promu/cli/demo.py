@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promu.progress import shown
+
 if TYPE_CHECKING:
     from promu.alignment.label_store import LabelStore
     from promu.extraction.extractor import Extractor
@@ -134,9 +136,9 @@ def train_all(
     from promu.training.prepare import start
     from promu.training.recipe import PretrainRecipe
 
-    write_newsreel(out / "corpus", corpus, lambda done, total: report("drawing", "drawing", done, total))
-    pretraining = load_recipe(every[0].settings, PretrainRecipe)
-    start(pretraining, lambda stage, done, total: report("drawing", stage, done, total))
+    with shown(lambda stage, done, total: report("drawing", stage, done, total)):
+        write_newsreel(out / "corpus", corpus)
+        start(load_recipe(every[0].settings, PretrainRecipe))
     lanes = min(2, usable_cores())
     context = multiprocessing.get_context("spawn")
     results: dict[str, dict[str, Any]] = {}
@@ -186,7 +188,7 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
     torch.set_num_threads(max(1, usable_cores() // 2))
     last = 0.0
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def send(stage: str, done: int, total: int) -> None:
         nonlocal last
         if stage == "pre-training":
             torch.set_num_threads(usable_cores())  # ... until what ran beside the teacher has ended
@@ -194,9 +196,10 @@ def do_job(job: Job, events: Any) -> dict[str, Any]:
             last = time.monotonic()
             events.put((job.name, stage, done, total))
 
-    if job.kind == "pretrain":
-        return pretrain(load_recipe(job.settings, PretrainRecipe), progress)
-    return finetune(load_recipe(job.settings, FinetuneRecipe), progress)
+    with shown(send):
+        if job.kind == "pretrain":
+            return pretrain(load_recipe(job.settings, PretrainRecipe))
+        return finetune(load_recipe(job.settings, FinetuneRecipe))
 
 
 def _set_up_worker() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bar, progress_bars
+from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.cli.score import print_entity_scores, print_joint_scores, print_relation_scores
 from promu.errors import InputError
 
@@ -77,10 +77,8 @@ def pairs(
         }
     if counts["skipped_pairs"]:
         note(f"{counts['skipped_pairs']} pairs were skipped: {counts['skipped_images']} images are missing or broken")
-    with progress_bars() as progress:
-        result = evaluate_pairs(
-            loaded, encoder, source, seed=seed, batch_size=batch_size, rerank=rerank, progress=progress
-        )
+    with progress_bars():
+        result = evaluate_pairs(loaded, encoder, source, seed=seed, batch_size=batch_size, rerank=rerank)
     result = {**result, **counts}
     for name in ("agreement", "losses"):  # figures of a training run
         del result[name]
@@ -132,7 +130,7 @@ def regions(
     if skipped:
         boxes = sum(skipped.values())
         note(f"{boxes} boxes were skipped: {len(skipped)} images are missing or broken")
-    with progress_bar("images") as advance:
+    with progress_bars():
         result = evaluate_regions(
             loaded,
             encoder,
@@ -141,7 +139,6 @@ def regions(
             table,
             teacher=None if teacher is None else load_teacher(_kind(teacher), teacher),
             batch_size=batch_size,
-            advance=advance,
         )
     result = {**result, "skipped_images": len(skipped), "skipped_boxes": sum(skipped.values())}
     if json:
@@ -381,8 +378,8 @@ def _predict(
     if images is not None:
         policy = "require" if options.missing_images == "error" else "text-only-when-missing"
     folder = ImageFolder(images, loaded.config.image_size, policy)
-    with progress_bar(f"reading {options.data.name}") as advance:
-        predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size, advance)
+    with progress_bars():
+        predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size)
     read = {"with image": 0, "as text": 0}
     for post in posts:
         shown = policy != "none" and post.image is not None and post.image not in folder.missing
@@ -401,10 +398,8 @@ def _pipeline(model: Path, posts: list[Post], options: GoldOptions) -> tuple[lis
     extractor = Extractor.from_pretrained(model)
     if images is not None and not extractor.reads_images:
         raise InputError("these models read text alone; leave --images out", model)
-    with progress_bar(f"reading {options.data.name}") as advance:
-        predicted, read = pipeline_answers(
-            extractor, posts, images, options.missing_images, options.batch_size, advance
-        )
+    with progress_bars():
+        predicted, read = pipeline_answers(extractor, posts, images, options.missing_images, options.batch_size)
     missing = sum(post.image is not None for post in posts) - read["with image"]
     _tell_reading(read, images, not extractor.reads_images, missing)
     return predicted, read, []

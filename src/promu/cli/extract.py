@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from promu.cli.console import note, print_table, progress_bar
+from promu.cli.console import note, print_table, progress_bars
 from promu.errors import InputError
+from promu.progress import track
 
 if TYPE_CHECKING:
     from promu.extraction.result import Extraction
@@ -107,10 +108,9 @@ def _write(found: Iterable[Extraction], total: int, output: Path | None) -> None
     counts: Counter[str] = Counter()
 
     def written() -> Iterator[str]:
-        with progress_bar("extracting") as advance:
-            for done, result in enumerate(found, start=1):
+        with progress_bars():
+            for result in track(found, "extracting", total):
                 counts[result.image] += 1
-                advance(done, total)
                 yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
     if output is not None:
@@ -136,8 +136,8 @@ def _bulk(source: Path, output: Path, settings: dict[str, Any], workers: int, en
     _prepare()
     from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
 
-    with progress_bar("extracting") as advance:
-        result = extract_file(source, output, BulkSettings(**settings), workers, engine, advance, _prepare)
+    with progress_bars():
+        result = extract_file(source, output, BulkSettings(**settings), workers, engine, _prepare)
     _tell(result.extracted, result.as_text, result.unread, result.cut)
     note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
     if result.dead:

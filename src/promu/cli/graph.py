@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cyclopts import App
 
-from promu.cli.console import note, print_json, progress_bar
+from promu.cli.console import note, print_json, progress_bars
 from promu.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def make(
     from promu.graph.names import read_relation_properties
 
     problems: list[InputError] | None = None if broken == "stop" else []
-    with progress_bar("merging") as advance:
+    with progress_bars():
         summary = write_graph(
             extractions,
             out,
@@ -60,7 +60,6 @@ def make(
             properties=read_relation_properties(properties),
             min_score=min_score,
             problems=problems,
-            progress=advance,
         )
     for problem in (problems or [])[:SHOWN_FAULTS]:
         note(str(problem))

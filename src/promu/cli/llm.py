@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bar
+from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.cli.score import print_entity_scores, print_relation_scores
 from promu.errors import InputError
 
@@ -150,8 +150,8 @@ def _ask(name: Literal["ner", "re"], options: LlmOptions) -> None:
     stopped = threading.Event()
     with Store(store_path) as store, Endpoint(endpoint, budget, stopped) as line:
         client = Client(store, line, budget, stopped)
-        with progress_bar(f"asking {options.model}") as advance:
-            answers = predict(client, task, posts, requests, labels, settings, stopped, advance)
+        with progress_bars():
+            answers = predict(client, task, posts, requests, labels, settings, stopped)
         result = {
             "task": name,
             "data": str(data),
@@ -463,7 +463,7 @@ def _generate(settings: KnowledgeRecipe, yes: bool, dry_run: bool, json: bool) -
         out.mkdir(parents=True, exist_ok=True)
         with Store(store_path) as store, Endpoint(endpoint, budget, stopped) as line:
             client = Client(store, line, budget, stopped)
-            with progress_bar(f"asking {asking.model}") as advance:
+            with progress_bars():
                 asked = ask(
                     client,
                     prompts,
@@ -472,7 +472,6 @@ def _generate(settings: KnowledgeRecipe, yes: bool, dry_run: bool, json: bool) -
                     asking,
                     provider.concurrency,
                     stopped,
-                    advance,
                 )
         for index, answer in zip(left, asked, strict=True):
             found[index] = answer
@@ -538,8 +537,8 @@ def _captions(
         return captions_from_file(posts, Path(captions.file))
     assert captions.model is not None and settings.data.images is not None
     captioner = promu_words(Path(captions.model)) if captions.source == "promu" else image_to_text(captions.model)
-    with progress_bar("captions") as advance:
-        return captions_of_images(posts, Path(settings.data.images), captioner, advance)
+    with progress_bars():
+        return captions_of_images(posts, Path(settings.data.images), captioner)
 
 
 def _choose(settings: KnowledgeRecipe, posts: list[Described], pool: list[Exemplar]) -> list[list[int]]:
@@ -552,21 +551,13 @@ def _choose(settings: KnowledgeRecipe, posts: list[Described], pool: list[Exempl
     from promu.alignment.sentence_vectors import SentenceVectors
     from promu.kecpm.exemplar_choice import choose_exemplars
 
-    total = len(posts) + len(pool)
-    with progress_bar("sentence vectors") as advance:
-        done = 0
-
-        def heard(texts: int) -> None:
-            nonlocal done
-            done += texts
-            advance(done, total)
-
+    with progress_bars():
         return choose_exemplars(
             posts,
             pool,
             settings.exemplars.count,
             settings.exemplars.encoder,
-            lambda: SentenceVectors(settings.exemplars.encoder, heard),
+            lambda: SentenceVectors(settings.exemplars.encoder),
             Path(settings.out) / "choice.json",
         )
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promu.errors import InputError
+from promu.progress import shown
 
 if TYPE_CHECKING:
     from promu.study.exhibits import Builder, Frame
-    from promu.study.grid import Standing
     from promu.study.jobs import Job
     from promu.study.plan import Entry
 
@@ -69,8 +69,8 @@ def reproduce(exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out
     if out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another --out", out)
     cells = (entry.cell for entry in planned.entries)
-    with _progress() as report:
-        outcomes = do_cells(cells, out / "cells", planned.workers, report, quiet, planned.jobs)
+    with _progress():
+        outcomes = do_cells(cells, out / "cells", planned.workers, quiet, planned.jobs)
     measured = [
         Measured(
             entry.exhibit,
@@ -132,12 +132,8 @@ def _exhibits(exhibit: str, known: tuple[str, ...], transfers: bool) -> list[str
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[Standing], None]]:
-    """Show how far the whole grid is on standard error: a bar in a terminal, a line now and then elsewhere.
-
-    Yields:
-        What to call with the grid's standing.
-    """
+def _progress() -> Iterator[None]:
+    """Show how far the whole grid is on standard error: a bar in a terminal, a line now and then elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -147,25 +143,12 @@ def _progress() -> Iterator[Callable[[Standing], None]]:
         number = bars.add_task("starting", total=None)
         said = time.monotonic()
 
-        def report(standing: Standing) -> None:
+        def show(text: str, done: int, total: int) -> None:
             nonlocal said
-            text = _words(standing)
-            bars.update(number, description=text, completed=standing.done, total=standing.total)
+            bars.update(number, description=text, completed=done, total=total)
             if not console.is_terminal and time.monotonic() - said > LINE_EVERY:
                 said = time.monotonic()
-                console.print(f"{standing.done} of {standing.total} cells; {text}", highlight=False)
+                console.print(f"{done} of {total} cells; {text}", highlight=False)
 
-        yield report
-
-
-def _words(standing: Standing) -> str:
-    """Time left, and what is being done."""
-    parts = []
-    if standing.left is not None:
-        minutes = standing.left / 60
-        parts.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
-    if standing.failed:
-        parts.append(f"{standing.failed} failed")
-    for label, (stage, done, total) in standing.running.items():
-        parts.append(f"{label} {100 * done // max(total, 1)} %" if stage else label)
-    return "; ".join(parts) or "starting"
+        with shown(show):
+            yield

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bar, progress_bars
+from promu.cli.console import note, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from promu.alignment.label_health import Agreement, LabelHealth, SideHealth
@@ -41,8 +41,8 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     if process_number():  # the first process speaks for all
         run(settings)
         return
-    with progress_bars() as progress:
-        result = run(settings, progress)
+    with progress_bars():
+        result = run(settings)
     model = Path(settings.out) / "model"
     if json:
         print_json({**result, "model": str(model)})
@@ -75,8 +75,8 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     from promu.training.recipe import FinetuneRecipe
 
     settings = load_recipe(recipe, FinetuneRecipe, overrides or ())
-    with progress_bars() as progress:
-        result = run(settings, progress)
+    with progress_bars():
+        result = run(settings)
     model = Path(settings.out) / "model"
     if json:
         print_json({**result, "model": str(model)})
@@ -159,8 +159,8 @@ def label(
     from promu.training.recipe import PretrainRecipe
 
     settings = load_recipe(recipe, PretrainRecipe, overrides or ())
-    with progress_bars() as progress:
-        store, corpus = label_recipe(settings, progress, (number, processes))
+    with progress_bars():
+        store, corpus = label_recipe(settings, (number, processes))
     page = None
     if show > 0:
         from promu.report.label_report import write_label_page
@@ -289,8 +289,8 @@ def train(
     from promu.kecpm.train_writer import train_writers
 
     settings = load_recipe(recipe, GenerationRecipe, overrides or ())
-    with progress_bars() as progress:
-        summary = train_writers(settings, progress)
+    with progress_bars():
+        summary = train_writers(settings)
     if json:
         print_json(summary)
         return
@@ -350,8 +350,8 @@ def predict(
     writer = load_writer(model)
     changed = {name: value for name, value in (("beams", beams), ("batch_size", batch_size)) if value is not None}
     writer.decoding = writer.decoding.model_copy(update=changed)
-    with progress_bar(f"reading {data.name}") as advance:
-        answered, parsed = writer.answer(described.posts, writer.prompts(described), not unconstrained, advance)
+    with progress_bars():
+        answered, parsed = writer.answer(described.posts, writer.prompts(described), not unconstrained)
     write_jmere(predictions, answered)
     found = sum(len(post.relations) for post in answered)
     if json:

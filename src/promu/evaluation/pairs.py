@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -19,7 +19,6 @@ from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
 from promu.evaluation import retrieval
 from promu.evaluation.pretrained import (
-    Advance,
     EncodedImages,
     PairCorpus,
     PairModel,
@@ -32,10 +31,8 @@ from promu.evaluation.pretrained import (
 )
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
+from promu.progress import track
 from promu.schema import CaptionPair
-
-if TYPE_CHECKING:
-    from promu.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -236,7 +233,6 @@ def teacher_agreement(
     store: LabelStore,
     *,
     batch_size: int = 64,
-    advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Agreement on every region and image of the corpus that has a label.
 
@@ -257,13 +253,11 @@ def teacher_agreement(
         raise InputError("the label store labels no image of this corpus; label the corpus first", store.folder)
     entity, relation = _Agreement(), _Agreement()
     judged_images = judge_images(model, encoder, images, store, labelled, captions, batch_size)
-    for done, judged in enumerate(judged_images, start=1):
+    for judged in track(judged_images, "agreement", len(labelled)):
         if judged.student_entities is not None and len(judged.boxes):
             entity.add(judged.teacher_entities, judged.student_entities)
         if judged.student_relation is not None:
             relation.add(judged.teacher_relation[None], judged.student_relation[None])
-        if advance is not None:
-            advance(done, len(labelled))
     return {
         "entity": entity.figures(),
         "relation": relation.figures(),
@@ -355,7 +349,6 @@ def evaluate_pairs(
     batches: Iterable[dict[str, torch.Tensor]] | None = None,
     auc_pairs: int = AUC_PAIRS,
     reranked: int = RERANKED,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """How well a pre-trained model tells which caption belongs to which image.
 
@@ -383,13 +376,11 @@ def evaluate_pairs(
         batches: Batches of `PromuForPreTraining.forward`, without augmentation.
         auc_pairs: Pairs of each kind that the AUCs are taken over, at most.
         reranked: Captions, and images, that are re-ranked, at most.
-        progress: Called with (what is going on, steps done, steps in all).
 
     Raises:
         InputError: The corpus has no matched pair, an image is damaged, the store was made for other candidates, or
             the model's vectors are no numbers.
     """
-    say = progress or (lambda name, done, total: None)
     pairs = read_pairs(corpus)
     texts = [encoder.text(text) for text in pairs.texts]
     chance = torch.Generator().manual_seed(seed)
@@ -408,8 +399,8 @@ def evaluate_pairs(
     vectors = None
     if hasattr(model, "space"):
         vectors = (
-            text_vectors(model, encoder, texts, batch_size, _named(say, "captions")),
-            image_vectors(model, images, batch_size, _named(say, "images")),
+            text_vectors(model, encoder, texts, batch_size),
+            image_vectors(model, images, batch_size),
         )
         _require_numbers(*vectors)
         result["recall"] = _recall(*vectors, pairs)
@@ -418,7 +409,7 @@ def evaluate_pairs(
 
     def match(wanted: torch.Tensor, name: str) -> torch.Tensor:
         assert judge is not None
-        return match_scores(judge, encoder, images, texts, wanted, batch_size, _named(say, name))
+        return match_scores(judge, encoder, images, texts, wanted, batch_size, name)
 
     result["auc"] = {
         "pairs": {name: len(found) for name, found in sets.items()},
@@ -437,9 +428,7 @@ def evaluate_pairs(
         )
     if isinstance(model, PromuForPreTraining):
         if store is not None:
-            result["agreement"] = teacher_agreement(
-                model, encoder, images, store, batch_size=batch_size, advance=_named(say, "agreement")
-            )
+            result["agreement"] = teacher_agreement(model, encoder, images, store, batch_size=batch_size)
         if batches is not None:
             result["losses"] = mean_losses(model, batches)
     return result
@@ -479,10 +468,6 @@ def flat_figures(result: Mapping[str, Any]) -> dict[str, float]:
                 flat[f"{head}_{name}"] = value
     flat.update({f"loss_{name}": value for name, value in (result["losses"] or {}).items()})
     return {name: value for name, value in flat.items() if value is not None}
-
-
-def _named(say: Progress, name: str) -> Advance:
-    return lambda done, total: say(name, done, total)
 
 
 def _require_numbers(*vectors: torch.Tensor) -> None:

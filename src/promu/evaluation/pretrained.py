@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,14 +17,12 @@ from promu.modeling.inputs import EncodedText, WordEncoder, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer, saved_class
 from promu.modeling.losses import patch_coverage, pool_regions
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
+from promu.progress import report
 
 PairModel = PromuForPreTraining | PromuDualEncoder
 PAIR_MODELS: dict[str, type[PromuForPreTraining] | type[PromuDualEncoder]] = {
     model_class.__name__: model_class for model_class in (PromuForPreTraining, PromuDualEncoder)
 }
-
-Advance = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
 
 
 class PairCorpus(Protocol):
@@ -133,9 +131,7 @@ def tokens(model: PromuPreTrainedModel, encoder: WordEncoder, texts: Sequence[En
     return {name: value.to(model.device) for name, value in encoder.batch(texts).items()}
 
 
-def text_vectors(
-    model: PairModel, encoder: WordEncoder, texts: Sequence[EncodedText], batch_size: int, advance: Advance
-) -> torch.Tensor:
+def text_vectors(model: PairModel, encoder: WordEncoder, texts: Sequence[EncodedText], batch_size: int) -> torch.Tensor:
     """Unit vectors (N, D) of captions in the shared space, on the CPU."""
     # texts of one length together: less padding
     order = sorted(range(len(texts)), key=lambda row: len(texts[row].input_ids))
@@ -144,20 +140,20 @@ def text_vectors(
         for start in range(0, len(order), batch_size):
             batch = tokens(model, encoder, [texts[row] for row in order[start : start + batch_size]])
             found.append(model.encode_text(**batch).float().cpu())
-            advance(min(start + batch_size, len(order)), len(order))
+            report("captions", min(start + batch_size, len(order)), len(order))
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
     return torch.cat(found)[back]
 
 
-def image_vectors(model: PairModel, images: EncodedImages, batch_size: int, advance: Advance) -> torch.Tensor:
+def image_vectors(model: PairModel, images: EncodedImages, batch_size: int) -> torch.Tensor:
     """Unit vectors (P, D) of every image of the corpus in the shared space, on the CPU."""
     found = []
     with reading(model):
         for start in range(0, len(images), batch_size):
             rows = range(start, min(start + batch_size, len(images)))
             found.append(model.project_images(images(rows)).float().cpu())
-            advance(rows.stop, len(images))
+            report("images", rows.stop, len(images))
     return torch.cat(found)
 
 
@@ -168,7 +164,7 @@ def match_scores(
     texts: Sequence[EncodedText],
     pairs: torch.Tensor,
     batch_size: int,
-    advance: Advance,
+    stage: str = "matching",
 ) -> torch.Tensor:
     """How sure the ITM head is that captions belong to images: the difference of its two logits.
 
@@ -178,6 +174,8 @@ def match_scores(
         images: The corpus's.
         texts: The captions.
         pairs: (N, 2) numbers of a caption in `texts` and of an image in the corpus.
+        batch_size: Pairs a forward pass.
+        stage: Under which name progress is reported.
 
     Returns:
         (N,) on the CPU.
@@ -192,7 +190,7 @@ def match_scores(
             batch = tokens(model, encoder, [texts[row] for row in pairs[rows, 0].tolist()])
             logits = model.match_logits(model.promu(**batch, visual=visual), batch["attention_mask"]).float().cpu()
             scores[rows] = logits[:, 1] - logits[:, 0]
-            advance(min(start + batch_size, len(order)), len(order))
+            report(stage, min(start + batch_size, len(order)), len(order))
     return scores
 
 

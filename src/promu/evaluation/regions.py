@@ -19,9 +19,10 @@ from promu.alignment.synonyms import Synonyms, nouns_naming
 from promu.alignment.teacher import Teacher
 from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.evaluation.pretrained import Advance, PairModel, image_side, predictions, reading, tokens
+from promu.evaluation.pretrained import PairModel, image_side, predictions, reading, tokens
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
+from promu.progress import report
 from promu.schema import Region
 
 
@@ -140,7 +141,6 @@ def evaluate_regions(
     teacher: Teacher | None = None,
     template: str = "1",
     batch_size: int = 32,
-    advance: Advance | None = None,
 ) -> dict[str, Any]:
     """How often the likeliest nouns of a gold box name its category.
 
@@ -155,7 +155,6 @@ def evaluate_regions(
         teacher: Names the same boxes with the same nouns, by the crops that labelling makes.
         template: The prompt template that the teacher reads the nouns in.
         batch_size: Images a forward pass.
-        advance: Called with (images read, images in all).
 
     Returns:
         `model` and `teacher` (or None): `NamingScores.to_dict`; `images` read and `empty` ones without a box.
@@ -184,8 +183,7 @@ def evaluate_regions(
                 square_crop(image, region) for name, image in zip(names, images, strict=True) for region in gold[name]
             ]
             taught += _ranked(teacher.encode_images(crops).float() @ prompt_vectors.float().T, nouns)
-        if advance is not None:
-            advance(min(start + batch_size, len(named)), len(named))
+        report("images", min(start + batch_size, len(named)), len(named))
     return {
         "model": score_naming(categories, student, nouns, synonyms).to_dict(),
         "teacher": None if teacher is None else score_naming(categories, taught, nouns, synonyms).to_dict(),

@@ -32,6 +32,7 @@ from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS, read_source
 from promu.extraction.request import MissingImages
 from promu.files import usable_cores, write_json, write_text
+from promu.progress import report
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +353,6 @@ def extract_file(
     settings: BulkSettings,
     workers: int = 1,
     engine: str = "local",
-    progress: Callable[[int, int], None] | None = None,
     prepare: Callable[[], None] | None = None,
     part: int = PART,
 ) -> BulkResult:
@@ -365,7 +365,6 @@ def extract_file(
         settings: What to do with each post.
         workers: Processes, each with models of its own.
         engine: A name in `ENGINES`.
-        progress: Called with (posts done, posts in all) after each part.
         prepare: Called first in each worker process; a function that can be pickled.
         part: Posts a part.
 
@@ -394,8 +393,7 @@ def extract_file(
     if todo:
         for found in ENGINES[engine](settings, parts, todo, workers, prepare):
             totals.update(found)
-            if progress is not None:
-                progress(totals["posts"], posts)
+            report("extracting", totals["posts"], posts)
     return _join(source, parts, output, posts, count, totals)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from promu.corpora.formats import paper_name
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import MissingImages
 from promu.extraction.result import Extraction
+from promu.progress import track
 from promu.schema import Post
 
 
@@ -19,7 +20,6 @@ def pipeline_answers(
     images: Path | None = None,
     missing_images: MissingImages = "error",
     batch_size: int = 32,
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Post], dict[str, int]]:
     """The posts with what the two models find in place of gold.
 
@@ -33,7 +33,6 @@ def pipeline_answers(
         images: Folder of their images; None reads text alone.
         missing_images: As in `Extractor.extract`.
         batch_size: Posts a forward pass.
-        progress: Called with (posts done, posts in all).
 
     Returns:
         The posts, and how many were read `with image` and how many `as text`.
@@ -43,12 +42,11 @@ def pipeline_answers(
     asked = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
     found: list[Post] = []
     read = {"with image": 0, "as text": 0}
-    for extraction in extractor.extract(asked, batch_size, images=images, missing_images=missing_images):
+    extracted = extractor.extract(asked, batch_size, images=images, missing_images=missing_images)
+    for extraction in track(extracted, "reading", len(posts)):
         post = posts[len(found)]
         found.append(_respelled(post, extraction, spelling, lower))
         read["with image" if extraction.image == "used" else "as text"] += 1
-        if progress is not None:
-            progress(len(found), len(posts))
     return found, read
 
 

@@ -21,6 +21,7 @@ from promu.files import fault, filled_lines, iterate_records, parse_json_object,
 from promu.graph.graph_export import write_jsonld, write_tables, write_turtle
 from promu.graph.graph_store import INDEXES, TABLES, VERSION
 from promu.graph.names import BASE, WIKIDATA, check_base, entity_iri, normalise_name, relation_iri, statement_iri
+from promu.progress import is_shown, report
 from promu.schema import NO_RELATION, Post, Relation
 
 _COLUMNS = ("id", "tokens", "entities", "relations")
@@ -392,7 +393,7 @@ WRITERS: dict[str, Callable[[sqlite3.Connection, Path], None] | None] = {
 """What turns the database into each format; None: it is the database itself."""
 
 _EVERY = 1000
-"""Posts between two calls of `progress`."""
+"""Posts between two reports of progress."""
 
 _DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
@@ -406,7 +407,6 @@ def write_graph(
     properties: Mapping[str, str],
     min_score: float = 0.0,
     problems: list[InputError] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> GraphSummary:
     """Merge what `promu extract` wrote into a graph; `out` is there whole afterwards, or as it was before.
 
@@ -420,7 +420,6 @@ def write_graph(
         properties: Relation label -> Wikidata property.
         min_score: Relations found with a lower score are left out and counted; those without a score stay.
         problems: Where malformed lines go, which are then left out; None raises the first.
-        progress: Called now and then with (lines or rows read, in all).
 
     Raises:
         InputError: The input cannot be read, without `problems` any malformed line, or `out` cannot be written.
@@ -440,7 +439,7 @@ def write_graph(
             with closing(sqlite3.connect(database, isolation_level=None)) as connection:
                 summary = build_graph(
                     connection,
-                    _read(extractions, problems, progress),
+                    _read(extractions, problems),
                     base=base,
                     properties=properties,
                     min_score=min_score,
@@ -458,17 +457,14 @@ def write_graph(
     return summary
 
 
-def _read(
-    paths: Sequence[Path], problems: list[InputError] | None, progress: Callable[[int, int], None] | None
-) -> Iterator[tuple[Path, int, FoundPost]]:
+def _read(paths: Sequence[Path], problems: list[InputError] | None) -> Iterator[tuple[Path, int, FoundPost]]:
     """(file, line number, post) of all files in turn."""
-    sizes = [0 if progress is None else count_posts(path) for path in paths]
+    sizes = [count_posts(path) if is_shown() else 0 for path in paths]
     before = 0
     for path, size in zip(paths, sizes, strict=True):
         for count, (number, found) in enumerate(read_found_posts(path, problems), start=1):
             yield path, number, found
-            if progress is not None and count % _EVERY == 0:
-                progress(before + number, sum(sizes))
+            if count % _EVERY == 0:
+                report("merging", before + number, sum(sizes))
         before += size
-    if progress is not None:
-        progress(before, before)
+    report("merging", before, before)

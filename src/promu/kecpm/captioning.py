@@ -17,6 +17,7 @@ from promu.errors import InputError
 from promu.hub import best_device, resolve
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
+from promu.progress import report
 from promu.schema import Post
 
 Captioner = Callable[[Sequence[Image.Image]], list[str]]
@@ -46,7 +47,6 @@ def captions_of_images(
     posts: Sequence[Post],
     folder: Path,
     captioner: Captioner,
-    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[str, ...]]:
     """One caption an image, each image read once; a post that names no image has no caption.
 
@@ -58,7 +58,7 @@ def captions_of_images(
     for start in range(0, len(names), _BATCH):
         batch = names[start : start + _BATCH]
         captions.update(zip(batch, captioner([load_image(folder / name) for name in batch]), strict=True))
-        advance(min(start + _BATCH, len(names)), len(names))
+        report("captions", min(start + _BATCH, len(names)), len(names))
     return [() if post.image is None else (captions[post.image],) for post in posts]
 
 

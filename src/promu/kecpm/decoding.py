@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from promu.errors import InputError
 from promu.hub import best_precision, resolve
 from promu.kecpm.grammar import Grammar, Ids, State
 from promu.modeling.encoders import config_of
+from promu.progress import report
 from promu.schema import Quintuple
 
 
@@ -195,7 +196,6 @@ def write_answers(
     grammars: Sequence[Grammar],
     decoding: Decoding,
     pad: int,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """What the model writes about each post, in their order; batches hold prompts of like length.
 
@@ -207,7 +207,6 @@ def write_answers(
         grammars: Of each post, all with the same limit.
         decoding: How to write.
         pad: The id that fills up a batch.
-        progress: Called with (posts done, posts in all).
     """
     writer = _copy_in_bf16(model) if best_precision(str(model.device)) == "bf16" else model
     training = model.training
@@ -219,8 +218,7 @@ def write_answers(
         written = _write(writer, [prompts[row] for row in rows], [grammars[row] for row in rows], decoding, pad)
         for row, ids in zip(rows, written, strict=True):
             answers[row] = read_answer(grammars[row], ids)
-        if progress is not None:
-            progress(len(answers), len(order))
+        report("reading", len(answers), len(order))
     model.train(training)
     return [answers[row] for row in range(len(prompts))]
 

@@ -21,7 +21,6 @@ from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, Pieces
 from promu.kecpm.kecpm_recipe import WriterSettings
 from promu.kecpm.prompts import padded_batch
 from promu.modeling.loading import save_folder
-from promu.progress import Progress
 from promu.runs import begin, finish, finished_result
 from promu.training.batches import Sample, Shuffled, chance_of
 from promu.training.loop import fit
@@ -44,7 +43,6 @@ def train_denoiser(
     training: TrainingSettings,
     seed: int,
     out: Path,
-    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Train a model from random weights to restore texts, and save it with its tokenizer under `out/model`.
 
@@ -56,7 +54,6 @@ def train_denoiser(
         training: Optimiser and schedule; an epoch begins with each text once.
         seed: Of weights and noise.
         out: The run's folder.
-        progress: See `Progress`.
 
     Returns:
         How many `texts`, and the `loss` of the last steps.
@@ -99,7 +96,7 @@ def train_denoiser(
         shown, whole = zip(*map(example, samples), strict=True)
         return padded_batch(shown, whole, int(tokenizer.pad_token_id))  # type: ignore[arg-type]
 
-    log = fit(cast(Any, reader), Shuffled(len(texts)), collate, training, out, seed, "reading", progress=progress)
+    log = fit(cast(Any, reader), Shuffled(len(texts)), collate, training, out, seed, "reading")
     save_folder(out / "model", cast(Any, reader), tokenizer)
     result = {"texts": len(texts), "loss": next(line["loss"] for line in reversed(log) if "loss" in line)}
     finish(out, result)

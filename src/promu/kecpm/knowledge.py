@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -241,7 +241,6 @@ def generate(
     asking: Asking,
     concurrency: int,
     stopped: threading.Event,
-    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[PostKnowledge]:
     """Ask about every post, so many at a time.
 
@@ -252,7 +251,7 @@ def generate(
     def one(index: int) -> PostKnowledge:
         return knowledge_of(client, prompts, posts[index], exemplars[index], asking)
 
-    return run_all(range(len(posts)), one, concurrency, stopped, advance)
+    return run_all(range(len(posts)), one, concurrency, stopped, f"asking {asking.model}")
 
 
 def replay(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -207,16 +207,12 @@ class Writer:
         return padded_batch(prompts, targets, self.pad)
 
     def answer(
-        self,
-        posts: Sequence[Post],
-        prompts: Sequence[Prompt],
-        constrained: bool = True,
-        progress: Callable[[int, int], None] | None = None,
+        self, posts: Sequence[Post], prompts: Sequence[Prompt], constrained: bool = True
     ) -> tuple[list[Post], float]:
         """The posts with what the model wrote as their labels, and the share of answers that obey the grammar."""
         how = Decoding(self.decoding.beams, self.decoding.batch_size, constrained)
         ids = [prompt.ids for prompt in prompts]
-        answers = write_answers(self.model, ids, self.grammars(posts), how, self.pad, progress)
+        answers = write_answers(self.model, ids, self.grammars(posts), how, self.pad)
         labelled = [with_quintuples(post, answer.quintuples) for post, answer in zip(posts, answers, strict=True)]
         return labelled, sum(answer.parsed for answer in answers) / len(answers)
 

@@ -25,7 +25,6 @@ from promu.kecpm.kecpm_recipe import DecodingSettings, GenerationRecipe, PromptS
 from promu.kecpm.prompts import Described, Prompt, Writer, read_described, renamed
 from promu.modeling.inventory import Inventory, type_words
 from promu.modeling.loading import load_tokenizer, read_json_object, save_folder
-from promu.progress import Progress
 from promu.runs import begin, finish, finished_result, record_scoring
 from promu.schema import Post
 from promu.training.batches import Sample, Shuffled, dice_of
@@ -39,13 +38,13 @@ SETTINGS = "generation"
 """Under which name a saved model's configuration holds what it was trained to read and write."""
 
 
-def train_writers(recipe: GenerationRecipe, progress: Progress | None = None) -> dict[str, Any]:
+def train_writers(recipe: GenerationRecipe) -> dict[str, Any]:
     """Run a recipe, once a seed, and return what it writes to `out/summary.json`.
 
     Raises:
         InputError: Data, model or folder cannot be used.
     """
-    runs = {seed: train_writer(recipe, seed, progress) for seed in recipe.seeds}
+    runs = {seed: train_writer(recipe, seed) for seed in recipe.seeds}
     rows: dict[str, Any] = {}
     for decoding in ("test", "test_unconstrained"):
         scored = [run[decoding] for run in runs.values()]
@@ -59,7 +58,7 @@ def train_writers(recipe: GenerationRecipe, progress: Progress | None = None) ->
     return summary
 
 
-def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None = None) -> dict[str, Any]:
+def train_writer(recipe: GenerationRecipe, seed: int) -> dict[str, Any]:
     """Train with one seed and return what goes to `result.json`.
 
     Under `out/seed-<seed>`: `recipe.json`, `log.jsonl`, `model/`, `predictions/` (JMERE), `result.json`. A finished run
@@ -119,7 +118,6 @@ def train_writer(recipe: GenerationRecipe, seed: int, progress: Progress | None 
         f"seed {seed}",
         validate,
         "f1",
-        progress,
     )
     result: dict[str, Any] = {
         "task": "joint",

@@ -294,7 +294,6 @@ def predict(
     labels: Sequence[str],
     settings: BaselineSettings,
     stopped: threading.Event,
-    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predictions:
     """Ask about every post.
 
@@ -313,7 +312,7 @@ def predict(
     failed: list[Failed] = []
     faults: Counter[str] = Counter()
     placed: Counter[str] = Counter()
-    outcomes = run_all(range(len(posts)), one, settings.concurrency, stopped, advance)
+    outcomes = run_all(range(len(posts)), one, settings.concurrency, stopped, f"asking {settings.model}")
     for position, (post, (answer, found)) in enumerate(zip(posts, outcomes, strict=True)):
         faults.update(fault.kind for fault in found)
         if answer is None:

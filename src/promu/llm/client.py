@@ -15,6 +15,7 @@ from promu.llm.answers import AnswerFault, Fault, text_of
 from promu.llm.budget import Budget
 from promu.llm.endpoint import Rejected
 from promu.llm.messages import Message, Request, request_key
+from promu.progress import track
 
 Read = TypeVar("Read")
 
@@ -162,7 +163,7 @@ def run_all(
     work: Callable[[Item], Result],
     concurrency: int,
     stopped: threading.Event,
-    advance: Callable[[int, int], None] = lambda done, total: None,
+    stage: str = "asking",
 ) -> list[Result]:
     """`work` on every item, so many at a time.
 
@@ -174,9 +175,8 @@ def run_all(
     with ThreadPoolExecutor(concurrency) as pool:
         futures: list[Future[Result]] = [pool.submit(work, item) for item in items]
         try:
-            for done, future in enumerate(as_completed(futures), start=1):
+            for future in track(as_completed(futures), stage, len(futures)):
                 future.result()
-                advance(done, len(futures))
         except BaseException:
             stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -7,7 +7,6 @@ and then how they are related, and facts about others that are of no use.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from promu.newsreel.news import WORLD
 from promu.newsreel.scenes import Scene
 from promu.newsreel.texts import PostWriter, WrittenPost, draw_names, name_pools, with_article
 from promu.newsreel.write import coco
+from promu.progress import track
 from promu.schema import NO_RELATION, Post, Quintuple, with_quintuples
 
 SPLITS = ("train", "val", "test")
@@ -86,7 +86,6 @@ class JointPost:
 def write_joint(
     out: Path,
     settings: JointSettings | None = None,
-    progress: Callable[[int, int], None] | None = None,
     world: World = WORLD,
 ) -> dict[str, int]:
     """Draw a joint set into the folder `out`, which is there whole or not at all.
@@ -97,7 +96,6 @@ def write_joint(
     Args:
         out: The folder to make.
         settings: What to draw; the defaults if None.
-        progress: Called with (images drawn, images in all).
         world: The things and words to draw from.
 
     Returns:
@@ -107,12 +105,10 @@ def write_joint(
         InputError: `out` is there already and not empty, or cannot be made.
     """
     with new_folder(out) as building:
-        return _write(building, settings or JointSettings(), progress, world)
+        return _write(building, settings or JointSettings(), world)
 
 
-def _write(
-    folder: Path, settings: JointSettings, progress: Callable[[int, int], None] | None, world: World
-) -> dict[str, int]:
+def _write(folder: Path, settings: JointSettings, world: World) -> dict[str, int]:
     counts: dict[str, int] = {}
     drawn: list[JointPost] = []
     for split, count in zip(SPLITS, settings.posts, strict=True):
@@ -126,12 +122,10 @@ def _write(
     (folder / "images").mkdir()
     rng = generator(settings.seed, "joint", "pictures")
     things = []
-    for number, one in enumerate(drawn, start=1):
+    for one in track(drawn, "drawing"):
         image, found = draw_scene(one.scene, world, rng, settings.size, settings.noise)
         image.save(folder / "images" / str(one.post.image), quality=95, subsampling=0)
         things.append(found)
-        if progress is not None and (number % 100 == 0 or number == len(drawn)):
-            progress(number, len(drawn))
     write_json(folder / "regions.json", coco([str(one.post.image) for one in drawn], things, settings.size, world))
     return counts
 

@@ -20,6 +20,7 @@ from promu.newsreel.lexicon import World, generator
 from promu.newsreel.news import WORLD
 from promu.newsreel.scenes import Scene, SceneMaker
 from promu.newsreel.texts import PostWriter, WrittenPost, falsify, name_pools, ner_ceiling, re_ceiling, write_caption
+from promu.progress import report
 
 
 def conll(name: str, post: WrittenPost) -> str:
@@ -86,8 +87,6 @@ SPLITS = ("train", "dev", "test")
 NER_FILES = ("train.txt", "valid.txt", "test.txt")
 RE_FILES = ("mnre_train.txt", "mnre_val.txt", "mnre_test.txt")
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class NewsreelReport:
@@ -108,9 +107,7 @@ class NewsreelReport:
     reused: bool = False
 
 
-def write_newsreel(
-    out: Path, settings: NewsreelSettings | None = None, progress: Progress | None = None, world: World = WORLD
-) -> NewsreelReport:
+def write_newsreel(out: Path, settings: NewsreelSettings | None = None, world: World = WORLD) -> NewsreelReport:
     """Draws a corpus into the folder `out`.
 
     The whole corpus is built in a temporary folder beside `out` and renamed at the end, so `out` is never half-written.
@@ -118,7 +115,6 @@ def write_newsreel(
     Args:
         out: The folder to make. If it already holds the corpus of the same settings, that is reused.
         settings: What to draw; the defaults if None.
-        progress: Called with (images drawn, images in all).
         world: The things and words to draw from.
 
     Raises:
@@ -130,8 +126,8 @@ def write_newsreel(
     if found is not None:
         return found
     with new_folder(out) as building:
-        report = _Writer(building, settings, world, progress).write()
-    return NewsreelReport(out, report.counts, report.ner_ceiling, report.re_ceiling)
+        drawn = _Writer(building, settings, world).write()
+    return NewsreelReport(out, drawn.counts, drawn.ner_ceiling, drawn.re_ceiling)
 
 
 def _already_there(out: Path, settings: NewsreelSettings, world: World) -> NewsreelReport | None:
@@ -173,11 +169,10 @@ def _sha256(path: Path) -> str:
 class _Writer:
     """Writes one corpus into an empty folder."""
 
-    def __init__(self, folder: Path, settings: NewsreelSettings, world: World, progress: Progress | None) -> None:
+    def __init__(self, folder: Path, settings: NewsreelSettings, world: World) -> None:
         self._folder = folder
         self._settings = settings
         self._world = world
-        self._progress = progress
         self._pools = name_pools(settings.seed, frozenset(world.words()))
         self._drawn = 0
         self._total = settings.pairs + sum(settings.ner_posts) + sum(settings.re_posts)
@@ -279,8 +274,7 @@ class _Writer:
             image.save(folder / f"{name}.jpg", quality=95, subsampling=0)
             things.append(drawn)
             self._drawn += 1
-            if self._progress is not None and (self._drawn % 100 == 0 or self._drawn == self._total):
-                self._progress(self._drawn, self._total)
+            report("drawing", self._drawn, self._total)
         regions = coco([f"{name}.jpg" for name in ids], things, self._settings.size, self._world)
         self._write_text(f"{part}/regions.json", json.dumps(regions) + "\n")
 

@@ -12,7 +12,6 @@ from promu.evaluation.score_files import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import EncodedText, WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer
-from promu.progress import Progress
 from promu.report.html import embed
 from promu.schema import Post
 from promu.tasks.task import TASKS, Task, predict_posts
@@ -22,7 +21,7 @@ MODELS = ("before", "after")
 """Without and with pre-training."""
 
 
-def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def attend(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Attention and predictions of two fine-tuned models on posts that only one of them reads rightly.
 
     The first post of the test file that the second alone has right is taken, and the first that the first alone has
@@ -31,7 +30,6 @@ def attend(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[s
     Args:
         settings: `task`, `before`, `after` (model folders), `test`, `images`, `groups` (or None).
         out: Nothing is kept there.
-        progress: See `Progress`.
 
     Returns:
         `cases`, each with the post, its image as a data URI, and of each model the prediction and the attention over

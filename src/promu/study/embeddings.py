@@ -21,7 +21,7 @@ from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.losses import patch_coverage, pool_regions
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.progress import Progress
+from promu.progress import track
 from promu.schema import NO_RELATION
 from promu.tasks.task import TASKS
 
@@ -77,7 +77,7 @@ def _unit(vectors: torch.Tensor) -> torch.Tensor:
 BATCH = 64
 
 
-def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def represent(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Vectors of regions and nouns, of images and relations, on a plane and in figures.
 
     In L_CIT's space: regions as square crops and images whole, nouns and relations as prompts. Fused: regions as
@@ -88,7 +88,6 @@ def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
         settings: `model` (folder), `corpus` (folder), `posts`, `images` (of relation extraction), `items` (of either
             kind at most), `seed`.
         out: Nothing is kept there.
-        progress: See `Progress`.
 
     Returns:
         For `regions` and `images`: figures, and `points` (x, y, label, whether it is a prompt).
@@ -102,10 +101,9 @@ def represent(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
     encoder = WordEncoder(load_tokenizer(settings["model"]), model.config.max_length)
     chance = np.random.default_rng(settings["seed"])
     found = {}
-    for number, (name, sample) in enumerate((("regions", _regions), ("images", _images)), start=1):
+    for name, sample in track((("regions", _regions), ("images", _images)), "representations"):
         shown, fused, labels = sample(settings, model, encoder, chance)
         found[name] = _figures(model, encoder, shown, fused, labels, name, settings["seed"])
-        progress("representations", number, 2)
     return found
 
 
@@ -208,7 +206,7 @@ def _figures(
     names = sorted(set(labels))
     templates, template = (ENTITY_TEMPLATES, "1") if what == "regions" else (RELATION_TEMPLATES, "A")
     texts = [encoder.text(prompt) for prompt in prompts(names, template, templates)]
-    told = text_vectors(model, encoder, texts, BATCH, lambda done, total: None)
+    told = text_vectors(model, encoder, texts, BATCH)
     numbers = torch.tensor([names.index(label) for label in labels])
     plane = _plane(torch.cat([shown, told]), seed)
     return {

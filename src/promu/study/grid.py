@@ -19,6 +19,7 @@ from typing import Any
 
 from promu.errors import InputError
 from promu.files import usable_cores
+from promu.progress import report, shown
 from promu.study.cells import Cell, with_inputs
 from promu.study.jobs import JOBS, Job
 
@@ -28,8 +29,6 @@ LOG = "log.jsonl"
 LOCK = "lock"
 POLL = 0.3
 """Seconds between two looks at what the workers say."""
-
-Event = Callable[["Standing"], None]
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,29 @@ class Standing:
     running: dict[str, tuple[str, int, int]]
     left: float | None = None
 
+    def __str__(self) -> str:
+        """Time left, and what is being done."""
+        parts = []
+        if self.left is not None:
+            minutes = self.left / 60
+            parts.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        for label, (stage, done, total) in self.running.items():
+            parts.append(f"{label} {100 * done // max(total, 1)} %" if stage else label)
+        return "; ".join(parts) or "starting"
+
 
 def do_cells(
     wanted: Iterable[Cell],
     grid: Path,
     workers: int | None = None,
-    report: Event = lambda standing: None,
     set_up: Callable[[], None] | None = None,
     jobs: Mapping[str, Job] = JOBS,
 ) -> dict[str, Outcome]:
     """Do what is not there of these cells and of all that they rest on.
+
+    Progress is reported in cells; the stage says in words how long it will take and which cells are at work.
 
     A cell is done by one process on one thread: at the size of a study two cells side by side are quicker than two
     threads in one. What was killed is begun again, and goes on inside where the job itself resumes. A cell that
@@ -76,7 +88,6 @@ def do_cells(
         wanted: The cells whose results are asked for.
         grid: Folder of all cells.
         workers: Processes; None takes one a core.
-        report: Called now and then with how far the grid is.
         set_up: Called once in each worker before its first cell; a function of a module, for it is sent there.
         jobs: What cells do, by kind; functions of modules too.
 
@@ -91,7 +102,7 @@ def do_cells(
         grid.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", grid) from None
-    return _Grid(cells, grid, workers or usable_cores(), report, set_up, jobs).run()
+    return _Grid(cells, grid, workers or usable_cores(), set_up, jobs).run()
 
 
 class _Grid:
@@ -102,7 +113,6 @@ class _Grid:
         cells: Mapping[str, Cell],
         folder: Path,
         workers: int,
-        report: Event,
         set_up: Callable[[], None] | None,
         jobs: Mapping[str, Job],
     ) -> None:
@@ -111,7 +121,6 @@ class _Grid:
         self.cells = cells
         self.folder = folder
         self.workers = workers
-        self.report = report
         self.outcomes: dict[str, Outcome] = {}
         self.seconds: dict[str, list[float]] = {}
         self.running: dict[str, tuple[float, str, int, int]] = {}  # began, stage, done, of
@@ -167,7 +176,8 @@ class _Grid:
                     self.outcomes[key] = Outcome(kept["result"], core_seconds=kept["cpu_seconds"])
                     self.seconds.setdefault(self.cells[key].kind, []).append(kept["seconds"])
                     self._write({name: kept[name] for name in ("cell", "label", "seconds", "cpu_seconds")})
-            self.report(self._standing())
+            standing = self._standing()
+            report(str(standing), standing.done, standing.total)
 
     def _ready(self) -> list[Cell]:
         """Cells whose inputs are there, those first that the longest chain of others waits for."""
@@ -238,7 +248,7 @@ def do_cell(cell: Cell, grid: Path, job: Job) -> dict[str, Any]:
     torch.set_num_threads(1)
     last = 0.0
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def send(stage: str, done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last > POLL:
             last = time.monotonic()
@@ -247,7 +257,8 @@ def do_cell(cell: Cell, grid: Path, job: Job) -> dict[str, Any]:
     started, spent = time.perf_counter(), time.process_time()
     folder = cell.run_folder(grid)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    result = job(cell.placed(grid), folder, progress)
+    with shown(send):
+        result = job(cell.placed(grid), folder)
     return cell.keep(grid, result, time.perf_counter() - started, time.process_time() - spent)
 
 

@@ -1,4 +1,4 @@
-"""What the cells do, by kind: each a function of (settings, folder, progress) that gives its result as JSON data."""
+"""What the cells do, by kind: each a function of (settings, folder) that gives its result as JSON data."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from promu.kecpm.train_writer import train_writer
 from promu.modeling.inputs import WordEncoder
 from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import JointSettings, write_joint
-from promu.progress import Progress
 from promu.runs import begin
 from promu.study.attention_maps import attend
 from promu.study.embeddings import represent
@@ -43,43 +42,43 @@ from promu.training.prepare import Prepared, prepare, start, train_teacher
 from promu.training.pretrain import pretrain, student
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe, TrainingSettings
 
-Job = Callable[[Mapping[str, Any], Path, Progress], dict[str, Any]]
+Job = Callable[[Mapping[str, Any], Path], dict[str, Any]]
 
 
-def draw_joint(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def draw_joint(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A drawn joint set: `settings` are those of `JointSettings`."""
     shutil.rmtree(out, ignore_errors=True)  # of a cell that was killed when it had drawn
-    return write_joint(out, JointSettings(**settings), lambda done, total: progress("drawing", done, total))
+    return write_joint(out, JointSettings(**settings))
 
 
-def split(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def split(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A joint set as the two sets of a pipeline: files by split, names of `promu.corpora.joint_sets.FILES`."""
     shutil.rmtree(out, ignore_errors=True)
     return write_pipeline_sets({name: Path(path) for name, path in settings.items()}, out)
 
 
-def learn_to_read(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def learn_to_read(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A text-to-text `model` that restores `captions` (a CSV file) and, half as often, `posts` (lines of text)."""
     captions = sorted({pair.caption for pair in read_captions(settings["captions"])})
     posts = read_text(Path(settings["posts"])).splitlines()
     texts = captions + posts * max(1, len(captions) // (2 * len(posts)))
     model = load_recipe(settings["model"], WriterSettings)
     training = load_recipe(settings["training"], TrainingSettings)
-    return train_denoiser(texts, model, training, settings["seed"], out, progress)
+    return train_denoiser(texts, model, training, settings["seed"], out)
 
 
-def know(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def know(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """What a stand-in for a language model writes about joint posts: `files`, its `errors`, and `reflection`."""
     files = [Path(file) for file in settings["files"]]
-    return write_stand_in_knowledge(files, out, Errors(**settings["errors"]), settings["reflection"], progress)
+    return write_stand_in_knowledge(files, out, Errors(**settings["errors"]), settings["reflection"])
 
 
-def write(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def write(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A text-to-text model trained by a recipe with one `seed`: its test figures with the grammar and without."""
     values = dict(settings)
     seed = values.pop("seed")
     recipe = load_recipe({**values, "out": str(out)}, GenerationRecipe)
-    result = train_writer(recipe, seed, progress)
+    result = train_writer(recipe, seed)
     test = Path(recipe.data.test)
     gold, answers = read_jmere(test), out / f"seed-{seed}" / "predictions"
     counts = {
@@ -108,37 +107,35 @@ COUNTED = {
 """By task what says how often each label is in posts, and what each post adds to the figures."""
 
 
-def draw(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def draw(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A drawn world: `settings` are those of `NewsreelSettings`, and the name of the `world`."""
     values = dict(settings)
     name = values.pop("world")
-    report = write_newsreel(
-        out, NewsreelSettings(**values), lambda done, total: progress("drawing", done, total), WORLDS[name]
-    )
+    report = write_newsreel(out, NewsreelSettings(**values), WORLDS[name])
     return {"counts": report.counts, "ceiling": {"ner": report.ner_ceiling, "re": report.re_ceiling}}
 
 
-def teach(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def teach(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Corpus, nouns, tokenizer and the self-trained teacher of a pre-training recipe."""
     recipe = _pretraining(settings, out)
-    begun = start(recipe, progress)
-    train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
+    begun = start(recipe)
+    train_teacher(recipe, begun.corpus, begun.tokenizer)
     return {"pairs": len(begun.corpus), "matched": int(begun.corpus.matched.sum())}
 
 
-def label(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def label(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """The label stores of a pre-training recipe, and what frozen encoders make of its corpus."""
     recipe = _pretraining(settings, out)
-    ready = prepare(recipe, progress)
-    _keep_encodings(recipe, ready, out, progress)
+    ready = prepare(recipe)
+    _keep_encodings(recipe, ready, out)
     return label_figures(ready.store)
 
 
-def _keep_encodings(recipe: PretrainRecipe, ready: Prepared, out: Path, progress: Progress) -> None:
+def _keep_encodings(recipe: PretrainRecipe, ready: Prepared, out: Path) -> None:
     """Have what never changes in training computed here, once for all runs on these labels."""
     model = student(recipe, ready)
-    views_of(model.promu, ready.corpus, recipe.views, out / FEATURES, recipe.seed, progress)
-    texts_of(model.promu, WordEncoder(ready.tokenizer, model.config.max_length), ready.corpus, out / FEATURES, progress)
+    views_of(model.promu, ready.corpus, recipe.views, out / FEATURES, recipe.seed)
+    texts_of(model.promu, WordEncoder(ready.tokenizer, model.config.max_length), ready.corpus, out / FEATURES)
 
 
 def label_figures(store: LabelStore) -> dict[str, Any]:
@@ -155,7 +152,7 @@ def label_figures(store: LabelStore) -> dict[str, Any]:
     return figures
 
 
-def spoil(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def spoil(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A corpus or a label store with errors put in: `errors` (their kind), `rate`, `seed`, and `source`."""
     source, rate, seed = Path(settings["source"]), settings["rate"], settings["seed"]
     if settings["errors"] == "nouns":
@@ -164,7 +161,7 @@ def spoil(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[st
     return work(PairShards(source), out, rate, seed)
 
 
-def pre_train(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def pre_train(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A pre-training recipe on label stores and kept encodings that are there already.
 
     Beside the recipe, `settings` hold the folders `stores` and `features`, each of a cell that has made such.
@@ -178,7 +175,7 @@ def pre_train(settings: Mapping[str, Any], out: Path, progress: Progress) -> dic
             _link_files(stores / name, out / name)
     if features.is_dir() and not (out / FEATURES).exists():
         (out / FEATURES).symlink_to(features.resolve(), target_is_directory=True)
-    result = pretrain(recipe, progress)
+    result = pretrain(recipe)
     return {name: result[name] for name in ("pairs", "matched", "last", "seconds")}
 
 
@@ -190,17 +187,17 @@ def _link_files(source: Path, target: Path) -> None:
             os.link(path, target / path.name)
 
 
-def few(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def few(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A few of a task's training posts."""
     return {
         "posts": write_few_posts(settings["task"], Path(settings["train"]), out, settings["posts"], settings["seed"])
     }
 
 
-def fine_tune(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """A fine-tuning recipe: its test figures, how often each label is in training, and what each test post adds."""
     recipe = load_recipe({**settings, "out": str(out)}, FinetuneRecipe)
-    result = finetune(recipe, progress)
+    result = finetune(recipe)
     task = TASKS[recipe.task]
     if recipe.data.test is None:
         raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
@@ -233,13 +230,12 @@ JOBS: dict[str, Job] = {
 }
 
 
-def score_pipeline(settings: Mapping[str, Any], out: Path, progress: Progress) -> dict[str, Any]:
+def score_pipeline(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Score two models one after the other; see `promu.study.jobs` for what jobs are.
 
     Args:
         settings: Model folders `ner` and `re`, the joint set `test`, its `images` and `groups` (or None).
         out: A folder with links to both models is made there, and `predictions.json`.
-        progress: Called with posts done.
     """
     models = out / "model"
     models.mkdir(parents=True, exist_ok=True)
@@ -249,9 +245,7 @@ def score_pipeline(settings: Mapping[str, Any], out: Path, progress: Progress) -
     task, test = TASKS["joint"], Path(settings["test"])
     gold = task.read(test)
     images = None if settings["images"] is None else Path(settings["images"])
-    predicted, _ = pipeline_answers(
-        Extractor.from_pretrained(models), gold, images, progress=lambda done, total: progress("reading", done, total)
-    )
+    predicted, _ = pipeline_answers(Extractor.from_pretrained(models), gold, images)
     task.write(out / "predictions.json", predicted)
     groups = None if settings["groups"] is None else read_groups(settings["groups"])
     scores = score_joint(gold, predicted, groups=groups)

@@ -33,7 +33,6 @@ from promu.llm.messages import Request, text_tokens
 from promu.newsreel.lexicon import World
 from promu.newsreel.news import WORLD
 from promu.newsreel.texts import with_article
-from promu.progress import Progress
 
 NAME = "stand-in"
 _TEXT = re.compile(r"^Text: (.*)$", re.MULTILINE)
@@ -113,9 +112,7 @@ class StandIn:
         return random.Random(f"{self.errors.seed} {what} {text} {fact.sentence}").random()
 
 
-def write_stand_in_knowledge(
-    files: Sequence[Path], out: Path, errors: Errors, reflection: bool, progress: Progress
-) -> dict[str, Any]:
+def write_stand_in_knowledge(files: Sequence[Path], out: Path, errors: Errors, reflection: bool) -> dict[str, Any]:
     """Have a stand-in asked about every post of drawn joint sets, with self-reflection or without.
 
     Writes `out/<name of the file>.jsonl` for each, as `promu knowledge generate` does, and keeps requests and answers
@@ -146,7 +143,6 @@ def write_stand_in_knowledge(
             Asking(NAME, reflection),
             1,
             stopped,
-            lambda done, total: progress("asking", done, total),
         )
     start = 0
     for file, posts in zip(files, described, strict=True):

@@ -18,6 +18,7 @@ from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels, span_probability
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
+from promu.progress import report
 from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.tasks.joint_task import JointExtraction
 
@@ -317,7 +318,6 @@ def answers(
     model: PromuPreTrainedModel,
     readings: Iterable[Reading],
     posts: Sequence[Post],
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Post]:
     """The posts, in their order, with the answers that were read (`read_out`).
 
@@ -326,14 +326,12 @@ def answers(
         model: Whose they are.
         readings: Of all posts.
         posts: As they were read.
-        progress: Called with (posts done, posts in all).
     """
     found: dict[int, Post] = {}
     for rows, outputs, batch in readings:
         decoded = task.decode(model, outputs, batch, [posts[row] for row in rows])
         found.update(zip(rows, task.rate(model, outputs, batch, decoded), strict=True))
-        if progress is not None:
-            progress(len(found), len(posts))
+        report("reading", len(found), len(posts))
     return [found[row] for row in range(len(posts))]
 
 
@@ -344,10 +342,9 @@ def predict_posts(
     posts: Sequence[Post],
     images: ImageBatches,
     batch_size: int = 64,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Post]:
     """`read_out` and `answers` in one."""
-    return answers(task, model, read_out(task, model, encoder, posts, images, batch_size), posts, progress)
+    return answers(task, model, read_out(task, model, encoder, posts, images, batch_size), posts)
 
 
 def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:

@@ -22,7 +22,7 @@ from promu.modeling.detector_encoder import DetectorEncoderModel
 from promu.modeling.distributed import process_number, processes
 from promu.modeling.encoders import normalise_pixels
 from promu.modeling.inputs import WordEncoder
-from promu.progress import Progress
+from promu.progress import report
 from promu.training.batches import Sample, chance_of
 from promu.training.loop import in_order, wait_for_all
 from promu.training.recipe import ViewSettings
@@ -53,15 +53,13 @@ class KeptArray:
         self.values: Array = np.load(self.folder / "values.npy", mmap_mode="r+")
         self._seen: Array = np.load(self.folder / "seen.npy", mmap_mode="r+")
 
-    def fill(
-        self, batch: int, compute: Callable[[list[int]], None], progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def fill(self, batch: int, compute: Callable[[list[int]], None], stage: str) -> None:
         """Have every row computed that is not there; the processes share the work, and leave together.
 
         Args:
             batch: Rows that `compute` is given at once.
             compute: Puts rows with these numbers into `values`.
-            progress: Called with (rows there, rows in all) of this process's share.
+            stage: Under which name this process's share of the rows is reported.
         """
         share = range(process_number(), len(self._seen), processes())
         todo = [row for row in share if not self._seen[row]]
@@ -71,8 +69,7 @@ class KeptArray:
             compute(rows)
             self._seen[rows] = 1
             done += len(rows)
-            if progress is not None:
-                progress(done, len(share))
+            report(stage, done, len(share))
         wait_for_all()
 
 
@@ -93,7 +90,6 @@ class FeatureViews:
         settings: Which views, and how many.
         folder: Where features are kept, in a folder of their own for each detector, corpus and choice of views.
         seed: Of the views.
-        progress: Called with (images seen, images in all) of this process's share.
     """
 
     argument = "image_features"
@@ -106,7 +102,6 @@ class FeatureViews:
         settings: ViewSettings,
         folder: Path,
         seed: int,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.corpus = corpus
         self.settings = settings
@@ -130,7 +125,7 @@ class FeatureViews:
                 pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
                 self.kept.values[rows, number] = encoder.features(pixels).cpu().numpy()
 
-        self.kept.fill(BATCH, compute, progress)
+        self.kept.fill(BATCH, compute, "features")
         if not encoder.is_fitted:
             sample = self.kept.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
@@ -156,7 +151,6 @@ def views_of(
     settings: ViewSettings,
     folder: Path,
     seed: int,
-    progress: Progress | None = None,
 ) -> Views:
     """What training shows a model: pixels, or the kept features of a frozen detector where its encoder is made of one.
 
@@ -166,14 +160,12 @@ def views_of(
         settings: Which views.
         folder: Where features are kept.
         seed: Of the fixed views.
-        progress: See `promu.training.loop.Progress`.
     """
     encoder, size = model.vision_encoder, model.config.image_size
     assert encoder is not None and size is not None
     if not isinstance(encoder, DetectorEncoderModel) or encoder.config.train_trunk:
         return PixelViews(corpus, size, settings)
-    report = None if progress is None else lambda done, total: progress("features", done, total)
-    return FeatureViews(encoder, model.config, corpus, settings, folder, seed, report)
+    return FeatureViews(encoder, model.config, corpus, settings, folder, seed)
 
 
 class KeptTexts:
@@ -184,7 +176,6 @@ class KeptTexts:
         encoder: Makes pieces of a caption, as the model is given them.
         corpus: Whose captions.
         folder: Where vectors are kept, in a folder of their own for each encoder and corpus.
-        progress: Called with (captions read, captions in all) of this process's share.
     """
 
     def __init__(
@@ -193,7 +184,6 @@ class KeptTexts:
         encoder: WordEncoder,
         corpus: PairShards,
         folder: Path,
-        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         captions = list(dict.fromkeys(["", *(pair.caption for pair in corpus.pairs())]))  # one may be dropped
         self.rows = {caption: row for row, caption in enumerate(captions)}
@@ -216,7 +206,7 @@ class KeptTexts:
                 start, stop = self.starts[row : row + 2]
                 self.kept.values[start:stop] = vectors[: stop - start]
 
-        self.kept.fill(BATCH_KEPT_TEXTS, compute, progress)
+        self.kept.fill(BATCH_KEPT_TEXTS, compute, "captions")
 
     def __call__(self, captions: Sequence[str]) -> torch.Tensor:
         """(B, longest, d) of these captions, zeros after the end of each."""
@@ -246,11 +236,9 @@ def texts_of(
     encoder: WordEncoder,
     corpus: PairShards,
     folder: Path,
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> KeptTexts | None:
     """The kept vectors of a corpus's captions where the model's text encoder is frozen; else None."""
     if "text" not in model.config.frozen:
         return None
-    report = None if progress is None else lambda done, total: progress("captions", done, total)
     model.eval()
-    return KeptTexts(model, encoder, corpus, folder, report)
+    return KeptTexts(model, encoder, corpus, folder)

@@ -17,7 +17,6 @@ from promu.evaluation.score_files import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder, mask_pieces
 from promu.modeling.loading import build_model, save_folder, tokenizer_of
-from promu.progress import Progress
 from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored, weights_checksum
 from promu.schema import Post
 from promu.tasks.task import TASKS, Reading, Task, answers, read_out
@@ -78,7 +77,7 @@ def calibrate(
     return result
 
 
-def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[str, Any]:
+def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
     """Run a recipe and return what it writes to `result.json`.
 
     Under `recipe.out`: `recipe.json`, `log.jsonl`, `model/` (safetensors, tokenizer, labels), `predictions/` in the
@@ -156,7 +155,6 @@ def finetune(recipe: FinetuneRecipe, progress: Progress | None = None) -> dict[s
         recipe.task,
         validate,
         "f1",
-        progress,
     )
     result: dict[str, Any] = {
         "task": recipe.task,

@@ -33,7 +33,7 @@ from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.distributed import group_sum, process_number, processes
 from promu.modeling.losses import ContrastFeatures, temperature_of
 from promu.modeling.pretraining import loss_totals
-from promu.progress import Progress
+from promu.progress import report, shown
 from promu.training.batches import Order, Sample, StepBatches
 from promu.training.recipe import TrainingSettings
 
@@ -332,7 +332,8 @@ class _Loop(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Figures on dev by the task's own scorer."""
         assert self.validate is not None
-        metrics = {f"eval_{name}": value for name, value in self.validate().items()}
+        with shown(None):  # to whoever looks, validation is part of the training
+            metrics = {f"eval_{name}": value for name, value in self.validate().items()}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -340,12 +341,11 @@ class _Loop(Trainer):
 class _Log(TrainerCallback):
     """One JSON line every few steps in `log.jsonl`, the same for TensorBoard, and the progress of the run."""
 
-    def __init__(self, out: Path, loop: _Loop, name: str, every: int, progress: Progress | None) -> None:
+    def __init__(self, out: Path, loop: _Loop, name: str, every: int) -> None:
         self.path = out / "log.jsonl"
         self.loop = loop
         self.name = name
         self.every = every
-        self.progress = progress
         self.started = time.perf_counter()
         self.board: Any = None
 
@@ -380,8 +380,7 @@ class _Log(TrainerCallback):
                     "seconds": round(self.spent + time.perf_counter() - self.started, 3),
                 },
             )
-        if self.progress is not None:
-            self.progress(self.name, step, state.max_steps)
+        report(self.name, step, state.max_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """The figures on dev."""
@@ -437,7 +436,6 @@ def fit(
     name: str,
     validate: Callable[[], dict[str, float]] | None = None,
     best: str | None = None,
-    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place; with `best`, its best validation is what is left in it.
 
@@ -452,10 +450,9 @@ def fit(
         settings: Optimiser and schedule.
         out: The run's folder.
         seed: Order of the samples and dropout.
-        name: What to call the work in progress reports.
+        name: The stage that progress is reported of.
         validate: Figures on dev, at the end of each epoch or every `settings.validate_every` steps.
         best: Which of them chooses what is kept; larger is better. None keeps the last.
-        progress: See `Progress`.
 
     Returns:
         The log's lines.
@@ -513,7 +510,7 @@ def fit(
     loop.batches = batches
     loop.remove_callback(PrinterCallback)  # the log is ours, standard output the caller's
     loop.validate = validate
-    loop.add_callback(_Log(out, loop, name, settings.log_every, progress))
+    loop.add_callback(_Log(out, loop, name, settings.log_every))
     resume = _last_whole_checkpoint(checkpoints)
     if settings.patience is not None and best is not None:
         patience = _Patience(settings.patience)

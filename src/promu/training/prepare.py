@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,6 @@ from promu.modeling.distributed import process_number, processes
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_tokenizer, save_folder
 from promu.modeling.pretraining import PromuDualEncoder
-from promu.progress import Progress
 from promu.runs import begin, discard_checkpoints
 from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
@@ -74,27 +73,24 @@ class Begun:
     relations: Sequence[str]
 
 
-def prepare(recipe: PretrainRecipe, progress: Progress | None = None) -> Prepared:
+def prepare(recipe: PretrainRecipe) -> Prepared:
     """Make whatever the recipe's folder does not hold yet. Several processes share the teacher and the labels.
 
     Raises:
         InputError: Data, candidates, encoder or folder cannot be used.
     """
-    begun = start(recipe, progress)
-    folder = train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
+    begun = start(recipe)
+    folder = train_teacher(recipe, begun.corpus, begun.tokenizer)
     corpora = {"labels": begun.corpus} if begun.dev is None else {"labels": begun.corpus, "labels-dev": begun.dev}
-    stores = label(recipe, begun, folder, corpora, (process_number(), processes()), progress)
+    stores = label(recipe, begun, folder, corpora, (process_number(), processes()))
     return Prepared(begun.corpus, begun.dev, begun.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
 
 
-def label_recipe(
-    recipe: PretrainRecipe, progress: Progress | None = None, shard: tuple[int, int] = (0, 1)
-) -> tuple[LabelStore, PairShards]:
+def label_recipe(recipe: PretrainRecipe, shard: tuple[int, int] = (0, 1)) -> tuple[LabelStore, PairShards]:
     """The label store of a recipe, made as far as it is not there, and the corpus that it is of.
 
     Args:
         recipe: What to label with.
-        progress: See `Progress`.
         shard: (i, n): label the images whose number is i modulo n; the first share also trains the teacher.
 
     Raises:
@@ -104,27 +100,27 @@ def label_recipe(
         raise InputError(
             f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
         )
-    begun = start(recipe, progress)
-    folder = train_teacher(recipe, begun.corpus, begun.tokenizer, progress)
-    return label(recipe, begun, folder, {"labels": begun.corpus}, shard, progress)["labels"], begun.corpus
+    begun = start(recipe)
+    folder = train_teacher(recipe, begun.corpus, begun.tokenizer)
+    return label(recipe, begun, folder, {"labels": begun.corpus}, shard)["labels"], begun.corpus
 
 
-def start(recipe: PretrainRecipe, progress: Progress | None = None) -> Begun:
+def start(recipe: PretrainRecipe) -> Begun:
     """Claim the run's folder and make what stands before the teacher; what is wrong is said here, before the hours."""
     with in_order():
         begin(Path(recipe.out), recipe.model_dump(mode="json"))
-        corpus, dev = open_corpora(recipe, progress)
-        nouns, relation_names = candidates(recipe, corpus, progress)
+        corpus, dev = open_corpora(recipe)
+        nouns, relation_names = candidates(recipe, corpus)
         return Begun(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
 
 
-def open_corpora(recipe: PretrainRecipe, progress: Progress | None) -> tuple[PairShards, PairShards | None]:
+def open_corpora(recipe: PretrainRecipe) -> tuple[PairShards, PairShards | None]:
     """The corpus to train on and the one to validate on, built where the recipe says how."""
     settings, dev = recipe.data.corpus, recipe.data.dev
     if isinstance(settings, str):
         return PairShards(settings), None if dev is None else PairShards(dev)
     folder = Path(recipe.out) / "corpus"
-    build_corpus(build_settings(settings), folder, progress or (lambda name, done, total: None))
+    build_corpus(build_settings(settings), folder)
     if settings.dev:
         dev = dev or str(folder / "dev")
         folder = folder / "train"
@@ -137,9 +133,7 @@ def build_settings(settings: CorpusRecipe) -> CorpusSettings:
     return CorpusSettings(**{**values, "captions": Path(settings.captions), "images": Path(settings.images)})
 
 
-def candidates(
-    recipe: PretrainRecipe, corpus: PairShards, progress: Progress | None = None
-) -> tuple[Sequence[str], Sequence[str]]:
+def candidates(recipe: PretrainRecipe, corpus: PairShards) -> tuple[Sequence[str], Sequence[str]]:
     """Nouns (M of Eq 6) and relations (L of Eq 9).
 
     Raises:
@@ -153,20 +147,17 @@ def candidates(
         if not found:
             raise InputError("none of these nouns occurs in the captions; name the corpus's own", nouns)
     else:
-        found = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns, progress)
+        found = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns)
     if isinstance(table, str):
         return found, read_candidates(Path(table), settings.num_relations)
     return found, _relations_by_table(table, settings.num_relations)
 
 
-def _nouns_by_pipeline(
-    settings: NounSettings, path: Path, corpus: PairShards, limit: int, progress: Progress | None
-) -> list[str]:
+def _nouns_by_pipeline(settings: NounSettings, path: Path, corpus: PairShards, limit: int) -> list[str]:
     if not path.is_file():
         stop = set(read_stop_list(None if settings.stop is None else Path(settings.stop)))
         distinct = list(dict.fromkeys(pair.caption for pair in corpus.pairs() if pair.matched))
-        count = _named(progress, "nouns")
-        counts = count_nouns(distinct, settings.pipeline, count and (lambda done: count(done, len(distinct))))
+        counts = count_nouns(distinct, settings.pipeline)
         for word in stop & counts.keys():
             del counts[word]
         if not counts:
@@ -197,9 +188,7 @@ def prepare_tokenizer(recipe: PretrainRecipe, corpus: PairShards) -> PreTrainedT
     return load_tokenizer(str(folder))
 
 
-def train_teacher(
-    recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrainedTokenizerBase, progress: Progress | None
-) -> Path | None:
+def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrainedTokenizerBase) -> Path | None:
     """The folder of the self-trained teacher: L_CIT alone on the matched pairs, then frozen. None for another kind."""
     settings = recipe.teacher
     if settings.name is not None:
@@ -215,8 +204,8 @@ def train_teacher(
     encoders = ModelSettings(text=settings.text, vision=settings.vision, config=settings.config)
     model = build_model(PromuDualEncoder, encoders, tokenizer)
     encoder = WordEncoder(tokenizer, model.config.max_length)
-    views = views_of(model, corpus, settings.views, out / "features", settings.seed, progress)
-    texts = texts_of(model, encoder, corpus, out / "features", progress)
+    views = views_of(model, corpus, settings.views, out / "features", settings.seed)
+    texts = texts_of(model, encoder, corpus, out / "features")
     fit(
         model,
         CorpusOrder(corpus, matched_only=True),
@@ -225,7 +214,6 @@ def train_teacher(
         folder,
         settings.seed,
         "teacher",
-        progress=progress,
     )
     model = unshard(model)
     with in_order() as first:
@@ -245,7 +233,6 @@ def label(
     teacher_folder: Path | None,
     corpora: Mapping[str, PairShards],
     shard: tuple[int, int],
-    progress: Progress | None,
 ) -> dict[str, LabelStore]:
     """The teacher's labels of some corpora, each kept in `out/NAME`.
 
@@ -255,7 +242,6 @@ def label(
         teacher_folder: Of the self-trained teacher; None for one off the shelf.
         corpora: By the name of their store's folder.
         shard: Which share of the images.
-        progress: See `Progress`.
     """
     settings = recipe.labels
     if teacher_folder is None:
@@ -280,11 +266,7 @@ def label(
             relations_source=str(recipe.data.relations),
         )
         folder = Path(recipe.out) / name
-        label_corpus(teacher, corpus, header, folder, shard, _named(progress, name), synonyms)
+        label_corpus(teacher, corpus, header, folder, shard, synonyms)
         wait_for_all()  # the others may still be labelling their shares
         stores[name] = LabelStore(folder, header)
     return stores
-
-
-def _named(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(name, done, total)

@@ -19,7 +19,6 @@ from promu.files import write_json
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_model, save_folder
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
-from promu.progress import Progress
 from promu.report.label_report import SAMPLES as SAMPLES_FILE
 from promu.report.label_report import join_samples, sample_predictions
 from promu.report.run_report import suspicious, write_run_report
@@ -39,7 +38,7 @@ SAMPLES = 8
 """Images whose labels a run keeps for its report, as they were before and after."""
 
 
-def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[str, Any]:
+def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     """Run a recipe and return what it writes to `result.json`.
 
     Under `recipe.out`: `corpus/` (where the recipe builds one), `tokenizer/`, `teacher/`, `labels/`, `model/`,
@@ -54,11 +53,11 @@ def pretrain(recipe: PretrainRecipe, progress: Progress | None = None) -> dict[s
     if (finished := finished_result(out, settings)) is not None:
         return finished
     started = time.perf_counter()
-    ready = prepare(recipe, progress)
+    ready = prepare(recipe)
     set_seed(recipe.seed)
     model = student(recipe, ready)
     encoder = WordEncoder(ready.tokenizer, model.config.max_length)
-    log = _train(recipe, ready, model, encoder, progress)
+    log = _train(recipe, ready, model, encoder)
     model = unshard(model)
     with in_order() as first:
         if first:
@@ -117,12 +116,11 @@ def _train(
     ready: Prepared,
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    progress: Progress | None,
 ) -> list[dict[str, Any]]:
     out = Path(recipe.out)
-    views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed, progress)
+    views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed)
     # masked captions are others than those whose vectors could be kept
-    texts = None if recipe.losses.mlm else texts_of(model.promu, encoder, ready.corpus, out / "features", progress)
+    texts = None if recipe.losses.mlm else texts_of(model.promu, encoder, ready.corpus, out / "features")
     captions = CaptionCollator(ready.corpus, encoder, views, recipe.seed, texts, recipe.caption_drop)
     collate = PairCollator(captions, ready.store, recipe.losses)
     before = out / "samples-before.json"
@@ -139,7 +137,6 @@ def _train(
         recipe.seed,
         "pre-training",
         _validation(recipe, ready, model, encoder),
-        progress=progress,
     )
 
 
