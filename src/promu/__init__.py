@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from promu.errors import InputError
+    from promu.evaluation.scoring import ScoreReport, score
     from promu.extraction.extractor import Extractor
     from promu.modeling.backbone import PromuModel
     from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "score",
+    "ScoreReport",
     "Extractor",
     "PromuConfig",
     "PromuModel",
@@ -37,6 +40,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "score": "promu.evaluation.scoring",
+    "ScoreReport": "promu.evaluation.scoring",
     "Extractor": "promu.extraction.extractor",
     "PromuConfig": "promu.modeling.configuration",
     "PromuModel": "promu.modeling.backbone",

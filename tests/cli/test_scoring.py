@@ -50,7 +50,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_confusion_tail_and_foreign_labels(tmp_path: Path, said: Any) -> None:
     gold, found = conll(tmp_path / "gold", *GOLD), conll(tmp_path / "found", GOLD[0], "B-PER O B-DOG O B-PER")
     out, err = said("ner", "--gold", gold, "--predictions", found)
-    assert "1 predicted entities of types that the gold never has count as wrong: DOG (1)" in err
+    assert "1 predicted labels that the gold never has count as wrong: DOG (1)" in err
     assert re.search(r"LOC +1 +2 +0 *\n +OTHER +0 +0 +1", out), "a row a gold type: DOG, LOC, PER across"
     assert "tail: the 2 rarest in gold" in " ".join(out.split()) and re.search(r"OTHER +1 +1 +0\.00", out)
     train = conll(tmp_path / "train", "B-LOC O B-OTHER O B-OTHER", "B-LOC O B-PER O B-OTHER")

@@ -25,7 +25,7 @@ from promu.corpora.mnre import write_mnre
 from promu.errors import InputError
 from promu.evaluation.ner import score_entities
 from promu.evaluation.relation import score_relations
-from promu.evaluation.score_files import export_entities, export_relations
+from promu.evaluation.scoring import export_entities, export_relations
 from promu.schema import Entity, Post, Relation
 
 WORDS = ("Ann", "Lee", "met", "Bob", "in", "New", "York")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cyclopts import App, Parameter
 
 from promu.cli.console import note, print_json, print_table, progress_bars
-from promu.cli.score import print_entity_scores, print_joint_scores, print_relation_scores
+from promu.cli.score import print_scores
 from promu.errors import InputError
 
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
     from promu.hub import quiet
 
     quiet()
-    from promu.evaluation.score_files import read_groups
+    from promu.evaluation.scoring import read_groups
     from promu.tasks.task import TASKS
 
     within = (model / task).is_dir()  # a folder with ner/ and re/, as `promu extract` takes it
@@ -347,12 +347,8 @@ def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
         TASKS[task].write(predictions, predicted)
     if options.json:
         print_json({**scores.to_dict(), "read": read})
-    elif task == "ner":
-        print_entity_scores(scores)
-    elif task == "re":
-        print_relation_scores(scores)
     else:
-        print_joint_scores([scores])
+        print_scores([scores])
 
 
 def _predict(

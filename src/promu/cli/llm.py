@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from promu.cli.console import note, print_json, print_table, progress_bars
-from promu.cli.score import print_entity_scores, print_relation_scores
+from promu.cli.score import print_scores
 from promu.errors import InputError
 
 if TYPE_CHECKING:
-    from promu.evaluation.ner import NerScores
-    from promu.evaluation.relation import RelationScores
+    from promu.evaluation.scoring import Scores
     from promu.kecpm.kecpm_recipe import KnowledgeRecipe
     from promu.kecpm.knowledge import Asking, Described, KnowledgePrompts, PostKnowledge
     from promu.llm.baseline import Predictions
@@ -177,7 +176,6 @@ def _finish(
     result: dict[str, Any],
 ) -> None:
     """Write predictions and result, score and print."""
-    from promu.evaluation.ner import NerScores
     from promu.files import write_json
     from promu.llm.baseline import TASKS
 
@@ -196,10 +194,7 @@ def _finish(
     if options.json:
         print_json(result)
         return
-    if isinstance(scores, NerScores):
-        print_entity_scores(scores)
-    else:
-        print_relation_scores(scores)
+    print_scores([scores])
     cost = result["cost"]
     shown = {
         "posts": len(posts),
@@ -214,7 +209,7 @@ def _finish(
     print_table(options.model, ["", ""], [[key, str(value)] for key, value in shown.items()])
 
 
-def _scores(name: Literal["ner", "re"], gold: list[Post], predicted: list[Post]) -> NerScores | RelationScores:
+def _scores(name: Literal["ner", "re"], gold: list[Post], predicted: list[Post]) -> Scores:
     from promu.evaluation.ner import score_entities
     from promu.evaluation.relation import score_relations
 

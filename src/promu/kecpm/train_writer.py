@@ -16,7 +16,7 @@ from promu.errors import InputError
 from promu.evaluation.counts import summarise
 from promu.evaluation.joint_scores import score_joint
 from promu.evaluation.relation import relation_frequency
-from promu.evaluation.score_files import read_groups
+from promu.evaluation.scoring import read_groups
 from promu.files import write_json
 from promu.hub import best_device, resolve
 from promu.kecpm.decoding import load_seq2seq

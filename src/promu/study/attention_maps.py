@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from promu.evaluation.score_files import read_groups
+from promu.evaluation.scoring import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import EncodedText, WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer

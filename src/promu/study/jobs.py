@@ -19,7 +19,7 @@ from promu.errors import InputError
 from promu.evaluation.joint_scores import joint_counts, score_joint
 from promu.evaluation.ner import entity_counts, entity_frequency
 from promu.evaluation.relation import relation_counts, relation_frequency
-from promu.evaluation.score_files import read_groups
+from promu.evaluation.scoring import read_groups
 from promu.extraction.extractor import Extractor
 from promu.extraction.pipeline import pipeline_answers
 from promu.files import read_text

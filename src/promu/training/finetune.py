@@ -13,7 +13,7 @@ from transformers import set_seed
 from promu.corpora.releases import checksum, release_name
 from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
-from promu.evaluation.score_files import read_groups
+from promu.evaluation.scoring import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder, mask_pieces
 from promu.modeling.loading import build_model, save_folder, tokenizer_of

@@ -1,0 +1,405 @@
+"""`promu.score`: predictions against gold, in files or as posts; and the same in the forms of the published scorers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from promu.corpora.conll import StrayInside, bio_tags, read_conll
+from promu.corpora.formats import clashing_names, read_posts
+from promu.corpora.mnre import read_mnre
+from promu.corpora.releases import has_stray_inside
+from promu.errors import InputError
+from promu.evaluation.counts import (
+    RAREST_RELATIONS,
+    RAREST_TYPES,
+    Counts,
+    Summary,
+    TailScores,
+    check_aligned,
+    score_tail,
+    summarise,
+    summarise_counts,
+    summarise_tables,
+)
+from promu.evaluation.joint_scores import JointScores, joint_counts, score_joint
+from promu.evaluation.ner import NerScores, entity_counts, entity_frequency, score_entities
+from promu.evaluation.relation import (
+    RelationScores,
+    relation_counts,
+    relation_frequency,
+    relation_pairs,
+    score_relations,
+)
+from promu.evaluation.significance import SAMPLES, Comparison, PostCounts, paired_bootstrap
+from promu.files import read_json_document, write_json, write_text
+from promu.schema import NO_RELATION, Post
+
+Source = str | Path | Sequence[Post]
+"""A file of posts, or the posts."""
+
+Scores = NerScores | RelationScores | JointScores
+
+Mode = Literal["strict", "default"]
+
+READINGS: dict[Mode, StrayInside] = {"strict": "drop", "default": "begin"}
+"""What seqeval's two modes make of an I- tag that continues nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReport:
+    """Scores of one system.
+
+    Attributes:
+        runs: Scores of each run, in the order of the predictions.
+        mode: seqeval's mode by which `runs` read the tags; None where both modes give the same scores.
+        other_runs: Scores by the other mode; empty where both give the same.
+        tail: Scores of the rarest labels, for each run; empty for joint, and where there are no more labels than that.
+        comparison: With the other system; None without one.
+        predictions, against: The files of both systems.
+        rare_in: The file whose frequencies say what is rare.
+    """
+
+    runs: list[Scores]
+    mode: Mode | None
+    other_runs: list[Scores]
+    tail: list[TailScores]
+    comparison: Comparison | None
+    predictions: list[str]
+    against: list[str]
+    rare_in: str
+
+    @property
+    def precision(self) -> Summary:
+        """Micro precision, 0 to 100, over the runs."""
+        return summarise_counts([run.micro for run in self.runs])["precision"]
+
+    @property
+    def recall(self) -> Summary:
+        """Micro recall, 0 to 100, over the runs."""
+        return summarise_counts([run.micro for run in self.runs])["recall"]
+
+    @property
+    def f1(self) -> Summary:
+        """Micro F1, 0 to 100, over the runs."""
+        return summarise_counts([run.micro for run in self.runs])["f1"]
+
+    def by_mode(self) -> dict[str, list[Scores]]:
+        """The runs by seqeval's mode, the mode that counts first; the mode is "" where there is only one."""
+        if self.mode is None:
+            return {"": self.runs}
+        return {self.mode: self.runs, "default" if self.mode == "strict" else "strict": self.other_runs}
+
+    def unknown_labels(self) -> dict[str, int]:
+        """How often labels were predicted, over all runs, that the gold never has."""
+        found: Counter[str] = Counter()
+        for run in self.runs:
+            found.update({name: counts.predicted for name, counts in _per_label(run).items() if not counts.gold})
+        return dict(sorted((+found).items()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Percentages, unrounded, and the counts behind them, ready for JSON; of several runs their means too."""
+        (mode, runs), *others = self.by_mode().items()
+        record = {**self._runs_to_dict(runs), **({"mode": mode} if mode else {})}
+        record |= {other: self._runs_to_dict(scores) for other, scores in others}
+        if self.tail:
+            tail = self.tail[0].to_dict()
+            if len(self.tail) > 1:
+                mean = summarise(scores.macro_f1 for scores in self.tail)
+                tail = {"runs": [scores.to_dict() for scores in self.tail], "mean": {"macro_f1": mean.to_dict()}}
+            record["tail"] = {"counted_in": self.rare_in, **tail}
+        if self.comparison is not None:
+            record["against"] = {"files": self.against, **self.comparison.to_dict()}
+        return record
+
+    def _runs_to_dict(self, runs: Sequence[Scores]) -> dict[str, Any]:
+        if len(runs) == 1:
+            return runs[0].to_dict()
+        each = [{"predictions": file, **scores.to_dict()} for file, scores in zip(self.predictions, runs, strict=True)]
+        means = _means([scores.table() for scores in runs])
+        beside = {name: summary.to_dict() for name, summary in other_figures(runs).items()}
+        if isinstance(runs[0], JointScores):
+            means["macro_f1"] = beside
+            beside = {}
+        return {
+            "runs": each,
+            "mean": means,
+            "mean_per_group": _means([scores.per_group for scores in runs]),
+            **{f"mean_{name}": beside[name] for name in ("accuracy", "macro_f1") if name in beside},
+        }
+
+
+def other_figures(runs: Sequence[Scores]) -> dict[str, Summary]:
+    """What relation scores and joint scores have beside counts, over the runs, by name."""
+    figures: list[dict[str, float]] = []
+    for scores in runs:
+        if isinstance(scores, RelationScores):
+            names = ("accuracy", "macro_precision", "macro_recall", "macro_f1")
+            figures.append({name: getattr(scores, name) for name in names})
+        elif isinstance(scores, JointScores):
+            merged = scores.repeated.merged.f1
+            macro = {"all": scores.macro_all, "present": scores.macro_present}
+            figures.append({**macro, "strings": scores.strings.f1, "merged": merged})
+    return {name: summarise(run[name] for run in figures) for name in (figures[0] if figures else {})}
+
+
+def _means(tables: Sequence[Mapping[str, Counts]]) -> dict[str, dict[str, Any]]:
+    rows = summarise_tables(tables)
+    return {row: {name: summary.to_dict() for name, summary in figures.items()} for row, figures in rows.items()}
+
+
+def _per_label(scores: Scores) -> dict[str, Counts]:
+    return scores.per_type if isinstance(scores, NerScores) else scores.per_relation
+
+
+def score(
+    task: Literal["ner", "re", "joint"],
+    gold: Source,
+    predictions: Source | Sequence[Source],
+    *,
+    against: Source | Sequence[Source] = (),
+    train: Source | None = None,
+    groups: str | Path | Mapping[str, str] | None = None,
+    rename: Mapping[str, str] | None = None,
+    format: str = "jmere",
+    samples: int = SAMPLES,
+) -> ScoreReport:
+    """Score predictions against gold.
+
+    Example:
+        >>> from promu import Entity, Post, score
+        >>> gold = [Post("1", ("Ann", "in", "Rome"), entities=(Entity(0, 1, "PER"), Entity(2, 3, "LOC")))]
+        >>> predicted = [Post("1", ("Ann", "in", "Rome"), entities=(Entity(0, 1, "PER"),))]
+        >>> report = score("ner", gold=gold, predictions=predicted)
+        >>> print(report.precision, report.recall, report.f1)
+        100.00 50.00 66.67
+
+    Args:
+        task: `ner` scores entities, exact in span and type; `re` one relation for each given pair of entities; `joint`
+            quintuples of two typed entities and their relation.
+        gold: Posts with their labels: a file (ner: CoNLL, re: MNRE, joint: `format`), or the posts.
+        predictions: The same posts in the same order with predicted labels; several are runs of one system (seeds).
+        against: Predictions of another system, to compare with by a paired bootstrap.
+        train: Training posts. For ner and re they say which labels are rare, without them the gold does. For joint
+            their relations count in the macro F1 over all relations.
+        groups: Group name by post id, or a JSON file of that; adds figures by group.
+        rename: New name by old name of entity types in predictions and training posts (ner).
+        format: Of joint files: `jmere` or `posts`.
+        samples: Samples of the bootstrap; their seed is fixed.
+
+    Raises:
+        InputError: A file cannot be read, the posts do not line up, a post has no group, or the predictions know a type
+            of the gold under another name only.
+    """
+    ours, others = _several(predictions), _several(against)
+    if not ours:
+        raise InputError("there are no predictions to score; give those of at least one run")
+    group = read_groups(groups) if isinstance(groups, (str, Path)) else groups
+    frequency: dict[str, int] = {}
+    other_runs: list[Scores] = []
+    mode: Mode | None = None
+    scorer: Callable[..., Scores]
+    counter: Callable[..., PostCounts]
+    if task == "ner":
+        readings = read_entity_files(gold, [*ours, *others], rename)
+        (mode, files), (_, read_otherwise) = readings.items()
+        scorer, counter = score_entities, entity_counts
+        frequency = entity_frequency(files.gold if train is None else _renamed(_read(train, read_conll), rename or {}))
+        other_runs = [score_entities(read_otherwise.gold, run, group) for run in read_otherwise.runs[: len(ours)]]
+    elif task == "re":
+        files = _aligned_files(gold, [*ours, *others], read_mnre)
+        scorer, counter = score_relations, relation_counts
+        frequency = relation_frequency(files.gold if train is None else _read(train, read_mnre))
+    else:
+        read = partial(read_posts, format=format)
+        files = _aligned_files(gold, [*ours, *others], read)
+        if not any(post.relations for post in files.gold):
+            place = gold if isinstance(gold, (str, Path)) else None
+            raise InputError("no post of the gold has a relation, so there is nothing to score against", place)
+        known = [] if train is None else list(relation_frequency(_read(train, read)))
+        scorer, counter = partial(score_joint, relations=known), joint_counts
+    runs = [scorer(files.gold, run, groups=group) for run in files.runs[: len(ours)]]
+    if runs == other_runs:
+        other_runs = []
+    comparison = None
+    if others:
+        counts = [counter(files.gold, run) for run in files.runs]
+        comparison = paired_bootstrap(counts[: len(ours)], counts[len(ours) :], samples)
+    rarest = RAREST_TYPES if task == "ner" else RAREST_RELATIONS
+    tail = [score_tail(_per_label(scores), frequency, rarest) for scores in runs] if len(frequency) > rarest else []
+    names, other_names = ([_name(source) for source in sources] for sources in (ours, others))
+    rare_in = _name(gold if train is None else train)
+    return ScoreReport(runs, mode if other_runs else None, other_runs, tail, comparison, names, other_names, rare_in)
+
+
+def _several(sources: Source | Sequence[Source]) -> list[Source]:
+    if isinstance(sources, (str, Path)) or (len(sources) and isinstance(sources[0], Post)):
+        return [sources]  # type: ignore[list-item]
+    return list(sources)  # type: ignore[arg-type]
+
+
+def _name(source: Source) -> str:
+    return str(source) if isinstance(source, (str, Path)) else "posts"
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedPosts:
+    """Gold posts, and the same posts as each run predicts them."""
+
+    gold: list[Post]
+    runs: list[list[Post]]
+
+
+def read_entity_files(
+    gold: Source, predictions: Sequence[Source], rename: Mapping[str, str] | None = None
+) -> dict[Mode, AlignedPosts]:
+    """Read CoNLL files by each of seqeval's modes, the mode of the literature's figure first.
+
+    That is `strict` (IOB2). For the published Twitter-2015 files, whose gold begins entities with I- tags, it is
+    `default`: the field's scorers count these entities. Any other gold with such a tag is refused.
+
+    Args:
+        gold: Gold tags.
+        predictions: Predicted tags of each run, the same posts in the same order.
+        rename: New name by old name of entity types in the predictions.
+
+    Raises:
+        InputError: A file cannot be read, the posts do not line up, or the predictions know a type of the gold under
+            another name only.
+    """
+    stray = isinstance(gold, (str, Path)) and has_stray_inside(Path(gold))
+    modes: tuple[Mode, Mode] = ("default", "strict") if stray else ("strict", "default")
+    files = {}
+    for mode in modes:
+        expected = _read(gold, partial(read_conll, stray_inside=READINGS[mode] if stray else None))
+        runs = []
+        for source in predictions:
+            posts = _renamed(_read(source, partial(read_conll, stray_inside=READINGS[mode])), rename or {})
+            for name, other in clashing_names(entity_frequency(posts), entity_frequency(expected)).items():
+                raise InputError(
+                    f"the predictions say {name} where the gold says {other}; if they mean the same, give "
+                    f"--rename {name}={other}",
+                    source if isinstance(source, (str, Path)) else None,
+                )
+            runs.append(_aligned(expected, posts, source))
+        files[mode] = AlignedPosts(expected, runs)
+    return files
+
+
+def _aligned_files(gold: Source, predictions: Sequence[Source], read: Callable[[Path], list[Post]]) -> AlignedPosts:
+    expected = _read(gold, read)
+    return AlignedPosts(expected, [_aligned(expected, _read(source, read), source) for source in predictions])
+
+
+def _read(source: Source, read: Callable[[Path], list[Post]]) -> list[Post]:
+    return read(Path(source)) if isinstance(source, (str, Path)) else list(source)
+
+
+def _aligned(gold: Sequence[Post], posts: list[Post], source: Source) -> list[Post]:
+    try:
+        check_aligned(gold, posts)
+    except InputError as error:
+        raise InputError(error.reason, source if isinstance(source, (str, Path)) else None) from None
+    return posts
+
+
+def _renamed(posts: Sequence[Post], names: Mapping[str, str]) -> list[Post]:
+    """The posts with other names for their entity types; a type that `names` lacks keeps its own."""
+    return [
+        replace(
+            post,
+            entities=tuple(
+                replace(entity, type=None if entity.type is None else names.get(entity.type, entity.type))
+                for entity in post.entities
+            ),
+        )
+        for post in posts
+    ]
+
+
+def read_groups(path: str | Path) -> dict[str, str]:
+    """Read group names by post id from a JSON object such as `{"17_06_1": "text", "17_06_2": "image"}`.
+
+    Raises:
+        InputError: The file cannot be read, or is no such object.
+    """
+    value = read_json_document(Path(path))
+    if not isinstance(value, dict) or not value:
+        raise InputError('must hold one JSON object, {"<post id>": "<group>", ...}, with at least one post', path)
+    for name, group in value.items():
+        if not isinstance(group, str):
+            raise InputError(f"the group of post {name!r} is {group!r}; a group is a string", path)
+    return value
+
+
+UMT_FILE, TAGS_FILE, RELATIONS_FILE = "mtmner_pred.txt", "tags.json", "relations.json"
+
+_READ_AS = {"OTHER": "MISC"}
+"""What UMT's and HVPNeT's readers make of a type of the Twitter-2015 files."""
+
+
+def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post]) -> list[Path]:
+    """Write UMT's file, and the same tags as lists with a number for each.
+
+    `mtmner_pred.txt` has of each post its image's name (or id), words, predicted tags and gold tags, each on a line,
+    and an empty line. `tags.json` has `tags` (numbers from 1, as UMT's and HVPNeT's scripts count them), and `words`,
+    `true` and `predicted` with a list for each post. The type OTHER is written as MISC, as both scripts read it.
+
+    Returns:
+        The files.
+
+    Raises:
+        InputError: The posts do not line up, a word holds a blank, or a file cannot be written.
+    """
+    check_aligned(gold, predicted)
+    for post in gold:
+        for word in post.tokens:
+            if not word or word.split() != [word]:
+                raise InputError(f"post {post.id!r}: the word {word!r} holds a blank, which UMT's file cannot show")
+    _make(folder)
+    true, found = ([bio_tags(post) for post in _renamed(posts, _READ_AS)] for posts in (gold, predicted))
+    names = dict.fromkeys(["O", *sorted({tag for tags in (*true, *found) for tag in tags})])
+    write_text(
+        folder / UMT_FILE,
+        (
+            f"{post.image or post.id}\n{' '.join(post.tokens)}\n{' '.join(ours)}\n{' '.join(right)}\n\n"
+            for post, ours, right in zip(gold, found, true, strict=True)
+        ),
+    )
+    numbers = {name: number for number, name in enumerate(names, start=1)}
+    words = [list(post.tokens) for post in gold]
+    write_json(folder / TAGS_FILE, {"tags": numbers, "words": words, "true": true, "predicted": found})
+    return [folder / UMT_FILE, folder / TAGS_FILE]
+
+
+def export_relations(folder: Path, gold: Sequence[Post], predicted: Sequence[Post]) -> list[Path]:
+    """Write `relations.json`: `rel2id` (`None` is 0, the others by name), and `true` and `predicted` numbers by pair.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: The pairs do not line up, or the file cannot be written.
+    """
+    pairs = relation_pairs(gold, predicted)
+    names = dict.fromkeys([NO_RELATION, *sorted({name for pair in pairs for name in pair})])
+    numbers = {name: number for number, name in enumerate(names)}
+    record = {
+        "rel2id": numbers,
+        "true": [numbers[name] for name, _ in pairs],
+        "predicted": [numbers[name] for _, name in pairs],
+    }
+    _make(folder)
+    write_json(folder / RELATIONS_FILE, record)
+    return [folder / RELATIONS_FILE]
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder cannot be made ({error.strerror}); name another", folder) from None
