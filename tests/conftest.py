@@ -19,6 +19,12 @@ from hypothesis import settings
 settings.register_profile("promu", deadline=None)
 settings.load_profile("promu")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first, so that several processes end together."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

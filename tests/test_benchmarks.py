@@ -25,6 +25,7 @@ from benchmarks.run import main  # noqa: E402
 from benchmarks.sizes import PADDED, captions, padded, size  # noqa: E402
 
 
+@pytest.mark.slow
 def test_every_benchmark_runs_and_writes_its_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

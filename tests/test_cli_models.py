@@ -131,6 +131,7 @@ def test_images_for_a_model_that_reads_text_alone(
     assert "(the model reads text alone)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nothing_but_results_is_printed(tiny_models: Path) -> None:
     """The libraries' bars and reports, seen from outside, where no test harness catches them."""
     code = "import sys; from promu.cli import main; sys.exit(main())"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
 import shutil
+import textwrap
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import promu
 from promu.cli import app, main
 from promu.config import find_recipe, load_recipe
 from promu.newsreel import NewsreelSettings, write_newsreel
@@ -102,6 +105,7 @@ def run(words: list[str]) -> int:
     return main([*words, *([] if "training.epochs=1" in words else QUICK.get(command, []))])
 
 
+@pytest.mark.slow
 def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -130,6 +134,16 @@ def test_the_python_of_the_readme_runs(sandbox: Path, monkeypatch: pytest.Monkey
     assert found
     for block in found:
         exec(compile(block, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("name", [name for name in promu.__all__ if not name.startswith("_")])
+def test_the_example_of_every_public_name_runs(name: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sandbox)
+    text = inspect.getdoc(getattr(promu, name)) or ""
+    found = re.findall(r"^( *)```python\n(.*?)^\1```", text, flags=re.MULTILINE | re.DOTALL)
+    assert found, f"the docstring of promu.{name} has no example"
+    for _, block in found:
+        exec(compile(textwrap.dedent(block), f"promu.{name}", "exec"), {})
 
 
 def test_every_page_that_is_linked_to_exists() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_libraries_say_errors_alone_though_they_come_later() -> None:
     code = (
         "from promu.hub import quiet; quiet(); import logging, torch.onnx, transformers; "

@@ -13,23 +13,27 @@ if TYPE_CHECKING:
     from promu.errors import InputError
     from promu.evaluation.scoring import ScoreReport, score
     from promu.extraction.extractor import Extractor
+    from promu.extraction.result import Extraction
     from promu.modeling.backbone import PromuModel
     from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
     from promu.modeling.configuration import PromuConfig
+    from promu.modeling.joint_model import PromuForJointExtraction
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.schema import CaptionPair, Entity, Post, Region, Relation
 
     __version__: str
 
 __all__ = [
+    "Extractor",
+    "Extraction",
     "score",
     "ScoreReport",
-    "Extractor",
     "PromuConfig",
     "PromuModel",
     "PromuForPreTraining",
     "PromuForTokenClassification",
     "PromuForRelationClassification",
+    "PromuForJointExtraction",
     "Post",
     "Entity",
     "Relation",
@@ -40,21 +44,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "score": "promu.evaluation.scoring",
-    "ScoreReport": "promu.evaluation.scoring",
-    "Extractor": "promu.extraction.extractor",
-    "PromuConfig": "promu.modeling.configuration",
-    "PromuModel": "promu.modeling.backbone",
-    "PromuForPreTraining": "promu.modeling.pretraining",
-    "PromuForTokenClassification": "promu.modeling.classification",
-    "PromuForRelationClassification": "promu.modeling.classification",
-    "Post": "promu.schema",
-    "Entity": "promu.schema",
-    "Relation": "promu.schema",
-    "CaptionPair": "promu.schema",
-    "Region": "promu.schema",
-    "InputError": "promu.errors",
+    "Extractor": "extraction.extractor",
+    "Extraction": "extraction.result",
+    "score": "evaluation.scoring",
+    "ScoreReport": "evaluation.scoring",
+    "PromuConfig": "modeling.configuration",
+    "PromuModel": "modeling.backbone",
+    "PromuForPreTraining": "modeling.pretraining",
+    "PromuForTokenClassification": "modeling.classification",
+    "PromuForRelationClassification": "modeling.classification",
+    "PromuForJointExtraction": "modeling.joint_model",
+    "Post": "schema",
+    "Entity": "schema",
+    "Relation": "schema",
+    "CaptionPair": "schema",
+    "Region": "schema",
+    "InputError": "errors",
 }
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
@@ -62,7 +69,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         value: Any = version("promu")
     elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
+        value = getattr(import_module(f"promu.{_HOMES[name]}"), name)
     else:
         raise AttributeError(f"module 'promu' has no attribute {name!r}")
     globals()[name] = value

@@ -14,6 +14,16 @@ class InputError(ValueError):
         reason: What is wrong and what to do about it, without the place.
         path: The file (or folder) it was found in, if any.
         line: The 1-based line in that file, if any.
+
+    Example:
+        ```python
+        from promu import Extractor, InputError
+
+        try:
+            Extractor.from_pretrained("no/such/folder")
+        except InputError as error:
+            print(error)  # what is wrong, where, and what to do
+        ```
     """
 
     def __init__(self, reason: str, path: str | Path | None = None, line: int | None = None) -> None:

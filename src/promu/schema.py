@@ -22,6 +22,13 @@ class Entity:
 
     `type` is None where a data set marks the span but not its type (MNRE pairs without a relation);
     `score` is None for gold entities.
+
+    Example:
+        ```python
+        from promu import Entity
+
+        Entity(2, 4, "LOC")  # "New York" in ("Ann", "in", "New", "York")
+        ```
     """
 
     start: int
@@ -38,7 +45,15 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A directed, typed link between two entities of one post; `head` and `tail` index `Post.entities`."""
+    """A directed, typed link between two entities of one post; `head` and `tail` index `Post.entities`.
+
+    Example:
+        ```python
+        from promu import Relation
+
+        Relation(head=0, tail=1, type="/per/loc/place_of_residence")
+        ```
+    """
 
     head: int
     tail: int
@@ -56,6 +71,20 @@ class Post:
 
     `image` is the image's file name, resolved against a folder of images by whoever opens it;
     None means that the post has no image.
+
+    Example:
+        ```python
+        from promu import Entity, Post, Relation
+
+        post = Post(
+            id="1",
+            tokens=("Ann", "in", "New", "York"),
+            image="1.jpg",
+            entities=(Entity(0, 1, "PER"), Entity(2, 4, "LOC")),
+            relations=(Relation(0, 1, "/per/loc/place_of_residence"),),
+        )
+        assert post.words(post.entities[1]) == "New York"
+        ```
     """
 
     id: str
@@ -117,7 +146,15 @@ def with_quintuples(post: Post, found: Iterable[Quintuple]) -> Post:
 
 @dataclass(frozen=True, slots=True)
 class CaptionPair:
-    """One image and one caption; `matched` says whether the caption belongs to the image."""
+    """One image and one caption; `matched` says whether the caption belongs to the image.
+
+    Example:
+        ```python
+        from promu import CaptionPair
+
+        CaptionPair("1.jpg", "a dog on a beach", matched=False)
+        ```
+    """
 
     image: str
     caption: str
@@ -126,7 +163,15 @@ class CaptionPair:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A box in pixel coordinates (x0, y0, x1, y1) with a label and a score, from a detector."""
+    """A box in pixel coordinates (x0, y0, x1, y1) with a label and a score, from a detector.
+
+    Example:
+        ```python
+        from promu import Region
+
+        Region(box=(10.0, 20.0, 110.0, 80.0), label="dog", score=0.9)
+        ```
+    """
 
     box: tuple[float, float, float, float]
     label: str

@@ -54,6 +54,14 @@ READINGS: dict[Mode, StrayInside] = {"strict": "drop", "default": "begin"}
 class ScoreReport:
     """Scores of one system.
 
+    Example:
+        ```python
+        from promu import score
+
+        report = score("ner", gold="runs/newsreel/ner/test.txt", predictions="runs/newsreel-ner/predictions/test.txt")
+        print(f"{report.f1:.1f}", report.runs[0].per_type)
+        ```
+
     Attributes:
         runs: Scores of each run, in the order of the predictions.
         mode: seqeval's mode by which `runs` read the tags; None where both modes give the same scores.
@@ -171,12 +179,14 @@ def score(
     """Score predictions against gold.
 
     Example:
-        >>> from promu import Entity, Post, score
-        >>> gold = [Post("1", ("Ann", "in", "Rome"), entities=(Entity(0, 1, "PER"), Entity(2, 3, "LOC")))]
-        >>> predicted = [Post("1", ("Ann", "in", "Rome"), entities=(Entity(0, 1, "PER"),))]
-        >>> report = score("ner", gold=gold, predictions=predicted)
-        >>> print(report.precision, report.recall, report.f1)
-        100.00 50.00 66.67
+        ```python
+        from promu import Entity, Post, score
+
+        gold = [Post("1", ("Ann", "in", "Rome"), entities=(Entity(0, 1, "PER"), Entity(2, 3, "LOC")))]
+        predicted = [Post("1", ("Ann", "in", "Rome"), entities=(Entity(0, 1, "PER"),))]
+        report = score("ner", gold=gold, predictions=predicted)
+        assert (report.precision.mean, report.recall.mean) == (100.0, 50.0)
+        ```
 
     Args:
         task: `ner` scores entities, exact in span and type; `re` one relation for each given pair of entities; `joint`

@@ -54,6 +54,8 @@ class Extractor:
 
     Example:
         ```python
+        from promu import Extractor
+
         extractor = Extractor.from_pretrained("runs/demo/model")
         result = extractor("Zorva and Kelmo tonight", image="photo.png")
         result.entities, result.relations, result.triples()

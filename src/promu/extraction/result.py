@@ -143,6 +143,16 @@ class Triple(NamedTuple):
 class Extraction:
     """Entities and relations found in one post.
 
+    Example:
+        ```python
+        from promu import Extractor
+
+        extraction = Extractor.from_pretrained("runs/demo/model")("Zorva and Kelmo tonight")
+        for entity in extraction.entities:
+            print(extraction.tokens[entity.start : entity.end], entity.type, entity.score)
+        print(extraction.triples(), extraction.to_dict())
+        ```
+
     Attributes:
         id: The post's.
         text: What was read.

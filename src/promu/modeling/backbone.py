@@ -236,9 +236,18 @@ class PromuModel(HasEncoders):
 
     Example:
         ```python
-        model = PromuModel.from_encoders("bert-base-uncased", "google/vit-base-patch16-224")
-        output = model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
-        output.fused_text[:, 0]  # the fused CLS
+        import torch
+        from promu import PromuConfig, PromuModel
+
+        config = PromuConfig(
+            text_config={"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+            vision_config={"model_type": "vit", "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+        )
+        model = PromuModel(config).eval()
+        ids = torch.tensor([[101, 2023, 102]])
+        pixels = torch.zeros(1, 3, 224, 224)  # 0..255
+        output = model(input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=pixels)
+        assert output.fused_text.shape == (1, 3, 32)  # position 0 is the fused CLS
         ```
     """
 

@@ -26,7 +26,15 @@ class TokenClassificationOutput(ModelOutput):
 class PromuForTokenClassification(PromuPreTrainedModel):
     """Backbone, linear emissions on each word's first sub-word, linear-chain CRF (Eq 12, 13).
 
-    The label names, in BIO form, are `config.id2label`.
+    The label names, in BIO form, are `config.id2label`. `Extractor` runs it on whole posts.
+
+    Example:
+        ```python
+        from promu import PromuForTokenClassification
+
+        model = PromuForTokenClassification.from_pretrained("runs/demo/model/ner")
+        assert "B-PER" in model.config.id2label.values()
+        ```
     """
 
     def __init__(self, config: PromuConfig) -> None:
@@ -80,7 +88,15 @@ class RelationClassificationOutput(ModelOutput):
 class PromuForRelationClassification(PromuPreTrainedModel):
     """Backbone and a linear head on [fused E1 start ; fused E2 start] (Eq 14, 15).
 
-    The relation names are `config.id2label`.
+    The relation names are `config.id2label`. `Extractor` runs it on whole posts.
+
+    Example:
+        ```python
+        from promu import PromuForRelationClassification
+
+        model = PromuForRelationClassification.from_pretrained("runs/demo/model/re")
+        assert "None" in model.config.id2label.values()
+        ```
     """
 
     def __init__(self, config: PromuConfig) -> None:

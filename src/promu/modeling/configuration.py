@@ -40,6 +40,17 @@ class PromuConfig(PreTrainedConfig):
         score_temperature: What scores are divided by before they become the probabilities of an answer; fitted on dev
             at the end of fine-tuning.
         max_length: Longest text in tokens, special tokens included.
+
+    Example:
+        ```python
+        from promu import PromuConfig, PromuModel
+
+        config = PromuConfig(
+            text_config={"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+            vision_config={"model_type": "vit", "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+        )
+        model = PromuModel(config)  # random weights; `PromuModel.from_encoders` takes pretrained ones
+        ```
     """
 
     model_type = "promu"

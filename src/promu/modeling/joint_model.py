@@ -215,6 +215,17 @@ class PromuForJointExtraction(PromuPreTrainedModel):
 
     `config.id2label` names the triples of head type, relation and tail type that there are (`triple_label`); types and
     relations are those of `inventory_of`. The answer is chosen by `promu.modeling.joint_decoding`.
+
+    Example:
+        ```python
+        from promu import PromuConfig, PromuForJointExtraction
+
+        config = PromuConfig(
+            text_config={"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+            id2label={0: "/per/loc/place_of_residence"},
+        )
+        model = PromuForJointExtraction(config)
+        ```
     """
 
     def __init__(self, config: PromuConfig) -> None:

@@ -49,6 +49,14 @@ class PromuForPreTraining(PromuPreTrainedModel):
 
     A loss of weight 0 is neither computed nor given weights of its own to learn.
 
+    Example:
+        ```python
+        from promu import PromuForPreTraining
+
+        model = PromuForPreTraining.from_pretrained("runs/newsreel-pretrain/model")
+        print(model.config.nouns[:3], model.config.relations[:3])  # the candidates of Eq 6 and Eq 9
+        ```
+
     Attributes:
         patch_keep: Share of the patches that a training step encodes, chosen at random for each image (FLIP, beyond
             the paper); 1 encodes all. Evaluation always does.
