@@ -41,39 +41,56 @@ class Recipe(Settings):
 
 @with_config(ConfigDict(extra="forbid"))
 class BackboneSettings(TypedDict, total=False):
-    """The fields of `PromuConfig` that a recipe may set."""
+    """The fields of `PromuConfig` that a recipe may set; what is left out has the default there."""
 
-    fusion: str
-    fusion_layers: Count | None
-    fusion_loss_weights: dict[str, Annotated[float, Field(ge=0.0)]]
-    projection_dim: Count
-    projection_norm: bool
-    frozen: list[Literal["text", "vision"]]
-    pooling: Literal["cls", "cls+mean", "mean"]
-    temperature: Positive
-    itm_cosine: bool
-    image_mean: tuple[float, float, float]
-    image_std: tuple[Positive, Positive, Positive]
-    classifier_dropout: Share
-    max_length: Annotated[int, Field(ge=8)]
+    fusion: Annotated[str, Field(description="`concat`, `hvpnet`, `mmib` or `text` ([baselines.md](baselines.md))")]
+    fusion_layers: Annotated[
+        Count | None,
+        Field(description="layers of a separate fusion stack; null takes the upper half of the text encoder's own"),
+    ]
+    fusion_loss_weights: Annotated[
+        dict[str, NotNegative], Field(description="weights of the fusion's own losses by name; null takes the fusion's")
+    ]
+    projection_dim: Annotated[Count, Field(description="width of the shared space of L_CIT")]
+    projection_norm: Annotated[bool, Field(description="batch-normalise the two projections before they are compared")]
+    frozen: Annotated[
+        list[Literal["text", "vision"]], Field(description="encoders (`text`, `vision`) whose weights are not trained")
+    ]
+    pooling: Annotated[
+        Literal["cls", "cls+mean", "mean"],
+        Field(description="the vector of a whole text or image in L_CIT: `cls`, `cls+mean` or `mean`"),
+    ]
+    temperature: Annotated[Positive, Field(description="temperature of L_CIT at the start of training; it is learned")]
+    itm_cosine: Annotated[bool, Field(description="the matching head also reads the cosine of L_CIT")]
+    image_mean: Annotated[
+        tuple[float, float, float],
+        Field(description="mean by which pixels in 0..1 are normalised; a pretrained vision encoder brings its own"),
+    ]
+    image_std: Annotated[
+        tuple[Positive, Positive, Positive], Field(description="standard deviation by which they are normalised")
+    ]
+    classifier_dropout: Annotated[Share, Field(description="dropout before the heads of the fine-tuned tasks")]
+    max_length: Annotated[
+        int, Field(ge=8, description="longest text in sub-word tokens, special tokens included; the rest is cut")
+    ]
 
 
 class ModelSettings(Settings):
-    """The backbone: where its weights come from.
+    """The backbone: where its weights come from."""
 
-    Attributes:
-        init: A promu model folder to start from (what pre-training saved); the rest then comes from there.
-        text: Folder, hub name, or `package:NAME/PATH` inside an installed Python package; or a configuration.
-        vision: The same for the vision encoder; null for a text-only backbone.
-        tokenizer: Folder or hub name; null takes the text encoder's own.
-        config: Further fields of `PromuConfig`.
-    """
-
-    init: str | None = None
-    text: str | dict[str, Any] | None = None
-    vision: str | dict[str, Any] | None = None
-    tokenizer: str | None = None
-    config: BackboneSettings = {}
+    init: str | None = Field(
+        None, description="promu model folder to start from, such as pre-training saved; its encoders come with it"
+    )
+    text: str | dict[str, Any] | None = Field(
+        None,
+        description="text encoder: folder, hub name (`NAME@REVISION` for a branch, tag or commit), `package:NAME/PATH` "
+        "within an installed Python package, or a configuration with `model_type` for random weights",
+    )
+    vision: str | dict[str, Any] | None = Field(
+        None, description="the same for the vision encoder; null makes a text-only backbone"
+    )
+    tokenizer: str | None = Field(None, description="folder or hub name; null takes the text encoder's own")
+    config: BackboneSettings = Field({}, description="further settings of the backbone")
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:

@@ -1,4 +1,4 @@
-"""`promu doctor`."""
+"""`promu doctor`: what is installed, on which device and in which precision promu computes, and what is broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from packaging.requirements import Requirement
@@ -38,46 +38,28 @@ class Finding:
     status: Status = "ok"
     remedy: str | None = None
 
-    def to_dict(self) -> dict[str, str | None]:
-        """The finding as plain data, ready for JSON."""
-        return {"name": self.name, "value": self.value, "status": self.status, "remedy": self.remedy}
-
 
 def diagnose() -> list[Finding]:
     """Look at the interpreter, the libraries, the extras, torchvision, and the device with its precision and speed."""
-    findings = [_python(), *_libraries(), *_extras(), _torchvision()]
+    python = Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    findings = [python, *_libraries(), _torchvision()]
     if any(finding.status == "broken" for finding in findings):
         # Measuring imports torch, and what is broken already has its remedy: do not add a traceback to it.
         return findings
     return [*findings, *_device()]
 
 
-def _python() -> Finding:
-    return Finding("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
-
-
 def _libraries() -> list[Finding]:
-    """promu itself and each library that it requires, against the versions that it requires."""
+    """promu itself, each library that it requires, and what each extra brings; promu works without extras."""
     try:
         distribution = importlib.metadata.distribution("promu")
     except importlib.metadata.PackageNotFoundError:
         return [Finding("promu", "not installed, imported from its source", "broken", "pip install -e .")]
-    return [Finding("promu", distribution.version), *map(_library, _requirements(distribution, ""))]
-
-
-def _extras() -> list[Finding]:
-    """What each extra brings; promu works without, but for what the extra is for."""
-    try:
-        distribution = importlib.metadata.distribution("promu")
-    except importlib.metadata.PackageNotFoundError:
-        return []  # as `_libraries` says
-    findings = []
-    for extra in sorted(distribution.metadata.get_all("Provides-Extra") or []):
-        if extra == "dev":
-            continue
-        there = [_library(requirement) for requirement in _requirements(distribution, extra)]
-        value = ", ".join(f"{library.name} {library.value}" for library in there)
-        if all(library.status == "ok" for library in there):
+    findings = [Finding("promu", distribution.version), *map(_library, _requirements(distribution, ""))]
+    for extra in sorted(set(distribution.metadata.get_all("Provides-Extra") or []) - {"dev"}):
+        libraries = [_library(requirement) for requirement in _requirements(distribution, extra)]
+        value = ", ".join(f"{library.name} {library.value}" for library in libraries)
+        if all(library.status == "ok" for library in libraries):
             findings.append(Finding(f"promu[{extra}]", value))
         else:
             findings.append(Finding(f"promu[{extra}]", value, "note", f"pip install 'promu[{extra}]', if you need it"))
@@ -145,19 +127,14 @@ def _device() -> list[Finding]:
         name: _matmul_rate(device, dtype) for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items()
     }
     measured = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items())
-    findings = [
+    speed = Finding("speed", f"matrix product: {measured}")
+    if precision == "bf16" and rates["bf16"] < rates["fp32"]:
+        speed = replace(speed, status="note", remedy="bf16 is slower than fp32 here: set precision to fp32")
+    return [
         Finding("device", f"{device} ({named})"),
         Finding("precision", f"{precision} ({'native' if precision == 'bf16' else 'no bf16 in this hardware'})"),
+        speed,
     ]
-    if precision == "bf16" and rates["bf16"] < rates["fp32"]:
-        findings.append(
-            Finding(
-                "speed", f"matrix product: {measured}", "note", "bf16 is slower than fp32 here: set precision to fp32"
-            )
-        )
-    else:
-        findings.append(Finding("speed", f"matrix product: {measured}"))
-    return findings
 
 
 def _matmul_rate(device: str, dtype: torch.dtype, seconds: float = 0.3) -> float:
@@ -187,15 +164,14 @@ def doctor(*, json: bool = False) -> int:
     Args:
         json: Print JSON instead of lines.
     """
-
     findings = diagnose()
     broken = any(finding.status == "broken" for finding in findings)
     if json:
-        print_json({"ok": not broken, "findings": [finding.to_dict() for finding in findings]})
+        print_json({"ok": not broken, "findings": [asdict(finding) for finding in findings]})
         return 2 if broken else 0
-    marks = {"ok": "ok", "note": "note", "broken": "BROKEN"}
     for finding in findings:
-        print(f"{marks[finding.status]:>6}  {finding.name}: {finding.value}")
+        status = "BROKEN" if finding.status == "broken" else finding.status
+        print(f"{status:>6}  {finding.name}: {finding.value}")
         if finding.remedy is not None:
             print(f"        remedy: {finding.remedy}")
     print("something is broken, see above" if broken else "all is well")
