@@ -79,18 +79,19 @@ class ModelSettings(Settings):
     """The backbone: where its weights come from."""
 
     init: str | None = Field(
-        None, description="promu model folder to start from, such as pre-training saved; its encoders come with it"
+        default=None,
+        description="promu model folder to start from, such as pre-training saved; its encoders come with it",
     )
     text: str | dict[str, Any] | None = Field(
-        None,
+        default=None,
         description="text encoder: folder, hub name (`NAME@REVISION` for a branch, tag or commit), `package:NAME/PATH` "
         "within an installed Python package, or a configuration with `model_type` for random weights",
     )
     vision: str | dict[str, Any] | None = Field(
-        None, description="the same for the vision encoder; null makes a text-only backbone"
+        default=None, description="the same for the vision encoder; null makes a text-only backbone"
     )
-    tokenizer: str | None = Field(None, description="folder or hub name; null takes the text encoder's own")
-    config: BackboneSettings = Field({}, description="further settings of the backbone")
+    tokenizer: str | None = Field(default=None, description="folder or hub name; null takes the text encoder's own")
+    config: BackboneSettings = Field(default={}, description="further settings of the backbone")
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
