@@ -91,7 +91,7 @@ class ModelSettings(Settings):
         default=None, description="the same for the vision encoder; null makes a text-only backbone"
     )
     tokenizer: str | None = Field(default=None, description="folder or hub name; null takes the text encoder's own")
-    config: BackboneSettings = Field(default={}, description="further settings of the backbone")
+    config: Annotated[BackboneSettings, Field(description="further settings of the backbone")] = {}
 
     @model_validator(mode="after")
     def _one_origin(self) -> ModelSettings:
