@@ -52,12 +52,12 @@ function inBase64(blob) {
 async function call(text, image, signal) {
   const headers = { "Content-Type": "application/json" };
   if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
-  const image = image ? await inBase64(image) : null;
+  const bytes = image ? await inBase64(image) : null;
   const explain = await ask();
   let answer;
   try {
     answer = await fetch("/extract", {
-      method: "POST", headers, signal, body: JSON.stringify({ text, image, explain }),
+      method: "POST", headers, signal, body: JSON.stringify({ text, image: bytes, explain }),
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
@@ -102,7 +102,7 @@ async function extract() {
 }
 
 function show(text, image, found) {
-  const frame = $("image");
+  const frame = $("shown-image");
   if (frame.src) URL.revokeObjectURL(frame.src);
   $("seen").hidden = !image;
   if (image) frame.src = URL.createObjectURL(image);
