@@ -1,6 +1,6 @@
 """A report's worth of sample data: real drawn images, made-up figures and extractions.
 
-Run as a program it writes the page, to be looked at: `python tests/analysis/conftest.py OUT.html [SEED]`.
+Run as a program it writes the page, to be looked at: `python tests/report/conftest.py OUT.html [SEED]`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ from promu.corpora.conll import read_conll
 from promu.corpora.mnre import read_mnre
 from promu.newsreel.corpus_settings import NewsreelSettings
 from promu.newsreel.write import write_newsreel
-from promu.report.html import (
+from promu.report.demo_report import (
     Curves,
     DemoReport,
-    ExtractedPost,
     LabelledPair,
     LabelledRegion,
-    NamedBox,
     Scores,
     SystemResult,
     TeacherQuality,
 )
+from promu.report.post_view import ExtractedPost, NamedBox
 from promu.schema import Post, Region
 
 SIZE = 48

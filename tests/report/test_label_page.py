@@ -64,21 +64,25 @@ def labelled(tmp_path: Path) -> tuple[LabelStore, PairShards]:
 def test_a_image_with_its_labels(labelled: tuple[LabelStore, PairShards]) -> None:
     store, corpus = labelled
     view = view_image(corpus.image(2), store)
-    assert (view.width, view.height) == (360, 240)
-    shown = Image.open(io.BytesIO(base64.b64decode(view.uri.partition(",")[2])))
+    assert (view.shown.width, view.shown.height) == (360, 240)
+    shown = Image.open(io.BytesIO(base64.b64decode(view.shown.uri.partition(",")[2])))
     assert shown.format == "JPEG" and shown.size == (360, 240)
-    one, two = view.regions
-    # boxes in pixels of the shown image, half the size of the stored one
-    assert (one.x, one.y, one.width, one.height) == (0, 24, 72, 96)
-    assert (two.number, two.x, two.label) == (2, 36, "person") and two.score == pytest.approx(0.9)
-    assert [(noun, said) for noun, _, said in one.nouns] == [
-        ("dog", True),  # the caption says it, in the plural
+    # boxes in units of the overlay, which is 240 wide: a third of the stored image
+    assert [(tag.x, tag.y, tag.width, tag.height) for tag in view.shown.tags] == [
+        (1.5, 16, 46.5, 64),
+        (24, 16, 48, 64),
+    ]
+    assert [tag.text for tag in view.shown.tags] == ["1", "2"]
+    (label, score, nouns), _ = view.regions
+    assert label == "person" and score == pytest.approx(0.9)
+    assert [(noun, in_caption) for noun, _, in_caption in nouns] == [
+        ("dog", True),  # in the plural
         ("cat", False),
         ("tower", False),
         ("ship", True),
-        ("singer", False),  # only the caption of another image says it
+        ("singer", False),  # only the caption of another image has it
     ]
-    assert [share for _, share, _ in one.nouns] == pytest.approx([0.5, 0.2, 0.1, 0.08, 0.06], abs=1e-3)
+    assert [share for _, share, _ in nouns] == pytest.approx([0.5, 0.2, 0.1, 0.08, 0.06], abs=1e-3)
     assert list(dict(view.relations)) == ["spouse & partner", "member of"]
     assert dict(view.relations) == pytest.approx({"spouse & partner": 0.75, "member of": 0.25})
 
@@ -87,7 +91,7 @@ def test_the_page_is_one_file_with_everything_in_it(labelled: tuple[LabelStore, 
     store, corpus = labelled
     write_label_page(tmp_path / "labels.html", store, corpus, count=8)
     page = (tmp_path / "labels.html").read_text()
-    assert page.count("<article>") == 8 and page.count("data:image/jpeg;base64,") == 8
+    assert page.count("<article") == 8 and page.count("data:image/jpeg;base64,") == 8
     assert not re.search(r"(src|href)=\"(?!data:)", page) and "http" not in page.replace("http-equiv", "")
     assert page.count('<rect class="box"') == sum(number % 3 for number in range(8))
     assert page.count("No region: L_COE skips this image.") == 3

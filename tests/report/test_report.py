@@ -14,17 +14,20 @@ from typing import Any
 import pytest
 
 from promu.errors import InputError
-from promu.report.demo_report import duration, percent, render, signed, to_json, write_report
-from promu.report.html import (
+from promu.report.charts import COLOURS
+from promu.report.demo_report import (
     Curves,
     DemoReport,
-    ExtractedPost,
     LabelledPair,
     LabelledRegion,
-    NamedBox,
     Scores,
     SystemResult,
+    render,
+    to_json,
+    write_report,
 )
+from promu.report.html import duration, percent, signed
+from promu.report.post_view import ExtractedPost, NamedBox
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 EVIL = "<script>alert(1)</script>"
@@ -128,22 +131,7 @@ def palettes() -> dict[str, dict[str, str]]:
 @pytest.mark.parametrize("mode", ["light", "dark"])
 def test_every_text_colour_stands_out_from_its_ground(mode: str) -> None:
     palette = palettes()[mode]
-    inks = (
-        "ink",
-        "soft",
-        "link",
-        "text",
-        "scratch",
-        "promu",
-        "itm",
-        "cit",
-        "coe",
-        "cir",
-        "mlm",
-        "right",
-        "wrong",
-        "missed",
-    )
+    inks = (*(name for name in COLOURS if name != "line"), "link", "right", "wrong", "missed")
     pairs = [(ink, ground) for ink in inks for ground in ("ground", "card")] + [("ink", "sunk")]
     pairs += [(f"{kind}-ink", ground) for kind in ("per", "loc", "org", "misc", "other") for ground in (kind, "card")]
     for ink, ground in pairs:

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from promu.errors import InputError
-from promu.report.demo_report import PostView, relation_name, view_post
-from promu.report.html import ExtractedPost
+from promu.report.post_view import ExtractedPost, PostView, relation_name, view_post
 
 TOKENS = ["Zorva", "Lim", "and", "Kelmo", "tonight"]
 
@@ -51,7 +50,7 @@ def test_each_kind_of_finding() -> None:
         ("missed", "“Kelmo” is LOC"),
     ]
     assert post.summary == "2 wrong, 1 missed"
-    assert [(piece.text, piece.label, piece.verdict) for piece in post.pieces] == [
+    assert [(segment.text, segment.label, segment.verdict) for segment in post.segments] == [
         ("Zorva Lim", "PER", "wrong"),
         ("and", "", ""),
         ("Kelmo", "LOC", "missed"),
@@ -96,12 +95,12 @@ def test_a_relation_not_found_is_missed_unless_the_gold_has_none() -> None:
 
 def test_overlapping_spans_lose_no_word() -> None:
     post = view([ZORVA, entity(1, 4, "ORG")], [])
-    assert " ".join(piece.text for piece in post.pieces).split() == TOKENS
+    assert " ".join(segment.text for segment in post.segments).split() == TOKENS
 
 
 def test_nothing_found() -> None:
     post = view([], [])
-    assert post.summary == "nothing found" and post.pieces[0].text == " ".join(TOKENS)
+    assert post.summary == "nothing found" and post.segments[0].text == " ".join(TOKENS)
 
 
 def test_an_extraction_that_contradicts_itself_is_refused() -> None:

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from promu.alignment.label_store import LabelStore
     from promu.extraction.extractor import Extractor
     from promu.newsreel import NewsreelSettings
-    from promu.report.html import (
+    from promu.report.demo_report import (
         Curves,
         DemoReport,
-        ExtractedPost,
         LabelledPair,
         Scores,
         SystemResult,
         TeacherQuality,
     )
+    from promu.report.post_view import ExtractedPost
     from promu.schema import Post, Region
 
 SYSTEMS = ("text-only", "from-scratch", "promu")
@@ -232,7 +232,7 @@ def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds
     """Collect the report of the run in `out`."""
     from promu.alignment.label_store import LabelStore
     from promu.corpora.coco import read_coco
-    from promu.report.html import DemoReport
+    from promu.report.demo_report import DemoReport
 
     store = LabelStore(out / "pre-training" / "labels")
     drawn = read_coco(out / "corpus" / "pairs" / "regions.json")
@@ -251,7 +251,7 @@ def tell(out: Path, seed: int, results: Mapping[str, Mapping[str, Any]], seconds
 
 
 def _system(name: str, results: Mapping[str, Mapping[str, Any]]) -> SystemResult:
-    from promu.report.html import SystemResult
+    from promu.report.demo_report import SystemResult
 
     runs = {task: results[f"{name} · {words}"] for task, words in TASK_NAMES.items()}
     scores = {task: _scores(run["test"]) for task, run in runs.items()}
@@ -262,7 +262,7 @@ def _system(name: str, results: Mapping[str, Mapping[str, Any]]) -> SystemResult
 
 
 def _scores(figures: Mapping[str, Any]) -> Scores:
-    from promu.report.html import Scores
+    from promu.report.demo_report import Scores
 
     groups = {group: float(part["f1"]) for group, part in figures["per_group"].items()}
     return Scores(figures["precision"], figures["recall"], figures["f1"], groups)
@@ -273,7 +273,7 @@ def _log(folder: Path) -> list[dict[str, Any]]:
 
 
 def _curves(out: Path) -> Curves:
-    from promu.report.html import Curves
+    from promu.report.demo_report import Curves
 
     losses = ("itm", "cit", "coe", "cir", "mlm")
     return Curves(
@@ -298,7 +298,7 @@ def _best_first(regions: Sequence[Region]) -> list[Region]:
 
 def _teacher(store: LabelStore, drawn: Mapping[str, Sequence[Region]]) -> TeacherQuality:
     from promu.newsreel import WORLD
-    from promu.report.html import TeacherQuality
+    from promu.report.demo_report import TeacherQuality
 
     nouns = store.header.nouns
     right = {kind.name: [nouns.index(noun) for noun in kind.nouns if noun in nouns] for kind in WORLD.kinds}
@@ -317,7 +317,7 @@ def _pairs(out: Path, store: LabelStore, drawn: Mapping[str, Sequence[Region]]) 
     """The first pairs of the corpus, as they come: nothing is picked by hand."""
     from promu.corpora.captions import read_captions
     from promu.newsreel import WORLD
-    from promu.report.html import LabelledPair, LabelledRegion
+    from promu.report.demo_report import LabelledPair, LabelledRegion
 
     header = store.header
     names = {kind.name: frozenset(kind.nouns) for kind in WORLD.kinds}
@@ -366,7 +366,7 @@ def _extracted(
     images: Path, post: Post, decides: Any, regions: Mapping[str, Sequence[Region]], extractor: Extractor
 ) -> ExtractedPost:
     from promu.corpora.images import probe_image
-    from promu.report.html import ExtractedPost, NamedBox
+    from promu.report.post_view import ExtractedPost, NamedBox
 
     assert post.image is not None
     image = images / post.image

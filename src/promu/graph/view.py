@@ -23,8 +23,8 @@ from promu.graph.graph_store import (
     similar_entities,
 )
 from promu.graph.names import WIKIDATA
-from promu.report.demo_report import relation_name, style_of
 from promu.report.html import page_templates
+from promu.report.post_view import relation_name, style_of
 
 _NAME, _LABEL = 7.8, 6.7
 """Width of a character of a name and of a label, in SVG units: an upper mean over common fonts."""

@@ -1,9 +1,7 @@
-"""A page of images with their soft pseudo-labels, so that a person sees at once whether the labels are any good."""
+"""Soft pseudo-labels for people to judge: a page with the teacher's, and samples with the student's beside them."""
 
 from __future__ import annotations
 
-import base64
-import io
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 
 from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
@@ -22,41 +19,35 @@ from promu.evaluation.pretrained import EncodedImages, PairCorpus
 from promu.files import write_text
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.report.html import page_templates
+from promu.report.html import MAX_SIDE, Embedded, data_uri, embed, page_templates
 
-MAX_SIDE = 360
-"""Longest side of an image on the page, in pixels."""
+SAMPLES = "samples.json"
+"""File of a run's sample labels."""
+SIDE = 360
+"""Longest side of an image on the page of labels, in pixels."""
 SHOWN = 5
-"""Candidates shown of each label."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegionView:
-    """A numbered region: its box in pixels of the shown image, what the detector called it, its first nouns.
-
-    A noun comes with its probability and whether a caption of the image says it.
-    """
-
-    number: int
-    x: float
-    y: float
-    width: float
-    height: float
-    label: str
-    score: float
-    nouns: tuple[tuple[str, float, bool], ...]
+"""Candidates of each label, at most."""
+REGIONS = 3
+"""Regions of each sample, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """One image of the page; `captions` are (text, whether it belongs to the image)."""
+    """One image of the page.
+
+    Attributes:
+        image: Its name.
+        shown: It, with its numbered regions.
+        captions: (text, whether it belongs to the image).
+        regions: For each region the detector's label and score ("" and 0 without one), and its first nouns: noun,
+            probability, whether a caption of the image names it.
+        relations: (relation, probability).
+    """
 
     image: str
-    uri: str
-    width: int
-    height: int
+    shown: Embedded
     captions: tuple[tuple[str, bool], ...]
-    regions: tuple[RegionView, ...]
+    regions: tuple[tuple[str, float, tuple[tuple[str, float, bool], ...]], ...]
     relations: tuple[tuple[str, float], ...]
 
 
@@ -70,15 +61,11 @@ def write_label_page(path: Path, store: LabelStore, corpus: PairShards, count: i
     if not labelled:
         raise InputError("no image of this corpus has labels in this store; run `promu label` first", store.folder)
     chosen = sorted(random.Random(seed).sample(labelled, min(count, len(labelled))))
-    template = page_templates().get_template("label_page.html.j2")
-    page = template.generate(
-        images=(view_image(corpus.image(index), store) for index in chosen),
-        count=len(chosen),
-        labelled=len(labelled),
-        seed=seed,
-        header=store.header,
+    page = page_templates().get_template("label_page.html.j2")
+    views = (view_image(corpus.image(index), store) for index in chosen)
+    write_text(
+        path, page.generate(images=views, count=len(chosen), labelled=len(labelled), seed=seed, header=store.header)
     )
-    write_text(path, page)
 
 
 def view_image(image: CaptionedImage, store: LabelStore) -> ImageView:
@@ -88,53 +75,27 @@ def view_image(image: CaptionedImage, store: LabelStore) -> ImageView:
         InputError: The image is damaged.
     """
     header, labels = store.header, store[image.image]
-    shown = image.decode()
-    shown.thumbnail((MAX_SIDE, MAX_SIDE))
-    said = {noun for text, matched in image.captions if matched for noun in nouns_in(text, set(header.nouns))}
-    scale = torch.tensor([shown.width, shown.height] * 2)
-    # the store's boxes are drawn, since labels were made of these; the detector's words for them are the corpus's
+    in_captions = {noun for text, matched in image.captions if matched for noun in nouns_in(text, set(header.nouns))}
     regions = []
-    for place, box in enumerate((labels.boxes * scale).tolist()):
-        found = image.regions[place] if place < len(image.regions) else None
-        nouns = [(noun, p, noun in said) for noun, p in first(labels.entities[place : place + 1], header.nouns)]
-        x0, y0, x1, y1 = (round(value, 1) for value in box)
-        regions.append(
-            RegionView(
-                place + 1,
-                x0,
-                y0,
-                round(x1 - x0, 1),
-                round(y1 - y0, 1),
-                found.label if found else "",
-                found.score if found else 0.0,
-                tuple(nouns),
-            )
-        )
-    relations = tuple(first(labels.relation, header.relations))
-    uri = _uri(shown)
-    return ImageView(image.image, uri, shown.width, shown.height, image.captions, tuple(regions), relations)
+    for place in range(len(labels.boxes)):
+        label, score = "", 0.0
+        if place < len(image.regions):
+            label, score = image.regions[place].label, image.regions[place].score
+        nouns = _first(labels.entities[place : place + 1], header.nouns)
+        regions.append((label, score, tuple((noun, share, noun in in_captions) for noun, share in nouns)))
+    alt = image.captions[0][0] if image.captions else image.image
+    # the boxes are the store's: the labels belong to these
+    boxes = [((x0, y0, x1, y1), "") for x0, y0, x1, y1 in labels.boxes.tolist()]
+    shown = embed(image.decode(), alt, boxes, SIDE)
+    return ImageView(
+        image.image, shown, image.captions, tuple(regions), tuple(_first(labels.relation, header.relations))
+    )
 
 
-def first(label: SparseLabels, candidates: Sequence[str]) -> list[tuple[str, float]]:
+def _first(label: SparseLabels, candidates: Sequence[str]) -> list[tuple[str, float]]:
     """The likeliest candidates of one label with their probabilities."""
     ids, probabilities = label.ids[0, :SHOWN].tolist(), label.probabilities[0, :SHOWN].float().tolist()
     return [(candidates[index], probability) for index, probability in zip(ids, probabilities, strict=True)]
-
-
-def _uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    # Encoding anew keeps what a camera wrote beside the pixels (place, owner) out of the page.
-    image.info.clear()
-    image.save(buffer, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
-SAMPLES = "samples.json"
-SIDE = 240
-"""Longest side of a sample image, in pixels."""
-"""Candidates of each label, at most."""
-REGIONS = 3
-"""Regions of each image, at most."""
 
 
 def sample_predictions(
@@ -153,12 +114,13 @@ def sample_predictions(
         corpus: The pairs.
         store: The teacher's labels.
         images: Numbers of images in the corpus; those without a label are left out.
-        moment: Whether training is still to come or over.
+        moment: Before the training or after it.
 
     Raises:
         InputError: The store was made for other candidates than the model's, or an image is damaged.
     """
     check_candidates(model, store)
+    nouns, names = store.header.nouns, store.header.relations
     captions = image_captions(corpus)
     labelled = [index for index in images if captions[index][0] in store]
     samples = []
@@ -168,22 +130,18 @@ def sample_predictions(
         for row, box in enumerate(judged.boxes[:REGIONS]):
             region = {
                 "box": [round(float(value), 4) for value in box],
-                "teacher": _top(judged.teacher_entities[row], store.header.nouns),
+                "teacher": _top(judged.teacher_entities[row], nouns),
             }
             if judged.student_entities is not None:
-                region[moment] = _top(judged.student_entities[row], store.header.nouns)
+                region[moment] = _top(judged.student_entities[row], nouns)
             regions.append(region)
-        relations = {"teacher": _top(judged.teacher_relation, store.header.relations)}
+        relations = {"teacher": _top(judged.teacher_relation, names)}
         if judged.student_relation is not None:
-            relations[moment] = _top(judged.student_relation, store.header.relations)
+            relations[moment] = _top(judged.student_relation, names)
+        image = corpus.image(judged.index).decode((MAX_SIDE, MAX_SIDE))
+        image.thumbnail((MAX_SIDE, MAX_SIDE))
         samples.append(
-            {
-                "image": _data_uri(corpus.image(judged.index).decode((SIDE, SIDE))),
-                "name": name,
-                "caption": caption,
-                "regions": regions,
-                "relations": relations,
-            }
+            {"image": data_uri(image), "name": name, "caption": caption, "regions": regions, "relations": relations}
         )
     return samples
 
@@ -203,11 +161,3 @@ def _top(distribution: torch.Tensor, candidates: Sequence[str]) -> list[list[Any
         [candidates[index], round(value, 4)]
         for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
-
-
-def _data_uri(image: Image.Image) -> str:
-    image.thumbnail((SIDE, SIDE))
-    buffer = io.BytesIO()
-    image.info.clear()  # what a camera wrote beside the pixels stays out
-    image.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

@@ -1,4 +1,4 @@
-"""The report of a pre-training run: one HTML page, made of what lies in the run's folder, needing nothing beside it."""
+"""The report of a pre-training run: its log, warnings about losses that mislead, and one HTML page of the folder."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import base64
 import binascii
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from promu.errors import InputError
 from promu.files import read_json_document, read_text, write_text
-from promu.report.demo_report import LOSSES, LineChart, Series, duration, line_chart, percent
-from promu.report.html import Embedded, embed, page_templates
+from promu.report.charts import LOSSES, Series, line_chart
+from promu.report.html import Embedded, duration, embed, page_templates
 
 LogLine = Mapping[str, float]
 """`step`, `epoch`, then either `loss`, its parts, `lr`, `samples` and `seconds`, or figures on dev named `eval_…`."""
 
+REPORT = "report.html"
+POINTS = 200
+"""Points of a curve; of a longer one each point is the mean of several log lines."""
+
 NO_BETTER_THAN_CHANCE = 0.55
-"""A ROC-AUC up to here is as good as none."""
+"""A ROC-AUC up to here counts as chance."""
 
 _LEAST_FALL = 0.01
 _WINDOW = 3
@@ -66,36 +73,23 @@ def throughput(log: Sequence[LogLine]) -> list[tuple[float, float]]:
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """A loss, the figures on dev that should follow it, and what to do where they do not.
-
-    Of several `figures` the mean counts, larger being better. `distance`, smaller being better, will do as well.
-    """
-
-    loss: str
-    figures: tuple[str, ...]
-    distance: str | None
-    called: str
-    remedy: str
-
-
 _CHECKS = (
-    _Check(
+    # loss, figures on dev that should rise (their mean counts), a distance that may fall instead, name, remedy
+    (
         "cit",
         ("eval_caption_to_image_r10", "eval_image_to_caption_r10"),
         None,
         "recall@10",
-        "the pairs are being learnt by heart, or dev is of another kind: take more pairs, stronger views, fewer epochs",
+        "the model memorises the pairs, or dev is of another kind: take more pairs, stronger views, fewer epochs",
     ),
-    _Check(
+    (
         "coe",
         ("eval_entity_top1",),
         "eval_entity_kl",
         "agreement with the teacher on regions",
-        "look at the labels (promu label --health), and whether the boxes lie where they should (--show)",
+        "look at the labels (promu label --health), and whether the boxes are in the right place (--show)",
     ),
-    _Check(
+    (
         "cir",
         ("eval_relation_top1",),
         "eval_relation_kl",
@@ -107,105 +101,69 @@ _MATCHING = ("eval_itm_auc_falsified", "eval_itm_auc_random")
 
 
 def suspicious(log: Sequence[LogLine]) -> list[str]:
-    """One sentence for each loss that falls while its figure on dev does not rise, and for a loss that is no number.
+    """Warnings: a loss that is not a number, and each loss that falls while its figure on dev does not rise.
 
     A loss falls if its mean over the last tenth of the log lies below that around the first validation by more than two
-    standard errors and 1 %. Its figure is compared between the first validation and the last, so one validation alone
-    says nothing, but for the matching head, whose AUC is held against chance.
-
-    Args:
-        log: The lines of a run so far.
+    standard errors and 1 %. Its figure is compared between the first validation and the last; one validation alone
+    gives no warning. The AUC of the matching head is compared with chance.
     """
-    found = [sentence for check in _CHECKS if (sentence := _unfollowed(log, check))]
-    return _diverged(log) + found + _unmatched(log)
-
-
-def _diverged(log: Sequence[LogLine]) -> list[str]:
-    broken = [line["step"] for line in log if not math.isfinite(line.get("loss", 0.0))]
-    if not broken:
-        return []
-    return [f"the loss is no number at step {broken[0]:g}; lower the learning rate, or clip the gradients harder"]
-
-
-def _unfollowed(log: Sequence[LogLine], check: _Check) -> str | None:
-    figures = []
-    for line in log:
-        found = [line[name] for name in check.figures if name in line]
-        if found:
-            figures.append((line["step"], sum(found) / len(found)))
-    if len(figures) < 2:
-        return None
-    (first, before), (last, after) = figures[0], figures[-1]
-    fall = _fall(log, check.loss, first)
-    if fall is None or after > before or _nearer(log, check.distance):
-        return None
-    return (
-        f"L_{check.loss.upper()} fell from {fall[0]:.3g} to {fall[1]:.3g} while {check.called} on dev went from "
-        f"{before:.1f} to {after:.1f} between steps {first:g} and {last:g}; {check.remedy}"
-    )
-
-
-def _nearer(log: Sequence[LogLine], distance: str | None) -> bool:
-    found = [] if distance is None else [value for _, value in curve(log, distance)]
-    return len(found) > 1 and found[-1] < (1 - _LEAST_FALL) * found[0]
-
-
-def _unmatched(log: Sequence[LogLine]) -> list[str]:
+    warnings = []
+    diverged = [line["step"] for line in log if not math.isfinite(line.get("loss", 0.0))]
+    if diverged:
+        step = f"{diverged[0]:g}"
+        warnings.append(f"the loss is no number at step {step}; lower the learning rate, or clip the gradients harder")
+    for loss, names, distance, called, remedy in _CHECKS:
+        figures = []
+        for line in log:
+            values = [line[name] for name in names if name in line]
+            if values:
+                figures.append((line["step"], sum(values) / len(values)))
+        if len(figures) < 2:
+            continue
+        (first, before), (last, after) = figures[0], figures[-1]
+        distances = [value for _, value in curve(log, distance)] if distance else []
+        nearer = len(distances) > 1 and distances[-1] < (1 - _LEAST_FALL) * distances[0]
+        fall = _fall(log, loss, first)
+        if fall is not None and after <= before and not nearer:
+            warnings.append(
+                f"L_{loss.upper()} fell from {fall[0]:.3g} to {fall[1]:.3g} while {called} on dev went from "
+                f"{before:.1f} to {after:.1f} between steps {first:g} and {last:g}; {remedy}"
+            )
     judged = [(line["step"], line[name]) for line in log for name in _MATCHING if name in line]
-    if not judged:
-        return []
-    last, auc = next((step, value) for step, value in judged if step == judged[-1][0])
-    fall = _fall(log, "itm", 0)
-    if fall is None or auc > NO_BETTER_THAN_CHANCE:
-        return []
-    return [
-        f"L_ITM fell from {fall[0]:.3g} to {fall[1]:.3g}, but at step {last:g} the matching head tells matched from "
-        f"falsified captions on dev with an AUC of {auc:.2f}, where chance is .5; train it longer, begin it after "
-        "L_CIT has settled, or make the falsified captions less alike"
-    ]
+    if judged:
+        last, auc = next((step, value) for step, value in judged if step == judged[-1][0])
+        fall = _fall(log, "itm", 0)
+        if fall is not None and auc <= NO_BETTER_THAN_CHANCE:
+            warnings.append(
+                f"L_ITM fell from {fall[0]:.3g} to {fall[1]:.3g}, but at step {last:g} the matching head separates "
+                f"matched from falsified captions on dev with an AUC of {auc:.2f}, where chance is .5; train it "
+                "longer, start it after L_CIT has settled, or make the falsified captions less alike"
+            )
+    return warnings
 
 
 def _fall(log: Sequence[LogLine], name: str, since: float) -> tuple[float, float] | None:
     """The mean of a loss around step `since` and at the end, if it has fallen in between beyond its noise."""
     points = curve(log, name)
     width = max(_WINDOW, len(points) // 10)
-    so_far = sum(step <= since for step, _ in points)
-    start = max(so_far - width, 0)
-    early, late = ([value for _, value in part] for part in (points[start : start + width], points[-width:]))
+    start = max(sum(step <= since for step, _ in points) - width, 0)
     if start + width > len(points) - width:
         return None
-    (before, spread), (after, other) = _mean(early), _mean(late)
-    noise = 2 * math.sqrt(spread + other)
+    (before, early), (after, late) = (
+        (statistics.mean(values), statistics.variance(values) / len(values))  # the mean and its squared standard error
+        for values in ([value for _, value in part] for part in (points[start : start + width], points[-width:]))
+    )
+    noise = 2 * math.sqrt(early + late)
     return (before, after) if before - after > max(noise, _LEAST_FALL * abs(before)) else None
 
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its squared standard error."""
-    mean = sum(values) / len(values)
-    return mean, sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)
-
-
-REPORT = "report.html"
-POINTS = 200
-"""Points of a curve; of a longer one each point is the mean of several log lines."""
 
 _MOMENTS = (("teacher", "teacher"), ("before", "student before"), ("after", "student after"))
 _WAYS = (("caption_to_image", "caption → image"), ("image_to_caption", "image → caption"))
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """A chart with its title and what its axes and lines mean."""
-
-    title: str
-    axes: str
-    note: str
-    chart: LineChart
-
-
-@dataclass(frozen=True, slots=True)
 class Compared:
-    """One thing that was labelled, and each moment's candidates with their probabilities (None: not asked)."""
+    """A region or image, and its candidates with their probabilities at each moment (None: not labelled)."""
 
     name: str
     moments: tuple[tuple[str, tuple[tuple[str, float], ...] | None], ...]
@@ -240,20 +198,22 @@ def render_run(out: Path) -> str:
     log = read_log(out / "log.jsonl")
     recipe, result = (_object(out / name) for name in ("recipe.json", "result.json"))
     figures = _figures(log)
-    environment = page_templates()
-    environment.filters |= {"percent": percent}
-    return environment.get_template("run_report.html.j2").render(
-        name=out.name or str(out.resolve().name),
-        seed=recipe.get("seed"),
-        finished=bool(result),
-        facts=_facts(log, result),
-        warnings=suspicious(log),
-        validated=bool(figures),
-        charts=_charts(log),
-        figures=figures,
-        samples=_samples(out),
-        settings=_flat(recipe),
-        result=_flat(result),
+    return (
+        page_templates()
+        .get_template("run_report.html.j2")
+        .render(
+            name=out.name or str(out.resolve().name),
+            seed=recipe.get("seed"),
+            finished=bool(result),
+            facts=_facts(log, result),
+            warnings=suspicious(log),
+            validated=bool(figures),
+            charts=_charts(log),
+            figures=figures,
+            samples=_samples(out),
+            settings=_flat(recipe),
+            result=_flat(result),
+        )
     )
 
 
@@ -284,55 +244,59 @@ def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str,
     return facts
 
 
-def _charts(log: Sequence[LogLine]) -> list[Chart]:
-    """Every chart that has points."""
-    losses = [Series(LOSSES[name][0], name, thinned(curve(log, name))) for name in LOSSES]
-    losses.append(Series("sum", "other", thinned(curve(log, "loss"))))
-    meanings = " ".join(f"{short}: {meaning}" for name, (short, meaning) in LOSSES.items() if curve(log, name))
-    dev_losses = [Series(LOSSES[name][0], name, curve(log, f"eval_loss_{name}")) for name in LOSSES]
+def _charts(log: Sequence[LogLine]) -> list[tuple[str, str, str, Markup]]:
+    """(title, what the axes are, explanation, SVG) of each chart that has points."""
+    losses = [Series(short, colour, thinned(curve(log, name))) for name, (short, colour, _) in LOSSES.items()]
+    meanings = " ".join(f"{short}: {meaning}" for name, (short, _, meaning) in LOSSES.items() if curve(log, name))
     charts = [
-        ("Losses", "loss by step", meanings, line_chart(losses)),
-        ("Losses on dev", "loss by step, without augmentation", "", line_chart(dev_losses)),
+        ("Losses", "loss by step", meanings, [*losses, Series("sum", "soft", thinned(curve(log, "loss")))]),
+        (
+            "Losses on dev",
+            "loss by step, without augmentation",
+            "",
+            [Series(short, colour, curve(log, f"eval_loss_{name}")) for name, (short, colour, _) in LOSSES.items()],
+        ),
     ]
     for way, called in _WAYS:
         recalls = [
-            Series(f"R@{k}", style, curve(log, f"eval_{way}_r{k}"))
-            for k, style in ((1, "coe"), (5, "cir"), (10, "itm"))
+            Series(f"R@{k}", colour, curve(log, f"eval_{way}_r{k}"))
+            for k, colour in ((1, "teal"), (5, "blue"), (10, "purple"))
         ]
-        charts.append((f"Retrieval, {called}", "percent found on dev, by step", "", line_chart(recalls)))
+        charts.append((f"Retrieval, {called}", "percent on dev, by step", "", recalls))
     areas = [
-        Series(f"{called} / {against}", style, curve(log, f"eval_{judge}_auc_{against}"))
-        for judge, called, style in (("cosine", "cosine", "cit"), ("itm", "ITM", "itm"))
-        for against in ("falsified", "random")
-    ]
-    charts.append(
-        (
-            "Matched or not",
-            "ROC-AUC on dev, by step",
-            "Matched pairs against the corpus's falsified captions and against random ones; .5 is chance.",
-            line_chart(areas, 1.0),
+        Series(f"{called} / {against}", colour, curve(log, f"eval_{judge}_auc_{against}"))
+        for judge, called, against, colour in (
+            ("cosine", "cosine", "falsified", "amber"),
+            ("cosine", "cosine", "random", "grey"),
+            ("itm", "ITM", "falsified", "purple"),
+            ("itm", "ITM", "random", "blue"),
         )
-    )
+    ]
+    note = "Matched pairs against the corpus's falsified captions and against random ones; .5 is chance."
+    charts.append(("Matched or not", "ROC-AUC on dev, by step", note, areas))
     agreement = [
-        Series(f"{called} top {k}", style, curve(log, f"eval_{head}_top{k}"))
-        for head, called, style in (("entity", "regions", "coe"), ("relation", "images", "cir"))
-        for k in (1, 5)
-    ]
-    charts.append(
-        (
-            "Agreement with the teacher",
-            "percent on dev, by step",
-            "How often the student's first candidate is the teacher's first, or among its first five.",
-            line_chart(agreement),
+        Series(f"{called} top {k}", colour, curve(log, f"eval_{head}_top{k}"))
+        for head, called, k, colour in (
+            ("entity", "regions", 1, "teal"),
+            ("entity", "regions", 5, "grey"),
+            ("relation", "images", 1, "blue"),
+            ("relation", "images", 5, "purple"),
         )
-    )
+    ]
+    note = "How often the student's first candidate is the teacher's first, or among its first five."
+    charts.append(("Agreement with the teacher", "percent on dev, by step", note, agreement))
     for title, axes, points in (
         ("Throughput", "pairs a second by step", throughput(log)),
         ("Learning rate", "by step", curve(log, "lr")),
         ("Temperature of L_CIT", "by step", curve(log, "temperature")),
     ):
-        charts.append((title, axes, "", line_chart([Series(title.split()[0].lower(), "teacher", thinned(points))])))
-    return [Chart(title, axes, note, chart) for title, axes, note, chart in charts if chart is not None]
+        charts.append((title, axes, "", [Series(title.split()[0].lower(), "teal", thinned(points))]))
+    drawn = []
+    for title, axes, note, series in charts:
+        chart = line_chart(f"{title}, {axes}", series, 1.0 if series is areas else None)
+        if chart is not None:
+            drawn.append((title, axes, note, chart))
+    return drawn
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from promu.files import write_json, write_text
-from promu.report.demo_report import duration
+from promu.report.html import duration, page_templates
 from promu.study.exhibits import Section
 from promu.study.tables import Measured, figure, to_csv, to_json, to_latex, to_markdown
 
@@ -109,13 +107,7 @@ def _run(place: Measured) -> dict[str, Any]:
 
 def render(study: Study, sections: Sequence[Section]) -> str:
     """The study as one HTML document that loads nothing and runs no script."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("promu.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     environment.filters |= {"uri": _uri, "missing": failures}
     return environment.get_template("study.html.j2").render(study=study, sections=sections)
 

@@ -1,0 +1,183 @@
+"""Charts as SVG by matplotlib: one style for all, and one colour for each system and each loss.
+
+In a page a colour of `COLOURS` is a CSS variable, so that a chart is light or dark as the page is.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+COLOURS: Mapping[str, tuple[str, str]] = {
+    "ink": ("#1d2228", "#e9e7e1"),
+    "soft": ("#59616b", "#a6aeb8"),
+    "line": ("#e3ded3", "#2d343d"),
+    "grey": ("#69717b", "#a6aeb8"),
+    "amber": ("#96590f", "#e6b56b"),
+    "teal": ("#0b6d68", "#6fd0c8"),
+    "blue": ("#2f5fa8", "#93b9f2"),
+    "purple": ("#8a4a9e", "#d19fe2"),
+}
+"""Name of a colour to its value on a light page and on a dark page."""
+
+SYSTEMS: Mapping[str, str] = {"text-only": "grey", "from-scratch": "amber", "promu": "teal"}
+"""Colour of each system."""
+
+LOSSES: Mapping[str, tuple[str, str, str]] = {
+    "itm": ("ITM", "purple", "does the caption belong to the image?"),
+    "cit": ("CIT", "amber", "contrast of captions and images."),
+    "coe": ("COE", "teal", "soft nouns of a region."),
+    "cir": ("CIR", "blue", "soft relations of an image."),
+    "mlm": ("MLM", "grey", "masked words of a caption."),
+}
+"""Name, colour and meaning of each part of the pre-training loss."""
+
+CYCLE = (*(COLOURS[name][0] for name in ("teal", "amber", "blue", "purple", "grey")), "#ad2f27")
+"""Colours of series that have no colour of their own, in order."""
+
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small files that can be searched
+    "svg.hashsalt": "promu",  # fixed ids: equal data gives equal bytes
+    "text.parse_math": False,  # names come from data, and a $ in one is a $
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": cycler(color=CYCLE),
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+_PAGE_STYLE: Any = {
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.size": 8.5,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": COLOURS["line"][0],
+    "grid.linewidth": 0.8,
+    "axes.edgecolor": COLOURS["line"][0],
+    "ytick.major.size": 0,
+    "xtick.major.size": 0,
+    "xtick.labelcolor": COLOURS["soft"][0],
+    "ytick.labelcolor": COLOURS["soft"][0],
+    "text.color": COLOURS["ink"][0],
+}
+_SIZE = (4.7, 2.6)
+_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line: its name, its colour in `COLOURS`, and its points (x, y). A value that is not finite leaves a gap."""
+
+    name: str
+    colour: str
+    points: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """A group of bars from 0 to 100.
+
+    Attributes:
+        name: Stands below the group.
+        bars: Name, colour in `COLOURS` and value of each.
+        limit: A dashed line across the group.
+    """
+
+    name: str
+    bars: Sequence[tuple[str, str, float]]
+    limit: float | None = None
+
+
+def line_chart(label: str, series: Sequence[Series], y_max: float | None = None) -> Markup | None:
+    """Lines over one pair of axes, y from 0 (or below, where values are), with a legend above them.
+
+    Args:
+        label: What the chart shows, in words; the first and the last value of each line are added.
+        series: The lines.
+        y_max: The y axis reaches at least to this.
+
+    Returns:
+        The SVG; None if no line has a point.
+    """
+    finite = {one.name: [y for x, y in one.points if math.isfinite(x) and math.isfinite(y)] for one in series}
+    drawn = [one for one in series if finite[one.name]]
+    if not drawn:
+        return None
+    with matplotlib.rc_context(STYLE | _PAGE_STYLE | {"svg.hashsalt": label}):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axis = figure.subplots()
+        for one in drawn:
+            marker = "o" if len(finite[one.name]) == 1 else None
+            xs, ys = [x for x, _ in one.points], [y if math.isfinite(y) else math.nan for _, y in one.points]
+            axis.plot(xs, ys, color=COLOURS[one.colour][0], label=one.name, marker=marker, markersize=4)
+        values = [y for one in drawn for y in finite[one.name]]
+        axis.set_ylim(bottom=min(0.0, *values), top=max(y_max or 0.0, *values) * 1.05 or 1.0)
+        figure.legend(loc="outside upper left", ncols=4, handlelength=1.2)
+        ends = "; ".join(f"{one.name} from {finite[one.name][0]:.3g} to {finite[one.name][-1]:.3g}" for one in drawn)
+        return to_inline_svg(figure, f"{label}. {ends}")
+
+
+def bar_chart(label: str, groups: Sequence[Bars]) -> Markup | None:
+    """Grouped bars on an axis from 0 to 100, each with its value above it.
+
+    Returns:
+        The SVG; None if there is no bar.
+    """
+    widest = max((len(group.bars) for group in groups), default=0)
+    if not widest:
+        return None
+    with matplotlib.rc_context(STYLE | _PAGE_STYLE | {"svg.hashsalt": label}):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axis = figure.subplots()
+        width = 0.84 / widest
+        for place, group in enumerate(groups):
+            middles = place + (np.arange(len(group.bars)) - (len(group.bars) - 1) / 2) * width
+            for x, (_, colour, value) in zip(middles, group.bars, strict=True):
+                axis.bar(x, value, width * 0.9, color=COLOURS[colour][0])
+                # where the limit's line would cross the figure, the figure moves above the line
+                near = group.limit is not None and value - 1 < group.limit < value + 9
+                text = f"{value:.0f}" if value >= 99.95 else f"{value:.1f}"
+                axis.text(x, (group.limit or 0.0) + 1 if near else value + 1, text, ha="center", fontsize=8)
+            if group.limit is not None:
+                half = width * widest / 2
+                axis.hlines(group.limit, place - half, place + half, COLOURS["ink"][0], "dashed", linewidth=1)
+        axis.set_xticks(range(len(groups)), [group.name for group in groups])
+        axis.set(ylim=(0, 108), yticks=(0, 25, 50, 75, 100))
+        return to_inline_svg(figure, label)
+
+
+def to_inline_svg(figure: Figure, label: str) -> Markup:
+    """A figure as SVG that can stand in a page: colours of `COLOURS` as CSS variables, `label` for screen readers."""
+    svg = to_svg(figure)
+    view = re.search(r'viewBox="[^"]*"', svg)
+    assert view is not None
+    body = svg[svg.index(">") + 1 :]
+    # no identifier twice in one page, no rule that reaches out of the chart, the page's own font
+    for pattern, instead in ((r'<g id="[^"]*"', "<g"), (r"<style.*?</style>", ""), (r"font-family: [^;]*; ", "")):
+        body = re.sub(pattern, instead, body, flags=re.DOTALL)
+    for name, (light, _) in COLOURS.items():
+        body = body.replace(light, f"var(--{name})")
+    return Markup(f'<svg class="chart" {view[0]} role="img" aria-label="{escape(label)}">{body}')
+
+
+def to_svg(figure: Figure) -> str:
+    """A figure as an SVG element, without XML prolog; call it within the style that the figure was drawn in."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,361 @@
+"""One extracted post for the page: each answer judged against the gold labels, marked text, a graph of its triples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from promu.report.html import Box, Embedded, check_box, embed
+from promu.schema import NO_RELATION, Entity, Post, Relation
+
+Span = tuple[int, int]
+
+RIGHT, WRONG, MISSED, OPEN = "right", "wrong", "missed", "open"
+"""Agrees with the gold; contradicts it; in the gold alone; not judged, since the gold says nothing about it."""
+
+MARKS = {RIGHT: "✓", WRONG: "✗", MISSED: "○", OPEN: "·"}
+
+_STYLES = {"PER": "per", "LOC": "loc", "ORG": "org", "MISC": "misc", "OTHER": "misc"}  # Twitter has OTHER for MISC
+
+
+@dataclass(frozen=True, slots=True)
+class NamedBox:
+    """A region of a post's image and the detector's name for it."""
+
+    box: Box
+    label: str
+
+    def __post_init__(self) -> None:
+        check_box(self.box)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedPost:
+    """One unseen post and what was extracted from it.
+
+    Attributes:
+        image: The image; None for a post without one.
+        decides: Whether text or image settles the gold labels.
+        result: `Extraction.to_dict()`: `id`, `tokens`, `entities`, `relations`.
+        gold_entities: `{"start", "end", "type"}` each; a type of None is unknown. None: nobody has annotated the
+            entities, and none is judged.
+        gold_relations: `{"head_span", "tail_span", "type"}` each, spans as (start, end), type "None" for a pair without
+            relation. None, or a pair that is not listed: not judged.
+        regions: What the detector found in the image.
+    """
+
+    image: Path | None
+    decides: Literal["text", "image"]
+    result: Mapping[str, Any]
+    gold_entities: Sequence[Mapping[str, Any]] | None = None
+    gold_relations: Sequence[Mapping[str, Any]] | None = None
+    regions: Sequence[NamedBox] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One extracted or missed entity or relation in words; `kind` is a key of `MARKS`."""
+
+    kind: str
+    sentence: str
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the text: plain words, or (with a `label`) an entity."""
+
+    text: str
+    label: str = ""
+    style: str = ""
+    verdict: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PostView:
+    """Everything the page shows of one post."""
+
+    id: str
+    decides: str
+    image: Embedded | None
+    segments: tuple[Segment, ...]
+    graph: Graph | None
+    verdicts: tuple[Verdict, ...]
+    summary: str
+    result: str
+
+
+def relation_name(label: str) -> str:
+    """The readable end of a relation label: `/per/loc/place_of_residence` gives "place of residence"."""
+    return label.rstrip("/").rsplit("/", 1)[-1].replace("_", " ") or label
+
+
+def style_of(kind: str | None) -> str:
+    """The style class of an entity type."""
+    return _STYLES.get(type_name(kind), "other")
+
+
+def type_name(kind: str | None) -> str:
+    """An entity type as the page writes it; MNRE writes its types in small letters."""
+    return (kind or "").upper()
+
+
+def view_post(post: ExtractedPost) -> PostView:
+    """Judge and lay out one post.
+
+    Raises:
+        InputError: The image cannot be read, or the extraction contradicts itself (a span past the end, a relation
+            to an entity that is not there).
+    """
+    result = post.result
+    extracted = Post(
+        str(result["id"]),
+        tuple(result["tokens"]),
+        entities=tuple(Entity(e["start"], e["end"], e["type"], e.get("score")) for e in result["entities"]),
+        relations=tuple(Relation(r["head"], r["tail"], r["type"], r.get("score")) for r in result["relations"]),
+    )
+    spans = {(entity.start, entity.end) for entity in extracted.entities}
+    gold = {(int(one["start"]), int(one["end"])): one["type"] for one in post.gold_entities or ()}
+    missed = {span: kind for span, kind in gold.items() if span not in spans}
+    entities = [_judge_entity(extracted, entity, gold, post.gold_entities is None) for entity in extracted.entities]
+    relations, missed_relations = _judge_relations(extracted, post.gold_relations or ())
+    verdicts = (*entities, *(_missed(extracted, *one) for one in missed.items()), *relations, *missed_relations)
+    image = None
+    if post.image is not None:
+        things = ", ".join(region.label for region in post.regions)
+        alt = f"Image of post {extracted.id}" + (f": {things}" if things else "")
+        image = embed(post.image, alt, [(region.box, region.label) for region in post.regions])
+    graph = lay_out(
+        [(extracted.words(entity), type_name(entity.type), style_of(entity.type)) for entity in extracted.entities],
+        [
+            GraphEdge(one.head, one.tail, f"{MARKS[verdict.kind]} {relation_name(one.type)}", verdict.kind)
+            for one, verdict in zip(extracted.relations, relations, strict=True)
+        ],
+    )
+    words = {RIGHT: "right", WRONG: "wrong", MISSED: "missed", OPEN: "not judged"}
+    counts = {kind: sum(verdict.kind == kind for verdict in verdicts) for kind in words}
+    summary = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count) or "nothing found"
+    segments = _segments(extracted, entities, missed)
+    return PostView(extracted.id, post.decides, image, segments, graph, verdicts, summary, _pretty(result))
+
+
+def _judge_entity(post: Post, entity: Entity, gold: Mapping[Span, str | None], unlabelled: bool) -> Verdict:
+    answer = f"“{post.words(entity)}” is {type_name(entity.type) or 'an entity'}"
+    span = (entity.start, entity.end)
+    if unlabelled or (span in gold and gold[span] is None):
+        return Verdict(OPEN, f"{answer}; the gold labels do not give its type", entity.score)
+    if span not in gold:
+        return Verdict(WRONG, f"{answer}; the gold labels have no entity with these words", entity.score)
+    if type_name(gold[span]) == type_name(entity.type):
+        return Verdict(RIGHT, answer, entity.score)
+    return Verdict(WRONG, f"{answer}; the gold label is {type_name(gold[span])}", entity.score)
+
+
+def _missed(post: Post, span: Span, kind: str | None) -> Verdict:
+    return Verdict(MISSED, f"“{' '.join(post.tokens[slice(*span)])}” is {type_name(kind) or 'an entity'}")
+
+
+def _judge_relations(post: Post, gold: Sequence[Mapping[str, Any]]) -> tuple[list[Verdict], list[Verdict]]:
+    """A verdict for each extracted relation, and one for each gold relation of a pair without an answer."""
+    labels = {(tuple(one["head_span"]), tuple(one["tail_span"])): str(one["type"]) for one in gold}
+    spans = [(entity.start, entity.end) for entity in post.entities]
+    verdicts = []
+    for relation in post.relations:
+        pair = (spans[relation.head], spans[relation.tail])
+        answer = _triple(post, *pair, relation.type)
+        label, reverse = labels.get(pair), labels.get(pair[::-1], NO_RELATION)
+        if label == relation.type:
+            kind, sentence = RIGHT, answer
+        elif label is not None:
+            kind = WRONG
+            sentence = f"{answer}; the gold label is {'no relation' if label == NO_RELATION else relation_name(label)}"
+        elif reverse != NO_RELATION:
+            kind, sentence = WRONG, f"{answer}; the gold label is {relation_name(reverse)}, the other way round"
+        else:
+            kind, sentence = OPEN, f"{answer}; the gold labels say nothing about this pair"
+        verdicts.append(Verdict(kind, sentence, relation.score))
+    answered = {frozenset((spans[relation.head], spans[relation.tail])) for relation in post.relations}
+    missed = [
+        Verdict(MISSED, _triple(post, head, tail, label))
+        for (head, tail), label in labels.items()
+        if label != NO_RELATION and frozenset((head, tail)) not in answered
+    ]
+    return verdicts, missed
+
+
+def _triple(post: Post, head: Span, tail: Span, label: str) -> str:
+    words = [" ".join(post.tokens[slice(*span)]) for span in (head, tail)]
+    return f"“{words[0]}” – {relation_name(label)} → “{words[1]}”"
+
+
+def _segments(post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str | None]) -> tuple[Segment, ...]:
+    """The text cut at the entities; of two that overlap, the page colours the first."""
+    spans = [
+        (entity.start, entity.end, entity.type, verdict.kind, verdict.sentence)
+        for entity, verdict in zip(post.entities, verdicts, strict=True)
+    ]
+    spans += [(start, end, kind, MISSED, "in the gold labels, not found") for (start, end), kind in missed.items()]
+    segments: list[Segment] = []
+    done = 0
+    # At the same place an extracted entity goes before a missed one.
+    for start, end, kind, verdict, note in sorted(spans, key=lambda span: (span[0], span[3] == MISSED)):
+        if start < done or end > len(post.tokens):
+            continue
+        if start > done:
+            segments.append(Segment(" ".join(post.tokens[done:start])))
+        text = " ".join(post.tokens[start:end])
+        segments.append(Segment(text, type_name(kind) or "entity", style_of(kind), verdict, note))
+        done = end
+    if done < len(post.tokens):
+        segments.append(Segment(" ".join(post.tokens[done:])))
+    return tuple(segments)
+
+
+def _pretty(result: Mapping[str, Any]) -> str:
+    """The extraction as JSON, one entity and one relation a line."""
+    lines = []
+    for key, value in result.items():
+        text = json.dumps(value, ensure_ascii=False)
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in value)
+            text = f"[\n{rows}\n  ]"
+        lines.append(f"  {json.dumps(key)}: {text}")
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+# The graph of the triples: entities in a row, arrows between them.
+
+_NAME, _LABEL = 7.6, 6.4  # width of a character of a name and of a label, in SVG units: an upper mean over common fonts
+_NODE_HEIGHT, _MARGIN, _LEVEL, _PORT = 42.0, 2.0, 30.0, 14.0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """An arrow to draw: from node `head` to node `tail`, its label and its verdict (right, wrong or open)."""
+
+    head: int
+    tail: int
+    label: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A drawn entity; `x`, `y` is the upper left corner."""
+
+    text: str
+    type: str
+    style: str
+    x: float
+    y: float
+    width: float
+    height: float = _NODE_HEIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """A drawn relation: SVG path data, and the middle of its label; `over`: the label interrupts the line."""
+
+    path: str
+    label: str
+    verdict: str
+    label_x: float
+    label_y: float
+    label_width: float
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A laid-out graph with its size."""
+
+    nodes: tuple[Node, ...]
+    arrows: tuple[Arrow, ...]
+    width: float
+    height: float
+
+
+def lay_out(entities: Sequence[tuple[str, str, str]], edges: Sequence[GraphEdge]) -> Graph | None:
+    """Place entities in a row and arrows between them.
+
+    A relation between neighbours is a straight arrow in the gap between them. Any other, and a second one between the
+    same two, is an arc above the row, higher the farther it reaches. Entities without a relation are left out.
+
+    Args:
+        entities: (text, type, style) of each node.
+        edges: Relations by the nodes' indices.
+
+    Returns:
+        The graph; None if there is no edge.
+    """
+    if not edges:
+        return None
+    used = sorted({index for edge in edges for index in (edge.head, edge.tail)})
+    place = {index: position for position, index in enumerate(used)}
+    straight: dict[int, GraphEdge] = {}
+    arcs: list[GraphEdge] = []
+    for edge in edges:
+        gap = min(place[edge.head], place[edge.tail])
+        if abs(place[edge.head] - place[edge.tail]) == 1 and gap not in straight:
+            straight[gap] = edge
+        else:
+            arcs.append(edge)
+    arcs.sort(key=lambda edge: abs(place[edge.head] - place[edge.tail]))
+    top = _MARGIN + (_LEVEL * len(arcs) + 10 if arcs else 0)
+    nodes: list[Node] = []
+    x = _MARGIN
+    for position, index in enumerate(used):
+        text, kind, style = entities[index]
+        width = round(max(_NAME * len(text), _LABEL * len(kind)) + 26, 1)
+        nodes.append(Node(text, kind, style, round(x, 1), round(top, 1), width))
+        x += width
+        if position < len(used) - 1:
+            x += _label_width(straight[position].label) + 34 if position in straight else 40.0
+    arrows = []
+    for gap, edge in sorted(straight.items()):
+        y, left, right = top + _NODE_HEIGHT / 2, nodes[gap].x + nodes[gap].width, nodes[gap + 1].x
+        ends = (left + 3, right - 4) if place[edge.head] < place[edge.tail] else (right - 3, left + 4)
+        path = f"M{ends[0]:g} {y:g}L{ends[1]:g} {y:g}"
+        middle = round((left + right) / 2, 1)
+        arrows.append(Arrow(path, edge.label, edge.verdict, middle, y - 8, _label_width(edge.label), False))
+    ports = _ports([(place[edge.head], place[edge.tail]) for edge in arcs], nodes)
+    for level, (edge, (start, end)) in enumerate(zip(arcs, ports, strict=True), start=1):
+        arrows.append(_arc(edge, start, end, top, top - _LEVEL * level))
+    # A label above the row may be wider than the arc below it.
+    reach = max([x + _MARGIN, *(arrow.label_x + arrow.label_width / 2 + _MARGIN for arrow in arrows)])
+    return Graph(tuple(nodes), tuple(arrows), round(reach, 1), round(top + _NODE_HEIGHT + _MARGIN, 1))
+
+
+def _label_width(label: str) -> float:
+    return round(_LABEL * len(label) + 14, 1)
+
+
+def _ports(arcs: Sequence[tuple[int, int]], nodes: Sequence[Node]) -> list[tuple[float, float]]:
+    """Where each arc (head, tail; innermost first) leaves and enters, such that nested arcs do not cross."""
+    ends: dict[int, list[tuple[int, int, int]]] = {}
+    for level, (head, tail) in enumerate(arcs):
+        for node, other in ((head, tail), (tail, head)):
+            # From left to right: arcs from the left, inner ones first; then arcs to the right, outer ones first.
+            ends.setdefault(node, []).append((int(other > node), -level if other > node else level, level))
+    at: dict[tuple[int, int], float] = {}
+    for node, slots in ends.items():
+        centre = nodes[node].x + nodes[node].width / 2
+        for slot, (_, _, level) in enumerate(sorted(slots)):
+            at[node, level] = round(centre + _PORT * (slot - (len(slots) - 1) / 2), 1)
+    return [(at[head, level], at[tail, level]) for level, (head, tail) in enumerate(arcs)]
+
+
+def _arc(edge: GraphEdge, start: float, end: float, row: float, y: float) -> Arrow:
+    """An arc at height `y` over a row of nodes that begins at `row`."""
+    bend = 10 if end > start else -10
+    path = (
+        f"M{start:g} {row - 2:g}L{start:g} {y + 10:g}Q{start:g} {y:g} {start + bend:g} {y:g}"
+        f"L{end - bend:g} {y:g}Q{end:g} {y:g} {end:g} {y + 10:g}L{end:g} {row - 4:g}"
+    )
+    width = _label_width(edge.label)
+    middle = max((start + end) / 2, width / 2 + _MARGIN)
+    return Arrow(path, edge.label, edge.verdict, round(middle, 1), y, width, True)
