@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import TEXTS
 from tests.service.conftest import Running, SlowExtractor, Start
 
@@ -283,17 +284,19 @@ def test_metrics_count_what_happened(start: Start) -> None:
         answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     values = {}
-    for line in answer.text.splitlines():
-        if not line.startswith("#"):
-            name, _, value = line.rpartition(" ")
-            values[name.replace(f'worker="{os.getpid()}"', "").replace(",}", "}")] = float(value)
-    assert values['promu_requests_total{path="/extract",status="200"}'] == 1
-    assert values['promu_requests_total{path="/extract",status="422"}'] == 1
-    assert values['promu_requests_total{path="other",status="404"}'] == 1
-    assert values["promu_posts_total{}"] == 3 and values["promu_refused_posts_total{}"] == 1
-    assert values['promu_request_seconds_count{path="/extract"}'] == 2
-    assert values['promu_request_seconds_bucket{path="/extract",le="+Inf"}'] == 2
-    assert values["promu_queue_posts{}"] == 0 and values["promu_memory_bytes{}"] > 1e7
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            assert sample.labels.pop("worker") == str(os.getpid())
+            values[(sample.name, *sample.labels.values())] = sample.value
+    assert values["promu_requests_total", "/extract", "200"] == 1
+    assert values["promu_requests_total", "/extract", "422"] == 1
+    assert values["promu_requests_total", "other", "404"] == 1
+    assert values["promu_posts_total",] == 3 and values["promu_refused_posts_total",] == 1
+    assert values["promu_request_seconds_count", "/extract"] == 2
+    assert values["promu_request_seconds_bucket", "+Inf", "/extract"] == 2
+    assert values["promu_batch_posts_count",] >= 2 and values["promu_queue_limit",] == 128
+    assert values["promu_queue_posts",] == 0 and values["promu_memory_bytes",] > 1e7
+    assert not [name for name, *_ in values if name.endswith("_created")]
 
 
 def free_port() -> int:

@@ -56,6 +56,7 @@ def serve(
         raise InputError(f"--workers is {workers}; at least 1 is needed")
     try:
         import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ModuleNotFoundError as error:

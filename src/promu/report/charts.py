@@ -149,10 +149,10 @@ def bar_chart(label: str, groups: Sequence[Bars]) -> Markup | None:
             middles = place + (np.arange(len(group.bars)) - (len(group.bars) - 1) / 2) * width
             for x, (_, colour, value) in zip(middles, group.bars, strict=True):
                 axis.bar(x, value, width * 0.9, color=COLOURS[colour][0])
-                # where the limit's line would cross the figure, the figure moves above the line
-                near = group.limit is not None and value - 1 < group.limit < value + 9
-                text = f"{value:.0f}" if value >= 99.95 else f"{value:.1f}"
-                axis.text(x, (group.limit or 0.0) + 1 if near else value + 1, text, ha="center", fontsize=8)
+                base = value + 1
+                if group.limit is not None and base - 2 < group.limit < base + 8:  # the line would cross the figure
+                    base = max(base, group.limit + 2)
+                axis.text(x, base, f"{value:.0f}" if value >= 99.95 else f"{value:.1f}", ha="center", fontsize=8)
             if group.limit is not None:
                 half = width * widest / 2
                 axis.hlines(group.limit, place - half, place + half, COLOURS["ink"][0], "dashed", linewidth=1)

@@ -20,7 +20,7 @@ from promu.extraction.request import Asked, ReadyPost
 from promu.extraction.result import Extraction
 from promu.service.batching import Batcher
 from promu.service.intake import Gate, ReceivedPost, check_token, discard_body, read_batch, read_body, read_post
-from promu.service.metrics import CONTENT_TYPE, Metrics, note, resident_bytes
+from promu.service.metrics import CONTENT_TYPE, Metrics, add_fields
 from promu.service.schemas import MULTIPART, BatchOut, ErrorOut, ExtractionOut, StatusOut
 from promu.service.service_settings import Refused, ServiceSettings
 
@@ -120,9 +120,10 @@ class Service:
             self._extract,
             settings.max_batch,
             settings.max_wait_ms / 1000,
-            lambda size: metrics.observe("promu_batch_posts", size),
+            metrics.batch_posts.observe,
         )
-        metrics.set("promu_queue_limit", settings.queue)
+        metrics.queue_limit.set(settings.queue)
+        metrics.queue_posts.set_function(lambda: self.gate.inside)
 
     async def close(self) -> None:
         """Answer what has been taken, then let go of the threads."""
@@ -139,11 +140,11 @@ class Service:
                 post, ready = await self._in_reader(lambda: self._read_one(body, kind))
                 job = asyncio.ensure_future(self._batcher.submit(ready))
                 await asyncio.sleep(0)  # handed in before it stops being on its way
-            note(request.scope, posts=1, characters=len(post.text), image_bytes=len(post.image or b""))
+            add_fields(request.scope, posts=1, characters=len(post.text), image_bytes=len(post.image or b""))
             (found,) = await self._answered(request, [job])
             if isinstance(found, Refused):
                 raise found
-            self.metrics.add("promu_posts_total")
+            self.metrics.posts.inc()
             return answer(found, post.id)
 
     async def many(self, request: Request) -> dict[str, Any]:
@@ -156,7 +157,7 @@ class Service:
                 return await self._batch(request, posts)
 
     async def _batch(self, request: Request, posts: Sequence[ReceivedPost | Refused]) -> dict[str, Any]:
-        note(request.scope, posts=len(posts))
+        add_fields(request.scope, posts=len(posts))
         ready = await self._in_reader(lambda: [self._prepared(post) for post in posts])
         jobs = [asyncio.ensure_future(self._batcher.submit(post)) for post in ready if isinstance(post, Job)]
         found = iter(await self._answered(request, jobs))
@@ -166,8 +167,8 @@ class Service:
             final = outcome if isinstance(outcome, Refused) else next(found)
             results.append({"id": id, "error": final.sentence} if isinstance(final, Refused) else answer(final, id))
         failed = sum("error" in result for result in results)
-        self.metrics.add("promu_posts_total", len(results) - failed)
-        self.metrics.add("promu_refused_posts_total", failed)
+        self.metrics.posts.inc(len(results) - failed)
+        self.metrics.refused_posts.inc(failed)
         return {"results": results, "failed": failed}
 
     @asynccontextmanager
@@ -291,6 +292,4 @@ async def metrics(request: Request) -> Response:
     """Requests, latencies, batch sizes, queue and memory of the process that answers."""
     service = service_of(request)
     check_token(request, service.settings.token)
-    service.metrics.set("promu_queue_posts", service.gate.inside)
-    service.metrics.set("promu_memory_bytes", resident_bytes())
     return Response(service.metrics.text(), media_type=CONTENT_TYPE)

@@ -18,7 +18,7 @@ from promu.extraction.extractor import Extractor
 from promu.service import api, pages
 from promu.service.api import load_extractor, prepare, run
 from promu.service.intake import ReceivedPost
-from promu.service.metrics import CLIENT_GONE, Observer, note, service_metrics
+from promu.service.metrics import CLIENT_GONE, Metrics, Observer
 from promu.service.schemas import BatchIn, PostIn
 from promu.service.service_settings import Refused, ServiceSettings
 
@@ -40,7 +40,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     model = extractor or load_extractor(settings)
     # what is set up on first use is not a caller's time
     run(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
-    metrics = service_metrics()
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -70,8 +70,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    note(request.scope, gone=True)
-    return Response(status_code=CLIENT_GONE)  # nobody reads it
+    return Response(status_code=CLIENT_GONE)  # for log and metrics; nobody reads it
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
