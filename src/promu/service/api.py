@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import ClientDisconnect
 
 from promu.errors import InputError
@@ -20,7 +21,7 @@ from promu.extraction.request import Asked, ReadyPost
 from promu.extraction.result import Extraction
 from promu.service.batching import Batcher
 from promu.service.intake import Gate, ReceivedPost, check_token, discard_body, read_batch, read_body, read_post
-from promu.service.metrics import CONTENT_TYPE, Metrics, add_fields
+from promu.service.metrics import Metrics, add_fields
 from promu.service.schemas import MULTIPART, BatchOut, ErrorOut, ExtractionOut, StatusOut
 from promu.service.service_settings import Refused, ServiceSettings
 
@@ -292,4 +293,4 @@ async def metrics(request: Request) -> Response:
     """Requests, latencies, batch sizes, queue and memory of the process that answers."""
     service = service_of(request)
     check_token(request, service.settings.token)
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

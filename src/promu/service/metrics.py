@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -89,7 +88,7 @@ class Metrics:
         self._seconds.labels(path, self._worker).observe(seconds)
 
     def text(self) -> bytes:
-        """Everything in Prometheus' text format (`CONTENT_TYPE`)."""
+        """Everything in Prometheus' text format (version 0.0.4)."""
         return generate_latest(self._registry)
 
 
