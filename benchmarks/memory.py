@@ -48,7 +48,7 @@ def main(step: str, quick: bool) -> None:
     from promu.hub import best_precision
 
     sized = size(quick)
-    ours = {"ours": (best_precision("cpu"), 1.0)}
+    ours = {"ours": best_precision("cpu")}
     call = literal_step(sized) if step == "literal" else our_steps(sized, ours)["ours"]
     for _ in range(2):
         call()

@@ -14,21 +14,20 @@ def layers(config: Any, count: int, tokens: int) -> float:
     return count * tokens * (2.0 * weights + 4.0 * tokens * width)
 
 
-def vision_pass(config: PromuConfig, kept: int | None = None) -> float:
-    """A forward pass of the vision encoder over one image, of which `kept` patches go past the embedding."""
+def vision_pass(config: PromuConfig) -> float:
+    """A forward pass of the vision encoder over one image."""
     vision: Any = config.vision_config
     patches = config.grid**2
     embedding = 2.0 * patches * 3 * vision.patch_size**2 * vision.hidden_size
-    return embedding + layers(vision, vision.num_hidden_layers, 1 + (patches if kept is None else kept))
+    return embedding + layers(vision, vision.num_hidden_layers, 1 + patches)
 
 
-def student_step(config: PromuConfig, text_tokens: int, kept: int | None = None) -> float:
+def student_step(config: PromuConfig, text_tokens: int) -> float:
     """Forward and backward of one sample of pre-training, text padded to `text_tokens`; backward costs two forwards."""
     text: Any = config.text_config
     upper = text.num_hidden_layers // 2
-    patches = config.grid**2 if kept is None else kept
     return 3 * (
-        vision_pass(config, kept)
+        vision_pass(config)
         + layers(text, text.num_hidden_layers - upper, text_tokens)
-        + layers(text, upper, text_tokens + 1 + patches)
+        + layers(text, upper, text_tokens + 1 + config.grid**2)
     )

@@ -38,20 +38,19 @@ def our_batch(size: Size) -> dict[str, torch.Tensor]:
     }
 
 
-def our_steps(size: Size, ways: Mapping[str, tuple[Precision, float]]) -> dict[str, Callable[[], float]]:
+def our_steps(size: Size, precisions: Mapping[str, Precision]) -> dict[str, Callable[[], float]]:
     """Steps of one student, ready to be called, by name; each returns the loss.
 
     Args:
         size: Encoders and batch.
-        ways: For each step its precision and the share of the patches that it keeps.
+        precisions: Of each step.
     """
     student = size.student()
     adam = optimiser(student, TrainingSettings(lr=1e-4, weight_decay=1e-3, batch_size=size.batch, epochs=1))
     batch = our_batch(size)
     usual = student.config._attn_implementation
 
-    def step(precision: Precision, patch_keep: float) -> float:
-        student.patch_keep = patch_keep
+    def step(precision: Precision) -> float:
         student.set_attn_implementation(usual)
         use_fastest_attention(student, "cpu", precision)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
@@ -61,18 +60,16 @@ def our_steps(size: Size, ways: Mapping[str, tuple[Precision, float]]) -> dict[s
         adam.zero_grad()
         return float(loss.detach())
 
-    return {name: partial(step, *way) for name, way in ways.items()}
+    return {name: partial(step, precision) for name, precision in precisions.items()}
 
 
 def counted(size: Size) -> dict[str, float]:
     """GFLOP a sample of each step."""
     config = size.config()
     length = max(map(len, captions(size.batch, 0, size.text.vocab_size)))
-    patches = config.grid**2
     return {
         "literal": (student_step(config, PADDED) + 2 * vision_pass(config)) / 1e9,
         "ours": student_step(config, length) / 1e9,
-        "half": student_step(config, length, patches // 2) / 1e9,
         "caption_length": length,
     }
 
@@ -85,10 +82,7 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
     shapes = TINY_SHAPES if quick else SHAPES[2:]
     contenders: dict[str, Callable[[], object]] = {
         "literal": literal_step(sized),
-        **our_steps(
-            sized,
-            {"ours": (precision, 1.0), "ours in fp32": ("fp32", 1.0), "ours, half the patches": (precision, 0.5)},
-        ),
+        **our_steps(sized, {"ours": precision, "ours in fp32": "fp32"}),
         **{
             f"matmul {shape}": matmul(*shape, torch.bfloat16 if precision == "bf16" else torch.float32)
             for shape in shapes
@@ -146,7 +140,6 @@ def _rows(result: dict[str, Any], times: dict[str, Any], sized: Size) -> list[Ro
         ),
         against("ours", f"{precision} against literal fp32", "5"),
         against("ours in fp32", "both fp32", "1.7"),
-        against("ours, half the patches", f"{precision}, half the patches dropped", ""),
         Row(
             "pretrain-step",
             f"share of the {precision} matmul rate",

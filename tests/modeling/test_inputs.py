@@ -19,7 +19,7 @@ from promu.modeling.inputs import (
     EncodedText,
     WordEncoder,
     add_entity_markers,
-    mask_pieces,
+    mask_tokens,
     pad_positions,
     to_pixels,
 )
@@ -231,7 +231,7 @@ def test_masking_never_hides_a_special_token_or_a_marker() -> None:
         encoder().pair(["a", "singer"], (0, 1), (1, 2)),
     ]
     batch = encoder().batch(texts)
-    ids, labels = mask_pieces(batch, encoder(), 1.0, torch.rand(batch["input_ids"].shape))
+    ids, labels = mask_tokens(batch, encoder(), torch.zeros(batch["input_ids"].shape))
     special = set(TOKENIZER.all_special_ids)
     assert {TOKENIZER.convert_tokens_to_ids(marker) for marker in ENTITY_MARKERS} <= special
     for before, after, label in zip(batch["input_ids"].flatten(), ids.flatten(), labels.flatten(), strict=True):
@@ -241,17 +241,17 @@ def test_masking_never_hides_a_special_token_or_a_marker() -> None:
             assert after == TOKENIZER.mask_token_id and label == before
 
 
-def test_masking_hides_the_share_asked_for() -> None:
+def test_masking_hides_its_share() -> None:
     torch.manual_seed(0)
     batch = {"input_ids": torch.tensor(TOKENIZER.convert_tokens_to_ids("the")).repeat(100, 100)}
     batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     before = batch["input_ids"].clone()
-    ids, labels = mask_pieces(batch, encoder(), 0.15, torch.rand(100, 100))
+    ids, labels = mask_tokens(batch, encoder(), torch.rand(100, 100))
     hidden = ids == TOKENIZER.mask_token_id
     assert 0.13 < hidden.float().mean() < 0.17
     assert torch.equal(labels != -100, hidden)
     assert torch.equal(batch["input_ids"], before), "the batch itself is left alone"
-    nothing, none = mask_pieces(batch, encoder(), 0.0, torch.zeros(100, 100))
+    nothing, none = mask_tokens(batch, encoder(), torch.ones(100, 100))
     assert torch.equal(nothing, before) and bool((none == -100).all())
 
 

@@ -213,7 +213,7 @@ def test_images(
         ("model.text.num_attention_heads=5", r"model settings: .*not a multiple of the number of attention heads"),
         ("training.lr=fast", r"'training\.lr': .*valid number.*\(got 'fast'\)"),
         ("training.epochs=0", r"'training\.epochs': .*greater than 0 \(got 0\)"),
-        ("training=3", r"'training': a group of settings is expected: batch_size, clip, .*\(got 3\)"),
+        ("training=3", r"'training': a group of settings is expected: batch_size, epochs, .*\(got 3\)"),
         ("task=mner", r"'task': .*'ner', 're' or 'joint' \(got 'mner'\)"),
         ("images=maybe", r"'images': .*'require', 'text-only-when-missing' or 'none' \(got 'maybe'\)"),
         ("model.init=/x", r"init brings its own encoders; leave text and vision out"),

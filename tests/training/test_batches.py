@@ -13,7 +13,7 @@ from tests.training.pairs import captioned, write_corpus
 
 from promu.corpora.shards import PairShards
 from promu.training import batches as module
-from promu.training.batches import CorpusOrder, Sample, Shuffled, StepBatches, chance_of
+from promu.training.batches import CorpusOrder, Sample, Shuffled, StepBatches, rng_of
 
 
 @given(
@@ -83,5 +83,5 @@ def test_matched_pairs_alone(corpus: PairShards) -> None:
 
 def test_chance_belongs_to_seed_epoch_and_row() -> None:
     samples = [(seed, Sample(epoch, row)) for seed in range(2) for epoch in range(2) for row in range(2)]
-    assert len({chance_of(*sample).random() for sample in samples}) == 8
-    assert chance_of(0, Sample(1, 2)).random() == chance_of(0, Sample(1, 2, counts=False)).random()
+    assert len({rng_of(*sample).random() for sample in samples}) == 8
+    assert rng_of(0, Sample(1, 2)).random() == rng_of(0, Sample(1, 2, counts=False)).random()

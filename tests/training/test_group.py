@@ -1,4 +1,4 @@
-"""Several processes train as one would, in one pass or in parts, with whole weights or shared ones; one may die."""
+"""Several processes train as one would, in one pass or in parts; one may die."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def one(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-@pytest.mark.parametrize("training", [{"micro_batch": 3}, {"sharded": True}], ids=["parts", "sharded"])
+@pytest.mark.parametrize("training", [{"micro_batch": 3}, {}], ids=["parts", "whole"])
 def test_two_processes_train_as_one(training: dict[str, Any], one: Path, tiny_world: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "recipe.json", plain_recipe(tiny_world, tmp_path / "run", **training))
     done = torchrun("-m", "promu.cli", "pretrain", str(tmp_path / "recipe.json"))

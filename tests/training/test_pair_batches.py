@@ -69,8 +69,9 @@ def batch(folder: Path, **losses: Any) -> dict[str, torch.Tensor]:
     return collator(folder, **losses)(BOTH)
 
 
-def test_a_sample_is_the_same_in_whatever_batch(folder: Path) -> None:
-    make = collator(folder, crop=0.3, mlm=1, mask_share=0.5)
+def test_a_sample_is_the_same_in_whatever_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promu.modeling.inputs.MASKED_SHARE", 0.5)
+    make = collator(folder, crop=0.3, mlm=1)
     both, alone = make(BOTH), make(BOTH[:1])
     for name, value in alone.items():
         assert torch.equal(value, both[name][:1, ..., : value.shape[-1]] if value.ndim > 1 else both[name][:1]), name
@@ -92,7 +93,7 @@ def test_images_beyond_the_budget_are_decoded_again_and_come_out_the_same(folder
         for index in range(2):
             seen = [views(index, np.random.default_rng(index)) for views in (none, all_of_them)]
             assert torch.equal(seen[0][0], seen[1][0]) and seen[0][1] == seen[1][1]
-    assert not none._kept and len(all_of_them._kept) == 2
+    assert not none._decoded and len(all_of_them._decoded) == 2
 
 
 def test_soft_labels_stand_at_their_regions(folder: Path) -> None:
@@ -128,8 +129,9 @@ def test_a_loss_of_weight_nought_costs_no_labels(folder: Path) -> None:
     assert "mlm_labels" not in batch(folder)
 
 
-def test_masked_pieces_can_be_restored_from_their_labels(folder: Path) -> None:
-    plain, masked = batch(folder), batch(folder, mlm=1, mask_share=0.5)
+def test_masked_tokens_can_be_restored_from_their_labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promu.modeling.inputs.MASKED_SHARE", 0.5)
+    plain, masked = batch(folder), batch(folder, mlm=1)
     hidden = masked["mlm_labels"] != -100
     assert hidden.any()
     assert torch.equal(torch.where(hidden, masked["mlm_labels"], masked["input_ids"]), plain["input_ids"])

@@ -65,7 +65,7 @@ def finetune_recipe(world: Path, tokenizer: Path, out: Path) -> dict[str, Any]:
         "task": "ner",
         "data": {**data, "test": str(world / "ner" / "test.txt"), "images": str(world / "ner" / "images")},
         "model": {"text": TINY_TEXT, "vision": TINY_VISION, "tokenizer": str(tokenizer)},
-        "training": {**training(3), "piece_dropout": 0.1},
+        "training": training(3),
         "out": str(out),
     }
 

@@ -1,7 +1,8 @@
-"""Views: a box must enclose the same pixels before and after, whatever the crop, the flip and the operations."""
+"""Views: a box must enclose the same pixels before and after, whatever the crop, the flip and the colours."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from promu.training.views import GEOMETRIC, LEFT_THE_VIEW, OPERATIONS, WHOLE, View, move_boxes, random_view, show
+from promu.training.recipe import ViewSettings
+from promu.training.views import LEFT_THE_VIEW, WHOLE, View, move_boxes, random_view, show
 
 SIZE = 64
 
@@ -37,7 +39,7 @@ def test_a_box_encloses_the_same_pixels_in_every_view() -> None:
     for seed in range(200):
         chance = np.random.default_rng(seed)
         box = random_box(chance)
-        view = random_view(chance, smallest=0.3)
+        view = random_view(chance, ViewSettings(crop=0.3))
         pixels = show(painted(box), view, SIZE)
         assert pixels.shape == (3, SIZE, SIZE) and pixels.dtype == torch.uint8
         moved, kept = move_boxes(box[None], view)
@@ -47,30 +49,6 @@ def test_a_box_encloses_the_same_pixels_in_every_view() -> None:
         changed += float(np.abs(moved[0] - box).max() > 0.02)
         assert (moved[0] * SIZE).tolist() == pytest.approx(bounds(pixels), abs=1.3), f"seed {seed}"
     assert seen > 100 and changed > 0.9 * seen
-
-
-@pytest.mark.parametrize("name", GEOMETRIC)
-@pytest.mark.parametrize("strength", [-0.5, 0.5])
-def test_a_box_follows_each_geometric_operation(name: str, strength: float) -> None:
-    view = View(operations=((name, strength),))
-    for seed in range(20):
-        box = np.array([0.35, 0.4, 0.6, 0.55], dtype=np.float32) + np.random.default_rng(seed).uniform(-0.1, 0.1)
-        pixels = show(painted(box), view, SIZE)
-        moved, kept = move_boxes(box[None], view)
-        assert kept[0]
-        # the upright box around what was turned: on each side at most a pixel or so of slack at its blunt corners
-        assert (moved[0] * SIZE).tolist() == pytest.approx(bounds(pixels), abs=2.6)
-        assert np.abs(moved[0] - box).max() > 0.01, "nothing moved: nothing was tested"
-
-
-@pytest.mark.parametrize("name", sorted(set(OPERATIONS) - set(GEOMETRIC)))
-def test_colours_change_and_boxes_stay(name: str) -> None:
-    values = np.random.default_rng(0).integers(20, 200, (SIZE, SIZE, 3), dtype=np.uint8)
-    view = View(operations=((name, 0.8),))
-    pixels = show(Image.fromarray(values), view, SIZE)
-    assert not torch.equal(pixels, show(Image.fromarray(values), WHOLE, SIZE))
-    box = np.array([[0.2, 0.2, 0.6, 0.7]], dtype=np.float32)
-    assert np.array_equal(move_boxes(box, view)[0], box)
 
 
 def move(
@@ -107,7 +85,7 @@ def test_a_box_counts_as_gone_below_a_quarter(left: float, kept: bool) -> None:
 
 def test_no_crop_gives_the_image_back() -> None:
     box = random_box(np.random.default_rng(3))
-    view = random_view(np.random.default_rng(0), smallest=1.0)
+    view = random_view(np.random.default_rng(0), ViewSettings(crop=1.0))
     assert view == WHOLE
     assert torch.equal(show(painted(box), view, SIZE), torch.from_numpy(np.array(painted(box))).permute(2, 0, 1))
     moved, kept = move_boxes(box[None], view)
@@ -115,12 +93,12 @@ def test_no_crop_gives_the_image_back() -> None:
 
 
 def test_a_image_without_boxes_has_none_in_its_view() -> None:
-    moved, kept = move_boxes(np.zeros((0, 4), dtype=np.float32), View((0.1, 0.1), (0.5, 0.5), True, (("rotate", 0.5),)))
+    moved, kept = move_boxes(np.zeros((0, 4), dtype=np.float32), View((0.1, 0.1), (0.5, 0.5), True))
     assert moved.shape == (0, 4) and kept.shape == (0,)
 
 
 def test_views_are_cut_and_flipped_as_often_as_they_should() -> None:
-    views = [random_view(np.random.default_rng(seed), smallest=0.3) for seed in range(400)]
+    views = [random_view(np.random.default_rng(seed), ViewSettings(crop=0.3)) for seed in range(400)]
     assert 0.4 < np.mean([view.flip for view in views]) < 0.6
     areas = sorted(view.size[0] * view.size[1] for view in views)
     assert areas[0] >= 0.3 * 0.8 and areas[-1] > 0.95, "clamping to the image cuts a little off"
@@ -128,13 +106,25 @@ def test_views_are_cut_and_flipped_as_often_as_they_should() -> None:
     assert all(o >= 0 and o + s <= 1 + 1e-9 for view in views for o, s in zip(view.origin, view.size, strict=True))
 
 
-def test_operations_are_as_many_as_asked_for_and_of_both_signs() -> None:
-    views = [random_view(np.random.default_rng(seed), 0.5, operations=2, magnitude=0.4) for seed in range(200)]
-    assert all(len(view.operations) == 2 for view in views)
-    assert {name for view in views for name, _ in view.operations} == set(OPERATIONS)
-    assert {strength for view in views for _, strength in view.operations} == {-0.4, 0.4}
-    for view in views[:20]:
-        assert show(painted(random_box(np.random.default_rng(0))), view, 32).shape == (3, 32, 32)
+def test_brightness_and_contrast_change_as_far_as_allowed_and_boxes_stay() -> None:
+    views = [random_view(np.random.default_rng(seed), ViewSettings(crop=1.0, jitter=0.3)) for seed in range(200)]
+    for name in ("brightness", "contrast"):
+        factors = sorted(getattr(view, name) for view in views)
+        assert 0.7 <= factors[0] < 0.72 and 1.28 < factors[-1] <= 1.3
+    values = np.random.default_rng(0).integers(20, 200, (SIZE, SIZE, 3), dtype=np.uint8)
+    plain = show(Image.fromarray(values), WHOLE, SIZE).float()
+    brighter = show(Image.fromarray(values), View(brightness=1.25), SIZE).float()
+    assert torch.allclose(brighter, plain * 1.25, atol=1)
+    sharper = show(Image.fromarray(values), View(contrast=1.25), SIZE).float()
+    assert float(sharper.std()) == pytest.approx(1.25 * float(plain.std()), rel=0.02)
+    assert abs(float(sharper.mean() - plain.mean())) < 2
+    box = np.array([[0.2, 0.2, 0.6, 0.7]], dtype=np.float32)
+    assert np.array_equal(move_boxes(box, views[0])[0], box)
+
+
+def test_jitter_changes_no_crop() -> None:
+    plain, jittered = (random_view(np.random.default_rng(3), ViewSettings(jitter=jitter)) for jitter in (0.0, 0.2))
+    assert replace(jittered, brightness=1.0, contrast=1.0) == plain != jittered
 
 
 def test_a_large_image_is_averaged_not_sampled() -> None:

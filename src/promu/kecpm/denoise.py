@@ -22,7 +22,7 @@ from promu.kecpm.kecpm_recipe import WriterSettings
 from promu.kecpm.prompts import padded_batch
 from promu.modeling.loading import save_folder
 from promu.runs import begin, finish, finished_result
-from promu.training.batches import Sample, Shuffled, chance_of
+from promu.training.batches import Sample, Shuffled, rng_of
 from promu.training.loop import fit
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 from promu.training.tokenizers import train_text_to_text
@@ -81,7 +81,7 @@ def train_denoiser(
     unknown = int(tokenizer.unk_token_id)  # type: ignore[arg-type]
 
     def example(sample: Sample) -> tuple[list[int], list[int]]:
-        chance = chance_of(seed, sample)
+        chance = rng_of(seed, sample)
         rows = [sample.row, *chance.integers(len(texts), size=int(chance.integers(TEXTS))).tolist()]
         order = chance.permutation(np.repeat(np.arange(len(rows)), SHOWN)).tolist()
         words = [[pieces.word(word) for word in texts[row].split()] for row in rows]

@@ -194,14 +194,6 @@ class Writer:
         answers = [written_answer(one, quintuples(post)) for one, post in zip(self.grammars(posts), posts, strict=True)]
         return [list(ids) for ids, _ in answers], sum(count for _, count in answers)
 
-    def with_missing(self, prompts: Sequence[Sequence[int]], share: float, dice: torch.Tensor) -> list[list[int]]:
-        """Prompts with a share of their pieces, the end left out, shown as unknown; `dice` (B, longest) say which."""
-        unknown = self.tokenizer.unk_token_id
-        return [
-            [*(unknown if lot < share else piece for piece, lot in zip(ids[:-1], lots, strict=False)), ids[-1]]
-            for ids, lots in zip(prompts, dice.tolist(), strict=True)
-        ]
-
     def batch(self, prompts: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         """Model inputs (B, longest prompt) and labels (B, longest answer)."""
         return padded_batch(prompts, targets, self.pad)

@@ -27,7 +27,7 @@ from promu.modeling.inventory import Inventory, type_words
 from promu.modeling.loading import load_tokenizer, read_json_object, save_folder
 from promu.runs import begin, finish, finished_result, record_scoring
 from promu.schema import Post
-from promu.training.batches import Sample, Shuffled, dice_of
+from promu.training.batches import Sample, Shuffled
 from promu.training.loop import best_epoch, fit
 from promu.training.recipe import TokenizerSettings
 from promu.training.tokenizers import train_text_to_text
@@ -94,8 +94,6 @@ def train_writer(recipe: GenerationRecipe, seed: int) -> dict[str, Any]:
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         chosen = [(*versions[sample.epoch % len(versions)], sample.row) for sample in samples]
         read = [prompts[row].ids for prompts, _, row in chosen]
-        if recipe.training.piece_dropout:
-            read = writer.with_missing(read, recipe.training.piece_dropout, dice_of(seed, samples, max(map(len, read))))
         return writer.batch(read, [targets[row] for _, targets, row in chosen])
 
     def figures(split: str, constrained: bool) -> tuple[list[Post], dict[str, Any]]:

@@ -311,11 +311,10 @@ class PromuModel(HasEncoders):
         self,
         pixel_values: torch.Tensor | None,
         image_features: torch.Tensor | None = None,
-        kept: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Vision encoder's vectors as the fusion reads them, (B, K+1, d_v) or (B, V, K+1, d_v) (see `forward`)."""
         assert self.vision_encoder is not None
-        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, kept, self.fusion.levels)
+        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.fusion.levels)
 
     def forward(
         self,
@@ -326,7 +325,6 @@ class PromuModel(HasEncoders):
         output_attentions: bool = False,
         visual: torch.Tensor | None = None,
         image_features: torch.Tensor | None = None,
-        kept: torch.Tensor | None = None,
         text_features: torch.Tensor | None = None,
         boxes: torch.Tensor | None = None,
     ) -> PromuOutput:
@@ -341,7 +339,6 @@ class PromuModel(HasEncoders):
             visual: What `encode_images` returned, in place of `pixel_values`: whoever reads one image with many
                 texts encodes it once.
             image_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
-            kept: (B, k) the patches to encode, in ascending order; None encodes all.
             text_features: (B, N+2, d) kept vectors of a frozen text encoder, which is then not asked.
             boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None where no detector was asked.
         """
@@ -350,8 +347,8 @@ class PromuModel(HasEncoders):
         text = self.encode_text(input_ids, attention_mask, text_features)
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
-            visual = self.encode_images(pixel_values, image_features, kept)
-        seen = None if visual is None else VisualFeatures(visual, image_mask, kept, boxes)
+            visual = self.encode_images(pixel_values, image_features)
+        seen = None if visual is None else VisualFeatures(visual, image_mask, boxes)
         fused = self.fusion(text, attention_mask, seen, output_attentions)
         return PromuOutput(
             text=text,

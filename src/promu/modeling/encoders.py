@@ -197,44 +197,35 @@ def encode_image(
     pixels: torch.Tensor | None,
     config: PromuConfig,
     features: torch.Tensor | None = None,
-    kept: torch.Tensor | None = None,
     levels: int | None = None,
 ) -> torch.Tensor:
     """Visual tokens (B, K+1, d_v), CLS first, of images (Eq 1); (B, V, K+1, d_v) of several levels.
 
     Args:
         encoder: The vision encoder.
-        pixels: (B, 3, S, S) in 0..255; None where `features` stand for them.
+        pixels: (B, 3, S, S) in 0..255; None where `features` are given.
         config: Says how pixels are normalised.
-        features: (B, K, C) what a frozen detector made of the images, where that is kept (`DetectorEncoderModel`).
-        kept: (B, k) the patches to encode, the others being dropped; None encodes all.
+        features: (B, K, C) of a frozen detector (`DetectorEncoderModel.features`), in place of `pixels`.
         levels: How many levels of the encoder to return, at most (`level_layers`); None returns the last alone.
 
     Raises:
-        InputError: The encoder does not keep its embeddings where patches can be dropped, or keeps its levels to
-            itself.
+        InputError: The encoder does not return its lower levels.
     """
     if features is not None:
         inputs = {"features": features}
     else:
         assert pixels is not None
         inputs = {"pixel_values": normalise_pixels(pixels, config, torch.float32)}
-    if kept is None:
-        return _encode(encoder, inputs, levels)
-    embeddings = getattr(encoder, "embeddings", None)
-    if not isinstance(embeddings, nn.Module):
-        raise InputError(f"a {encoder.config.model_type!r} vision encoder cannot drop patches; set patch_keep to 1")
-
-    def drop(module: nn.Module, given: Any, tokens: torch.Tensor) -> torch.Tensor:
-        first = tokens.shape[1] - config.grid**2  # what stands before the patches, such as CLS, stays
-        rows = torch.arange(len(tokens), device=tokens.device)[:, None]
-        return torch.cat([tokens[:, :first], tokens[rows, first + kept]], dim=1)
-
-    hook = embeddings.register_forward_hook(drop)
-    try:
-        return _encode(encoder, inputs, levels)
-    finally:
-        hook.remove()
+    if levels is None:
+        return encoder(**inputs).last_hidden_state
+    output = encoder(**inputs, output_hidden_states=True)
+    if not output.hidden_states:
+        raise InputError(
+            f"a {encoder.config.model_type!r} vision encoder does not return its lower levels; use another fusion"
+        )
+    *lower, _ = level_layers(encoder.config, levels)
+    last = output.last_hidden_state
+    return torch.stack([*(output.hidden_states[layer].to(last.dtype) for layer in lower), last], dim=1)
 
 
 def level_layers(config: PreTrainedConfig, levels: int) -> list[int]:
@@ -242,16 +233,3 @@ def level_layers(config: PreTrainedConfig, levels: int) -> list[int]:
     last = int(config.num_hidden_layers)
     count = min(levels, last + 1)
     return [round(number * last / max(1, count - 1)) for number in range(count)]
-
-
-def _encode(encoder: PreTrainedModel, inputs: dict[str, torch.Tensor], levels: int | None) -> torch.Tensor:
-    if levels is None:
-        return encoder(**inputs).last_hidden_state
-    output = encoder(**inputs, output_hidden_states=True)
-    if not output.hidden_states:
-        raise InputError(
-            f"a {encoder.config.model_type!r} vision encoder keeps its lower levels to itself; use another fusion"
-        )
-    *lower, _ = level_layers(encoder.config, levels)
-    last = output.last_hidden_state
-    return torch.stack([*(output.hidden_states[layer].to(last.dtype) for layer in lower), last], dim=1)

@@ -146,23 +146,26 @@ def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.T
     return values, mask
 
 
-def mask_pieces(
-    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, share: float, dice: torch.Tensor
+MASKED_SHARE = 0.15
+"""Share of the tokens that masked language modelling hides (BERT's)."""
+
+
+def mask_tokens(
+    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, noise: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hide a random share of a batch's ordinary pieces behind [MASK]; special tokens and entity markers stay.
+    """Hide a random share of a batch's ordinary tokens behind [MASK]; special tokens and entity markers stay.
 
     Args:
         batch: `input_ids` and `attention_mask` (B, N).
         encoder: Its tokenizer knows [MASK].
-        share: In 0..1.
-        dice: (B, N) uniform in 0..1: what is below the share is hidden.
+        noise: (B, N) uniform in 0..1; a token is hidden where it is below `MASKED_SHARE`.
 
     Returns:
-        `input_ids` (B, N) with the masks, and labels (B, N): what stood there, -100 where nothing was hidden.
+        `input_ids` (B, N) with the masks, and labels (B, N): the hidden tokens, -100 elsewhere.
     """
     ids = batch["input_ids"]
     special = torch.tensor(encoder.tokenizer.all_special_ids)
-    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (dice < share)
+    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (noise < MASKED_SHARE)
     return ids.masked_fill(hidden, encoder.tokenizer.mask_token_id), torch.where(hidden, ids, -100)
 
 

@@ -163,7 +163,7 @@ class SharedSpace(nn.Module):
         normalised = config.projection_norm
         self.visual_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
         self.text_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
-        self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))  # FSDP divides no scalars
+        self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))
 
     def start_weights(self) -> None:
         """The temperature's start, where no checkpoint holds it."""
@@ -250,16 +250,15 @@ def _unit(rows: torch.Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) 
     return functional.normalize(rows.float(), dim=-1)
 
 
-def patch_coverage(boxes: torch.Tensor, grid: int, kept: torch.Tensor | None = None) -> torch.Tensor:
+def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     """Share of each patch that each box covers.
 
     Args:
         boxes: (B, R, 4) as (x0, y0, x1, y1) in 0..1 of the image's width and height; parts outside are ignored.
         grid: Patches along a side.
-        kept: (B, k) the patches that were not dropped; None means all.
 
     Returns:
-        (B, R, grid * grid), row-major like the encoder's patches, in 0..1; (B, R, k) where patches were dropped.
+        (B, R, grid * grid), row-major like the encoder's patches, in 0..1.
     """
     edges = torch.arange(grid + 1, device=boxes.device, dtype=torch.float32) / grid
 
@@ -270,8 +269,7 @@ def patch_coverage(boxes: torch.Tensor, grid: int, kept: torch.Tensor | None = N
     boxes = boxes.float()
     across = overlap(boxes[..., 0], boxes[..., 2])
     down = overlap(boxes[..., 1], boxes[..., 3])
-    coverage = (down[..., :, None] * across[..., None, :]).flatten(-2)
-    return coverage if kept is None else coverage.gather(2, kept[:, None].expand(-1, coverage.shape[1], -1))
+    return (down[..., :, None] * across[..., None, :]).flatten(-2)
 
 
 def pool_regions(patches: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:

@@ -56,13 +56,7 @@ class PromuForPreTraining(PromuPreTrainedModel):
         model = PromuForPreTraining.from_pretrained("runs/newsreel-pretrain/model")
         print(model.config.nouns[:3], model.config.relations[:3])  # the candidates of Eq 6 and Eq 9
         ```
-
-    Attributes:
-        patch_keep: Share of the patches that a training step encodes, chosen at random for each image (FLIP, beyond
-            the paper); 1 encodes all. Evaluation always does.
     """
-
-    patch_keep = 1.0
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
@@ -139,10 +133,9 @@ class PromuForPreTraining(PromuPreTrainedModel):
         if mlm_labels is not None:
             mlm_labels = mlm_labels.masked_fill(~row_mask.bool()[:, None], -100)
         output = PreTrainingOutput()
-        kept = self._kept(len(input_ids))  # first in every pass: one that is repeated rolls its dice in the same order
         if features_only or not self.fuses:
             text = self.promu.encode_text(input_ids, attention_mask, text_features)
-            visual = self.promu.encode_images(pixel_values, image_features, kept)
+            visual = self.promu.encode_images(pixel_values, image_features)
             output.features = self._features(text, visual, attention_mask, matched * row_mask, image_ids, caption_ids)
             if not features_only:
                 self._add_up(output, {"cit": self.space.loss(output.features, batch_features)})
@@ -152,16 +145,15 @@ class PromuForPreTraining(PromuPreTrainedModel):
             attention_mask,
             pixel_values,
             image_features=image_features,
-            kept=kept,
             text_features=text_features,
             boxes=boxes,
         )
         parts: dict[str, torch.Tensor] = {}
         fused_cls = backbone.fused_text[:, 0]
         seen = row_mask if relation_mask is None else relation_mask * row_mask
-        coverage = None if boxes is None else patch_coverage(boxes, self.config.grid, kept)
+        coverage = None if boxes is None else patch_coverage(boxes, self.config.grid)
         shown = box_mask
-        if box_mask is not None and coverage is not None:  # a box whose patches were all dropped has left the view too
+        if box_mask is not None and coverage is not None:  # a box that covers no patch has left the view too
             shown = box_mask * row_mask[:, None] * (coverage.sum(-1) > 0)
         if totals is None:
             totals = loss_totals(row_mask, shown, seen, mlm_labels, matched)
@@ -255,14 +247,6 @@ class PromuForPreTraining(PromuPreTrainedModel):
         """(B, 1) cosines of the pairs in the shared space, over its temperature; L_ITM does not move that space."""
         text_rows = self.space.project_text(pooled(text, attention_mask, self.config.pooling))
         return (self.project_images(visual) * text_rows).sum(-1, keepdim=True) / self.space.temperature
-
-    def _kept(self, rows: int) -> torch.Tensor | None:
-        """(rows, k) patches that this step encodes; None for all."""
-        if not self.training or self.patch_keep >= 1.0:
-            return None
-        patches = self.config.grid**2
-        chosen = torch.rand(rows, patches, device=self.device).argsort(1)[:, : max(1, round(self.patch_keep * patches))]
-        return chosen.sort(1).values
 
     def _mask_logits(self, fused_text: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits (P, 1, V) and labels (P, 1) of the masked places alone: the rest is never multiplied out."""

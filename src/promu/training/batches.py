@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch.utils.data import Sampler
 
 from promu.corpora.shards import GROUP, PairShards
@@ -26,14 +25,9 @@ class Sample:
     counts: bool = True
 
 
-def chance_of(seed: int, sample: Sample) -> np.random.Generator:
-    """Where the chance of one sample comes from: another for each seed, epoch and row, and for nothing else."""
+def rng_of(seed: int, sample: Sample) -> np.random.Generator:
+    """The random numbers of one sample: they depend on the seed, the epoch and the row alone."""
     return np.random.Generator(np.random.Philox(key=[seed, sample.epoch * 2**40 + sample.row]))
-
-
-def dice_of(seed: int, samples: Sequence[Sample], width: int) -> torch.Tensor:
-    """(B, width) uniform in 0..1: the dice of each sample, of which a longer batch rolls more."""
-    return torch.from_numpy(np.stack([chance_of(seed, sample).random(width) for sample in samples]))
 
 
 class Order(Protocol):
@@ -79,8 +73,8 @@ class CorpusOrder:
 
     def epoch(self, seed: int, number: int) -> Iterator[int]:
         """As `Order.epoch`."""
-        chance = np.random.default_rng([seed, number])
-        blocks = chance.permutation(math.ceil(self.corpus.images / GROUP))
+        rng = np.random.default_rng([seed, number])
+        blocks = rng.permutation(math.ceil(self.corpus.images / GROUP))
         for start in range(0, len(blocks), WINDOW // GROUP):
             images = (
                 index
@@ -90,7 +84,7 @@ class CorpusOrder:
             rows = np.array([row for index in images for row in self.corpus.rows_of(index)])
             if self.matched_only:
                 rows = rows[self.corpus.matched[rows]]
-            chance.shuffle(rows)
+            rng.shuffle(rows)
             yield from rows.tolist()
 
 

@@ -23,7 +23,7 @@ from promu.modeling.distributed import process_number, processes
 from promu.modeling.encoders import normalise_pixels
 from promu.modeling.inputs import WordEncoder
 from promu.progress import report
-from promu.training.batches import Sample, chance_of
+from promu.training.batches import Sample, rng_of
 from promu.training.loop import in_order, wait_for_all
 from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
@@ -31,7 +31,7 @@ from promu.training.views import WHOLE, PixelViews, View, Views, random_view, sh
 Array = npt.NDArray[Any]
 
 
-class KeptArray:
+class CachedArray:
     """A memory-mapped array of half-precision rows, and which of them have been computed.
 
     Args:
@@ -115,31 +115,31 @@ class FeatureViews:
         }
         side = config.image_size
         assert side is not None
-        self.kept = KeptArray(folder, made_from, (corpus.images, settings.kept, *encoder.feature_shape), corpus.images)
+        shape = (corpus.images, settings.cached, *encoder.feature_shape)
+        self.cache = CachedArray(folder, made_from, shape, corpus.images)
 
         @torch.inference_mode()
         def compute(rows: list[int]) -> None:
             images = [corpus.image(row).decode((side, side)) for row in rows]
-            for number in range(settings.kept):
+            for number in range(settings.cached):
                 shown = [show(image, self._view(row, number), side) for row, image in zip(rows, images, strict=True)]
                 pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
-                self.kept.values[rows, number] = encoder.features(pixels).cpu().numpy()
+                self.cache.values[rows, number] = encoder.features(pixels).cpu().numpy()
 
-        self.kept.fill(BATCH, compute, "features")
+        self.cache.fill(BATCH, compute, "features")
         if not encoder.is_fitted:
-            sample = self.kept.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
+            sample = self.cache.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
 
-    def __call__(self, index: int, chance: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
         """As `Views.__call__`."""
-        number = int(chance.integers(self.settings.kept))
-        return torch.from_numpy(np.array(self.kept.values[index, number])), self._view(index, number)
+        number = int(rng.integers(self.settings.cached))
+        return torch.from_numpy(np.array(self.cache.values[index, number])), self._view(index, number)
 
     def _view(self, index: int, number: int) -> View:
         if number == 0:
             return WHOLE
-        chance = chance_of(self.seed, Sample(number, index))
-        return random_view(chance, self.settings.crop, self.settings.operations, self.settings.magnitude)
+        return random_view(rng_of(self.seed, Sample(number, index)), self.settings)
 
 
 BATCH_KEPT_TEXTS = 128
@@ -168,7 +168,7 @@ def views_of(
     return FeatureViews(encoder, model.config, corpus, settings, folder, seed)
 
 
-class KeptTexts:
+class CachedTexts:
     """Vectors (N+2, d) of the pieces of every caption, and of the empty one, from a frozen text encoder.
 
     Args:
@@ -195,7 +195,7 @@ class KeptTexts:
             "pieces": hashlib.sha256(repr([text.input_ids for text in pieces]).encode()).hexdigest(),
         }
         shape = (int(self.starts[-1]), model.config.hidden_size)
-        self.kept = KeptArray(folder, made_from, shape, len(captions))
+        self.cache = CachedArray(folder, made_from, shape, len(captions))
 
         @torch.inference_mode()
         def compute(rows: list[int]) -> None:
@@ -204,17 +204,17 @@ class KeptTexts:
                 hidden = model.text_encoder(**batch).last_hidden_state.float().cpu().numpy()
             for row, vectors in zip(rows, hidden, strict=True):
                 start, stop = self.starts[row : row + 2]
-                self.kept.values[start:stop] = vectors[: stop - start]
+                self.cache.values[start:stop] = vectors[: stop - start]
 
-        self.kept.fill(BATCH_KEPT_TEXTS, compute, "captions")
+        self.cache.fill(BATCH_KEPT_TEXTS, compute, "captions")
 
     def __call__(self, captions: Sequence[str]) -> torch.Tensor:
         """(B, longest, d) of these captions, zeros after the end of each."""
         places = [slice(*self.starts[self.rows[caption] :][:2]) for caption in captions]
         longest = max(place.stop - place.start for place in places)
-        found = np.zeros((len(captions), longest, self.kept.values.shape[1]), dtype=np.float16)
+        found = np.zeros((len(captions), longest, self.cache.values.shape[1]), dtype=np.float16)
         for row, place in enumerate(places):
-            found[row, : place.stop - place.start] = self.kept.values[place]
+            found[row, : place.stop - place.start] = self.cache.values[place]
         return torch.from_numpy(found)
 
 
@@ -236,9 +236,9 @@ def texts_of(
     encoder: WordEncoder,
     corpus: PairShards,
     folder: Path,
-) -> KeptTexts | None:
+) -> CachedTexts | None:
     """The kept vectors of a corpus's captions where the model's text encoder is frozen; else None."""
     if "text" not in model.config.frozen:
         return None
     model.eval()
-    return KeptTexts(model, encoder, corpus, folder)
+    return CachedTexts(model, encoder, corpus, folder)

@@ -15,12 +15,12 @@ from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
 from promu.evaluation.scoring import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import WordEncoder, mask_pieces
+from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, save_folder, tokenizer_of
 from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored, weights_checksum
 from promu.schema import Post
 from promu.tasks.task import TASKS, Reading, Task, answers, read_out
-from promu.training.batches import Sample, Shuffled, dice_of
+from promu.training.batches import Sample, Shuffled
 from promu.training.loop import best_epoch, fit
 from promu.training.post_images import ImageFolder
 from promu.training.recipe import FinetuneRecipe
@@ -126,11 +126,7 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         posts = [splits["train"][sample.row] for sample in samples]
-        batch = {**task.batch(encoder, posts, labels), **images.batch([post.image for post in posts])}
-        if recipe.training.piece_dropout:
-            dice = dice_of(recipe.seed, samples, batch["input_ids"].shape[1])
-            batch["input_ids"], _ = mask_pieces(batch, encoder, recipe.training.piece_dropout, dice)
-        return batch
+        return {**task.batch(encoder, posts, labels), **images.batch([post.image for post in posts])}
 
     def read(split: str) -> list[Reading]:
         record_scoring(out, split, Path(str(paths[split])), model)

@@ -14,13 +14,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
-from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch import distributed
-from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -31,7 +28,7 @@ from promu.hub import best_device, best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.distributed import group_sum, process_number, processes
-from promu.modeling.losses import ContrastFeatures, temperature_of
+from promu.modeling.losses import ContrastFeatures
 from promu.modeling.pretraining import loss_totals
 from promu.progress import report, shown
 from promu.training.batches import Order, Sample, StepBatches
@@ -138,63 +135,7 @@ def _sum_up(
 
 logger = logging.getLogger(__name__)
 
-ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
-
 _DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
-
-
-def sharding(sharded: bool, model: PromuPreTrainedModel) -> dict[str, Any]:
-    """What `TrainingArguments` need to know where weights and optimiser are to be divided among the processes (FSDP2).
-
-    Raises:
-        InputError: There is one process only.
-    """
-    if not sharded:
-        return {}
-    if processes() == 1:
-        raise InputError("training.sharded divides the weights among processes; start several with torchrun")
-    layers = {type(layer).__name__ for layer in model.modules() if type(layer).__name__.endswith("Layer")}
-    return {
-        "fsdp": True,
-        "fsdp_config": {
-            "version": 2,
-            "transformer_layer_cls_to_wrap": sorted(layers),
-            "reshard_after_forward": True,
-            "state_dict_type": "FULL_STATE_DICT",
-        },
-    }
-
-
-def shard_on_cpu(state: Any, settings: dict[str, Any] | None) -> bool:
-    """Have accelerate divide weights among processes on CPUs too, which of itself it only does on accelerators.
-
-    Args:
-        state: accelerate's `AcceleratorState`.
-        settings: Of its plugin; None where nothing is to be divided.
-
-    Returns:
-        Whether weights are divided.
-    """
-    if settings is not None and state.distributed_type == DistributedType.MULTI_CPU:
-        shared = AcceleratorState._shared_state
-        shared["distributed_type"] = DistributedType.FSDP
-        shared["fsdp_plugin"] = FullyShardedDataParallelPlugin(**settings)
-    return getattr(state, "fsdp_plugin", None) is not None
-
-
-def unshard(model: ModelType) -> ModelType:
-    """The model with its weights whole: itself, or a new one where they were divided among the processes."""
-    if not any(isinstance(weight, DTensor) for weight in model.parameters()):
-        return model
-    weights = {name: whole(value).cpu() for name, value in model.state_dict().items()}
-    undivided = type(model)(model.config)
-    undivided.load_state_dict(weights)
-    return undivided
-
-
-def whole(weight: torch.Tensor) -> torch.Tensor:
-    """A weight with all its parts, where it is divided among the processes; each must ask."""
-    return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 @contextmanager
@@ -288,22 +229,8 @@ class _Loop(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
 
-    def create_accelerator_and_postprocess(self) -> None:
-        """As the Trainer's; weights can be divided on CPUs too."""
-        super().create_accelerator_and_postprocess()
-        self.is_fsdp_enabled = shard_on_cpu(self.accelerator.state, self.args.fsdp_plugin_args)
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As the Trainer's; weights that are divided among the processes are saved whole."""
-        if not self.is_fsdp_enabled:
-            super().save_model(output_dir, _internal_call)
-            return
-        weights = {name: whole(value).cpu() for name, value in self.model.state_dict().items()}  # type: ignore[union-attr]
-        if self.args.should_save:
-            self._save(output_dir, state_dict=weights)
-
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Our own; made when the weights are where they will be trained."""
+        """AdamW as `optimiser` makes it."""
         if self.optimizer is None:
             self.optimizer = optimiser(cast(PromuPreTrainedModel, model or self.model), self.settings)
         return self.optimizer
@@ -423,7 +350,7 @@ class _Patience(TrainerCallback):
 
 def _temperature(model: Any) -> dict[str, float]:
     space = getattr(model, "space", None)
-    return {} if space is None else {"temperature": temperature_of(whole(space.log_temperature.detach())).item()}
+    return {} if space is None else {"temperature": space.temperature.item()}
 
 
 def fit(
@@ -474,9 +401,9 @@ def fit(
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.lr,
         weight_decay=settings.weight_decay,
-        lr_scheduler_type=settings.schedule,
+        lr_scheduler_type="cosine",
         warmup_steps=round(settings.warmup * batches.steps),
-        max_grad_norm=settings.clip,
+        max_grad_norm=1.0,
         bf16=precision == "bf16",
         use_cpu=device == "cpu",
         seed=seed,
@@ -497,7 +424,6 @@ def fit(
         dataloader_pin_memory=device == "cuda",
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,  # the same in each process, and a frozen detector's are many
-        **sharding(settings.sharded, model),
     )
     loop = _Loop(
         model=model,

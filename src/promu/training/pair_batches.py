@@ -12,10 +12,10 @@ from torch.nn import functional
 
 from promu.alignment.label_store import ImageLabels, LabelStore
 from promu.corpora.shards import PairShards
-from promu.modeling.inputs import Batch, WordEncoder, mask_pieces, pad_positions
+from promu.modeling.inputs import Batch, WordEncoder, mask_tokens, pad_positions
 from promu.schema import CaptionPair
-from promu.training.batches import Sample, chance_of
-from promu.training.feature_cache import KeptTexts
+from promu.training.batches import Sample, rng_of
+from promu.training.feature_cache import CachedTexts
 from promu.training.recipe import LossSettings
 from promu.training.views import View, Views, move_boxes
 
@@ -33,7 +33,7 @@ class CaptionCollator:
         encoder: WordEncoder,
         views: Views,
         seed: int,
-        texts: KeptTexts | None = None,
+        texts: CachedTexts | None = None,
         caption_drop: float = 0.0,
     ) -> None:
         self.caption_drop = caption_drop
@@ -52,12 +52,9 @@ class CaptionCollator:
     ) -> tuple[Batch, list[CaptionPair], list[View], list[np.random.Generator]]:
         """The batch with, for each row, its pair, its view, and where its further chance comes from."""
         pairs = [self.corpus[sample.row] for sample in samples]
-        chances = [chance_of(self.seed, sample) for sample in samples]
-        shown = [
-            self.views(self.corpus.image_of(sample.row), chance)
-            for sample, chance in zip(samples, chances, strict=True)
-        ]
-        pairs = [self._read(pair, chance) for pair, chance in zip(pairs, chances, strict=True)]
+        rngs = [rng_of(self.seed, sample) for sample in samples]
+        shown = [self.views(self.corpus.image_of(sample.row), rng) for sample, rng in zip(samples, rngs, strict=True)]
+        pairs = [self._read(pair, rng) for pair, rng in zip(pairs, rngs, strict=True)]
         batch = {
             **self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs]),
             self.views.argument: torch.stack([tensor for tensor, _ in shown]),
@@ -67,11 +64,11 @@ class CaptionCollator:
         }
         if self.texts is not None:
             batch["text_features"] = self.texts([pair.caption for pair in pairs])
-        return batch, pairs, [view for _, view in shown], chances
+        return batch, pairs, [view for _, view in shown], rngs
 
-    def _read(self, pair: CaptionPair, chance: np.random.Generator) -> CaptionPair:
+    def _read(self, pair: CaptionPair, rng: np.random.Generator) -> CaptionPair:
         """The pair, or, for a share of the falsified ones, its image with an empty caption."""
-        if pair.matched or not self.caption_drop or chance.random() >= self.caption_drop:
+        if pair.matched or not self.caption_drop or rng.random() >= self.caption_drop:
             return pair
         return replace(pair, caption="")
 
@@ -87,7 +84,7 @@ class PairCollator:
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """The batch of these samples."""
-        batch, pairs, views, chances = self.captions.parts(samples)
+        batch, pairs, views, rngs = self.captions.parts(samples)
         matched = torch.tensor([int(pair.matched) for pair in pairs])
         batch["matched"] = matched
         labels = [self.store[pair.image] for pair in pairs]
@@ -103,10 +100,8 @@ class PairCollator:
             )
         if self.losses.mlm:
             shape = batch["input_ids"].shape
-            dice = torch.from_numpy(np.stack([chance.random(self.encoder.max_length) for chance in chances]))
-            batch["input_ids"], batch["mlm_labels"] = mask_pieces(
-                batch, self.encoder, self.losses.mask_share, dice[:, : shape[1]]
-            )
+            noise = torch.from_numpy(np.stack([rng.random(self.encoder.max_length) for rng in rngs]))
+            batch["input_ids"], batch["mlm_labels"] = mask_tokens(batch, self.encoder, noise[:, : shape[1]])
         return batch
 
     def _add_regions(

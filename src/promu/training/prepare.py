@@ -37,7 +37,7 @@ from promu.modeling.pretraining import PromuDualEncoder
 from promu.runs import begin, discard_checkpoints
 from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
-from promu.training.loop import fit, in_order, unshard, wait_for_all
+from promu.training.loop import fit, in_order, wait_for_all
 from promu.training.pair_batches import CaptionCollator
 from promu.training.recipe import CorpusRecipe, NounSettings, PretrainRecipe, PropertySettings
 from promu.training.tokenizers import train_wordpiece
@@ -215,7 +215,6 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
         settings.seed,
         "teacher",
     )
-    model = unshard(model)
     with in_order() as first:
         if first:
             save_folder(folder / "model", model, tokenizer)

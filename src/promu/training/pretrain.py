@@ -25,7 +25,7 @@ from promu.report.run_report import suspicious, write_run_report
 from promu.runs import finish, finished_result
 from promu.training.batches import CorpusOrder, Sample
 from promu.training.feature_cache import texts_of, views_of
-from promu.training.loop import fit, in_order, unshard
+from promu.training.loop import fit, in_order
 from promu.training.pair_batches import CaptionCollator, PairCollator
 from promu.training.prepare import Prepared, prepare
 from promu.training.recipe import PretrainRecipe, ViewSettings
@@ -58,7 +58,6 @@ def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     model = student(recipe, ready)
     encoder = WordEncoder(ready.tokenizer, model.config.max_length)
     log = _train(recipe, ready, model, encoder)
-    model = unshard(model)
     with in_order() as first:
         if first:
             _save(recipe, ready, model, encoder, log, time.perf_counter() - started)
@@ -81,7 +80,6 @@ def student(recipe: PretrainRecipe, ready: Prepared) -> PromuForPreTraining:
     )
     if model.config.image_size is None:
         raise InputError("pre-training needs a vision encoder; set model.vision")
-    model.patch_keep = recipe.patch_keep
     if recipe.warm_start:
         if ready.teacher_folder is None:
             raise InputError("warm_start begins with a self-trained teacher's weights; this teacher is off the shelf")
@@ -147,7 +145,7 @@ def _validation(
     dev, store = ready.dev, ready.dev_store
     if dev is None or store is None:
         return None
-    views = views_of(model.promu, dev, ViewSettings(crop=1.0, kept=1), Path(recipe.out) / "features", recipe.seed)
+    views = views_of(model.promu, dev, ViewSettings(crop=1.0, cached=1), Path(recipe.out) / "features", recipe.seed)
     collate = PairCollator(CaptionCollator(dev, encoder, views, recipe.seed), store, recipe.losses)
     # drawn by chance: every n-th pair may be of one kind
     rows = sorted(np.random.default_rng(0).permutation(len(dev))[:VALIDATED].tolist())

@@ -1,4 +1,4 @@
-"""Recipes: every setting of a run, typed and with its limits; `promu.config` reads them."""
+"""Recipes of pre-training and fine-tuning: every setting of a run, declared once with its type, limits and meaning."""
 
 from __future__ import annotations
 
@@ -8,65 +8,64 @@ from pydantic import Field, model_validator
 
 from promu.config import BackboneSettings, Count, ModelSettings, Positive, Recipe, Settings, Share
 
+NotNegativeInt = Annotated[int, Field(ge=0)]
+
 
 class TrainingSettings(Settings):
-    """The optimiser and its schedule (AdamW; warm-up, then cosine or linear to zero).
+    """The optimiser and its schedule: AdamW, gradients clipped to length 1, warm-up, then cosine decay to zero."""
 
-    `batch_size` is that of all processes together. `micro_batch` reads it in parts of that many rows, for batches that
-    do not fit into memory; every part is contrasted with the whole batch. `piece_dropout` hides that share of the word
-    pieces behind [MASK] in fine-tuning (behind the unknown piece in a writer's prompts), so that a model trained on few
-    posts does not learn their names by heart.
-    `save_every` and `validate_every` count steps; null means once an epoch. `patience` ends a run after so many
-    validations on dev without a better one; null goes through all epochs. `workers` are processes that make batches.
-    `sharded` divides weights and optimiser among the processes too (FSDP2) instead of keeping a copy in each (DDP).
-    """
-
-    epochs: Positive = 1
-    batch_size: Count = 16
-    lr: Positive = 1e-4
-    head_lr: Positive | None = None
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-3
-    warmup: Share = 0.1
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    clip: Positive = 1.0
-    piece_dropout: Share = 0.0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    log_every: Count = 10
-    save_every: Count | None = None
-    validate_every: Count | None = None
-    patience: Count | None = None
-    micro_batch: Count | None = None
-    workers: Annotated[int, Field(ge=0)] = 0
-    sharded: bool = False
+    epochs: Positive = Field(default=1, description="times through the data; may be a fraction")
+    batch_size: Count = Field(default=16, description="rows a step, of all processes together")
+    lr: Positive = Field(default=1e-4, description="highest learning rate (AdamW)")
+    head_lr: Positive | None = Field(default=None, description="that of what is not the backbone; null takes `lr`")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-3, description="of AdamW")
+    warmup: Share = Field(default=0.1, description="share of the steps in which the rate rises")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="`bf16` or `fp32`; `auto` takes bf16 where the device computes it natively"
+    )
+    log_every: Count = Field(default=10, description="steps between two lines of `log.jsonl`")
+    save_every: Count | None = Field(default=None, description="steps between checkpoints; null: once an epoch")
+    validate_every: Count | None = Field(
+        default=None, description="steps between validations on dev; null: once an epoch"
+    )
+    patience: Count | None = Field(
+        default=None,
+        description="fine-tuning ends after so many validations without a better one; null goes through all epochs",
+    )
+    micro_batch: Count | None = Field(
+        default=None,
+        description="rows at once, where a batch does not fit into memory; L_CIT still contrasts the whole batch",
+    )
+    workers: NotNegativeInt = Field(default=0, description="processes that make batches")
 
 
 class FinetuneData(Settings):
     """Published files of one task, and the folder of their images."""
 
-    train: str
-    dev: str
-    test: str | None = None
-    images: str | None = None
-    groups: str | None = None
+    train: str = Field(description="file to learn from, in the published format of the task")
+    dev: str = Field(description="file by which the best epoch is chosen")
+    test: str | None = Field(default=None, description="file that is scored once, at the end")
+    images: str | None = Field(default=None, description="folder of the posts' images")
+    groups: str | None = Field(default=None, description="JSON, group by post id: figures by group on test")
 
 
 class FinetuneRecipe(Recipe):
-    """Fine-tune one task; the best dev epoch is kept, test is scored once at the end.
-
-    `images`: `require` stops at the first post whose image is missing or broken, `text-only-when-missing` reads
-    such a post as text and counts it, `none` reads every post as text.
-    """
+    """Fine-tune one task; the best dev epoch is kept, test is scored once at the end."""
 
     command: ClassVar[str] = "promu finetune"
     telling_key: ClassVar[str] = "task"
 
-    task: Literal["ner", "re", "joint"]
-    data: FinetuneData
-    model: ModelSettings
-    training: TrainingSettings = TrainingSettings()
-    images: Literal["require", "text-only-when-missing", "none"] = "require"
-    seed: Annotated[int, Field(ge=0)] = 0
-    out: str
+    task: Literal["ner", "re", "joint"] = Field(description="`ner`, `re` or `joint`")
+    data: FinetuneData = Field(description="files and images")
+    model: ModelSettings = Field(description="the backbone")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
+    images: Literal["require", "text-only-when-missing", "none"] = Field(
+        default="require",
+        description="`require` stops at the first post whose image is missing or broken, `text-only-when-missing` "
+        "reads such a post as text and counts it, `none` reads every post as text",
+    )
+    seed: NotNegativeInt = Field(default=0, description="of the order of posts, dropout and new weights")
+    out: str = Field(description="folder of the run")
 
     @model_validator(mode="after")
     def _images_somewhere(self) -> FinetuneRecipe:
@@ -76,90 +75,85 @@ class FinetuneRecipe(Recipe):
 
 
 class CorpusRecipe(Settings):
-    """How to build the corpus from caption pairs and images (`promu corpus build`), kept under `out/corpus`.
+    """How to build the corpus from caption pairs and images (`promu corpus build`); it goes to `out/corpus`."""
 
-    Attributes:
-        captions: Caption CSV or JSON lines, a NewsCLIPpings annotation, or a folder of images beside text files.
-        images: Folder of the images.
-        detector, regions: What names regions, and its file or model; `none` leaves them out.
-        missing: What to do with a pair whose image is missing or broken: `require` stops, `skip` counts it.
-        falsify: Where falsified pairs come from: `keep` those of the set, `similar` or `uniform` makes some, `none`.
-        share: Share of the pairs that are falsified, where they are made.
-        text_encoder: By what captions are compared for `similar`; null compares their words.
-        side: Longest side of a kept image in pixels; null keeps the files as they are.
-        dev: Images held out for validation.
-    """
-
-    captions: str
-    images: str
-    detector: str = "none"
-    regions: str | None = None
-    missing: Literal["require", "skip"] = "require"
-    falsify: Literal["keep", "similar", "uniform", "none"] = "keep"
-    share: Share = 0.5
-    text_encoder: str | None = None
-    side: Count | None = None
-    dev: Annotated[int, Field(ge=0)] = 0
-    seed: Annotated[int, Field(ge=0)] = 0
+    captions: str = Field(
+        description="caption CSV or JSON lines, a NewsCLIPpings annotation, or a folder of images beside text files"
+    )
+    images: str = Field(description="folder of the images")
+    detector: str = Field(default="none", description="what names regions: `none`, `coco`, `yolo` or `hf`")
+    regions: str | None = Field(default=None, description="the detector's file or model")
+    missing: Literal["require", "skip"] = Field(
+        default="require", description="a pair whose image is missing or broken: `require` stops, `skip` counts it"
+    )
+    falsify: Literal["keep", "similar", "uniform", "none"] = Field(
+        default="keep",
+        description="where falsified pairs come from: `keep` those of the set, `similar` or `uniform` makes some, "
+        "`none`",
+    )
+    share: Share = Field(default=0.5, description="share of pairs that are falsified, where they are made")
+    text_encoder: str | None = Field(
+        default=None, description="by what captions are compared for `similar`; null compares their words"
+    )
+    side: Count | None = Field(
+        default=None, description="longest side of a stored image in pixels; null leaves files as they are"
+    )
+    dev: NotNegativeInt = Field(default=0, description="images held out for validation")
+    seed: NotNegativeInt = Field(default=0, description="of what is falsified and held out")
 
 
 class NounSettings(Settings):
-    """Nouns found in the corpus's captions by a spaCy pipeline; `stop` is a file of words that are none."""
+    """Nouns found in the corpus's captions by a spaCy pipeline."""
 
-    pipeline: str
-    stop: str | None = None
+    pipeline: str = Field(description="spaCy pipeline that finds nouns in the captions")
+    stop: str | None = Field(default=None, description="file of words that are no nouns")
 
 
 class PropertySettings(Settings):
-    """Relations from a table of Wikidata properties; `meta` is a file of rules for those that relate no things."""
+    """Relations from a table of Wikidata properties."""
 
-    properties: str
-    meta: str | None = None
+    properties: str = Field(description="table of Wikidata properties")
+    meta: str | None = Field(default=None, description="file of rules for those that relate no things")
 
 
 class PretrainData(Settings):
-    """The corpus, and where candidates come from.
+    """The corpus, and where candidates come from."""
 
-    Attributes:
-        corpus: Folder of a corpus that was built, or how to build it.
-        dev: Folder of a corpus to validate on; null takes the images that building held out, if it did.
-        nouns: File of candidates, or how to find them.
-        relations: The same.
-    """
-
-    corpus: str | CorpusRecipe
-    dev: str | None = None
-    nouns: str | NounSettings
-    relations: str | PropertySettings
+    corpus: str | CorpusRecipe = Field(description="folder that `promu corpus build` made, or how to build it")
+    dev: str | None = Field(
+        default=None, description="corpus to validate on; null takes the images that building held out"
+    )
+    nouns: str | NounSettings = Field(description="file of candidates, or how to find them")
+    relations: str | PropertySettings = Field(description="the same")
 
 
 class ViewSettings(Settings):
-    """Random views of an image, which its boxes follow.
+    """Random views of an image, which its boxes follow."""
 
-    Attributes:
-        crop: Smallest share of the image's area that a view keeps; 1 turns crops and flips off.
-        operations: How many operations of RandAugment's kind a view goes through.
-        magnitude: Their strength.
-        kept: How many views of an image a frozen detector is shown, once; what it made of them is kept.
-    """
-
-    crop: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    operations: Annotated[int, Field(ge=0)] = 0
-    magnitude: Share = 0.3
-    kept: Count = 2
+    crop: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.5, description="smallest share of the image's area that a view keeps; 1 turns crops and flips off"
+    )
+    jitter: Share = Field(
+        default=0.0, description="brightness and contrast each change by a random factor of 1 ± this share"
+    )
+    cached: Count = Field(
+        default=2, description="views of an image that a frozen detector encodes, once; its features are stored"
+    )
 
 
 class TeacherSettings(Settings):
     """The teacher: self-trained from its encoders, `init` one trained before, or `name` any CLIP-type model."""
 
-    init: str | None = None
-    name: str | None = None
-    text: str | dict[str, Any] | None = None
-    vision: str | dict[str, Any] | None = None
-    config: BackboneSettings = {}
-    training: TrainingSettings = TrainingSettings()
-    views: ViewSettings = ViewSettings(crop=0.3)
-    seed: Annotated[int, Field(ge=0)] = 0
+    init: str | None = Field(default=None, description="folder of a teacher trained before")
+    name: str | None = Field(default=None, description="any CLIP- or SigLIP-type model")
+    text: str | dict[str, Any] | None = Field(
+        default=None, description="text encoder of a teacher to train, as under `model`"
+    )
+    vision: str | dict[str, Any] | None = Field(default=None, description="its vision encoder")
+    config: BackboneSettings = Field(default=BackboneSettings(), description="as `model.config`")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="as `training`")
+    views: ViewSettings = Field(default=ViewSettings(crop=0.3), description="its views; `crop` is 0.3")
+    seed: NotNegativeInt = Field(default=0, description="of its training")
 
     @model_validator(mode="after")
     def _one_origin(self) -> TeacherSettings:
@@ -170,34 +164,41 @@ class TeacherSettings(Settings):
 
 
 class LabelSettings(Settings):
-    """How the teacher labels: candidates, templates, temperature (null: the teacher's own).
+    """How the teacher labels regions and images: candidates, templates, temperature."""
 
-    `detector_weight` is how far a region's label follows the word that the detector has for it, times the detector's
-    score (beyond the paper, off by default); `synonyms` is the table of which nouns its words are, null for COCO's.
-    """
-
-    num_nouns: Count = 1000
-    num_relations: Count = 100
-    entity_template: str = "1"
-    relation_template: str = "A"
-    temperature: Positive | None = None
-    top_k: Count = 16
-    detector_weight: Share = 0.0
-    synonyms: str | None = None
+    num_nouns: Count = Field(default=1000, description="candidates of regions (M of Eq 6)")
+    num_relations: Count = Field(default=100, description="candidates of images (L of Eq 9)")
+    entity_template: str = Field(default="1", description='prompt of a noun: `"1"` or `"2"`')
+    relation_template: str = Field(default="A", description="prompt of a relation: `A`, `B` or `C`")
+    temperature: Positive | None = Field(
+        default=None, description="of the softmax over candidates; null takes the teacher's own"
+    )
+    top_k: Count = Field(
+        default=16, description="candidates stored of each label, beside the probability of all the others together"
+    )
+    detector_weight: Share = Field(
+        default=0.0,
+        description="share of a region's label, times the detector's score, that goes to the nouns for the detector's "
+        "category (beyond the paper)",
+    )
+    synonyms: str | None = Field(
+        default=None, description="table of which nouns name a detector's category; null takes COCO's"
+    )
 
 
 class LossSettings(Settings):
     """The weights of Eq 11 and the switches of the ablations."""
 
-    itm: Annotated[float, Field(ge=0.0)] = 1.0
-    cit: Annotated[float, Field(ge=0.0)] = 1.0
-    coe: Annotated[float, Field(ge=0.0)] = 1.0
-    cir: Annotated[float, Field(ge=0.0)] = 1.0
-    mlm: Annotated[float, Field(ge=0.0)] = 0.0
-    mask_share: Share = 0.15
-    hard_labels: bool = False
-    confidence_floor: Share = 0.0
-    matched_only: bool = False
+    itm: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_ITM (Eq 3); 0 turns a loss off")
+    cit: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="of L_CIT (Eq 4, 5)")
+    coe: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="of L_COE (Eq 6-8)")
+    cir: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="of L_CIR (Eq 9, 10)")
+    mlm: Annotated[float, Field(ge=0.0)] = Field(
+        default=0.0, description="of masked language modelling of 15 % of the tokens (beyond the paper)"
+    )
+    hard_labels: bool = Field(default=False, description="the likeliest candidate alone, in place of the distribution")
+    confidence_floor: Share = Field(default=0.0, description="labels whose top probability is lower are left out")
+    matched_only: bool = Field(default=False, description="L_COE and L_CIR of matched pairs alone")
 
     def weights(self) -> dict[str, float]:
         """The weights by loss name."""
@@ -205,38 +206,39 @@ class LossSettings(Settings):
 
 
 class TokenizerSettings(Settings):
-    """A WordPiece vocabulary to train: on the captions, and on the lines of further files of plain text."""
+    """A WordPiece vocabulary to train on the captions."""
 
-    size: Annotated[int, Field(ge=100)]
-    texts: list[str] = []
-    min_frequency: Count = 2
+    size: Annotated[int, Field(ge=100)] = Field(description="tokens of a vocabulary trained on the captions")
+    texts: list[str] = Field(default=[], description="further files of plain text to train it on")
+    min_frequency: Count = Field(default=2, description="how often a token must occur")
 
 
 class PretrainRecipe(Recipe):
-    """Teacher, labels and joint pre-training, each kept in its own folder under `out` and never done twice.
-
-    `tokenizer` names one, or says how to train one. Beyond the paper, and off by default: `patch_keep` is the share of
-    patches that a step encodes (FLIP); `caption_drop` the share of the falsified pairs that are read with an empty
-    caption, so that regions and images are named without one too; `warm_start` begins the student's encoders and
-    projections with the self-trained teacher's, which must have their shape.
-    """
+    """Teacher, labels and joint pre-training, each in its own folder under `out` and never done twice."""
 
     command: ClassVar[str] = "promu pretrain"
     telling_key: ClassVar[str] = "teacher"
 
-    data: PretrainData
-    tokenizer: str | TokenizerSettings
-    teacher: TeacherSettings
-    labels: LabelSettings = LabelSettings()
-    losses: LossSettings = LossSettings()
-    model: ModelSettings
-    training: TrainingSettings = TrainingSettings()
-    views: ViewSettings = ViewSettings()
-    patch_keep: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    caption_drop: Share = 0.0
-    warm_start: bool = False
-    seed: Annotated[int, Field(ge=0)] = 0
-    out: str
+    data: PretrainData = Field(description="corpus and candidates")
+    tokenizer: str | TokenizerSettings = Field(description="folder or hub name, or how to train one")
+    teacher: TeacherSettings = Field(description="who labels")
+    labels: LabelSettings = Field(default=LabelSettings(), description="how it labels")
+    losses: LossSettings = Field(default=LossSettings(), description="weights and switches")
+    model: ModelSettings = Field(description="the student's backbone")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
+    views: ViewSettings = Field(default=ViewSettings(), description="the student's views of the images")
+    caption_drop: Share = Field(
+        default=0.0,
+        description="share of falsified pairs that are read with an empty caption, so that regions and images are "
+        "named without one too (beyond the paper)",
+    )
+    warm_start: bool = Field(
+        default=False,
+        description="the student begins with the self-trained teacher's encoders and projections, which must have its "
+        "shape (beyond the paper)",
+    )
+    seed: NotNegativeInt = Field(default=0, description="of the order of pairs, views, dropout and new weights")
+    out: str = Field(description="folder of the run")
 
     @model_validator(mode="after")
     def _goes_to_the_end(self) -> PretrainRecipe:

@@ -102,9 +102,8 @@ def test_neither_padding_nor_neighbours_change_a_post(fusion: str) -> None:
 
 @pytest.mark.parametrize("fusion", SEEING)
 def test_gradients_of_the_joint_loss_reach_every_weight(fusion: str) -> None:
-    """In training and with patches dropped, as data-parallel training needs it."""
+    """In training, as data-parallel training needs it."""
     model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, vision_hidden_size=24)).train()
-    model.patch_keep = 0.5
     output = model(**whole_batch())
     assert output.loss.isfinite()
     output.loss.backward()
@@ -137,17 +136,6 @@ def test_a_model_may_go_on_with_another_fusion(fusion: str, tmp_path: Path) -> N
     for name, parameter in model.fusion.named_parameters():
         assert parameter.isfinite().all() and parameter.abs().max() < 3, name
     assert model.eval()(**tiny_batch()).fused_text.isfinite().all()
-
-
-@pytest.mark.parametrize("fusion", SEEING)
-def test_patches_are_dropped_for_every_fusion(fusion: str) -> None:
-    model = PromuModel(tiny_config(fusion=fusion)).eval()
-    batch, kept = with_boxes(), torch.tensor([[0, 1, 2, 5], [3, 8, 9, 15], [0, 5, 10, 15]])
-    output = model(**batch, kept=kept)
-    assert output.fused_visual.shape == (3, 5, WIDTH) and output.fused_text.isfinite().all()
-    assert (output.fused_text - model(**batch).fused_text).abs().max() > 1e-4
-    everything = torch.arange(GRID**2).expand(3, -1)
-    torch.testing.assert_close(model(**batch, kept=everything).fused_text, model(**batch).fused_text, **CLOSE)
 
 
 @pytest.mark.parametrize("fusion", SEEING)
@@ -220,9 +208,8 @@ def test_a_batch_in_parts_is_the_batch(fusion: str) -> None:
 
 @pytest.mark.parametrize("fusion", SEEING)
 def test_a_part_s_second_pass_contrasts_what_its_first_did(fusion: str) -> None:
-    """Noise, dropout and dropped patches must fall as they did."""
+    """Noise and dropout must be the same."""
     model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, text_hidden_dropout_prob=0.5)).train()
-    model.patch_keep = 0.5
     seen: list[ContrastFeatures] = []
     model.register_forward_hook(lambda module, given, output: seen.append(output.features))
     step_in_parts(model, whole_batch(), 2, Accelerator(cpu=True), nullcontext)

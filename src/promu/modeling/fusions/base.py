@@ -24,13 +24,11 @@ class VisualFeatures:
     Attributes:
         tokens: (B, K+1, d_v), CLS first; (B, V, K+1, d_v) where the fusion reads V levels of the encoder.
         mask: (B,), 1 where the post has an image; None means everywhere.
-        kept: (B, k) the patches that were encoded, k standing for K; None means all.
         boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None where none are known.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor | None = None
-    kept: torch.Tensor | None = None
     boxes: torch.Tensor | None = None
 
     def shown(self) -> torch.Tensor:
@@ -156,7 +154,7 @@ class Fusion(nn.Module, ABC):
             more = () if keys is None else (None, None, keys[number])
             if output_attentions:  # what the layer does, but that it keeps no map
                 attended, weights = layer.attention(hidden, attention_mask, *more)[:2]  # type: ignore[operator]
-                maps.append(kept_map(weights))
+                maps.append(required_map(weights))
                 hidden = layer.feed_forward_chunk(attended)  # type: ignore[operator]
             else:
                 hidden = layer(hidden, attention_mask, *more)
@@ -182,7 +180,7 @@ def visual_map(config: PromuConfig) -> nn.Module:
     return nn.Linear(vision.hidden_size, config.hidden_size)
 
 
-def kept_map(weights: torch.Tensor | None) -> torch.Tensor:
+def required_map(weights: torch.Tensor | None) -> torch.Tensor:
     """An attention map that was asked for.
 
     Raises:

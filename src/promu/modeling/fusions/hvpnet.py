@@ -44,7 +44,7 @@ class PrefixFusion(Fusion):
     A softmax over the levels, one for each text layer and computed from the image's mean, mixes them. What stands
     before the patches (the visual CLS), the means of the image's four quarters and those of a detector's regions,
     where a batch brings boxes, then give one key and one value each to that layer's self-attention. Text is masked off
-    the prefix where there is no image, and off a region that no encoded patch lies under.
+    the prefix where there is no image, and off a region that covers no patch.
 
     The fused visual tokens are the tokens mixed by the last layer's gate: pooling and mixing are both linear, so that
     L_COE's region vector is exactly the vector whose key and value the last layer reads.
@@ -101,13 +101,13 @@ class PrefixFusion(Fusion):
     def shares(self, images: VisualFeatures) -> torch.Tensor:
         """What a prefix is made of, (B, P, K+1): the share of each visual token in visual CLS, quarters and regions.
 
-        The shares of a quarter or region that no encoded patch lies under are 0.
+        The shares of a region that covers no patch are 0.
         """
         rows, tokens = len(images.tokens), images.tokens.shape[2]
         boxes = torch.tensor(QUARTERS, device=images.tokens.device).expand(rows, -1, -1)
         if images.boxes is not None:
             boxes = torch.cat([boxes, images.boxes.float()], dim=1)
-        coverage = patch_coverage(boxes, self.config.grid, images.kept)
+        coverage = patch_coverage(boxes, self.config.grid)
         means = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
         first = tokens - coverage.shape[-1]  # what stands before the patches
         alone = torch.eye(first, tokens, device=means.device).expand(rows, -1, -1)

@@ -12,7 +12,7 @@ from transformers import BertConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures, kept_map, visual_map
+from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures, required_map, visual_map
 
 FIRST_LOG_VARIANCE = -4.0
 """Where the log-variance starts: a spread of a seventh, so that at first the noise drowns nothing."""
@@ -114,7 +114,7 @@ class BottleneckFusion(Fusion):
         fused_visual, _ = self.image_reads_text(visual, latent, self.attention_mask(visual, text_mask))
         read, to_image = self.text_reads_image(latent, fused_visual, None)
         if output_attentions:
-            to_image = kept_map(to_image) * shown[:, None, None, None]
+            to_image = required_map(to_image) * shown[:, None, None, None]
             maps = tuple(functional.pad(weights, (0, tokens.shape[1])) for weights in maps)
             maps = (*maps, functional.pad(to_image, (text.shape[1], 0)))
         return Fused(torch.where(shown[:, None, None], read, latent), fused_visual, maps, losses)

@@ -24,8 +24,8 @@ from promu.modeling.encoders import normalise_pixels
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
-from promu.training import feature_cache as kept_features
-from promu.training.batches import Sample, chance_of
+from promu.training import feature_cache
+from promu.training.batches import Sample, rng_of
 from promu.training.feature_cache import FeatureViews
 from promu.training.pair_batches import CaptionCollator, PairCollator
 from promu.training.pretrain import pretrain
@@ -36,7 +36,7 @@ pytest.importorskip("onnx")
 
 SMALL: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 32, "grid": 4}
 SIDE = 64
-VIEWS = ViewSettings(crop=0.5, operations=1, kept=3)
+VIEWS = ViewSettings(crop=0.5, jitter=0.3, cached=3)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_features_are_those_of_the_view_s_pixels(
             assert torch.allclose(found.float(), expected, atol=2e-3 * float(expected.abs().max()))
             shown.add((index, str(view)))
         assert any(key == (index, str(WHOLE)) for key in shown), "the whole image is one of them"
-    assert len(shown) == corpus.images * VIEWS.kept
+    assert len(shown) == corpus.images * VIEWS.cached
 
 
 def test_views_stay_as_they_are_and_boxes_follow_them(
@@ -106,7 +106,7 @@ def test_views_stay_as_they_are_and_boxes_follow_them(
         views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
         batch = PairCollator(CaptionCollator(corpus, words, views, 5), store, LossSettings())(samples)
         for row, sample in enumerate(samples):
-            features, view = views(corpus.image_of(row), chance_of(5, sample))
+            features, view = views(corpus.image_of(row), rng_of(5, sample))
             assert torch.equal(batch["image_features"][row], features)
             boxes, seen = move_boxes(store[corpus[row].image].boxes.numpy(), view)
             crops += int(view.size != WHOLE.size and seen.any())
@@ -120,16 +120,16 @@ def test_the_trunk_sees_each_view_once(
 ) -> None:
     counted = Counted(encoder, monkeypatch)
     FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
-    assert counted.images == corpus.images * VIEWS.kept
+    assert counted.images == corpus.images * VIEWS.cached
     FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
-    assert counted.images == corpus.images * VIEWS.kept
+    assert counted.images == corpus.images * VIEWS.cached
 
 
 def test_a_fill_that_was_stopped_goes_on(
     encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(encoder)
-    monkeypatch.setattr(kept_features, "BATCH", 2)
+    monkeypatch.setattr(feature_cache, "BATCH", 2)
     whole = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "whole", 0)
     counted = Counted(encoder, monkeypatch)
     counted.dies_at = 8  # two images whole and the first view of two more
@@ -139,12 +139,12 @@ def test_a_fill_that_was_stopped_goes_on(
     reports: list[tuple[str, int, int]] = []
     with progress.shown(lambda *step: reports.append(step)):
         views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
-    assert before == 8 and counted.images - before == (corpus.images - 2) * VIEWS.kept
+    assert before == 8 and counted.images - before == (corpus.images - 2) * VIEWS.cached
     assert reports == [("features", done, 7) for done in (4, 6, 7)]
-    assert np.array_equal(views.kept.values, whole.kept.values)
+    assert np.array_equal(views.cache.values, whole.cache.values)
 
 
-@pytest.mark.parametrize("change", [{"crop": 0.4}, {"operations": 2}, {"kept": 2}, {"seed": 1}])
+@pytest.mark.parametrize("change", [{"crop": 0.4}, {"jitter": 0.2}, {"cached": 2}, {"seed": 1}])
 def test_other_views_are_kept_elsewhere(
     change: dict[str, Any], encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
 ) -> None:
@@ -152,12 +152,12 @@ def test_other_views_are_kept_elsewhere(
     settings = VIEWS.model_copy(update={key: value for key, value in change.items() if key != "seed"})
     first = FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
     other = FeatureViews(encoder, config_of(encoder), corpus, settings, tmp_path / "features", seed)
-    assert first.kept.folder != other.kept.folder and len(list((tmp_path / "features").iterdir())) == 2
+    assert first.cache.folder != other.cache.folder and len(list((tmp_path / "features").iterdir())) == 2
 
 
 def test_the_standardisation_is_fitted_once(encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path) -> None:
     views = FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
-    values = torch.from_numpy(views.kept.values[:, 0].astype(np.float32)).flatten(0, 1)
+    values = torch.from_numpy(views.cache.values[:, 0].astype(np.float32)).flatten(0, 1)
     assert encoder.is_fitted and torch.allclose(encoder.embeddings.mean, values.mean(0), atol=1e-5)
     encoder.embeddings.mean.fill_(7)
     FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
@@ -173,8 +173,8 @@ def test_a_recipe_with_a_detector_as_encoder(
     for part in ("teacher", "model"):
         raw[part] = {**raw[part], "vision": vision}
     one = {"training": {**raw["training"], "epochs": 1}}
-    raw.update(one, views={"crop": 0.5, "kept": 2})
-    raw["teacher"].update(one, views={"crop": 0.5, "kept": 2})
+    raw.update(one, views={"crop": 0.5, "cached": 2})
+    raw["teacher"].update(one, views={"crop": 0.5, "cached": 2})
     recipe = load_recipe(raw, PretrainRecipe)
     result = pretrain(recipe)
     losses = [result["last"][name] for name in ("itm", "cit", "coe", "cir", "mlm")]
