@@ -1,4 +1,4 @@
-# Two commands: `make demo` shows the whole method at work, `make test` checks everything.
+# `make demo` shows the whole method at work; `make quick` checks what a change is likely to break, `make test` everything.
 PYTHON ?= python3
 OUT ?= runs/demo
 SEED ?= 0
@@ -12,7 +12,7 @@ BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo study test bench format clean
+.PHONY: demo study quick test recipes-page bench format clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -28,6 +28,17 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest -n $(WORKERS)
+
+# The same without the tests that are marked as slow.
+quick: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n $(WORKERS) -m "not slow"
+
+# docs/recipes.md from the declarations of the settings.
+recipes-page: $(VENV)/.installed-dev
+	$(BIN)/python tests/test_recipes_page.py
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.run $(BENCH)

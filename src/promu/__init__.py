@@ -6,7 +6,6 @@ The names below are imported when they are first used, so that `import promu` co
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +66,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use (PEP 562)."""
     if name == "__version__":
+        from importlib.metadata import version
+
         value: Any = version("promu")
     elif name in _HOMES:
         value = getattr(import_module(f"promu.{_HOMES[name]}"), name)
