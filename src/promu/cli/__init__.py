@@ -15,12 +15,13 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
 
+import promu
 from promu.cli import data, demo, doctor, evaluate, extract, graph, llm, reproduce, score, serve, train
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
 RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce", "extract")
-"""Commands that, started again, go on where they were stopped."""
+"""Commands that continue where they were stopped, when they are started again."""
 
 # In the order that `promu --help` lists them.
 COMMANDS: dict[str, Callable[..., Any] | App] = {
@@ -47,31 +48,20 @@ COMMANDS: dict[str, Callable[..., Any] | App] = {
 }
 
 
-def _version() -> str:
-    import promu
-
-    return promu.__version__
-
-
-def _build() -> App:
-    app = App(
-        name="promu",
-        help="Entities and relations from posts with images.",
-        version=_version,
-        # Every switch is off unless given, so that a --no-... for each would only fill the help.
-        default_parameter=Parameter(negative=()),
-        suppress_keyboard_interrupt=False,
-    )
-    for order, (name, command) in enumerate(COMMANDS.items()):
-        if isinstance(command, App):
-            command.sort_key = order
-            app.command(command, name=name)
-        else:
-            app.command(command, name=name, sort_key=order)
-    return app
-
-
-app = _build()
+app = App(
+    name="promu",
+    help="Entities and relations from posts with images.",
+    version=lambda: promu.__version__,
+    # Every switch is off unless given, so that a --no-... for each would only fill the help.
+    default_parameter=Parameter(negative=()),
+    suppress_keyboard_interrupt=False,
+)
+for _order, (_name, _command) in enumerate(COMMANDS.items()):
+    if isinstance(_command, App):
+        _command.sort_key = _order
+        app.command(_command, name=_name)
+    else:
+        app.command(_command, name=_name, sort_key=_order)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
