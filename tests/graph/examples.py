@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from promu.graph.build import write_graph
+from promu.graph.build import build_graph
 from promu.graph.names import normalise_name, read_relation_properties
 
 Record = dict[str, Any]
@@ -72,7 +72,7 @@ def make_graph(folder: Path, posts: list[Record], to: str = "sqlite", **settings
     """The graph of some posts."""
     out = folder / f"graph.{to}"
     source = write_posts(folder / "out.jsonl", posts)
-    write_graph([source], out, to, properties=settings.pop("properties", read_relation_properties()), **settings)
+    build_graph([source], out, to, properties=settings.pop("properties", read_relation_properties()), **settings)
     return out
 
 

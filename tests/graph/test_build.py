@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.graph.examples import COUPLE, MEMBER, PEER, POSTS, Record, make_graph, posts, record, rows, write_posts
 
 from promu.errors import InputError
-from promu.graph.build import write_graph
+from promu.graph.build import build_graph
 from promu.graph.names import normalise_name, read_relation_properties
 
 RELATIONS = (
@@ -73,7 +73,7 @@ def test_two_tellings_in_one_post_are_two_mentions_and_one_post(tmp_path: Path) 
         (0, 2, PEER, None),
     )
     source = write_posts(tmp_path / "out.jsonl", [twice])
-    summary = write_graph([source], tmp_path / "g", "sqlite", properties={})
+    summary = build_graph([source], tmp_path / "g", "sqlite", properties={})
     assert set(rows(tmp_path / "g", RELATIONS.replace(", property", ""))) == {
         ("Ann", PEER, "BOB", 2, 1, 0.3),
         ("Ann", PEER, "Ann", 1, 1, None),
@@ -85,19 +85,19 @@ def test_two_tellings_in_one_post_are_two_mentions_and_one_post(tmp_path: Path) 
 def test_weak_relations_are_counted_and_left_out(tmp_path: Path) -> None:
     source = write_posts(tmp_path / "out.jsonl", POSTS)
     table = read_relation_properties()
-    summary = write_graph([source], tmp_path / "g", "sqlite", properties=table, min_score=0.5)
+    summary = build_graph([source], tmp_path / "g", "sqlite", properties=table, min_score=0.5)
     assert (summary.weak, summary.evidence, summary.relations, summary.unmapped) == (1, 3, 2, {})
     assert rows(tmp_path / "g", "SELECT min(score) FROM evidence") == [(0.5,)]
-    write_graph([source], tmp_path / "g", "sqlite", properties=table, min_score=0.7)
+    build_graph([source], tmp_path / "g", "sqlite", properties=table, min_score=0.7)
     assert rows(tmp_path / "g", "SELECT name FROM posts WHERE tokens IS NOT NULL") == [("b",)]
 
 
 def test_an_id_that_stands_twice_is_a_broken_line(tmp_path: Path) -> None:
     source = write_posts(tmp_path / "out.jsonl", [*POSTS, POSTS[0]])
     with pytest.raises(InputError, match=r"out.jsonl:4: a post with the id 'a' came before; give each post an id"):
-        write_graph([source], tmp_path / "g", "sqlite", properties={})
+        build_graph([source], tmp_path / "g", "sqlite", properties={})
     problems: list[InputError] = []
-    assert write_graph([source], tmp_path / "g", "sqlite", properties={}, problems=problems).posts == 3
+    assert build_graph([source], tmp_path / "g", "sqlite", properties={}, problems=problems).posts == 3
     assert rows(tmp_path / "g", "PRAGMA integrity_check") == [("ok",)]
     assert rows(tmp_path / "g", "SELECT sum(mentions) FROM entities") == [(8,)]
     assert [problem.line for problem in problems] == [4]
@@ -152,7 +152,7 @@ def test_memory_grows_with_what_is_distinct_and_not_with_posts(tmp_path: Path) -
         same = ({**record("x", words, [(0, 1, "PER", 0.5)]), "id": str(index)} for index in range(number))
         source = write_posts(tmp_path / "out.jsonl", list(same))
         tracemalloc.start()
-        write_graph([source], tmp_path / "g", "ttl", properties={})
+        build_graph([source], tmp_path / "g", "ttl", properties={})
         _, highest = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return highest

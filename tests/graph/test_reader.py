@@ -12,11 +12,11 @@ import pytest
 from tests.graph.examples import POSTS, record, write_posts
 
 from promu.errors import InputError
-from promu.graph.build import read_found_posts
+from promu.graph.build import read_extractions
 
 
 def test_a_post_comes_with_its_names_and_places(tmp_path: Path) -> None:
-    (number, found), *rest = read_found_posts(write_posts(tmp_path / "out.jsonl", POSTS))
+    (number, found), *rest = read_extractions(write_posts(tmp_path / "out.jsonl", POSTS))
     assert number == 1 and len(rest) == 2
     assert found.texts == ("Ann Lee", "Bob", "the NASA") and found.keys == ("ann lee", "bob", "nasa")
     assert found.characters == ((0, 7), (12, 15), (19, 27))
@@ -28,7 +28,7 @@ def test_what_the_extractor_writes_is_read(tiny_models: Path, tmp_path: Path) ->
 
     results = [Extractor.from_pretrained(tiny_models)("Ann Lee met Bob, in @Rome  tonight")]
     path = write_posts(tmp_path / "out.jsonl", [result.to_dict() for result in results])
-    found = [post for _, post in read_found_posts(path)]
+    found = [post for _, post in read_extractions(path)]
     assert [post.post.entities for post in found] == [result.entities for result in results]
     assert [post.texts for post in found] == [tuple(map(result.words, result.entities)) for result in results]
     assert found[0].texts
@@ -36,8 +36,8 @@ def test_what_the_extractor_writes_is_read(tiny_models: Path, tmp_path: Path) ->
 
 def test_parquet_says_the_same_and_unknown_columns_do_not_matter(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([{**post, "image": "used"} for post in POSTS]), tmp_path / "out.parquet")
-    lines = list(read_found_posts(write_posts(tmp_path / "out.jsonl", POSTS)))
-    assert list(read_found_posts(tmp_path / "out.parquet")) == lines
+    lines = list(read_extractions(write_posts(tmp_path / "out.jsonl", POSTS)))
+    assert list(read_extractions(tmp_path / "out.parquet")) == lines
 
 
 def change(**values: Any) -> dict[str, Any]:
@@ -61,7 +61,7 @@ TWICE = [{"head": 0, "tail": 1, "type": "x", "score": 0.5}] * 2
             {"id": "x", "text": "no tokens"},
             "the post lacks tokens, entities, relations; is this what promu extract wrote",
         ),
-        (change(entities={}), "entity 0 lacks start, end"),
+        (change(entities={}), "entities must be a list, found {}"),
         (change(entities=["x"]), "entity 0 must be a mapping"),
         (change(relations="x"), "relations must be a list"),
         (change(tokens="words"), "tokens must be a list of words"),
@@ -78,7 +78,7 @@ TWICE = [{"head": 0, "tail": 1, "type": "x", "score": 0.5}] * 2
         (entity(score=2), "score of entity 0 must be a number from 0 to 1"),
         (change(relations=[{"head": 0, "tail": 7, "type": "x"}]), "tail of relation 0 is 7, but the post has 3"),
         (change(relations=[{"head": 0, "tail": 0, "type": "x"}]), "links entity 0 to itself"),
-        (change(relations=[{"head": 0, "tail": 1, "type": "None"}]), "of type 'None', which says that there is none"),
+        (change(relations=[{"head": 0, "tail": 1, "type": "None"}]), "of type 'None', which means that there is none"),
         (change(relations=TWICE), "relation 1 repeats relation 0"),
         (change(entities=[POSTS[0]["entities"][0]] * 2, relations=[]), "entity 1 repeats entity 0"),
     ],
@@ -88,26 +88,26 @@ def test_a_broken_line_is_named_or_left_out(tmp_path: Path, line: Any, reason: s
     broken = line if isinstance(line, str) else json.dumps(line)
     path.write_text(path.read_text(encoding="utf-8").replace("\n", f"\n{broken}\n", 1), encoding="utf-8")
     with pytest.raises(InputError) as caught:
-        list(read_found_posts(path))
+        list(read_extractions(path))
     assert str(caught.value).startswith(f"{path}:2: ") and reason in str(caught.value)
     problems: list[InputError] = []
-    assert [(number, found.post.id) for number, found in read_found_posts(path, problems)] == [(1, "b"), (3, "c")]
+    assert [(number, found.post.id) for number, found in read_extractions(path, problems)] == [(1, "b"), (3, "c")]
     assert [str(problem) for problem in problems] == [str(caught.value)]
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with pytest.raises(InputError, match="no such file"):
-        list(read_found_posts(path))
+        list(read_extractions(path))
     with pytest.raises(InputError, match="is a folder"):
-        list(read_found_posts(tmp_path))
+        list(read_extractions(tmp_path))
     for content, reason in ((b"", "is empty"), (b"PAR1 and no more", "cannot be read as Parquet")):
         path.write_bytes(content)
         with pytest.raises(InputError, match=reason):
-            list(read_found_posts(path))
+            list(read_extractions(path))
     pq.write_table(pa.table({"id": ["a"], "tokens": [["x"]]}), path)
     with pytest.raises(InputError, match="lacks the columns entities, relations"):
-        list(read_found_posts(path))
+        list(read_extractions(path))
     pq.write_table(pa.Table.from_pylist([record("a", "x y", [(0, 1, "PER", 0.5)]), change(id=" ")]), path)
     with pytest.raises(InputError, match="out:2: id is empty"):
-        list(read_found_posts(path))
+        list(read_extractions(path))

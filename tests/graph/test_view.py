@@ -13,7 +13,7 @@ from tests.graph.examples import PEER, POSTS, Record, make_graph, posts, record
 
 from promu.errors import InputError
 from promu.graph.graph_store import facts_of, find_entities, open_graph
-from promu.graph.view import Drawing, lay_out, write_view
+from promu.graph.view import Drawing, draw_neighbours, write_graph_page
 
 VOID = {"meta", "link", "br", "img"}
 
@@ -54,8 +54,7 @@ class Page(HTMLParser):
 
 
 def page(folder: Path, found: list[Record], name: str, type: str | None = None, limit: int = 12) -> str:
-    with open_graph(make_graph(folder, found)) as connection:
-        write_view(connection, name, folder / "page.html", type=type, limit=limit, source="graph.sqlite")
+    write_graph_page(make_graph(folder, found), name, folder / "page.html", type=type, limit=limit)
     return (folder / "page.html").read_text(encoding="utf-8")
 
 
@@ -63,7 +62,7 @@ def test_a_page_by_hand(tmp_path: Path) -> None:
     text = page(tmp_path, POSTS, "ann lee")
     read = Page(text)
     said = " ".join(" ".join(read.words).split())
-    assert "Named 2 times in 2 posts, best score 0.90; 2 relations from it, 1 to it." in said
+    assert "Mentioned 2 times in 2 posts, best score 0.90; 2 relations from it, 1 to it." in said
     assert "2 posts, best score 0.80 · /per/per/couple · Wikidata P26" in said
     assert "Between its neighbours" not in said  # Bob and the NASA have nothing to do with each other
     assert "promu.example" not in said
@@ -97,7 +96,7 @@ def test_markup_in_a_name_is_text(tmp_path: Path) -> None:
 
 def drawing(folder: Path, found: list[Record], name: str) -> Drawing | None:
     with open_graph(make_graph(folder, found)) as connection:
-        return lay_out(facts_of(connection, find_entities(connection, name)[0], 12))
+        return draw_neighbours(facts_of(connection, find_entities(connection, name)[0], 12))
 
 
 def test_boxes_lie_apart_and_within_the_frame(tmp_path: Path) -> None:
@@ -128,7 +127,7 @@ def test_nobody_to_draw(tmp_path: Path) -> None:
     alone = record("x", "Ann or ANN", [(0, 1, "PER", 0.5), (2, 3, "PER", 0.5)], (0, 1, PEER, 0.5))
     assert drawing(tmp_path, [alone], "ann") is None  # a relation with itself is in the list alone
     assert "Its neighbours" not in page(tmp_path, [alone], "ann") and "Ann" in page(tmp_path, [alone], "ann")
-    assert "No relation is known" in page(tmp_path, POSTS, "bob", "LOC")
+    assert "It has no relation" in page(tmp_path, POSTS, "bob", "LOC")
 
 
 def test_a_name_that_is_none_or_several(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`promu graph`: what was extracted as a knowledge graph; what it knows of a name; a page of a neighbourhood."""
+"""`promu graph`: extractions as a knowledge graph; what it holds of a name; a page of an entity and its neighbours."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from promu.errors import InputError
 
 if TYPE_CHECKING:
     from promu.graph.build import GraphSummary
-    from promu.graph.graph_store import EntityFacts, FoundEvidence, Link, NamedEntity
+    from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity
 
-app = App(name="graph", help="Merge what promu extract wrote into a knowledge graph, and ask it.")
+app = App(name="graph", help="Merge what promu extract wrote into a knowledge graph, and query it.")
 
-SHOWN_FAULTS = 10
+SHOWN_PROBLEMS = 10
 """Broken lines that are named; the others are counted."""
 
 
@@ -39,33 +39,27 @@ def make(
         out: File to write, whole or not at all; for Parquet a new folder.
         base: What the graph's own IRIs begin with; give one of yours before you publish it.
         properties: File of relation, tab, Wikidata property a line, in place of promu's own.
-        min_score: Relations found with a lower score are left out.
-        broken: Stop at a line that cannot be used, or leave it out and say so.
+        min_score: Relations with a lower score are left out.
+        broken: Stop at a line that cannot be used, or leave it out and report it.
         json: Print JSON instead of lines.
     """
     if not extractions:
         raise InputError("name what promu extract wrote, one file or several; see promu graph --help")
     from dataclasses import asdict
 
-    from promu.graph.build import write_graph
-    from promu.graph.names import read_relation_properties
+    from promu.graph.build import build_graph
 
     problems: list[InputError] | None = None if broken == "stop" else []
     with progress_bars():
-        summary = write_graph(
-            extractions,
-            out,
-            to,
-            base=base,
-            properties=read_relation_properties(properties),
-            min_score=min_score,
-            problems=problems,
+        summary = build_graph(
+            extractions, out, to, base=base, properties=properties, min_score=min_score, problems=problems
         )
-    for problem in (problems or [])[:SHOWN_FAULTS]:
+    for problem in (problems or [])[:SHOWN_PROBLEMS]:
         note(str(problem))
     left_out = len(problems or [])
     if left_out:
-        note(f"{left_out} lines were left out" + (f", {SHOWN_FAULTS} of them named" if left_out > SHOWN_FAULTS else ""))
+        named = f", {SHOWN_PROBLEMS} of them named" if left_out > SHOWN_PROBLEMS else ""
+        note(f"{left_out} lines were left out{named}")
     if json:
         print_json({"out": str(out), **asdict(summary), "broken": left_out})
     else:
@@ -74,37 +68,31 @@ def make(
 
 @app.command
 def query(graph: Path, name: str, /, *, type: str | None = None, limit: int = 20, json: bool = False) -> int:
-    """Say what a graph knows of a name; the exit status is 1 where it knows nothing.
+    """Show what a graph holds of a name; the exit status is 1 where it holds nothing.
 
     Args:
         graph: What promu graph --to sqlite wrote.
-        name: However written: capitals, @, # and a leading "the" make no difference.
+        name: In any spelling: capitals, @, # and a leading "the" make no difference.
         type: Only the entity of this type, such as PER.
         limit: Relations shown out of an entity, and into it, at most.
         json: Print JSON instead of lines.
     """
     from dataclasses import asdict
 
-    from promu.graph.graph_store import facts_of, find_entities, open_graph, similar_entities
+    from promu.graph.graph_store import query_graph
 
-    if limit < 1:
-        raise InputError(f"--limit is {limit}; at least 1 is needed")
-    with open_graph(graph) as connection:
-        known = [facts_of(connection, entity, limit) for entity in find_entities(connection, name, type)]
-        near = [] if known else similar_entities(connection, name, type)
+    answer = query_graph(graph, name, type, limit)
     if json:
-        print_json(
-            {"name": name, "found": [asdict(facts) for facts in known], "similar": [asdict(one) for one in near]}
-        )
-    else:
-        for index, facts in enumerate(known):
-            print("\n" * bool(index), end="")
-            _print_facts(facts)
-        if not known:
-            print(f"nothing is known of {_quoted(name)}" + (f" as {type}" if type else ""))
-            for entity in near:
-                print(f"  similar: {_named(entity)}, in {_count(entity.posts, 'post')}")
-    return 0 if known else 1
+        print_json(asdict(answer))
+        return 0 if answer.entities else 1
+    for index, facts in enumerate(answer.entities):
+        print("\n" * bool(index), end="")
+        _print_facts(facts)
+    if not answer.entities:
+        print(f"no entity is called {_quoted(name)}" + (f" of type {type}" if type else ""))
+        for entity in answer.similar:
+            print(f"  similar: {_named(entity)}, in {_count(entity.posts, 'post')}")
+    return 0 if answer.entities else 1
 
 
 @app.command
@@ -113,39 +101,35 @@ def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit
 
     Args:
         graph: What promu graph --to sqlite wrote.
-        name: However written.
+        name: In any spelling.
         out: The page.
         type: Which of the entities of that name, such as PER.
         limit: Relations drawn out of the entity, and into it, at most.
     """
-    from promu.graph.graph_store import open_graph
-    from promu.graph.view import write_view
+    from promu.graph.view import write_graph_page
 
-    if not 1 <= limit <= 100:
-        raise InputError(f"--limit is {limit}; from 1 to 100 relations can be drawn each way")
-    with open_graph(graph) as connection:
-        write_view(connection, name, out, type=type, limit=limit, source=graph.name)
+    write_graph_page(graph, name, out, type=type, limit=limit)
     print(out)
 
 
 def _print_summary(out: Path, summary: GraphSummary) -> None:
     merged = f"{_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}"
-    found = f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'finding')}"
-    print(f"{out}: {merged}, merged from {found} in {_count(summary.posts, 'post')}")
+    evidence = f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'extracted relation')}"
+    print(f"{out}: {merged}, merged from {evidence} in {_count(summary.posts, 'post')}")
     if summary.weak:
-        print(f"  left out for their score: {_count(summary.weak, 'finding')}")
+        print(f"  left out for their score: {_count(summary.weak, 'extracted relation')}")
     if summary.loops:
-        print(f"  of an entity with itself, since two of its names were merged: {_count(summary.loops, 'relation')}")
+        print(f"  of an entity with itself (two of its names were merged): {_count(summary.loops, 'relation')}")
     if summary.unmapped:
         counts = ", ".join(f"{label} ({count:,})" for label, count in summary.unmapped.items())
-        print(f"  findings without a Wikidata property, under the graph's own IRI: {counts}")
+        print(f"  without a Wikidata property, under the graph's own IRI: {counts}")
 
 
 def _print_facts(facts: EntityFacts) -> None:
     entity = facts.entity
     print(
-        f"{_named(entity)}: named {_count(entity.mentions, 'time')} in {_count(entity.posts, 'post')}"
-        f"{_sure(entity.score)}"
+        f"{_named(entity)}: mentioned {_count(entity.mentions, 'time')} in {_count(entity.posts, 'post')}"
+        f"{_best(entity.score)}"
     )
     if len(facts.forms) > 1:
         print("  written " + ", ".join(f"{_quoted(form)} ({count:,})" for form, count in facts.forms[:8]))
@@ -154,21 +138,20 @@ def _print_facts(facts: EntityFacts) -> None:
     for outward, total in ((True, facts.outward), (False, facts.inward)):
         links = [link for link in facts.links if link.outward is outward]
         for link in links:
-            _print_link(entity, link)
+            _print_link(link)
         if total > len(links):
             print(f"  … and {total - len(links):,} more {'from' if outward else 'to'} it; see --limit")
 
 
-def _print_link(entity: NamedEntity, link: Link) -> None:
+def _print_link(link: Link) -> None:
     arrow = f"—{link.label}→ {_named(link.other)}" if link.outward else f"←{link.label}— {_named(link.other)}"
-    wikidata = link.property.rpartition("/")[2]
-    known = f", Wikidata {wikidata}" if "wikidata.org" in link.property else ""
-    print(f"  {arrow}: {_count(link.posts, 'post')}{_sure(link.score)}{known}")
+    wikidata = f", Wikidata {link.property.rpartition('/')[2]}" if "wikidata.org" in link.property else ""
+    print(f"  {arrow}: {_count(link.posts, 'post')}{_best(link.score)}{wikidata}")
     best = link.evidence[0]
     print(f"      {_quoted(best.post)}" + (f": {_marked(best)}" if best.tokens else ""))
 
 
-def _marked(evidence: FoundEvidence) -> str:
+def _marked(evidence: Evidence) -> str:
     """The words of a post with head and tail in brackets, on one line."""
     words = list(evidence.tokens)
     for start, end in (evidence.head, evidence.tail):
@@ -190,7 +173,7 @@ def _line(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
-def _sure(score: float | None) -> str:
+def _best(score: float | None) -> str:
     return "" if score is None else f", best score {score:.2f}"
 
 

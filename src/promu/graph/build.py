@@ -1,6 +1,6 @@
-"""Merging what was found in posts into a graph, in one pass.
+"""Merging extractions into a graph, in one pass.
 
-In memory are the distinct entities and relations with their counts. Posts and evidence go to the file as they come.
+In memory are the distinct entities and relations with their counts. Posts and evidence go to the file as they are read.
 """
 
 from __future__ import annotations
@@ -9,36 +9,152 @@ import json
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from promu.corpora.posts import from_record
 from promu.errors import InputError
 from promu.files import fault, filled_lines, iterate_records, parse_json_object, shorten
 from promu.graph.graph_export import write_jsonld, write_tables, write_turtle
 from promu.graph.graph_store import INDEXES, TABLES, VERSION
-from promu.graph.names import BASE, WIKIDATA, check_base, entity_iri, normalise_name, relation_iri, statement_iri
+from promu.graph.names import (
+    BASE,
+    WIKIDATA,
+    check_base,
+    entity_iri,
+    normalise_name,
+    read_relation_properties,
+    relation_iri,
+    statement_iri,
+)
 from promu.progress import is_shown, report
 from promu.schema import NO_RELATION, Post, Relation
 
+GraphFormat = Literal["ttl", "jsonld", "sqlite", "parquet"]
+
+WRITERS: dict[str, Callable[[sqlite3.Connection, Path], None] | None] = {
+    "ttl": write_turtle,
+    "jsonld": write_jsonld,
+    "sqlite": None,
+    "parquet": write_tables,
+}
+"""What turns the database into each format; None: it is the database itself."""
+
 _COLUMNS = ("id", "tokens", "entities", "relations")
-_BATCH = 1024
-"""Rows of Parquet in memory at once."""
-_CHUNK = 2**20
-"""Bytes in memory while lines are counted."""
+_PARQUET_ROWS, _EVIDENCE_ROWS, _PROGRESS_POSTS, _CHUNK = 1024, 10_000, 1000, 2**20
+_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 
 Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundPost:
-    """A post with what was found in it.
+class GraphSummary:
+    """What a graph holds.
 
-    `texts`, `keys` and `characters` go with `post.entities`: how each is written in the text, the normalised name of
-    that, and where it lies in the text, in code points, end exclusive.
+    Attributes:
+        posts: Posts read.
+        mentions: Spans in them.
+        entities: What the spans were merged into.
+        evidence: Relations extracted from posts, without the weak ones.
+        relations: What these were merged into.
+        weak: Relations extracted from posts that were left out for their score.
+        loops: Of `relations`, those of an entity with itself: two spans of one post that were merged.
+        unmapped: Rows of evidence of each relation without a Wikidata property.
+    """
+
+    posts: int
+    mentions: int
+    entities: int
+    evidence: int
+    relations: int
+    weak: int
+    loops: int
+    unmapped: dict[str, int]
+
+
+def build_graph(
+    extractions: Sequence[Path],
+    out: Path,
+    to: GraphFormat,
+    *,
+    base: str = BASE,
+    properties: Mapping[str, str] | Path | None = None,
+    min_score: float = 0.0,
+    problems: list[InputError] | None = None,
+) -> GraphSummary:
+    """Merge what `promu extract` wrote into a graph. `out` is written whole or not at all.
+
+    Memory grows with the distinct entities and relations. Beside `out`, room is needed for a temporary SQLite graph.
+
+    Args:
+        extractions: Files of JSON lines or Parquet, read one after the other; no post id may occur twice.
+        out: The file to write; for `parquet` a folder that does not exist yet.
+        to: The format.
+        base: What the graph's own IRIs begin with.
+        properties: Relation label -> Wikidata property, or a file of them (`read_relation_properties`); None is promu's
+            own table.
+        min_score: Relations with a lower score are left out and counted; those without a score stay.
+        problems: Malformed lines are added here and left out; None raises the first.
+
+    Raises:
+        InputError: The input cannot be read, without `problems` any malformed line, or `out` cannot be written.
+    """
+    check_base(base)
+    if not 0 <= min_score <= 1:
+        raise InputError(f"the lowest score is {min_score}; scores are from 0 to 1")
+    if not out.absolute().parent.is_dir():
+        raise InputError("no such folder to write to; make it first", out.parent)
+    if out.is_dir():
+        raise InputError("is there already, as a folder; remove it or name another place", out)
+    if to == "parquet" and out.exists():
+        raise InputError("is a file, and Parquet needs a folder for its tables; name another place", out)
+    if properties is None or isinstance(properties, Path):
+        properties = read_relation_properties(properties)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=out.parent) as work:
+        database = Path(work) / "graph.sqlite"
+        try:
+            with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+                builder = _Builder(connection, min_score)
+                for path, number, post in _read_all(extractions, problems):
+                    try:
+                        builder.add(post)
+                    except InputError as error:
+                        fault(problems, InputError(error.reason, path, number))
+                summary = builder.finish(base, properties)
+                writer, product = WRITERS[to], database
+                if writer is not None:
+                    product = Path(work) / "graph"
+                    writer(connection, product)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _DISK:
+                raise
+            raise InputError(f"cannot be written ({error}); make room and run the command again", out) from None
+        product.replace(out)
+    return summary
+
+
+def _read_all(paths: Sequence[Path], problems: list[InputError] | None) -> Iterator[tuple[Path, int, MentionPost]]:
+    """(file, line number, post) of all files in turn."""
+    sizes = [_count_posts(path) if is_shown() else 0 for path in paths]
+    before = 0
+    for path, size in zip(paths, sizes, strict=True):
+        for count, (number, post) in enumerate(read_extractions(path, problems), start=1):
+            yield path, number, post
+            if count % _PROGRESS_POSTS == 0:
+                report("merging", before + number, sum(sizes))
+        before += size
+    report("merging", before, before)
+
+
+@dataclass(frozen=True, slots=True)
+class MentionPost:
+    """A post with the names of its entities.
+
+    `texts`, `keys` and `characters` are parallel to `post.entities`: each entity as it is written in the text, the
+    normalised name of that, and its place in the text, in code points, end exclusive.
     """
 
     post: Post
@@ -47,8 +163,8 @@ class FoundPost:
     characters: tuple[Span, ...]
 
 
-def read_found_posts(path: Path, problems: list[InputError] | None = None) -> Iterator[tuple[int, FoundPost]]:
-    """Yield (line or row number from 1, post) of JSON lines or of Parquet, which is known by its first bytes.
+def read_extractions(path: Path, problems: list[InputError] | None = None) -> Iterator[tuple[int, MentionPost]]:
+    """Yield (line or row number from 1, post) of JSON lines or of Parquet; the first bytes tell which it is.
 
     Args:
         path: The file.
@@ -57,20 +173,12 @@ def read_found_posts(path: Path, problems: list[InputError] | None = None) -> It
     Raises:
         InputError: The file is missing, empty, damaged or holds no post; without `problems` also any malformed line.
     """
-    numbered: Iterator[tuple[int, Any]] = (
-        _rows(path)
-        if _is_parquet(path)
-        else ((number, _object(path, problems, number, line)) for number, line in filled_lines(path, problems))
-    )
-    yield from iterate_records(path, problems, numbered, _found, "posts")
+    records: Iterator[tuple[int, Any]] = _rows(path) if _is_parquet(path) else filled_lines(path, problems)
+    yield from iterate_records(path, problems, records, _mention_post, "posts")
 
 
-def count_posts(path: Path) -> int:
-    """How many lines or rows a file has, for a bar of progress; 0 for what cannot be read twice, such as a pipe.
-
-    Raises:
-        InputError: The file is damaged.
-    """
+def _count_posts(path: Path) -> int:
+    """How many lines or rows a file has; 0 for what cannot be read twice, such as a pipe."""
     if not path.is_file():
         return 0
     if _is_parquet(path):
@@ -82,24 +190,13 @@ def count_posts(path: Path) -> int:
 
 def _is_parquet(path: Path) -> bool:
     if not path.is_file():
-        return False  # what reads lines says so
+        return False  # the reader of lines names what is wrong
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
 
-def _object(path: Path, problems: list[InputError] | None, number: int, line: str | None) -> dict[str, Any] | None:
-    if line is None:
-        return None
-    try:
-        return parse_json_object(line)
-    except InputError as error:
-        fault(problems, InputError(error.reason, path, number))
-        return None
-
-
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
-    """A file of Parquet; what is damaged in it, now or later, is said in a sentence."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -115,43 +212,33 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
         if missing:
             raise InputError(f"lacks the columns {', '.join(missing)}; is this what promu extract wrote?", path)
-        number = 0
-        for batch in file.iter_batches(_BATCH, columns=list(_COLUMNS)):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, row
+        batches = file.iter_batches(_PARQUET_ROWS, columns=list(_COLUMNS))
+        yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
 
 
-def _found(record: dict[str, Any]) -> FoundPost:
-    """One post; its words, spans and relations are checked as those of any labelled post.
-
-    Raises:
-        InputError: A key is missing or a value is not legal.
-    """
+def _mention_post(raw: str | dict[str, Any]) -> MentionPost:
+    """One post; its words, spans and relations are checked as those of any labelled post."""
+    record = parse_json_object(raw) if isinstance(raw, str) else raw
     missing = [key for key in _COLUMNS if record.get(key) is None]
     if missing:
         raise InputError(f"the post lacks {', '.join(missing)}; is this what promu extract wrote?")
-    entities = record["entities"] if isinstance(record["entities"], list) else [record["entities"]]
-    plain = {key: record[key] for key in _COLUMNS} | {
-        "entities": [
-            {key: value for key, value in entity.items() if key in ("start", "end", "type", "score")}
-            if isinstance(entity, dict)
-            else entity
-            for entity in entities
-        ]
-    }
-    post = from_record(plain).post
-    _refuse_repeats(post)
-    texts, keys, characters = [], [], []
-    for index, entity in enumerate(entities):
-        text, key, span = _place(entity, f"entity {index}")
-        texts.append(text)
-        keys.append(key)
-        characters.append(span)
-    return FoundPost(post, tuple(texts), tuple(keys), tuple(characters))
+    post = from_record({key: record[key] for key in _COLUMNS}).post
+    spans = [(entity.start, entity.end, entity.type) for entity in post.entities]
+    links = [(relation.head, relation.tail, relation.type) for relation in post.relations]
+    for what, items in (("entity", spans), ("relation", links)):
+        first: dict[object, int] = {}
+        for index, item in enumerate(items):
+            if first.setdefault(item, index) != index:  # it would be counted, and cited, twice
+                raise InputError(f"{what} {index} repeats {what} {first[item]}: {item}; remove one of them")
+    if any(relation.type == NO_RELATION for relation in post.relations):
+        raise InputError(f"a relation is of type {NO_RELATION!r}, which means that there is none; leave it out")
+    names = [_name(entity, f"entity {index}") for index, entity in enumerate(record["entities"])]
+    texts, keys, characters = zip(*names, strict=True) if names else ((), (), ())
+    return MentionPost(post, texts, keys, characters)
 
 
-def _place(entity: dict[str, Any], what: str) -> tuple[str, str, Span]:
+def _name(entity: dict[str, Any], what: str) -> tuple[str, str, Span]:
+    """An entity as written, its key, and its place in the text."""
     text, start, end = entity.get("text"), entity.get("char_start"), entity.get("char_end")
     if not isinstance(text, str) or "\0" in text or not (key := normalise_name(text)):
         raise InputError(f"text of {what} must be a string with something in it, found {shorten(text)}")
@@ -167,28 +254,9 @@ def _place(entity: dict[str, Any], what: str) -> tuple[str, str, Span]:
     return text, key, (start, end)
 
 
-def _refuse_repeats(post: Post) -> None:
-    """A finding that stands twice in one post would be counted, and cited, twice."""
-    spans = [(entity.start, entity.end, entity.type) for entity in post.entities]
-    links = [(relation.head, relation.tail, relation.type) for relation in post.relations]
-    for what, found in (("entity", spans), ("relation", links)):
-        first: dict[object, int] = {}
-        for index, item in enumerate(found):
-            if first.setdefault(item, index) != index:
-                raise InputError(f"{what} {index} repeats {what} {first[item]}: {item}; remove one of them")
-    if any(relation.type == NO_RELATION for relation in post.relations):
-        raise InputError(f"a relation is of type {NO_RELATION!r}, which says that there is none; leave it out")
-
-
-_ROWS = 10_000
-"""Rows of evidence that wait to be written together."""
-
-_Key = tuple[str, str | None]
-
-
 @dataclass(slots=True)
 class _Tally:
-    """What is counted of one entity or relation."""
+    """Counts of one entity or relation; `score` is the best."""
 
     id: int
     mentions: int = 0
@@ -206,75 +274,44 @@ class _EntityTally(_Tally):
     forms: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True)
-class GraphSummary:
-    """What a graph holds.
-
-    Attributes:
-        posts: Posts read.
-        mentions: Spans in them.
-        entities: What the spans were merged into.
-        evidence: Relations found in posts, without the weak ones.
-        relations: What these were merged into.
-        weak: Relations found in posts that were left out for their score.
-        loops: Of `relations`, those of an entity with itself: two spans of one post that were merged.
-        unmapped: Rows of evidence of each relation without a Wikidata property.
-    """
-
-    posts: int
-    mentions: int
-    entities: int
-    evidence: int
-    relations: int
-    weak: int
-    loops: int
-    unmapped: dict[str, int]
-
-
-class GraphBuilder:
-    """Fills an empty database with posts, then with what they were merged into.
-
-    Args:
-        connection: To an empty database, in autocommit mode.
-        min_score: Relations found with a lower score are counted as weak and left out.
-    """
+class _Builder:
+    """Fills an empty database (a connection in autocommit mode) with posts, then with what they were merged into."""
 
     def __init__(self, connection: sqlite3.Connection, min_score: float) -> None:
         self._connection = connection
         self._min_score = min_score
-        self._entities: dict[_Key, _EntityTally] = {}
+        self._entities: dict[tuple[str, str | None], _EntityTally] = {}
         self._relations: dict[tuple[int, str, int], _Tally] = {}
-        self._waiting: list[tuple[Any, ...]] = []
+        self._evidence: list[tuple[Any, ...]] = []
         self._posts = self._weak = 0
-        # The file gets its name once it is whole; until then a journal would only cost time.
+        # A file that is not whole has no name yet, so that a journal would only cost time.
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + TABLES + "BEGIN;")
 
-    def add(self, found: FoundPost) -> None:
-        """Count one post's entities and relations, and write down its evidence.
+    def add(self, mentions: MentionPost) -> None:
+        """Count one post's entities and relations, and write its evidence.
 
         Raises:
             InputError: A post of this id was added before; this one is not counted.
         """
-        told = [one for one in found.post.relations if one.score is None or one.score >= self._min_score]
-        tokens = json.dumps(found.post.tokens, ensure_ascii=False) if told else None
-        row = (self._posts + 1, found.post.id, tokens)
-        # Without a journal a failed insert could not be undone; an ignored one has done nothing.
+        post = mentions.post
+        strong = [one for one in post.relations if one.score is None or one.score >= self._min_score]
+        tokens = json.dumps(post.tokens, ensure_ascii=False) if strong else None
+        row = (self._posts + 1, post.id, tokens)
+        # Without a journal a failed insert cannot be undone; an ignored one has done nothing.
         if not self._connection.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?)", row).rowcount:
-            raise InputError(
-                f"a post with the id {shorten(found.post.id)} came before; give each post an id of its own"
-            )
+            raise InputError(f"a post with the id {shorten(post.id)} came before; give each post an id of its own")
         self._posts += 1
-        self._weak += len(found.post.relations) - len(told)
-        self._count_relations(found, told, self._count_entities(found))
-        if len(self._waiting) >= _ROWS:
-            self._write_waiting()
+        self._weak += len(post.relations) - len(strong)
+        self._count_relations(mentions, strong, self._count_entities(mentions))
+        if len(self._evidence) >= _EVIDENCE_ROWS:
+            self._write_evidence()
 
-    def _count_entities(self, found: FoundPost) -> list[_EntityTally]:
+    def _count_entities(self, mentions: MentionPost) -> list[_EntityTally]:
         tallies = []
-        for entity, name, text in zip(found.post.entities, found.keys, found.texts, strict=True):
-            tally = self._entities.get((name, entity.type))
+        for entity, key, text in zip(mentions.post.entities, mentions.keys, mentions.texts, strict=True):
+            tally = self._entities.get((key, entity.type))
             if tally is None:
-                tally = self._entities[name, entity.type] = _EntityTally(len(self._entities) + 1)
+                tally = self._entities[key, entity.type] = _EntityTally(len(self._entities) + 1)
             tally.add(entity.score)
             tally.forms[text] += 1
             tallies.append(tally)
@@ -282,25 +319,25 @@ class GraphBuilder:
             tally.posts += 1
         return tallies
 
-    def _count_relations(self, found: FoundPost, told: Sequence[Relation], tallies: Sequence[_Tally]) -> None:
-        met: dict[int, _Tally] = {}
-        for relation in told:
-            key = (tallies[relation.head].id, relation.type, tallies[relation.tail].id)
-            tally = self._relations.get(key)
+    def _count_relations(self, mentions: MentionPost, strong: Sequence[Relation], entities: Sequence[_Tally]) -> None:
+        tallies: dict[int, _Tally] = {}
+        for relation in strong:
+            triple = (entities[relation.head].id, relation.type, entities[relation.tail].id)
+            tally = self._relations.get(triple)
             if tally is None:
-                tally = self._relations[key] = _Tally(len(self._relations) + 1)
+                tally = self._relations[triple] = _Tally(len(self._relations) + 1)
             tally.add(relation.score)
-            met[tally.id] = tally
-            head, tail = found.post.entities[relation.head], found.post.entities[relation.tail]
+            tallies[tally.id] = tally
+            head, tail = mentions.post.entities[relation.head], mentions.post.entities[relation.tail]
             words = (head.start, head.end, tail.start, tail.end)
-            characters = (*found.characters[relation.head], *found.characters[relation.tail])
-            self._waiting.append((tally.id, self._posts, *words, *characters, relation.score))
-        for tally in met.values():
+            characters = (*mentions.characters[relation.head], *mentions.characters[relation.tail])
+            self._evidence.append((tally.id, self._posts, *words, *characters, relation.score))
+        for tally in tallies.values():
             tally.posts += 1
 
-    def _write_waiting(self) -> None:
-        self._connection.executemany("INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._waiting)
-        self._waiting.clear()
+    def _write_evidence(self) -> None:
+        self._connection.executemany("INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._evidence)
+        self._evidence.clear()
 
     def finish(self, base: str, properties: Mapping[str, str]) -> GraphSummary:
         """Write the merged entities and relations, and make the indexes.
@@ -309,15 +346,28 @@ class GraphBuilder:
             base: What the graph's own IRIs begin with.
             properties: Relation label -> Wikidata property.
         """
-        self._write_waiting()
-        self._write_relations(base, properties, self._write_entities(base))
+        insert = self._connection.execute
+        self._write_evidence()
+        iris = []  # in the order of the entities' ids, which count from 1
+        for (key, type), tally in self._entities.items():
+            iris.append(entity_iri(base, key, type))
+            name = min(tally.forms.items(), key=lambda item: (-item[1], item[0]))[0]
+            entity = (tally.id, iris[-1], name, key, type, tally.mentions, tally.posts, tally.score)
+            insert("INSERT INTO entities VALUES (?, ?, ?, ?, ?, ?, ?, ?)", entity)
+            forms = ((tally.id, form, mentions) for form, mentions in tally.forms.items())
+            self._connection.executemany("INSERT INTO forms VALUES (?, ?, ?)", forms)
+        unmapped: Counter[str] = Counter()
+        for (head, label, tail), tally in self._relations.items():
+            predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
+            statement = statement_iri(base, iris[head - 1], label, iris[tail - 1])
+            counts = (tally.mentions, tally.posts, tally.score)
+            relation = (tally.id, statement, head, label, predicate, tail, *counts)
+            insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", relation)
+            if label not in properties:
+                unmapped[label] += tally.mentions
         meta = {"promu graph": VERSION, "base": base, "posts": str(self._posts)}
         self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         self._connection.executescript(INDEXES)  # which commits the rows first
-        unmapped: Counter[str] = Counter()
-        for (_, label, _), tally in self._relations.items():
-            if label not in properties:
-                unmapped[label] += tally.mentions
         return GraphSummary(
             posts=self._posts,
             mentions=sum(tally.mentions for tally in self._entities.values()),
@@ -328,143 +378,3 @@ class GraphBuilder:
             loops=sum(head == tail for head, _, tail in self._relations),
             unmapped=dict(unmapped.most_common()),
         )
-
-    def _write_entities(self, base: str) -> list[str]:
-        """Write the entities and give their IRIs, in the order of their ids, which count from 1."""
-        iris = []
-        for (key, type), tally in self._entities.items():
-            iris.append(entity_iri(base, key, type))
-            name = min(tally.forms.items(), key=lambda item: (-item[1], item[0]))[0]
-            self._connection.execute(
-                "INSERT INTO entities VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (tally.id, iris[-1], name, key, type, tally.mentions, tally.posts, tally.score),
-            )
-            forms = ((tally.id, form, mentions) for form, mentions in tally.forms.items())
-            self._connection.executemany("INSERT INTO forms VALUES (?, ?, ?)", forms)
-        return iris
-
-    def _write_relations(self, base: str, properties: Mapping[str, str], iris: Sequence[str]) -> None:
-        for (head, label, tail), tally in self._relations.items():
-            predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
-            statement = statement_iri(base, iris[head - 1], label, iris[tail - 1])
-            self._connection.execute(
-                "INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (tally.id, statement, head, label, predicate, tail, tally.mentions, tally.posts, tally.score),
-            )
-
-
-def build_graph(
-    connection: sqlite3.Connection,
-    placed: Iterable[tuple[Path, int, FoundPost]],
-    *,
-    base: str,
-    properties: Mapping[str, str],
-    min_score: float = 0.0,
-    problems: list[InputError] | None = None,
-) -> GraphSummary:
-    """Merge posts into the graph of an empty database.
-
-    Args:
-        connection: To it, in autocommit mode.
-        placed: (file, line number, post), as `read_found_posts` yields the last two.
-        base: What the graph's own IRIs begin with.
-        properties: Relation label -> Wikidata property.
-        min_score: Relations found with a lower score are left out and counted.
-        problems: Where posts go whose id stood before; None raises the first.
-
-    Raises:
-        InputError: As `read_found_posts`, and without `problems` for an id that stands twice.
-    """
-    builder = GraphBuilder(connection, min_score)
-    for path, number, found in placed:
-        try:
-            builder.add(found)
-        except InputError as error:
-            fault(problems, InputError(error.reason, path, number))
-    return builder.finish(base, properties)
-
-
-WRITERS: dict[str, Callable[[sqlite3.Connection, Path], None] | None] = {
-    "ttl": write_turtle,
-    "jsonld": write_jsonld,
-    "sqlite": None,
-    "parquet": write_tables,
-}
-"""What turns the database into each format; None: it is the database itself."""
-
-_EVERY = 1000
-"""Posts between two reports of progress."""
-
-_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-
-
-def write_graph(
-    extractions: Sequence[Path],
-    out: Path,
-    to: str,
-    *,
-    base: str = BASE,
-    properties: Mapping[str, str],
-    min_score: float = 0.0,
-    problems: list[InputError] | None = None,
-) -> GraphSummary:
-    """Merge what `promu extract` wrote into a graph; `out` is there whole afterwards, or as it was before.
-
-    Memory grows with the distinct entities and relations. Beside `out`, room is needed for a SQLite graph on the way.
-
-    Args:
-        extractions: Files of JSON lines or Parquet, read one after the other; an id may stand in one place alone.
-        out: The file to write; for `parquet` a folder that does not exist yet.
-        to: A key of `WRITERS`.
-        base: What the graph's own IRIs begin with.
-        properties: Relation label -> Wikidata property.
-        min_score: Relations found with a lower score are left out and counted; those without a score stay.
-        problems: Where malformed lines go, which are then left out; None raises the first.
-
-    Raises:
-        InputError: The input cannot be read, without `problems` any malformed line, or `out` cannot be written.
-    """
-    check_base(base)
-    if not 0 <= min_score <= 1:
-        raise InputError(f"the lowest score is {min_score}; scores are from 0 to 1")
-    if not out.absolute().parent.is_dir():
-        raise InputError("no such folder to write to; make it first", out.parent)
-    if out.is_dir():
-        raise InputError("is there already, as a folder; remove it or name another place", out)
-    if to == "parquet" and out.exists():
-        raise InputError("is a file, and Parquet needs a folder for its tables; name another place", out)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=out.parent) as work:
-        database = Path(work) / "graph.sqlite"
-        try:
-            with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-                summary = build_graph(
-                    connection,
-                    _read(extractions, problems),
-                    base=base,
-                    properties=properties,
-                    min_score=min_score,
-                    problems=problems,
-                )
-                writer, product = WRITERS[to], database
-                if writer is not None:
-                    product = Path(work) / "graph"
-                    writer(connection, product)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _DISK:
-                raise
-            raise InputError(f"cannot be written ({error}); make room and run the command again", out) from None
-        product.replace(out)
-    return summary
-
-
-def _read(paths: Sequence[Path], problems: list[InputError] | None) -> Iterator[tuple[Path, int, FoundPost]]:
-    """(file, line number, post) of all files in turn."""
-    sizes = [count_posts(path) if is_shown() else 0 for path in paths]
-    before = 0
-    for path, size in zip(paths, sizes, strict=True):
-        for count, (number, found) in enumerate(read_found_posts(path, problems), start=1):
-            yield path, number, found
-            if count % _EVERY == 0:
-                report("merging", before + number, sum(sizes))
-        before += size
-    report("merging", before, before)

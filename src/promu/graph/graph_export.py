@@ -1,7 +1,7 @@
-"""The graph as RDF, in Turtle and in JSON-LD, written node by node out of the database.
+"""The graph as RDF (Turtle, JSON-LD) and as Parquet tables, written row by row out of the database.
 
-Both carry the same triples. Beside each relation's own triple an `rdf:Statement` carries its counts and evidence.
-Written here and not by a library, which would hold every triple in memory first; a library reads it back in the tests.
+Turtle and JSON-LD carry the same triples. Beside each relation's triple an `rdf:Statement` has its counts and evidence.
+Both are written by hand: rdflib holds every triple in memory before it writes. The tests read them with rdflib.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,50 @@ Node = tuple[Iri, list[tuple[str, list[Term]]]]
 """A subject with its predicates (prefixed names or whole IRIs) and their objects."""
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
+_PLACES = [f"{end}{unit}{place}" for unit in ("", "Char") for end in ("head", "tail") for place in ("Start", "End")]
+
+
+def write_turtle(connection: sqlite3.Connection, path: Path) -> None:
+    """Write a graph as Turtle (UTF-8)."""
+    write_text(path, _turtle(connection))
+
+
+def _turtle(connection: sqlite3.Connection) -> Iterator[str]:
+    for prefix, namespace in prefixes(base_of(connection)).items():
+        yield f"@prefix {prefix}: <{namespace}> .\n"
+    for subject, about in nodes(connection):
+        lines = " ;\n    ".join(
+            f"{f'<{name}>' if '/' in name else name} {', '.join(map(_turtle_term, terms))}" for name, terms in about
+        )
+        yield f"\n<{subject}> {lines} .\n"
+
+
+def _turtle_term(term: Term) -> str:
+    if isinstance(term, Iri):
+        return f"<{term}>"
+    if isinstance(term, str):
+        escaped = _ESCAPED.sub(lambda sign: f"\\{sign[0]}" if sign[0] in '"\\' else f"\\u{ord(sign[0]):04X}", term)
+        return f'"{escaped}"'
+    return str(term) if isinstance(term, int) else f'"{term!r}"^^xsd:double'
+
+
+def write_jsonld(connection: sqlite3.Connection, path: Path) -> None:
+    """Write a graph as JSON-LD 1.1: one document with its context in it, a node a line."""
+    write_text(path, _jsonld(connection))
+
+
+def _jsonld(connection: sqlite3.Connection) -> Iterator[str]:
+    yield f'{{"@context": {json.dumps(prefixes(base_of(connection)))},\n"@graph": [\n'
+    for index, (subject, about) in enumerate(nodes(connection)):
+        node = {"@id": subject} | {name: [_json_term(term) for term in terms] for name, terms in about}
+        yield f"{',' * bool(index)}\n{json.dumps(node, ensure_ascii=False)}"
+    yield "\n]}\n"
+
+
+def _json_term(term: Term) -> object:
+    if isinstance(term, Iri):
+        return {"@id": term}
+    return {"@value": repr(term), "@type": "xsd:double"} if isinstance(term, float) else term
 
 
 def prefixes(base: str) -> dict[str, str]:
@@ -43,44 +87,38 @@ def prefixes(base: str) -> dict[str, str]:
     }
 
 
-def nodes(connection: sqlite3.Connection) -> Iterator[Node]:
-    """Everything a graph says; a subject may come more than once, a triple does not."""
-    base = base_of(connection)
-    space = prefixes(base)
-    for (type,) in connection.execute("SELECT DISTINCT type FROM entities WHERE type IS NOT NULL ORDER BY type"):
-        yield Iri(type_iri(base, type)), [("rdf:type", [Iri(space["rdfs"] + "Class")]), ("rdfs:label", [type])]
-    for (label,) in connection.execute("SELECT DISTINCT label FROM relations ORDER BY label"):
-        yield (
-            Iri(relation_iri(base, label)),
-            [
-                ("rdf:type", [Iri(space["rdf"] + "Property")]),
-                ("rdfs:label", [label]),
-            ],
-        )
-    yield from _entities(connection, base)
-    yield from _relations(connection, space, base)
-
-
 def base_of(connection: sqlite3.Connection) -> str:
     """What the IRIs of a graph begin with."""
     (base,) = connection.execute("SELECT value FROM meta WHERE name = 'base'").fetchone()
     return str(base)
 
 
+def nodes(connection: sqlite3.Connection) -> Iterator[Node]:
+    """Every triple of a graph, once, grouped by subjects; a subject may come more than once."""
+    base = base_of(connection)
+    space = prefixes(base)
+    for (type,) in connection.execute("SELECT DISTINCT type FROM entities WHERE type IS NOT NULL ORDER BY type"):
+        yield Iri(type_iri(base, type)), [("rdf:type", [Iri(space["rdfs"] + "Class")]), ("rdfs:label", [type])]
+    for (label,) in connection.execute("SELECT DISTINCT label FROM relations ORDER BY label"):
+        about = [("rdf:type", [Iri(space["rdf"] + "Property")]), ("rdfs:label", [label])]
+        yield Iri(relation_iri(base, label)), about
+    yield from _entities(connection, base)
+    yield from _relations(connection, base, Iri(space["rdf"] + "Statement"))
+
+
 def _entities(connection: sqlite3.Connection, base: str) -> Iterator[Node]:
     rows = connection.execute("SELECT id, iri, name, key, type, mentions, posts, score FROM entities ORDER BY iri")
-    for id, iri, name, key, type, mentions, posts, score in rows:
+    for id, iri, name, key, type, *counts in rows:
         forms = connection.execute("SELECT form, mentions FROM forms WHERE entity = ? ORDER BY form", (id,)).fetchall()
         about: list[tuple[str, list[Term]]] = [("rdf:type", [Iri(type_iri(base, type))])] if type is not None else []
-        about += [("rdfs:label", [name]), ("v:key", [key])]
-        about += _counts(mentions, posts, score)
+        about += [("rdfs:label", [name]), ("v:key", [key]), *_counts(*counts)]
         about.append(("v:form", [Iri(form_iri(iri, form)) for form, _ in forms]))
         yield Iri(iri), about
         for form, count in forms:
             yield Iri(form_iri(iri, form)), [("rdf:value", [form]), ("v:mentions", [count])]
 
 
-def _relations(connection: sqlite3.Connection, space: dict[str, str], base: str) -> Iterator[Node]:
+def _relations(connection: sqlite3.Connection, base: str, statement: Iri) -> Iterator[Node]:
     rows = connection.execute(
         "SELECT relations.id, relations.iri, head.iri, label, property, tail.iri, relations.mentions, relations.posts,"
         " relations.score FROM relations"
@@ -88,23 +126,22 @@ def _relations(connection: sqlite3.Connection, space: dict[str, str], base: str)
         " ORDER BY head.iri, property, tail.iri, label"
     )
     last = None
-    for id, iri, head, label, predicate, tail, mentions, posts, score in rows:
+    for id, iri, head, label, predicate, tail, *counts in rows:
         if last != (head, predicate, tail):  # two relations may be one property
-            yield Iri(head), [(_abbreviated(predicate), [Iri(tail)])]
+            short = f"wdt:{predicate.removeprefix(WIKIDATA)}" if predicate.startswith(WIKIDATA) else predicate
+            yield Iri(head), [(short, [Iri(tail)])]
         last = (head, predicate, tail)
         evidence = list(_evidence(connection, id, iri))
-        yield (
-            Iri(iri),
-            [
-                ("rdf:type", [Iri(space["rdf"] + "Statement")]),
-                ("rdf:subject", [Iri(head)]),
-                ("rdf:predicate", [Iri(predicate)]),
-                ("rdf:object", [Iri(tail)]),
-                ("v:relation", [Iri(relation_iri(base, label))]),
-                *_counts(mentions, posts, score),
-                ("v:evidence", [node for node, _ in evidence]),
-            ],
-        )
+        about: list[tuple[str, list[Term]]] = [
+            ("rdf:type", [statement]),
+            ("rdf:subject", [Iri(head)]),
+            ("rdf:predicate", [Iri(predicate)]),
+            ("rdf:object", [Iri(tail)]),
+            ("v:relation", [Iri(relation_iri(base, label))]),
+            *_counts(*counts),
+            ("v:evidence", [node for node, _ in evidence]),
+        ]
+        yield Iri(iri), about
         yield from evidence
 
 
@@ -122,85 +159,9 @@ def _evidence(connection: sqlite3.Connection, relation: int, statement: str) -> 
         yield Iri(evidence_iri(statement, post, (places[0], places[1], places[2], places[3]))), about
 
 
-_PLACES = (
-    "headStart",
-    "headEnd",
-    "tailStart",
-    "tailEnd",
-    "headCharStart",
-    "headCharEnd",
-    "tailCharStart",
-    "tailCharEnd",
-)
-
-
 def _counts(mentions: int, posts: int, score: float | None) -> list[tuple[str, list[Term]]]:
     counts: list[tuple[str, list[Term]]] = [("v:mentions", [mentions]), ("v:posts", [posts])]
     return counts if score is None else [*counts, ("v:score", [score])]
-
-
-def _abbreviated(predicate: str) -> str:
-    return f"wdt:{predicate.removeprefix(WIKIDATA)}" if predicate.startswith(WIKIDATA) else predicate
-
-
-def write_turtle(connection: sqlite3.Connection, path: Path) -> None:
-    """Write a graph as Turtle (UTF-8)."""
-    write_text(path, _turtle(connection))
-
-
-def _turtle(connection: sqlite3.Connection) -> Iterator[str]:
-    for prefix, namespace in prefixes(base_of(connection)).items():
-        yield f"@prefix {prefix}: <{namespace}> .\n"
-    for subject, about in nodes(connection):
-        lines = " ;\n    ".join(f"{_verb(name)} {', '.join(map(_turtle_term, terms))}" for name, terms in about)
-        yield f"\n<{subject}> {lines} .\n"
-
-
-def _verb(name: str) -> str:
-    return f"<{name}>" if "/" in name else name
-
-
-def _turtle_term(term: Term) -> str:
-    if isinstance(term, Iri):
-        return f"<{term}>"
-    if isinstance(term, str):
-        return f'"{_ESCAPED.sub(_escape, term)}"'
-    return str(term) if isinstance(term, int) else f'"{term!r}"^^xsd:double'
-
-
-def _escape(found: re.Match[str]) -> str:
-    sign = found[0]
-    return f"\\{sign}" if sign in '"\\' else f"\\u{ord(sign):04X}"
-
-
-def write_jsonld(connection: sqlite3.Connection, path: Path) -> None:
-    """Write a graph as JSON-LD 1.1: one document with its context in it, a node a line."""
-    write_text(path, _jsonld(connection))
-
-
-def _jsonld(connection: sqlite3.Connection) -> Iterator[str]:
-    context = json.dumps(prefixes(base_of(connection)))
-    yield f'{{"@context": {context},\n"@graph": [\n'
-    yield from _separated(_json_node(*node) for node in nodes(connection))
-    yield "\n]}\n"
-
-
-def _separated(texts: Iterable[str]) -> Iterator[str]:
-    for index, text in enumerate(texts):
-        yield f",\n{text}" if index else text
-
-
-def _json_node(subject: Iri, about: list[tuple[str, list[Term]]]) -> str:
-    node: dict[str, object] = {"@id": subject}
-    for name, terms in about:
-        node[name] = [_json_term(term) for term in terms]
-    return json.dumps(node, ensure_ascii=False)
-
-
-def _json_term(term: Term) -> object:
-    if isinstance(term, Iri):
-        return {"@id": term}
-    return {"@value": repr(term), "@type": "xsd:double"} if isinstance(term, float) else term
 
 
 _ROWS = 20_000
@@ -241,7 +202,7 @@ def write_tables(connection: sqlite3.Connection, folder: Path) -> None:
     """Write `entities.parquet`, `relations.parquet` and `evidence.parquet` into a new folder.
 
     Raises:
-        InputError: It cannot be written, because the disk is full for instance.
+        InputError: It cannot be written; the disk may be full.
     """
     folder.mkdir()
     for name, schema in SCHEMAS.items():

@@ -1,4 +1,4 @@
-"""The graph in SQLite: its tables, and opening one. Every other form of a graph is written from this one."""
+"""The graph in SQLite: its tables, and queries about a name. Every other format is written from it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CREATE TABLE entities (
     type TEXT,                  -- NULL where the spans have none
     mentions INTEGER NOT NULL,  -- spans
     posts INTEGER NOT NULL,     -- posts with at least one
-    score REAL                  -- of the surest span
+    score REAL                  -- best of its spans
 );
 CREATE TABLE forms (
     entity INTEGER NOT NULL REFERENCES entities (id),
@@ -44,12 +44,12 @@ CREATE TABLE relations (
     id INTEGER PRIMARY KEY,
     iri TEXT NOT NULL,          -- of the statement
     head INTEGER NOT NULL REFERENCES entities (id),
-    label TEXT NOT NULL,        -- as the model says it
+    label TEXT NOT NULL,        -- the model's own
     property TEXT NOT NULL,     -- IRI of the predicate: Wikidata's where there is one
     tail INTEGER NOT NULL REFERENCES entities (id),
     mentions INTEGER NOT NULL,  -- rows of evidence
     posts INTEGER NOT NULL,     -- posts with at least one
-    score REAL                  -- of the surest evidence
+    score REAL                  -- best of its evidence
 );
 CREATE TABLE evidence (
     relation INTEGER NOT NULL REFERENCES relations (id),
@@ -71,40 +71,17 @@ CREATE INDEX evidence_relation ON evidence (relation, score DESC);
 """Made once all rows are in, which is faster than row by row."""
 
 
-@contextmanager
-def open_graph(path: Path) -> Iterator[sqlite3.Connection]:
-    """A graph that `promu graph --to sqlite` wrote, to be read only.
-
-    Raises:
-        InputError: The file is missing, no such graph, damaged, or of another version.
-    """
-    if not path.is_file():
-        raise InputError("no such graph; make one with promu graph OUT.jsonl --to sqlite --out GRAPH.sqlite", path)
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-    try:
-        found = connection.execute("SELECT value FROM meta WHERE name = 'promu graph'").fetchone()
-        if found != (VERSION,):
-            raise InputError(f"is a graph of version {found and found[0]}, not {VERSION}; make it again", path)
-        yield connection
-    except sqlite3.DatabaseError as error:
-        raise InputError(
-            f"is no graph that can be read ({error}); make it with promu graph --to sqlite", path
-        ) from None
-    finally:
-        connection.close()
-
-
 BEST = 3
-"""Pieces of evidence given for a relation."""
-NEAR = 5
-"""Names suggested where there is none of that spelling."""
-_LIKENESS = 0.4
-"""Of two names' pairs of letters, the share (Dice) that makes them near: one wrong letter in five is .67."""
+"""Pieces of evidence of each relation in an answer."""
+SIMILAR = 5
+"""Similar names that are suggested, at most."""
+_SIMILARITY = 0.4
+"""Least Dice coefficient of two names' pairs of letters; one wrong letter in five gives .67."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedEntity:
-    """An entity of a graph; `id` is its row, `score` that of the surest span."""
+    """An entity of a graph; `id` is its row, `score` the best of its spans."""
 
     id: int
     iri: str
@@ -116,8 +93,8 @@ class NamedEntity:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundEvidence:
-    """A post that tells a relation: its words, and which of them (start, end) are the head and the tail.
+class Evidence:
+    """A post with a relation: its words, and which of them (start, end) are the head and the tail.
 
     `tokens` is empty where the graph holds no words.
     """
@@ -131,7 +108,7 @@ class FoundEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A relation of the entity that was asked for; `evidence` holds the surest few of `mentions`."""
+    """A relation of the queried entity; `evidence` holds the best few of `mentions`."""
 
     label: str
     property: str
@@ -140,18 +117,18 @@ class Link:
     mentions: int
     posts: int
     score: float | None
-    evidence: tuple[FoundEvidence, ...]
+    evidence: tuple[Evidence, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class EntityFacts:
-    """Everything known of one entity.
+    """What a graph holds of one entity.
 
     Attributes:
-        entity: It.
-        forms: How it is written, with how often, the most frequent first.
-        links: Its relations, those told by most posts first, the surest first among equals: the first `limit` out of
-            it and the first `limit` into it. One of it with itself is both.
+        entity: The entity.
+        forms: Its written forms with their counts, the most frequent first.
+        links: Its relations, by number of posts, then by score: the first `limit` out of it and the first `limit` into
+            it. A relation of it with itself is among both.
         outward: How many relations it is the head of.
         inward: How many it is the tail of.
     """
@@ -161,94 +138,6 @@ class EntityFacts:
     links: tuple[Link, ...]
     outward: int
     inward: int
-
-
-_ENTITY = "{0}.id, {0}.iri, {0}.name, {0}.type, {0}.mentions, {0}.posts, {0}.score"
-
-
-def find_entities(connection: sqlite3.Connection, name: str, type: str | None = None) -> list[NamedEntity]:
-    """The entities that `name` means by the rule of merging: one a type, the most frequent first.
-
-    Args:
-        connection: To a graph, see `open_graph`.
-        name: However written.
-        type: Of this type alone.
-    """
-    rows = connection.execute(
-        f"SELECT {_ENTITY.format('entities')} FROM entities WHERE key = ? AND (? IS NULL OR type = ?)"
-        " ORDER BY mentions DESC, type",
-        (normalise_name(name), type, type),
-    )
-    return [NamedEntity(*row) for row in rows]
-
-
-def similar_entities(connection: sqlite3.Connection, name: str, type: str | None = None) -> list[NamedEntity]:
-    """At most `NEAR` entities whose names share most pairs of letters with `name`; reads every name of the graph."""
-    wanted = _pairs(normalise_name(name))
-    near: list[tuple[float, int, int]] = []
-    rows = connection.execute("SELECT id, key, posts FROM entities WHERE ? IS NULL OR type = ?", (type, type))
-    for id, key, posts in rows:
-        pairs = _pairs(key)
-        likeness = 2 * (wanted & pairs).total() / (wanted.total() + pairs.total())
-        if likeness >= _LIKENESS:
-            near.append((-likeness, -posts, id))
-    best = [id for _, _, id in sorted(near)[:NEAR]]
-    return [_entity(connection, id) for id in best]
-
-
-def _pairs(key: str) -> Counter[str]:
-    padded = f" {key} "
-    return Counter(map("".join, pairwise(padded)))
-
-
-def _entity(connection: sqlite3.Connection, id: int) -> NamedEntity:
-    row = connection.execute(f"SELECT {_ENTITY.format('entities')} FROM entities WHERE id = ?", (id,)).fetchone()
-    return NamedEntity(*row)
-
-
-def facts_of(connection: sqlite3.Connection, entity: NamedEntity, limit: int) -> EntityFacts:
-    """Forms and relations of an entity, at most `limit` relations out of it and as many into it."""
-    forms = connection.execute(
-        "SELECT form, mentions FROM forms WHERE entity = ? ORDER BY mentions DESC, form", (entity.id,)
-    )
-    counts = [
-        connection.execute(f"SELECT count(*) FROM relations WHERE {end} = ?", (entity.id,)).fetchone()[0]
-        for end in ("head", "tail")
-    ]
-    return EntityFacts(
-        entity=entity,
-        forms=tuple(forms.fetchall()),
-        links=(*_links(connection, entity, True, limit), *_links(connection, entity, False, limit)),
-        outward=counts[0],
-        inward=counts[1],
-    )
-
-
-def _links(connection: sqlite3.Connection, entity: NamedEntity, outward: bool, limit: int) -> list[Link]:
-    mine, others = ("head", "tail") if outward else ("tail", "head")
-    rows = connection.execute(
-        "SELECT relations.id, label, property, relations.mentions, relations.posts, relations.score,"
-        f" {_ENTITY.format('other')} FROM relations JOIN entities AS other ON other.id = {others} WHERE {mine} = ?"
-        " ORDER BY relations.posts DESC, relations.score DESC, label, other.iri LIMIT ?",
-        (entity.id, limit),
-    ).fetchall()
-    return [
-        Link(label, predicate, NamedEntity(*other), outward, mentions, posts, score, best_evidence(connection, id))
-        for id, label, predicate, mentions, posts, score, *other in rows
-    ]
-
-
-def best_evidence(connection: sqlite3.Connection, relation: int) -> tuple[FoundEvidence, ...]:
-    """The `BEST` surest pieces of evidence for a relation."""
-    rows = connection.execute(
-        "SELECT name, tokens, head_start, head_end, tail_start, tail_end, score FROM evidence"
-        " JOIN posts ON posts.id = post WHERE relation = ? ORDER BY score DESC, name, head_start, tail_start LIMIT ?",
-        (relation, BEST),
-    )
-    return tuple(
-        FoundEvidence(post, tuple(json.loads(tokens or "[]")), (h0, h1), (t0, t1), score)
-        for post, tokens, h0, h1, t0, t1, score in rows
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,13 +150,133 @@ class Between:
     posts: int
 
 
+@dataclass(frozen=True, slots=True)
+class GraphAnswer:
+    """The entities of a name, the most frequent first; where there is none, entities with similar names."""
+
+    name: str
+    entities: tuple[EntityFacts, ...]
+    similar: tuple[NamedEntity, ...]
+
+
+def query_graph(graph: Path, name: str, type: str | None = None, limit: int = 20) -> GraphAnswer:
+    """What a graph holds of a name.
+
+    Args:
+        graph: What `build_graph` wrote as `sqlite`.
+        name: In any spelling that merging takes for the same: capitals, @, # and a leading "the" make no difference.
+        type: Only the entity of this type.
+        limit: Relations out of an entity, and into it, at most.
+
+    Raises:
+        InputError: The file is missing, damaged or no graph, or `limit` is below 1.
+    """
+    if limit < 1:
+        raise InputError(f"limit is {limit}; at least 1 is needed")
+    with open_graph(graph) as connection:
+        facts = tuple(facts_of(connection, entity, limit) for entity in find_entities(connection, name, type))
+        return GraphAnswer(name, facts, () if facts else tuple(similar_entities(connection, name, type)))
+
+
+@contextmanager
+def open_graph(path: Path) -> Iterator[sqlite3.Connection]:
+    """A graph in SQLite, read-only.
+
+    Raises:
+        InputError: The file is missing, not a graph, damaged, or of another version.
+    """
+    if not path.is_file():
+        raise InputError("no such graph; make one with promu graph OUT.jsonl --to sqlite --out GRAPH.sqlite", path)
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+    try:
+        version = connection.execute("SELECT value FROM meta WHERE name = 'promu graph'").fetchone()
+        if version != (VERSION,):
+            raise InputError(f"is a graph of version {version and version[0]}, not {VERSION}; make it again", path)
+        yield connection
+    except sqlite3.DatabaseError as error:
+        raise InputError(f"is not a graph ({error}); make it with promu graph --to sqlite", path) from None
+    finally:
+        connection.close()
+
+
+_ENTITY = "{0}.id, {0}.iri, {0}.name, {0}.type, {0}.mentions, {0}.posts, {0}.score"
+
+
+def find_entities(connection: sqlite3.Connection, name: str, type: str | None = None) -> list[NamedEntity]:
+    """The entities of a name, one a type, the most frequent first (as `query_graph`)."""
+    rows = connection.execute(
+        f"SELECT {_ENTITY.format('entities')} FROM entities WHERE key = ? AND (? IS NULL OR type = ?)"
+        " ORDER BY mentions DESC, type",
+        (normalise_name(name), type, type),
+    )
+    return [NamedEntity(*row) for row in rows]
+
+
+def similar_entities(connection: sqlite3.Connection, name: str, type: str | None = None) -> list[NamedEntity]:
+    """At most `SIMILAR` entities whose names share most pairs of letters with `name`; reads every name of the graph."""
+    wanted = _letter_pairs(normalise_name(name))
+    similar: list[tuple[float, int, int]] = []
+    rows = connection.execute("SELECT id, key, posts FROM entities WHERE ? IS NULL OR type = ?", (type, type))
+    for id, key, posts in rows:
+        pairs = _letter_pairs(key)
+        dice = 2 * (wanted & pairs).total() / (wanted.total() + pairs.total())
+        if dice >= _SIMILARITY:
+            similar.append((-dice, -posts, id))
+    query = f"SELECT {_ENTITY.format('entities')} FROM entities WHERE id = ?"
+    return [NamedEntity(*connection.execute(query, (id,)).fetchone()) for _, _, id in sorted(similar)[:SIMILAR]]
+
+
+def _letter_pairs(key: str) -> Counter[str]:
+    return Counter(map("".join, pairwise(f" {key} ")))
+
+
+def facts_of(connection: sqlite3.Connection, entity: NamedEntity, limit: int) -> EntityFacts:
+    """Forms and relations of an entity, at most `limit` relations out of it and as many into it."""
+    forms = connection.execute(
+        "SELECT form, mentions FROM forms WHERE entity = ? ORDER BY mentions DESC, form", (entity.id,)
+    ).fetchall()
+    outward, inward = (
+        connection.execute(f"SELECT count(*) FROM relations WHERE {end} = ?", (entity.id,)).fetchone()[0]
+        for end in ("head", "tail")
+    )
+    links = (*_links(connection, entity, True, limit), *_links(connection, entity, False, limit))
+    return EntityFacts(entity, tuple(forms), links, outward, inward)
+
+
+def _links(connection: sqlite3.Connection, entity: NamedEntity, outward: bool, limit: int) -> list[Link]:
+    this, other = ("head", "tail") if outward else ("tail", "head")
+    rows = connection.execute(
+        "SELECT relations.id, label, property, relations.mentions, relations.posts, relations.score,"
+        f" {_ENTITY.format('other')} FROM relations JOIN entities AS other ON other.id = {other} WHERE {this} = ?"
+        " ORDER BY relations.posts DESC, relations.score DESC, label, other.iri LIMIT ?",
+        (entity.id, limit),
+    ).fetchall()
+    return [
+        Link(label, predicate, NamedEntity(*other), outward, mentions, posts, score, _evidence(connection, id))
+        for id, label, predicate, mentions, posts, score, *other in rows
+    ]
+
+
+def _evidence(connection: sqlite3.Connection, relation: int) -> tuple[Evidence, ...]:
+    """The `BEST` pieces of evidence with the highest scores."""
+    rows = connection.execute(
+        "SELECT name, tokens, head_start, head_end, tail_start, tail_end, score FROM evidence"
+        " JOIN posts ON posts.id = post WHERE relation = ? ORDER BY score DESC, name, head_start, tail_start LIMIT ?",
+        (relation, BEST),
+    )
+    return tuple(
+        Evidence(post, tuple(json.loads(tokens or "[]")), (h0, h1), (t0, t1), score)
+        for post, tokens, h0, h1, t0, t1, score in rows
+    )
+
+
 def between(connection: sqlite3.Connection, entities: list[NamedEntity]) -> list[Between]:
-    """The relations among some entities, those told by most posts first; of an entity with itself too."""
-    known = {entity.id: entity for entity in entities}
-    marks = ", ".join("?" * len(known))
+    """The relations among some entities, by number of posts; of an entity with itself too."""
+    by_id = {entity.id: entity for entity in entities}
+    marks = ", ".join("?" * len(by_id))
     rows = connection.execute(
         f"SELECT head, label, tail, posts FROM relations WHERE head IN ({marks}) AND tail IN ({marks})"
         " ORDER BY posts DESC, score DESC, id",
-        (*known, *known),
+        (*by_id, *by_id),
     )
-    return [Between(known[head], label, known[tail], posts) for head, label, tail, posts in rows]
+    return [Between(by_id[head], label, by_id[tail], posts) for head, label, tail, posts in rows]
