@@ -17,15 +17,15 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return write_posts(tmp_path / "out.jsonl", POSTS)
 
 
-def test_make_and_ask(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_make_and_query(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", "out.jsonl", "--to", "sqlite", "--out", "g.sqlite"]) == 0
     said = capsys.readouterr().out
-    assert "g.sqlite: 4 entities and 3 relations, merged from 8 spans and 4 findings in 3 posts" in said
+    assert "g.sqlite: 4 entities and 3 relations, merged from 8 spans and 4 extracted relations in 3 posts" in said
     assert "under the graph's own IRI: /per/per/peer (1)" in said
 
     assert main(["graph", "query", "g.sqlite", "@ann lee"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "ANN LEE (PER): named 2 times in 2 posts, best score 0.90",
+        "ANN LEE (PER): mentioned 2 times in 2 posts, best score 0.90",
         "  written “ANN LEE” (1), “Ann Lee” (1)",
         "  —/per/per/couple→ @Bob (PER): 2 posts, best score 0.80, Wikidata P26",
         "      “b”: [@Bob] x [ANN LEE] wow",
@@ -37,20 +37,20 @@ def test_make_and_ask(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", "query", "g.sqlite", "ann lee", "--limit", "1"]) == 0
     assert "… and 1 more from it; see --limit" in capsys.readouterr().out
     assert main(["graph", "query", "g.sqlite", "bob"]) == 0
-    assert "\n\nbob (LOC): named 1 time in 1 post, best score 0.30\n  no relation\n" in capsys.readouterr().out
+    assert "\n\nbob (LOC): mentioned 1 time in 1 post, best score 0.30\n  no relation\n" in capsys.readouterr().out
 
 
-def test_what_is_not_known(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_that_no_entity_has(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["graph", "out.jsonl", "--to", "sqlite", "--out", "g.sqlite"]) == 0
     capsys.readouterr()
     assert main(["graph", "query", "g.sqlite", "bobb"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "nothing is known of “bobb”",
+        "no entity is called “bobb”",
         "  similar: @Bob (PER), in 2 posts",
         "  similar: bob (LOC), in 1 post",
     ]
     assert main(["graph", "query", "g.sqlite", "bobb", "--type", "ORG", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out) == {"name": "bobb", "found": [], "similar": []}
+    assert json.loads(capsys.readouterr().out) == {"name": "bobb", "entities": [], "similar": []}
 
 
 def test_json(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +69,7 @@ def test_json(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "broken": 0,
     }
     assert main(["graph", "query", "g.sqlite", "nasa", "--json"]) == 0
-    (found,) = json.loads(capsys.readouterr().out)["found"]
+    (found,) = json.loads(capsys.readouterr().out)["entities"]
     assert found["entity"]["iri"] == "https://promu.example/entity/ORG/nasa"
     (link,) = found["links"]
     assert link["evidence"] == [
@@ -117,9 +117,9 @@ def test_a_page(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "say which with --type" in capsys.readouterr().err
     for words in (["query", "g.sqlite", "x", "--limit", "0"], ["view", "g.sqlite", "x", "--out", "p", "--limit", "0"]):
         assert main(["graph", *words]) == 2
-        assert "--limit is 0" in capsys.readouterr().err
+        assert "limit is 0" in capsys.readouterr().err
     assert main(["graph", "query", "out.jsonl", "x"]) == 2
-    assert "out.jsonl: is no graph that can be read" in capsys.readouterr().err
+    assert "out.jsonl: is not a graph" in capsys.readouterr().err
 
 
 def test_names_cannot_steer_a_terminal(source: Path, capsys: pytest.CaptureFixture[str]) -> None:

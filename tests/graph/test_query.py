@@ -1,15 +1,17 @@
-"""What a graph knows of a name."""
+"""What a graph holds of a name."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from sqlite3 import Connection
 
 import pytest
-from tests.graph.examples import COUPLE, MEMBER, PEER, POSTS, make_graph, record
+from tests.graph.examples import COUPLE, MEMBER, PEER, POSTS, make_graph, record, write_posts
 
-from promu.graph.graph_store import between, facts_of, find_entities, open_graph, similar_entities
+from promu.errors import InputError
+from promu.graph.graph_store import between, facts_of, find_entities, open_graph, query_graph, similar_entities
 
 
 @pytest.fixture
@@ -68,3 +70,24 @@ def test_names_that_are_near(graph: Connection) -> None:
     assert [(found.name, found.type) for found in similar_entities(graph, "bobb")] == [("@Bob", "PER"), ("bob", "LOC")]
     assert [found.type for found in similar_entities(graph, "bobb", "LOC")] == ["LOC"]
     assert similar_entities(graph, "Zorva") == []
+
+
+def test_the_python_of_the_page_of_documentation_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "graph.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    ends = [(0, 1, "PER", 0.9), (2, 3, "PER", 0.9)]
+    write_posts(tmp_path / "out.jsonl", [record("1", "Zorva and Kelmo", ends, (0, 1, COUPLE, 0.8))])
+    exec(code, {})
+    assert capsys.readouterr().out == f"Zorva {COUPLE} Kelmo 1 1\n"
+
+
+def test_one_call_answers_for_a_name(tmp_path: Path) -> None:
+    path = make_graph(tmp_path, POSTS)
+    answer = query_graph(path, "bob", "PER")
+    assert [facts.entity.type for facts in answer.entities] == ["PER"] and answer.similar == ()
+    assert [entity.name for entity in query_graph(path, "bobb").similar] == ["@Bob", "bob"]
+    with pytest.raises(InputError, match="limit is 0; at least 1 is needed"):
+        query_graph(path, "bob", limit=0)
