@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from promu.graph.build import build_graph
+from promu.graph.build import GraphFormat, build_graph
 from promu.graph.names import normalise_name, read_relation_properties
 
 Record = dict[str, Any]
@@ -68,7 +68,7 @@ def write_posts(path: Path, posts: list[Record]) -> Path:
     return path
 
 
-def make_graph(folder: Path, posts: list[Record], to: str = "sqlite", **settings: Any) -> Path:
+def make_graph(folder: Path, posts: list[Record], to: GraphFormat = "sqlite", **settings: Any) -> Path:
     """The graph of some posts."""
     out = folder / f"graph.{to}"
     source = write_posts(folder / "out.jsonl", posts)

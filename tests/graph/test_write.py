@@ -14,13 +14,13 @@ from tests.graph.examples import POSTS, make_graph, rows, write_posts
 
 from promu import progress
 from promu.errors import InputError
-from promu.graph.build import WRITERS, build_graph
+from promu.graph.build import WRITERS, GraphFormat, build_graph
 from promu.graph.graph_store import open_graph
 from promu.graph.names import read_relation_properties
 
 
 @pytest.mark.parametrize("to", list(WRITERS))
-def test_a_broken_line_leaves_what_was_there(tmp_path: Path, to: str) -> None:
+def test_a_broken_line_leaves_what_was_there(tmp_path: Path, to: GraphFormat) -> None:
     source = write_posts(tmp_path / "out.jsonl", POSTS)
     with source.open("a", encoding="utf-8") as file:
         file.write("{")
@@ -34,7 +34,7 @@ def test_a_broken_line_leaves_what_was_there(tmp_path: Path, to: str) -> None:
 
 
 @pytest.mark.parametrize("to", list(WRITERS))
-def test_nothing_else_is_left_and_anybody_may_read_it(tmp_path: Path, to: str) -> None:
+def test_nothing_else_is_left_and_anybody_may_read_it(tmp_path: Path, to: GraphFormat) -> None:
     out = make_graph(tmp_path, POSTS, to)
     assert sorted(os.listdir(tmp_path)) == sorted([out.name, "out.jsonl"])
     umask = os.umask(0)
@@ -50,12 +50,13 @@ def test_nothing_else_is_left_and_anybody_may_read_it(tmp_path: Path, to: str) -
 def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
     source = write_posts(tmp_path / "out.jsonl", POSTS)
     (tmp_path / "folder").mkdir()
-    for out, to, reason in (
+    places: list[tuple[str, GraphFormat, str]] = [
         ("folder", "sqlite", "is there already, as a folder"),
         ("folder", "parquet", "is there already, as a folder; remove it or name another place"),
         ("out.jsonl", "parquet", "is a file, and Parquet needs a folder"),
         ("none/g", "ttl", "no such folder to write to; make it first"),
-    ):
+    ]
+    for out, to, reason in places:
         with pytest.raises(InputError, match=reason):
             build_graph([source], tmp_path / out, to, properties={})
     with pytest.raises(InputError, match=r"the lowest score is 1.5; scores are from 0 to 1"):

@@ -35,7 +35,7 @@ from promu.schema import NO_RELATION, Post, Relation
 
 GraphFormat = Literal["ttl", "jsonld", "sqlite", "parquet"]
 
-WRITERS: dict[str, Callable[[sqlite3.Connection, Path], None] | None] = {
+WRITERS: dict[GraphFormat, Callable[[sqlite3.Connection, Path], None] | None] = {
     "ttl": write_turtle,
     "jsonld": write_jsonld,
     "sqlite": None,
@@ -357,14 +357,14 @@ class _Builder:
             forms = ((tally.id, form, mentions) for form, mentions in tally.forms.items())
             self._connection.executemany("INSERT INTO forms VALUES (?, ?, ?)", forms)
         unmapped: Counter[str] = Counter()
-        for (head, label, tail), tally in self._relations.items():
+        for (head, label, tail), count in self._relations.items():
             predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
             statement = statement_iri(base, iris[head - 1], label, iris[tail - 1])
-            counts = (tally.mentions, tally.posts, tally.score)
-            relation = (tally.id, statement, head, label, predicate, tail, *counts)
+            counts = (count.mentions, count.posts, count.score)
+            relation = (count.id, statement, head, label, predicate, tail, *counts)
             insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", relation)
             if label not in properties:
-                unmapped[label] += tally.mentions
+                unmapped[label] += count.mentions
         meta = {"promu graph": VERSION, "base": base, "posts": str(self._posts)}
         self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         self._connection.executescript(INDEXES)  # which commits the rows first
