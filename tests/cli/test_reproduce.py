@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from promu.cli import main
-from promu.study.plan import EXHIBITS
+from promu.study.run_study import EXHIBITS
 
 TINY_ENCODER = ("hidden_size=32", "intermediate_size=32", "num_attention_heads=2")
 TINY = [
@@ -60,14 +60,14 @@ def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def done(out: Path) -> dict[str, int]:
-    return {path.parent.name: path.stat().st_mtime_ns for path in (out / "cells").glob("*/cell.json")}
+    return {path.parent.name: path.stat().st_mtime_ns for path in (out / "jobs").glob("*/job.json")}
 
 
-def test_it_leaves_the_table_in_every_form_and_each_cell_once(whole: Path) -> None:
+def test_it_leaves_the_table_in_every_form_and_each_job_once(whole: Path) -> None:
     kinds = sorted(name.partition("-")[0] for name in done(whole))
-    assert kinds == ["draw", "finetune", "finetune", "label", "pretrain", "teach"]
+    assert kinds == ["corpus", "draw", "finetune", "finetune", "labels", "pretrain", "teacher"]
     log = (whole / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(log) == len(kinds) and all({"cell", "label", "seconds"} <= json.loads(line).keys() for line in log)
+    assert len(log) == len(kinds) and all({"job", "label", "seconds"} <= json.loads(line).keys() for line in log)
     row = json.loads((whole / "study.json").read_text(encoding="utf-8"))["exhibits"][0]["tables"][0]["rows"][0]
     assert row["fusion"] == "concat" and 0 <= row["entities, pre-trained"]["mean"] <= 100
     for name in ("study.html", "study.md", *TABLES):
@@ -75,10 +75,10 @@ def test_it_leaves_the_table_in_every_form_and_each_cell_once(whole: Path) -> No
     assert "Tiny." in (whole / "study.html").read_text(encoding="utf-8")
 
 
-def test_pre_training_took_over_the_teacher_and_the_labels_of_their_own_cells(whole: Path) -> None:
-    cells = {name.partition("-")[0]: whole / "cells" / name / "run" for name in done(whole)}
-    assert not (cells["pretrain"] / "teacher").exists() and not (cells["pretrain"] / "corpus").exists()
-    ours, theirs = (next((cells[kind] / "labels").glob("labels-*")) for kind in ("pretrain", "label"))
+def test_pre_training_took_over_the_teacher_and_the_labels_of_their_own_jobs(whole: Path) -> None:
+    jobs = {name.partition("-")[0]: whole / "jobs" / name / "run" for name in done(whole)}
+    assert not (jobs["pretrain"] / "teacher").exists() and not (jobs["pretrain"] / "corpus").exists()
+    ours, theirs = (next((jobs[kind] / "labels").glob("labels-*")) for kind in ("pretrain", "labels"))
     assert ours.samefile(theirs)
 
 
@@ -86,21 +86,21 @@ def test_killed_and_started_again_it_gives_the_same_tables(recipe: Path, whole: 
     out = tmp_path / "study"
     call = subprocess.Popen([sys.executable, "-m", "promu.cli", *words(recipe, out)], stderr=subprocess.DEVNULL)
     until = time.monotonic() + 240
-    while not any(name.startswith("label") for name in done(out)):
+    while not any(name.startswith("labels") for name in done(out)):
         assert call.poll() is None and time.monotonic() < until, "it ended before it could be killed"
         time.sleep(0.05)
     os.kill(call.pid, signal.SIGKILL)
     call.wait()
     before = done(out)
-    assert 0 < len(before) < 6
+    assert 0 < len(before) < 7
     assert main(words(recipe, out)) == 0
     assert {name: done(out)[name] for name in before} == before, "what was done is not done again"
     for name in TABLES:
-        texts = [re.sub(r'"(command|core_seconds)": .*', "", (one / name).read_text("utf-8")) for one in (out, whole)]
+        texts = [re.sub(r'"(command|cpu_seconds)": .*', "", (one / name).read_text("utf-8")) for one in (out, whole)]
         assert texts[0] == texts[1], name
 
 
-def test_a_failed_cell_is_said_and_the_rest_is_written_from_what_another_exhibit_has_made(
+def test_a_failed_job_is_said_and_the_rest_is_written_from_what_another_exhibit_has_made(
     recipe: Path, whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed = json.loads(recipe.read_text(encoding="utf-8"))
@@ -111,7 +111,7 @@ def test_a_failed_cell_is_said_and_the_rest_is_written_from_what_another_exhibit
     assert main(words(path, whole, "learning-curve")) == 1
     assert done(whole) == before
     said = capsys.readouterr()
-    assert "error: not measured: promu · 41 · entities, seed 0: rests on" in said.err
+    assert "error: not measured: promu · 41 · entities, seed 0: needs" in said.err
     assert "41 training posts are asked for and there are 40" in said.err
     assert "Test F1 by the number of labelled posts" in said.out
     text = (whole / "study.md").read_text(encoding="utf-8")

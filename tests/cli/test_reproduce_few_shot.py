@@ -68,7 +68,7 @@ def study(folder: Path, **changes: Any) -> Path:
         "world": {"size": 32, "posts": [40, 6, 8]},
         "captions": {"size": 32, "pairs": 40},
         "posts": [30],
-        "asked": 30,
+        "compared_at": 30,
         "workers": 1,
         **changes,
     }
@@ -116,14 +116,14 @@ def test_with_the_grammar_everything_parses_and_reflection_leaves_fewer_errors(w
             assert row["parsed, %"]["mean"] == 100.0
     wrong = {row["knowledge"]: row["wrong, %"] for row in found["few-shot-knowledge"]["tables"][0]["rows"]}
     assert wrong["none"] is None and wrong["as the set has it"] is None
-    first, checked = (wrong[f"stand-in, {name}"]["mean"] for name in ("first answers", "after self-reflection"))
+    first, checked = (wrong[f"mock LLM, {name}"]["mean"] for name in ("first answers", "after self-reflection"))
     assert 0 < checked < first
 
 
 def test_it_is_not_done_twice(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in whole.glob("cells/*/cell.json")}
+    before = {path: path.stat().st_mtime_ns for path in whole.glob("jobs/*/job.json")}
     assert main(words(whole.parent / "study.yaml", whole)) == 0
-    assert {path: path.stat().st_mtime_ns for path in whole.glob("cells/*/cell.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in whole.glob("jobs/*/job.json")} == before
     assert "Learning curve" in (whole / "study.md").read_text(encoding="utf-8") and capsys.readouterr().out
 
 
@@ -147,7 +147,7 @@ def test_joint_sets_of_ones_own_without_a_writer(tmp_path: Path, tiny_models: Pa
     ("changes", "sentence"),
     [
         ({"sets": [{"train": "a", "dev": "b", "test": "c"}]}, "set either world (a drawn joint set) or sets (files)"),
-        ({"asked": 40}, "posts must rise, and asked (40) be one of them"),
+        ({"compared_at": 40}, "posts must rise, and compared_at (40) be one of them"),
         ({"writer": None}, "reading is the writer's; name its recipe, or set reading to null"),
         (
             {"joint": "newsreel-ner"},

@@ -1,11 +1,10 @@
-"""Results as the cells of a study would give them, made up."""
+"""Made-up results of a study's jobs."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from promu.study.exhibits import Frame
-from promu.study.tables import Measured
+from promu.study.exhibit import Frame, Measurement
 
 TASKS = {"entities": "ner", "relations": "re"}
 FRAME = Frame(TASKS, one_test=False)
@@ -31,10 +30,10 @@ def scored(f1: float, task: str = "ner") -> dict[str, Any]:
     }
 
 
-def places(exhibit: str, rows: dict[tuple[str, ...], float], seeds: int = 3, **extra: Any) -> list[Measured]:
+def places(exhibit: str, rows: dict[tuple[str, ...], float], seeds: int = 3, **extra: Any) -> list[Measurement]:
     """Both tasks of these rows over seeds, F1 rising by a point a seed."""
     return [
-        Measured(exhibit, row, task, seed, {**scored(f1 + seed, TASKS[task]), **extra})
+        Measurement(exhibit, row, task, seed, {**scored(f1 + seed, TASKS[task]), **extra})
         for row, f1 in rows.items()
         for task in TASKS
         for seed in range(seeds)
@@ -69,23 +68,23 @@ def attended(task: str) -> dict[str, Any]:
     return {"cases": [case], "posts": 10, "right": {"before": 4, "after": 7}}
 
 
-def everything() -> list[Measured]:
+def everything() -> list[Measurement]:
     """Something of every exhibit."""
     found = places("table1", {("text-only",): 40.0, ("promu",): 70.0})
     found += places("table2", {(f, s): 50.0 for f in ("concat", "mmib") for s in ("without pre-training", "promu")})
     found += places("table3", {(entity, relation): 60.0 for entity in "12" for relation in "ABC"}, seeds=1)
     found += [
-        Measured("figure3", (name,), "", 0, represented(shift)) for name, shift in (("L_CIT", 0.5), ("promu", 0.0))
+        Measurement("figure3", (name,), "", 0, represented(shift)) for name, shift in (("L_CIT", 0.5), ("promu", 0.0))
     ]
     found += places("figure4", {("text-only",): 40.0, ("promu",): 70.0})
-    found += [Measured("figure5", ("promu",), task, 0, attended(task)) for task in TASKS]
+    found += [Measurement("figure5", ("promu",), task, 0, attended(task)) for task in TASKS]
     found += places("learning-curve", {("promu", "50"): 50.0, ("promu", "400"): 70.0, ("plain", "50"): 20.0})
     found += places(
         "temperature", {("labels", "0.05"): 70.0, ("labels", "0.2"): 65.0, ("L_CIT", "0.07"): 70.0}, seeds=1
     )
     labels = {"entity_entropy": 1.25, "relation_entropy": 2.0}
-    found += [Measured("temperature", ("labels", value), "labels", 0, labels) for value in ("0.05", "0.2")]
-    found.append(Measured("temperature", ("L_CIT", "0.07"), "pre-training", 0, {"last": {"temperature": 0.06}}))
+    found += [Measurement("temperature", ("labels", value), "labels", 0, labels) for value in ("0.05", "0.2")]
+    found.append(Measurement("temperature", ("L_CIT", "0.07"), "pre-training", 0, {"last": {"temperature": 0.06}}))
     found += places(
         "robustness",
         {(kind, how, rate): 60.0 for kind in ("boxes", "nouns") for how in ("soft", "hard") for rate in "01"},

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from promu.study.exhibits import Frame, build_sections
-from promu.study.few_shot_exhibits import (
+from promu.study.exhibit import Frame, Measurement
+from promu.study.few_shot import (
     CHECKED,
     CURVE,
     DECODING,
-    FEW_SHOT_BUILDERS,
+    ERRORS,
+    FEW_SHOT_EXHIBITS,
     FIRST,
     GIVEN,
     JOINT,
-    KNOWING,
     KNOWLEDGE,
     NONE,
     PIPELINE,
     SYSTEMS,
     TASK,
-    TOLD,
+    WITH_KNOWLEDGE,
 )
-from promu.study.tables import Measured
+from promu.study.run_study import build_sections
 
-FRAME = Frame({}, one_test=False)
+FRAME = Frame({TASK: "joint"}, one_test=False)
+EXHIBITS = {exhibit.name: exhibit for exhibit in FEW_SHOT_EXHIBITS}
 
 
 def scored(f1: float, **more: Any) -> dict[str, Any]:
@@ -39,12 +40,12 @@ def scored(f1: float, **more: Any) -> dict[str, Any]:
     return {"test": test, "post_counts": [[int(10 * post < f1), 1, 1] for post in range(10)], **more}
 
 
-def places(exhibit: str, rows: dict[tuple[str, ...], float], seeds: int = 2) -> list[Measured]:
-    return [Measured(exhibit, row, TASK, seed, scored(f1)) for row, f1 in rows.items() for seed in range(seeds)]
+def places(exhibit: str, rows: dict[tuple[str, ...], float], seeds: int = 2) -> list[Measurement]:
+    return [Measurement(exhibit, row, TASK, seed, scored(f1)) for row, f1 in rows.items() for seed in range(seeds)]
 
 
-def tables(measured: list[Measured]) -> dict[str, list[list[str]]]:
-    (section,) = build_sections(measured, FRAME, FEW_SHOT_BUILDERS)
+def tables(measured: list[Measurement]) -> dict[str, list[list[str]]]:
+    (section,) = build_sections(measured, FRAME, EXHIBITS)
     return {table.name: [list(table.columns), *table.texts()] for table in section.tables}
 
 
@@ -52,7 +53,7 @@ def test_the_curve_goes_by_system_and_number() -> None:
     rows: dict[tuple[str, ...], float] = {
         (system, posts): 30.0 for posts in ("50", "100") for system in (JOINT, PIPELINE)
     }
-    (section,) = build_sections(places(CURVE, rows), FRAME, FEW_SHOT_BUILDERS)
+    (section,) = build_sections(places(CURVE, rows), FRAME, EXHIBITS)
     found = section.tables[0].texts()
     assert [row[:2] for row in found] == [[JOINT, "50"], [JOINT, "100"], [PIPELINE, "50"], [PIPELINE, "100"]]
     assert found[0][2:] == ["30.0 ± 0.0", "15.0 ± 0.0", "40.0 ± 0.0"]
@@ -61,7 +62,7 @@ def test_the_curve_goes_by_system_and_number() -> None:
 
 def test_systems_are_compared_with_the_joint_model_and_shown_by_group() -> None:
     measured = places(SYSTEMS, {(JOINT,): 60.0, (PIPELINE,): 40.0})
-    svg = build_sections(measured, FRAME, FEW_SHOT_BUILDERS)[0].figures[0].svg
+    svg = build_sections(measured, FRAME, EXHIBITS)[0].figures[0].svg
     assert all(word in svg for word in (JOINT, PIPELINE, "all posts", "knowledge decides"))
     found = tables(measured)
     assert found[SYSTEMS][0] == ["system", "P", "R", "F1", "entities F1", "text decides", "knowledge decides"]
@@ -75,7 +76,7 @@ def test_systems_are_compared_with_the_joint_model_and_shown_by_group() -> None:
 def test_knowledge_says_how_much_of_it_is_wrong_and_reflection_is_compared_with_the_rest() -> None:
     rows: dict[tuple[str, ...], float] = {(NONE,): 20.0, (FIRST,): 30.0, (CHECKED,): 40.0, (GIVEN,): 50.0}
     told = [
-        Measured(KNOWLEDGE, (name,), TOLD, seed, {"sentences": 8, "wrong_share": share})
+        Measurement(KNOWLEDGE, (name,), ERRORS, seed, {"sentences": 8, "wrong_share": share})
         for name, share in ((FIRST, 50.0), (CHECKED, 25.0))
         for seed in range(2)
     ]
@@ -95,10 +96,13 @@ def test_each_run_is_decoded_both_ways() -> None:
     }
     result["test"]["parsed"] = 1.0
     found = tables(
-        [Measured(DECODING, (KNOWING,), TASK, 0, result), Measured(DECODING, (KNOWING,), TASK, 1, None, "no")]
+        [
+            Measurement(DECODING, (WITH_KNOWLEDGE,), TASK, 0, result),
+            Measurement(DECODING, (WITH_KNOWLEDGE,), TASK, 1, None, "no"),
+        ]
     )
     assert [row[:2] + row[4:] for row in found[DECODING][1:]] == [
-        [KNOWING, "with the grammar", "30.0 (1 of 2 runs)", "100.0 (1 of 2 runs)"],
-        [KNOWING, "without", "20.0 (1 of 2 runs)", "40.0 (1 of 2 runs)"],
+        [WITH_KNOWLEDGE, "with the grammar", "30.0 (1 of 2 runs)", "100.0 (1 of 2 runs)"],
+        [WITH_KNOWLEDGE, "without", "20.0 (1 of 2 runs)", "40.0 (1 of 2 runs)"],
     ]
     assert found[f"{DECODING}-writer-with-knowledge-gains"][1][1] == "10.0 (1 of 2 runs)"

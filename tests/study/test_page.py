@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from promu.study.exhibits import build_sections
+from promu.study.run_study import build_sections
 from promu.study.study_page import Study, write_study
 
 from .made_up import FRAME, everything, places

@@ -1,4 +1,4 @@
-"""Which cells the exhibits ask for: shared where they may be, told apart where they must be, refused in a sentence."""
+"""Which jobs the exhibits need: shared where they may be, told apart where they must be, refused in a sentence."""
 
 from __future__ import annotations
 
@@ -7,40 +7,45 @@ from pathlib import Path
 
 import pytest
 
+from promu.config import load_recipe
 from promu.errors import InputError
-from promu.study.cells import Cell, with_inputs
-from promu.study.plan import EXHIBITS, PLANS, SYSTEMS, plan
-from promu.study.study_recipe import StudyRecipe, load_study
+from promu.study.job import Job, with_inputs
+from promu.study.paper_exhibits import SYSTEMS
+from promu.study.run_study import plan
+from promu.study.study_recipe import StudyRecipe
 
-STUDY = load_study("newsreel-study")
+STUDY = load_recipe("newsreel-study", StudyRecipe)
 
 
 def kinds(*exhibits: str, seeds: int = 1, study: StudyRecipe = STUDY) -> Counter[str]:
-    return Counter(cell.kind for cell in with_inputs(entry.cell for entry in plan(study, exhibits, seeds)).values())
-
-
-def test_every_exhibit_has_a_plan() -> None:
-    assert set(PLANS) == set(EXHIBITS)
+    return Counter(job.kind for job in with_inputs(request.job for request in plan(study, exhibits, seeds)).values())
 
 
 def test_table1_makes_corpus_teacher_and_labels_once_a_seed() -> None:
     found = kinds("table1", seeds=3)
-    assert found == {"draw": 3, "teach": 3, "label": 3, "pretrain": 7 * 3, "finetune": 2 * len(SYSTEMS) * 3}
+    assert found == {
+        "draw": 3,
+        "corpus": 3,
+        "teacher": 3,
+        "labels": 3,
+        "pretrain": 7 * 3,
+        "finetune": 2 * len(SYSTEMS) * 3,
+    }
 
 
 @pytest.mark.parametrize(
     ("exhibit", "more"),
     [
-        ("figure3", {"represent": 3}),
+        ("figure3", {"embeddings": 3}),
         ("figure4", {}),
-        ("figure5", {"attend": 2}),
+        ("figure5", {"attention": 2}),
         ("table2", {"pretrain": 2, "finetune": 8}),
-        ("table3", {"label": 5, "pretrain": 5, "finetune": 10}),
-        ("learning-curve", {"few": 4, "finetune": 8}),
-        ("temperature", {"label": 3, "teach": 1, "pretrain": 3, "finetune": 6}),
+        ("table3", {"labels": 5, "pretrain": 5, "finetune": 10}),
+        ("learning-curve", {"subset": 4, "finetune": 8}),
+        ("temperature", {"labels": 3, "teacher": 1, "pretrain": 3, "finetune": 6}),
         # boxes and nouns with soft and hard labels, the flag with soft ones, two rates each
-        ("robustness", {"spoil": 6, "label": 2, "pretrain": 10, "finetune": 20}),
-        ("transfer", {"draw": 1, "teach": 1, "label": 1, "pretrain": 1, "finetune": 6}),
+        ("robustness", {"noise": 6, "labels": 2, "pretrain": 10, "finetune": 20}),
+        ("transfer", {"draw": 1, "corpus": 1, "teacher": 1, "labels": 1, "pretrain": 1, "finetune": 6}),
     ],
 )
 def test_the_others_share_what_table1_has_made(exhibit: str, more: dict[str, int]) -> None:
@@ -49,13 +54,13 @@ def test_the_others_share_what_table1_has_made(exhibit: str, more: dict[str, int
 
 def test_what_needs_one_seed_takes_one() -> None:
     assert "table3" in STUDY.single_seed
-    assert {entry.seed for entry in plan(STUDY, ["table3"], 3)} == {0}
-    assert {entry.seed for entry in plan(STUDY, ["table2"], 3)} == {0, 1, 2}
+    assert {request.seed for request in plan(STUDY, ["table3"], 3)} == {0}
+    assert {request.seed for request in plan(STUDY, ["table2"], 3)} == {0, 1, 2}
 
 
-def by_label(exhibit: str, part: str) -> list[Cell]:
-    cells = with_inputs(entry.cell for entry in plan(STUDY, [exhibit], 1)).values()
-    return [cell for cell in cells if part in cell.label]
+def by_label(exhibit: str, part: str) -> list[Job]:
+    jobs = with_inputs(request.job for request in plan(STUDY, [exhibit], 1)).values()
+    return [job for job in jobs if part in job.label]
 
 
 def test_systems_differ_where_they_should() -> None:
@@ -65,18 +70,18 @@ def test_systems_differ_where_they_should() -> None:
     text_only = by_label("table1", "text-only · entities")[0]
     assert text_only.settings["images"] == "none" and text_only.settings["model"]["vision"] is None
     scratch = by_label("table1", "without pre-training · entities")[0]
-    assert scratch.settings["model"]["tokenizer"] == "cell:taught/tokenizer" and "init" not in scratch.inputs
+    assert scratch.settings["model"]["tokenizer"] == "job:corpus/tokenizer" and "init" not in scratch.inputs
 
 
 def test_wrong_boxes_are_labelled_anew_and_wrong_nouns_replace_the_labels() -> None:
     boxes = by_label("robustness", "promu · boxes wrong at 0.3 · pre-training")[0]
-    assert boxes.settings["data"]["corpus"] == "cell:spoiled" and boxes.settings["stores"] == "cell:labels"
-    assert boxes.inputs["labels"].settings["data"]["corpus"] == "cell:spoiled"
+    assert boxes.settings["data"]["corpus"] == "job:noisy" and boxes.settings["stores"] == "job:labels"
+    assert boxes.inputs["labels"].settings["data"]["corpus"] == "job:noisy"
     nouns = by_label("robustness", "promu · nouns wrong at 0.3 · pre-training")[0]
-    assert nouns.settings["stores"] == "cell:spoiled" and nouns.settings["data"]["corpus"] == "cell:taught/corpus"
+    assert nouns.settings["stores"] == "job:noisy" and nouns.settings["data"]["corpus"] == "job:corpus/corpus"
     matched = by_label("robustness", "promu · matched wrong at 0.3 · pre-training")[0]
-    assert matched.settings["data"]["corpus"] == "cell:spoiled" and matched.settings["stores"] == "cell:labels"
-    assert matched.inputs["labels"].settings["data"]["corpus"] == "cell:taught/corpus"
+    assert matched.settings["data"]["corpus"] == "job:noisy" and matched.settings["stores"] == "job:labels"
+    assert matched.inputs["labels"].settings["data"]["corpus"] == "job:corpus/corpus"
 
 
 def test_few_posts_are_trained_on_for_as_many_steps_as_all() -> None:
@@ -87,34 +92,35 @@ def test_few_posts_are_trained_on_for_as_many_steps_as_all() -> None:
 
 
 def test_l_cits_temperature_is_the_teachers_too() -> None:
-    cell = by_label("temperature", "L_CIT temperature 0.2 · pre-training")[0]
-    assert cell.settings["model"]["config"]["temperature"] == 0.2
-    assert cell.inputs["taught"].settings["teacher"]["config"]["temperature"] == 0.2
+    job = by_label("temperature", "L_CIT temperature 0.2 · pre-training")[0]
+    assert job.settings["model"]["config"]["temperature"] == 0.2
+    assert job.inputs["teacher"].settings["teacher"]["config"]["temperature"] == 0.2
 
 
 def test_transfer_is_tested_in_the_other_world() -> None:
-    entries = plan(STUDY, ["transfer"], 1)
-    assert {entry.cell.inputs["drawn"].settings["world"] for entry in entries} == {"country"}
-    origins = {entry.row[0]: entry.cell.inputs["init"] for entry in entries if "init" in entry.cell.inputs}
-    worlds = {name: cell.inputs["drawn"].settings["world"] for name, cell in origins.items()}
+    requests = plan(STUDY, ["transfer"], 1)
+    assert {request.job.inputs["drawn"].settings["world"] for request in requests} == {"country"}
+    origins = {request.row[0]: request.job.inputs["init"] for request in requests if "init" in request.job.inputs}
+    worlds = {name: job.inputs["drawn"].settings["world"] for name, job in origins.items()}
     assert worlds == {"pre-trained in the other domain": "news", "pre-trained in this domain": "country"}
 
 
 def test_data_that_recipes_name_stays_where_it_is() -> None:
     study = StudyRecipe(pretrain="newsreel-pretrain", finetune={"e": "newsreel-ner", "r": "newsreel-re"})
-    entries = plan(study, ["table1"], 2)
-    cells = with_inputs(entry.cell for entry in entries).values()
-    assert not [cell for cell in cells if cell.kind == "draw"]
-    test = {cell.settings["data"]["test"] for cell in cells if cell.kind == "finetune"}
+    requests = plan(study, ["table1"], 2)
+    jobs = with_inputs(request.job for request in requests).values()
+    assert not [job for job in jobs if job.kind == "draw"]
+    test = {job.settings["data"]["test"] for job in jobs if job.kind == "finetune"}
     assert test == {"runs/newsreel/ner/test.txt", "runs/newsreel/re/mnre_test.txt"}
-    teach = next(cell for cell in cells if cell.kind == "teach")
-    assert teach.settings["data"]["corpus"]["captions"] == "runs/newsreel/pairs/captions.csv"
+    corpus = next(job for job in jobs if job.kind == "corpus")
+    assert corpus.settings["data"]["corpus"]["captions"] == "runs/newsreel/pairs/captions.csv"
 
 
 @pytest.mark.parametrize(
     ("changes", "exhibit", "seeds", "sentence"),
     [
         ({}, "table9", 1, "'table9' is no table or figure; choose one of table1, table2"),
+        ({"single_seed": ("tabel3",)}, "table1", 1, "single_seed: 'tabel3' is no table or figure; choose some of"),
         ({}, "table1", 0, "--seeds is 0; at least 1 is needed"),
         ({"transfer_world": None}, "transfer", 1, "transfer needs a second domain; set world and transfer_world"),
         ({"transfer_world": "moon"}, "transfer", 1, "transfer_world 'moon' is unknown; use one of country, news"),
@@ -151,4 +157,4 @@ def test_a_study_recipe_is_checked(tmp_path: Path) -> None:
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=sentence):
-            load_study(str(path))
+            load_recipe(path, StudyRecipe)

@@ -1,4 +1,4 @@
-"""What the study of the docs shows, out of the figures that it wrote, and that one of its cells comes out again."""
+"""What the study of the docs shows, out of the figures that it wrote, and that one of its jobs comes out again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from promu.config import load_recipe
 from promu.evaluation.counts import Summary
-from promu.study.grid import do_cells
-from promu.study.plan import PROMU, SCRATCH, TEXT_ONLY, WITHOUT_CIR, WITHOUT_COE, plan
-from promu.study.study_recipe import load_study
+from promu.study.paper_exhibits import PROMU, SCRATCH, TEXT_ONLY, WITHOUT_CIR, WITHOUT_COE
+from promu.study.run_study import plan
+from promu.study.runner import run_jobs
+from promu.study.study_recipe import StudyRecipe
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "study-results.md").read_text(encoding="utf-8").splitlines()
@@ -71,13 +73,13 @@ def test_the_page_has_the_tables_of_the_data() -> None:
             )
 
 
-def test_one_cell_comes_out_as_the_page_says(tmp_path: Path) -> None:
-    [entry] = [
-        entry
-        for entry in plan(load_study("newsreel-study"), ["table1"], 1)
-        if (entry.row, entry.task) == ((TEXT_ONLY,), "entities")
+def test_one_job_comes_out_as_the_page_says(tmp_path: Path) -> None:
+    [request] = [
+        request
+        for request in plan(load_recipe("newsreel-study", StudyRecipe), ["table1"], 1)
+        if (request.row, request.task) == ((TEXT_ONLY,), "entities")
     ]
-    outcome = do_cells([entry.cell], tmp_path / "cells", 1)[entry.cell.key]
-    assert outcome.result is not None, outcome.failure
+    result = run_jobs([request.job], tmp_path / "jobs", 1)[request.job.key]
+    assert result.result is not None, result.failure
     # on the processor of the page the two are equal; another one rounds otherwise, and a run then ends elsewhere
-    assert outcome.result["test"]["f1"] == pytest.approx(f1(TEXT_ONLY, "entities")[0], abs=3.0)
+    assert result.result["test"]["f1"] == pytest.approx(f1(TEXT_ONLY, "entities")[0], abs=3.0)

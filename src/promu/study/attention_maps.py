@@ -1,4 +1,4 @@
-"""Figure 5: what two models look at in a post, and what they say of it."""
+"""Figure 5: attention and predictions of two fine-tuned models on the same posts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from promu.evaluation.scoring import read_groups
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import EncodedText, WordEncoder
+from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.report.html import embed
 from promu.schema import Post
@@ -18,22 +18,22 @@ from promu.tasks.task import TASKS, Task, predict_posts
 from promu.training.post_images import ImageFolder
 
 MODELS = ("before", "after")
-"""Without and with pre-training."""
+"""The model without pre-training, and the one with it."""
 
 
-def attend(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Attention and predictions of two fine-tuned models on posts that only one of them reads rightly.
+def attention_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Attention and predictions of two models on posts that only one of them predicts right.
 
-    The first post of the test file that the second alone has right is taken, and the first that the first alone has
-    right; where posts are grouped, one that the image decides is preferred.
+    The cases are the first test post that only the second model has right, and the first that only the first one has
+    right. If posts have groups, posts that the image decides come first.
 
     Args:
         settings: `task`, `before`, `after` (model folders), `test`, `images`, `groups` (or None).
-        out: Nothing is kept there.
+        out: Not used.
 
     Returns:
-        `cases`, each with the post, its image as a data URI, and of each model the prediction and the attention over
-        words and patches.
+        `cases`, each with the post, its image as a data URI, and for each model the prediction and the attention over
+        words and patches; the number of `posts`, and how many each model has `right`.
     """
     task = TASKS[settings["task"]]
     posts = [post for post in task.read(Path(settings["test"])) if post.image is not None]
@@ -44,48 +44,51 @@ def attend(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         images = ImageFolder(Path(settings["images"]), model.config.image_size, "require")
         models[name] = (model, encoder, images)
         predicted[name] = predict_posts(task, model, encoder, posts, images.batch)
-    right = {name: [_same(post, found) for post, found in zip(posts, predicted[name], strict=True)] for name in MODELS}
+    right = {
+        name: [_labels(gold) == _labels(post) for gold, post in zip(posts, predicted[name], strict=True)]
+        for name in MODELS
+    }
     groups = {} if settings["groups"] is None else read_groups(settings["groups"])
     cases = []
-    for index, why in _chosen(posts, right, groups):
+    for index, why in choose_cases(posts, right, groups):
         post = posts[index]
         case: dict[str, Any] = {
             "id": post.id,
             "why": why,
             "tokens": list(post.tokens),
             "image": embed(Path(settings["images"]) / str(post.image), "Image of the post").uri,
-            "gold": answer(post, settings["task"]),
+            "gold": labels_in_words(post, settings["task"]),
         }
         for name, (model, encoder, images) in models.items():
             words, patches = attention(task, model, encoder, post, images)
-            said = answer(predicted[name][index], settings["task"])
-            case[name] = {"answer": said, "right": right[name][index], "words": words, "patches": patches}
+            answer = labels_in_words(predicted[name][index], settings["task"])
+            case[name] = {"answer": answer, "right": right[name][index], "words": words, "patches": patches}
         cases.append(case)
     return {"cases": cases, "posts": len(posts), "right": {name: sum(right[name]) for name in MODELS}}
 
 
-def _same(gold: Post, predicted: Post) -> bool:
-    def answers(post: Post) -> tuple[Any, ...]:
-        spans = sorted((entity.start, entity.end, str(entity.type)) for entity in post.entities)
-        return (spans, [relation.type for relation in post.relations])
-
-    return answers(gold) == answers(predicted)
+def _labels(post: Post) -> tuple[Any, ...]:
+    spans = sorted((entity.start, entity.end, str(entity.type)) for entity in post.entities)
+    return (spans, [relation.type for relation in post.relations])
 
 
-def _chosen(
+def choose_cases(
     posts: Sequence[Post], right: Mapping[str, Sequence[bool]], groups: Mapping[str, str]
 ) -> list[tuple[int, str]]:
-    chosen = []
-    for winner, why in (("after", "right with pre-training alone"), ("before", "right without pre-training alone")):
-        loser = MODELS[1 - MODELS.index(winner)]
-        found = [index for index in range(len(posts)) if right[winner][index] and not right[loser][index]]
-        found.sort(key=lambda index: groups.get(posts[index].id) != "image")
-        chosen += [(index, why) for index in found[:1]]
-    return chosen
+    """Index of each post to show, and why it was chosen."""
+    cases = []
+    for winner, loser, why in (
+        ("after", "before", "right with pre-training alone"),
+        ("before", "after", "right without pre-training alone"),
+    ):
+        rows = [index for index in range(len(posts)) if right[winner][index] and not right[loser][index]]
+        rows.sort(key=lambda index: groups.get(posts[index].id) != "image")
+        cases += [(index, why) for index in rows[:1]]
+    return cases
 
 
-def answer(post: Post, task: str) -> str:
-    """What is said of a post, in words."""
+def labels_in_words(post: Post, task: str) -> str:
+    """The entities of a post, or its relation, as text."""
     if task == "re":
         relation = post.relations[0]
         head, tail = post.entities[relation.head], post.entities[relation.tail]
@@ -97,20 +100,23 @@ def answer(post: Post, task: str) -> str:
 def attention(
     task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, post: Post, images: ImageFolder
 ) -> tuple[list[float], list[list[float]]]:
-    """How a model spreads its attention from the names of a post over its words and the patches of its image.
+    """Attention from the names of a post to its words and to the patches of its image.
 
-    The mean over heads, over the fusion's layers, and over the pieces where the names begin (gold spans; for
-    relations the markers). Shares of all attention, special tokens and visual CLS included, so that they sum below 1.
+    It is the mean over heads, over the fusion's layers, and over the first tokens of the gold names (of a relation
+    over its markers). The shares are of all attention, special tokens and visual CLS included, so they sum below 1.
 
     Returns:
-        One share a word, and a grid of shares, one a patch.
+        One share per word, and a grid of shares, one per patch.
     """
     encoded = task.encode(encoder, post)
     batch = {**task.batch(encoder, [post], None), **images.batch([post.image])}
     batch = {name: value.to(model.device) for name, value in batch.items()}
     maps = model(**batch, output_attentions=True).attentions
-    asked = _asked(encoded, post, bool(post.relations))
-    rows = torch.stack(maps)[:, 0].float().mean((0, 1))[asked].mean(0).cpu()  # (L,)
+    queries = encoded.positions  # of the two markers
+    if not post.relations:
+        starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
+        queries = [encoded.positions[start] for start in starts] or [0]
+    rows = torch.stack(maps)[:, 0].float().mean((0, 1))[queries].mean(0).cpu()  # (L,)
     length, grid = len(encoded.input_ids), model.config.grid
     words = [0.0] * len(post.tokens)
     for place, word in enumerate(encoded.words):
@@ -118,11 +124,3 @@ def attention(
             words[word] += float(rows[place])
     patches = rows[length:][-grid * grid :].reshape(grid, grid)
     return [round(share, 5) for share in words], [[round(share, 5) for share in line] for line in patches.tolist()]
-
-
-def _asked(encoded: EncodedText, post: Post, marked: bool) -> list[int]:
-    """Positions that attend: the markers, or the first pieces of the gold names."""
-    if marked:
-        return encoded.positions
-    starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
-    return [encoded.positions[start] for start in starts] or [0]

@@ -1,4 +1,4 @@
-"""Figure 3: where a pre-trained model puts regions and nouns, images and relations."""
+"""Figure 3: embeddings of regions and nouns, images and relations by a pre-trained model."""
 
 from __future__ import annotations
 
@@ -77,34 +77,34 @@ def _unit(vectors: torch.Tensor) -> torch.Tensor:
 BATCH = 64
 
 
-def represent(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Vectors of regions and nouns, of images and relations, on a plane and in figures.
+def embeddings_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Vectors of regions and nouns, and of images and relations: figures, and points on a plane (t-SNE).
 
-    In L_CIT's space: regions as square crops and images whole, nouns and relations as prompts. Fused: regions as
-    e_obj of Eq 7 and images as the fused CLS, both beside an empty caption. A region's noun is its detector's label,
-    an image's relation that of the post it comes from.
+    In the space of L_CIT, a region is a square crop, an image is whole, nouns and relations are prompts. Fused vectors
+    are e_obj of Eq 7 for a region and the fused CLS for an image, both with an empty caption. The noun of a region is
+    the label of its detector, the relation of an image is that of its post.
 
     Args:
-        settings: `model` (folder), `corpus` (folder), `posts`, `images` (of relation extraction), `items` (of either
-            kind at most), `seed`.
-        out: Nothing is kept there.
+        settings: `model` (folder), `corpus` (folder), `posts`, `images` (of relation extraction), `items` (of
+            either kind, at most), `seed`.
+        out: Not used.
 
     Returns:
         For `regions` and `images`: figures, and `points` (x, y, label, whether it is a prompt).
 
     Raises:
-        InputError: The model has no shared space, or too few regions or images have a label that it can be asked for.
+        InputError: The model has no shared space, or too few regions or images have a label among its candidates.
     """
     model = load_model(PromuForPreTraining, settings["model"]).eval()
     if not hasattr(model, "space"):
         raise InputError("this model was pre-trained without L_CIT, so its regions and nouns share no space")
     encoder = WordEncoder(load_tokenizer(settings["model"]), model.config.max_length)
-    chance = np.random.default_rng(settings["seed"])
-    found = {}
-    for name, sample in track((("regions", _regions), ("images", _images)), "representations"):
-        shown, fused, labels = sample(settings, model, encoder, chance)
-        found[name] = _figures(model, encoder, shown, fused, labels, name, settings["seed"])
-    return found
+    rng = np.random.default_rng(settings["seed"])
+    results = {}
+    for name, sample in track((("regions", _regions), ("images", _images)), "embeddings"):
+        vectors, fused, labels = sample(settings, model, encoder, rng)
+        results[name] = _figures(model, encoder, vectors, fused, labels, name, settings["seed"])
+    return results
 
 
 Sampled = tuple[torch.Tensor, torch.Tensor, list[str]]
@@ -112,48 +112,48 @@ Sampled = tuple[torch.Tensor, torch.Tensor, list[str]]
 
 
 def _regions(
-    settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, chance: np.random.Generator
+    settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, rng: np.random.Generator
 ) -> Sampled:
     corpus = PairShards(settings["corpus"])
-    known = set(model.config.nouns)
+    nouns = set(model.config.nouns)
     crops: list[Image.Image] = []
     fused: list[torch.Tensor] = []
     labels: list[str] = []
-    for index in chance.permutation(corpus.images).tolist():
+    for index in rng.permutation(corpus.images).tolist():
         row = corpus.image(index)
-        regions = [region for region in row.regions if region.label in known]
+        regions = [region for region in row.regions if region.label in nouns]
         if not regions:
             continue
         image = row.decode()
         boxes = relative_boxes(row.width, row.height, regions)[None]
-        fused.append(_fused(model, encoder, _encoded(model, [image]), boxes)[1][0])
+        fused.append(_fuse(model, encoder, _encode(model, [image]), boxes)[1][0])
         crops += [square_crop(image, region) for region in regions]
         labels += [region.label for region in regions]
         if len(labels) >= settings["items"]:
             break
-    _need(labels, "regions with a label among the nouns", settings["corpus"])
-    shown = [_shown(model, _encoded(model, crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
-    return torch.cat(shown), torch.cat(fused), labels
+    _check_labels(labels, "regions with a label among the nouns", settings["corpus"])
+    vectors = [_project(model, _encode(model, crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+    return torch.cat(vectors), torch.cat(fused), labels
 
 
 def _images(
-    settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, chance: np.random.Generator
+    settings: Mapping[str, Any], model: PromuForPreTraining, encoder: WordEncoder, rng: np.random.Generator
 ) -> Sampled:
     posts = [
         post
         for post in TASKS["re"].read(Path(settings["posts"]))
         if post.image is not None and post.relations[0].type != NO_RELATION
     ]
-    chosen = [posts[index] for index in chance.permutation(len(posts))[: settings["items"]].tolist()]
+    chosen = [posts[index] for index in rng.permutation(len(posts))[: settings["items"]].tolist()]
     labels = [relation_words(post.relations[0].type) for post in chosen]
-    _need(labels, "posts with an image and a relation", settings["posts"])
-    shown, fused = [], []
+    _check_labels(labels, "posts with an image and a relation", settings["posts"])
+    vectors, fused = [], []
     for start in range(0, len(chosen), BATCH):
         files = [Path(settings["images"]) / str(post.image) for post in chosen[start : start + BATCH]]
-        visual = _encoded(model, [load_image(file) for file in files])
-        shown.append(_shown(model, visual))
-        fused.append(_fused(model, encoder, visual, None)[0])
-    return torch.cat(shown), torch.cat(fused), labels
+        visual = _encode(model, [load_image(file) for file in files])
+        vectors.append(_project(model, visual))
+        fused.append(_fuse(model, encoder, visual, None)[0])
+    return torch.cat(vectors), torch.cat(fused), labels
 
 
 def relation_words(label: str) -> str:
@@ -161,12 +161,12 @@ def relation_words(label: str) -> str:
     return label.rpartition("/")[2].replace("_", " ")
 
 
-def _need(labels: Sequence[str], what: str, where: str) -> None:
+def _check_labels(labels: Sequence[str], what: str, where: str) -> None:
     if len(set(labels)) < 2 or len(labels) < 4:
         raise InputError(f"{len(labels)} {what} of {len(set(labels))} kinds are here; figure 3 needs more", where)
 
 
-def _encoded(model: PromuForPreTraining, images: Sequence[Image.Image]) -> torch.Tensor:
+def _encode(model: PromuForPreTraining, images: Sequence[Image.Image]) -> torch.Tensor:
     """The images as `PromuForPreTraining.encode_visual` returns them."""
     side = image_side(model)
     pixels = torch.stack([to_pixels(image, side) for image in images])
@@ -174,16 +174,16 @@ def _encoded(model: PromuForPreTraining, images: Sequence[Image.Image]) -> torch
         return model.encode_visual(pixels.to(model.device))
 
 
-def _shown(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
+def _project(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
     """Encoded images in L_CIT's space (B, D)."""
     with reading(model):
         return model.project_images(visual).float().cpu()
 
 
-def _fused(
+def _fuse(
     model: PromuForPreTraining, encoder: WordEncoder, visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fused CLS (B, d) and, where boxes are given, e_obj (B, R, d), of encoded images beside an empty caption."""
+    """Fused CLS (B, d) and, with boxes, e_obj (B, R, d) of encoded images with an empty caption."""
     with reading(model):
         batch = tokens(model, encoder, [encoder.text("")] * len(visual))
         output = model.promu(**batch, visual=visual)
@@ -197,25 +197,25 @@ def _fused(
 def _figures(
     model: PromuForPreTraining,
     encoder: WordEncoder,
-    shown: torch.Tensor,
+    vectors: torch.Tensor,
     fused: torch.Tensor,
     labels: Sequence[str],
-    what: str,
+    kind: str,
     seed: int,
 ) -> dict[str, Any]:
     names = sorted(set(labels))
-    templates, template = (ENTITY_TEMPLATES, "1") if what == "regions" else (RELATION_TEMPLATES, "A")
+    templates, template = (ENTITY_TEMPLATES, "1") if kind == "regions" else (RELATION_TEMPLATES, "A")
     texts = [encoder.text(prompt) for prompt in prompts(names, template, templates)]
-    told = text_vectors(model, encoder, texts, BATCH)
+    prompt_vectors = text_vectors(model, encoder, texts, BATCH)
     numbers = torch.tensor([names.index(label) for label in labels])
-    plane = _plane(torch.cat([shown, told]), seed)
+    plane = _plane(torch.cat([vectors, prompt_vectors]), seed)
     return {
         "items": len(labels),
         "labels": len(names),
-        "alignment": alignment(shown, told[numbers]),
-        "uniformity": uniformity(shown),
-        "nearest_prompt": 100 * nearest_is_own(shown, told, numbers),
-        "neighbours": 100 * nearest_agreement(shown, numbers),
+        "alignment": alignment(vectors, prompt_vectors[numbers]),
+        "uniformity": uniformity(vectors),
+        "nearest_prompt": 100 * nearest_is_own(vectors, prompt_vectors, numbers),
+        "neighbours": 100 * nearest_agreement(vectors, numbers),
         "fused_neighbours": 100 * nearest_agreement(fused, numbers),
         "points": [
             [round(x, 2), round(y, 2), label, index >= len(labels)]

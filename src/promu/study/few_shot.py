@@ -1,139 +1,59 @@
-"""Which cells the study of joint extraction from few posts asks for."""
+"""The study of joint extraction from few posts: the jobs of its systems, and its four exhibits."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-
-import numpy as np
 
 from promu.config import load_recipe
-from promu.corpora.jmere import read_jmere_background, write_jmere
 from promu.corpora.joint_sets import FILES
 from promu.errors import InputError
 from promu.kecpm.kecpm_recipe import GenerationRecipe, Mode
 from promu.newsreel import NewsreelSettings
 from promu.newsreel.joint_world import JointSettings
-from promu.schema import Post, quintuples
-from promu.study.cells import SUBSET, Cell
-from promu.study.few_shot_exhibits import (
-    CHECKED,
-    CURVE,
-    DECODING,
-    FIRST,
-    GIVEN,
-    JOINT,
-    KNOWING,
-    KNOWLEDGE,
-    NONE,
-    PIPELINE,
-    SCRATCH,
-    SYSTEMS,
-    TASK,
-    TOLD,
-    WRITER,
+from promu.study import figures as svg
+from promu.study.exhibit import (
+    PARTS,
+    Content,
+    Drawing,
+    Exhibit,
+    Frame,
+    Measurement,
+    Section,
+    Sheet,
+    Table,
+    bootstrap_note,
+    difference_table,
 )
-from promu.study.plan import COSTS, PROMU, Entry, Settings, Strand, as_many_steps
+from promu.study.figures import Line
+from promu.study.job import SUBSET, Job
+from promu.study.job_factory import COSTS, JobFactory, Values, as_many_steps
+from promu.study.paper_exhibits import PROMU, Requests
 from promu.study.study_recipe import FewShotStudyRecipe
-from promu.tasks.task import TASKS, Task
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
+CURVE, SYSTEMS, KNOWLEDGE, DECODING = "few-shot-curve", "few-shot-systems", "few-shot-knowledge", "few-shot-decoding"
 
-def write_few_posts(task: str, train: Path, out: Path, count: int, seed: int) -> int:
-    """Write `count` of the posts of `train` to `out/posts.txt`; returns how many.
+JOINT, PIPELINE, SCRATCH = "joint model", "pipeline", "joint model, without pre-training"
+WRITER, WITH_KNOWLEDGE = "writer", "writer with knowledge"
+NONE, FIRST, CHECKED, GIVEN = "none", "mock LLM, first answers", "mock LLM, after self-reflection", "as the set has it"
+"""The knowledge in the writer's prompts."""
+CONSTRAINED, FREE = "with the grammar", "without"
+"""How the writer decodes."""
 
-    Joint posts keep their captions and knowledge.
-
-    Raises:
-        InputError: There are fewer, or so few are asked for that a label would have no post.
-    """
-    posts = TASKS[task].read(train)
-    rows = few_posts(TASKS[task], posts, count, seed)
-    chosen = [posts[row] for row in rows]
-    out.mkdir(parents=True, exist_ok=True)
-    if task == "joint":
-        background = read_jmere_background(train)
-        write_jmere(out / SUBSET, chosen, [background[row] for row in rows])
-    else:
-        TASKS[task].write(out / SUBSET, chosen)
-    return len(chosen)
+TASK = "quintuples"
+ERRORS = "errors of the mock LLM"
+"""In place of a task: how much of the mock LLM's knowledge is wrong."""
 
 
-def few_posts(task: Task, posts: Sequence[Post], count: int, seed: int) -> list[int]:
-    """The rows of `count` posts by chance, each label being on one at least: a model cannot be asked for others.
-
-    A larger count of the same seed holds the posts of a smaller one.
+class Recipes:
+    """The recipes of a study.
 
     Raises:
-        InputError: As `write_few_posts`.
+        InputError: One cannot be read or is of another kind, or a world has unknown settings.
     """
-    if count > len(posts):
-        raise InputError(f"{count} training posts are asked for and there are {len(posts)}; ask for fewer")
-    order = np.random.default_rng(seed).permutation(len(posts)).tolist()
-    seen = _labels(task, [])
-    first: list[int] = []
-    for index in order:
-        own = _labels(task, [posts[index]])
-        if own - seen:
-            first.append(index)
-            seen |= own
-    if len(first) > count:
-        raise InputError(
-            f"{count} training posts are too few to hold all {len(seen)} labels; ask for {len(first)} at least"
-        )
-    taken = set(first)
-    chosen = [*first, *(index for index in order if index not in taken)][:count]
-    return sorted(chosen)
-
-
-def _labels(task: Task, posts: Sequence[Post]) -> set[str]:
-    """The labels of posts, where joint extraction would refuse to learn from posts without any."""
-    if task is TASKS["joint"] and not any(quintuples(post) for post in posts):
-        return set()
-    return set(task.labels(posts))
-
-
-def plan_few_shot(study: FewShotStudyRecipe, seeds: int) -> list[Entry]:
-    """The entries of all exhibits over the seeds 0, 1, ...
-
-    Raises:
-        InputError: A recipe cannot be read, or there is no seed.
-    """
-    if seeds < 1:
-        raise InputError(f"--seeds is {seeds}; at least 1 is needed")
-    recipes = _Recipes(study)
-    return [entry for seed in range(seeds) for entry in _entries(FewShot(study, recipes, seed))]
-
-
-def _entries(one: FewShot) -> Iterator[Entry]:
-    study, seed = one.study, one.seed
-    for posts in study.posts:
-        for system, cell in one.systems(posts).items():
-            yield Entry(CURVE, (system, str(posts)), TASK, seed, cell)
-    compared = one.systems(study.asked)
-    if study.pretrain is not None:
-        compared[SCRATCH] = one.joint(study.asked, pretrained=False)
-    for system, cell in compared.items():
-        yield Entry(SYSTEMS, (system,), TASK, seed, cell)
-    if study.writer is None:
-        return
-    told = {NONE: one.writer(study.asked, "text"), GIVEN: one.writer(study.asked, "text+knowledge")}
-    if study.world is not None:
-        for name, reflection in ((FIRST, False), (CHECKED, True)):
-            told[name] = one.writer(study.asked, "text+knowledge", reflection)
-            yield Entry(KNOWLEDGE, (name,), TOLD, seed, one.known(study.asked, reflection))
-    for name in (NONE, FIRST, CHECKED, GIVEN):
-        if name in told:
-            yield Entry(KNOWLEDGE, (name,), TASK, seed, told[name])
-    for system in (WRITER, KNOWING):
-        yield Entry(DECODING, (system,), TASK, seed, compared[system])
-
-
-class _Recipes:
-    """The recipes of a study, read once."""
 
     def __init__(self, study: FewShotStudyRecipe) -> None:
         self.joint = _finetuning(study.joint, study.joint_set, "joint")
@@ -162,155 +82,303 @@ def _finetuning(name: str, overrides: tuple[str, ...], task: str) -> FinetuneRec
 
 
 @dataclass(frozen=True)
-class FewShot:
-    """Makes the cells of one seed; equal calls give cells of equal keys, so that nothing is done twice.
+class FewShotFactory:
+    """Makes the jobs of one seed. Equal calls make jobs of equal keys, so no work is done twice.
 
     Attributes:
-        study: What is studied.
-        recipes: Its recipes.
-        seed: Of worlds, choice of posts, and models.
+        study: Recipe of the study.
+        recipes: The recipes that it names.
+        seed: Seed of worlds, subsets of posts, and models.
     """
 
     study: FewShotStudyRecipe
-    recipes: _Recipes
-    seed: int
+    recipes: Recipes
+    seed: int = 0
 
-    def systems(self, posts: int) -> dict[str, Cell]:
-        """The systems that the learning curve compares, on the same posts."""
-        found = {JOINT: self.joint(posts), PIPELINE: self.pipeline(posts)}
+    def systems(self, posts: int) -> dict[str, Job]:
+        """The systems of the learning curve, trained on the same posts."""
+        systems = {JOINT: self.joint(posts), PIPELINE: self.pipeline(posts)}
         if self.recipes.writer is not None:
-            found |= {WRITER: self.writer(posts, "text"), KNOWING: self.writer(posts, "text+knowledge")}
-        return found
+            systems |= {WRITER: self.writer(posts, "text"), WITH_KNOWLEDGE: self.writer(posts, "text+knowledge")}
+        return systems
 
-    def joint(self, posts: int, pretrained: bool = True) -> Cell:
-        """The joint model, tested."""
-        model, start = self._start(pretrained)
+    def joint(self, posts: int, pretrained: bool = True) -> Job:
+        """The joint model with its test figures."""
+        model, inputs = self._start(pretrained)
         recipe = self.recipes.joint
-        data = {**self._files, "train": f"cell:few/{SUBSET}", **self._seen(recipe)}
-        settings = {**self._finetuning(recipe, posts), **model, "data": data}
+        data = {**self._files, "train": f"job:subset/{SUBSET}", **self._images_and_groups(recipe)}
+        settings = {**self._finetune(recipe, posts), **model, "data": data}
         name = JOINT if pretrained else SCRATCH
-        return self._cell("finetune", f"{name} · {posts} posts", settings, {**start, "few": self._few(posts)})
+        return self._job("finetune", f"{name} · {posts} posts", settings, {**inputs, "subset": self._subset(posts)})
 
-    def pipeline(self, posts: int) -> Cell:
-        """Two models, trained on the same posts, and scored as one."""
-        files = {"train": f"cell:few/{SUBSET}", "valid": self._files["dev"], "test": self._files["test"]}
-        split = self._cell("split", f"sets of a pipeline · {posts} posts", files, {"few": self._few(posts)})
-        model, start = self._start(True)
+    def pipeline(self, posts: int) -> Job:
+        """Two models, trained on the same posts, with the test figures of both together."""
+        files = {"train": f"job:subset/{SUBSET}", "valid": self._files["dev"], "test": self._files["test"]}
+        split = self._job("split", f"sets of a pipeline · {posts} posts", files, {"subset": self._subset(posts)})
+        model, inputs = self._start(True)
         models = {}
         for task, recipe in (("ner", self.recipes.entities), ("re", self.recipes.relations)):
             names = {"train": "train", "dev": "valid", "test": "test"}
-            data = {name: f"cell:split/{FILES[file][task == 're']}" for name, file in names.items()}
-            seen = {**self._seen(recipe), "groups": None}
-            settings = {**self._finetuning(recipe, posts), **model, "data": {**data, **seen}}
-            models[task] = self._cell("finetune", f"{task} · {posts} posts", settings, {**start, "split": split})
-        settings = {"ner": "cell:ner/model", "re": "cell:re/model", "test": self._files["test"]}
-        settings |= self._seen(self.recipes.entities)
-        return self._cell("pipeline", f"{PIPELINE} · {posts} posts", settings, models)
+            data: Values = {name: f"job:split/{FILES[file][task == 're']}" for name, file in names.items()}
+            data |= {**self._images_and_groups(recipe), "groups": None}
+            settings = {**self._finetune(recipe, posts), **model, "data": data}
+            models[task] = self._job("finetune", f"{task} · {posts} posts", settings, {**inputs, "split": split})
+        settings = {"ner": "job:ner/model", "re": "job:re/model", "test": self._files["test"]}
+        settings |= self._images_and_groups(self.recipes.entities)
+        return self._job("pipeline", f"{PIPELINE} · {posts} posts", settings, models)
 
-    def writer(self, posts: int, mode: Mode, reflection: bool | None = None) -> Cell:
-        """The text-to-text model, tested.
+    def writer(self, posts: int, mode: Mode, reflection: bool | None = None) -> Job:
+        """The text-to-text model with its test figures.
 
-        Its knowledge is the set's or, where `reflection` says with or without, what a stand-in wrote.
+        Its knowledge is that of the set; with `reflection` True or False it comes from the mock LLM, with or without
+        self-reflection.
         """
         recipe = self.recipes.writer
         assert recipe is not None
-        known = None if reflection is None else self.known(posts, reflection)
+        knowledge = None if reflection is None else self.knowledge(posts, reflection)
         settings = recipe.model_dump(mode="json", exclude={"out", "seeds"})
         settings["seed"] = self.seed
         settings["training"] = as_many_steps(settings["training"], posts, self.study.posts[-1])
         settings["prompt"]["mode"] = mode
         settings["data"] = {
             **self._files,
-            "train": f"cell:few/{SUBSET}",
-            "knowledge": None if known is None else "cell:known",
+            "train": f"job:subset/{SUBSET}",
+            "knowledge": None if knowledge is None else "job:knowledge",
             "groups": self._groups,
             "versions": recipe.data.versions,
         }
-        inputs = {"few": self._few(posts), "known": known, "read": self._read}
-        if self._read is not None:
-            settings["model"] = {"name": "cell:read/model"}
+        if self._denoiser is not None:
+            settings["model"] = {"name": "job:denoiser/model"}
+        inputs = {"subset": self._subset(posts), "knowledge": knowledge, "denoiser": self._denoiser}
         name = f"{WRITER}, {mode}" + ("" if reflection is None else f", {CHECKED if reflection else FIRST}")
-        return self._cell("write", f"{name} · {posts} posts", settings, inputs)
+        return self._job("writer", f"{name} · {posts} posts", settings, inputs)
 
-    def known(self, posts: int, reflection: bool) -> Cell:
-        """What a stand-in for a language model writes about the posts, with self-reflection or without."""
-        files = [f"cell:few/{SUBSET}", self._files["dev"], self._files["test"]]
-        errors = {"rate": self.study.error_rate, "recovered": self.study.recovered, "seed": self.seed}
-        settings = {"files": files, "errors": errors, "reflection": reflection}
-        return self._cell(
-            "know", f"{CHECKED if reflection else FIRST} · {posts} posts", settings, {"few": self._few(posts)}
-        )
+    def knowledge(self, posts: int, reflection: bool) -> Job:
+        """Knowledge about the posts by the mock LLM, with self-reflection or without."""
+        settings = {
+            "files": [f"job:subset/{SUBSET}", self._files["dev"], self._files["test"]],
+            "errors": {"rate": self.study.error_rate, "recovered": self.study.recovered, "seed": self.seed},
+            "reflection": reflection,
+        }
+        name = f"{CHECKED if reflection else FIRST} · {posts} posts"
+        return self._job("knowledge", name, settings, {"subset": self._subset(posts)})
 
     @cached_property
-    def _captions(self) -> Settings:
-        """The world of the captions."""
+    def _captions(self) -> Values:
+        """Settings of the drawn captions."""
         return {**(self.study.captions or {}), "world": "news"}
 
     @cached_property
-    def _strand(self) -> Strand | None:
-        """Pre-training on the drawn captions."""
+    def _pretraining(self) -> JobFactory | None:
+        """The jobs of pre-training on the drawn captions."""
         if self.recipes.pretrain is None:
             return None
-        return Strand(self.seed, self.recipes.pretrain, {}, self._captions)
+        return JobFactory(self.recipes.pretrain, {}, self._captions, self.seed)
 
     @cached_property
-    def _drawn(self) -> Cell | None:
+    def _drawn(self) -> Job | None:
         if self.study.world is None:
             return None
-        return self._cell("draw-joint", "drawing", {**self.study.world, "seed": self.seed}, {})
+        return self._job("draw-joint", "drawing", {**self.study.world, "seed": self.seed}, {})
 
     @cached_property
-    def _read(self) -> Cell | None:
-        """The writer when it has read the captions."""
+    def _denoiser(self) -> Job | None:
+        """The writer's model, trained to restore the texts of the drawn captions."""
         if self.study.reading is None or self.recipes.writer is None:
             return None
-        captions = self._cell("draw", "drawing captions", {**self._captions, "seed": self.seed}, {})
+        captions = self._job("draw", "drawing captions", {**self._captions, "seed": self.seed}, {})
         settings = {
-            "captions": "cell:captions/pairs/captions.csv",
-            "posts": "cell:captions/texts.txt",
+            "captions": "job:captions/pairs/captions.csv",
+            "posts": "job:captions/texts.txt",
             "model": self.recipes.writer.model.model_dump(mode="json"),
             "training": self.study.reading.model_dump(mode="json"),
             "seed": self.seed,
         }
-        return self._cell("read", f"{WRITER} reads", settings, {"captions": captions})
+        return self._job("denoise", f"{WRITER} reads", settings, {"captions": captions})
 
     @property
     def _files(self) -> dict[str, str]:
         """Train, dev and test of the whole set."""
         if self._drawn is None:
             return dict(self.study.sets[self.seed % len(self.study.sets)].model_dump())
-        return {"train": "cell:drawn/train.json", "dev": "cell:drawn/val.json", "test": "cell:drawn/test.json"}
+        return {"train": "job:drawn/train.json", "dev": "job:drawn/val.json", "test": "job:drawn/test.json"}
 
     @property
     def _groups(self) -> str | None:
-        return None if self._drawn is None else "cell:drawn/groups.json"
+        return None if self._drawn is None else "job:drawn/groups.json"
 
-    def _seen(self, recipe: FinetuneRecipe) -> Settings:
-        """Images and groups of the posts: the drawn ones, or those that a recipe names."""
-        images = recipe.data.images if self._drawn is None else "cell:drawn/images"
+    def _images_and_groups(self, recipe: FinetuneRecipe) -> Values:
+        """Images and groups of the posts: of the drawn set, or as the recipe names them."""
+        images = recipe.data.images if self._drawn is None else "job:drawn/images"
         return {"images": None if recipe.images == "none" else images, "groups": self._groups}
 
-    def _finetuning(self, recipe: FinetuneRecipe, posts: int) -> Settings:
-        """A recipe on a few posts, data left out."""
+    def _finetune(self, recipe: FinetuneRecipe, posts: int) -> Values:
+        """A recipe on a subset of the posts, without its data."""
         settings = recipe.model_dump(mode="json", exclude={"out", "data"})
         training = as_many_steps(settings["training"], posts, self.study.posts[-1])
         return {**settings, "seed": self.seed, "training": training}
 
-    def _start(self, pretrained: bool) -> tuple[Settings, dict[str, Cell]]:
-        """What a model starts from, as settings that win over its recipe's, and the cell that made it."""
-        if self._strand is None:
+    def _start(self, pretrained: bool) -> tuple[Values, dict[str, Job]]:
+        """The model to start from, as changes of a recipe, and the job that makes it."""
+        if self._pretraining is None:
             return {}, {}
         if pretrained:
-            return {"model": {"init": "cell:init/model"}}, {"init": self._strand.pretrain(PROMU)}
-        return {"model": self._strand.untrained()}, {"taught": self._strand.taught}
+            return {"model": {"init": "job:init/model"}}, {"init": self._pretraining.pretrain(PROMU)}
+        return {"model": self._pretraining.untrained()}, {"corpus": self._pretraining.corpus}
 
-    def _few(self, posts: int) -> Cell:
+    def _subset(self, posts: int) -> Job:
         settings = {"task": "joint", "train": self._files["train"], "posts": posts, "seed": self.seed}
-        return self._cell("few", f"{posts} posts", settings, {})
+        return self._job("subset", f"{posts} posts", settings, {})
 
-    def _cell(self, kind: str, label: str, settings: Settings, inputs: Mapping[str, Cell | None]) -> Cell:
-        """A cell that reads those of the inputs that there are, and the drawn set where its settings name it."""
-        there = {name: cell for name, cell in inputs.items() if cell is not None}
-        if "cell:drawn/" in json.dumps(settings):
-            there["drawn"] = self._drawn  # type: ignore[assignment]
-        return Cell(kind, f"seed {self.seed} · {label}", settings, there, COSTS[kind])
+    def _job(self, kind: str, label: str, settings: Values, inputs: Mapping[str, Job | None]) -> Job:
+        """A job with those of the inputs that are not None, and with the drawn set if its settings name it."""
+        given = {name: job for name, job in inputs.items() if job is not None}
+        if "job:drawn/" in json.dumps(settings) and self._drawn is not None:
+            given["drawn"] = self._drawn
+        return Job(kind, f"seed {self.seed} · {label}", settings, given, COSTS[kind])
+
+
+FIGURES = (("f1",), ("macro_f1", "present"), ("entities", "f1"))
+
+
+def _curve_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
+    for posts in study.posts:
+        for system, job in factory.systems(posts).items():
+            yield (system, str(posts)), TASK, job
+
+
+def _curve(sheet: Sheet, frame: Frame) -> Section:
+    systems = list(dict.fromkeys(row[0] for row in sheet.rows))
+    rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
+    columns = ("system", "training posts", "F1", "macro F1", "entities F1")
+    figures = tuple((*row, *(sheet.summary(row, TASK, "test", *keys) for keys in FIGURES)) for row in rows)
+    table = Table(CURVE, "Test F1 by the number of labelled posts", columns, figures, keys=2)
+    panels = {
+        title: [
+            Line(name, [(float(row[1]), sheet.summary(row, TASK, "test", *keys)) for row in rows if row[0] == name])
+            for name in systems
+        ]
+        for title, keys in (("quintuples", FIGURES[0]), ("entities", FIGURES[2]))
+    }
+    chart = Drawing(CURVE, "Learning curve", svg.lines(panels, "labelled posts", "test F1", log=True))
+    notes = [
+        "Every subset is trained on for at most as many steps as all posts. A larger subset contains the smaller ones."
+    ]
+    return sheet.section("Learning curve", notes, [table], [chart])
+
+
+def _systems_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
+    systems = factory.systems(study.compared_at)
+    if study.pretrain is not None:
+        systems[SCRATCH] = factory.joint(study.compared_at, pretrained=False)
+    for system, job in systems.items():
+        yield (system,), TASK, job
+
+
+def _systems(sheet: Sheet, frame: Frame) -> Section:
+    table = _table(sheet, SYSTEMS, "Pipeline, joint model and writer on the same posts", "system")
+    tables = [table, *_gains(sheet, (JOINT,), SYSTEMS, frame)]
+    return sheet.section("Pipeline, joint model, writer", [bootstrap_note(frame)], tables, [_bars(sheet, SYSTEMS)])
+
+
+def _knowledge_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
+    if study.writer is None:
+        return
+    posts = study.compared_at
+    yield (NONE,), TASK, factory.writer(posts, "text")
+    if study.world is not None:
+        for name, reflection in ((FIRST, False), (CHECKED, True)):
+            yield (name,), ERRORS, factory.knowledge(posts, reflection)
+            yield (name,), TASK, factory.writer(posts, "text+knowledge", reflection)
+    yield (GIVEN,), TASK, factory.writer(posts, "text+knowledge")
+
+
+def _knowledge(sheet: Sheet, frame: Frame) -> Section:
+    scored = Sheet([one for one in sheet.measurements if one.task == TASK], [TASK])
+    table = _table(scored, KNOWLEDGE, "The writer by the knowledge in its prompts", "knowledge")
+    wrong = [sheet.summary(row, ERRORS, "wrong_share") for row in scored.rows]
+    notes = [bootstrap_note(frame)]
+    if any(share is not None for share in wrong):
+        table = replace(
+            table,
+            columns=(*table.columns, "wrong, %"),
+            rows=tuple((*row, share) for row, share in zip(table.rows, wrong, strict=True)),
+        )
+        notes.append(
+            "Wrong: share of the sentences about train, dev and test posts that are not true in the drawn world. The "
+            "mock LLM knows the facts of the set. It goes through the steps of promu knowledge generate: question, "
+            "answer, self-reflection, revised answer."
+        )
+    best = (CHECKED,) if (CHECKED,) in scored.rows else (GIVEN,)
+    tables = [table, *_gains(scored, best, KNOWLEDGE, frame)]
+    return scored.section("Knowledge and self-reflection", notes, tables, [_bars(scored, KNOWLEDGE)])
+
+
+def _decoding_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
+    if study.writer is not None:
+        for system in (WRITER, WITH_KNOWLEDGE):
+            yield (system,), TASK, factory.systems(study.compared_at)[system]
+
+
+def _decoding(sheet: Sheet, frame: Frame) -> Section:
+    both = Sheet([one for measurement in sheet.measurements for one in _both_ways(measurement)], [TASK])
+    columns = ("system", "decoding", *(short for short, _ in PARTS), "parsed, %")
+    rows: list[tuple[Content, ...]] = [
+        (
+            *row,
+            *(both.summary(row, TASK, "test", part) for _, part in PARTS),
+            both.summary(row, TASK, "parsed_share"),
+        )
+        for row in both.rows
+    ]
+    tables = [Table(DECODING, "Decoding with and without the grammar", columns, tuple(rows), keys=2)]
+    for system in dict.fromkeys(row[0] for row in both.rows):
+        of_system = Sheet([one for one in both.measurements if one.row[0] == system], [TASK])
+        tables += _gains(of_system, (system, CONSTRAINED), f"{DECODING}-{system.replace(' ', '-')}", frame)
+    notes = [
+        bootstrap_note(frame),
+        "Of an answer that breaks the grammar, the quintuples before and after the break count.",
+    ]
+    return both.section("Constrained decoding", notes, tables)
+
+
+def _both_ways(measurement: Measurement) -> Iterator[Measurement]:
+    """A writer's measurement as two: decoded with the grammar and without."""
+    for way, end in ((CONSTRAINED, ""), (FREE, "_unconstrained")):
+        result = measurement.result
+        if result is not None:
+            test = result[f"test{end}"]
+            counts = result[f"post_counts{end}"]
+            result = {"test": test, "post_counts": counts, "parsed_share": 100 * test["parsed"]}
+        yield replace(measurement, row=(*measurement.row, way), result=result)
+
+
+def _table(sheet: Sheet, name: str, title: str, head: str) -> Table:
+    """Precision, recall, F1, F1 of entities, and F1 by group of posts where there are groups."""
+    columns = (head, *(short for short, _ in PARTS), "entities F1", *(f"{group} decides" for group in sheet.groups))
+    keys = [*((part,) for _, part in PARTS), ("entities", "f1")]
+    keys += [("per_group", group, "f1") for group in sheet.groups]
+    rows = tuple((row[0], *(sheet.summary(row, TASK, "test", *each) for each in keys)) for row in sheet.rows)
+    return Table(name, f"{title}: test", columns, rows)
+
+
+def _bars(sheet: Sheet, name: str) -> Drawing:
+    """F1 of each row over all posts, and by group of posts."""
+    keys: dict[str, tuple[str, ...]] = {"all posts": ("f1",)}
+    keys |= {f"{group} decides": ("per_group", group, "f1") for group in sheet.groups}
+    title = "Test F1 by what decides the post" if len(keys) > 1 else "Test F1"
+    series = {label: [sheet.summary(row, TASK, "test", *key) for row in sheet.rows] for label, key in keys.items()}
+    names = [row[0].replace(", ", ",\n") for row in sheet.rows]
+    return Drawing(name, title, svg.bars({title: series}, {title: names}))
+
+
+def _gains(sheet: Sheet, best: tuple[str, ...], name: str, frame: Frame) -> list[Table]:
+    return [difference_table(sheet, best, f"{name}-gains", frame.one_test)] if len(sheet.rows) > 1 else []
+
+
+FEW_SHOT_EXHIBITS = (
+    Exhibit(CURVE, "F1 by the number of labelled posts", _curve_requests, _curve),
+    Exhibit(SYSTEMS, "pipeline, joint model and writer", _systems_requests, _systems),
+    Exhibit(KNOWLEDGE, "the writer's knowledge, and self-reflection", _knowledge_requests, _knowledge),
+    Exhibit(DECODING, "decoding with and without the grammar", _decoding_requests, _decoding),
+)

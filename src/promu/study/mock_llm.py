@@ -1,6 +1,6 @@
-"""A stand-in for a language model, which errs at a set rate: what self-reflection can recover is then known.
+"""A mock LLM with a set error rate, so that it is known how much self-reflection can recover.
 
-It is asked as an endpoint is: the same templates, answers read the same way, kept in the same store.
+It is called like an endpoint: with the same templates, the same parsing of answers, and the same store.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from promu.newsreel.lexicon import World
 from promu.newsreel.news import WORLD
 from promu.newsreel.texts import with_article
 
-NAME = "stand-in"
+NAME = "mock"
 _TEXT = re.compile(r"^Text: (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Errors:
-    """How often a stand-in is wrong.
+class ErrorRates:
+    """How often the mock LLM is wrong.
 
     Attributes:
         rate: Share of the facts that its first answer gets wrong.
-        recovered: Share of those that it puts right when it is asked to check its answer.
-        seed: Of which they are.
+        recovered: Share of these that it corrects when it is asked to check its answer.
+        seed: Decides which they are.
     """
 
     rate: float
@@ -53,18 +53,18 @@ class Errors:
     seed: int
 
 
-class StandIn:
-    """Answers questions about drawn posts with the world's own facts, some of them wrong.
+class MockLLM:
+    """Answers questions about drawn posts with facts of the drawn world, some of them wrong.
 
-    A wrong fact says another kind of thing, or another relation, of the same names. Which facts are wrong, and which of
-    them are put right, depends on nothing but the seed, the text and the fact.
+    A wrong fact names another kind of thing, or another relation between the same names. Which facts are wrong and
+    which are corrected depends only on the seed, the text and the fact.
 
     Args:
-        errors: How often it errs.
-        world: Whose language it has.
+        errors: How often it is wrong.
+        world: The world whose sentences it knows.
     """
 
-    def __init__(self, errors: Errors, world: World = WORLD) -> None:
+    def __init__(self, errors: ErrorRates, world: World = WORLD) -> None:
         self.errors = errors
         self.kinds = {noun: kind.name for kind in world.kinds for noun in kind.nouns}
         self.phrases = {phrase: rule.label for rule in world.relations for phrase in rule.phrases}
@@ -75,7 +75,7 @@ class StandIn:
         self.facts: dict[str, list[Fact]] = {}
 
     def learn(self, post: Described, knowledge: Sequence[str]) -> None:
-        """Take what is known about the names of a post's text for true; what is known about others is left."""
+        """Take these sentences for true. Sentences about names that the text does not have are left out."""
         matches = [match for sentence in knowledge if (match := self._fact.fullmatch(sentence))]
         about = [match["about"] for match in matches]
         self.facts[" ".join(post.tokens)] = [
@@ -83,60 +83,60 @@ class StandIn:
         ]
 
     def complete(self, request: Request) -> Answer:
-        """The first answer or, where its own answer stands in the request, that with some of its errors put right."""
+        """The first answer. If the request contains that answer, some of its errors are corrected."""
         text = _TEXT.findall(request.messages[1].text)[-1]
-        told = [message.text for message in request.messages if message.role == "assistant"]
-        before = {fact["sentence"] for fact in json.loads(told[-1])["knowledge"]} if told else set()
-        said = []
+        answers = [message.text for message in request.messages if message.role == "assistant"]
+        before = {fact["sentence"] for fact in json.loads(answers[-1])["knowledge"]} if answers else set()
+        stated = []
         for fact in self.facts[text]:
             first = self._first(text, fact)
-            put_right = first.sentence in before and self._dice("reflection", text, fact) < self.errors.recovered
-            said.append(fact if put_right else first)
-        content = answer_text(said)
+            corrected = first.sentence in before and self._random("reflection", text, fact) < self.errors.recovered
+            stated.append(fact if corrected else first)
+        content = answer_text(stated)
         return Answer(content, None, "stop", request.prompt_tokens(), text_tokens(content), True, NAME, "here", 0.0)
 
     def _first(self, text: str, fact: Fact) -> Fact:
-        """What it says of a fact before it has checked itself."""
-        if self._dice("error", text, fact) >= self.errors.rate:
+        """The fact as the first answer states it."""
+        if self._random("error", text, fact) >= self.errors.rate:
             return fact
-        chance = random.Random(f"{self.errors.seed} mistake {text} {fact.sentence}")
+        rng = random.Random(f"{self.errors.seed} mistake {text} {fact.sentence}")
         match = self._fact.fullmatch(fact.sentence)
-        assert match is not None  # it was learned
+        assert match is not None  # `learn` has matched it
         if match["noun"] is not None:
             others = [noun for noun, kind in self.kinds.items() if kind != self.kinds[match["noun"]]]
-            return Fact(fact.about, f"{fact.about} is {with_article(chance.choice(others))}.")
+            return Fact(fact.about, f"{fact.about} is {with_article(rng.choice(others))}.")
         others = [phrase for phrase, label in self.phrases.items() if label != self.phrases[match["phrase"]]]
-        return Fact(fact.about, f"{fact.about} {chance.choice(others)} {match['tail']}.")
+        return Fact(fact.about, f"{fact.about} {rng.choice(others)} {match['tail']}.")
 
-    def _dice(self, what: str, text: str, fact: Fact) -> float:
-        return random.Random(f"{self.errors.seed} {what} {text} {fact.sentence}").random()
+    def _random(self, purpose: str, text: str, fact: Fact) -> float:
+        return random.Random(f"{self.errors.seed} {purpose} {text} {fact.sentence}").random()
 
 
-def write_stand_in_knowledge(files: Sequence[Path], out: Path, errors: Errors, reflection: bool) -> dict[str, Any]:
-    """Have a stand-in asked about every post of drawn joint sets, with self-reflection or without.
+def write_mock_knowledge(files: Sequence[Path], out: Path, errors: ErrorRates, reflection: bool) -> dict[str, Any]:
+    """Ask the mock LLM about every post of drawn joint sets, with self-reflection or without.
 
-    Writes `out/<name of the file>.jsonl` for each, as `promu knowledge generate` does, and keeps requests and answers
-    in `out/llm.sqlite`.
+    Writes `out/<name of the file>.jsonl` for each file, as `promu knowledge generate` does. Requests and answers are
+    stored in `out/llm.sqlite`.
 
     Returns:
-        Of the sentences that posts got in the end: how many, and how many of them are wrong.
+        Number of final `sentences`, how many of them are `wrong`, and `wrong_share` in percent.
 
     Raises:
         InputError: A file cannot be read, or `out` cannot be written to.
     """
-    stand_in = StandIn(errors)
+    mock = MockLLM(errors)
     described: list[list[Described]] = []
     for file in files:
         described.append([])
-        for post, known in zip(read_jmere(file), read_jmere_background(file), strict=True):
-            described[-1].append(Described(post.id, post.tokens, known.captions))
-            stand_in.learn(described[-1][-1], known.knowledge)
+        for post, background in zip(read_jmere(file), read_jmere_background(file), strict=True):
+            described[-1].append(Described(post.id, post.tokens, background.captions))
+            mock.learn(described[-1][-1], background.knowledge)
     out.mkdir(parents=True, exist_ok=True)
     every = [post for posts in described for post in posts]
     stopped = threading.Event()
     with Store(out / "llm.sqlite") as store:
-        found = generate(
-            Client(store, stand_in, Budget(), stopped),
+        answers = generate(
+            Client(store, mock, Budget(), stopped),
             KnowledgePrompts([]),
             every,
             [()] * len(every),
@@ -146,16 +146,16 @@ def write_stand_in_knowledge(files: Sequence[Path], out: Path, errors: Errors, r
         )
     start = 0
     for file, posts in zip(files, described, strict=True):
-        part = found[start : start + len(posts)]
+        part = answers[start : start + len(posts)]
         start += len(posts)
         write_knowledge(out / f"{file.stem}.jsonl", posts, part, [()] * len(posts))
-    return _figures(every, found, stand_in)
+    return _error_counts(every, answers, mock)
 
 
-def _figures(posts: Sequence[Described], found: Sequence[PostKnowledge], stand_in: StandIn) -> dict[str, Any]:
+def _error_counts(posts: Sequence[Described], answers: Sequence[PostKnowledge], mock: MockLLM) -> dict[str, Any]:
     sentences = wrong = 0
-    for post, known in zip(posts, found, strict=True):
-        true = set(stand_in.facts[" ".join(post.tokens)])
-        sentences += len(known.knowledge)
-        wrong += sum(fact not in true for fact in known.knowledge)
+    for post, answer in zip(posts, answers, strict=True):
+        true = set(mock.facts[" ".join(post.tokens)])
+        sentences += len(answer.knowledge)
+        wrong += sum(fact not in true for fact in answer.knowledge)
     return {"sentences": sentences, "wrong": wrong, "wrong_share": 100 * wrong / max(sentences, 1)}

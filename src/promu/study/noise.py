@@ -1,4 +1,4 @@
-"""Errors put into what pre-training learns from, at a set rate: what a worse detector or labeller would do."""
+"""Errors at a set rate in the data of pre-training, as a worse detector or labeller would make them."""
 
 from __future__ import annotations
 
@@ -9,55 +9,54 @@ from typing import Any
 
 import numpy as np
 
-from promu.alignment.label_store import ImageLabels, LabelStore
+from promu.alignment.label_store import ImageLabels, LabelStore, SparseLabels
 from promu.corpora.shards import HEADER, CaptionedImage, PairShards, ShardWriter
 from promu.files import write_json
 from promu.schema import Region
 
 PART = 2048
-"""Images a part of a label store."""
+"""Images in a part of a label store."""
 
-Chance = np.random.Generator
+Rng = np.random.Generator
 
 
 def misplace_boxes(corpus: PairShards, out: Path, rate: float, seed: int) -> dict[str, Any]:
-    """A corpus in which a share `rate` of the regions lies elsewhere: a box of its size at a place by chance.
+    """Copy a corpus; a share `rate` of the regions moves to a random place, with the same size.
 
-    Labels have to be made anew, since the teacher then looks there, too.
+    The teacher looks at the new places, so labels have to be made again.
 
     Returns:
-        How many `items` there were, and how many are `wrong` now.
+        The number of `items`, and how many of them are `wrong` now.
     """
 
-    def change(image: CaptionedImage, chance: Chance) -> tuple[CaptionedImage, int, int]:
-        wrong = chance.random(len(image.regions)) < rate
+    def change(image: CaptionedImage, rng: Rng) -> tuple[CaptionedImage, int, int]:
+        wrong = rng.random(len(image.regions)) < rate
         regions = tuple(
-            _moved(region, image, chance) if moved else region
-            for region, moved in zip(image.regions, wrong, strict=True)
+            _moved(region, image, rng) if moved else region for region, moved in zip(image.regions, wrong, strict=True)
         )
         return replace(image, regions=regions), len(regions), int(wrong.sum())
 
-    return _rewritten(corpus, out, {"boxes": rate, "seed": seed}, change, seed)
+    return _rewrite(corpus, out, {"boxes": rate, "seed": seed}, change, seed)
 
 
-def mistake_matches(corpus: PairShards, out: Path, rate: float, seed: int) -> dict[str, Any]:
-    """A corpus in which a share `rate` of the pairs says the contrary of whether they match (returns as above)."""
+def flip_matched(corpus: PairShards, out: Path, rate: float, seed: int) -> dict[str, Any]:
+    """Copy a corpus; of a share `rate` of the pairs the flag `matched` is flipped. Returns the same counts."""
 
-    def change(image: CaptionedImage, chance: Chance) -> tuple[CaptionedImage, int, int]:
-        wrong = chance.random(len(image.captions)) < rate
+    def change(image: CaptionedImage, rng: Rng) -> tuple[CaptionedImage, int, int]:
+        wrong = rng.random(len(image.captions)) < rate
         captions = tuple(
-            (text, matched != bool(turned)) for (text, matched), turned in zip(image.captions, wrong, strict=True)
+            (text, matched != bool(flipped)) for (text, matched), flipped in zip(image.captions, wrong, strict=True)
         )
         return replace(image, captions=captions), len(captions), int(wrong.sum())
 
-    return _rewritten(corpus, out, {"matched": rate, "seed": seed}, change, seed)
+    return _rewrite(corpus, out, {"matched": rate, "seed": seed}, change, seed)
 
 
-def mistake_nouns(source: Path, out: Path, rate: float, seed: int) -> dict[str, Any]:
-    """The stores in `source` with the noun labels of a share `rate` of the regions passed around among themselves.
+def shuffle_nouns(source: Path, out: Path, rate: float, seed: int) -> dict[str, Any]:
+    """Copy the label stores in `source`; the noun labels of a share `rate` of the regions are shuffled among them.
 
-    The labels stay what they were as a whole, soft and as frequent; they are on the wrong regions. A label may by
-    chance be passed to a region of the same kind.
+    The labels as a whole keep their softness and frequencies. A label may move to a region of the same kind.
+    Returns the same counts.
     """
     counts = {"items": 0, "wrong": 0}
     for folder in sorted(path.parent for path in source.glob("labels*/header.json")):
@@ -65,55 +64,49 @@ def mistake_nouns(source: Path, out: Path, rate: float, seed: int) -> dict[str, 
         target = LabelStore(out / folder.name, store.header)
         images = store.images()
         regions = [len(store[image].boxes) for image in images]
-        chance = np.random.default_rng(seed)
-        ring = chance.permutation(np.flatnonzero(chance.random(sum(regions)) < rate))
-        given = np.arange(sum(regions))
-        given[ring] = np.roll(ring, 1)
-        owner = [(image, number) for image, count in zip(images, regions, strict=True) for number in range(count)]
+        rng = np.random.default_rng(seed)
+        moved = rng.permutation(np.flatnonzero(rng.random(sum(regions)) < rate))
+        origin = np.arange(sum(regions))  # the region that each region's label comes from
+        origin[moved] = np.roll(moved, 1)
+        places = [(image, number) for image, count in zip(images, regions, strict=True) for number in range(count)]
         start = 0
         for first in range(0, len(images), PART):
             part = images[first : first + PART]
             labels = []
             for image in part:
-                own = store[image]
-                sources = [owner[index] for index in given[start : start + len(own.boxes)].tolist()]
-                start += len(own.boxes)
-                labels.append(_relabelled(own, store, sources))
-            if part[0] not in target:  # a part that an earlier call wrote is there whole
+                old = store[image]
+                origins = [places[index] for index in origin[start : start + len(old.boxes)].tolist()]
+                start += len(old.boxes)
+                rows = [store[name].entities[number : number + 1] for name, number in origins]
+                labels.append(ImageLabels(old.boxes, SparseLabels.cat(rows), old.relation) if rows else old)
+            if part[0] not in target:  # an earlier call may have written this part, then it is complete
                 target.add(part, labels)
         counts["items"] += sum(regions)
-        counts["wrong"] += len(ring)
+        counts["wrong"] += len(moved)
     return counts
 
 
-def _relabelled(own: ImageLabels, store: LabelStore, sources: list[tuple[str, int]]) -> ImageLabels:
-    if not sources:
-        return own
-    rows = [store[image].entities[number : number + 1] for image, number in sources]
-    return ImageLabels(own.boxes, type(own.entities).cat(rows), own.relation)
-
-
-def _moved(region: Region, image: CaptionedImage, chance: Chance) -> Region:
+def _moved(region: Region, image: CaptionedImage, rng: Rng) -> Region:
     x0, y0, x1, y1 = region.box
-    left = float(chance.uniform(0, max(image.width - (x1 - x0), 0)))
-    top = float(chance.uniform(0, max(image.height - (y1 - y0), 0)))
+    left = float(rng.uniform(0, max(image.width - (x1 - x0), 0)))
+    top = float(rng.uniform(0, max(image.height - (y1 - y0), 0)))
     return replace(region, box=(left, top, left + x1 - x0, top + y1 - y0))
 
 
-def _rewritten(
+def _rewrite(
     corpus: PairShards,
     out: Path,
     errors: dict[str, Any],
-    change: Callable[[CaptionedImage, Chance], tuple[CaptionedImage, int, int]],
+    change: Callable[[CaptionedImage, Rng], tuple[CaptionedImage, int, int]],
     seed: int,
 ) -> dict[str, Any]:
-    """The corpus with every image changed; its header says so, and that its detector is another."""
-    chance = np.random.default_rng(seed)
+    """Copy a corpus with every image changed. The header records the errors; moved boxes count as another detector."""
+    rng = np.random.default_rng(seed)
     counts = {"items": 0, "wrong": 0}
     out.mkdir(parents=True, exist_ok=True)
     with ShardWriter(out, 0) as shard:
         for index in range(corpus.images):
-            image, items, wrong = change(corpus.image(index), chance)
+            image, items, wrong = change(corpus.image(index), rng)
             shard.add(image)
             counts["items"] += items
             counts["wrong"] += wrong

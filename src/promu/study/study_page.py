@@ -1,48 +1,50 @@
-"""A study's results as files: Markdown, LaTeX, CSV, JSON, SVG, and one HTML page with everything on it."""
+"""Writes the results of a study as Markdown, LaTeX, CSV, JSON and SVG files, and as one HTML page."""
 
 from __future__ import annotations
 
 import base64
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promu.evaluation.counts import Summary
 from promu.files import write_json, write_text
 from promu.report.html import duration, page_templates
-from promu.study.exhibits import Section
-from promu.study.tables import Measured, figure, to_csv, to_json, to_latex, to_markdown
+from promu.study.exhibit import Measurement, Section, Table, figure
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the page says of the whole.
+    """What the page says about the whole study.
 
     Attributes:
-        name: Of the recipe.
-        command: That made it.
-        note: What the recipe says of the study's size.
-        seeds: How many.
-        cells: How many jobs stand behind it.
-        core_seconds: What they took on their processors.
+        name: Name of the recipe.
+        command: The command that makes it.
+        note: The recipe's note on the size of the study.
+        seeds: Number of seeds.
+        jobs: Number of jobs.
+        cpu_seconds: Processor time of all jobs.
     """
 
     name: str
     command: str
     note: str
     seeds: int
-    cells: int
-    core_seconds: float
+    jobs: int
+    cpu_seconds: float
 
     @property
     def facts(self) -> str:
         """Seeds, jobs and time in a sentence."""
         seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
-        return f"{seeds}; {self.cells} jobs, {duration(self.core_seconds)} of processor time in all."
+        return f"{seeds}; {self.jobs} jobs, {duration(self.cpu_seconds)} of processor time in all."
 
 
 def write_study(out: Path, study: Study, sections: Sequence[Section]) -> Path:
-    """Write `study.md`, `study.html`, `study.json`, and under `tables/` and `figures/` each on its own.
+    """Write `study.md`, `study.html`, `study.json`, and each table under `tables/` and figure under `figures/`.
 
     Returns:
         The page.
@@ -56,16 +58,23 @@ def write_study(out: Path, study: Study, sections: Sequence[Section]) -> Path:
         for table in section.tables:
             write_text(out / "tables" / f"{table.name}.csv", [to_csv(table)])
             write_text(out / "tables" / f"{table.name}.tex", [to_latex(table)])
-        for drawn in section.figures:
-            write_text(out / "figures" / f"{drawn.name}.svg", [drawn.svg])
-    write_text(out / "study.md", [markdown(study, sections)])
+        for drawing in section.figures:
+            write_text(out / "figures" / f"{drawing.name}.svg", [drawing.svg])
+    write_text(out / "study.md", [_markdown(study, sections)])
     write_json(out / "study.json", {"study": vars(study), "exhibits": [_json(section) for section in sections]})
-    write_text(out / "study.html", [render(study, sections)])
+    environment = page_templates()
+    environment.filters["uri"] = _uri
+    page = environment.get_template("study.html.j2").render(study=study, sections=sections)
+    write_text(out / "study.html", [page])
     return out / "study.html"
 
 
-def markdown(study: Study, sections: Sequence[Section]) -> str:
-    """The study as Markdown, to be put into a page as it is; figures are links to `figures/`."""
+def _uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}"
+
+
+def _markdown(study: Study, sections: Sequence[Section]) -> str:
+    """The study as Markdown; figures are links to `figures/`."""
     parts = [f"Made by `{study.command}`: {study.facts}\n"]
     if study.note:
         parts.append(f"{study.note}\n")
@@ -73,19 +82,11 @@ def markdown(study: Study, sections: Sequence[Section]) -> str:
         parts.append(f"## {section.title}\n")
         parts += [f"{note}\n" for note in section.notes]
         parts += [to_markdown(table) for table in section.tables]
-        parts += [f"![{drawn.title}](figures/{drawn.name}.svg)\n\n{drawn.title}\n" for drawn in section.figures]
+        parts += [f"![{one.title}](figures/{one.name}.svg)\n\n{one.title}\n" for one in section.figures]
         if section.failures:
             parts.append("Not measured:\n")
-            parts.append("\n".join(f"- {sentence}" for sentence in failures(section)) + "\n")
+            parts.append("\n".join(f"- {sentence}" for sentence in section.failures) + "\n")
     return "\n".join(parts)
-
-
-def failures(section: Section) -> list[str]:
-    """What is missing in a section, and why."""
-    return [
-        f"{' · '.join(part for part in (*place.row, place.task) if part)}, seed {place.seed}: {place.failure}"
-        for place in section.failures
-    ]
 
 
 def _json(section: Section) -> dict[str, Any]:
@@ -94,23 +95,86 @@ def _json(section: Section) -> dict[str, Any]:
         "title": section.title,
         "notes": list(section.notes),
         "tables": [to_json(table) for table in section.tables],
-        "figures": [drawn.name for drawn in section.figures],
-        "runs": [_run(place) for place in section.places],
-        "failures": failures(section),
+        "figures": [drawing.name for drawing in section.figures],
+        "runs": [_run(one) for one in section.measurements],
+        "failures": section.failures,
     }
 
 
-def _run(place: Measured) -> dict[str, Any]:
-    """One place by itself: what the tables' means are over. F1 is null where it failed, and where it is no such run."""
-    return {"row": list(place.row), "task": place.task, "seed": place.seed, "f1": figure(place.result, "test", "f1")}
+def _run(one: Measurement) -> dict[str, Any]:
+    """One run. F1 is null if it failed, or if it measures something else."""
+    return {"row": list(one.row), "task": one.task, "seed": one.seed, "f1": figure(one.result, "test", "f1")}
 
 
-def render(study: Study, sections: Sequence[Section]) -> str:
-    """The study as one HTML document that loads nothing and runs no script."""
-    environment = page_templates()
-    environment.filters |= {"uri": _uri, "missing": failures}
-    return environment.get_template("study.html.j2").render(study=study, sections=sections)
+def to_markdown(table: Table) -> str:
+    """A pipe table under its title."""
+    texts = [[place.replace("|", "\\|") for place in row] for row in table.texts()]
+    rule = ["---"] * table.keys + ["---:"] * (len(table.columns) - table.keys)
+    lines = [list(table.columns), rule, *texts]
+    return f"**{table.title}**\n\n" + "\n".join(f"| {' | '.join(places)} |" for places in lines) + "\n"
 
 
-def _uri(svg: str) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}"
+_LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "±": r"$\pm$", "–": "--", "−": "$-$", "τ": r"$\tau$", "→": r"$\rightarrow$", "·": r"$\cdot$", "↓": r"$\downarrow$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+})  # fmt: skip
+
+
+def to_latex(table: Table) -> str:
+    """A booktabs table."""
+    head, *body = (
+        " & ".join(place.translate(_LATEX) for place in row) + r" \\" for row in (table.columns, *table.texts())
+    )
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{table.title.translate(_LATEX)}}}",
+            rf"\label{{tab:{table.name}}}",
+            rf"\begin{{tabular}}{{{'l' * table.keys}{'r' * (len(table.columns) - table.keys)}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def to_csv(table: Table) -> str:
+    """Unrounded values: of a figure the mean, the standard deviation and the number of seeds, each in a column."""
+    numeric = [any(isinstance(row[index], Summary) for row in table.rows) for index in range(len(table.columns))]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    head: list[str] = []
+    for name, is_number in zip(table.columns, numeric, strict=True):
+        head += [f"{name} mean", f"{name} std", f"{name} seeds"] if is_number else [name]
+    writer.writerow(head)
+    for row in table.rows:
+        places: list[Any] = []
+        for content, is_number in zip(row, numeric, strict=True):
+            if isinstance(content, Summary):
+                places += [content.mean, "" if content.std is None else content.std, content.n]
+            else:
+                places += [content or "", *(["", ""] if is_number else [])]
+        writer.writerow(places)
+    return buffer.getvalue()
+
+
+def to_json(table: Table) -> dict[str, Any]:
+    """The table as JSON data, figures unrounded."""
+    return {
+        "name": table.name,
+        "title": table.title,
+        "rows": [
+            {
+                name: content.to_dict() if isinstance(content, Summary) else content
+                for name, content in zip(table.columns, row, strict=True)
+            }
+            for row in table.rows
+        ],
+    }

@@ -1,67 +1,56 @@
-"""What a study is made of: the recipes that its cells vary, the drawn worlds, the values that its sweeps go over."""
+"""Recipes of the studies: which recipes are varied, on which data, and over which values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import Count, Positive, Settings, Share, load_recipe
+from promu.config import Count, Positive, Settings, Share
 from promu.training.recipe import TrainingSettings
 
-Exhibit = Literal[
-    "table1",
-    "table2",
-    "table3",
-    "figure3",
-    "figure4",
-    "figure5",
-    "temperature",
-    "robustness",
-    "transfer",
-    "learning-curve",
-]
 ErrorKind = Literal["boxes", "nouns", "matched"]
+Overrides = tuple[str, ...]
+Workers = Annotated[Count | None, Field(description="Jobs that run at a time; null takes one per core.")]
+Note = Annotated[str, Field(description="What the page says about the size of the study.")]
 
 
 class StudyRecipe(Settings):
-    """A study: every table and figure over the same recipes.
+    """A study: tables and figures over the same recipes."""
 
-    Attributes:
-        pretrain: The recipe of pre-training, by file or name; the cells vary it.
-        finetune: The recipe of each task by the name that the tables give it.
-        pretrain_set, finetune_set: Settings that win over those recipes, as `key=value`.
-        world: Settings of the drawn corpus that stands in the place of the recipes' data, one world a seed; null takes
-            the data that the recipes name.
-        transfer_world: Name of the other drawn world, in which the transfer study fine-tunes and tests.
-        single_seed: Exhibits that use the first seed alone.
-        systems: Of table 1, by the names in `promu.study.plan.SYSTEMS`; null takes all.
-        fusions: Of table 2, by their names in `promu.modeling.fusions.FUSIONS`.
-        posts: Of the learning curve, beside all.
-        label_temperatures: Of the soft labels.
-        cit_temperatures: L_CIT's temperature as the student begins.
-        error_kinds, error_rates: Of the robustness study.
-        workers: Cells at a time; null takes one a core.
-        note: What the page says of the study's size.
-    """
-
-    pretrain: str
-    finetune: Annotated[dict[str, str], Field(min_length=1)]
-    pretrain_set: tuple[str, ...] = ()
-    finetune_set: tuple[str, ...] = ()
-    world: dict[str, Any] | None = None
-    transfer_world: str | None = None
-    single_seed: tuple[Exhibit, ...] = ()
-    systems: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
-    fusions: tuple[str, ...] = ("concat", "hvpnet", "mmib")
-    posts: tuple[Count, ...] = (50, 100, 200)
-    label_temperatures: tuple[Positive, ...] = (0.02, 0.05, 0.1, 0.2)
-    cit_temperatures: tuple[Positive, ...] = (0.02, 0.07, 0.2)
-    error_kinds: tuple[ErrorKind, ...] = ("boxes", "nouns", "matched")
-    error_rates: tuple[Share, ...] = (0.3, 0.6)
-    workers: Count | None = None
-    note: str = ""
+    pretrain: str = Field(description="The pre-training recipe that the jobs vary: a file or a name.")
+    finetune: dict[str, str] = Field(
+        min_length=1, description="The fine-tuning recipe of each task, by the task's name in the tables."
+    )
+    pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe, each `key=value`.")
+    finetune_set: Overrides = Field(default=(), description="Overrides of the fine-tuning recipes, each `key=value`.")
+    world: dict[str, Any] | None = Field(
+        default=None,
+        description="Settings of the drawn corpus, one world per seed; null takes the data of the recipes.",
+    )
+    transfer_world: str | None = Field(
+        default=None, description="The other drawn world, in which the exhibit `transfer` fine-tunes and tests."
+    )
+    single_seed: tuple[str, ...] = Field(default=(), description="Exhibits that use the first seed only.")
+    systems: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Systems of table 1; null takes all."
+    )
+    fusions: tuple[str, ...] = Field(default=("concat", "hvpnet", "mmib"), description="Fusions of table 2.")
+    posts: tuple[Count, ...] = Field(
+        default=(50, 100, 200), description="Training posts of the learning curve, beside all."
+    )
+    label_temperatures: tuple[Positive, ...] = Field(
+        default=(0.02, 0.05, 0.1, 0.2), description="Temperatures of the soft labels."
+    )
+    cit_temperatures: tuple[Positive, ...] = Field(
+        default=(0.02, 0.07, 0.2), description="Initial values of L_CIT's temperature."
+    )
+    error_kinds: tuple[ErrorKind, ...] = Field(
+        default=("boxes", "nouns", "matched"), description="Kinds of errors in the exhibit `robustness`."
+    )
+    error_rates: tuple[Share, ...] = Field(default=(0.3, 0.6), description="Rates of these errors.")
+    workers: Workers = None
+    note: Note = ""
 
     @model_validator(mode="after")
     def _transfer_is_drawn(self) -> StudyRecipe:
@@ -70,17 +59,8 @@ class StudyRecipe(Settings):
         return self
 
 
-def load_study(name: str, overrides: Sequence[str] = ()) -> StudyRecipe:
-    """The study recipe of that name or path.
-
-    Raises:
-        InputError: There is none, or it is not legal.
-    """
-    return load_recipe(name, StudyRecipe, overrides)
-
-
 class JointFiles(Settings):
-    """A joint set: JMERE files of train, dev and test."""
+    """The JMERE files of a joint set."""
 
     train: str
     dev: str
@@ -88,53 +68,54 @@ class JointFiles(Settings):
 
 
 class PipelineRecipes(Settings):
-    """The recipes of the two tasks that a pipeline is made of."""
+    """The fine-tuning recipes of the two models of a pipeline."""
 
     entities: str
     relations: str
 
 
 class FewShotStudyRecipe(Settings):
-    """A study of joint extraction from few posts: writer, joint model and pipeline on the same posts.
+    """A study of joint extraction from few posts: writer, joint model and pipeline on the same posts."""
 
-    Attributes:
-        joint, pipeline: Their recipes, by file or name; the cells vary them.
-        writer: The text-to-text model's; null leaves it out.
-        pretrain: The recipe of pre-training from which joint model and pipeline start, on drawn captions; null starts
-            them as their recipes say.
-        reading: How the writer learns beforehand to restore the texts of that world, captions and posts without their
-            labels; null starts it as its recipe says.
-        joint_set, entities_set, relations_set, writer_set, pretrain_set: Settings that win over those recipes, as
-            `key=value`.
-        world: Settings of the drawn joint set (`promu fewshot draw`), one a seed.
-        captions: Settings of the drawn caption pairs (`promu newsreel`); null for its defaults.
-        sets: Instead of a drawn one: a joint set for each seed, in turn; they share their test posts.
-        posts: Of the learning curve; all are trained on for as many steps as the last.
-        asked: How many posts the questions of knowledge, reflection and decoding are asked with; one of `posts`.
-        error_rate: Share of its facts that the stand-in for a language model gets wrong.
-        recovered: Share of those that it puts right by self-reflection.
-        workers, note: As in `StudyRecipe`.
-    """
-
-    joint: str
-    pipeline: PipelineRecipes
-    writer: str | None = None
-    pretrain: str | None = None
-    reading: TrainingSettings | None = None
-    joint_set: tuple[str, ...] = ()
-    entities_set: tuple[str, ...] = ()
-    relations_set: tuple[str, ...] = ()
-    writer_set: tuple[str, ...] = ()
-    pretrain_set: tuple[str, ...] = ()
-    world: dict[str, Any] | None = None
-    captions: dict[str, Any] | None = None
-    sets: tuple[JointFiles, ...] = ()
-    posts: Annotated[tuple[Count, ...], Field(min_length=1)]
-    asked: Count
-    error_rate: Share = 0.5
-    recovered: Share = 0.5
-    workers: Count | None = None
-    note: str = ""
+    joint: str = Field(description="The recipe of the joint model: a file or a name.")
+    pipeline: PipelineRecipes = Field(description="The recipes of the pipeline's two models.")
+    writer: str | None = Field(default=None, description="The recipe of the text-to-text model; null leaves it out.")
+    pretrain: str | None = Field(
+        default=None,
+        description="The recipe of pre-training on drawn captions, from which joint model and pipeline start; null "
+        "starts them as their recipes say.",
+    )
+    reading: TrainingSettings | None = Field(
+        default=None,
+        description="Training of the writer, before the posts, to restore the captions and unlabelled posts of the "
+        "drawn world; null starts it as its recipe says.",
+    )
+    joint_set: Overrides = Field(default=(), description="Overrides of the joint model's recipe, each `key=value`.")
+    entities_set: Overrides = Field(default=(), description="Overrides of the pipeline's entity recipe.")
+    relations_set: Overrides = Field(default=(), description="Overrides of the pipeline's relation recipe.")
+    writer_set: Overrides = Field(default=(), description="Overrides of the writer's recipe.")
+    pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe.")
+    world: dict[str, Any] | None = Field(
+        default=None, description="Settings of the drawn joint set (`promu fewshot draw`), one per seed."
+    )
+    captions: dict[str, Any] | None = Field(
+        default=None, description="Settings of the drawn caption pairs (`promu newsreel`); null takes the defaults."
+    )
+    sets: tuple[JointFiles, ...] = Field(
+        default=(),
+        description="Joint sets on file instead of a drawn one: one per seed, in turn, with shared test posts.",
+    )
+    posts: tuple[Count, ...] = Field(
+        min_length=1,
+        description="Training posts of the learning curve. Each number is trained for as many steps as the last.",
+    )
+    compared_at: Count = Field(
+        description="Training posts of the other exhibits (systems, knowledge, decoding): one of `posts`."
+    )
+    error_rate: Share = Field(default=0.5, description="Share of its facts that the mock LLM gets wrong at first.")
+    recovered: Share = Field(default=0.5, description="Share of these errors that it corrects by self-reflection.")
+    workers: Workers = None
+    note: Note = ""
 
     @model_validator(mode="after")
     def _fits(self) -> FewShotStudyRecipe:
@@ -144,15 +125,6 @@ class FewShotStudyRecipe(Settings):
             raise ValueError("pretrain and reading learn from a drawn world, so world is needed too")
         if self.reading is not None and self.writer is None:
             raise ValueError("reading is the writer's; name its recipe, or set reading to null")
-        if list(self.posts) != sorted(set(self.posts)) or self.asked not in self.posts:
-            raise ValueError(f"posts must rise, and asked ({self.asked}) be one of them")
+        if list(self.posts) != sorted(set(self.posts)) or self.compared_at not in self.posts:
+            raise ValueError(f"posts must rise, and compared_at ({self.compared_at}) be one of them")
         return self
-
-
-def load_few_shot_study(name: str) -> FewShotStudyRecipe:
-    """The study recipe of that name or path.
-
-    Raises:
-        InputError: There is none, or it is not legal.
-    """
-    return load_recipe(name, FewShotStudyRecipe)

@@ -15,7 +15,7 @@ from promu.modeling.configuration import PromuConfig
 from promu.modeling.loading import encoder_config, save_folder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.newsreel import WORLD
-from promu.study.embeddings import relation_words, represent
+from promu.study.embeddings import embeddings_job, relation_words
 from promu.training.tokenizers import train_wordpiece
 
 
@@ -53,7 +53,7 @@ def settings(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 def test_every_thing_and_every_prompt_has_a_place_and_the_figures_are_in_their_ranges(settings: dict) -> None:
     pytest.importorskip("sklearn")
-    found = represent(settings, Path("nowhere"))
+    found = embeddings_job(settings, Path("nowhere"))
     for kind in ("regions", "images"):
         part = found[kind]
         things = [point for point in part["points"] if not point[3]]
@@ -63,7 +63,7 @@ def test_every_thing_and_every_prompt_has_a_place_and_the_figures_are_in_their_r
         assert 0 <= part["alignment"] <= 4 and -8 <= part["uniformity"] <= 0
         assert all(0 <= part[name] <= 100 for name in ("nearest_prompt", "neighbours", "fused_neighbours"))
     assert set(prompts) <= {relation_words(label) for label in WORLD.labels}
-    assert represent(settings, Path("nowhere")) == found, "the same again"
+    assert embeddings_job(settings, Path("nowhere")) == found, "the same again"
 
 
 def test_relations_as_prompts_say_them() -> None:
@@ -77,7 +77,7 @@ def test_a_model_without_a_shared_space_and_labels_that_are_no_nouns_are_refused
     pytest.importorskip("sklearn")
     without = save_model(tmp_path / "without", WORLD.nouns(), cit=0.0)
     with pytest.raises(InputError, match="pre-trained without L_CIT"):
-        represent({**settings, "model": without}, tmp_path)
+        embeddings_job({**settings, "model": without}, tmp_path)
     foreign = save_model(tmp_path / "foreign", ["submarine", "violin"])
     with pytest.raises(InputError, match="0 regions with a label among the nouns of 0 kinds are here"):
-        represent({**settings, "model": foreign}, tmp_path)
+        embeddings_job({**settings, "model": foreign}, tmp_path)

@@ -6,7 +6,8 @@ import csv
 import io
 
 from promu.evaluation.counts import summarise
-from promu.study.tables import Table, to_csv, to_json, to_latex, to_markdown
+from promu.study.exhibit import Table
+from promu.study.study_page import to_csv, to_json, to_latex, to_markdown
 
 TABLE = Table(
     "t1",

@@ -9,7 +9,7 @@ import pytest
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.schema import Entity, Post, Relation
-from promu.study.attention_maps import _chosen, answer, attend, attention
+from promu.study.attention_maps import attention, attention_job, choose_cases, labels_in_words
 from promu.tasks.task import TASKS
 from promu.training.post_images import ImageFolder
 
@@ -47,16 +47,16 @@ def test_a_long_post_has_its_attention_where_its_words_are(tiny_models: Path, im
 def test_first_the_post_that_only_the_second_reads_then_the_one_that_only_the_first_does() -> None:
     posts = [Post(str(index), ("a",)) for index in range(5)]
     right = {"before": [True, False, False, True, False], "after": [True, True, True, False, False]}
-    assert [index for index, _ in _chosen(posts, right, {})] == [1, 3]
+    assert [index for index, _ in choose_cases(posts, right, {})] == [1, 3]
     decided = {"1": "text", "2": "image", "3": "text"}
-    assert [index for index, _ in _chosen(posts, right, decided)] == [2, 3], "one that the image decides, if any"
-    assert _chosen(posts, {"before": [True] * 5, "after": [True] * 5}, {}) == []
+    assert [index for index, _ in choose_cases(posts, right, decided)] == [2, 3], "one that the image decides, if any"
+    assert choose_cases(posts, {"before": [True] * 5, "after": [True] * 5}, {}) == []
 
 
 def test_answers_in_words() -> None:
-    assert answer(POST, "re") == "Ann – /per/per/peer – Bob"
-    assert answer(POST, "ner") == "Ann (PER), Bob (PER)"
-    assert answer(Post("2", ("a",)), "ner") == "nothing"
+    assert labels_in_words(POST, "re") == "Ann – /per/per/peer – Bob"
+    assert labels_in_words(POST, "ner") == "Ann (PER), Bob (PER)"
+    assert labels_in_words(Post("2", ("a",)), "ner") == "nothing"
 
 
 def test_both_models_are_asked_the_same_posts(tiny_models: Path, tiny_world: Path) -> None:
@@ -68,6 +68,6 @@ def test_both_models_are_asked_the_same_posts(tiny_models: Path, tiny_world: Pat
         "images": str(tiny_world / "re" / "images"),
         "groups": str(tiny_world / "re" / "groups.json"),
     }
-    found = attend(settings, Path("nowhere"))
+    found = attention_job(settings, Path("nowhere"))
     assert found["posts"] == 8 and found["cases"] == [], "one model twice is right about the same posts"
     assert found["right"]["before"] == found["right"]["after"]

@@ -1,4 +1,4 @@
-"""The stand-in for a language model: what it knows, how it errs, and that it is asked as an endpoint is."""
+"""The mock LLM: what it knows, how it errs, and that it is called like an endpoint."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from promu.corpora.jmere import read_jmere, read_jmere_background
 from promu.kecpm.knowledge import Described
 from promu.kecpm.prompts import read_described
 from promu.newsreel.joint_world import JointSettings, write_joint
-from promu.study.mock_llm import Errors, StandIn, write_stand_in_knowledge
+from promu.study.mock_llm import ErrorRates, MockLLM, write_mock_knowledge
 
 POST = Described("1", ("Zeivo", "Kir", "with", "Soze", "again"))
 FACTS = ["Zeivo Kir is a flag.", "Soze is a tower.", "Zeivo Kir has its headquarters at Soze.", "Gogu is an owl."]
 
 
-def told(stand_in: StandIn) -> list[tuple[str, str]]:
-    return [(fact.about, fact.sentence) for fact in stand_in.facts["Zeivo Kir with Soze again"]]
+def told(mock: MockLLM) -> list[tuple[str, str]]:
+    return [(fact.about, fact.sentence) for fact in mock.facts["Zeivo Kir with Soze again"]]
 
 
 def test_it_knows_what_is_said_of_names_in_the_text() -> None:
-    stand_in = StandIn(Errors(0.0, 0.0, 0))
-    stand_in.learn(POST, FACTS)
-    assert told(stand_in) == [("Zeivo Kir", FACTS[0]), ("Soze", FACTS[1]), ("Zeivo Kir", FACTS[2])]
+    mock = MockLLM(ErrorRates(0.0, 0.0, 0))
+    mock.learn(POST, FACTS)
+    assert told(mock) == [("Zeivo Kir", FACTS[0]), ("Soze", FACTS[1]), ("Zeivo Kir", FACTS[2])]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ask(drawn: Path, out: Path, reflection: bool, rate: float = 0.5, recovered: float = 0.5) -> dict[str, Any]:
     files = [drawn / "train.json", drawn / "test.json"]
-    return write_stand_in_knowledge(files, out, Errors(rate, recovered, 3), reflection)
+    return write_mock_knowledge(files, out, ErrorRates(rate, recovered, 3), reflection)
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def test_first_answers_err_at_the_rate_and_reflection_recovers_its_share(drawn: 
 def test_wrong_facts_are_in_the_language_of_the_right_ones_and_of_another_meaning(drawn: Path, tmp_path: Path) -> None:
     ask(drawn, tmp_path / "wrong", False, rate=1.0)
     posts, known = read_jmere(drawn / "test.json"), read_jmere_background(drawn / "test.json")
-    true = StandIn(Errors(0.0, 0.0, 0))
+    true = MockLLM(ErrorRates(0.0, 0.0, 0))
     for post, background, line in zip(posts, known, lines(tmp_path / "wrong/test.jsonl"), strict=True):
         described = Described(post.id, post.tokens)
         true.learn(described, background.knowledge)
@@ -77,5 +77,5 @@ def test_all_of_it_recovered_is_the_truth_about_the_names(drawn: Path, tmp_path:
 def test_a_run_that_goes_on_asks_nothing_twice(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = ask(drawn, tmp_path / "run", True)
     asked: Counter[str] = Counter()
-    monkeypatch.setattr(StandIn, "complete", lambda self, request: asked.update(["request"]))
+    monkeypatch.setattr(MockLLM, "complete", lambda self, request: asked.update(["request"]))
     assert ask(drawn, tmp_path / "run", True) == before and not asked

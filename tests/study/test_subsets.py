@@ -9,25 +9,25 @@ import pytest
 from promu.corpora.jmere import read_jmere, read_jmere_background
 from promu.errors import InputError
 from promu.newsreel.joint_world import JointSettings, write_joint
-from promu.study.cells import SUBSET
-from promu.study.few_shot import few_posts, write_few_posts
+from promu.study.job import SUBSET
+from promu.study.job_kinds import subset_rows, write_subset
 from promu.tasks.task import TASKS
 
 
 def test_every_label_is_kept_and_smaller_sets_lie_in_larger_ones(tiny_world: Path) -> None:
     task = TASKS["re"]
     posts = task.read(tiny_world / "re" / "mnre_train.txt")
-    few, more = ([posts[row] for row in few_posts(task, posts, count, seed=1)] for count in (20, 60))
+    few, more = ([posts[row] for row in subset_rows(task, posts, count, seed=1)] for count in (20, 60))
     assert len(few) == 20 and len(more) == 60
     assert task.labels(few) == task.labels(more) == task.labels(posts)
     assert {post.id for post in few} < {post.id for post in more}
     assert [post.id for post in more] == [post.id for post in posts if post in more], "in the order of the file"
-    assert {posts[row].id for row in few_posts(task, posts, 20, seed=2)} != {post.id for post in few}
+    assert {posts[row].id for row in subset_rows(task, posts, 20, seed=2)} != {post.id for post in few}
 
 
 @pytest.mark.parametrize(("task", "file"), [("ner", "ner/train.txt"), ("re", "re/mnre_train.txt")])
 def test_they_are_written_in_the_format_of_the_task(task: str, file: str, tiny_world: Path, tmp_path: Path) -> None:
-    assert write_few_posts(task, tiny_world / file, tmp_path / "run", 18, seed=0) == 18
+    assert write_subset(task, tiny_world / file, tmp_path / "run", 18, seed=0) == 18
     written = TASKS[task].read(tmp_path / "run" / SUBSET)
     everyone = {post.tokens: post.image for post in TASKS[task].read(tiny_world / file)}
     assert all(everyone[post.tokens] == post.image for post in written)
@@ -36,7 +36,7 @@ def test_they_are_written_in_the_format_of_the_task(task: str, file: str, tiny_w
 def test_joint_posts_keep_what_is_known_about_them(tmp_path: Path) -> None:
     write_joint(tmp_path / "world", JointSettings(size=32, posts=(60, 1, 1)))
     train = tmp_path / "world" / "train.json"
-    assert write_few_posts("joint", train, tmp_path / "run", 40, seed=0) == 40
+    assert write_subset("joint", train, tmp_path / "run", 40, seed=0) == 40
     known = dict(zip((post.id for post in read_jmere(train)), read_jmere_background(train), strict=True))
     kept = tmp_path / "run" / SUBSET
     assert [known[post.id] for post in read_jmere(kept)] == read_jmere_background(kept)
@@ -46,6 +46,6 @@ def test_joint_posts_keep_what_is_known_about_them(tmp_path: Path) -> None:
 def test_too_many_and_too_few_are_refused(tiny_world: Path) -> None:
     posts = TASKS["re"].read(tiny_world / "re" / "mnre_train.txt")
     with pytest.raises(InputError, match="151 training posts are asked for and there are 150; ask for fewer"):
-        few_posts(TASKS["re"], posts, 151, 0)
+        subset_rows(TASKS["re"], posts, 151, 0)
     with pytest.raises(InputError, match="3 training posts are too few to hold all 14 labels; ask for 13 at least"):
-        few_posts(TASKS["re"], posts, 3, 0)
+        subset_rows(TASKS["re"], posts, 3, 0)

@@ -1,4 +1,4 @@
-"""Cells: what they are known by, and where their inputs are."""
+"""Jobs: what they are known by, and where their inputs are."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from promu.errors import InputError
-from promu.study.cells import RESULT, Cell, with_inputs
+from promu.study.job import RESULT, Job, with_inputs
 
-CORPUS = Cell("draw", "drawing", {"seed": 0})
-MODEL = Cell(
-    "finetune", "a model", {"train": "cell:corpus/train.txt", "epochs": [1, {"at": "cell:corpus"}]}, {"corpus": CORPUS}
+CORPUS = Job("draw", "drawing", {"seed": 0})
+MODEL = Job(
+    "finetune", "a model", {"train": "job:corpus/train.txt", "epochs": [1, {"at": "job:corpus"}]}, {"corpus": CORPUS}
 )
 
 
@@ -26,13 +26,13 @@ def test_the_key_changes_with_settings_and_inputs_and_with_nothing_else() -> Non
         replace(MODEL, inputs={"other": CORPUS}),
     ]
     assert len({MODEL.key, *(other.key for other in others)}) == 5
-    reordered = Cell("draw", "", {"b": 1, "a": [2]}), Cell("draw", "", {"a": [2], "b": 1})
+    reordered = Job("draw", "", {"b": 1, "a": [2]}), Job("draw", "", {"a": [2], "b": 1})
     assert reordered[0].key == reordered[1].key
 
 
 def test_settings_point_into_the_folders_of_the_inputs(tmp_path: Path) -> None:
     run = f"{tmp_path}/{CORPUS.key}/run"
-    assert MODEL.placed(tmp_path) == {"train": f"{run}/train.txt", "epochs": [1, {"at": run}]}
+    assert MODEL.resolved(tmp_path) == {"train": f"{run}/train.txt", "epochs": [1, {"at": run}]}
 
 
 def test_inputs_come_before_what_reads_them_and_each_once() -> None:
@@ -41,14 +41,14 @@ def test_inputs_come_before_what_reads_them_and_each_once() -> None:
     assert list(found) == [CORPUS.key, MODEL.key, second.key]
 
 
-def test_a_cell_is_done_when_its_result_is_there(tmp_path: Path) -> None:
+def test_a_job_is_done_when_its_result_is_there(tmp_path: Path) -> None:
     assert CORPUS.result(tmp_path) is None
-    CORPUS.folder(tmp_path).mkdir()
-    CORPUS.keep(tmp_path, {"f1": 1.5}, 2.0, 1.0)
+    (tmp_path / CORPUS.key).mkdir()
+    CORPUS.save(tmp_path, {"f1": 1.5}, 2.0, 1.0)
     found = CORPUS.result(tmp_path)
     assert found is not None and found["result"] == {"f1": 1.5} and found["cpu_seconds"] == 1.0
     assert found["label"] == "drawing"
-    (CORPUS.folder(tmp_path) / RESULT).write_text("{", encoding="utf-8")
+    (tmp_path / CORPUS.key / RESULT).write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="not JSON"):
         CORPUS.result(tmp_path)
     assert json.dumps(found)

@@ -10,7 +10,7 @@ import torch
 from promu.alignment.corpus_build import CorpusSettings, build_corpus
 from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.corpora.shards import PairShards
-from promu.study.noise import misplace_boxes, mistake_matches, mistake_nouns
+from promu.study.noise import flip_matched, misplace_boxes, shuffle_nouns
 
 NOUNS = tuple(f"noun{index}" for index in range(30))
 
@@ -49,7 +49,7 @@ def test_misplaced_boxes_keep_size_and_label_and_stay_in_the_image(corpus: PairS
 
 
 def test_the_flag_is_turned_at_the_rate_asked_for(corpus: PairShards, tmp_path: Path) -> None:
-    counts = mistake_matches(corpus, tmp_path / "wrong", 0.3, seed=3)
+    counts = flip_matched(corpus, tmp_path / "wrong", 0.3, seed=3)
     wrong = PairShards(tmp_path / "wrong")
     differing = int((wrong.matched != corpus.matched).sum())
     assert counts == {"items": len(corpus), "wrong": differing} and 0 < differing < len(corpus) / 2
@@ -58,7 +58,7 @@ def test_the_flag_is_turned_at_the_rate_asked_for(corpus: PairShards, tmp_path: 
 
 
 def test_a_rate_of_one_spares_nothing(corpus: PairShards, tmp_path: Path) -> None:
-    mistake_matches(corpus, tmp_path / "wrong", 1.0, seed=0)
+    flip_matched(corpus, tmp_path / "wrong", 1.0, seed=0)
     assert bool((PairShards(tmp_path / "wrong").matched != corpus.matched).all())
 
 
@@ -79,7 +79,7 @@ def store(folder: Path, images: int) -> LabelStore:
 
 def test_mistaken_nouns_are_the_same_labels_on_other_regions(tmp_path: Path) -> None:
     before = store(tmp_path / "in" / "labels", 15)
-    counts = mistake_nouns(tmp_path / "in", tmp_path / "out", 0.6, seed=1)
+    counts = shuffle_nouns(tmp_path / "in", tmp_path / "out", 0.6, seed=1)
     after = LabelStore(tmp_path / "out" / "labels", before.header)
     firsts = [
         [int(labels[image].entities.ids[row, 0]) for image in before.images() for row in (0, 1)]
@@ -95,9 +95,9 @@ def test_mistaken_nouns_are_the_same_labels_on_other_regions(tmp_path: Path) -> 
 
 def test_nouns_that_are_all_right_stay_as_they_are(tmp_path: Path) -> None:
     before = store(tmp_path / "in" / "labels", 5)
-    assert mistake_nouns(tmp_path / "in", tmp_path / "out", 0.0, seed=1)["wrong"] == 0
+    assert shuffle_nouns(tmp_path / "in", tmp_path / "out", 0.0, seed=1)["wrong"] == 0
     after = LabelStore(tmp_path / "out" / "labels")
     assert all(torch.equal(before[image].entities.ids, after[image].entities.ids) for image in before.images())
     # a second call finds everything there
-    assert mistake_nouns(tmp_path / "in", tmp_path / "out", 0.0, seed=1)["items"] == 10
+    assert shuffle_nouns(tmp_path / "in", tmp_path / "out", 0.0, seed=1)["items"] == 10
     assert len(LabelStore(tmp_path / "out" / "labels")) == 5

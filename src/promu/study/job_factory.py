@@ -1,0 +1,329 @@
+"""Makes the jobs of a study by varying its recipes. Equal calls make jobs of equal keys, so no work is done twice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from promu.config import load_recipe
+from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
+from promu.newsreel import NewsreelSettings
+from promu.study.job import SUBSET, Job
+from promu.study.study_recipe import StudyRecipe
+from promu.tasks.task import TASKS
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+
+COSTS = {
+    "draw": 6,
+    "corpus": 5,
+    "teacher": 80,
+    "labels": 14,
+    "noise": 4,
+    "pretrain": 80,
+    "subset": 1,
+    "finetune": 28,
+    "embeddings": 15,
+    "attention": 5,
+    "draw-joint": 3,
+    "split": 1,
+    "denoise": 100,
+    "knowledge": 4,
+    "writer": 40,
+    "pipeline": 8,
+}
+"""Seconds of a job of each kind in the study recipes/newsreel-study.yaml. They decide which jobs start first."""
+
+DRAWN_FILES = {
+    "ner": {"train": "ner/train.txt", "dev": "ner/valid.txt", "test": "ner/test.txt"},
+    "re": {"train": "re/mnre_train.txt", "dev": "re/mnre_val.txt", "test": "re/mnre_test.txt"},
+}
+
+Values = dict[str, Any]
+"""Settings as JSON data."""
+
+
+@dataclass(frozen=True)
+class JobFactory:
+    """Makes the jobs of one seed in one world.
+
+    Attributes:
+        pretraining, finetuning: The recipes that are varied; of fine-tuning by the name that the study gives the task.
+        world: Settings of the drawn corpus and its name (`world`); None if the recipes name their data.
+        seed: Seed of the world, the teacher and the models.
+    """
+
+    pretraining: PretrainRecipe
+    finetuning: Mapping[str, FinetuneRecipe]
+    world: Mapping[str, Any] | None
+    seed: int = 0
+
+    @classmethod
+    def of(cls, study: StudyRecipe) -> JobFactory:
+        """Read the recipes of a study.
+
+        Raises:
+            InputError: A recipe cannot be read or is of another kind, or the world has unknown settings.
+        """
+        pretraining = load_recipe(study.pretrain, PretrainRecipe, study.pretrain_set)
+        finetuning = {
+            name: load_recipe(recipe, FinetuneRecipe, study.finetune_set) for name, recipe in study.finetune.items()
+        }
+        for name, recipe in finetuning.items():
+            if recipe.task == "joint":
+                raise InputError(f"a study has no joint extraction; name a recipe of the task ner or re for {name!r}")
+        if study.world is None:
+            return cls(pretraining, finetuning, None)
+        try:
+            NewsreelSettings(**study.world)
+        except TypeError as error:
+            raise InputError(f"world: {error}; see promu newsreel --help for what can be set") from None
+        return cls(pretraining, finetuning, {**study.world, "world": "news"})
+
+    def in_world(self, name: str) -> JobFactory:
+        """The same in another drawn world."""
+        return replace(self, world={**(self.world or {}), "world": name})
+
+    def with_cit_temperature(self, value: float) -> JobFactory:
+        """The same with another initial temperature of L_CIT, in the teacher and so in the student."""
+        recipe = self.pretraining
+        changed = {
+            name: part.model_copy(update={"config": _changed(dict(part.config), {"temperature": value})})
+            for name, part in (("teacher", recipe.teacher), ("model", recipe.model))
+        }
+        return replace(self, pretraining=recipe.model_copy(update=changed))
+
+    @cached_property
+    def drawn(self) -> Job | None:
+        """The drawn corpus; None if the recipes name their data."""
+        return None if self.world is None else self._job("draw", "drawing", {**self.world, "seed": self.seed}, {})
+
+    @cached_property
+    def corpus(self) -> Job:
+        """The corpus to pre-train on, the nouns and the tokenizer."""
+        settings = {name: self._recipe[name] for name in ("data", "tokenizer")}
+        return self._job("corpus", "corpus and tokenizer", settings, {"drawn": self.drawn})
+
+    @cached_property
+    def teacher(self) -> Job | None:
+        """The self-trained teacher; None if the recipe names a finished one."""
+        if self.pretraining.teacher.text is None:
+            return None
+        settings = {**self._on_corpus(("data", "tokenizer", "model", "seed")), "teacher": self._recipe["teacher"]}
+        return self._job("teacher", "teacher", settings, {"drawn": self.drawn, "corpus": self.corpus})
+
+    @cached_property
+    def _recipe(self) -> Values:
+        """The pre-training recipe with this seed, on the drawn corpus if there is one."""
+        recipe = self.pretraining.model_dump(mode="json", exclude={"out"})
+        recipe["seed"] = recipe["teacher"]["seed"] = self.seed
+        if self.world is None:
+            return recipe
+        corpus = recipe["data"]["corpus"]
+        recipe["data"] |= {
+            "corpus": {
+                **(corpus if isinstance(corpus, dict) else {}),
+                "captions": "job:drawn/pairs/captions.csv",
+                "images": "job:drawn/pairs/images",
+                "regions": "job:drawn/pairs/regions.json",
+                "detector": "coco",
+            },
+            "nouns": "job:drawn/nouns.txt",
+            "relations": "job:drawn/relations.txt",
+        }
+        if isinstance(recipe["tokenizer"], dict):
+            recipe["tokenizer"]["texts"] = ["job:drawn/texts.txt"]
+        return recipe
+
+    def _on_corpus(self, names: tuple[str, ...] | None = None) -> Values:
+        """These parts of the recipe (all by default), with the files of the jobs `corpus` and `teacher` filled in."""
+        recipe = dict(self._recipe)
+        data = recipe["data"] = dict(recipe["data"])
+        if isinstance(data["corpus"], dict):
+            held_out = bool(data["corpus"].get("dev"))
+            data["corpus"] = f"job:corpus/corpus{'/train' if held_out else ''}"
+            if held_out and data["dev"] is None:
+                data["dev"] = "job:corpus/corpus/dev"
+        if isinstance(data["nouns"], dict):
+            data["nouns"] = "job:corpus/nouns.txt"
+        if isinstance(recipe["tokenizer"], dict):
+            recipe["tokenizer"] = "job:corpus/tokenizer"
+        if self.pretraining.teacher.text is not None:
+            recipe["teacher"] = {"init": "job:teacher/teacher/model"}
+        return recipe if names is None else {name: recipe[name] for name in names}
+
+    @property
+    def _corpus_path(self) -> str:
+        return str(self._on_corpus()["data"]["corpus"])
+
+    @property
+    def _inputs(self) -> dict[str, Job | None]:
+        return {"drawn": self.drawn, "corpus": self.corpus, "teacher": self.teacher}
+
+    def labels(self, changes: Values | None = None, misplaced: Job | None = None) -> Job:
+        """The teacher's labels, with changes of the recipe's `labels`, or of a corpus with misplaced boxes."""
+        settings = self._on_corpus(("data", "tokenizer", "teacher", "model", "views", "seed"))
+        settings["labels"] = {**self._recipe["labels"], **(changes or {})}
+        name = "labels"
+        if misplaced is not None:
+            settings["data"]["corpus"] = "job:noisy"
+            name = f"labels, boxes wrong at {misplaced.settings['rate']:g}"
+        elif changes:
+            name = f"labels, {', '.join(f'{key} {value}' for key, value in changes.items())}"
+        return self._job("labels", name, settings, {**self._inputs, "noisy": misplaced})
+
+    def noise(self, kind: str, rate: float) -> Job:
+        """The corpus with errors of a kind; for `nouns` its labels with errors."""
+        source, inputs = "job:labels", {"labels": self.labels()}
+        if kind != "nouns":
+            source = self._corpus_path
+            inputs = {"corpus": self.corpus} if source.startswith("job:") else {}
+        settings = {"errors": kind, "rate": rate, "seed": self.seed, "source": source}
+        return self._job("noise", f"{kind} wrong at {rate:g}", settings, inputs)
+
+    def pretrain(
+        self,
+        name: str,
+        losses: Values | None = None,
+        labels: Values | None = None,
+        config: Values | None = None,
+        errors: tuple[str, float] | None = None,
+    ) -> Job:
+        """A pre-trained model.
+
+        Args:
+            name: Its name in progress and messages.
+            losses, labels, config: Changes of the recipe's losses and labels, and of its model's configuration.
+            errors: Kind and rate of errors in the data.
+        """
+        kind = None if errors is None else errors[0]
+        noisy = None if errors is None else self.noise(*errors)
+        settings = self._on_corpus()
+        settings |= {
+            "labels": {**settings["labels"], **(labels or {})},
+            "losses": {**settings["losses"], **(losses or {})},
+            "model": {**settings["model"], "config": _changed(settings["model"]["config"], config)},
+            "stores": "job:noisy" if kind == "nouns" else "job:labels",
+            "features": "job:labels",
+        }
+        if kind in ("boxes", "matched"):
+            settings["data"]["corpus"] = "job:noisy"
+        labelled = self.labels(labels, noisy if kind == "boxes" else None)
+        inputs = {**self._inputs, "labels": labelled, "noisy": noisy}
+        return self._job("pretrain", f"{name} · pre-training", settings, inputs)
+
+    def finetune(
+        self,
+        task: str,
+        name: str,
+        init: Job | None = None,
+        config: Values | None = None,
+        text_only: bool = False,
+        subset: tuple[int, int] | None = None,
+    ) -> Job:
+        """A fine-tuned model with its test figures.
+
+        Args:
+            task: The study's name of the task.
+            name: Name of the system in progress and messages.
+            init: The pre-trained model to start from; None starts from the recipe's encoders.
+            config: Changes of the model's configuration, without `init`.
+            text_only: Leave the images out.
+            subset: How many training posts to use, of how many; the number of steps is that of all posts.
+        """
+        settings = self.finetuning[task].model_dump(mode="json", exclude={"out"})
+        settings |= {"seed": self.seed, "data": self._data(task)}
+        inputs: dict[str, Job | None] = {"drawn": self.drawn, "init": init}
+        if init is not None:
+            settings["model"] = {"init": "job:init/model"}
+        else:
+            settings["model"] = self.untrained(config)
+            if str(settings["model"]["tokenizer"]).startswith("job:"):
+                inputs["corpus"] = self.corpus
+        if text_only:
+            settings["model"] = {**settings["model"], "vision": None}
+            settings["images"] = "none"
+        if subset is not None:
+            posts, whole = subset
+            choice = {"task": settings["task"], "train": settings["data"]["train"], "posts": posts, "seed": self.seed}
+            inputs["subset"] = self._job("subset", f"{posts} posts · {task}", choice, {"drawn": self.drawn})
+            settings["data"]["train"] = f"job:subset/{SUBSET}"
+            settings["training"] = as_many_steps(settings["training"], posts, whole)
+        return self._job("finetune", f"{name} · {task}", settings, inputs)
+
+    def untrained(self, config: Values | None = None) -> Values:
+        """The untrained model of the pre-training recipe, with changes of its configuration.
+
+        Its tokenizer may be that of the input `corpus`.
+        """
+        recipe = self._on_corpus(("model", "tokenizer"))
+        model = recipe["model"]
+        return {**model, "tokenizer": recipe["tokenizer"], "config": _changed(model["config"], config)}
+
+    def train_posts(self, task: str) -> int:
+        """Number of training posts of a task."""
+        recipe = self.finetuning[task]
+        if self.world is None:
+            return len(TASKS[recipe.task].read(Path(recipe.data.train)))
+        settings = NewsreelSettings(**{name: value for name, value in self.world.items() if name != "world"})
+        return (settings.ner_posts if recipe.task == "ner" else settings.re_posts)[0]
+
+    def _data(self, task: str) -> Values:
+        """A task's files: of the drawn corpus, or as its recipe names them."""
+        recipe = self.finetuning[task]
+        if self.world is None:
+            return recipe.data.model_dump(mode="json")
+        files = {split: f"job:drawn/{file}" for split, file in DRAWN_FILES[recipe.task].items()}
+        folder = f"job:drawn/{recipe.task}"
+        return {**files, "images": f"{folder}/images", "groups": f"{folder}/groups.json"}
+
+    def embeddings(self, task: str, name: str, pretrained: Job, items: int) -> Job:
+        """Embeddings of at most `items` regions and images by a pre-trained model (figure 3)."""
+        data = self._data(task)
+        settings = {
+            "model": "job:model/model",
+            "corpus": self._corpus_path,
+            "posts": data["test"],
+            "images": data["images"],
+            "items": items,
+            "seed": self.seed,
+        }
+        inputs = {"drawn": self.drawn, "corpus": self.corpus, "model": pretrained}
+        return self._job("embeddings", f"{name} · embeddings", settings, inputs)
+
+    def attention(self, task: str, before: Job, after: Job) -> Job:
+        """Attention of two fine-tuned models (figure 5)."""
+        data = self._data(task)
+        settings = {
+            "task": self.finetuning[task].task,
+            "before": "job:before/model",
+            "after": "job:after/model",
+            **{name: data[name] for name in ("test", "images", "groups")},
+        }
+        inputs = {"drawn": self.drawn, "before": before, "after": after}
+        return self._job("attention", f"case study · {task}", settings, inputs)
+
+    def _job(self, kind: str, label: str, settings: Values, inputs: Mapping[str, Job | None]) -> Job:
+        """A job with those of the inputs that are not None."""
+        given = {name: job for name, job in inputs.items() if job is not None}
+        world = "" if self.world is None or self.world["world"] == "news" else f" · {self.world['world']}"
+        return Job(kind, f"seed {self.seed}{world} · {label}", settings, given, COSTS[kind])
+
+
+def as_many_steps(training: Values, posts: int, whole: int) -> Values:
+    """Settings that train on `posts` posts with as many steps and validations as on `whole` posts."""
+    every, size = math.ceil(whole / training["batch_size"]), training["batch_size"]
+    return {**training, "validate_every": every, "epochs": training["epochs"] * every / math.ceil(posts / size)}
+
+
+def _changed(config: Values, changes: Values | None) -> Values:
+    """A model's configuration with changes. A change to a value that holds anyway is left out, for equal keys."""
+    defaults = {name: PromuConfig.__dataclass_fields__[name].default for name in changes or {}}
+    return {
+        **config,
+        **{name: value for name, value in (changes or {}).items() if config.get(name, defaults[name]) != value},
+    }

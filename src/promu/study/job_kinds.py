@@ -1,0 +1,308 @@
+"""The kinds of jobs: each is a function of (settings, folder) that returns its result as JSON data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promu.alignment.label_health import SideTally
+from promu.alignment.label_store import LabelStore
+from promu.config import load_recipe
+from promu.corpora.captions import read_captions
+from promu.corpora.jmere import read_jmere, read_jmere_background, write_jmere
+from promu.corpora.joint_sets import write_pipeline_sets
+from promu.corpora.shards import PairShards
+from promu.errors import InputError
+from promu.evaluation.joint_scores import joint_counts, score_joint
+from promu.evaluation.ner import entity_counts, entity_frequency
+from promu.evaluation.relation import relation_counts, relation_frequency
+from promu.evaluation.scoring import read_groups
+from promu.extraction.extractor import Extractor
+from promu.extraction.pipeline import pipeline_answers
+from promu.files import read_text
+from promu.kecpm.denoise import train_denoiser
+from promu.kecpm.kecpm_recipe import GenerationRecipe, WriterSettings
+from promu.kecpm.train_writer import train_writer
+from promu.modeling.inputs import WordEncoder
+from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
+from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.runs import begin
+from promu.schema import Post, quintuples
+from promu.study.attention_maps import attention_job
+from promu.study.embeddings import embeddings_job
+from promu.study.job import SUBSET
+from promu.study.mock_llm import ErrorRates, write_mock_knowledge
+from promu.study.noise import flip_matched, misplace_boxes, shuffle_nouns
+from promu.tasks.task import TASKS, Task
+from promu.training.feature_cache import texts_of, views_of
+from promu.training.finetune import finetune
+from promu.training.prepare import prepare, start, train_teacher
+from promu.training.pretrain import pretrain, student
+from promu.training.recipe import FinetuneRecipe, PretrainRecipe, TrainingSettings
+
+JobFunction = Callable[[Mapping[str, Any], Path], dict[str, Any]]
+
+STORES = ("labels", "labels-dev")
+FEATURES = "features"
+COUNTS = {
+    "ner": (entity_frequency, entity_counts),
+    "re": (relation_frequency, relation_counts),
+    "joint": (relation_frequency, joint_counts),
+}
+"""By task: the frequency of each label in posts, and what each post adds to the F1 score."""
+
+
+def draw(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Draw a corpus. `settings`: those of `NewsreelSettings`, and the name of the `world`."""
+    values = dict(settings)
+    world = WORLDS[values.pop("world")]
+    report = write_newsreel(out, NewsreelSettings(**values), world)
+    return {"counts": report.counts, "ceiling": {"ner": report.ner_ceiling, "re": report.re_ceiling}}
+
+
+def build_corpus(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Build corpus, nouns and tokenizer of a pre-training recipe. `settings`: its `data` and `tokenizer`."""
+    unused = {"teacher": {"name": "unused"}, "model": {"text": "unused"}}
+    begun = start(_pretrain_recipe({**settings, **unused}, out))
+    return {"pairs": len(begun.corpus), "matched": int(begun.corpus.matched.sum())}
+
+
+def teach(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Train the teacher of a pre-training recipe."""
+    recipe = _pretrain_recipe(settings, out)
+    begun = start(recipe)
+    train_teacher(recipe, begun.corpus, begun.tokenizer)
+    return {}
+
+
+def label(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Write the label stores of a pre-training recipe, and the features that frozen encoders give for its corpus.
+
+    The features are the same for all runs on these labels, so they are computed here, once.
+    """
+    recipe = _pretrain_recipe(settings, out)
+    ready = prepare(recipe)
+    model = student(recipe, ready)
+    encoder = WordEncoder(ready.tokenizer, model.config.max_length)
+    views_of(model.promu, ready.corpus, recipe.views, out / FEATURES, recipe.seed)
+    texts_of(model.promu, encoder, ready.corpus, out / FEATURES)
+    return label_sharpness(ready.store)
+
+
+def label_sharpness(store: LabelStore) -> dict[str, Any]:
+    """Mean entropy in nats and mean top probability of the labels, for nouns (`entity_`) and relations."""
+    tallies = {"entity": SideTally(store.header.nouns), "relation": SideTally(store.header.relations)}
+    for image in store.images():
+        labels = store[image]
+        tallies["entity"].add(labels.entities)
+        tallies["relation"].add(labels.relation)
+    figures: dict[str, Any] = {}
+    for name, tally in tallies.items():
+        if (health := tally.result()) is not None:
+            figures |= {f"{name}_entropy": health.entropy, f"{name}_top": health.top_probability}
+    return figures
+
+
+def add_noise(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Copy a corpus or label stores with errors. `settings`: `errors` (their kind), `rate`, `seed`, `source`."""
+    source, rate, seed = Path(settings["source"]), settings["rate"], settings["seed"]
+    if settings["errors"] == "nouns":
+        return shuffle_nouns(source, out, rate, seed)
+    change = {"boxes": misplace_boxes, "matched": flip_matched}[settings["errors"]]
+    return change(PairShards(source), out, rate, seed)
+
+
+def pre_train(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Run a pre-training recipe with labels and features of other jobs.
+
+    Beside the recipe, `settings` name the folders `stores` (with label stores) and `features`.
+    """
+    values = dict(settings)
+    stores, features = Path(values.pop("stores")), Path(values.pop("features")) / FEATURES
+    recipe = _pretrain_recipe(values, out)
+    begin(out, recipe.model_dump(mode="json"))
+    for name in STORES:
+        if (stores / name).is_dir():
+            _link_files(stores / name, out / name)
+    if features.is_dir() and not (out / FEATURES).exists():
+        (out / FEATURES).symlink_to(features.resolve(), target_is_directory=True)
+    result = pretrain(recipe)
+    return {name: result[name] for name in ("pairs", "matched", "last", "seconds")}
+
+
+def _link_files(source: Path, target: Path) -> None:
+    """Give the files of a folder a second name. After a kill the next call links the rest."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if not (target / path.name).exists():
+            os.link(path, target / path.name)
+
+
+def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Run a fine-tuning recipe; returns test figures, label frequencies in training, and counts for each test post."""
+    recipe = load_recipe({**settings, "out": str(out)}, FinetuneRecipe)
+    result = finetune(recipe)
+    task = TASKS[recipe.task]
+    if recipe.data.test is None:
+        raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
+    test = Path(recipe.data.test)
+    gold, predicted = task.read(test), task.read(out / "predictions" / test.name)
+    frequency, count = COUNTS[recipe.task]
+    return {
+        **{name: result[name] for name in ("task", "best_epoch", "posts", "test", "images", "seconds")},
+        "dev_f1": result["dev"]["f1"],
+        "train_counts": frequency(task.read(Path(recipe.data.train))),
+        "post_counts": count(gold, predicted).tolist(),
+    }
+
+
+def _pretrain_recipe(settings: Mapping[str, Any], out: Path) -> PretrainRecipe:
+    return load_recipe({**settings, "out": str(out)}, PretrainRecipe)
+
+
+def draw_subset(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Choose some of a task's training posts. `settings`: `task`, `train` (file), `posts` (how many), `seed`."""
+    return {"posts": write_subset(settings["task"], Path(settings["train"]), out, settings["posts"], settings["seed"])}
+
+
+def write_subset(task: str, train: Path, out: Path, count: int, seed: int) -> int:
+    """Write `count` of the posts of `train` to `out/posts.txt`, and return how many were written.
+
+    Joint posts keep their captions and knowledge.
+
+    Raises:
+        InputError: `train` has fewer posts, or `count` posts cannot hold all labels.
+    """
+    posts = TASKS[task].read(train)
+    rows = subset_rows(TASKS[task], posts, count, seed)
+    chosen = [posts[row] for row in rows]
+    out.mkdir(parents=True, exist_ok=True)
+    if task == "joint":
+        background = read_jmere_background(train)
+        write_jmere(out / SUBSET, chosen, [background[row] for row in rows])
+    else:
+        TASKS[task].write(out / SUBSET, chosen)
+    return len(chosen)
+
+
+def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> list[int]:
+    """Draw `count` posts such that each label occurs at least once; returns their rows in the order of the file.
+
+    A larger subset of the same seed contains the smaller one.
+
+    Raises:
+        InputError: As `write_subset`.
+    """
+    if count > len(posts):
+        raise InputError(f"{count} training posts are asked for and there are {len(posts)}; ask for fewer")
+    order = np.random.default_rng(seed).permutation(len(posts)).tolist()
+    covered = _labels(task, [])
+    first: list[int] = []  # posts with a label that no earlier post has
+    for index in order:
+        labels = _labels(task, [posts[index]])
+        if labels - covered:
+            first.append(index)
+            covered |= labels
+    if len(first) > count:
+        raise InputError(
+            f"{count} training posts are too few to hold all {len(covered)} labels; ask for {len(first)} at least"
+        )
+    needed = set(first)
+    return sorted([*first, *(index for index in order if index not in needed)][:count])
+
+
+def _labels(task: Task, posts: Sequence[Post]) -> set[str]:
+    """The labels of posts. The joint task itself refuses posts without any quintuple."""
+    if task is TASKS["joint"] and not any(quintuples(post) for post in posts):
+        return set()
+    return set(task.labels(posts))
+
+
+def draw_joint(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Draw a joint set. `settings`: those of `JointSettings`."""
+    shutil.rmtree(out, ignore_errors=True)  # left by a job that was killed after drawing
+    return write_joint(out, JointSettings(**settings))
+
+
+def split_joint(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Split a joint set into the two sets of a pipeline. `settings`: a file by each name of `joint_sets.FILES`."""
+    shutil.rmtree(out, ignore_errors=True)
+    return write_pipeline_sets({name: Path(path) for name, path in settings.items()}, out)
+
+
+def denoise(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Train a text-to-text `model` to restore `captions` (a CSV file) and, half as often, `posts` (lines of text)."""
+    captions = sorted({pair.caption for pair in read_captions(settings["captions"])})
+    posts = read_text(Path(settings["posts"])).splitlines()
+    texts = captions + posts * max(1, len(captions) // (2 * len(posts)))
+    model = load_recipe(settings["model"], WriterSettings)
+    training = load_recipe(settings["training"], TrainingSettings)
+    return train_denoiser(texts, model, training, settings["seed"], out)
+
+
+def mock_knowledge(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Let the mock LLM write knowledge about joint posts. `settings`: `files`, its `errors`, and `reflection`."""
+    files = [Path(file) for file in settings["files"]]
+    return write_mock_knowledge(files, out, ErrorRates(**settings["errors"]), settings["reflection"])
+
+
+def train_text_writer(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Train a text-to-text model by a recipe with one `seed`; returns test figures with and without the grammar."""
+    values = dict(settings)
+    seed = values.pop("seed")
+    recipe = load_recipe({**values, "out": str(out)}, GenerationRecipe)
+    result = train_writer(recipe, seed)
+    test = Path(recipe.data.test)
+    gold, predictions = read_jmere(test), out / f"seed-{seed}" / "predictions"
+    counts = {
+        f"post_counts{end}": joint_counts(gold, read_jmere(predictions / f"{test.stem}{end}.json")).tolist()
+        for end in ("", "_unconstrained")
+    }
+    names = ("best_epoch", "posts", "prompts", "unsaid_quintuples", "test", "test_unconstrained", "seconds")
+    return {**{name: result[name] for name in names}, "dev_f1": result["dev"]["f1"], **counts}
+
+
+def score_pipeline(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Score two models, entities first and relations second, on a joint set.
+
+    `settings`: model folders `ner` and `re`, the joint set `test`, its `images` and `groups` (or None). Links to both
+    models and `predictions.json` are written to `out`.
+    """
+    models = out / "model"
+    models.mkdir(parents=True, exist_ok=True)
+    for name in ("ner", "re"):
+        if not (models / name).exists():
+            (models / name).symlink_to(Path(settings[name]).resolve(), target_is_directory=True)
+    task, test = TASKS["joint"], Path(settings["test"])
+    gold = task.read(test)
+    images = None if settings["images"] is None else Path(settings["images"])
+    predicted, _ = pipeline_answers(Extractor.from_pretrained(models), gold, images)
+    task.write(out / "predictions.json", predicted)
+    groups = None if settings["groups"] is None else read_groups(settings["groups"])
+    scores = score_joint(gold, predicted, groups=groups)
+    return {"test": scores.to_dict(), "post_counts": joint_counts(gold, predicted).tolist()}
+
+
+KINDS: dict[str, JobFunction] = {
+    "draw": draw,
+    "corpus": build_corpus,
+    "teacher": teach,
+    "labels": label,
+    "noise": add_noise,
+    "pretrain": pre_train,
+    "subset": draw_subset,
+    "finetune": fine_tune,
+    "embeddings": embeddings_job,
+    "attention": attention_job,
+    "draw-joint": draw_joint,
+    "split": split_joint,
+    "denoise": denoise,
+    "knowledge": mock_knowledge,
+    "writer": train_text_writer,
+    "pipeline": score_pipeline,
+}

@@ -1,0 +1,146 @@
+"""Runs a study from recipe to page: which jobs its exhibits need, their results, and the files it writes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promu.config import load_recipe
+from promu.errors import InputError
+from promu.study.exhibit import Exhibit, Frame, Measurement, Request, Section, Sheet
+from promu.study.few_shot import FEW_SHOT_EXHIBITS, TASK, FewShotFactory, Recipes
+from promu.study.job_factory import JobFactory
+from promu.study.paper_exhibits import PAPER_EXHIBITS
+from promu.study.runner import JobResult, run_jobs
+from promu.study.study_page import Study, write_study
+from promu.study.study_recipe import FewShotStudyRecipe, StudyRecipe
+from promu.study.sweep_exhibits import SWEEP_EXHIBITS
+
+EXHIBITS = {exhibit.name: exhibit for exhibit in (*PAPER_EXHIBITS, *SWEEP_EXHIBITS)}
+"""The exhibits of `StudyRecipe`, in the order of the page."""
+ALL = "all"
+KECPM = "kecpm"
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study found.
+
+    Attributes:
+        page: The HTML page that was written.
+        sections: The exhibits with their tables and figures.
+        failures: A sentence for each measurement that is missing because its job failed.
+    """
+
+    page: Path
+    sections: list[Section]
+    failures: list[str]
+
+
+def run_study(
+    exhibit: str = ALL,
+    recipe: str | None = None,
+    seeds: int = 3,
+    out: Path | None = None,
+) -> StudyResult:
+    """Regenerate one exhibit or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
+
+    Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again.
+
+    Args:
+        exhibit: A name in `EXHIBITS`, `all`, or `kecpm` for the study of joint extraction from few posts.
+        recipe: Name or file of a study recipe; None takes newsreel-study, and newsreel-kecpm-study for `kecpm`.
+        seeds: Number of seeds: 0, 1, ...
+        out: Folder of the jobs and of the results; None takes runs/study, and runs/kecpm-study for `kecpm`.
+
+    Raises:
+        InputError: A recipe, the exhibit or the folder cannot be used, or a worker process died.
+    """
+    few_shot = exhibit == KECPM
+    recipe = recipe or ("newsreel-kecpm-study" if few_shot else "newsreel-study")
+    out = out or Path("runs/kecpm-study" if few_shot else "runs/study")
+    if few_shot:
+        study: Any = load_recipe(recipe, FewShotStudyRecipe)
+        exhibits = {one.name: one for one in FEW_SHOT_EXHIBITS}
+        requests = list(request_all(study, FewShotFactory(study, Recipes(study)), exhibits.values(), seeds))
+        tasks = {TASK: "joint"}
+    else:
+        study = load_recipe(recipe, StudyRecipe)
+        exhibits = EXHIBITS
+        requests = plan(study, _names(exhibit, study), seeds)
+        tasks = {name: one.task for name, one in JobFactory.of(study).finetuning.items()}
+    if out.exists() and not out.is_dir():
+        raise InputError("this is a file; choose another --out", out)
+    results = run_jobs((request.job for request in requests), out / "jobs", study.workers)
+    sections = build_sections(measurements(requests, results), Frame(tasks, study.world is None), exhibits)
+    command = shlex.join(["promu", "reproduce", exhibit, "--recipe", recipe, "--seeds", str(seeds), "--out", str(out)])
+    cpu_seconds = sum(result.cpu_seconds for result in results.values())
+    page = write_study(out, Study(recipe, command, study.note, seeds, len(results), cpu_seconds), sections)
+    return StudyResult(page, sections, [failure for section in sections for failure in section.failures])
+
+
+def _names(exhibit: str, study: StudyRecipe) -> list[str]:
+    """The names that `exhibit` stands for. `all` leaves transfer out if the recipe has no second world."""
+    if exhibit == ALL:
+        return [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
+    return [exhibit]
+
+
+def plan(study: StudyRecipe, exhibits: Sequence[str], seeds: int) -> list[Request]:
+    """The jobs that these exhibits need over the seeds 0, 1, ...
+
+    Raises:
+        InputError: An exhibit is unknown, a recipe cannot be read or lacks what it needs, or `seeds` is below 1.
+    """
+    names = ", ".join(EXHIBITS)
+    for name in exhibits:
+        if name not in EXHIBITS:
+            raise InputError(f"{name!r} is no table or figure; choose one of {names}, {ALL} or {KECPM}")
+    for name in study.single_seed:
+        if name not in EXHIBITS:
+            raise InputError(f"single_seed: {name!r} is no table or figure; choose some of {names}")
+    factory = JobFactory.of(study)
+    return list(request_all(study, factory, [EXHIBITS[name] for name in exhibits], seeds, study.single_seed))
+
+
+def request_all(
+    study: Any,
+    factory: JobFactory | FewShotFactory,
+    exhibits: Iterable[Exhibit],
+    seeds: int,
+    single_seed: Sequence[str] = (),
+) -> Iterator[Request]:
+    """The requests of these exhibits. Those named in `single_seed` use the first seed only.
+
+    Raises:
+        InputError: The recipe lacks what an exhibit needs; or `seeds` is below 1.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds is {seeds}; at least 1 is needed")
+    for exhibit in exhibits:
+        exhibit.check(study, factory)
+        for seed in range(1 if exhibit.name in single_seed else seeds):
+            for row, task, job in exhibit.requests(study, replace(factory, seed=seed)):
+                yield Request(exhibit.name, row, task, seed, job)
+
+
+def measurements(requests: Sequence[Request], results: Mapping[str, JobResult]) -> list[Measurement]:
+    """The requests with the results of their jobs."""
+    return [
+        Measurement(one.exhibit, one.row, one.task, one.seed, result.result, result.failure)
+        for one in requests
+        for result in [results[one.job.key]]
+    ]
+
+
+def build_sections(
+    measured: Sequence[Measurement], frame: Frame, exhibits: Mapping[str, Exhibit] = EXHIBITS
+) -> list[Section]:
+    """A section for every exhibit that has a measurement, in the order of the measurements."""
+    return [
+        exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], frame.tasks), frame)
+        for name in dict.fromkeys(one.exhibit for one in measured)
+    ]

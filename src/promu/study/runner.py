@@ -1,0 +1,312 @@
+"""Runs the jobs of a study in worker processes. A job starts as soon as its inputs are done."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import multiprocessing
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promu.errors import InputError
+from promu.files import usable_cores
+from promu.progress import report, shown
+from promu.study.job import Job, with_inputs
+
+logger = logging.getLogger(__name__)
+
+LOG = "log.jsonl"
+LOCK = "lock"
+POLL = 0.3
+"""Seconds between two progress messages of a worker, and between two looks at them."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The result of a job with its time on the clock and on the processor, or the reason why there is none."""
+
+    result: dict[str, Any] | None
+    failure: str | None = None
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a call of `run_jobs` is. As a string: the time left, and what is running.
+
+    Attributes:
+        done, failed, total: Numbers of jobs.
+        running: The last (stage, done, total) of each running job, by its label.
+        left: Estimate of the seconds left; None while no job has finished.
+    """
+
+    done: int
+    failed: int
+    total: int
+    running: Mapping[str, tuple[str, int, int]]
+    left: float | None = None
+
+    def __str__(self) -> str:
+        """The time left, and what is running."""
+        parts = []
+        if self.left is not None:
+            minutes = self.left / 60
+            parts.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        for label, (stage, done, total) in self.running.items():
+            parts.append(f"{label} {100 * done // max(total, 1)} %" if stage else label)
+        return "; ".join(parts) or "starting"
+
+
+def run_jobs(
+    wanted: Iterable[Job],
+    folder: Path,
+    workers: int | None = None,
+    threads: Mapping[str, int] | None = None,
+) -> dict[str, JobResult]:
+    """Run these jobs and their inputs, as far as they have not finished in an earlier call.
+
+    A job runs in one process on one thread: with jobs of this size two processes are faster than two threads. A job
+    that was killed starts again, and resumes where its own work can. If a job raises `InputError`, it and the jobs
+    that read it have no result; the next call tries them again.
+
+    The progress is reported in jobs; the stage says in words how long it takes and which jobs run.
+
+    Args:
+        wanted: The jobs whose results are needed.
+        folder: Folder of all jobs.
+        workers: Number of processes; None takes one per core.
+        threads: Number of threads by kind of job, where it is not 1.
+
+    Returns:
+        The result of every job by its key, inputs included.
+
+    Raises:
+        InputError: A worker process died, the folder cannot be written, or another call works in it.
+    """
+    jobs = with_inputs(wanted)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", folder) from None
+    return _Run(jobs, folder, workers or usable_cores(), threads or {}).run()
+
+
+class _Run:
+    """The state of one call of `run_jobs`."""
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        folder: Path,
+        workers: int,
+        threads: Mapping[str, int],
+    ) -> None:
+        self.jobs = jobs
+        self.folder = folder
+        self.workers = workers
+        self.threads = threads
+        self.results: dict[str, JobResult] = {}
+        self.seconds: dict[str, list[float]] = {}  # of finished jobs, by kind
+        self.started: dict[str, float] = {}  # of running jobs, by key
+        self.stages: dict[str, tuple[str, int, int]] = {}  # the same
+        for key, job in jobs.items():
+            if (record := job.result(folder)) is not None:
+                self._finished(key, record)
+        self.priority = self._chains({key: job.cost for key, job in jobs.items()})
+
+    def run(self) -> dict[str, JobResult]:
+        if len(self.results) == len(self.jobs):
+            return self.results
+        context = multiprocessing.get_context("spawn")
+        events = context.Queue()
+        with _exclusive(self.folder):
+            pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=(events,))
+            try:
+                self._work(pool, events)
+            except BrokenProcessPool:
+                raise InputError(
+                    "a worker process died, as it does when memory runs out; run the same command again, finished "
+                    "jobs are kept",
+                    self.folder,
+                ) from None
+            except BaseException:
+                # jobs can be resumed, so they are stopped and not waited for
+                for process in list((pool._processes or {}).values()):
+                    process.terminate()
+                raise
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+        return self.results
+
+    def _work(self, pool: ProcessPoolExecutor, events: Any) -> None:
+        waiting: dict[Future[dict[str, Any]], str] = {}
+        while len(self.results) < len(self.jobs):
+            for job in self._ready()[: self.workers - len(waiting)]:
+                self.started[job.key] = time.monotonic()
+                self.stages[job.key] = ("", 0, 1)
+                waiting[pool.submit(_run_job, job, self.folder, self.threads.get(job.kind, 1))] = job.key
+            done, _ = wait(waiting, timeout=POLL, return_when=FIRST_COMPLETED)
+            self._read_events(events)
+            for future in done:
+                key = waiting.pop(future)
+                del self.started[key], self.stages[key]
+                try:
+                    record = future.result()
+                except InputError as error:
+                    self._failed(key, str(error))
+                else:
+                    self._finished(key, record)
+                    self._log({name: value for name, value in record.items() if name != "result"})
+            progress = self._progress()
+            report(str(progress), progress.done, progress.total)
+
+    def _ready(self) -> list[Job]:
+        """Jobs whose inputs are done; first the one that starts the longest chain of jobs."""
+
+        def done(job: Job) -> bool:
+            return job.key in self.results and self.results[job.key].result is not None
+
+        ready = [
+            job
+            for key, job in self.jobs.items()
+            if key not in self.results and key not in self.started and all(map(done, job.inputs.values()))
+        ]
+        return sorted(ready, key=lambda job: -self.priority[job.key])
+
+    def _finished(self, key: str, record: Mapping[str, Any]) -> None:
+        seconds = float(record["seconds"])
+        self.results[key] = JobResult(record["result"], None, seconds, record["cpu_seconds"])
+        self.seconds.setdefault(self.jobs[key].kind, []).append(seconds)
+
+    def _failed(self, key: str, reason: str) -> None:
+        """Record that a job failed, and with it all jobs that read it."""
+        label = self.jobs[key].label
+        self.results[key] = JobResult(None, reason)
+        self._log({"job": key, "label": label, "failure": reason})
+        logger.warning("%s: %s", label, reason)
+        for other, job in self.jobs.items():
+            if other not in self.results and any(one.key == key for one in job.inputs.values()):
+                self._failed(other, f"needs {label!r}, which failed: {reason}")
+
+    def _read_events(self, events: Any) -> None:
+        while True:
+            try:
+                key, *stage = events.get_nowait()
+            except queue.Empty:
+                return
+            if key in self.stages:
+                self.stages[key] = tuple(stage)  # type: ignore[assignment]
+
+    def _progress(self) -> Progress:
+        failed = sum(result.result is None for result in self.results.values())
+        running = {self.jobs[key].label: stage for key, stage in self.stages.items()}
+        return Progress(len(self.results) - failed, failed, len(self.jobs), running, self._left())
+
+    def _left(self) -> float | None:
+        """The work left, shared by the workers; but not less than the longest chain of jobs."""
+        if not self.seconds:
+            return None
+        now = time.monotonic()
+        left = {
+            key: max(self._expected(job) - (now - self.started.get(key, now)), 0.0)
+            for key, job in self.jobs.items()
+            if key not in self.results
+        }
+        return max(sum(left.values()) / self.workers, *self._chains(left).values())
+
+    def _expected(self, job: Job) -> float:
+        """Seconds that a job takes: the mean of its kind, or its cost at the pace of the other kinds."""
+        if times := self.seconds.get(job.kind):
+            return sum(times) / len(times)
+        costs = {one.kind: one.cost for one in self.jobs.values()}
+        paces = [sum(times) / len(times) / costs[kind] for kind, times in self.seconds.items()]
+        return job.cost * sum(paces) / len(paces)
+
+    def _chains(self, costs: Mapping[str, float]) -> dict[str, float]:
+        """For each job the cost of the longest chain of jobs that starts with it."""
+        chains: dict[str, float] = {}
+        for key, job in reversed(list(self.jobs.items())):
+            chains[key] = chains.get(key, 0.0) + costs.get(key, 0.0)
+            for one in job.inputs.values():
+                chains[one.key] = max(chains.get(one.key, 0.0), chains[key])
+        return chains
+
+    def _log(self, line: Mapping[str, Any]) -> None:
+        with (self.folder.parent / LOG).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _run_job(job: Job, jobs: Path, threads: int) -> dict[str, Any]:
+    """Run one job in a worker process and save its result."""
+    import torch
+
+    from promu.study.job_kinds import KINDS
+
+    torch.set_num_threads(threads)
+    last = 0.0
+
+    def send(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > POLL:
+            last = time.monotonic()
+            _worker_events.put((job.key, stage, done, total))
+
+    started, spent = time.perf_counter(), time.process_time()
+    folder = job.run_folder(jobs)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with shown(send):
+        result = KINDS[job.kind](job.resolved(jobs), folder)
+    return job.save(jobs, result, time.perf_counter() - started, time.process_time() - spent)
+
+
+_worker_events: Any = None
+"""Queue of a worker's progress: (key, stage, done, total)."""
+
+
+def _set_up_worker(events: Any) -> None:
+    global _worker_events
+    _worker_events = events
+    # libraries beside torch read this when they start: one thread for them too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from promu.hub import quiet
+
+    quiet()
+
+
+def _end_with_parent() -> None:
+    """Stop the worker at once when its parent was killed: the next call starts the job again in the same folder."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Lock the folder. The lock ends with the process, however that ends.
+
+    Raises:
+        InputError: Another call works in the folder.
+    """
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                "another call is at work in this folder; wait for it, or choose another --out", folder
+            ) from None
+        yield
