@@ -13,6 +13,7 @@ from promu.corpora.coco import read_coco
 from promu.corpora.images import load_image
 
 
+@pytest.mark.slow
 def test_yolox_nano_finds_what_it_found(shared: Path) -> None:
     pytest.importorskip("onnxruntime")
     gold = read_coco(shared / "data" / "coco_mini" / "instances_train2017.json")

@@ -226,6 +226,7 @@ def test_unbroken_killed_and_shared_runs_give_the_same_labels(tmp_path: Path, mo
     assert written == {"0000", "0001", "0002"}
 
 
+@pytest.mark.slow
 def test_two_processes_fill_one_store_at_the_same_time(tmp_path: Path) -> None:
     corpus = build(tmp_path / "corpus", many(14))
     code = (

@@ -136,6 +136,7 @@ def test_a_stop_list_of_ones_own(tmp_path: Path) -> None:
     assert read_stop_list(tmp_path / "stop.txt") == ["front"]
 
 
+@pytest.mark.slow
 def test_real_captions_by_a_real_pipeline(shared: Path) -> None:
     with (shared / "data/flickr8k/captions.csv").open(encoding="utf-8") as file:
         captions = [row["caption"] for row, _ in zip(csv.DictReader(file), range(1500), strict=False)]

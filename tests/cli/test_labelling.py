@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from promu.errors import InputError
 from promu.files import write_json
 from promu.progress import report
 from promu.schema import Region
+from promu.training import prepare
 
 HEADER = LabelHeader("made up", "none", ("dog", "cat", "boat"), ("spouse", "country"), "1", "A", 0.1, 2)
 
@@ -57,9 +57,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     table = tmp_path / "synonyms.tsv"
     table.write_text("thing\tdog, cat\n")
     settings = SimpleNamespace(out=str(tmp_path), labels=SimpleNamespace(synonyms=str(table)))
-    labelling = ModuleType("promu.training.prepare")
-    labelling.label_recipe = label_recipe  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, labelling.__name__, labelling)
+    monkeypatch.setattr(prepare, "label_recipe", label_recipe)
     monkeypatch.setattr(config, "load_recipe", lambda *_: settings)
     return shards
 

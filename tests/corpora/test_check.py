@@ -175,6 +175,7 @@ def test_other_bytes_and_other_labels_are_told_apart(shared: Path, tmp_path: Pat
     assert check(copy, "conll").files[0].release == "unknown"
 
 
+@pytest.mark.slow
 def test_published_sets_share_little_between_splits(shared: Path) -> None:
     found = {
         folder: [(o.texts, o.images) for o in check(shared / "data" / folder, format).overlaps]

@@ -145,6 +145,7 @@ def conll_posts(draw: st.DrawFn) -> Post:
 
 
 @given(posts=st.lists(conll_posts(), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_round_trip(posts: list[Post], tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.getbasetemp() / "conll-round-trip.txt"
     write_conll(path, posts)

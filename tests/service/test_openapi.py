@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from schemathesis.core.result import Ok
 from tests.service.conftest import Running
 
 
+@pytest.mark.slow
 def test_no_request_that_the_document_allows_or_forbids_breaks_the_service(service: Running) -> None:
     document = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     tried = set()

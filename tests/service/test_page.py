@@ -17,6 +17,8 @@ from tests.service.conftest import Running, SlowExtractor, Start
 from promu import Extractor
 from promu.service.pages import EXAMPLES
 
+pytestmark = pytest.mark.slow
+
 # A busy machine may take long; what never comes is a failure all the same.
 expect.set_options(timeout=30_000)
 

@@ -29,6 +29,7 @@ def cut_at_step_five(name: str, done: int, total: int) -> None:
         raise Cut
 
 
+@pytest.mark.slow
 def test_a_run_that_samples_ends_as_an_unbroken_one(tiny_world: Path, tiny_models: Path, tmp_path: Path) -> None:
     finetune(recipe_with_noise(tiny_world, tiny_models / "ner", tmp_path / "unbroken"))
     broken = recipe_with_noise(tiny_world, tiny_models / "ner", tmp_path / "broken")

@@ -42,6 +42,7 @@ def test_it_ends_two_validations_after_the_best_and_keeps_that(unbroken: Path) -
 
 
 @pytest.mark.parametrize("when", ["waiting", "stopped"])
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(
     when: str, unbroken: Path, tiny_world: Path, tiny_models: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def recipe_of(world: Path, out: Path, **data: Any) -> PretrainRecipe:
     return load_recipe(raw, PretrainRecipe)
 
 
+@pytest.mark.slow
 def test_shares_of_the_labels(tiny_world: Path, tmp_path: Path) -> None:
     """A later share waits for the first one's teacher; both together label every image, as one does alone."""
     shared, alone = recipe_of(tiny_world, tmp_path / "shared"), recipe_of(tiny_world, tmp_path / "alone")

@@ -105,6 +105,7 @@ def unbroken(tiny_world: Path, tiny_models: Path, tmp_path_factory: pytest.TempP
 
 
 @pytest.mark.parametrize("kill_at", ["ner:5", "save"])
+@pytest.mark.slow
 def test_a_killed_fine_tuning_ends_as_an_unbroken_one(
     kill_at: str,
     unbroken: Path,
@@ -144,6 +145,7 @@ def test_a_finished_run_is_not_repeated(unbroken: Path, capsys: pytest.CaptureFi
     assert {path: path.stat().st_mtime_ns for path in unbroken.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_killed_pre_training_ends_as_an_unbroken_one(tiny_world: Path, tmp_path: Path) -> None:
     """Batches come from processes of their own, and the kill is at no epoch's end."""
     recipes = {}
