@@ -11,6 +11,8 @@ from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.study.demo_study import STUDY, run_demo
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("hidden_size=32", "num_attention_heads=2", "intermediate_size=32")
 TINY = STUDY.model_copy(
     update={

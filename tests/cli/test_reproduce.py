@@ -16,6 +16,8 @@ import pytest
 from promu.cli import main
 from promu.study.run_study import EXHIBITS
 
+pytestmark = pytest.mark.slow
+
 TINY_ENCODER = ("hidden_size=32", "intermediate_size=32", "num_attention_heads=2")
 TINY = [
     "teacher.training.epochs=1",

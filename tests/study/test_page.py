@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from promu.study.run_study import build_sections
 from promu.study.study_page import Study, write_study
 
@@ -15,6 +17,7 @@ from .made_up import FRAME, everything, places
 STUDY = Study("tiny", "promu reproduce all --recipe tiny", "Smaller than <life>.", 3, 12, 3700.0)
 
 
+@pytest.mark.slow
 def test_every_form_is_written_and_the_page_needs_nothing_beside_it(tmp_path: Path) -> None:
     sections = build_sections(everything(), FRAME)
     page = write_study(tmp_path, STUDY, sections).read_text(encoding="utf-8")
@@ -31,6 +34,7 @@ def test_every_form_is_written_and_the_page_needs_nothing_beside_it(tmp_path: Pa
     assert [one["name"] for one in told["exhibits"]] == [section.name for section in sections]
 
 
+@pytest.mark.slow
 def test_markdown_links_to_the_figures_that_are_there(tmp_path: Path) -> None:
     write_study(tmp_path, STUDY, build_sections(everything(), FRAME))
     text = (tmp_path / "study.md").read_text(encoding="utf-8")

@@ -73,6 +73,7 @@ def test_the_page_has_the_tables_of_the_data() -> None:
             )
 
 
+@pytest.mark.slow
 def test_one_job_comes_out_as_the_page_says(tmp_path: Path) -> None:
     [request] = [
         request

@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("study") / "jobs"
 
 
+@pytest.mark.slow
 def test_jobs_are_done_with_their_inputs_and_a_failure_stops_only_its_own(folder: Path) -> None:
     bad = Job("draw", "bad drawing", {**WORLD.settings, "pairs": -1})
     reports: list[tuple[str, int, int]] = []
@@ -66,6 +67,7 @@ def test_a_second_call_in_the_same_folder_is_refused(folder: Path) -> None:
             run_jobs([few(25)], folder)
 
 
+@pytest.mark.slow
 def test_workers_end_with_a_call_that_is_killed(tmp_path: Path) -> None:
     code = (
         "from promu.study.job import Job\n"

@@ -112,16 +112,16 @@ class _Lines:
 
     def __init__(self) -> None:
         self.name = ""
-        self.began = self.said = 0.0
+        self.began = self.printed = 0.0
         self.first = 0
 
     def __call__(self, name: str, done: int, total: int) -> None:
         now = time.monotonic()
         if name != self.name:
-            self.name, self.began, self.said, self.first = name, now, now, done
-        if now - self.said < LINE_EVERY:
+            self.name, self.began, self.printed, self.first = name, now, now, done
+        if now - self.printed < LINE_EVERY:
             return
-        self.said = now
+        self.printed = now
         rate = (done - self.first) / (now - self.began)
         left = f", {rate:.1f}/s, {(total - done) / rate / 60:.1f} min left" if rate else ""
         print(f"{name}: {done}/{total}{left}", file=sys.stderr)
