@@ -8,12 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from promu.errors import InputError
 
 NO_RELATION = "None"
 """The label of a pair of entities without a relation, as MNRE writes it."""
+
+MissingPostImage = Literal["raise", "text-only"]
+"""What a post's missing or broken image does: stop with an error, or have the post read as text, which is counted."""
+MissingPairImage = Literal["raise", "skip"]
+"""What a missing or broken image of captions or boxes does: stop with an error, or be left out, which is counted."""
 
 
 @dataclass(frozen=True, slots=True)

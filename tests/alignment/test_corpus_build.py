@@ -108,12 +108,12 @@ def test_newsclippings_and_folders(tmp_path: Path) -> None:
     folder = with_(settings, captions=images)
     with pytest.raises(InputError, match=r"1.txt: the file is empty"):
         build_corpus(folder, tmp_path / "folder")
-    result = build_corpus(with_(folder, missing="skip"), tmp_path / "folder")
+    result = build_corpus(with_(folder, missing_images="skip"), tmp_path / "folder")
     rows = {row.image: row.captions for row in PairShards(tmp_path / "folder").captions()}
     assert rows == {"0.png": (("first", True), ("second", True)), "within/a.PNG": (("third", True),)}
     assert result["skipped"]["pairs"] == {"image without caption": 2, "captions without image": 1}
     with pytest.raises(InputError, match=r"with a caption in a .txt file of its name here"):
-        build_corpus(with_(folder, captions=tmp_path / "news", missing="skip"), tmp_path / "empty")
+        build_corpus(with_(folder, captions=tmp_path / "news", missing_images="skip"), tmp_path / "empty")
 
 
 def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_every_kind_of_image(tmp_path: Path) -> None:
         (images / name).write_bytes(data)
     rows = [(name, f"{name} {each}") for name in (*sound, *broken, "absent.jpg") for each in range(2)]
     write_rows(tmp_path, [("image", "caption"), *rows])
-    result = build_corpus(with_(settings, missing="skip"), tmp_path / "out")
+    result = build_corpus(with_(settings, missing_images="skip"), tmp_path / "out")
     expected = {"missing image": 2, "broken image": 4, "image too large": 2, "image of 0 bytes": 2}
     assert result["skipped"]["pairs"] == expected
     assert result["read"] == len(rows) == result["kept"] + sum(expected.values())
@@ -58,7 +58,7 @@ def test_every_kind_of_image(tmp_path: Path) -> None:
         assert image.decode().size == (image.width, image.height)
     for name, (_, reason) in broken.items():
         write_rows(tmp_path, [("image", "caption"), ("one.png", "sound"), (name, "a caption")])
-        with pytest.raises(InputError, match=rf"captions.csv:3: image '{name}': .*; or leave .*--missing skip"):
+        with pytest.raises(InputError, match=rf"captions.csv:3: image '{name}': .*; or leave .*--missing-images skip"):
             build_corpus(settings, tmp_path / f"out {reason} {name}")
 
 
@@ -73,7 +73,7 @@ def test_every_kind_of_caption(tmp_path: Path) -> None:
         ("2.png", "a", "column too many"),
     ]
     write_rows(tmp_path, [("image", "caption"), *rows])
-    result = build_corpus(with_(settings, missing="skip"), tmp_path / "out")
+    result = build_corpus(with_(settings, missing_images="skip"), tmp_path / "out")
     assert result["skipped"]["pairs"] == {"malformed row": 2, "caption too long": 1, "empty caption": 1}
     assert (result["read"], result["kept"]) == (6, 2)
     pairs = list(PairShards(tmp_path / "out").pairs())
@@ -139,7 +139,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(prepare, "MAX_BYTES", 5000)
     with (tmp_path / "images" / "1.png").open("ab") as file:
         file.truncate(6000)
-    result = build_corpus(with_(settings, missing="skip"), tmp_path / "out")
+    result = build_corpus(with_(settings, missing_images="skip"), tmp_path / "out")
     assert result["skipped"]["pairs"] == {"image too large": 2}
 
 
@@ -150,4 +150,4 @@ def test_images_none_of_which_can_be_read(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"none of 3 images of this corpus \(train\) can be read, the first: .*no such"
     ):
-        build_corpus(with_(settings, missing="skip"), tmp_path / "out")
+        build_corpus(with_(settings, missing_images="skip"), tmp_path / "out")

@@ -81,7 +81,7 @@ def run_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
 def test_killed_at_any_moment(tmp_path: Path, run_forks: Forks) -> None:
     """Killed again and again at random, the build ends with the very files of one that was not."""
     settings = write_set(tmp_path, 200)
-    how = {"falsify": "uniform", "shard": 20, "dev": 40, "missing": "skip"}
+    how = {"falsify": "uniform", "shard": 20, "dev": 40, "missing_images": "skip"}
     (settings.images / "5.png").write_bytes(b"broken")
     build_corpus(with_(settings, **how), tmp_path / "unbroken")
     code = """

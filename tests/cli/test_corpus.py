@@ -15,7 +15,7 @@ def test_build_and_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     write_set(tmp_path, 12)
     (tmp_path / "images" / "3.png").unlink()
     build = ["corpus", "build", str(tmp_path / "captions.csv"), "--images", str(tmp_path / "images")]
-    build += ["--out", str(tmp_path / "out"), "--missing", "skip", "--falsify", "uniform", "--dev", "4"]
+    build += ["--out", str(tmp_path / "out"), "--missing-images", "skip", "--falsify", "uniform", "--dev", "4"]
     assert main(build) == 0
     said = capsys.readouterr()
     assert "out: 24 pairs read, 22 kept, 22 falsified ones made" in said.out

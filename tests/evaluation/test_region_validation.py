@@ -127,6 +127,6 @@ def test_images_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "red.png").write_bytes(image_bytes(COLOURS["red"]))
     (tmp_path / "green.png").write_bytes(image_bytes(COLOURS["green"])[:60])
     with pytest.raises(InputError, match=r"green\.png: .*or skip such images"):
-        readable_boxes(GOLD, tmp_path, "error")
+        readable_boxes(GOLD, tmp_path, "raise")
     kept, skipped = readable_boxes(GOLD, tmp_path, "skip")  # blue.png has no box, so it need not be there
     assert list(kept) == ["red.png", "blue.png"] and skipped == {"green.png": 2}

@@ -58,7 +58,7 @@ def scores_of(one: Extraction | Post) -> list[float]:
 
 def test_one_pass_finds_what_the_task_predicts(tiny_joint: Path, found: list[Extraction], images: Path) -> None:
     model, encoder = open_model("joint", tiny_joint / "joint", "cpu")
-    folder = ImageFolder(images, 32, "require")
+    folder = ImageFolder(images, 32, "raise")
     predicted = predict_posts(TASKS["joint"], model, encoder, POSTS, folder.batch, 3)
     for one, post in zip(found, predicted, strict=True):
         assert told([one]) == told([post])  # type: ignore[list-item]

@@ -26,7 +26,7 @@ POST = Post(
 def test_attention_is_shared_among_words_patches_and_the_rest(task: str, tiny_models: Path, images: Path) -> None:
     model = load_model(TASKS[task].model_class, tiny_models / task, attn_implementation="eager").eval()
     encoder = WordEncoder(load_tokenizer(str(tiny_models / task)), model.config.max_length)
-    words, patches = attention(TASKS[task], model, encoder, POST, ImageFolder(images, 32, "require"))
+    words, patches = attention(TASKS[task], model, encoder, POST, ImageFolder(images, 32, "raise"))
     assert len(words) == 5 and [len(row) for row in patches] == [4] * 4
     assert min(words) > 0 and min(min(row) for row in patches) > 0
     whole = sum(words) + sum(map(sum, patches))
@@ -39,7 +39,7 @@ def test_a_long_post_has_its_attention_where_its_words_are(tiny_models: Path, im
     encoder = WordEncoder(load_tokenizer(str(tiny_models / "re")), 16)
     entities = (Entity(20, 21, "PER"), Entity(22, 23, "PER"))
     post = Post("3", ("a",) * 30, "0.png", entities, (Relation(0, 1, "/per/per/peer"),))
-    words, _ = attention(TASKS["re"], model, encoder, post, ImageFolder(images, 32, "require"))
+    words, _ = attention(TASKS["re"], model, encoder, post, ImageFolder(images, 32, "raise"))
     read = [index for index, share in enumerate(words) if share > 0]
     assert set(read) >= {20, 21, 22} and min(read) > 10 and read == list(range(read[0], read[-1] + 1))
 

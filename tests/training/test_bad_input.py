@@ -183,7 +183,7 @@ def test_images(
     path.unlink()
     if spoil is not None:
         path.write_bytes(spoil(whole))
-    assert re.search(f"images/1.jpg: .*{said}.*images: text-only-when-missing", desk.finetune())
+    assert re.search(f"images/1.jpg: .*{said}.*images: text-only", desk.finetune())
     extracted = desk.extract("--text", "Ann met Bob", "--image", path, "--output", desk.folder / "out.jsonl")
     assert re.search(f"images/1.jpg: .*{said}", extracted)
     words = ["evaluate", "ner", desk.models / "ner", "--data", desk.folder / "ner.txt", "--images", desk.images]
@@ -215,7 +215,7 @@ def test_images(
         ("training.epochs=0", r"'training\.epochs': .*greater than 0 \(got 0\)"),
         ("training=3", r"'training': a group of settings is expected: batch_size, epochs, .*\(got 3\)"),
         ("task=mner", r"'task': .*'ner', 're' or 'joint' \(got 'mner'\)"),
-        ("images=maybe", r"'images': .*'require', 'text-only-when-missing' or 'none' \(got 'maybe'\)"),
+        ("images=maybe", r"'images': .*'raise', 'text-only' or 'none' \(got 'maybe'\)"),
         ("model.init=/x", r"init brings its own encoders; leave text and vision out"),
         ("data.images=", r"data\.images is missing; name the folder of images, or set images: none"),
         ("data.images=/nowhere", r"/nowhere: no such folder of images; correct data\.images"),

@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_images_are_bytes_of_one_size(folder: Path) -> None:
-    images = ImageFolder(folder, 8, "require")
+    images = ImageFolder(folder, 8, "raise")
     red = images.get("red.png")
     assert red is not None and red.dtype == torch.uint8 and red.shape == (3, 8, 8)
     assert bool((red[0] == 255).all()) and not red[1:].any()
@@ -31,7 +31,7 @@ def test_images_are_bytes_of_one_size(folder: Path) -> None:
 
 
 def test_a_batch_masks_what_is_no_image(folder: Path) -> None:
-    images = ImageFolder(folder, 8, "text-only-when-missing")
+    images = ImageFolder(folder, 8, "text-only")
     batch = images.batch(["red.png", None, "absent.png", "blue.png"])
     assert batch["image_mask"].tolist() == [1, 0, 0, 1]
     assert batch["pixel_values"].shape == (4, 3, 8, 8) and batch["pixel_values"].dtype == torch.uint8
@@ -41,13 +41,13 @@ def test_a_batch_masks_what_is_no_image(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["absent.png", "broken.jpg", "empty.jpg"])
 def test_a_image_that_is_required_is_named(folder: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"{name}: .*; or have its post read as text .*text-only-when-missing"):
-        ImageFolder(folder, 8, "require").batch(["red.png", name])
+    with pytest.raises(InputError, match=rf"{name}: .*; or have its post read as text .*text-only"):
+        ImageFolder(folder, 8, "raise").batch(["red.png", name])
 
 
 @pytest.mark.parametrize("name", ["absent.png", "broken.jpg", "empty.jpg"])
 def test_a_image_that_may_be_missing_is_said_once(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
-    images = ImageFolder(folder, 8, "text-only-when-missing")
+    images = ImageFolder(folder, 8, "text-only")
     with caplog.at_level(logging.WARNING):
         assert images.get(name) is None and images.get(name) is None
     assert [record.getMessage().endswith("the post is read as text") for record in caplog.records] == [True]
@@ -57,7 +57,7 @@ def test_a_image_that_may_be_missing_is_said_once(folder: Path, name: str, caplo
 def test_no_image_is_opened_when_none_is_wanted(folder: Path) -> None:
     for images in (
         ImageFolder(folder, 8, "none"),
-        ImageFolder(folder, None, "require"),
+        ImageFolder(folder, None, "raise"),
         ImageFolder(None, 8, "none"),
     ):
         assert images.batch(["red.png", "absent.png"]) == {}
@@ -67,7 +67,7 @@ def test_no_image_is_opened_when_none_is_wanted(folder: Path) -> None:
     ("policy", "expected"),
     [
         (
-            "text-only-when-missing",
+            "text-only",
             {
                 "with image": 2,
                 "image missing": 1,
@@ -96,7 +96,7 @@ def test_every_post_is_counted_once(folder: Path, policy: ImagePolicy, expected:
 
 
 def test_a_image_is_decoded_once_while_the_budget_lasts(folder: Path) -> None:
-    images = ImageFolder(folder, 8, "require", budget=3 * 8 * 8)
+    images = ImageFolder(folder, 8, "raise", budget=3 * 8 * 8)
     first, second = images.get("red.png"), images.get("blue.png")
     (folder / "red.png").unlink()
     assert images.get("red.png") is first

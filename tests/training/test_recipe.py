@@ -75,7 +75,7 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
         ("training.lr=fast", "recipe key 'training.lr': Input should be a valid number.* .got 'fast'."),
         ("training.batch_size=2.5", "recipe key 'training.batch_size': Input should be a valid integer.* .got 2.5."),
         ("training.warmup=1.5", "recipe key 'training.warmup': Input should be less than or equal to 1 .got 1.5."),
-        ("images=maybe", "recipe key 'images': Input should be 'require', 'text-only-when-missing' or 'none'"),
+        ("images=maybe", "recipe key 'images': Input should be 'raise', 'text-only' or 'none'"),
         ("seed=-1", "recipe key 'seed': Input should be greater than or equal to 0"),
         ("out=null", "recipe key 'out': Input should be a valid string .got None."),
         ("data.images=null", "data.images is missing; name the folder of images, or set images: none"),
@@ -106,7 +106,10 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) 
             "teacher.crop=0.3",
             r"unknown recipe key 'teacher\.crop'; allowed here: config, init, .*views, vision",
         ),
-        ("data.corpus.missing=ignore", r"recipe key 'data\.corpus\.missing': Input should be 'require' or 'skip'"),
+        (
+            "data.corpus.missing_images=ignore",
+            r"recipe key 'data\.corpus\.missing_images': Input should be 'raise' or 'skip'",
+        ),
         (
             "data.corpus.falsify=some",
             r"recipe key 'data\.corpus\.falsify': Input should be 'keep', 'similar'",

@@ -217,8 +217,8 @@ def test_recipes_with_images_have_the_settings_of_the_paper(name: str, monkeypat
     recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe)
     training = recipe.training
     assert (training.lr, training.weight_decay, training.batch_size) == (1e-4, 1e-3, 16)
-    assert recipe.model.config["max_length"] == 80 and recipe.images == "require"
-    assert raw_recipe(name)["images"] == "require", "said, not left to a default"
+    assert recipe.model.config["max_length"] == 80 and recipe.images == "raise"
+    assert raw_recipe(name)["images"] == "raise", "said, not left to a default"
 
 
 def encoders_of(recipe: PretrainRecipe) -> list[str]:

@@ -26,7 +26,7 @@ from promu.alignment.detector import Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.alignment.falsify import Encode, ImageCaptions, falsified_of, falsify, word_vectors
 from promu.alignment.sentence_vectors import SentenceVectors
-from promu.corpora.captions import FORMATS, NamedImage, Policy, Skipped, guess_format, iterate_named_images
+from promu.corpora.captions import FORMATS, NamedImage, Skipped, guess_format, iterate_named_images
 from promu.corpora.shards import (
     HEADER,
     CaptionedImage,
@@ -39,6 +39,7 @@ from promu.corpora.shards import (
 from promu.errors import InputError
 from promu.files import write_json
 from promu.progress import report
+from promu.schema import MissingPairImage
 
 Falsify = Literal["keep", "none", "similar", "uniform"]
 
@@ -56,7 +57,7 @@ class CorpusSettings:
         confidence: Regions with a lower score are left out.
         max_regions: Regions an image at most.
         class_names: A file of class names, for a YOLO file without its own.
-        missing: Whether a pair that cannot be used stops the build ("require") or is counted ("skip").
+        missing_images: Whether a pair that cannot be used stops the build (`raise`) or is counted (`skip`).
         falsify: Falsified pairs as the set has them ("keep"), left out ("none"), or made: of captions near in meaning
             ("similar") or of any ("uniform"). Made ones need a set of true pairs only.
         share: Share of all pairs that made ones are to be.
@@ -75,7 +76,7 @@ class CorpusSettings:
     confidence: float = 0.3
     max_regions: int = 10
     class_names: Path | None = None
-    missing: Policy = "require"
+    missing_images: MissingPairImage = "raise"
     falsify: Falsify = "keep"
     share: float = 0.5
     text_encoder: str | None = None
@@ -87,7 +88,7 @@ class CorpusSettings:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("format", ("auto", *FORMATS)),
-            ("missing", ("require", "skip")),
+            ("missing_images", ("raise", "skip")),
             ("falsify", ("keep", "none", "similar", "uniform")),
         ):
             if getattr(self, name) not in allowed:
@@ -178,7 +179,7 @@ def survey_captions(settings: CorpusSettings) -> Survey:
 def named_images(settings: CorpusSettings, skipped: Skipped) -> Iterator[NamedImage]:
     """The images that the captions name, as `iterate_named_images` with these settings."""
     keep = settings.falsify != "none"
-    return iterate_named_images(settings.captions, settings.format, settings.missing, keep, skipped)
+    return iterate_named_images(settings.captions, settings.format, settings.missing_images, keep, skipped)
 
 
 def _count_lines(settings: CorpusSettings) -> int:
@@ -470,7 +471,7 @@ class _Build:
         """The images of a stretch that can be read, each with a digest of its file."""
         settings = self.settings
         batches = prepare_images(
-            named, settings.images, settings.side, self.detector, settings.missing, tally.skipped, tally.regions
+            named, settings.images, settings.side, self.detector, settings.missing_images, tally.skipped, tally.regions
         )
         for number, batch in enumerate(batches):
             for prepared in batch:

@@ -13,12 +13,12 @@ from pathlib import Path
 from PIL import Image
 
 from promu.alignment.detector import Detector
-from promu.corpora.captions import NamedImage, Policy, Skipped
+from promu.corpora.captions import NamedImage, Skipped
 from promu.corpora.images import load_image, probe_image
 from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
 from promu.files import usable_cores
-from promu.schema import Region
+from promu.schema import MissingPairImage, Region
 
 MAX_BYTES = 200_000_000
 """A bigger file is not read: it is a film or a damaged file, not a photograph."""
@@ -51,7 +51,7 @@ def prepare_images(
     images: Path,
     side: int | None,
     detector: Detector | None,
-    policy: Policy,
+    policy: MissingPairImage,
     skipped: Skipped,
     regions: Counter[str],
 ) -> Iterator[list[Prepared]]:
@@ -62,13 +62,13 @@ def prepare_images(
         images: The folder that their names are paths in.
         side: Longest side in pixels; a larger image is stored as a JPEG of that size. None keeps every file's bytes.
         detector: What finds regions; it sees each image upright and in full size. None finds none.
-        policy: Whether an image that cannot be read is raised ("require") or counted ("skip").
+        policy: Whether an image that cannot be read is raised (`raise`) or counted (`skip`).
         skipped: Where the pairs of such images are counted.
         regions: Where regions are counted: "kept", "clipped" at the image's edge (kept too), and "dropped" because
             less than a pixel of them lies in the image.
 
     Raises:
-        InputError: With "require", the first image that cannot be read, with the place that names it.
+        InputError: With `raise`, the first image that cannot be read, with the place that names it.
     """
     with ThreadPoolExecutor(_WORKERS) as pool:
         for start in range(0, len(named), BATCH):
@@ -80,8 +80,8 @@ def prepare_images(
                     loaded.append((item, result))
                     continue
                 reason = f"image {item.image!r}: {result.reason}"
-                if policy == "require":
-                    raise InputError(f"{reason}; or leave such images out: --missing skip", item.path, item.line)
+                if policy == "raise":
+                    raise InputError(f"{reason}; or leave such images out: --missing-images skip", item.path, item.line)
                 skipped.add(result, "broken image", len(item.captions), InputError(reason, item.path, item.line))
             found = _detect(loaded, detector)
             yield [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from promu.cli.console import note, print_json, print_table, progress_bars
+from promu.schema import MissingPairImage
 
 if TYPE_CHECKING:
     from promu.corpora.joint_sets import Fit
@@ -275,7 +276,7 @@ def build(
     confidence: float = 0.3,
     max_regions: int = 10,
     class_names: Path | None = None,
-    missing: Literal["require", "skip"] = "require",
+    missing_images: MissingPairImage = "raise",
     falsify: Literal["keep", "none", "similar", "uniform"] = "keep",
     share: float = 0.5,
     text_encoder: str | None = None,
@@ -297,7 +298,7 @@ def build(
         confidence: Regions with a lower score are left out.
         max_regions: Regions an image at most.
         class_names: File with one class name a line, for a YOLO file without its own.
-        missing: Stop at an image or caption that cannot be used (require), or leave it out and count it (skip).
+        missing_images: Stop at an image or caption that cannot be used (raise), or leave it out and count it (skip).
         falsify: Pairs whose caption is another image's: as the set has them (keep), left out (none), or made, of
             captions near in meaning (similar) or of any (uniform).
         share: Share of all pairs that made ones are to be.
@@ -322,7 +323,7 @@ def build(
         confidence=confidence,
         max_regions=max_regions,
         class_names=class_names,
-        missing=missing,
+        missing_images=missing_images,
         falsify=falsify,
         share=share,
         text_encoder=text_encoder,

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.cli.score import print_scores
 from promu.errors import InputError
+from promu.schema import MissingPairImage, MissingPostImage
 
 if TYPE_CHECKING:
     from promu.schema import Post
@@ -27,7 +28,7 @@ def pairs(
     captions: Path | None = None,
     images: Path | None = None,
     corpus: Path | None = None,
-    missing_images: Literal["error", "skip"] = "error",
+    missing_images: MissingPairImage = "raise",
     seed: int = 0,
     rerank: int = 20,
     batch_size: int = 64,
@@ -96,7 +97,7 @@ def regions(
     images: Path,
     synonyms: Path | None = None,
     teacher: str | None = None,
-    missing_images: Literal["error", "skip"] = "error",
+    missing_images: MissingPairImage = "raise",
     batch_size: int = 32,
     json: bool = False,
 ) -> None:
@@ -269,7 +270,7 @@ class GoldOptions:
 
     data: Path
     images: Path | None = None
-    missing_images: Literal["error", "text-only"] = "error"
+    missing_images: MissingPostImage = "raise"
     groups: Path | None = None
     predictions: Path | None = None
     batch_size: int = 64
@@ -358,7 +359,7 @@ def _predict(
     from promu.extraction.backends import open_model
     from promu.runs import record_evaluation
     from promu.tasks.task import TASKS, label_names, predict_posts
-    from promu.training.post_images import ImageFolder
+    from promu.training.post_images import ImageFolder, ImagePolicy
 
     images = options.images
     loaded, encoder = open_model(task, model)
@@ -370,9 +371,7 @@ def _predict(
         note(
             f"the model cannot give {len(unknown)} labels that the gold has, and misses them all: {', '.join(unknown)}"
         )
-    policy: Any = "none"
-    if images is not None:
-        policy = "require" if options.missing_images == "error" else "text-only-when-missing"
+    policy: ImagePolicy = "none" if images is None else options.missing_images
     folder = ImageFolder(images, loaded.config.image_size, policy)
     with progress_bars():
         predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size)

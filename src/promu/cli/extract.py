@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from promu.cli.console import note, print_table, progress_bars
 from promu.errors import InputError
 from promu.progress import track
+from promu.schema import MissingPostImage
 
 if TYPE_CHECKING:
     from promu.extraction.result import Extraction
@@ -23,7 +24,7 @@ def extract(
     image: Path | None = None,
     input: Path | None = None,
     images: Path | None = None,
-    missing_images: Literal["error", "text-only"] = "error",
+    missing_images: MissingPostImage = "raise",
     output: Path | None = None,
     entity_threshold: float = 0.0,
     relation_threshold: float = 0.0,
@@ -46,7 +47,7 @@ def extract(
         image: Its image.
         input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
         images: Folder that the posts' images are named in; by default the folder of --input.
-        missing_images: A missing or broken image: an error, or its post is read as text.
+        missing_images: A missing or broken image: stop, or read its post as text.
         output: Write here, .jsonl or .parquet, in place of standard output.
         entity_threshold: Leave out entities with a lower score.
         relation_threshold: Leave out relations with a lower score.

@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.cli.score import print_scores
 from promu.errors import InputError
+from promu.schema import MissingPostImage
 
 if TYPE_CHECKING:
     from promu.evaluation.scoring import Scores
@@ -78,7 +79,7 @@ class LlmOptions:
     seed: int = 0
     images: Path | None = None
     image_size: int = 768
-    missing_images: Literal["error", "text-only"] = "error"
+    missing_images: MissingPostImage = "raise"
     store: Path | None = None
     key_variable: str = "PROMU_LLM_KEY"
     max_tokens: int = 512

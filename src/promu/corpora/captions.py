@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from promu.corpora.fields import csv_rows, require_keys, require_text
 from promu.errors import InputError
@@ -25,7 +25,7 @@ from promu.files import (
     read_text,
     shorten,
 )
-from promu.schema import CaptionPair
+from promu.schema import CaptionPair, MissingPairImage
 
 _REQUIRED = ("image", "caption")
 _OPTIONAL = ("matched",)
@@ -263,7 +263,6 @@ def _key(value: object, what: str) -> str:
 MAX_CAPTION = 1000
 """Characters of a caption; a longer text is an article or a damaged row."""
 FORMATS = ("captions", "newsclippings", "folder")
-Policy = Literal["require", "skip"]
 
 _EXAMPLES = 20
 _REASONS = (
@@ -326,7 +325,7 @@ def guess_format(path: Path) -> str:
 
 
 def iterate_named_images(
-    path: Path, format: str, policy: Policy, falsified: bool, skipped: Skipped
+    path: Path, format: str, policy: MissingPairImage, falsified: bool, skipped: Skipped
 ) -> Iterator[NamedImage]:
     """Yield the images that a set names, in its order, with their captions.
 
@@ -336,14 +335,14 @@ def iterate_named_images(
     Args:
         path: The file or folder of captions.
         format: One of `FORMATS`.
-        policy: Whether a pair that cannot be used is raised ("require") or counted ("skip").
+        policy: Whether a pair that cannot be used is raised or counted.
         falsified: Whether pairs that the set calls falsified are kept.
         skipped: Where pairs that are left out are counted.
 
     Raises:
-        InputError: What cannot be read at all; with "require" also the first pair that cannot be used.
+        InputError: What cannot be read at all; with `raise` also the first pair that cannot be used.
     """
-    problems: list[InputError] | None = None if policy == "require" else []
+    problems: list[InputError] | None = None if policy == "raise" else []
 
     def usable() -> Iterator[tuple[Path, int | None, CaptionPair]]:
         for place, line, pair in _rows(path, format, problems):
@@ -353,7 +352,7 @@ def iterate_named_images(
             elif len(pair.caption) > MAX_CAPTION:
                 reason = f"the caption has {len(pair.caption):,} characters, more than {MAX_CAPTION:,}"
                 error = InputError(f"{reason}: {shorten(pair.caption)}; shorten it", place, line)
-                if policy == "require":
+                if policy == "raise":
                     raise error
                 skipped.add(error, "")
             else:

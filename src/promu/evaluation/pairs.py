@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -32,7 +32,7 @@ from promu.evaluation.pretrained import (
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import track
-from promu.schema import CaptionPair
+from promu.schema import CaptionPair, MissingPairImage
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class PairFolder:
     Args:
         pairs: The pairs; those of one image need not follow each other.
         folder: Where the images are.
-        missing: What a missing or broken image does: `error`, or `skip` its pairs and count them.
+        missing: What a missing or broken image does: `raise`, or `skip` its pairs and count them.
         seed: Which captions the falsified pairs are made of.
 
     Attributes:
@@ -128,11 +128,11 @@ class PairFolder:
         made: How many falsified pairs were made.
 
     Raises:
-        InputError: An image is missing or broken and `missing` is `error`, or no pair is left.
+        InputError: An image is missing or broken and `missing` is `raise`, or no pair is left.
     """
 
     def __init__(
-        self, pairs: Iterable[CaptionPair], folder: Path, missing: Literal["error", "skip"] = "error", seed: int = 0
+        self, pairs: Iterable[CaptionPair], folder: Path, missing: MissingPairImage = "raise", seed: int = 0
     ) -> None:
         self.folder = folder
         self.skipped: dict[str, str] = {}
@@ -146,7 +146,7 @@ class PairFolder:
             try:
                 image = load_image(folder / name)
             except InputError as error:
-                if missing == "error":
+                if missing == "raise":
                     raise InputError(f"{error.reason}; or skip such images", error.path) from None
                 logger.warning("%s; its pairs are skipped", error)
                 self.skipped[name] = error.reason

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -23,7 +23,7 @@ from promu.evaluation.pretrained import PairModel, image_side, predictions, read
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import report
-from promu.schema import Region
+from promu.schema import MissingPairImage, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +194,12 @@ def evaluate_regions(
 
 
 def readable_boxes(
-    gold: Mapping[str, Sequence[Region]], folder: Path, missing: Literal["error", "skip"]
+    gold: Mapping[str, Sequence[Region]], folder: Path, missing: MissingPairImage
 ) -> tuple[dict[str, Sequence[Region]], dict[str, int]]:
     """The boxes whose image can be read, and how many boxes each other image has.
 
     Raises:
-        InputError: An image with boxes is missing or broken and `missing` is `error`.
+        InputError: An image with boxes is missing or broken and `missing` is `raise`.
     """
     kept: dict[str, Sequence[Region]] = {}
     skipped: dict[str, int] = {}
@@ -209,7 +209,7 @@ def readable_boxes(
                 load_image(folder / image, target=(32, 32))  # a header alone does not show a truncated one
             kept[image] = regions
         except InputError as error:
-            if missing == "error":
+            if missing == "raise":
                 raise InputError(f"{error.reason}; or skip such images", error.path) from None
             logger.warning("%s; its boxes are skipped", error)
             skipped[image] = len(regions)

@@ -30,9 +30,9 @@ from promu.errors import InputError
 from promu.extraction.backends import BackendName, BackendPrecision
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS, read_source
-from promu.extraction.request import MissingImages
 from promu.files import usable_cores, write_json, write_text
 from promu.progress import report
+from promu.schema import MissingPostImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BulkSettings:
     device: str | None = None
     precision: BackendPrecision | None = None
     batch_size: int = 32
-    missing_images: MissingImages = "error"
+    missing_images: MissingPostImage = "raise"
     entity_threshold: float = 0.0
     relation_threshold: float = 0.0
     explain: bool = False

@@ -19,7 +19,6 @@ from promu.extraction.passes import PAIRS_ALONE, Draft, Seen, by_length, look, r
 from promu.extraction.request import (
     Asked,
     ImageSource,
-    MissingImages,
     PostLike,
     ReadyPost,
     UnreadableImage,
@@ -29,7 +28,7 @@ from promu.extraction.request import (
 from promu.extraction.result import Extraction
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
-from promu.schema import NO_RELATION
+from promu.schema import NO_RELATION, MissingPostImage
 
 logger = logging.getLogger(__name__)
 
@@ -175,7 +174,7 @@ class Extractor:
         image: ImageSource | None = None,
         *,
         id: str = "1",
-        missing_images: MissingImages = "error",
+        missing_images: MissingPostImage = "raise",
         entity_threshold: float = 0.0,
         relation_threshold: float = 0.0,
         explain: bool = False,
@@ -205,7 +204,7 @@ class Extractor:
         batch_size: int = 32,
         *,
         images: str | Path | None = None,
-        missing_images: MissingImages = "error",
+        missing_images: MissingPostImage = "raise",
         entity_threshold: float = 0.0,
         relation_threshold: float = 0.0,
         explain: bool = False,
@@ -220,7 +219,7 @@ class Extractor:
                 as they are.
             batch_size: Posts, or pairs of entities, a forward pass.
             images: The folder that the posts' images are named in; None for the working directory.
-            missing_images: What an image that is missing or broken does: `error` raises, `text-only` reads the post
+            missing_images: What an image that is missing or broken does: `raise` raises, `text-only` reads the post
                 as text and says so in `Extraction.image`.
             entity_threshold, relation_threshold, explain, max_pairs: As in `Asked`.
             problems: Where posts that cannot be read go, their number as `line`; None raises the first.
@@ -260,12 +259,12 @@ class Extractor:
                         found[row] = answer
             yield from (found[row] for row in sorted(found))
 
-    def _ready(self, line: PostLine, image: ImageSource | None, missing: MissingImages) -> ReadyPost:
+    def _ready(self, line: PostLine, image: ImageSource | None, missing: MissingPostImage) -> ReadyPost:
         """A post prepared, if need be without its image."""
         try:
             return self.prepare(line, image)
         except UnreadableImage as error:
-            if missing == "error":
+            if missing == "raise":
                 raise InputError(
                     f"{error.reason}; or have post {line.post.id!r} read as text (missing_images='text-only', on the "
                     "command line --missing-images text-only)",

@@ -8,17 +8,16 @@ from pathlib import Path
 
 from promu.corpora.formats import paper_name
 from promu.extraction.extractor import Extractor
-from promu.extraction.request import MissingImages
 from promu.extraction.result import Extraction
 from promu.progress import track
-from promu.schema import Post
+from promu.schema import MissingPostImage, Post
 
 
 def pipeline_answers(
     extractor: Extractor,
     posts: Sequence[Post],
     images: Path | None = None,
-    missing_images: MissingImages = "error",
+    missing_images: MissingPostImage = "raise",
     batch_size: int = 32,
 ) -> tuple[list[Post], dict[str, int]]:
     """The posts with what the two models find in place of gold.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from PIL import Image
@@ -22,8 +22,6 @@ PostLike = str | Sequence[str] | Mapping[str, Any] | Post | PostLine
 
 ImageSource = str | Path | bytes | Image.Image
 """A file's name, a file's bytes, or an opened image."""
-
-MissingImages = Literal["error", "text-only"]
 
 
 class UnreadableImage(InputError):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.files import read_text
-from promu.schema import Post
+from promu.schema import MissingPostImage, Post
 
 Role = Literal["system", "user", "assistant"]
 
@@ -202,8 +202,6 @@ def label_lines(labels: Sequence[str], own: Mapping[str, str] | None = None) -> 
 
 logger = logging.getLogger(__name__)
 
-MissingImages = Literal["error", "text-only"]
-
 
 class PromptImages:
     """Images by the posts that name them.
@@ -214,7 +212,7 @@ class PromptImages:
         missing: What a missing or broken image does: stop, or have its post asked about as text.
     """
 
-    def __init__(self, folder: Path | None, longest: int = 768, missing: MissingImages = "error") -> None:
+    def __init__(self, folder: Path | None, longest: int = 768, missing: MissingPostImage = "raise") -> None:
         if longest < 16:
             raise InputError(f"images of at most {longest} pixels show nothing; allow 16 or more")
         if folder is not None and not folder.is_dir():
@@ -237,7 +235,7 @@ class PromptImages:
             try:
                 self._read[post.image] = PromptImage.read(self.folder / post.image, self.longest)
             except InputError as error:
-                if self.missing == "error":
+                if self.missing == "raise":
                     raise InputError(
                         f"{error.reason}; or have its post asked about as text (--missing-images text-only)",
                         error.path,

@@ -41,7 +41,7 @@ def attention_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     for name in MODELS:
         model: PromuPreTrainedModel = load_model(task.model_class, settings[name], attn_implementation="eager")
         encoder = WordEncoder(load_tokenizer(settings[name]), model.config.max_length)
-        images = ImageFolder(Path(settings["images"]), model.config.image_size, "require")
+        images = ImageFolder(Path(settings["images"]), model.config.image_size, "raise")
         models[name] = (model, encoder, images)
         predicted[name] = predict_posts(task, model, encoder, posts, images.batch)
     right = {

@@ -12,10 +12,12 @@ import torch
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.modeling.inputs import to_pixels
+from promu.schema import MissingPostImage
 
 logger = logging.getLogger(__name__)
 
-ImagePolicy = Literal["require", "text-only-when-missing", "none"]
+ImagePolicy = Literal[MissingPostImage, "none"]
+"""What a missing image does; `none` reads no image at all."""
 
 
 class ImageFolder:
@@ -24,7 +26,7 @@ class ImageFolder:
     Args:
         folder: Where the images are; None where no post has one.
         size: Side S in pixels; None for a text-only model, which never asks.
-        policy: `require`, `text-only-when-missing` or `none`, as in `FinetuneRecipe`.
+        policy: `raise`, `text-only` or `none`, as in `FinetuneRecipe`.
         budget: Bytes of pixels to keep; what does not fit is decoded again when asked for.
     """
 
@@ -40,7 +42,7 @@ class ImageFolder:
         """The image's bytes (3, S, S), or None for a post that is to be read as text.
 
         Raises:
-            InputError: It is missing or broken and the policy is `require`.
+            InputError: It is missing or broken and the policy is `raise`.
         """
         if self.policy == "none" or image is None or image in self.missing:
             return None
@@ -50,9 +52,9 @@ class ImageFolder:
         try:
             pixels = to_pixels(load_image(self.folder / image, target=(self.size, self.size)), self.size)
         except InputError as error:
-            if self.policy == "require":
+            if self.policy == "raise":
                 raise InputError(
-                    f"{error.reason}; or have its post read as text (in a recipe images: text-only-when-missing, "
+                    f"{error.reason}; or have its post read as text (in a recipe images: text-only, "
                     "on the command line --missing-images text-only)",
                     error.path,
                 ) from None

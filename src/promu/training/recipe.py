@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from promu.config import BackboneSettings, Count, ModelSettings, Positive, Recipe, Settings, Share
+from promu.schema import MissingPairImage, MissingPostImage
 
 NotNegativeInt = Annotated[int, Field(ge=0)]
 
@@ -59,10 +60,9 @@ class FinetuneRecipe(Recipe):
     data: FinetuneData = Field(description="files and images")
     model: ModelSettings = Field(description="the backbone")
     training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
-    images: Literal["require", "text-only-when-missing", "none"] = Field(
-        default="require",
-        description="`require` stops at the first post whose image is missing or broken, `text-only-when-missing` "
-        "reads such a post as text and counts it, `none` reads every post as text",
+    images: Literal[MissingPostImage, "none"] = Field(
+        default="raise",
+        description="`raise` stops at the first post whose image is missing or broken, `text-only` reads such a post as text and counts it, `none` reads every post as text",
     )
     seed: NotNegativeInt = Field(default=0, description="of the order of posts, dropout and new weights")
     out: str = Field(description="folder of the run")
@@ -83,8 +83,8 @@ class CorpusRecipe(Settings):
     images: str = Field(description="folder of the images")
     detector: str = Field(default="none", description="what names regions: `none`, `coco`, `yolo` or `hf`")
     regions: str | None = Field(default=None, description="the detector's file or model")
-    missing: Literal["require", "skip"] = Field(
-        default="require", description="a pair whose image is missing or broken: `require` stops, `skip` counts it"
+    missing_images: MissingPairImage = Field(
+        default="raise", description="a pair whose image is missing or broken: `raise` stops, `skip` counts it"
     )
     falsify: Literal["keep", "similar", "uniform", "none"] = Field(
         default="keep",
