@@ -13,8 +13,9 @@ import torch
 from tests.conftest import TINY_TEXT
 
 from promu.cli import main
-from promu.corpora.releases import checksum
 from promu.errors import InputError
+from promu.files import checksum
+from promu.hub import weights_checksum
 from promu.modeling.loading import load_model
 from promu.runs import (
     SCORED,
@@ -23,7 +24,6 @@ from promu.runs import (
     record_evaluation,
     record_scoring,
     times_scored,
-    weights_checksum,
 )
 from promu.tasks.task import TASKS
 
@@ -43,7 +43,7 @@ def test_a_line_says_what_was_scored_with_what(tmp_path: Path, gold: Path, caplo
     assert not caplog.records, "dev may be scored at will, and test once"
     first, _, last = read_scored(tmp_path)
     assert (first.split, first.file, first.sha256) == ("dev", str(gold), checksum(gold))
-    assert first.weights == last.weights == weights_checksum(model) and first.version == code_version()
+    assert first.weights == last.weights == weights_checksum(model.state_dict()) and first.version == code_version()
     assert datetime.fromisoformat(first.time).utcoffset() == timedelta(0)
     assert times_scored(read_scored(tmp_path)) == {"dev": 1, "test": 1}
 
@@ -64,12 +64,13 @@ def test_a_second_scoring_of_test_is_warned_about_and_stays(
 def test_weights_are_known_by_their_values() -> None:
     linear = torch.nn.Linear(3, 2)
     model = torch.nn.Sequential(linear, torch.nn.BatchNorm1d(2))
-    before = weights_checksum(model)
-    assert weights_checksum(model) == before
+    before = weights_checksum(model.state_dict())
+    assert weights_checksum(model.state_dict()) == before
     with torch.no_grad():
         linear.bias[1] += 1e-6
-    assert weights_checksum(model) != before
-    assert weights_checksum(model.to(torch.bfloat16)) not in (before, weights_checksum(model.float()))
+    assert weights_checksum(model.state_dict()) != before
+    exact = weights_checksum(model.float().state_dict())
+    assert weights_checksum(model.to(torch.bfloat16).state_dict()) not in (before, exact)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"split": "test"}'])
@@ -120,7 +121,7 @@ def test_a_run_proves_that_test_was_touched_once(
     }
     chosen = {scoring.weights for scoring in read_scored(run)[-2:]}
     model = load_model(TASKS["ner"].model_class, run / "model")
-    assert chosen == {result["weights"]} == {weights_checksum(model)}
+    assert chosen == {result["weights"]} == {weights_checksum(model.state_dict())}
     # once more from the command line: a copy of the file is the same test set
     copy = tmp_path / "copy.txt"
     copy.write_bytes(Path(data["test"]).read_bytes())

@@ -6,6 +6,7 @@ record is appended and skipped. A file that cannot be read at all (missing, empt
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -56,6 +57,19 @@ def read_bytes(path: Path) -> bytes:
     if not data.strip():
         raise _empty(path)
     return data
+
+
+def checksum(path: str | Path) -> str:
+    """SHA-256 of a file's bytes.
+
+    Raises:
+        InputError: The file is missing or unreadable.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError) as error:
+        raise _unreadable(Path(path), error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

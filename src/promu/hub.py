@@ -1,17 +1,22 @@
-"""Where a model's name leads: to a folder, a folder in an installed package, or a model of the Hugging Face hub."""
+"""Models by name: where a name leads, loading with one clear error, a checksum of weights, device and precision."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import logging
 import os
 import warnings
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from promu.errors import InputError, first_line
 
@@ -70,6 +75,60 @@ def _in_package(name: str) -> Path:
     if not folder.is_dir():
         raise InputError(f"model {name!r}: the package has no folder {inner!r}")
     return folder
+
+
+SAFE_WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+"""For `load`: weights are never unpickled, and those kept in half precision become fp32."""
+
+
+def load(auto_class: Any, name: str, kind: str, **settings: Any) -> Any:
+    """What a class of transformers loads by name.
+
+    Args:
+        auto_class: Has `from_pretrained`, such as `AutoModel` or `AutoTokenizer`.
+        name: A folder or a name of the hub, as `resolve` takes it.
+        kind: What is loaded, for the error: "encoder", "tokenizer of teacher".
+        settings: For `from_pretrained`; `**SAFE_WEIGHTS` where weights are loaded.
+
+    Raises:
+        InputError: There is nothing of that name within reach, or it is damaged, incomplete or of another kind.
+    """
+    folder = resolve(name)
+    try:
+        return auto_class.from_pretrained(folder, **settings)
+    except InputError:
+        raise
+    except SafetensorError as error:
+        raise InputError(f"the weights of {kind} {name!r} are damaged ({error}); fetch or save them again") from error
+    except ImportError as error:
+        raise InputError(
+            f"{kind} {name!r} needs a package that is missing ({first_line(error)}); name a model that does without"
+        ) from error
+    except StrictDataclassError as error:
+        raise InputError(f"the config.json of {kind} {name!r} is wrong: {' '.join(str(error).split())}") from error
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights of {kind} {name!r} have other sizes than its config.json says; fetch both again"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{kind} {name!r} cannot be loaded ({first_line(error)}); name a folder or hub model within reach, its "
+            "weights in safetensors form"
+        ) from error
+
+
+def weights_checksum(weights: Mapping[str, torch.Tensor], *others: Any) -> str:
+    """SHA-256 over names, types, shapes and bytes of weights, the same before they are saved and once loaded.
+
+    Args:
+        weights: By name, such as a `state_dict`.
+        others: What else what they compute depends on, as JSON data.
+    """
+    digest = hashlib.sha256(json.dumps(others, sort_keys=True, default=str).encode() if others else b"")
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 Precision = Literal["bf16", "fp32"]

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 import promu
-from promu.corpora.releases import checksum
 from promu.errors import InputError
-from promu.files import parse_json_object, write_json
+from promu.files import checksum, parse_json_object, write_json
+from promu.hub import weights_checksum
 
 RECIPE = "recipe.json"
 RESULT = "result.json"
@@ -122,7 +122,7 @@ def record_scoring(run: Path, split: str, file: Path, model: torch.nn.Module) ->
         split,
         str(file),
         checksum(file),
-        weights_checksum(model),
+        weights_checksum(model.state_dict()),
         datetime.now(UTC).isoformat(timespec="seconds"),
         code_version(),
     )
@@ -185,15 +185,6 @@ def times_scored(scorings: Sequence[Scoring]) -> dict[str, int]:
     for scoring in scorings:
         weights.setdefault(scoring.split, set()).add(scoring.weights)
     return {split: len(found) for split, found in weights.items()}
-
-
-def weights_checksum(model: torch.nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of a model's weights: the same before it is saved and once loaded."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -204,7 +204,7 @@ def test_teachers_that_cannot_be_loaded_say_why(tmp_path: Path) -> None:
         load_teacher("hub", str(tmp_path / "bert"))
     save_clip(tmp_path / "blind")
     (tmp_path / "blind" / "preprocessor_config.json").unlink()
-    with pytest.raises(InputError, match=r"has no image processor that can be loaded; save it beside the weights"):
+    with pytest.raises(InputError, match=r"image processor of teacher .* cannot be loaded"):
         load_teacher("hub", str(tmp_path / "blind"))
     model = save_clip(tmp_path / "pickled")
     (tmp_path / "pickled" / "model.safetensors").unlink()

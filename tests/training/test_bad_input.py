@@ -321,8 +321,11 @@ def test_a_model_for_another_task_or_with_another_vocabulary(desk: Desk) -> None
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ({"text": "no/such-encoder"}, r"'no/such-encoder' is neither a folder .* nor a hub model within reach"),
-        ({"text": "/no/such/folder"}, r"'/no/such/folder' is neither a folder"),
+        (
+            {"text": "no/such-encoder"},
+            r"encoder 'no/such-encoder' cannot be loaded .*; name a folder",
+        ),
+        ({"text": "/no/such/folder"}, r"encoder '/no/such/folder' cannot be loaded"),
         ({"init": "/no/such/folder"}, r"/no/such/folder"),
         ({"text": "package:promu_no_such/model"}, r"package 'promu_no_such' is not installed; install it"),
         ({"text": "package:promu/no_such"}, r"the package has no folder 'no_such'"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from promu.alignment.detector import Detector, DetectorSettings
 from promu.corpora.coco import read_coco_images
-from promu.errors import InputError, first_line
-from promu.files import read_bytes
-from promu.hub import best_device, resolve
+from promu.errors import InputError
+from promu.files import checksum
+from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
 from promu.schema import Region
 
 
@@ -47,7 +43,8 @@ class HuggingFaceRegions:
         self.processor, self.model = _load(name)
         self.model.to(self.device).eval()
         self._masked = "pixel_mask" in inspect.signature(self.model.forward).parameters
-        self.identity = settings.identify("hf", _checksum(self.processor, self.model))
+        made_from = (self.processor.to_dict(), self.model.config.id2label)
+        self.identity = settings.identify("hf", weights_checksum(self.model.state_dict(), *made_from))
 
     @torch.inference_mode()
     def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
@@ -90,29 +87,8 @@ class HuggingFaceRegions:
 
 
 def _load(name: str) -> tuple[Any, Any]:
-    folder = resolve(name)
-    try:
-        processor = AutoImageProcessor.from_pretrained(folder)
-        model, report = AutoModelForObjectDetection.from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-    except SafetensorError as error:
-        raise InputError(f"the weights of detector {name!r} are damaged ({error}); fetch or save them again") from error
-    except ImportError as error:
-        raise InputError(
-            f"detector {name!r} needs a package that is missing ({first_line(error)}); name a model that does without"
-        ) from error
-    except RuntimeError as error:
-        raise InputError(
-            f"the weights of detector {name!r} have other sizes than its config.json says; fetch both again"
-        ) from error
-    except StrictDataclassError as error:
-        raise InputError(f"the config.json of detector {name!r} is wrong: {' '.join(str(error).split())}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name!r} is no object-detection model within reach ({first_line(error)}); name a folder or hub "
-            "model with config.json, preprocessor_config.json and safetensors weights"
-        ) from error
+    processor = load(AutoImageProcessor, name, "image processor of detector")
+    model, report = load(AutoModelForObjectDetection, name, "detector", **SAFE_WEIGHTS, output_loading_info=True)
     _require_trained(name, processor, model, report["missing_keys"])
     return processor, model
 
@@ -136,18 +112,6 @@ def _require_trained(name: str, processor: Any, model: Any, missing: set[str]) -
         )
 
 
-def _checksum(processor: Any, model: Any) -> str:
-    """Of weights, class names and how images are prepared, wherever they were loaded from."""
-    checksum = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
-    checksum.update(json.dumps(model.config.id2label).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        checksum.update(name.encode())
-        checksum.update(
-            tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-        )
-    return checksum.hexdigest()
-
-
 logger = logging.getLogger(__name__)
 
 
@@ -163,7 +127,7 @@ class CocoRegions:
     def __init__(self, path: str | Path, settings: DetectorSettings) -> None:
         self.settings = settings
         self.images = read_coco_images(path)
-        self.identity = settings.identify("coco", hashlib.sha256(read_bytes(Path(path))).hexdigest())
+        self.identity = settings.identify("coco", checksum(path))
         self._path = path
         self._warned = False
 

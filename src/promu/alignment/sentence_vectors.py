@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from promu.errors import InputError
-from promu.hub import best_device, best_precision, resolve
+from promu.hub import best_device, best_precision, load, resolve
 from promu.modeling.encoders import load_encoder, pooled
 from promu.progress import report
 
@@ -31,19 +31,15 @@ class SentenceVectors:
     """
 
     def __init__(self, name: str) -> None:
-        folder = resolve(name)
-        self.encoder = load_encoder(folder).eval()
+        self.encoder = load_encoder(resolve(name)).eval()
         if self.encoder.main_input_name != "input_ids" or self.encoder.config.is_encoder_decoder:
             raise InputError(
                 f"{name!r} ({self.encoder.config.model_type}) is no text encoder; name one of BERT's kind, such as "
                 "sentence-transformers/all-MiniLM-L6-v2"
             )
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise _no_tokenizer(name) from error
+        self.tokenizer = load(AutoTokenizer, name, "tokenizer of text encoder")
         if len(self.tokenizer) < 50:  # transformers makes an empty one where it finds none
-            raise _no_tokenizer(name)
+            raise InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder")
         self.tokens = min(MAX_TOKENS, getattr(self.encoder.config, "max_position_embeddings", MAX_TOKENS))
         self.device = best_device()
         self.bf16 = best_precision(self.device) == "bf16"
@@ -90,7 +86,3 @@ def _workers(device: str) -> Iterator[int]:
         yield threads
     finally:
         torch.set_num_threads(threads)
-
-
-def _no_tokenizer(name: str) -> InputError:
-    return InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder")

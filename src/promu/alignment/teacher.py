@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from promu.errors import InputError
-from promu.hub import best_device
+from promu.files import checksum
+from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuDualEncoder
 
@@ -72,7 +70,7 @@ class SelfTrainedTeacher:
             raise InputError("no trained teacher here (model.safetensors is missing); train it again", folder)
         self.model = PromuDualEncoder.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
         self.encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), self.model.config.max_length)
-        self.identity = "self-trained:" + hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+        self.identity = "self-trained:" + checksum(weights)[:16]
         self.temperature = float(self.model.space.temperature.detach())
         self.device = device
 
@@ -103,15 +101,16 @@ class HubTeacher:
 
     def __init__(self, name: str, device: str = "cpu") -> None:
         self.model = _load_dual_encoder(name).to(device).eval()
-        self.tokenizer = _load_part(AutoTokenizer, name, "tokenizer")
+        self.tokenizer = load(AutoTokenizer, name, "tokenizer of teacher")
         if len(self.tokenizer) < 50:  # transformers builds an empty one where it finds no vocabulary
             raise InputError(f"teacher {name!r} has no vocabulary for its tokenizer; save it beside the weights")
-        self.processor = _load_part(AutoImageProcessor, name, "image processor")
+        self.processor = load(AutoImageProcessor, name, "image processor of teacher")
         text = getattr(self.model.config, "text_config", self.model.config)
         self.max_length = int(text.max_position_embeddings)
         # SigLIP was trained on texts padded to the full length, without a mask, and reads others wrongly.
         self.padding: bool | str = "max_length" if "siglip" in self.model.config.model_type else True
-        self.identity = f"{Path(name).name if Path(name).exists() else name}:{_checksum(self.model)}"
+        weights = weights_checksum(self.model.state_dict())[:16]
+        self.identity = f"{Path(name).name if Path(name).exists() else name}:{weights}"
         self.temperature = float((-self.model.logit_scale.detach()).exp())
         self.device = device
 
@@ -151,36 +150,10 @@ def _unit(features: Any) -> torch.Tensor:
 
 
 def _load_dual_encoder(name: str) -> Any:
-    try:
-        AutoConfig.from_pretrained(name)
-        model = AutoModel.from_pretrained(name, use_safetensors=True, dtype=torch.float32)
-    except SafetensorError as error:
-        raise InputError(f"the weights of teacher {name!r} are damaged ({error}); fetch or save them again") from error
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0].rstrip(". ")
-        raise InputError(
-            f"teacher {name!r} cannot be loaded ({reason}); name a folder or hub model within reach that has "
-            "safetensors weights"
-        ) from error
+    model = load(AutoModel, name, "teacher", **SAFE_WEIGHTS)
     if not all(hasattr(model, part) for part in ("get_text_features", "get_image_features", "logit_scale")):
         raise InputError(
             f"teacher {name!r} is a {model.config.model_type!r} model, which does not put texts and images in one "
             "space; name a CLIP- or SigLIP-type one"
         )
     return model
-
-
-def _load_part(kind: Any, name: str, what: str) -> Any:
-    try:
-        return kind.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(f"teacher {name!r} has no {what} that can be loaded; save it beside the weights") from error
-
-
-def _checksum(model: nn.Module) -> str:
-    """Of every weight, whatever files they were kept in."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from promu.files import read_bytes
+from promu.files import checksum
 from promu.schema import Post
 
 UNKNOWN = "unknown"
@@ -129,15 +129,6 @@ def identify(path: str | Path) -> Release | None:
         InputError: the file is missing, unreadable or empty.
     """
     return RELEASES.get(checksum(path))
-
-
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal.
-
-    Raises:
-        InputError: the file is missing, unreadable or empty.
-    """
-    return hashlib.sha256(read_bytes(Path(path))).hexdigest()
 
 
 def release_name(path: str | Path, posts: Sequence[Post]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from promu.errors import InputError, first_line
-from promu.hub import KINDS, Precision, best_device, best_precision, fetch
+from promu.hub import KINDS, Precision, best_device, best_precision, fetch, weights_checksum
 from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
@@ -102,12 +101,8 @@ class TorchBackend:
 def sight_of(model: Any) -> str:
     """A checksum of all that turns an image into vectors."""
     config = model.config
-    check = hashlib.blake2b(repr((config.image_mean, config.image_std, model.promu.fusion.levels)).encode())
-    check.update(config.vision_config.to_json_string().encode())
-    for name, value in model.promu.vision_encoder.state_dict().items():
-        check.update(name.encode())
-        check.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return check.hexdigest()
+    shown = (config.image_mean, config.image_std, model.promu.fusion.levels, config.vision_config.to_dict())
+    return weights_checksum(model.promu.vision_encoder.state_dict(), *shown)
 
 
 GRAPHS = "onnx"

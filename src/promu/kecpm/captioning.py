@@ -14,7 +14,7 @@ from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, pro
 from promu.corpora.captions import read_captions
 from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.hub import best_device, resolve
+from promu.hub import SAFE_WEIGHTS, best_device, load
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import report
@@ -69,17 +69,9 @@ def image_to_text(name: str) -> Captioner:
         InputError: There is no such model within reach, or it is of another type.
     """
     device = best_device()
-    source = resolve(name)
-    try:
-        model: Any = AutoModelForImageTextToText.from_pretrained(source, use_safetensors=True)
-        processor = AutoImageProcessor.from_pretrained(source)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).partition("\n")[0].rstrip(". ")
-        raise InputError(
-            f"captioner {name!r} cannot be loaded ({reason}); name a folder or hub model of the image-to-text kind, "
-            "with its tokenizer, image processor and safetensors weights"
-        ) from error
+    model = load(AutoModelForImageTextToText, name, "captioner", **SAFE_WEIGHTS)
+    processor = load(AutoImageProcessor, name, "image processor of captioner")
+    tokenizer = load(AutoTokenizer, name, "tokenizer of captioner")
     model = model.to(device).eval()
 
     @torch.inference_mode()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    AutoConfig,
     AutoModelForSeq2SeqLM,
     LogitsProcessor,
     LogitsProcessorList,
@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from promu.errors import InputError
-from promu.hub import best_precision, resolve
+from promu.hub import SAFE_WEIGHTS, best_precision, load
 from promu.kecpm.grammar import Grammar, Ids, State
 from promu.modeling.encoders import config_of
 from promu.progress import report
@@ -156,18 +156,10 @@ def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:
             return AutoModelForSeq2SeqLM.from_config(config)
         except ValueError as error:  # sizes that do not go together
             raise InputError(f"model settings ({config.model_type}): {' '.join(str(error).split())}") from None
-    folder = resolve(name)
-    try:
-        return AutoModelForSeq2SeqLM.from_pretrained(folder, use_safetensors=True, dtype=torch.float32)
-    except ValueError as error:
-        raise InputError(_writes_none(name)) from error
-    except OSError as error:
-        raise InputError(
-            f"{name!r} is neither a folder with a model and its safetensors weights nor a hub model within reach; "
-            "name one that exists"
-        ) from error
-    except SafetensorError as error:
-        raise InputError(f"the weights of {name!r} are damaged ({error}); fetch or save them again") from error
+    if type(load(AutoConfig, name, "model")) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        raise InputError(_writes_none(name))
+    model: PreTrainedModel = load(AutoModelForSeq2SeqLM, name, "model", **SAFE_WEIGHTS)
+    return model
 
 
 def _writes_none(name: str) -> str:

@@ -8,7 +8,6 @@ frozen, so that its features can be computed once and kept.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.vit.modeling_vit import ViTLayer
 
 from promu.errors import InputError
+from promu.hub import weights_checksum
 from promu.modeling.onnx_graph import OnnxGraph, read_onnx
 from promu.modeling.yolo_layout import LAYOUTS, count_classes, recognise_layout
 
@@ -228,10 +228,8 @@ class DetectorEncoderModel(PreTrainedModel):
     def trunk_checksum(self) -> str:
         """Of all that an image's features depend on: the detector's graph and weights, the maps and the grid."""
         settings = [self.config.graph, self.config.layout, list(self.config.maps), self.config.grid]
-        checksum = hashlib.sha256(json.dumps(settings).encode())
-        for _, tensor in sorted(self.trunk.state_dict().items()):
-            checksum.update(tensor.float().cpu().contiguous().numpy().tobytes())
-        return checksum.hexdigest()
+        weights = {name: tensor.float() for name, tensor in self.trunk.state_dict().items()}
+        return weights_checksum(weights, settings)
 
     def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """What the trunk makes of images: K = grid * grid patches of C channels, not yet standardised.

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from promu.errors import InputError
+from promu.hub import SAFE_WEIGHTS, load
 from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderConfig, detector_encoder_from_onnx
 
 if TYPE_CHECKING:
@@ -43,10 +42,7 @@ def load_encoder_config(name: str) -> PreTrainedConfig:
     """
     if name.endswith(ONNX):
         return detector_encoder_from_onnx(name).config
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(_not_loadable(name)) from error
+    config = load(AutoConfig, name, "encoder")
     return getattr(config, "vision_config", None) or config
 
 
@@ -102,22 +98,13 @@ def load_encoder(name: str) -> PreTrainedModel:
         return detector_encoder_from_onnx(name)
     config = load_encoder_config(name)
     # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
-    how: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
+    how = {"config": config, **SAFE_WEIGHTS}
+    encoder: PreTrainedModel
     try:
-        try:
-            return AutoModel.from_pretrained(name, config=config, add_pooling_layer=False, **how)
-        except TypeError:  # architectures without a pooler do not know the argument
-            return AutoModel.from_pretrained(name, config=config, **how)
-    except OSError as error:
-        raise InputError(f"encoder {name!r} has no safetensors weights; convert them, promu never unpickles") from error
-    except SafetensorError as error:
-        raise InputError(f"the weights of encoder {name!r} are damaged ({error}); fetch or save them again") from error
-
-
-def _not_loadable(name: str) -> str:
-    if Path(name).exists() or name.startswith((".", "/")):
-        return f"{name!r} is not a folder with an encoder's config.json; name a model folder or a hub model"
-    return f"encoder {name!r} is neither a local folder nor a hub model within reach; name a folder that exists"
+        encoder = load(AutoModel, name, "encoder", add_pooling_layer=False, **how)
+    except TypeError:  # architectures without a pooler do not know the argument
+        encoder = load(AutoModel, name, "encoder", **how)
+    return encoder
 
 
 def text_layers(encoder: PreTrainedModel) -> nn.ModuleList:

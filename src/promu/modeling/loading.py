@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 
 from promu.config import ModelSettings
 from promu.errors import InputError, first_line
-from promu.hub import resolve
+from promu.hub import load, resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import detector_encoder_from_onnx
@@ -44,12 +44,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
         if path.is_file():
             _check_tokenizer_file(path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{name!r} is neither a folder with a tokenizer nor a hub model within reach; name one that exists"
-        ) from error
+    tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, name, "tokenizer")
     if len(tokenizer) < 50:
         raise InputError(f"tokenizer {name!r} has only {len(tokenizer)} pieces; its vocabulary was not found")
     return tokenizer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from promu.errors import InputError
-from promu.files import new_folder
+from promu.files import checksum, new_folder
 from promu.newsreel.corpus_settings import NewsreelSettings
 from promu.newsreel.drawing import DrawnThing, draw_scene
 from promu.newsreel.lexicon import World, generator
@@ -155,15 +154,11 @@ def _already_there(out: Path, settings: NewsreelSettings, world: World) -> Newsr
         raise InputError(f"{CARD} in it is not readable as the card of a drawn corpus; {remedy}", out) from None
     if not same:
         raise InputError(f"the folder holds a drawn corpus of other settings (see its {CARD}); {remedy}", out)
-    for name, checksum in sums.items():
+    for name, expected in sums.items():
         file = out / name
-        if not file.is_file() or _sha256(file) != checksum:
+        if not file.is_file() or checksum(file) != expected:
             raise InputError(f"is missing or was changed since the corpus was drawn; {remedy}", file)
     return report
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 class _Writer:
@@ -198,7 +193,7 @@ class _Writer:
             **({} if self._world.name == WORLD.name else {"world": self._world.name}),
             "counts": report.counts,
             "ceiling": {"ner": report.ner_ceiling, "re": report.re_ceiling},
-            "sha256": {path.relative_to(self._folder).as_posix(): _sha256(path) for path in files},
+            "sha256": {path.relative_to(self._folder).as_posix(): checksum(path) for path in files},
         }
         self._write_text(CARD, json.dumps(card, indent=1) + "\n")
         return report

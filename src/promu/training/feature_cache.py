@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from promu.corpora.shards import PairShards
 from promu.files import write_json
-from promu.hub import autocast
+from promu.hub import autocast, weights_checksum
 from promu.modeling.backbone import HasEncoders
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import DetectorEncoderModel
@@ -224,11 +224,11 @@ def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
     Entity markers, which no caption holds, start at random.
     """
     embeddings: torch.Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
-    checksum = hashlib.sha256()
-    for tensor in encoder.state_dict().values():
-        rows = tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor
-        checksum.update(rows.float().cpu().contiguous().numpy().tobytes())
-    return checksum.hexdigest()
+    rows = {
+        name: tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor
+        for name, tensor in encoder.state_dict().items()
+    }
+    return weights_checksum(rows)
 
 
 def texts_of(

@@ -10,14 +10,16 @@ from typing import Any
 import torch
 from transformers import set_seed
 
-from promu.corpora.releases import checksum, release_name
+from promu.corpora.releases import release_name
 from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
 from promu.evaluation.scoring import read_groups
+from promu.files import checksum
+from promu.hub import weights_checksum
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, save_folder, tokenizer_of
-from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored, weights_checksum
+from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored
 from promu.schema import Post
 from promu.tasks.task import TASKS, Reading, Task, answers, read_out
 from promu.training.batches import Sample, Shuffled
@@ -166,7 +168,7 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
     for split, said in readings.items():
         predicted, result[split] = figures(split, said)
         task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
-    result["weights"] = weights_checksum(model)
+    result["weights"] = weights_checksum(model.state_dict())
     result["scored"] = times_scored(read_scored(out))
     result["images"] = {split: images.counts(post.image for post in posts) for split, posts in splits.items()}
     model.config.promu_training = {
