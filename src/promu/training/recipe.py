@@ -62,7 +62,8 @@ class FinetuneRecipe(Recipe):
     training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
     images: Literal[MissingPostImage, "none"] = Field(
         default="raise",
-        description="`raise` stops at the first post whose image is missing or broken, `text-only` reads such a post as text and counts it, `none` reads every post as text",
+        description="`raise` stops at the first post whose image is missing or broken, `text-only` reads "
+        "such a post as text and counts it, `none` reads every post as text",
     )
     seed: NotNegativeInt = Field(default=0, description="of the order of posts, dropout and new weights")
     out: str = Field(description="folder of the run")
