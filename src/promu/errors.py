@@ -14,6 +14,7 @@ class InputError(ValueError):
         reason: What is wrong and what to do about it, without the place.
         path: The file (or folder) it was found in, if any.
         line: The 1-based line in that file, if any.
+        kind: The word or two under which such errors are counted, such as "missing image"; None where nobody counts.
 
     Example:
         ```python
@@ -26,12 +27,19 @@ class InputError(ValueError):
         ```
     """
 
-    def __init__(self, reason: str, path: str | Path | None = None, line: int | None = None) -> None:
+    def __init__(
+        self, reason: str, path: str | Path | None = None, line: int | None = None, kind: str | None = None
+    ) -> None:
         self.reason = reason
+        self.kind = kind
         self.path = str(path) if path is not None else None
         self.line = line
         place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
         super().__init__(place + reason)
+
+    def at(self, path: str | Path | None, line: int | None = None) -> InputError:
+        """The same error with its place, for whoever knows the file of a record."""
+        return InputError(self.reason, path, line, self.kind)
 
 
 def first_line(error: Exception) -> str:

@@ -81,7 +81,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
 
 
 def _empty(path: Path) -> InputError:
-    return InputError("the file is empty; fetch or write it again", path)
+    return InputError("the file is empty; fetch or write it again", path, kind="empty file")
 
 
 def read_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, str | None]]:
@@ -200,7 +200,7 @@ def iterate_records(
         try:
             record = parse(raw)
         except InputError as error:
-            fault(problems, InputError(error.reason, path, number))
+            fault(problems, error.at(path, number))
         else:
             yield number, record
     if not seen:

@@ -173,7 +173,7 @@ def read_scored(run: Path) -> list[Scoring]:
         try:
             found.append(Scoring(**parse_json_object(line)))
         except InputError as error:
-            raise InputError(error.reason, path, number) from None
+            raise error.at(path, number) from None
         except TypeError:
             raise InputError("no record of a scoring; the file is written by promu alone", path, number) from None
     return found

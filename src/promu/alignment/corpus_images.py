@@ -82,7 +82,8 @@ def prepare_images(
                 reason = f"image {item.image!r}: {result.reason}"
                 if policy == "raise":
                     raise InputError(f"{reason}; or leave such images out: --missing-images skip", item.path, item.line)
-                skipped.add(result, "broken image", len(item.captions), InputError(reason, item.path, item.line))
+                kind = result.kind or "broken image"
+                skipped.add(InputError(reason, item.path, item.line, kind), len(item.captions))
             found = _detect(loaded, detector)
             yield [
                 Prepared(
@@ -125,10 +126,12 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(f"the image is too large: {size:,} bytes, more than {MAX_BYTES:,}; shrink it")
+            raise InputError(
+                f"the image is too large: {size:,} bytes, more than {MAX_BYTES:,}; shrink it", kind="image too large"
+            )
         data = path.read_bytes()
     except FileNotFoundError:
-        raise InputError("no such image; check the name and the folder of images") from None
+        raise InputError("no such image; check the name and the folder of images", kind="missing image") from None
     except OSError as error:
         raise InputError(f"the image cannot be read ({error.strerror})") from None
     return data

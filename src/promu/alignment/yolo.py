@@ -174,7 +174,7 @@ class YoloRegions:
             probe = self._run(grey)[:1]
             self.layout = recognise_layout(probe, self.size)
         except InputError as error:
-            raise InputError(error.reason, path) from None
+            raise error.at(path) from None
         self.names = _class_names(probe, self.layout, settings, metadata, path)
         checksum = hashlib.sha256(data + repr(self.names).encode()).hexdigest()
         self.identity = settings.identify("yolo", checksum)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -137,11 +136,17 @@ def iterate_image_folder(
                 if _is_image(name):
                     image = require_image_path(path.relative_to(folder).as_posix(), "the image's name")
                     if f"{path.stem}.txt" not in names:
-                        raise InputError("the image has no caption; write a text file of its name beside it")
+                        raise InputError(
+                            "the image has no caption; write a text file of its name beside it",
+                            kind="image without caption",
+                        )
                 elif path.suffix == ".txt" and path.stem not in stems:
-                    raise InputError("no image beside this file of captions; put it there or take the file away")
+                    raise InputError(
+                        "no image beside this file of captions; put it there or take the file away",
+                        kind="captions without image",
+                    )
             except InputError as error:
-                fault(problems, InputError(error.reason, path))
+                fault(problems, error.at(path))
                 continue
             if _is_image(name):
                 for captions, number, line in _captions(path.with_suffix(".txt"), problems):
@@ -161,9 +166,8 @@ def _captions(path: Path, problems: list[InputError] | None) -> Iterator[tuple[P
             if line is not None:
                 yield path, number, line.strip()
     except InputError as error:  # an empty file, or one that cannot be read
-        if problems is None:
-            raise
-        problems.append(error)
+        kind = "image without caption" if error.kind == "empty file" else error.kind
+        fault(problems, InputError(error.reason, error.path, error.line, kind))
 
 
 BASE_NAME = "data.json"
@@ -218,7 +222,7 @@ def _elements(
             yield line, (count, value)
             count += 1
     except InputError as error:
-        fault(problems, InputError(error.reason, path, error.line))
+        fault(problems, error.at(path, error.line))
         yield error.line or 1, None
 
 
@@ -265,15 +269,6 @@ MAX_CAPTION = 1000
 FORMATS = ("captions", "newsclippings", "folder")
 
 _EXAMPLES = 20
-_REASONS = (
-    ("caption is empty", "empty caption"),
-    ("the caption has", "caption too long"),
-    ("the image has no caption|the file is empty", "image without caption"),
-    ("no image beside", "captions without image"),
-    ("no such image", "missing image"),
-    ("the image has 0 bytes", "image of 0 bytes"),
-    ("the image is too large|the image has [0-9,]+ x [0-9,]+ pixels, more", "image too large"),
-)
 
 
 @dataclass(slots=True)
@@ -283,12 +278,11 @@ class Skipped:
     pairs: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
-    def add(self, error: InputError, otherwise: str, pairs: int = 1, said: InputError | None = None) -> None:
-        """Count pairs under what `error` says is wrong with them, or under `otherwise`; `said` names the place."""
-        known = (reason for start, reason in _REASONS if re.match(start, error.reason))
-        self.pairs[next(known, otherwise)] += pairs
+    def add(self, error: InputError, pairs: int = 1) -> None:
+        """Count pairs under the kind of what is wrong with them."""
+        self.pairs[error.kind or "malformed row"] += pairs
         if len(self.examples) < _EXAMPLES:
-            self.examples.append(str(said or error))
+            self.examples.append(str(error))
 
     def merge(self, other: Skipped) -> None:
         """Add what another has counted."""
@@ -351,10 +345,10 @@ def iterate_named_images(
                 skipped.pairs["falsified pair, left out"] += 1
             elif len(pair.caption) > MAX_CAPTION:
                 reason = f"the caption has {len(pair.caption):,} characters, more than {MAX_CAPTION:,}"
-                error = InputError(f"{reason}: {shorten(pair.caption)}; shorten it", place, line)
+                error = InputError(f"{reason}: {shorten(pair.caption)}; shorten it", place, line, "caption too long")
                 if policy == "raise":
                     raise error
-                skipped.add(error, "")
+                skipped.add(error)
             else:
                 yield place, line, pair
         _drain(problems, skipped)
@@ -368,7 +362,7 @@ def iterate_named_images(
 def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:
     """Count what a reader has complained of, and forget it: a file of nothing but faults costs no memory."""
     for error in problems or ():
-        skipped.add(error, "malformed row")
+        skipped.add(error)
     if problems:
         problems.clear()
 

@@ -78,12 +78,12 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
             sizes[_id(entry["id"], what)] = (name, width, height)
             images.setdefault(name, CocoImage(_known(width), _known(height)))
         except InputError as error:
-            fault(problems, InputError(error.reason, path))
+            fault(problems, error.at(path))
     for what, entry in entries["categories"]:
         try:
             labels[_id(entry["id"], what)] = require_text(entry["name"], f"name of {what}")
         except InputError as error:
-            fault(problems, InputError(error.reason, path))
+            fault(problems, error.at(path))
     dropped = 0
     for what, entry in entries["annotations"]:
         try:
@@ -93,7 +93,7 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
             )
             region = _region(entry, image, label, what)
         except InputError as error:
-            fault(problems, InputError(error.reason, path))
+            fault(problems, error.at(path))
             continue
         if region is None:
             dropped += 1

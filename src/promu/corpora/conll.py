@@ -149,7 +149,7 @@ def _blocks(
         except InputError as error:
             if block is not None:
                 block.broken = True
-            fault(problems, InputError(error.reason, path, number))
+            fault(problems, error.at(path, number))
     if block is not None:
         yield block
 

@@ -47,7 +47,7 @@ def require_text(value: object, what: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"{what} must be a string, found {shorten(value)}")
     if is_blank(value):
-        raise InputError(f"{what} is empty")
+        raise InputError(f"{what} is empty", kind=f"empty {what}")
     if "\0" in value:
         raise InputError(f"{what} holds a NUL character: {shorten(value)}")
     try:
@@ -178,7 +178,7 @@ def csv_rows(
             try:
                 check_header(header)
             except InputError as error:
-                raise InputError(error.reason, path, number) from None
+                raise error.at(path, number) from None
         elif len(row) != len(header):
             fault(
                 problems,

@@ -102,11 +102,13 @@ def _bytes(source: Path | str | bytes) -> tuple[bytes, Path | None]:
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise InputError("no such image; check the name and the folder of images", path) from None
+            raise InputError(
+                "no such image; check the name and the folder of images", path, kind="missing image"
+            ) from None
         except (OSError, ValueError) as error:
             raise InputError(f"the image cannot be read ({error})", path) from None
     if not data:
-        raise InputError("the image has 0 bytes; fetch it again", path)
+        raise InputError("the image has 0 bytes; fetch it again", path, kind="image of 0 bytes")
     return data, path
 
 
@@ -121,7 +123,8 @@ def _open(data: bytes, path: Path | None, max_pixels: int) -> Image.Image:
         raise InputError(_not_a_image(data), path) from None
     except Image.DecompressionBombError as error:
         # Pillow's own limit, beyond any max_pixels in use; the size is in its sentence.
-        raise InputError(f"the image is too large, over {max_pixels:,} pixels: {error}; shrink it", path) from None
+        reason = f"the image is too large, over {max_pixels:,} pixels: {error}; shrink it"
+        raise InputError(reason, path, kind="image too large") from None
     except _DECODER_FAULTS as error:
         raise InputError(f"the image is broken ({_describe(error)}); fetch it again", path) from None
     _check_size(image.size, path, max_pixels)
@@ -134,6 +137,7 @@ def _check_size(size: tuple[int, int], path: Path | None, max_pixels: int) -> No
         raise InputError(
             f"the image has {width:,} x {height:,} pixels, more than {max_pixels:,}; shrink it or raise the limit",
             path,
+            kind="image too large",
         )
     if width * height == 0:
         raise InputError(f"the image has no pixels ({width} x {height})", path)

@@ -124,7 +124,7 @@ def _raw_records(path: Path, problems: list[InputError] | None) -> Iterator[tupl
         try:
             yield from iterate_json_list(read_text(path))
         except InputError as error:
-            fault(problems, InputError(error.reason, path, error.line))
+            fault(problems, error.at(path, error.line))
             yield error.line or 1, None
         return
     for number, line in ([first] if first else []) + list(lines):
@@ -134,7 +134,7 @@ def _raw_records(path: Path, problems: list[InputError] | None) -> Iterator[tupl
             try:
                 record = parse_json_object(line)
             except InputError as error:
-                fault(problems, InputError(error.reason, path, number))
+                fault(problems, error.at(path, number))
                 yield number, None
             else:
                 yield number, record

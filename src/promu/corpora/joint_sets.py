@@ -153,7 +153,7 @@ def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[
                 write_conll(building / for_entities, entities)
                 write_mnre(building / for_relations, pairs)
             except InputError as error:
-                raise InputError(error.reason, path) from None
+                raise error.at(path) from None
             counts[split] = {
                 "posts": len(posts),
                 "entities": _entities(entities),

@@ -313,7 +313,7 @@ def _aligned(gold: Sequence[Post], posts: list[Post], source: Source) -> list[Po
     try:
         check_aligned(gold, posts)
     except InputError as error:
-        raise InputError(error.reason, source if isinstance(source, (str, Path)) else None) from None
+        raise error.at(source if isinstance(source, (str, Path)) else None) from None
     return posts
 
 

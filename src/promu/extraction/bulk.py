@@ -89,7 +89,7 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
     write_text(parts / f"{name}.out.jsonl", lines())
     for problem in problems:
         place, record = records[(problem.line or 1) - 1]
-        dead[place] = letter(place, record.get("id"), InputError(problem.reason, problem.path))
+        dead[place] = letter(place, record.get("id"), problem.at(problem.path))
     write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
     result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
     write_json(parts / f"{name}.done.json", result)

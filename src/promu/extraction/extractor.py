@@ -294,4 +294,4 @@ class Extractor:
 def _fault(problems: list[InputError] | None, error: InputError, number: int) -> None:
     if problems is None:
         raise error
-    problems.append(InputError(error.reason, error.path, number))
+    problems.append(error.at(error.path, number))

@@ -57,7 +57,7 @@ def _csv(path: Path) -> Numbered:
         broken = next((problem for problem in problems if (problem.line or start) >= start), None)
         problems.clear()
         if broken is not None:
-            yield start, InputError(broken.reason, path, start)
+            yield start, broken.at(path, start)
         elif row is not None:
             # an empty field is how CSV says that there is none
             yield start, {name: row[name] for name in ("id", "text", "image") if row.get(name)}

@@ -341,7 +341,7 @@ def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEnc
             maps = settings.pop("maps", None) or choose_maps(trunk, (size[0], size[1]), count_classes(said, layout))
             shapes = [value.shape for value in trunk(torch.zeros(1, 3, *size), maps).values()]
     except InputError as error:
-        raise InputError(error.reason, path) from None
+        raise error.at(path) from None
     for name, shape in zip(maps, shapes, strict=True):
         if len(shape) != 4:
             raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)

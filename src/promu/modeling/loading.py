@@ -70,7 +70,7 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     try:
         return model_class.from_pretrained(folder, use_safetensors=True, **settings)
     except InputError as error:
-        raise InputError(error.reason, folder) from error
+        raise error.at(folder) from error
     except SafetensorError as error:
         raise InputError(f"the weights are damaged ({error}); copy or save them again", folder / WEIGHTS) from error
     except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError) as error:

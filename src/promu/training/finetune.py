@@ -100,7 +100,7 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
     try:
         names = task.labels(splits["train"])
     except InputError as error:
-        raise InputError(error.reason, recipe.data.train) from None
+        raise error.at(recipe.data.train) from None
     beyond = {split: task.check(posts, names, Path(str(paths[split]))) for split, posts in splits.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
 

@@ -36,6 +36,7 @@ class ImageFolder:
         self.policy = policy if size is not None else "none"
         self.budget = budget
         self.missing: dict[str, str] = {}
+        """Images that could not be read, and the kind of what is wrong with each."""
         self._kept: dict[str, torch.Tensor] = {}
 
     def get(self, image: str | None) -> torch.Tensor | None:
@@ -58,7 +59,7 @@ class ImageFolder:
                     "on the command line --missing-images text-only)",
                     error.path,
                 ) from None
-            self.missing[image] = error.reason
+            self.missing[image] = error.kind or "broken image"
             logger.warning("%s; the post is read as text", error)
             return None
         if (len(self._kept) + 1) * pixels.numel() <= self.budget:
@@ -79,13 +80,10 @@ class ImageFolder:
             elif self.policy == "none":
                 result["image unwanted"] += 1
             elif image in self.missing:
-                result["image broken" if self._there(image) else "image missing"] += 1
+                result["image missing" if self.missing[image] == "missing image" else "image broken"] += 1
             else:
                 result["with image"] += 1
         return {**result, "policy": self.policy}  # type: ignore[dict-item]
-
-    def _there(self, image: str) -> bool:
-        return self.folder is not None and (self.folder / image).is_file()
 
     def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
         """`pixel_values` (B, 3, S, S) bytes and `image_mask` (B,); nothing where no post has an image."""
