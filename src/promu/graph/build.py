@@ -122,7 +122,7 @@ def build_graph(
                     try:
                         builder.add(post)
                     except InputError as error:
-                        fault(problems, InputError(error.reason, path, number))
+                        fault(problems, error.at(path, number))
                 summary = builder.finish(base, properties)
                 writer, product = WRITERS[to], database
                 if writer is not None:
@@ -195,19 +195,6 @@ def _is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
-<<<<<<< HEAD
-=======
-def _object(path: Path, problems: list[InputError] | None, number: int, line: str | None) -> dict[str, Any] | None:
-    if line is None:
-        return None
-    try:
-        return parse_json_object(line)
-    except InputError as error:
-        fault(problems, error.at(path, number))
-        return None
-
-
->>>>>>> e4a6322 (Errors: a kind under which they are counted, in place of regular expressions over their sentences; at() adds the place)
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
     import pyarrow as pa
@@ -391,146 +378,3 @@ class _Builder:
             loops=sum(head == tail for head, _, tail in self._relations),
             unmapped=dict(unmapped.most_common()),
         )
-<<<<<<< HEAD
-=======
-
-    def _write_entities(self, base: str) -> list[str]:
-        """Write the entities and give their IRIs, in the order of their ids, which count from 1."""
-        iris = []
-        for (key, type), tally in self._entities.items():
-            iris.append(entity_iri(base, key, type))
-            name = min(tally.forms.items(), key=lambda item: (-item[1], item[0]))[0]
-            self._connection.execute(
-                "INSERT INTO entities VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (tally.id, iris[-1], name, key, type, tally.mentions, tally.posts, tally.score),
-            )
-            forms = ((tally.id, form, mentions) for form, mentions in tally.forms.items())
-            self._connection.executemany("INSERT INTO forms VALUES (?, ?, ?)", forms)
-        return iris
-
-    def _write_relations(self, base: str, properties: Mapping[str, str], iris: Sequence[str]) -> None:
-        for (head, label, tail), tally in self._relations.items():
-            predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
-            statement = statement_iri(base, iris[head - 1], label, iris[tail - 1])
-            self._connection.execute(
-                "INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (tally.id, statement, head, label, predicate, tail, tally.mentions, tally.posts, tally.score),
-            )
-
-
-def build_graph(
-    connection: sqlite3.Connection,
-    placed: Iterable[tuple[Path, int, FoundPost]],
-    *,
-    base: str,
-    properties: Mapping[str, str],
-    min_score: float = 0.0,
-    problems: list[InputError] | None = None,
-) -> GraphSummary:
-    """Merge posts into the graph of an empty database.
-
-    Args:
-        connection: To it, in autocommit mode.
-        placed: (file, line number, post), as `read_found_posts` yields the last two.
-        base: What the graph's own IRIs begin with.
-        properties: Relation label -> Wikidata property.
-        min_score: Relations found with a lower score are left out and counted.
-        problems: Where posts go whose id stood before; None raises the first.
-
-    Raises:
-        InputError: As `read_found_posts`, and without `problems` for an id that stands twice.
-    """
-    builder = GraphBuilder(connection, min_score)
-    for path, number, found in placed:
-        try:
-            builder.add(found)
-        except InputError as error:
-            fault(problems, error.at(path, number))
-    return builder.finish(base, properties)
-
-
-WRITERS: dict[str, Callable[[sqlite3.Connection, Path], None] | None] = {
-    "ttl": write_turtle,
-    "jsonld": write_jsonld,
-    "sqlite": None,
-    "parquet": write_tables,
-}
-"""What turns the database into each format; None: it is the database itself."""
-
-_EVERY = 1000
-"""Posts between two reports of progress."""
-
-_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-
-
-def write_graph(
-    extractions: Sequence[Path],
-    out: Path,
-    to: str,
-    *,
-    base: str = BASE,
-    properties: Mapping[str, str],
-    min_score: float = 0.0,
-    problems: list[InputError] | None = None,
-) -> GraphSummary:
-    """Merge what `promu extract` wrote into a graph; `out` is there whole afterwards, or as it was before.
-
-    Memory grows with the distinct entities and relations. Beside `out`, room is needed for a SQLite graph on the way.
-
-    Args:
-        extractions: Files of JSON lines or Parquet, read one after the other; an id may stand in one place alone.
-        out: The file to write; for `parquet` a folder that does not exist yet.
-        to: A key of `WRITERS`.
-        base: What the graph's own IRIs begin with.
-        properties: Relation label -> Wikidata property.
-        min_score: Relations found with a lower score are left out and counted; those without a score stay.
-        problems: Where malformed lines go, which are then left out; None raises the first.
-
-    Raises:
-        InputError: The input cannot be read, without `problems` any malformed line, or `out` cannot be written.
-    """
-    check_base(base)
-    if not 0 <= min_score <= 1:
-        raise InputError(f"the lowest score is {min_score}; scores are from 0 to 1")
-    if not out.absolute().parent.is_dir():
-        raise InputError("no such folder to write to; make it first", out.parent)
-    if out.is_dir():
-        raise InputError("is there already, as a folder; remove it or name another place", out)
-    if to == "parquet" and out.exists():
-        raise InputError("is a file, and Parquet needs a folder for its tables; name another place", out)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=out.parent) as work:
-        database = Path(work) / "graph.sqlite"
-        try:
-            with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-                summary = build_graph(
-                    connection,
-                    _read(extractions, problems),
-                    base=base,
-                    properties=properties,
-                    min_score=min_score,
-                    problems=problems,
-                )
-                writer, product = WRITERS[to], database
-                if writer is not None:
-                    product = Path(work) / "graph"
-                    writer(connection, product)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _DISK:
-                raise
-            raise InputError(f"cannot be written ({error}); make room and run the command again", out) from None
-        product.replace(out)
-    return summary
-
-
-def _read(paths: Sequence[Path], problems: list[InputError] | None) -> Iterator[tuple[Path, int, FoundPost]]:
-    """(file, line number, post) of all files in turn."""
-    sizes = [count_posts(path) if is_shown() else 0 for path in paths]
-    before = 0
-    for path, size in zip(paths, sizes, strict=True):
-        for count, (number, found) in enumerate(read_found_posts(path, problems), start=1):
-            yield path, number, found
-            if count % _EVERY == 0:
-                report("merging", before + number, sum(sizes))
-        before += size
-    report("merging", before, before)
->>>>>>> e4a6322 (Errors: a kind under which they are counted, in place of regular expressions over their sentences; at() adds the place)
