@@ -111,8 +111,10 @@ def load(auto_class: Any, name: str, kind: str, **settings: Any) -> Any:
             f"the weights of {kind} {name!r} have other sizes than its config.json says; fetch both again"
         ) from error
     except (OSError, ValueError) as error:
+        absent = folder.startswith((".", "/", "~")) and not Path(folder).exists()
+        reason = "there is no such folder" if absent else first_line(error)
         raise InputError(
-            f"{kind} {name!r} cannot be loaded ({first_line(error)}); name a folder or hub model within reach, its "
+            f"{kind} {name!r} cannot be loaded ({reason}); name a folder or hub model within reach, its "
             "weights in safetensors form"
         ) from error
 

@@ -117,7 +117,7 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"encoder .* cannot be loaded .*config.json"):
         load_encoder_config(str(tmp_path))
-    with pytest.raises(InputError, match=r"'\./nowhere' is not a folder"):
+    with pytest.raises(InputError, match=r"encoder '\./nowhere' cannot be loaded .there is no such folder"):
         load_encoder_config("./nowhere")
 
 
