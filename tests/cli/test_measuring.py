@@ -92,7 +92,7 @@ def test_regions(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["teacher"] is None and found["skipped_boxes"] == 0
     status, out, _ = run(capsys, *words, "--teacher", desk / "teacher")
     assert status == 0 and re.search(r"teacher +\d", out)
-    assert "1 more boxes were not judged, no noun of the model naming their 1 categories: ufo (1)" in out
+    assert "1 more boxes were not scored: the model has no noun for their 1 categories: ufo (1)" in out
 
 
 def test_regions_of_missing_images(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

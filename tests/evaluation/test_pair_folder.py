@@ -8,7 +8,7 @@ import pytest
 from tests.training.pairs import COLOURS, captioned
 
 from promu.errors import InputError
-from promu.evaluation.pairs import PairFolder, read_pairs
+from promu.evaluation.pair_corpus import PairFolder, read_pairs
 from promu.schema import CaptionPair
 
 

@@ -15,7 +15,9 @@ from promu import progress
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.corpora.shards import CaptionedImage, PairShards
 from promu.errors import InputError
-from promu.evaluation.pairs import auc_sets, evaluate_pairs, flat_figures, mean_losses, read_pairs
+from promu.evaluation.agreement import teacher_agreement
+from promu.evaluation.pair_corpus import read_pairs
+from promu.evaluation.pairs import auc_sets, flat_figures, mean_losses, measure_pairs
 from promu.evaluation.pretrained import EncodedImages, match_scores, open_pair_model
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.loading import save_folder
@@ -39,6 +41,10 @@ def model(encoder: WordEncoder) -> Any:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> PairShards:
     return write_corpus(tmp_path_factory.mktemp("corpus"), captioned())
+
+
+def measure(model: Any, encoder: WordEncoder, corpus: PairShards, **options: int) -> Any:
+    return measure_pairs(encoder, EncodedImages(model, corpus), **options)
 
 
 def one_by_one(model: Any, encoder: WordEncoder, image: CaptionedImage, text: str) -> tuple[float, float]:
@@ -66,7 +72,7 @@ def recall_by_hand(scores: dict[tuple[str, str], float], k: int) -> tuple[float,
 
 
 def test_every_figure_equals_one_pair_at_a_time(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
-    found = evaluate_pairs(model, encoder, corpus, batch_size=3)
+    found = measure(model, encoder, corpus, batch_size=3)
     images = captioned()
     texts = {text for image in images for text, _ in image.captions}
     scores = {(text, image.image): one_by_one(model, encoder, image, text) for text in texts for image in images}
@@ -102,8 +108,8 @@ def test_one_seed_gives_one_answer_and_progress_reaches_the_end(
         said[name] = (done, total)
 
     with progress.shown(hear):
-        first = evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3)
-    assert first == evaluate_pairs(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, batch_size=2)
+        first = measure(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3)
+    assert first == measure(model, encoder, corpus, seed=4, auc_pairs=5, reranked=3, batch_size=2)
     assert first["auc"]["pairs"] == {"matched": 5, "falsified": 5, "random": 5}
     assert (first["rerank"]["captions"], first["rerank"]["images"]) == (3, 3)
     assert set(said) == {"captions", "images", "matching", "re-ranking"}
@@ -116,7 +122,7 @@ def test_random_captions_never_belong_to_their_image(corpus: PairShards) -> None
     for seed in range(20):
         drawn = auc_sets(pairs, 100, torch.Generator().manual_seed(seed))["random"]
         assert len(drawn) == 14 and not own & {tuple(pair) for pair in drawn.tolist()}
-        assert int(drawn[:, 0].max()) < pairs.true_texts
+        assert int(drawn[:, 0].max()) < pairs.matched_texts
 
 
 def test_a_head_that_cannot_tell_has_half_the_area_and_changes_no_order(
@@ -124,14 +130,14 @@ def test_a_head_that_cannot_tell_has_half_the_area_and_changes_no_order(
 ) -> None:
     blind = tiny_pair_model(encoder.tokenizer)
     torch.nn.init.zeros_(blind.itm_head.weight)
-    found = evaluate_pairs(blind, encoder, corpus)
+    found = measure(blind, encoder, corpus)
     assert found["auc"]["itm"] == {"falsified": 0.5, "random": 0.5}
     # equal scores keep the shared space's order
     assert found["rerank"]["after"] == found["rerank"]["before"]
 
 
 def test_a_dual_encoder_has_the_figures_of_its_space_alone(encoder: WordEncoder, corpus: PairShards) -> None:
-    found = evaluate_pairs(tiny_pair_model(encoder.tokenizer, dual=True), encoder, corpus)
+    found = measure(tiny_pair_model(encoder.tokenizer, dual=True), encoder, corpus)
     assert found["auc"]["itm"] is None and found["rerank"] is None and found["auc"]["cosine"]["falsified"] is not None
     assert set(flat_figures(found)) == {
         *(f"{way}_r{k}" for way in ("caption_to_image", "image_to_caption") for k in (1, 5, 10)),
@@ -141,7 +147,7 @@ def test_a_dual_encoder_has_the_figures_of_its_space_alone(encoder: WordEncoder,
 
 
 def test_a_model_without_a_shared_space(encoder: WordEncoder, corpus: PairShards) -> None:
-    found = evaluate_pairs(tiny_pair_model(encoder.tokenizer, itm=1, cit=0, coe=0, cir=0), encoder, corpus)
+    found = measure(tiny_pair_model(encoder.tokenizer, itm=1, cit=0, coe=0, cir=0), encoder, corpus)
     assert found["recall"] is None and found["rerank"] is None and found["auc"]["cosine"] is None
     assert set(flat_figures(found)) == {"itm_auc_falsified", "itm_auc_random"}
 
@@ -150,7 +156,7 @@ def test_a_corpus_without_falsified_pairs(model: Any, encoder: WordEncoder, tmp_
     images = [
         CaptionedImage(p.image, p.data, p.width, p.height, tuple(c for c in p.captions if c[1])) for p in captioned()
     ]
-    found = evaluate_pairs(model, encoder, write_corpus(tmp_path, images), rerank=0)
+    found = measure(model, encoder, write_corpus(tmp_path, images), rerank=0)
     assert found["auc"]["itm"]["falsified"] is None and found["auc"]["itm"]["random"] is not None
     assert found["rerank"] is None and "itm_auc_falsified" not in flat_figures(found)
 
@@ -159,14 +165,14 @@ def test_no_matched_pair(model: Any, encoder: WordEncoder, tmp_path: Path) -> No
     image = captioned()[0]
     alone = CaptionedImage(image.image, image.data, 40, 32, (("a red square", False),))
     with pytest.raises(InputError, match="at least one matched pair"):
-        evaluate_pairs(model, encoder, write_corpus(tmp_path, [alone]))
+        measure(model, encoder, write_corpus(tmp_path, [alone]))
 
 
 def test_a_diverged_model_is_named(encoder: WordEncoder, corpus: PairShards) -> None:
     broken = tiny_pair_model(encoder.tokenizer)
     torch.nn.init.constant_(broken.space.text.weight, math.nan)
     with pytest.raises(InputError, match="13 of 13 vectors of this model are no numbers"):
-        evaluate_pairs(broken, encoder, corpus)
+        measure(broken, encoder, corpus)
 
 
 def test_match_scores_do_not_depend_on_order_or_batch(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
@@ -183,7 +189,7 @@ def test_match_scores_do_not_depend_on_order_or_batch(model: Any, encoder: WordE
 
 def test_the_mode_of_training_is_given_back(model: Any, encoder: WordEncoder, corpus: PairShards) -> None:
     model.train()
-    evaluate_pairs(model, encoder, corpus, rerank=0)
+    measure(model, encoder, corpus, rerank=0)
     assert model.training
     model.eval()
 
@@ -216,8 +222,9 @@ def agreement_by_hand(model: Any, encoder: WordEncoder, corpus: PairShards, stor
 
 def test_agreement_with_the_teacher(model: Any, encoder: WordEncoder, corpus: PairShards, tmp_path: Path) -> None:
     store = label_corpus(tmp_path / "labels", corpus, skip=("pink.png",))
-    found = evaluate_pairs(model, encoder, corpus, rerank=0, batch_size=3, store=store)["agreement"]
+    found = teacher_agreement(model, encoder, EncodedImages(model, corpus), store, batch_size=3)
     expected = agreement_by_hand(model, encoder, corpus, store)
+    assert found["entity"] is not None and found["relation"] is not None
     assert found["entity"]["labels"] == 10 and found["relation"]["labels"] == 6 and found["unlabelled"] == 1
     assert found["entity"]["top1"] == pytest.approx(expected[0])
     assert found["entity"]["kl"] == pytest.approx(expected[1], abs=1e-3)
@@ -230,7 +237,7 @@ def test_a_store_of_other_candidates_is_refused(
 ) -> None:
     store = LabelStore(tmp_path / "labels", LabelHeader("t", "d", ("cat",), ("spouse",), "1", "A", 0.1, 1))
     with pytest.raises(InputError, match="1 other nouns than the model's 6"):
-        evaluate_pairs(model, encoder, corpus, rerank=0, store=store)
+        teacher_agreement(model, encoder, EncodedImages(model, corpus), store)
 
 
 def test_a_store_of_another_corpus_is_refused(
@@ -239,7 +246,7 @@ def test_a_store_of_another_corpus_is_refused(
     store = label_corpus(tmp_path / "labels", corpus, skip=tuple(image.image for image in captioned()[1:]))
     other = write_corpus(tmp_path / "other", captioned()[1:])
     with pytest.raises(InputError, match="labels no image of this corpus"):
-        evaluate_pairs(model, encoder, other, rerank=0, store=store)
+        teacher_agreement(model, encoder, EncodedImages(model, other), store)
 
 
 def test_losses_are_the_mean_over_rows(model: Any, encoder: WordEncoder) -> None:

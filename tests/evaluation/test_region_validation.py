@@ -13,7 +13,7 @@ from tests.training.pairs import COLOURS, NOUNS, image_bytes, tiny_pair_model, t
 
 from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.evaluation.regions import evaluate_regions, readable_boxes
+from promu.evaluation.regions import measure_regions, readable_boxes
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.schema import Region
 
@@ -74,7 +74,7 @@ def by_hand(model: Any, encoder: WordEncoder, image: str, region: Region) -> lis
 
 def test_the_head_and_the_teacher_name_the_same_boxes(encoder: WordEncoder) -> None:
     model = tiny_pair_model(encoder.tokenizer)
-    found = evaluate_regions(model, encoder, GOLD, opened, SYNONYMS, teacher=ColourTeacher(), batch_size=2)
+    found = measure_regions(model, encoder, GOLD, opened, SYNONYMS, teacher=ColourTeacher(), batch_size=2)
     boxes = [(image, region) for image, regions in GOLD.items() for region in regions if region.label in NOUNS]
     named = [by_hand(model, encoder, image, region) for image, region in boxes]
     own = found["model"]
@@ -84,6 +84,7 @@ def test_the_head_and_the_teacher_name_the_same_boxes(encoder: WordEncoder) -> N
     assert own["boxes"] == 3 and own["unnameable"] == {"toaster": 1}
     assert (found["images"], found["empty"], found["nouns"]) == (2, 1, 6)
     # the crop of "dog" is red, so the teacher is wrong there
+    assert found["teacher"] is not None
     assert found["teacher"]["per_category"] == {
         "red": {"boxes": 1, "top1": 1, "top5": 1},
         "dog": {"boxes": 1, "top1": 0, "top5": found["teacher"]["per_category"]["dog"]["top5"]},
@@ -92,32 +93,32 @@ def test_the_head_and_the_teacher_name_the_same_boxes(encoder: WordEncoder) -> N
 
 
 def test_without_a_teacher(encoder: WordEncoder) -> None:
-    found = evaluate_regions(tiny_pair_model(encoder.tokenizer), encoder, GOLD, opened, SYNONYMS)
+    found = measure_regions(tiny_pair_model(encoder.tokenizer), encoder, GOLD, opened, SYNONYMS)
     assert found["teacher"] is None
 
 
 def test_what_cannot_be_measured_is_said(encoder: WordEncoder) -> None:
     blind = tiny_pair_model(encoder.tokenizer, itm=1, cit=1, coe=0, cir=0)
     with pytest.raises(InputError, match="no COE head"):
-        evaluate_regions(blind, encoder, GOLD, opened, SYNONYMS)
+        measure_regions(blind, encoder, GOLD, opened, SYNONYMS)
     with pytest.raises(InputError, match="no COE head"):
-        evaluate_regions(tiny_pair_model(encoder.tokenizer, dual=True), encoder, GOLD, opened, SYNONYMS)
+        measure_regions(tiny_pair_model(encoder.tokenizer, dual=True), encoder, GOLD, opened, SYNONYMS)
     silent = tiny_pair_model(encoder.tokenizer)
     silent.config.nouns = []
     with pytest.raises(InputError, match=r"config\.json does not say its nouns"):
-        evaluate_regions(silent, encoder, GOLD, opened, SYNONYMS)
+        measure_regions(silent, encoder, GOLD, opened, SYNONYMS)
     model = tiny_pair_model(encoder.tokenizer)
     with pytest.raises(InputError, match="no gold box"):
-        evaluate_regions(model, encoder, {"blue.png": []}, opened, SYNONYMS)
+        measure_regions(model, encoder, {"blue.png": []}, opened, SYNONYMS)
     outside = {"red.png": [Region((50, 0, 60, 10), "red")]}
     with pytest.raises(InputError, match=r"of 'red\.png' lies outside its 40 x 32 image"):
-        evaluate_regions(model, encoder, outside, opened, SYNONYMS)
+        measure_regions(model, encoder, outside, opened, SYNONYMS)
 
 
 def test_a_box_over_the_edge_is_cut(encoder: WordEncoder) -> None:
     model = tiny_pair_model(encoder.tokenizer)
     over, whole = (
-        evaluate_regions(model, encoder, {"red.png": [Region(box, "red")]}, opened, SYNONYMS)["model"]
+        measure_regions(model, encoder, {"red.png": [Region(box, "red")]}, opened, SYNONYMS)["model"]
         for box in ((-5.0, 0.0, 60.0, 32.0), (0.0, 0.0, 40.0, 32.0))
     )
     assert over == whole

@@ -15,6 +15,8 @@ from promu.errors import InputError
 from promu.schema import MissingPairImage, MissingPostImage
 
 if TYPE_CHECKING:
+    from promu.evaluation.pairs import PairReport
+    from promu.evaluation.regions import RegionReport
     from promu.schema import Post
 
 WAYS = {"caption_to_image": "caption → image", "image_to_caption": "image → caption"}
@@ -34,59 +36,43 @@ def pairs(
     batch_size: int = 64,
     json: bool = False,
 ) -> None:
-    """Measure a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
+    """Evaluate a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
 
-    The pairs come from a file of captions and a folder of images, or from a corpus that `promu corpus build` made.
-    Where no caption of the file is falsified, falsified ones are made: near in meaning, of another image.
+    The pairs come from a file of captions and a folder of images, or from a corpus of `promu corpus build`. If no
+    caption of the file is falsified, falsified ones are made: near in meaning, of another image.
 
     Args:
-        model: The model folder of a pre-training run, or of its teacher.
+        model: Model folder of pre-training, or of its teacher.
         captions: CSV (image,caption) or JSON lines.
         images: Folder of their images.
         corpus: Folder of a corpus, instead of captions and images.
         missing_images: What a missing or broken image does: stop, or have its pairs skipped and counted.
-        seed: Which falsified captions are made, and which pairs are drawn where there are more than are read.
-        rerank: How many of a query's best answers are put in the order of the matching head; 0 leaves that out.
-        batch_size: Pairs a forward pass.
+        seed: Seed of the falsified captions, and of the pairs drawn where there are more than are used.
+        rerank: Number of best answers of a query that the matching head re-ranks; 0 leaves that out.
+        batch_size: Pairs in a forward pass.
         json: Print JSON instead of tables.
     """
-    if (corpus is None) == (captions is None and images is None) or (captions is None) != (images is None):
-        raise InputError("give either --captions and --images, or --corpus")
-    _require_folder(images)
-    _require_positive("--batch-size", batch_size, 1)
-    _require_positive("--rerank", rerank, 0)
+    from promu.evaluation.pairs import evaluate_pairs
     from promu.hub import quiet
 
     quiet()
-    from promu.corpora.captions import read_captions
-    from promu.corpora.shards import PairShards
-    from promu.evaluation.pairs import PairFolder, evaluate_pairs
-    from promu.evaluation.pretrained import open_pair_model
-
-    loaded, encoder = open_pair_model(model)
-    counts: dict[str, Any] = {"skipped_images": 0, "skipped_pairs": 0, "falsified_made": 0}
-    source: PairShards | PairFolder
-    if corpus is not None:
-        source = PairShards(corpus)
-    else:
-        assert captions is not None and images is not None
-        source = PairFolder(read_captions(captions), images, missing_images, seed)
-        counts = {
-            "skipped_images": len(source.skipped),
-            "skipped_pairs": source.skipped_pairs,
-            "falsified_made": source.made,
-        }
-    if counts["skipped_pairs"]:
-        note(f"{counts['skipped_pairs']} pairs were skipped: {counts['skipped_images']} images are missing or broken")
     with progress_bars():
-        result = evaluate_pairs(loaded, encoder, source, seed=seed, batch_size=batch_size, rerank=rerank)
-    result = {**result, **counts}
-    for name in ("agreement", "losses"):  # figures of a training run
-        del result[name]
+        report = evaluate_pairs(
+            model,
+            captions=captions,
+            images=images,
+            corpus=corpus,
+            missing_images=missing_images,
+            seed=seed,
+            rerank=rerank,
+            batch_size=batch_size,
+        )
+    if report["skipped_pairs"]:
+        note(f"{report['skipped_pairs']} pairs were skipped: {report['skipped_images']} images are missing or broken")
     if json:
-        print_json(result)
+        print_json(report)
     else:
-        _print_pairs(result)
+        _print_pairs(report)
 
 
 def regions(
@@ -101,101 +87,63 @@ def regions(
     batch_size: int = 32,
     json: bool = False,
 ) -> None:
-    """Measure how often the nouns that a pre-trained model gives to gold boxes name the boxes' categories.
+    """Evaluate how often the nouns that a pre-trained model gives to gold boxes name the boxes' categories.
 
     Args:
-        model: The model folder of a pre-training run with the loss coe.
+        model: Model folder of pre-training with the loss coe.
         instances: COCO instances JSON with the gold boxes.
         images: Folder of the images.
-        synonyms: Table of the nouns that name a category, category<TAB>noun, noun, ... a line; COCO's by default.
-        teacher: Also measure this teacher: the model folder of a self-trained one, or a CLIP-type model by name.
+        synonyms: Table of the nouns that name a category, a line each: category<TAB>noun, noun, ...; by default COCO's.
+        teacher: Evaluate this teacher too: the model folder of a self-trained one, or the name of a CLIP-type model.
         missing_images: What a missing or broken image does: stop, or have its boxes skipped and counted.
-        batch_size: Images a forward pass.
+        batch_size: Images in a forward pass.
         json: Print JSON instead of tables.
     """
-    _require_folder(images)
-    _require_positive("--batch-size", batch_size, 1)
+    from promu.evaluation.regions import evaluate_regions
     from promu.hub import quiet
 
     quiet()
-    from promu.alignment.synonyms import read_synonyms
-    from promu.alignment.teacher import load_teacher
-    from promu.corpora.coco import read_coco
-    from promu.corpora.images import load_image
-    from promu.evaluation.pretrained import open_pair_model
-    from promu.evaluation.regions import evaluate_regions, readable_boxes
-
-    table = read_synonyms(synonyms)
-    loaded, encoder = open_pair_model(model)
-    gold, skipped = readable_boxes(read_coco(instances), images, missing_images)
-    if skipped:
-        boxes = sum(skipped.values())
-        note(f"{boxes} boxes were skipped: {len(skipped)} images are missing or broken")
     with progress_bars():
-        result = evaluate_regions(
-            loaded,
-            encoder,
-            gold,
-            lambda image: load_image(images / image),
-            table,
-            teacher=None if teacher is None else load_teacher(_kind(teacher), teacher),
+        report = evaluate_regions(
+            model,
+            instances=instances,
+            images=images,
+            synonyms=synonyms,
+            teacher=teacher,
+            missing_images=missing_images,
             batch_size=batch_size,
         )
-    result = {**result, "skipped_images": len(skipped), "skipped_boxes": sum(skipped.values())}
+    if report["skipped_boxes"]:
+        note(f"{report['skipped_boxes']} boxes were skipped: {report['skipped_images']} images are missing or broken")
     if json:
-        print_json(result)
+        print_json(report)
     else:
-        _print_regions(result)
+        _print_regions(report)
 
 
-def _kind(teacher: str) -> str:
-    """Whether a teacher is self-trained or off the shelf, by what its folder holds."""
-    from promu.modeling.configuration import PromuConfig
-    from promu.modeling.loading import read_json_object
-
-    config = Path(teacher) / "config.json"
-    own = config.is_file() and read_json_object(config).get("model_type") == PromuConfig.model_type
-    return "self-trained" if own else "hub"
-
-
-def _require_folder(images: Path | None) -> None:
-    if images is not None and not images.is_dir():
-        raise InputError("no such folder of images; correct --images", images)
-
-
-def _require_positive(option: str, value: int, least: int) -> None:
-    if value < least:
-        raise InputError(f"{option} is {value}; at least {least} is needed")
-
-
-def _print_pairs(result: Mapping[str, Any]) -> None:
-    matched, falsified = (result["pairs"][name] for name in ("matched", "falsified"))
-    made = f", {result['falsified_made']} of them made here" if result["falsified_made"] else ""
+def _print_pairs(report: PairReport) -> None:
+    matched, falsified = (report["pairs"][name] for name in ("matched", "falsified"))
+    made = f", {report['falsified_made']} of them made here" if report["falsified_made"] else ""
     print(
-        f"{result['images']} images, {result['captions']} different captions; "
+        f"{report['images']} images, {report['captions']} different captions; "
         f"{matched} matched pairs, {falsified} falsified{made}"
     )
-    if result["recall"] is None:
+    if report["recall"] is None:
         print("no recall: this model has no shared space (it was pre-trained without cit)")
     else:
-        _print_recall("recall, %", result["recall"], result["recall"]["standard_error"])
-    if result["rerank"] is not None:
-        again = result["rerank"]
+        _print_recall("recall, %", report["recall"], report["recall"]["standard_error"])
+    if report["rerank"] is not None:
+        again = report["rerank"]
         drawn = f"{again['captions']} captions, {again['images']} images"
         _print_recall(f"before re-ranking the best {again['top']} ({drawn})", again["before"])
         _print_recall(f"after re-ranking by the matching head ({drawn})", again["after"])
         _print_recall(f"after re-ranking by the head and the cosine together ({drawn})", again["summed"])
-    auc = result["auc"]
-    rows = [
-        [
-            f"matched ({auc['pairs']['matched']}) against {AGAINST[name]} ({auc['pairs'][name]})",
-            *(
-                "–" if (auc[judge] or {}).get(name) is None else f"{auc[judge][name]:.3f}"
-                for judge in ("cosine", "itm")
-            ),
-        ]
-        for name in AGAINST
-    ]
+    auc = report["auc"]
+    rows = []
+    for name, words in AGAINST.items():
+        values = [(judge or {}).get(name) for judge in (auc["cosine"], auc["itm"])]
+        title = f"matched ({auc['pairs']['matched']}) against {words} ({auc['pairs'][name]})"
+        rows.append([title, *("–" if value is None else f"{value:.3f}" for value in values)])
     print_table("ROC-AUC", ["", "cosine", "matching head"], rows)
 
 
@@ -211,27 +159,27 @@ def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, An
     print_table(title, ["", *(f"R@{k}" for k in ks)], rows)
 
 
-def _print_regions(result: Mapping[str, Any]) -> None:
-    own = result["model"]
+def _print_regions(report: RegionReport) -> None:
+    scores = report["model"]
     print(
-        f"{own['boxes']} boxes of {own['categories']} categories in {result['images']} images, named by "
-        f"{result['nouns']} nouns and an empty caption"
+        f"{scores['boxes']} boxes of {scores['categories']} categories in {report['images']} images, named by "
+        f"{report['nouns']} nouns and an empty caption"
     )
-    if own["unnameable"]:
-        names = ", ".join(f"{name} ({count})" for name, count in own["unnameable"].items())
+    if scores["unnameable"]:
+        names = ", ".join(f"{name} ({count})" for name, count in scores["unnameable"].items())
         print(
-            f"{sum(own['unnameable'].values())} more boxes were not judged, no noun of the model naming their "
-            f"{len(own['unnameable'])} categories: {names}"
+            f"{sum(scores['unnameable'].values())} more boxes were not scored: the model has no noun for their "
+            f"{len(scores['unnameable'])} categories: {names}"
         )
     rows = [
         [
             name,
-            *(f"{scores[mean][rank]:.1f}" for mean in ("micro", "macro") for rank in ("top1", "top5")),
+            *(f"{one[mean][rank]:.1f}" for mean in ("micro", "macro") for rank in ("top1", "top5")),
         ]
-        for name, scores in (("model", own), ("teacher", result["teacher"]))
-        if scores is not None
+        for name, one in (("model", scores), ("teacher", report["teacher"]))
+        if one is not None
     ]
-    rows.append([f"always {own['constant']['noun']}", f"{own['constant']['top1']:.1f}", "", "", ""])
+    rows.append([f"always {scores['constant']['noun']}", f"{scores['constant']['top1']:.1f}", "", "", ""])
     print_table(
         "boxes whose category is named, %",
         ["", "top 1", "top 5", "top 1, mean of categories", "top 5, mean of categories"],
@@ -242,7 +190,7 @@ def _print_regions(result: Mapping[str, Any]) -> None:
         ["", "boxes", "top 1", "top 5"],
         (
             [name, str(count["boxes"]), str(count["top1"]), str(count["top5"])]
-            for name, count in own["per_category"].items()
+            for name, count in scores["per_category"].items()
         ),
     )
 

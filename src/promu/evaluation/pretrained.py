@@ -1,16 +1,16 @@
-"""A pre-trained model read out: from the images and captions of a corpus to vectors, match scores and predictions."""
+"""Outputs of a pre-trained model for the images and captions of a corpus: vectors, match scores, predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
+from promu.evaluation.pair_corpus import PairCorpus
 from promu.hub import autocast, best_device
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import EncodedText, WordEncoder, to_pixels
@@ -25,45 +25,30 @@ PAIR_MODELS: dict[str, type[PromuForPreTraining] | type[PromuDualEncoder]] = {
 }
 
 
-class PairCorpus(Protocol):
-    """What is asked of a corpus; `promu.corpora.shards.PairShards` has it."""
-
-    @property
-    def images(self) -> int:
-        """How many images there are."""
-
-    def image(self, index: int) -> CaptionedImage:
-        """An image by its number."""
-
-    def captions(self) -> Iterable[CaptionedImage]:
-        """Every image in order with its captions; `data` may be left out."""
-
-
 def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[PairModel, WordEncoder]:
-    """A pre-trained model or a self-trained teacher, in evaluation mode, and its tokenizer.
+    """Load a pre-trained model or a self-trained teacher in evaluation mode, and its tokenizer.
 
     Args:
-        folder: What pre-training saved: config.json, model.safetensors, tokenizer.json.
-        device: A torch device; None takes the best there is.
+        folder: Model folder of pre-training: config.json, model.safetensors, tokenizer.json.
+        device: A torch device; None takes the best one.
 
     Raises:
-        InputError: The folder is none, holds a model of another kind, or a part of it is missing or broken.
+        InputError: The folder holds no model or one of another kind, or a file is missing or broken.
     """
     folder = Path(folder)
-    found = saved_class(folder)
-    if found not in PAIR_MODELS:
+    name = saved_class(folder)
+    if name not in PAIR_MODELS:
         raise InputError(
-            f"this folder holds {found}, which was not saved by pre-training; name the model folder of "
-            "`promu pretrain`",
+            f"this folder holds {name}, which was not saved by pre-training; name the model folder of `promu pretrain`",
             folder,
         )
     tokenizer = load_tokenizer(str(folder))
-    model: Any = load_model(PAIR_MODELS[found], folder)
+    model: Any = load_model(PAIR_MODELS[name], folder)
     return model.to(device or best_device()).eval(), WordEncoder(tokenizer, model.config.max_length)
 
 
 @contextmanager
-def reading(model: PromuPreTrainedModel) -> Iterator[None]:
+def evaluating(model: PromuPreTrainedModel) -> Iterator[None]:
     """Evaluation mode, no gradients and the device's best precision; the model's mode is restored afterwards."""
     was_training = model.training
     model.eval()
@@ -75,19 +60,19 @@ def reading(model: PromuPreTrainedModel) -> Iterator[None]:
 
 
 class EncodedImages:
-    """A corpus's images as its fusion reads them, each encoded once, as far as memory goes.
+    """The images of a corpus, encoded by a model; each is encoded once, as far as memory allows.
 
     Args:
-        model: Whose vision encoder looks.
-        corpus: Whose images.
-        budget: Bytes of vectors to keep; what does not fit is encoded again.
+        model: Its vision encoder is used.
+        corpus: The images.
+        budget: Bytes of vectors that are cached; the other images are encoded at each use.
     """
 
     def __init__(self, model: PairModel, corpus: PairCorpus, budget: int = 2**30) -> None:
         self.model = model
         self.corpus = corpus
         self._left = budget
-        self._kept: dict[int, torch.Tensor] = {}
+        self._cache: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
         return self.corpus.images
@@ -98,20 +83,20 @@ class EncodedImages:
         Raises:
             InputError: An image is damaged, or the model reads text alone.
         """
-        new = [index for index in dict.fromkeys(indices) if index not in self._kept]
+        new = [index for index in dict.fromkeys(indices) if index not in self._cache]
         fresh: dict[int, torch.Tensor] = {}
         if new:
             size = image_side(self.model)
             pixels = [to_pixels(self.corpus.image(index).decode((size, size)), size) for index in new]
-            with reading(self.model):
-                found = self.model.encode_visual(torch.stack(pixels).to(self.model.device))
-            fresh = dict(zip(new, found, strict=True))
+            with evaluating(self.model):
+                encoded = self.model.encode_visual(torch.stack(pixels).to(self.model.device))
+            fresh = dict(zip(new, encoded, strict=True))
         for index, vectors in fresh.items():
             cost = vectors.numel() * vectors.element_size()
             if cost <= self._left:
                 self._left -= cost
-                self._kept[index] = vectors
-        return torch.stack([self._kept[index] if index in self._kept else fresh[index] for index in indices])
+                self._cache[index] = vectors
+        return torch.stack([self._cache[index] if index in self._cache else fresh[index] for index in indices])
 
 
 def image_side(model: PromuPreTrainedModel) -> int:
@@ -135,26 +120,26 @@ def text_vectors(model: PairModel, encoder: WordEncoder, texts: Sequence[Encoded
     """Unit vectors (N, D) of captions in the shared space, on the CPU."""
     # texts of one length together: less padding
     order = sorted(range(len(texts)), key=lambda row: len(texts[row].input_ids))
-    found: list[torch.Tensor] = []
-    with reading(model):
+    vectors: list[torch.Tensor] = []
+    with evaluating(model):
         for start in range(0, len(order), batch_size):
             batch = tokens(model, encoder, [texts[row] for row in order[start : start + batch_size]])
-            found.append(model.encode_text(**batch).float().cpu())
+            vectors.append(model.encode_text(**batch).float().cpu())
             report("captions", min(start + batch_size, len(order)), len(order))
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
-    return torch.cat(found)[back]
+    return torch.cat(vectors)[back]
 
 
 def image_vectors(model: PairModel, images: EncodedImages, batch_size: int) -> torch.Tensor:
     """Unit vectors (P, D) of every image of the corpus in the shared space, on the CPU."""
-    found = []
-    with reading(model):
+    vectors = []
+    with evaluating(model):
         for start in range(0, len(images), batch_size):
             rows = range(start, min(start + batch_size, len(images)))
-            found.append(model.project_images(images(rows)).float().cpu())
+            vectors.append(model.project_images(images(rows)).float().cpu())
             report("images", rows.stop, len(images))
-    return torch.cat(found)
+    return torch.cat(vectors)
 
 
 def match_scores(
@@ -166,27 +151,29 @@ def match_scores(
     batch_size: int,
     stage: str = "matching",
 ) -> torch.Tensor:
-    """How sure the ITM head is that captions belong to images: the difference of its two logits.
+    """The log odds of the ITM head that captions belong to images: the difference of its two logits.
 
-    Pairs are read in the order of their images, so that each image is asked for once (twice where a batch ends).
+    Pairs are read in the order of their images, so each image is needed once (twice at the end of a batch).
 
     Args:
-        images: The corpus's.
+        model: The model.
+        encoder: Its tokenizer.
+        images: The images of the corpus.
         texts: The captions.
         pairs: (N, 2) numbers of a caption in `texts` and of an image in the corpus.
-        batch_size: Pairs a forward pass.
-        stage: Under which name progress is reported.
+        batch_size: Pairs in a forward pass.
+        stage: Name of the reported progress.
 
     Returns:
         (N,) on the CPU.
     """
     scores = torch.empty(len(pairs))
     order = torch.argsort(pairs[:, 1], stable=True)
-    with reading(model):
+    with evaluating(model):
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            shown, place = torch.unique_consecutive(pairs[rows, 1], return_inverse=True)
-            visual = images(shown.tolist())[place.to(model.device)]
+            numbers, place = torch.unique_consecutive(pairs[rows, 1], return_inverse=True)
+            visual = images(numbers.tolist())[place.to(model.device)]
             batch = tokens(model, encoder, [texts[row] for row in pairs[rows, 0].tolist()])
             logits = model.match_logits(model.promu(**batch, visual=visual), batch["attention_mask"]).float().cpu()
             scores[rows] = logits[:, 1] - logits[:, 0]
@@ -197,17 +184,18 @@ def match_scores(
 def predictions(
     model: PromuForPreTraining, batch: dict[str, torch.Tensor], visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What the COE head says of regions and the CIR head of images, each None where the model or the call has none.
+    """Predictions of the COE head for regions and of the CIR head for images; None without head or boxes.
 
     Args:
-        batch: `input_ids` and `attention_mask` of the captions that go with the images.
+        model: The model.
+        batch: `input_ids` and `attention_mask` of the images' captions.
         visual: The images, as `PromuForPreTraining.encode_visual` returns them.
         boxes: (B, R, 4) in 0..1.
 
     Returns:
         Probabilities of nouns (B, R, M) and of relations (B, L), fp32 on the CPU.
     """
-    with reading(model):
+    with evaluating(model):
         boxes = None if boxes is None else boxes.to(model.device)
         fused = model.promu(**batch, visual=visual, boxes=boxes)
         entities = relations = None

@@ -14,8 +14,9 @@ from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.corpora.shards import CaptionedImage, PairShards
 from promu.errors import InputError
-from promu.evaluation.pairs import check_candidates, image_captions, judge_images
-from promu.evaluation.pretrained import EncodedImages, PairCorpus
+from promu.evaluation.agreement import check_candidates, compare_labels, image_captions
+from promu.evaluation.pair_corpus import PairCorpus
+from promu.evaluation.pretrained import EncodedImages
 from promu.files import write_text
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.pretraining import PromuForPreTraining
@@ -124,21 +125,21 @@ def sample_predictions(
     captions = image_captions(corpus)
     labelled = [index for index in images if captions[index][0] in store]
     samples = []
-    for judged in judge_images(model, encoder, EncodedImages(model, corpus), store, labelled, captions, batch_size=16):
-        name, caption = captions[judged.index]
+    for one in compare_labels(model, encoder, EncodedImages(model, corpus), store, labelled, captions, batch_size=16):
+        name, caption = captions[one.index]
         regions = []
-        for row, box in enumerate(judged.boxes[:REGIONS]):
+        for row, box in enumerate(one.boxes[:REGIONS]):
             region = {
                 "box": [round(float(value), 4) for value in box],
-                "teacher": _top(judged.teacher_entities[row], nouns),
+                "teacher": _top(one.teacher_entities[row], nouns),
             }
-            if judged.student_entities is not None:
-                region[moment] = _top(judged.student_entities[row], nouns)
+            if one.student_entities is not None:
+                region[moment] = _top(one.student_entities[row], nouns)
             regions.append(region)
-        relations = {"teacher": _top(judged.teacher_relation, names)}
-        if judged.student_relation is not None:
-            relations[moment] = _top(judged.student_relation, names)
-        image = corpus.image(judged.index).decode((MAX_SIDE, MAX_SIDE))
+        relations = {"teacher": _top(one.teacher_relation, names)}
+        if one.student_relation is not None:
+            relations[moment] = _top(one.student_relation, names)
+        image = corpus.image(one.index).decode((MAX_SIDE, MAX_SIDE))
         image.thumbnail((MAX_SIDE, MAX_SIDE))
         samples.append(
             {"image": data_uri(image), "name": name, "caption": caption, "regions": regions, "relations": relations}

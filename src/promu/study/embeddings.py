@@ -16,7 +16,7 @@ from promu.alignment.labelling import relative_boxes, square_crop
 from promu.corpora.images import load_image
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
-from promu.evaluation.pretrained import image_side, reading, text_vectors, tokens
+from promu.evaluation.pretrained import evaluating, image_side, text_vectors, tokens
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.losses import patch_coverage, pool_regions
@@ -170,13 +170,13 @@ def _encode(model: PromuForPreTraining, images: Sequence[Image.Image]) -> torch.
     """The images as `PromuForPreTraining.encode_visual` returns them."""
     side = image_side(model)
     pixels = torch.stack([to_pixels(image, side) for image in images])
-    with reading(model):
+    with evaluating(model):
         return model.encode_visual(pixels.to(model.device))
 
 
 def _project(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
     """Encoded images in L_CIT's space (B, D)."""
-    with reading(model):
+    with evaluating(model):
         return model.project_images(visual).float().cpu()
 
 
@@ -184,7 +184,7 @@ def _fuse(
     model: PromuForPreTraining, encoder: WordEncoder, visual: torch.Tensor, boxes: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Fused CLS (B, d) and, with boxes, e_obj (B, R, d) of encoded images with an empty caption."""
-    with reading(model):
+    with evaluating(model):
         batch = tokens(model, encoder, [encoder.text("")] * len(visual))
         output = model.promu(**batch, visual=visual)
         regions = torch.zeros(0)

@@ -14,7 +14,9 @@ import torch
 from transformers import set_seed
 
 from promu.errors import InputError
-from promu.evaluation.pairs import evaluate_pairs, flat_figures
+from promu.evaluation.agreement import teacher_agreement
+from promu.evaluation.pairs import flat_figures, mean_losses, measure_pairs
+from promu.evaluation.pretrained import EncodedImages
 from promu.files import write_json
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_model, save_folder
@@ -155,11 +157,12 @@ def _validation(
             yield collate([Sample(0, row) for row in rows[start : start + 64]])
 
     def validate() -> dict[str, float]:
-        figures = evaluate_pairs(
-            model, encoder, dev, store=store, rerank=0, batches=batches(), auc_pairs=VALIDATED // 2
-        )
+        images = EncodedImages(model, dev)
+        scores = measure_pairs(encoder, images, rerank=0, auc_pairs=VALIDATED // 2)
+        agreement = teacher_agreement(model, encoder, images, store)
+        losses = mean_losses(model, batches())
         model.train()
-        return flat_figures(figures)
+        return flat_figures(scores, agreement, losses)
 
     return validate
 
