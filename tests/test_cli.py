@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import resource
@@ -14,7 +13,7 @@ import pytest
 
 from promu import cli
 from promu.cli import main
-from promu.cli.data import check, newsreel
+from promu.cli.data import check
 
 GOLD = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-LOC\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
 PREDICTED = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-ORG\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
@@ -112,8 +111,11 @@ def test_orphan_inside_tags_are_scored_both_ways(files: Path, capsys: pytest.Cap
             r"gold\.txt:1: not JSON",
         ),
         (["scor"], r'"scor".*see promu --help'),
-        (["newsreel", "{}/world", "--pairs", "many"], r'--pairs.*"many".*see promu newsreel --help'),
-        (["newsreel", "{}/world", "--pairs", "-3"], "pairs is -3; allowed is"),
+        (
+            ["newsreel", "{}/world", "--pairs", "many"],
+            "pairs should be a valid integer, found 'many'; see promu newsreel",
+        ),
+        (["newsreel", "{}/world", "--pairs", "-3"], "pairs should be greater than or equal to 0, found '-3'; see"),
         (["newsreel", "{}"], "not empty"),
         (["check", "{}/gold.txt", "--format", "csv"], "unknown format 'csv'"),
         (["doctor", "--jsno"], "--jsno"),
@@ -152,7 +154,7 @@ def test_newsreel_is_drawn_once_and_scored_by_its_groups(tmp_path: Path, capsys:
     words = ["newsreel", str(world), "--pairs", "4", "--ner-posts", "2", "2", "4", "--re-posts", "2", "2", "4"]
     assert main([*words, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert made["counts"]["ner_test"] == 4 and 0 <= made["text_only_ceiling"]["re"] <= 100
+    assert made["counts"]["ner_test"] == 4 and 0 <= made["text_only_upper_bound"]["re"] <= 100
     assert main(words) == 0
     assert "already there" in capsys.readouterr().out
     for task, name in (("ner", "test.txt"), ("re", "mnre_test.txt")):
@@ -161,14 +163,16 @@ def test_newsreel_is_drawn_once_and_scored_by_its_groups(tmp_path: Path, capsys:
         assert set(json.loads(capsys.readouterr().out)["per_group"]) <= {"text", "image"}
 
 
-def test_what_the_help_says_agrees_with_the_library() -> None:
+def test_what_the_help_says_agrees_with_the_library(capsys: pytest.CaptureFixture[str]) -> None:
     from promu.corpora.formats import FORMATS
     from promu.newsreel import NewsreelSettings
 
-    given = {
-        name: p.default for name, p in inspect.signature(newsreel).parameters.items() if name not in ("out", "json")
-    }
-    assert given == vars(NewsreelSettings())
+    assert main(["newsreel", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')} " in shown for name in NewsreelSettings.model_fields)
+    assert main(["newsreel", "world", "--falsified", "2"]) == 2
+    sentence = "falsified should be less than or equal to 1, found '2'; see promu newsreel --help"
+    assert sentence in capsys.readouterr().err
     assert f"One of {', '.join(FORMATS)}." in (check.__doc__ or "")
 
 

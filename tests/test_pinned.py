@@ -18,7 +18,8 @@ from tests.kecpm.test_seq2seq import Setup
 
 from promu.cli import main
 from promu.kecpm.decoding import Decoding, write_answers
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 
 PINNED = Path(__file__).parent / "pinned.json"
 KECPM_MODEL = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2}

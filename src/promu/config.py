@@ -22,9 +22,37 @@ NotNegative = Annotated[float, Field(ge=0.0)]
 
 
 class Settings(BaseModel):
-    """A group of settings: unknown keys and wrong values are refused by name."""
+    """A group of settings: unknown keys and wrong values are refused by name.
+
+    Raises:
+        InputError: Of the constructor: a setting is unknown, missing or not legal. `model_validate` raises pydantic's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise InputError(first_problem(error)) from None
+
+    # So that pydantic does not call it for a group inside another, whose errors it places itself.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of settings in one sentence: the setting, its value, and what is allowed."""
+    problem = error.errors()[0]
+    name = ".".join(map(str, problem["loc"]))
+    reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable")[0]
+    if not name:
+        return reason
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is no setting"
+    if problem["type"] == "missing":
+        few = isinstance(problem["loc"][-1], int)
+        return f"{problem['loc'][-2]} has too few values: {problem['input']!r}" if few else f"setting {name} is missing"
+    return f"{name} {reason}" if problem["type"] == "value_error" else f"{name} {reason}, found {problem['input']!r}"
 
 
 class Recipe(Settings):

@@ -86,7 +86,7 @@ def test_figures_by_hand(tmp_path: Path) -> None:
     assert side.entropy == pytest.approx(nats, abs=2e-3)
     assert side.entropy_share == pytest.approx(nats / math.log(8), abs=2e-3)
     assert side.top_probability == pytest.approx(0.4, abs=1e-3)
-    assert side.information == pytest.approx(1 - nats / float(entropy((2 * dog + boat) / 3)), rel=1e-2)
+    assert side.information_gain == pytest.approx(1 - nats / float(entropy((2 * dog + boat) / 3)), rel=1e-2)
     assert side.effective == pytest.approx(float(entropy((2 * dog + boat) / 3).exp()), rel=1e-3)
     assert dict(side.top) == pytest.approx({"dog": 2 / 3, "boat": 1 / 3})
     assert side.often == ("dog", "boat") and side.never == ("cat", *NOUNS[3:])
@@ -146,15 +146,15 @@ def mixed(count: int = 64) -> tuple[list[list[torch.Tensor]], list[str]]:
     [
         (
             "flat",
-            r"regions' nouns are too flat \(mean entropy \d+% of its largest, a label tells \d% .*: lower labels.temp",
+            r"regions' nouns are too flat \(mean entropy \d+% of its largest, information gain \d% .*: lower labels",
         ),
         (
             "flat, no captions",
-            r"regions' nouns are too flat \(.*, a label tells \d% of what it could\): lower labels.temp",
+            r"regions' nouns are too flat \(.*, information gain \d% of its maximum\): lower labels.temp",
         ),
         (
             "same",
-            r"nouns are nearly all the same \(.*; 'dog' first in 100%; a caption says .*\): the teacher has not",
+            r"nouns are nearly all the same \(.*; 'dog' first in 100%; a caption names .*\): the teacher has not",
         ),
         ("sharp", r"regions' nouns are one-hot in effect .*: raise labels.temperature"),
         (
@@ -167,11 +167,11 @@ def mixed(count: int = 64) -> tuple[list[list[torch.Tensor]], list[str]]:
         ),
         (
             "estranged",
-            r"the first noun is what the detector calls the region in \d+% of regions, by chance in \d+%: the",
+            r"the first noun names the detector's category in \d+% of regions, by chance in \d+%: the",
         ),
         (
             "same relations",
-            r"relations are nearly all the same \(a label tells 0% of what it could; 'spouse' first in 100%\)",
+            r"relations are nearly all the same \(information gain 0% of its maximum; 'spouse' first in 100%\)",
         ),
         ("flat relations", r"images' relations are too flat .*: lower labels.temperature"),
         ("no regions", r"no image has a region, so L_COE would learn nothing: build the corpus with a detector"),
@@ -222,7 +222,7 @@ def test_each_failure_is_recognised_and_nothing_else(tmp_path: Path, failure: st
     assert re.search(sentence, found), found
 
 
-def test_a_detector_that_speaks_in_the_labels_judges_nobody(tmp_path: Path) -> None:
+def test_a_detector_that_x_judges_nobody(tmp_path: Path) -> None:
     """Its word then is part of what would be judged; the figures are there all the same."""
     words = ["pet" if number // 8 % 2 else "vehicle" for number in range(64)]
     health = measure(tmp_path, *one_each(64, 0.6), words=words, names=replace(header(), detector_weight=0.5))

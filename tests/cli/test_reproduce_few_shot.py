@@ -11,7 +11,8 @@ import yaml
 from tests.conftest import TINY_TEXT, TINY_VISION
 
 from promu.cli import main
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 1e-3, "precision": "fp32"}
 WRITER = {

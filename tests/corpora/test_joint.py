@@ -46,7 +46,7 @@ def test_pairs_of_one_post_are_grouped_and_none_is_dropped(tmp_path: Path) -> No
         Quintuple(ANN, "per", BOB, "per", "couple"),
     ]
     assert joint.posts[0].entities == (Entity(0, 2, "per"), Entity(3, 4, "per"), Entity(5, 6, "loc"))
-    assert joint.left_out() == {
+    assert joint.left_out == {
         "pairs without a relation, left out": 2,
         "posts without any relation, left out": 1,
         "repeated quintuples, left out": 1,
@@ -74,11 +74,11 @@ def test_a_set_without_relations_is_refused(tmp_path: Path) -> None:
 def test_published_sets(shared: Path) -> None:
     folder = shared / "data" / "jmere_fewshot" / "seed_17"
     joint = read_joint(folder / "test_ofa_knowledge.json")
-    assert joint.posts == read_jmere(folder / "test.json") and not joint.left_out()
+    assert joint.posts == read_jmere(folder / "test.json") and not joint.left_out
     assert sum(bool(known.knowledge) for known in joint.background) >= 473
     # MNRE's pairs that are no None, by the label counts of its own file
     pairs = read_joint(shared / "data" / "mnre" / "mnre_test.txt", "mnre")
     lines = (shared / "data" / "mnre" / "mnre_test.txt").read_text(encoding="utf-8").splitlines()
-    assert sum(map(len, map(quintuples, pairs.posts))) + pairs.repeated_pairs == sum(
+    assert sum(map(len, map(quintuples, pairs.posts))) + pairs.left_out["repeated quintuples, left out"] == sum(
         "'relation': 'None'" not in text for text in lines if text.strip()
     )

@@ -73,7 +73,7 @@ def test_an_unclosed_quote_does_not_swallow_the_rest_unsaid(tmp_path: Path) -> N
         ("image,caption,matched\na,b,maybe\n", "matched must be 1, 0, true or false, found 'maybe'"),
         ('[{"image": "a", "caption": "b"}]', "a JSON list where JSON lines are expected"),
         ('{"image": "a", "caption": "b", "match": 1}', "unknown key 'match'; allowed are image, caption, matched"),
-        ('{"image": "a", "caption": 3}', "caption must be a string, found 3"),
+        ('{"image": "a", "caption": 3}', "caption must be a valid string, found 3"),
         ('{"image": "a", "caption": NaN}', "NaN is not JSON"),
         ('{"image": "a", "caption": "\\ud800"}', "half of a surrogate pair"),
         ('{"image": "a", "caption": ' + "9" * 5000 + "}", "not usable JSON"),
@@ -109,8 +109,11 @@ def test_newsclippings(tmp_path: Path) -> None:
     [
         ({"id": 99, "image_id": 12, "falsified": True}, "annotation 1 names '99', which the VisualNews base does not"),
         ({"id": 11, "image_id": 12}, "annotation 1 lacks falsified"),
-        ({"id": 11, "image_id": 12, "falsified": "yes"}, "falsified of annotation 1 must be true or false"),
-        (7, "annotation 1 must be an object"),
+        (
+            {"id": 11, "image_id": 12, "falsified": "yes"},
+            "falsified of annotation 1 must be a valid boolean",
+        ),
+        (7, "annotation 1 must be a mapping"),
     ],
 )
 def test_malformed_annotations(tmp_path: Path, annotation: object, sentence: str) -> None:

@@ -94,15 +94,15 @@ def test_round_trip(
         ({"tokens": []}, "tokens is an empty list"),
         ({"tokens": ["b", "a"], "text": "a b"}, "token 'a' is not in the text after position 3; drop text or tokens"),
         ({"tokens": ["a"], "entities": [{"start": 0, "end": 2, "type": "X"}]}, "is no span of the 1 words"),
-        ({"tokens": ["a"], "entities": [{"start": 0, "type": "X"}]}, "entity 0 lacks end"),
-        ({"tokens": ["a"], "entities": {}}, "entities must be a list"),
+        ({"tokens": ["a"], "entities": [{"start": 0, "type": "X"}]}, r"entities\[0\] lacks end"),
+        ({"tokens": ["a"], "entities": {}}, "entities must be a valid list"),
         (
             {"tokens": ["a"], "entities": [{"start": 0, "end": 1, "score": 7}]},
-            "score of entity 0 must be a number from 0",
+            r"entities\[0\].score must be a number from 0",
         ),
         (
             {"tokens": ["a"], "relations": [{"head": 0, "tail": 1, "type": "r"}]},
-            "head of relation 0 is 0, but the post",
+            r"relations\[0\].head is 0, but the post",
         ),
         (
             {

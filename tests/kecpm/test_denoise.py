@@ -11,7 +11,8 @@ from promu.errors import InputError
 from promu.kecpm.denoise import train_denoiser
 from promu.kecpm.kecpm_recipe import GenerationRecipe, WriterSettings
 from promu.kecpm.train_writer import train_writer
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
 SMALL = {"model_type": "t5", "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_decoder_layers": 1}

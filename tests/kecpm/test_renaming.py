@@ -6,7 +6,8 @@ from pathlib import Path
 
 from promu.corpora.jmere import Background
 from promu.kecpm.prompts import Described, read_described, renamed
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.schema import Entity, Post, Relation
 
 ENDS = (Entity(0, 2, "per"), Entity(4, 5, "org"))

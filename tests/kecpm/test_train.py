@@ -18,7 +18,8 @@ from promu.kecpm.decoding import load_seq2seq
 from promu.kecpm.kecpm_recipe import GenerationRecipe
 from promu.kecpm.prompts import read_described
 from promu.kecpm.train_writer import load_writer, train_writer
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.schema import Post
 from promu.training.tokenizers import train_text_to_text
 

@@ -14,7 +14,8 @@ from tests.training.test_resume import log_of, same_log
 
 from promu.kecpm.kecpm_recipe import GenerationRecipe
 from promu.kecpm.train_writer import train_writer
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 
 KILLED = """
 import json, os, signal, sys

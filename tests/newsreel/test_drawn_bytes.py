@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from promu.newsreel import WORLDS, NewsreelSettings, Scene, draw_scene, write_newsreel
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
 from promu.newsreel.lexicon import World, generator
 from promu.newsreel.scenes import SceneMaker
+from promu.newsreel.settings import JointSettings
 
 PIXELS = {"news": "ad93fbbcc3918197", "country": "87c4aba0b3a24f06"}
 TEXTS = {"news": "b4f68a4a6fcabe86", "country": "860788b939d09523"}

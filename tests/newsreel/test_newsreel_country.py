@@ -40,7 +40,7 @@ def test_a_noun_names_one_kind_only() -> None:
     assert not {noun for kind in COUNTRY.kinds for noun in kind.nouns} & (phrases | said | set(COUNTRY.distractors))
 
 
-def test_undecided_posts_tell_no_kind() -> None:
+def test_ambiguous_posts_tell_no_kind() -> None:
     nouns = {noun for kind in COUNTRY.kinds for noun in kind.nouns}
     surroundings = (*COUNTRY.open_solo, *COUNTRY.open_pair, *COUNTRY.prefixes, *COUNTRY.suffixes)
     assert not nouns & {word.lower() for template in surroundings for word in template.split()}

@@ -14,7 +14,8 @@ from promu.corpora.coco import read_coco
 from promu.corpora.jmere import read_jmere, read_jmere_background
 from promu.errors import InputError
 from promu.newsreel import WORLD
-from promu.newsreel.joint_world import JointSettings, joint_posts, write_joint
+from promu.newsreel.joint_world import joint_posts, write_joint
+from promu.newsreel.settings import JointSettings
 from promu.schema import quintuples
 
 SMALL = JointSettings(seed=5, size=32, posts=(30, 10, 20))
@@ -82,9 +83,9 @@ def test_no_name_is_in_two_splits() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"undecided": 1.2}, "undecided is 1.2; allowed is a number from 0 to 1"),
-        ({"posts": (0, 1, 1)}, "each at least 1"),
-        ({"size": 9}, "size is 9"),
+        ({"ambiguous": 1.2}, "ambiguous should be less than or equal to 1, found 1.2"),
+        ({"posts": (0, 1, 1)}, "posts.0 should be greater than or equal to 1, found 0"),
+        ({"size": 9}, "size should be greater than or equal to 32, found 9"),
     ],
 )
 def test_bad_settings(settings: dict[str, Any], sentence: str) -> None:

@@ -13,8 +13,8 @@ from promu.newsreel.country import COUNTRY
 from promu.newsreel.drawing import BACKGROUNDS
 from promu.newsreel.lexicon import generator
 from promu.newsreel.scenes import SceneMaker
-from promu.newsreel.texts import Mention, PostWriter, WrittenPost, name_pools, ner_ceiling, re_ceiling, tidy
-from promu.schema import NO_RELATION
+from promu.newsreel.texts import PostWriter, WrittenPost, name_pools, ner_upper_bound, re_upper_bound, tidy
+from promu.schema import NO_RELATION, Entity
 
 NAMES = sorted(WORLD.kind)
 
@@ -112,7 +112,7 @@ def test_there_is_enough_to_say() -> None:
     assert min(len(relation.posts) for relation in WORLD.relations) >= 2 <= len(WORLD.unrelated_posts)
 
 
-def test_undecided_templates_hold_no_word_that_tells_a_kind_or_a_relation() -> None:
+def test_ambiguous_templates_hold_no_word_that_tells_a_kind_or_a_relation() -> None:
     nouns = {noun for kind in WORLD.kinds for noun in kind.nouns}
     surroundings = (*WORLD.open_solo, *WORLD.open_pair, *WORLD.prefixes, *WORLD.suffixes)
     assert not nouns & {word.lower() for template in surroundings for word in template.split()}
@@ -156,7 +156,7 @@ def test_the_main_thing_is_the_largest() -> None:
         assert max(things, key=lambda thing: thing.box[2] * thing.box[3]).kind == "guitar"
 
 
-def test_undecided_posts_look_the_same_for_every_label() -> None:
+def test_ambiguous_posts_look_the_same_for_every_label() -> None:
     """Over many posts every open template occurs with every type and with every relation."""
     writer = PostWriter(WORLD, generator(0, "many"), name_pools(0)["train"], unrelated=0.15)
     solo: dict[str, Counter[str]] = {}
@@ -164,13 +164,13 @@ def test_undecided_posts_look_the_same_for_every_label() -> None:
     first: Counter[str] = Counter()
     for _ in range(3000):
         post = writer.ner_post(decided=False)
-        first[post.mentions[0].type] += 1
-        if len(post.mentions) == 1:
-            solo.setdefault(post.template, Counter())[post.mentions[0].type] += 1
+        first[str(post.entities[0].type)] += 1
+        if len(post.entities) == 1:
+            solo.setdefault(post.template, Counter())[str(post.entities[0].type)] += 1
         else:
-            assert post.mentions[0].start < post.mentions[1].start
+            assert post.entities[0].start < post.entities[1].start
         related = writer.re_post(decided=False)
-        assert related.mentions[0].start < related.mentions[1].start
+        assert related.entities[0].start < related.entities[1].start
         pair.setdefault(related.template, Counter())[related.relation] += 1
     assert set(solo) == set(WORLD.open_solo)
     assert set(pair) == set(WORLD.open_pair)
@@ -188,29 +188,29 @@ def test_decided_posts_come_from_templates_of_their_own_label() -> None:
     unrelated = sum(post.image.relation != post.relation for post in posts) / len(posts)
     assert unrelated == pytest.approx(0.15, abs=0.05)
     for post in (writer.ner_post(decided=True) for _ in range(400)):
-        if len(post.mentions) == 1:
-            assert post.template in WORLD.type_posts[post.mentions[0].type]
-    assert any(post.mentions[1].start < post.mentions[0].start for post in posts)
+        if len(post.entities) == 1:
+            assert post.template in WORLD.type_posts[str(post.entities[0].type)]
+    assert any(post.entities[1].start < post.entities[0].start for post in posts)
 
 
 def _post(kind: str, relation: str, decided: bool, template: str = "{X}") -> WrittenPost:
     scene = Scene("sea", ("man",), None, relation)
-    return WrittenPost(("Zor",), (Mention(0, 1, kind),), relation, decided, template, scene)
+    return WrittenPost(("Zor",), (Entity(0, 1, kind),), relation, decided, template, scene)
 
 
-def test_text_only_ceiling_counts_decided_posts_as_right_and_guesses_the_rest() -> None:
+def test_text_only_upper_bound_counts_decided_posts_as_right_and_guesses_the_rest() -> None:
     read = [_post("PER", "a", False)] * 3 + [_post("LOC", "b", False)]
     test = [_post("ORG", "c", True)] * 2 + [_post("PER", "a", False), _post("LOC", "b", False)]
-    assert ner_ceiling(test, read) == pytest.approx(75.0)
+    assert ner_upper_bound(test, read) == pytest.approx(75.0)
     # Answering "a" twice: one right of two, beside two sure ones: P = R = 3/4.
-    assert re_ceiling(test, read) == pytest.approx(75.0)
-    assert ner_ceiling([], []) == re_ceiling([], []) == 0.0
+    assert re_upper_bound(test, read) == pytest.approx(75.0)
+    assert ner_upper_bound([], []) == re_upper_bound([], []) == 0.0
 
 
-def test_text_only_ceiling_answers_none_where_a_guess_would_cost_more_than_it_gives() -> None:
+def test_text_only_upper_bound_answers_none_where_a_guess_would_cost_more_than_it_gives() -> None:
     many = [_post("PER", label, False) for label in "abcdefghij"] + [_post("PER", "z", True)] * 10
     # All 10 sure posts right, no answer elsewhere: P = 1, R = 1/2, F1 = 2/3.
-    assert re_ceiling(many, many) == pytest.approx(200 / 3)
+    assert re_upper_bound(many, many) == pytest.approx(200 / 3)
 
 
 @pytest.mark.parametrize(

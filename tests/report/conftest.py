@@ -18,7 +18,7 @@ from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import read_conll
 from promu.corpora.mnre import read_mnre
-from promu.newsreel.corpus_settings import NewsreelSettings
+from promu.newsreel.settings import NewsreelSettings
 from promu.newsreel.write import write_newsreel
 from promu.report.demo_report import (
     Curves,

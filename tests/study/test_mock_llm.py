@@ -12,7 +12,8 @@ import pytest
 from promu.corpora.jmere import read_jmere, read_jmere_background
 from promu.kecpm.knowledge import Described
 from promu.kecpm.prompts import read_described
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.study.mock_llm import ErrorRates, MockLLM, write_mock_knowledge
 
 POST = Described("1", ("Zeivo", "Kir", "with", "Soze", "again"))

@@ -8,7 +8,8 @@ import pytest
 
 from promu.corpora.jmere import read_jmere, read_jmere_background
 from promu.errors import InputError
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.study.job import SUBSET
 from promu.study.job_kinds import subset_rows, write_subset
 from promu.tasks.task import TASKS

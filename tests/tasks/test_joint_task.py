@@ -24,7 +24,8 @@ from promu.evaluation.joint_scores import score_joint
 from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.joint_model import LONGEST, Candidates, choose_candidates, inventory_of, span_gains, span_margins
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 from promu.tasks.joint_task import JointExtraction, targets
 from promu.tasks.task import TASKS

@@ -21,7 +21,8 @@ from promu.hub import resolve
 from promu.modeling.encoders import load_encoder_config
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.newsreel import NewsreelSettings, write_newsreel
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.schema import Post
 from promu.tasks.task import TASKS
 from promu.training.finetune import finetune

@@ -1,4 +1,8 @@
-"""Candidates: the nouns and relations that prompts are built from."""
+"""Candidates, the nouns and relations that prompts are built from: found, written to files, read, put into templates.
+
+Nouns are those of a corpus's captions, tagged by a spaCy pipeline (`write_nouns`). Relations are Wikidata properties
+that relate two things (`write_relations`). A file of candidates has one a line.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from promu import files
+from promu.corpora.captions import read_captions
 from promu.corpora.fields import csv_rows
+from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.files import shorten
 from promu.progress import track
@@ -19,28 +25,40 @@ from promu.progress import track
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 
 _IRREGULAR = {
-    "children": "child",
-    "feet": "foot",
-    "teeth": "tooth",
-    "geese": "goose",
-    "mice": "mouse",
-    "oxen": "ox",
-    "cacti": "cactus",
-    "calves": "calf",
-    "elves": "elf",
-    "halves": "half",
-    "hooves": "hoof",
-    "knives": "knife",
-    "leaves": "leaf",
-    "loaves": "loaf",
-    "scarves": "scarf",
-    "shelves": "shelf",
-    "thieves": "thief",
-    "wives": "wife",
+    "children": "child", "feet": "foot", "teeth": "tooth", "geese": "goose", "mice": "mouse", "oxen": "ox",
+    "cacti": "cactus", "calves": "calf", "elves": "elf", "halves": "half", "hooves": "hoof", "knives": "knife",
+    "leaves": "leaf", "loaves": "loaf", "scarves": "scarf", "shelves": "shelf", "thieves": "thief", "wives": "wife",
     "wolves": "wolf",
-}
+}  # fmt: skip
 # Plural in form, and another thing than what is left without the s.
 _NO_PLURALS = frozenset({"clothes", "glasses", "jeans", "news", "pants", "shades", "shorts", "tights", "woods"})
+
+BATCH = 256
+"""Captions that the pipeline reads at once."""
+
+# Parts of a pipeline that need time and are not needed to find nouns.
+_UNNEEDED = (
+    "parser", "senter", "ner", "entity_ruler", "entity_linker", "span_ruler",
+    "spancat", "textcat", "textcat_multilabel",
+)  # fmt: skip
+_REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
+
+ITEM = "WikibaseItem"
+"""The data type of properties whose value is an item, so that they relate two things."""
+
+_COLUMNS = ("ID", "label", "description", "Data type", "Count")
+_ID = re.compile(r"P[1-9]\d*")
+_RULE = re.compile(r"(?P<id>P[1-9]\d*)|(?P<field>label|description):\s*(?P<words>.+)")
+
+ENTITY_TEMPLATES = {
+    "1": "This is an image of {}.",
+    "2": "An image of {} is shown here.",
+}
+RELATION_TEMPLATES = {
+    "A": "This image shows the relation of {}.",
+    "B": "The relation of {} is shown in this image.",
+    "C": "The relation between the objects in the image is {}.",
+}
 
 
 def read_text_lines(path: Path) -> list[str]:
@@ -60,21 +78,21 @@ def read_candidates(path: Path, limit: int | None = None) -> list[str]:
     Raises:
         InputError: The file is missing, not UTF-8, names a candidate twice or holds none.
     """
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for number, line in enumerate(read_text_lines(path), start=1):
         candidate = line.partition("\t")[0].strip()
         if candidate.startswith("#") or not line.strip():
             continue
         if not candidate:
             raise InputError("the line begins with a tab; write the candidate before it", path, number)
-        if candidate in seen:
+        if candidate in lines:
             raise InputError(
-                f"candidate {candidate!r} already stands on line {seen[candidate]}; remove one", path, number
+                f"candidate {candidate!r} already stands on line {lines[candidate]}; remove one", path, number
             )
-        seen[candidate] = number
-    if not seen:
+        lines[candidate] = number
+    if not lines:
         raise InputError("no candidate in this file; write one a line", path)
-    return list(seen)[:limit]
+    return list(lines)[:limit]
 
 
 def frequent_nouns(captions: Iterable[str], lexicon: Iterable[str], limit: int) -> list[tuple[str, int]]:
@@ -109,9 +127,9 @@ def nouns_in(caption: str, nouns: Collection[str]) -> Iterator[str]:
             yield base
 
 
-def singular(word: str, known: Collection[str]) -> str | None:
-    """What lower-case English `word` is a plural of, if that is one of the `known` words; else None."""
-    return next((base for base in _singulars(word) if base in known), None)
+def singular(word: str, nouns: Collection[str]) -> str | None:
+    """What lower-case English `word` is a plural of, if that is one of `nouns`; else None."""
+    return next((base for base in _singulars(word) if base in nouns), None)
 
 
 def merge_plurals(counts: Counter[str]) -> Counter[str]:
@@ -138,24 +156,6 @@ def _singulars(word: str) -> Iterator[str]:
     yield word[:-1]
     if word.endswith("es"):
         yield word[:-2]
-
-
-BATCH = 256
-"""Captions that the pipeline reads at once."""
-
-# What needs time and tells nothing about nouns.
-_UNNEEDED = (
-    "parser",
-    "senter",
-    "ner",
-    "entity_ruler",
-    "entity_linker",
-    "span_ruler",
-    "spancat",
-    "textcat",
-    "textcat_multilabel",
-)
-_REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
 
 
 def count_nouns(captions: Collection[str], pipeline: str, processes: int = 1) -> Counter[str]:
@@ -213,16 +213,8 @@ def read_stop_list(path: Path | None = None) -> list[str]:
     """
     if path is not None:
         return read_candidates(path)
-    with resources.as_file(resources.files("promu.alignment") / "data" / "noun_stop_list.txt") as own:
-        return read_candidates(own)
-
-
-ITEM = "WikibaseItem"
-"""The data type of properties whose value is an item, so that they relate two things."""
-
-_COLUMNS = ("ID", "label", "description", "Data type", "Count")
-_ID = re.compile(r"P[1-9]\d*")
-_RULE = re.compile(r"(?P<id>P[1-9]\d*)|(?P<field>label|description):\s*(?P<words>.+)")
+    with resources.as_file(resources.files("promu.alignment") / "data" / "noun_stop_list.txt") as file:
+        return read_candidates(file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,8 +278,8 @@ def read_meta_rules(path: Path | None = None) -> list[MetaRule]:
         InputError: The file is missing or empty, or a line is something else.
     """
     if path is None:
-        with resources.as_file(resources.files("promu.alignment") / "data" / "wikidata_meta.txt") as own:
-            return read_meta_rules(own)
+        with resources.as_file(resources.files("promu.alignment") / "data" / "wikidata_meta.txt") as file:
+            return read_meta_rules(file)
     rules = []
     for number, line in files.read_lines(path, None):
         text = (line or "").partition("#")[0].strip()
@@ -326,15 +318,101 @@ def _property(row: dict[str, str], path: Path, number: int) -> Property:
     return Property(item, label, row["description"].strip(), row["Data type"].strip(), int(uses))
 
 
-ENTITY_TEMPLATES = {
-    "1": "This is an image of {}.",
-    "2": "An image of {} is shown here.",
-}
-RELATION_TEMPLATES = {
-    "A": "This image shows the relation of {}.",
-    "B": "The relation of {} is shown in this image.",
-    "C": "The relation between the objects in the image is {}.",
-}
+@dataclass(frozen=True, slots=True)
+class NounCandidates:
+    """What `write_nouns` found; `stopped` and `kept` are counts by noun, `notes` sentences about them."""
+
+    captions: int
+    nouns_found: int
+    occurrences: int
+    stopped: dict[str, int]
+    kept: dict[str, int]
+    notes: tuple[str, str]
+
+
+def write_nouns(
+    source: Path, out: Path, pipeline: str, top: int = 1000, stop: Path | None = None, processes: int = 1
+) -> NounCandidates:
+    """Find the most frequent nouns of the captions that belong to their image, and write them to a file.
+
+    Args:
+        source: A corpus folder, or a file of captions (CSV or JSON lines).
+        out: The file: a noun a line, after a tab its count.
+        pipeline: As for `count_nouns`.
+        top: M, how many nouns to keep.
+        stop: As for `read_stop_list`.
+        processes: As for `count_nouns`.
+
+    Raises:
+        InputError: As the functions that this calls; no caption belongs to its image, or no noun is left.
+    """
+    _check_top(top)
+    stop_list = read_stop_list(stop)
+    # A falsified pair's caption is counted with the image that it belongs to.
+    pairs = PairShards(source).pairs() if source.is_dir() else read_captions(source)
+    captions = [pair.caption for pair in pairs if pair.matched]
+    if not captions:
+        raise InputError("no caption here belongs to its image, so there is none to count nouns in", source)
+    counts = count_nouns(captions, pipeline, processes)
+    nouns, occurrences = len(counts), counts.total()
+    stopped = {noun: counts.pop(noun) for noun in stop_list if noun in counts}
+    kept = dict(most_frequent(counts, top))
+    notes = (
+        f"{len(kept)} of {nouns} nouns in {len(captions)} captions of {source.name}, by {Path(pipeline).name}",
+        f"{len(stopped)} of the others stand on the stop list, {nouns - len(stopped) - len(kept)} are rarer",
+    )
+    _write_candidates(out, notes, kept.items())
+    return NounCandidates(len(captions), nouns, occurrences, stopped, kept, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class RelationCandidates:
+    """What `write_relations` found: counts of properties, those kept, and sentences about them."""
+
+    properties: int
+    item_valued: int
+    meta: int
+    kept: list[Property]
+    notes: tuple[str, str]
+
+
+def write_relations(table: Path, out: Path, top: int = 100, meta: Path | None = None) -> RelationCandidates:
+    """Find the most used Wikidata properties that relate two things, and write their labels to a file.
+
+    Args:
+        table: As for `read_properties`.
+        out: The file: a label a line, after a tab its uses and ID.
+        top: L, how many relations to keep.
+        meta: As for `read_meta_rules`.
+
+    Raises:
+        InputError: As the functions that this calls; or no relation is left.
+    """
+    _check_top(top)
+    properties, rules = read_properties(table), read_meta_rules(meta)
+    items = sum(item.data_type == ITEM for item in properties)
+    usable = relations(properties, rules, len(properties))
+    kept = usable[:top]
+    notes = (
+        f"{len(kept)} of {len(properties)} properties of {table.name}",
+        f"{len(properties) - items} of the others take no item as value, {items - len(usable)} are meta, "
+        f"{len(usable) - len(kept)} are used less",
+    )
+    _write_candidates(out, notes, ((item.label, f"{item.uses}\t{item.id}") for item in kept))
+    return RelationCandidates(len(properties), items, items - len(usable), kept, notes)
+
+
+def _check_top(top: int) -> None:
+    if top < 1:
+        raise InputError(f"--top must be 1 or more, found {top}")
+
+
+def _write_candidates(out: Path, notes: Sequence[str], rows: Iterable[tuple[str, object]]) -> None:
+    """Write what `read_candidates` reads: notes as comments, then a candidate a line with its figures."""
+    lines = [f"{name}\t{figures}" for name, figures in rows]
+    if not lines:
+        raise InputError("no candidate was found, so nothing is written; is this the right input?", out)
+    files.write_lines(out, [*(f"# {note}" for note in notes), *lines])
 
 
 def prompts(candidates: Sequence[str], template: str, templates: dict[str, str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether soft pseudo-labels are any good, measured on a store and its corpus."""
+"""The health of soft pseudo-labels: figures of a store and its corpus, and the failures that they look like."""
 
 from __future__ import annotations
 
@@ -6,22 +6,38 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 import torch
 
 from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.alignment.synonyms import Synonyms, nouns_naming
-from promu.corpora.shards import CaptionedImage, PairShards
+from promu.corpora.shards import PairShards
 
-if TYPE_CHECKING:
-    pass
-
+BATCH = 1024
+"""Images measured at once."""
 SHUFFLES = 5
 """Shuffles that agreement by chance is the mean of."""
 OFTEN = 0.2
 """Share of labels above which a candidate counts as often first."""
+
+# Thresholds of the findings.
+INFORMATION = 0.15
+"""Information gain below which labels are nearly all the same."""
+SHARP = 0.85
+"""Mean probability of the first candidate above which labels are one-hot in effect."""
+DOMINANT = 0.5
+"""Share of labels with the same first candidate above which that candidate dominates."""
+UNUSED = 0.75
+"""Share of candidates that are never first above which the list is too long, given ten labels a candidate."""
+CAPTIONS = 0.2
+"""Agreement with captions over chance that there must be, by the first noun or by the first five."""
+DETECTOR = 0.15
+"""The same of the first noun and the detector's category."""
+FEW = 50
+"""Labels below which neither information gain nor agreement is judged."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +51,8 @@ class SideHealth:
         entropy_share: The same as a share of its largest value, log M.
         top_probability: Mean probability of a label's first candidate.
         effective: exp of the entropy of the mean label: how many candidates are in use, by weight.
-        information: How much a label tells that the mean label does not: of the mean label's entropy, the share that
-            is gone once the region or image is known. 0 where all labels are the same, 1 where each is certain.
+        information_gain: Of a label over the mean label, as a share of its maximum: how much of the mean label's
+            entropy is gone once the region or image is given. 0 where all labels are the same, 1 where each is certain.
         top: The candidates that are first most often, each with its share of the labels, at most ten.
         often: Candidates that are first in more than `OFTEN` of the labels.
         never: Candidates that are first in none.
@@ -48,7 +64,7 @@ class SideHealth:
     entropy_share: float
     top_probability: float
     effective: float
-    information: float
+    information_gain: float
     top: tuple[tuple[str, float], ...]
     often: tuple[str, ...]
     never: tuple[str, ...]
@@ -56,10 +72,10 @@ class SideHealth:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often another source says the first noun of a region, or one of its first five.
+    """Shares of regions whose first noun, or one of whose first five, another source names too.
 
-    Only regions of which it says a candidate at all are counted. `chance1` and `chance5` are the same with what it says
-    of others.
+    Only regions for which it names a candidate at all are counted. `chance1` and `chance5` are the shares with what it
+    names for other regions instead.
     """
 
     regions: int
@@ -70,17 +86,17 @@ class Agreement:
 
     @property
     def gain1(self) -> float:
-        """How much of the way from chance to certainty the first noun goes."""
-        return _gain(self.top1, self.chance1)
+        """Agreement of the first noun over chance, as a share of the most there can be over chance."""
+        return _over_chance(self.top1, self.chance1)
 
     @property
     def gain5(self) -> float:
         """The same of the first five."""
-        return _gain(self.top5, self.chance5)
+        return _over_chance(self.top5, self.chance5)
 
 
-def _gain(found: float, chance: float) -> float:
-    return (found - chance) / (1.0 - chance) if chance < 1.0 else 0.0
+def _over_chance(agreement: float, chance: float) -> float:
+    return (agreement - chance) / (1.0 - chance) if chance < 1.0 else 0.0
 
 
 class SideTally:
@@ -110,15 +126,15 @@ class SideTally:
             return None
         shares = (self.first / self.rows).tolist()
         order = sorted(range(len(shares)), key=lambda index: (-shares[index], index))
-        nats, in_all = self.entropy / self.rows, float(entropy(self.mean / self.rows))
+        mean_entropy, entropy_of_mean = self.entropy / self.rows, float(entropy(self.mean / self.rows))
         return SideHealth(
             labels=self.rows,
             candidates=len(shares),
-            entropy=nats,
-            entropy_share=nats / math.log(len(shares)) if len(shares) > 1 else 0.0,
+            entropy=mean_entropy,
+            entropy_share=mean_entropy / math.log(len(shares)) if len(shares) > 1 else 0.0,
             top_probability=self.top / self.rows,
-            effective=math.exp(in_all),
-            information=max(0.0, 1.0 - nats / in_all) if in_all > 0.0 else 0.0,
+            effective=math.exp(entropy_of_mean),
+            information_gain=max(0.0, 1.0 - mean_entropy / entropy_of_mean) if entropy_of_mean > 0.0 else 0.0,
             top=tuple((self.candidates[index], shares[index]) for index in order[:10] if shares[index]),
             often=tuple(self.candidates[index] for index in order if shares[index] > OFTEN),
             never=tuple(name for name, share in zip(self.candidates, shares, strict=True) if not share),
@@ -131,36 +147,32 @@ def entropy(labels: torch.Tensor) -> torch.Tensor:
 
 
 class AgreementTally:
-    """What another source says, such as a caption of its image, and the regions that it says it of."""
+    """The candidates that another source names, such as a caption of the image, and the regions it names them for."""
 
     def __init__(self) -> None:
-        self.said: list[frozenset[int]] = []  # candidates, as indices
-        self.regions: list[tuple[int, torch.Tensor]] = []  # place in `said`, first five of each region (R, 5)
+        self.named: list[frozenset[int]] = []  # candidates, as indices
+        self.regions: list[tuple[int, torch.Tensor]] = []  # place in `named`, first five of each region (R, 5)
 
-    def add(self, said: Iterable[int], labels: SparseLabels) -> None:
-        """Add candidates that are said at once, and the labels of the regions that they are said of."""
-        if known := frozenset(said):
+    def add(self, candidates: Iterable[int], labels: SparseLabels) -> None:
+        """Add candidates that are named together, and the labels of the regions that they are named for."""
+        if named := frozenset(candidates):
             if len(labels.ids):
-                self.regions.append((len(self.said), labels.ids[:, :5]))
-            self.said.append(known)
+                self.regions.append((len(self.named), labels.ids[:, :5]))
+            self.named.append(named)
 
     def result(self) -> Agreement | None:
-        """The figures; None without a region, or where candidates were said less than twice."""
-        if not self.regions or len(self.said) < 2:
+        """The figures; None without a region, or where candidates were named less than twice."""
+        if not self.regions or len(self.named) < 2:
             return None
-        own = self._share(range(len(self.said)))
-        chance = [self._share(others) for others in self._shuffles()]
-        return Agreement(
-            regions=sum(len(firsts) for _, firsts in self.regions),
-            top1=own[0],
-            top5=own[1],
-            chance1=sum(one for one, _ in chance) / SHUFFLES,
-            chance5=sum(five for _, five in chance) / SHUFFLES,
-        )
+        regions = sum(len(firsts) for _, firsts in self.regions)
+        top1, top5 = self._agreement(range(len(self.named)))
+        shuffled = [self._agreement(others) for others in self._shuffles()]
+        chance1, chance5 = (sum(shares) / SHUFFLES for shares in zip(*shuffled, strict=True))
+        return Agreement(regions, top1, top5, chance1, chance5)
 
     def _shuffles(self) -> Iterator[list[int]]:
         """For each place another one, never itself: its successor in a random ring."""
-        ring = list(range(len(self.said)))
+        ring = list(range(len(self.named)))
         for seed in range(SHUFFLES):
             random.Random(seed).shuffle(ring)
             others = [0] * len(ring)
@@ -168,20 +180,15 @@ class AgreementTally:
                 others[place] = after
             yield others
 
-    def _share(self, others: Sequence[int]) -> tuple[float, float]:
-        """Agreement in the first noun and the first five, at each place with what is said at its place in `others`."""
-        total = one = five = 0
-        for place, firsts in self.regions:
-            said = self.said[others[place]]
-            for first in firsts.tolist():
-                total += 1
-                one += first[0] in said
-                five += not said.isdisjoint(first)
-        return one / total, five / total
-
-
-BATCH = 1024
-"""Images measured at once."""
+    def _agreement(self, others: Sequence[int]) -> tuple[float, float]:
+        """Shares of first nouns and of first fives that agree with what is named at the place in `others`."""
+        hits = [
+            (first[0] in self.named[others[place]], not self.named[others[place]].isdisjoint(first))
+            for place, firsts in self.regions
+            for first in firsts.tolist()
+        ]
+        one, five = (sum(column) / len(hits) for column in zip(*hits, strict=True))
+        return one, five
 
 
 @dataclass(frozen=True)
@@ -196,10 +203,9 @@ class LabelHealth:
         relations: Images' labels.
         captions: Agreement of regions' labels with the captions that belong to their images, plurals counting for
             their singular; None where it cannot be measured.
-        detector: Agreement of regions' labels with what the detector called the region; None where it called none by a
-            candidate.
-        detector_weight: How far that word is part of the labels, from the store's header. The agreement is the
-            teacher's own where it is 0.
+        detector: Agreement of regions' labels with the detector's category; None where no candidate names one.
+        detector_weight: How far that category is part of the labels, from the store's header. Where it is 0 the
+            agreement is the teacher's alone.
     """
 
     images: int
@@ -248,17 +254,18 @@ def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> L
     places = {noun.lower(): place for place, noun in enumerate(header.nouns)}
     captions, detector = AgreementTally(), AgreementTally()
     images = unlabelled = without_regions = 0
-    for batch in _batches(corpus):
-        known = [image for image in batch if image.image in store]
-        unlabelled += len(batch) - len(known)
-        if not known:
+    every = corpus.captions()
+    while batch := list(islice(every, BATCH)):
+        labelled = [image for image in batch if image.image in store]
+        unlabelled += len(batch) - len(labelled)
+        if not labelled:
             continue
-        labels = [store[image.image] for image in known]
-        images += len(known)
+        labels = [store[image.image] for image in labelled]
+        images += len(labelled)
         without_regions += sum(not len(label.boxes) for label in labels)
         entities.add(SparseLabels.cat([label.entities for label in labels]))
         relations.add(SparseLabels.cat([label.relation for label in labels]))
-        for image, label in zip(known, labels, strict=True):
+        for image, label in zip(labelled, labels, strict=True):
             texts = (text for text, matched in image.captions if matched)
             captions.add((places[noun] for text in texts for noun in nouns_in(text, places)), label.entities)
             for row, region in enumerate(image.regions):
@@ -276,45 +283,18 @@ def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> L
     )
 
 
-def _batches(corpus: PairShards) -> Iterator[list[CaptionedImage]]:
-    batch: list[CaptionedImage] = []
-    for image in corpus.captions():
-        batch.append(image)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-INFORMATION = 0.15
-"""Share of the mean label's entropy that a label must take away at least, or it tells next to nothing."""
-SHARP = 0.85
-"""Mean probability of the first candidate above which labels are one-hot in effect."""
-DOMINANT = 0.5
-"""Share of labels with the same first candidate above which that candidate dominates."""
-UNUSED = 0.75
-"""Share of candidates that are never first above which the list is too long, given ten labels a candidate."""
-CAPTIONS = 0.2
-"""How much of the way from chance to certainty agreement with captions must go, by the first noun or the first five."""
-DETECTOR = 0.15
-"""The same of the first noun and the detector's word."""
-FEW = 50
-"""Labels below which neither what they tell nor whether others agree is judged."""
-
-
 def findings(health: LabelHealth) -> tuple[str, ...]:
     """A sentence for each failure that the figures look like, with what to turn."""
     if not health.images:
         return ("no image of this corpus has labels: the store was made for another corpus, or labelling never ran",)
-    found = list(_counts(health))
+    sentences = list(_counts(health))
     if health.entities is not None:
-        found += _side("regions' nouns", health.entities, health.captions)
+        sentences += _side("regions' nouns", health.entities, health.captions)
         if _agrees(health.captions) is not False and health.entities.top[0][1] <= DOMINANT:
-            found += _estranged(health.detector, health.detector_weight)
+            sentences += _estranged(health.detector, health.detector_weight)
     if health.relations is not None:
-        found += _side("images' relations", health.relations, None)
-    return tuple(found)
+        sentences += _side("images' relations", health.relations, None)
+    return tuple(sentences)
 
 
 def _counts(health: LabelHealth) -> Iterator[str]:
@@ -334,27 +314,27 @@ def _side(what: str, side: SideHealth, captions: Agreement | None) -> Iterator[s
         yield f"{what} have one candidate, so every label is certain and teaches nothing: name more candidates"
         return
     name, share = side.top[0]
-    alike = side.labels >= FEW and side.information < INFORMATION
+    alike = side.labels >= FEW and side.information_gain < INFORMATION
     agrees, dominated = _agrees(captions), share > DOMINANT
-    told = f"a label tells {side.information:.0%} of what it could"
-    said = ""
+    gain = f"information gain {side.information_gain:.0%} of its maximum"
+    named = ""
     if captions is not None:
-        said = f"; a caption says one of the first five in {captions.top5:.0%}, by chance in {captions.chance5:.0%}"
+        named = f"; a caption names one of the first five in {captions.top5:.0%}, by chance in {captions.chance5:.0%}"
     if alike and (agrees is False or (dominated and agrees is None)):
         yield (
-            f"{what} are nearly all the same ({told}; {name!r} first in {share:.0%}{said}): the teacher has not "
+            f"{what} are nearly all the same ({gain}; {name!r} first in {share:.0%}{named}): the teacher has not "
             "learned or has collapsed; train it longer or anew, or take one off the shelf"
         )
         return
     if alike:
         yield (
-            f"{what} are too flat (mean entropy {side.entropy_share:.0%} of its largest, {told}{said}): lower "
+            f"{what} are too flat (mean entropy {side.entropy_share:.0%} of its largest, {gain}{named}): lower "
             "labels.temperature"
         )
     elif agrees is False:
         yield (
-            f"{what} differ, but hardly by what is shown ({told}{said}): the labels or boxes are of other images, "
-            "the teacher does not know these things, or captions speak of others; look at them with `promu label "
+            f"{what} differ, but hardly by what is shown ({gain}{named}): the labels or boxes are of other images, "
+            "the teacher does not know these things, or captions are about others; look at them with `promu label "
             "--show 12`, then build the corpus anew or take another teacher"
         )
     if side.top_probability > SHARP:
@@ -375,17 +355,17 @@ def _side(what: str, side: SideHealth, captions: Agreement | None) -> Iterator[s
 
 
 def _agrees(captions: Agreement | None) -> bool | None:
-    """Whether captions agree with the labels well over chance; None where too few regions say."""
+    """Whether captions agree with the labels well over chance; None where there are too few regions to judge."""
     if captions is None or captions.regions < FEW:
         return None
     return max(captions.gain1, captions.gain5) >= CAPTIONS
 
 
 def _estranged(detector: Agreement | None, weight: float) -> Iterator[str]:
-    """Where the labels are the teacher's alone, they are judged by what the detector calls the same regions."""
+    """Where the labels are the teacher's alone, they are judged by the detector's categories of the same regions."""
     if detector is not None and not weight and detector.regions >= FEW and detector.gain1 < DETECTOR:
         yield (
-            f"the first noun is what the detector calls the region in {detector.top1:.0%} of regions, by chance in "
+            f"the first noun names the detector's category in {detector.top1:.0%} of regions, by chance in "
             f"{detector.chance1:.0%}: the teacher knows whole scenes, not what is cut out of them, or boxes are wrong; "
-            "let the detector speak (labels.detector_weight), or take another teacher"
+            "mix the detector's category in (labels.detector_weight), or take another teacher"
         )

@@ -16,21 +16,21 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import promu
-from promu.cli import data, demo, doctor, evaluate, extract, graph, llm, reproduce, score, serve, train
+from promu.cli import demo, doctor, evaluate, extract, graph, llm, reproduce, score, serve, train
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
 RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce", "extract")
 """Commands that continue where they were stopped, when they are started again."""
 
-# In the order that `promu --help` lists them.
-COMMANDS: dict[str, Callable[..., Any] | App] = {
+# In the order that `promu --help` lists them; (where it is defined, help) for one that is imported when it is called.
+COMMANDS: dict[str, Callable[..., Any] | App | tuple[str, str]] = {
     "demo": demo.demo,
-    "newsreel": data.newsreel,
-    "check": data.check,
-    "fewshot": data.fewshot_app,
-    "corpus": data.corpus_app,
-    "candidates": data.candidates_app,
+    "newsreel": ("promu.cli.data:newsreel", "Draw the built-in corpus: captioned images and posts, for trying out."),
+    "check": ("promu.cli.data:check", "Read a file or a whole set; say what is in it and what is wrong with it."),
+    "fewshot": ("promu.cli.data:fewshot_app", "Joint few-shot sets: sample them from labelled posts, or draw them."),
+    "corpus": ("promu.cli.data:corpus_app", "Make a corpus of captions and images for pre-training, or look at one."),
+    "candidates": ("promu.cli.data:candidates_app", "Candidates for prompts: nouns of captions, Wikidata relations."),
     "label": train.label,
     "pretrain": train.pretrain,
     "finetune": train.finetune,
@@ -57,7 +57,9 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for _order, (_name, _command) in enumerate(COMMANDS.items()):
-    if isinstance(_command, App):
+    if isinstance(_command, tuple):
+        app.command(_command[0], name=_name, help=_command[1], sort_key=_order)
+    elif isinstance(_command, App):
         _command.sort_key = _order
         app.command(_command, name=_name)
     else:
@@ -106,4 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _usage(error: CycloptsError) -> str:
     """What cyclopts found wrong with the words, and where to read how it should be."""
     chain = [word for word in (error.command_chain or ()) if word]
-    return f"{str(error).strip().rstrip('.')}; see {' '.join(['promu', *chain])} --help"
+    problem: Any = error.__cause__
+    if hasattr(problem, "errors"):  # pydantic's, of settings
+        from promu.config import first_problem
+
+        reason = first_problem(problem)
+    else:
+        reason = str(error).strip().rstrip(".")
+    return f"{reason}; see {' '.join(['promu', *chain])} --help"

@@ -1,94 +1,54 @@
-"""`promu newsreel` and `promu check`: make data, look at data."""
+"""`promu newsreel`, `check`, `fewshot`, `corpus` and `candidates`: make data, look at data.
+
+This module is imported when one of its commands is called, so that settings can stand in the signatures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
+from promu.alignment.candidates import write_nouns, write_relations
 from promu.cli.console import note, print_json, print_table, progress_bars
+from promu.corpora.check import check as check_corpus
+from promu.corpora.joint_sets import Fit, read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
+from promu.corpora.shards import describe_corpora
+from promu.newsreel import NewsreelSettings, write_newsreel
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.schema import MissingPairImage
 
-if TYPE_CHECKING:
-    from promu.corpora.joint_sets import Fit
-    from promu.corpora.shards import PairShards
+Flat = Parameter(name="*")
+"""Settings whose fields are options of the command."""
 
 
-def newsreel(
-    out: Path,
-    /,
-    *,
-    seed: int = 0,
-    size: int = 48,
-    pairs: int = 16000,
-    ner_posts: tuple[int, int, int] = (400, 200, 500),
-    re_posts: tuple[int, int, int] = (400, 200, 500),
-    undecided: float = 0.6,
-    falsified: float = 0.5,
-    unrelated: float = 0.15,
-    dropped_mentions: float = 0.12,
-    relation_phrase: float = 0.55,
-    noise: float = 8.0,
-    tail: float = 0.0,
-    json: bool = False,
-) -> None:
+def newsreel(out: Path, /, *, settings: Annotated[NewsreelSettings | None, Flat] = None, json: bool = False) -> None:
     """Draw the built-in corpus: captioned images and posts in the published formats, determined by the settings.
 
     Args:
         out: The folder to make; if it holds this very corpus already, nothing is drawn again.
-        seed: Seed of the world: names, scenes, texts, images.
-        size: Width and height of an image in pixels.
-        pairs: Number of pairs of image and caption.
-        ner_posts: Posts for entities: train, dev and test.
-        re_posts: Posts for relations: train, dev and test.
-        undecided: Share of posts whose text decides neither type nor relation, so that the image must.
-        falsified: Share of pairs whose caption comes from another, similar image.
-        unrelated: Share of the posts decided by their text that come with an image of something else.
-        dropped_mentions: Share of the things in an image whose kind its caption does not tell.
-        relation_phrase: Share of captions that tell the relation their image shows.
-        noise: Standard deviation of the pixel noise, of 255.
-        tail: How much rarer each entity type and relation of the posts is than the one before: the nth has a weight of
-            1 / n ** tail; 0 makes all as frequent.
+        settings: What to draw.
         json: Print JSON instead of lines.
     """
-    from promu.newsreel import NewsreelSettings, write_newsreel
-
-    settings = NewsreelSettings(
-        seed=seed,
-        size=size,
-        pairs=pairs,
-        ner_posts=ner_posts,
-        re_posts=re_posts,
-        undecided=undecided,
-        falsified=falsified,
-        unrelated=unrelated,
-        dropped_mentions=dropped_mentions,
-        relation_phrase=relation_phrase,
-        noise=noise,
-        tail=tail,
-    )
+    settings = settings or NewsreelSettings()
     with progress_bars():
         report = write_newsreel(out, settings)
+    bounds = {"ner": report.ner_upper_bound, "re": report.re_upper_bound}
     if json:
-        print_json(
-            {
-                "path": str(report.path),
-                "reused": report.reused,
-                "settings": settings.to_dict(),
-                "counts": report.counts,
-                "text_only_ceiling": {"ner": report.ner_ceiling, "re": report.re_ceiling},
-            }
-        )
+        result = {"path": str(report.path), "reused": report.reused, "settings": settings.to_dict()}
+        print_json({**result, "counts": report.counts, "text_only_upper_bound": bounds})
         return
-    print(f"{report.path}: {'already there, nothing drawn' if report.reused else 'drawn'}, seed {seed}")
+    print(f"{report.path}: {'already there, nothing drawn' if report.reused else 'drawn'}, seed {settings.seed}")
     width = max(map(len, report.counts))
     for name, count in report.counts.items():
         print(f"  {name:<{width}}  {count:>7,}")
     print(
-        f"text-only ceiling on test (best F1 without images): entities {report.ner_ceiling:.1f}, "
-        f"relations {report.re_ceiling:.1f}"
+        f"text-only upper bound on test (best F1 without images): entities {bounds['ner']:.1f}, "
+        f"relations {bounds['re']:.1f}"
     )
 
 
@@ -106,8 +66,6 @@ def check(path: Path, /, *, format: str, images: Path | None = None, json: bool 
         images: Folder of images; missing and broken ones are then named.
         json: Print JSON instead of lines.
     """
-    from promu.corpora.check import check as check_corpus
-
     report = check_corpus(path, format, images)
     if json:
         print_json(report.to_dict())
@@ -150,8 +108,6 @@ def sample(
         relations: Relations that must be there; those of the whole set if not given.
         json: Print JSON instead of a table.
     """
-    from promu.corpora.joint_sets import read_joint, sample_few_shot, write_few_shot
-
     joint = read_joint(data, format)
     sets = sample_few_shot(joint.posts, train, dev, seed, relations)
     files = write_few_shot(out, joint, sets)
@@ -159,13 +115,13 @@ def sample(
         print_json(
             {
                 "seed": seed,
-                "whole": {"posts": len(joint.posts), **joint.left_out()},
+                "whole": {"posts": len(joint.posts), **joint.left_out},
                 "texts_drawn_already": sets.repeats,
                 "sets": {split: {"path": str(files[split]), **fit.to_dict()} for split, fit in sets.fits.items()},
             }
         )
         return
-    for what, count in joint.left_out().items():
+    for what, count in joint.left_out.items():
         note(f"{count:,} {what}")
     print_table(
         f"relations in {len(joint.posts):,} posts, and in those drawn (seed {seed})",
@@ -179,41 +135,21 @@ def sample(
 
 
 @fewshot_app.command(name="draw")
-def draw(
-    out: Path,
-    /,
-    *,
-    seed: int = 0,
-    size: int = 48,
-    posts: tuple[int, int, int] = (500, 250, 500),
-    undecided: float = 0.6,
-    known: float = 0.6,
-    relation_phrase: float = 0.3,
-    noise: float = 8.0,
-    json: bool = False,
-) -> None:
+def draw(out: Path, /, *, settings: Annotated[JointSettings | None, Flat] = None, json: bool = False) -> None:
     """Draw a joint set in the built-in world: quintuples, images, captions, and knowledge from the world's own facts.
 
     Args:
         out: The folder to make: train.json, val.json, test.json (JMERE), images, regions.json, groups.json.
-        seed: Of names, scenes, texts, images.
-        size: Width and height of an image in pixels.
-        posts: Posts of train, dev and test.
-        undecided: Share of posts whose text decides neither types nor relation.
-        known: Share of posts whose knowledge tells the relation.
-        relation_phrase: Share of captions that tell the relation.
-        noise: Standard deviation of the pixel noise, of 255.
+        settings: What to draw.
         json: Print JSON instead of lines.
     """
-    from promu.newsreel.joint_world import JointSettings, write_joint
-
-    settings = JointSettings(seed, size, posts, undecided, known, relation_phrase, noise)
+    settings = settings or JointSettings()
     with progress_bars():
         counts = write_joint(out, settings)
     if json:
         print_json({"path": str(out), "counts": counts})
         return
-    print(f"{out}: drawn, seed {seed}")
+    print(f"{out}: drawn, seed {settings.seed}")
     for name, count in counts.items():
         print(f"  {name:<26}  {count:>6,}")
 
@@ -231,8 +167,6 @@ def pipeline(train: Path, dev: Path, test: Path, out: Path, /, *, json: bool = F
         out: The folder to make: ner/train.txt, valid.txt, test.txt and re/mnre_train.txt, mnre_val.txt, mnre_test.txt.
         json: Print JSON instead of a table.
     """
-    from promu.corpora.joint_sets import write_pipeline_sets
-
     counts = write_pipeline_sets({"train": train, "valid": dev, "test": test}, out)
     if json:
         print_json({"path": str(out), "sets": counts})
@@ -341,7 +275,8 @@ def build(
         print(f"  skipped: {count:,} {reason}")
     for sentence in result["skipped"]["examples"]:
         note(sentence)
-    _print_parts({str(_folder(out, name, result["parts"])): part for name, part in result["parts"].items()})
+    parts = result["parts"]
+    _print_parts({str(out / name if len(parts) > 1 else out): part for name, part in parts.items()})
 
 
 @corpus_app.command(name="show")
@@ -353,44 +288,19 @@ def show(corpus: Path, /, *, first: int = 5, json: bool = False) -> None:
         first: Images shown of each.
         json: Print JSON instead of tables; with the settings it was built with.
     """
-    from promu.corpora.shards import HEADER, PairShards
-
-    folders = [corpus / part for part in ("train", "dev") if (corpus / part / HEADER).is_file()]
-    if (corpus / HEADER).is_file() or not folders:
-        folders = [corpus]
-    opened = {folder: PairShards(folder) for folder in folders}
-    shown = {str(folder): _first_images(shards, first) for folder, shards in opened.items()}
+    described = describe_corpora(corpus, first)
     if json:
-        print_json({str(folder): {**shards.header, "first": shown[str(folder)]} for folder, shards in opened.items()})
+        print_json(described)
         return
-    _print_parts({str(folder): shards.header for folder, shards in opened.items()})
-    for name, images in shown.items():
-        for image in images:
+    _print_parts(described)
+    for name, header in described.items():
+        for image in header["first"]:
             print(f"{name}: {image['image']}, {image['width']} x {image['height']}")
             for caption in image["captions"]:
                 print(f"  {'     ' if caption['matched'] else 'false'} {caption['text']}")
             for region in image["regions"]:
                 box = ", ".join(f"{edge:.0f}" for edge in region["box"])
                 print(f"  region {region['label']} {region['score']:.2f} ({box})")
-
-
-def _folder(out: Path, part: str, parts: Mapping[str, Any]) -> Path:
-    return out / part if len(parts) > 1 else out
-
-
-def _first_images(shards: PairShards, first: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "image": image.image,
-            "width": image.width,
-            "height": image.height,
-            "captions": [{"text": text, "matched": matched} for text, matched in image.captions],
-            "regions": [
-                {"box": list(region.box), "label": region.label, "score": region.score} for region in image.regions
-            ],
-        }
-        for image in (shards.image(index) for index in range(min(first, shards.images)))
-    ]
 
 
 def _print_parts(parts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -448,35 +358,16 @@ def nouns(
         processes: Processes that share the work.
         json: Print JSON instead of a table.
     """
-    from promu.alignment.candidates import count_nouns, most_frequent, read_stop_list
-
-    _check_top(top)
-    stopped = read_stop_list(stop)
-    captions = _captions(source)
     with progress_bars():
-        counts = count_nouns(captions, pipeline, processes)
-    found, words = len(counts), counts.total()
-    taken = {word: counts.pop(word) for word in stopped if word in counts}
-    kept = most_frequent(counts, top)
-    notes = [
-        f"{len(kept)} of {found} nouns in {len(captions)} captions of {source.name}, by {Path(pipeline).name}",
-        f"{len(taken)} of the others stand on the stop list, {found - len(taken) - len(kept)} are rarer",
-    ]
-    _write_candidates(out, notes, kept)
+        found = write_nouns(source, out, pipeline, top, stop, processes)
     if json:
-        print_json(
-            {
-                "captions": len(captions),
-                "nouns_found": found,
-                "occurrences": words,
-                "stopped": taken,
-                "kept": dict(kept),
-                "out": str(out),
-            }
-        )
+        result = asdict(found)
+        del result["notes"]
+        print_json({**result, "out": str(out)})
         return
-    print_table("nouns", ["noun", "count"], ((noun, f"{count:,}") for noun, count in kept[:SHOWN]))
-    _print_end(notes, out)
+    rows = list(found.kept.items())[:SHOWN]
+    print_table("nouns", ["noun", "count"], ((noun, f"{count:,}") for noun, count in rows))
+    print("\n".join((*found.notes, str(out))))
 
 
 @candidates_app.command(name="relations")
@@ -490,68 +381,12 @@ def relations(table: Path, /, *, top: int = 100, out: Path, meta: Path | None = 
         meta: File of rules that name properties about Wikimedia's own pages; left out, promu's own.
         json: Print JSON instead of a table.
     """
-    from promu.alignment.candidates import ITEM, read_meta_rules, read_properties
-    from promu.alignment.candidates import relations as most_used
-
-    _check_top(top)
-    properties, rules = read_properties(table), read_meta_rules(meta)
-    items = sum(item.data_type == ITEM for item in properties)
-    usable = most_used(properties, rules, len(properties))
-    kept = usable[:top]
-    notes = [
-        f"{len(kept)} of {len(properties)} properties of {table.name}",
-        f"{len(properties) - items} of the others take no item as value, {items - len(usable)} are meta, "
-        f"{len(usable) - len(kept)} are used less",
-    ]
-    _write_candidates(out, notes, [(item.label, f"{item.uses}\t{item.id}") for item in kept])
+    found = write_relations(table, out, top, meta)
     if json:
-        print_json(
-            {
-                "properties": len(properties),
-                "item_valued": items,
-                "meta": items - len(usable),
-                "kept": {item.id: {"label": item.label, "uses": item.uses} for item in kept},
-                "out": str(out),
-            }
-        )
+        kept = {item.id: {"label": item.label, "uses": item.uses} for item in found.kept}
+        counts = {"properties": found.properties, "item_valued": found.item_valued, "meta": found.meta}
+        print_json({**counts, "kept": kept, "out": str(out)})
         return
-    rows = ((item.label, item.id, f"{item.uses:,}") for item in kept[:SHOWN])
+    rows = ((item.label, item.id, f"{item.uses:,}") for item in found.kept[:SHOWN])
     print_table("relations", ["relation", "property", "uses"], rows)
-    _print_end(notes, out)
-
-
-def _check_top(top: int) -> None:
-    """Refuse to keep less than one candidate."""
-    from promu.errors import InputError
-
-    if top < 1:
-        raise InputError(f"--top must be 1 or more, found {top}")
-
-
-def _write_candidates(out: Path, notes: Sequence[str], rows: Sequence[tuple[str, object]]) -> None:
-    """Write what `read_candidates` reads: notes as comments, then a candidate a line with its figures."""
-    from promu.errors import InputError
-    from promu.files import write_lines
-
-    if not rows:
-        raise InputError("no candidate was found, so nothing is written; is this the right input?", out)
-    write_lines(out, [*(f"# {note}" for note in notes), *(f"{name}\t{figures}" for name, figures in rows)])
-
-
-def _captions(source: Path) -> list[str]:
-    """Every caption that belongs to its image: a falsified pair's caption is counted with its own image."""
-    from promu.corpora.captions import read_captions
-    from promu.corpora.shards import PairShards
-    from promu.errors import InputError
-
-    pairs = PairShards(source).pairs() if source.is_dir() else read_captions(source)
-    captions = [pair.caption for pair in pairs if pair.matched]
-    if not captions:
-        raise InputError("no caption here belongs to its image, so there is none to count nouns in", source)
-    return captions
-
-
-def _print_end(notes: Sequence[str], out: Path) -> None:
-    for line in notes:
-        print(line)
-    print(out)
+    print("\n".join((*found.notes, str(out))))

@@ -215,21 +215,16 @@ def _print_health(health: LabelHealth) -> None:
     sides = [("regions' nouns", health.entities), ("images' relations", health.relations)]
     known = [(name, side) for name, side in sides if side is not None]
     names = ["labels", "candidates", "entropy, nats", "of its largest value", "first candidate's probability"]
-    names += [
-        "told by a label, of what it could",
-        "candidates in use, by weight",
-        "never first",
-        "often first",
-        "most often first",
-    ]
+    names += ["information gain, of maximum", "candidates in use, by weight"]
+    names += ["never first", "often first", "most often first"]
     columns = [_column(side) for _, side in known]
     rows = [[name, *(column[row] for column in columns)] for row, name in enumerate(names)]
     print_table("health of the labels", ["", *(name for name, _ in known)], rows)
     if health.captions is not None:
-        print(f"a caption says {_agreement(health.captions)}")
+        print(f"a caption names {_agreement(health.captions)}")
     if health.detector is not None:
-        own = f"; it speaks in the labels at {health.detector_weight:g}" if health.detector_weight else ""
-        print(f"the detector's word is {_agreement(health.detector)}{own}")
+        mixed = f"; it is mixed into the labels at {health.detector_weight:g}" if health.detector_weight else ""
+        print(f"the detector's category is named by {_agreement(health.detector)}{mixed}")
     print(f"{health.images - health.without_regions:,} of {health.images:,} images have a region")
     for finding in health.findings:
         print(f"finding: {finding}")
@@ -252,7 +247,7 @@ def _column(side: SideHealth) -> list[str]:
         f"{side.entropy:.2f}",
         f"{side.entropy_share:.0%}",
         f"{side.top_probability:.2f}",
-        f"{side.information:.0%}",
+        f"{side.information_gain:.0%}",
         f"{side.effective:.0f}",
         f"{len(side.never)}",
         f"{len(side.often)}",

@@ -1,4 +1,8 @@
-"""Caption pairs as `image,caption[,matched]` CSV with a header, or as JSON lines with the same keys."""
+"""Sets of captioned images, as CSV, JSON lines, NewsCLIPpings annotations or a folder of images and text files.
+
+`read_captions` and `read_newsclippings` give caption pairs; `iterate_named_images` gives the images of a set of any of
+these formats with their captions, and counts what cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from promu.corpora.fields import csv_rows, require_keys, require_text
+from pydantic import AfterValidator, BeforeValidator, StrictBool
+from pydantic_core import PydanticCustomError
+
+from promu.corpora.fields import IMAGE_PATH, Id, ImagePath, Record, Text, check_field, csv_rows, read_record
 from promu.errors import InputError
 from promu.files import (
     fault,
     filled_lines,
+    is_blank,
     iterate_json_list,
     iterate_records,
     locate_records,
@@ -26,9 +34,53 @@ from promu.files import (
 )
 from promu.schema import CaptionPair, MissingPairImage
 
-_REQUIRED = ("image", "caption")
-_OPTIONAL = ("matched",)
+MAX_CAPTION = 1000
+"""Characters of a caption; a longer text is an article or a damaged row."""
+
+FORMATS = ("captions", "newsclippings", "folder")
+
+IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+
+BASE_NAME = "data.json"
+
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
+_EXAMPLES = 20
+
+
+def _truth(value: object) -> object:
+    if isinstance(value, bool):
+        return value
+    truth = _TRUTH.get(str(value).strip().lower()) if type(value) in (str, int) else None
+    if truth is None:
+        raise ValueError(f"must be 1, 0, true or false, found {shorten(value)}")
+    return truth
+
+
+def _not_empty(value: object) -> object:
+    if isinstance(value, str) and is_blank(value):
+        raise PydanticCustomError("empty", "is empty", {"kind": "empty caption"})
+    return value
+
+
+Caption = Annotated[Text, BeforeValidator(_not_empty), AfterValidator(str.strip)]
+
+
+class _PairRecord(Record):
+    image: ImagePath
+    caption: Caption
+    matched: Annotated[bool, BeforeValidator(_truth)] = True
+
+
+class _BaseEntry(Record, extra="ignore"):
+    id: Id
+    caption: Caption
+    image_path: ImagePath
+
+
+class _Annotation(Record, extra="ignore"):
+    id: Id
+    image_id: Id
+    falsified: StrictBool
 
 
 def read_captions(path: str | Path, problems: list[InputError] | None = None) -> list[CaptionPair]:
@@ -69,45 +121,15 @@ def is_json_lines(path: Path) -> bool:
     return head.lstrip().startswith(("{", "["))
 
 
-def require_image_path(value: object, what: str) -> str:
-    """An image's path below the folder of images; a leading ./ is dropped.
-
-    Raises:
-        InputError: not a path, absolute, or climbing out of the folder.
-    """
-    image = require_text(value, what)
-    while image.startswith("./"):
-        image = image[2:]
-    if not image or image.startswith("/") or ".." in image.replace("\\", "/").split("/") or "\n" in image:
-        raise InputError(f"{what} must be a path inside the folder of images, found {shorten(value)}")
-    return image
-
-
 def _check_header(names: list[str]) -> None:
-    wrong = [name for name in names if name not in _REQUIRED + _OPTIONAL]
-    if wrong or len(set(names)) < len(names) or not set(_REQUIRED) <= set(names):
+    columns = set(_PairRecord.model_fields)
+    if not {"image", "caption"} <= set(names) <= columns or len(set(names)) < len(names):
         raise InputError(f"the first line must be image,caption or image,caption,matched, found {shorten(names)}")
 
 
 def _pair(raw: object) -> CaptionPair:
-    record = require_keys(raw, _REQUIRED, _OPTIONAL, "the pair")
-    return CaptionPair(
-        require_image_path(record["image"], "image"),
-        require_text(record["caption"], "caption").strip(),
-        _truth(record.get("matched", True)),
-    )
-
-
-def _truth(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    found = _TRUTH.get(str(value).strip().lower()) if type(value) in (str, int) else None
-    if found is None:
-        raise InputError(f"matched must be 1, 0, true or false, found {shorten(value)}")
-    return found
-
-
-IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+    record = read_record(_PairRecord, raw, "the pair")
+    return CaptionPair(record.image, record.caption, record.matched)
 
 
 def iterate_image_folder(
@@ -125,7 +147,7 @@ def iterate_image_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError("no such folder of images; check the path", folder)
-    seen = False
+    empty = True
     for root, folders, files in os.walk(folder):
         folders.sort()
         names = set(files)
@@ -134,25 +156,21 @@ def iterate_image_folder(
             path = Path(root) / name
             try:
                 if _is_image(name):
-                    image = require_image_path(path.relative_to(folder).as_posix(), "the image's name")
+                    image = check_field(IMAGE_PATH, path.relative_to(folder).as_posix(), "the image's name")
                     if f"{path.stem}.txt" not in names:
-                        raise InputError(
-                            "the image has no caption; write a text file of its name beside it",
-                            kind="image without caption",
-                        )
+                        reason = "the image has no caption; write a text file of its name beside it"
+                        raise InputError(reason, kind="image without caption")
                 elif path.suffix == ".txt" and path.stem not in stems:
-                    raise InputError(
-                        "no image beside this file of captions; put it there or take the file away",
-                        kind="captions without image",
-                    )
+                    reason = "no image beside this file of captions; put it there or take the file away"
+                    raise InputError(reason, kind="captions without image")
             except InputError as error:
                 fault(problems, error.at(path))
                 continue
             if _is_image(name):
                 for captions, number, line in _captions(path.with_suffix(".txt"), problems):
-                    seen = True
+                    empty = False
                     yield captions, number, CaptionPair(image, line)
-    if not seen:
+    if empty:
         raise InputError(f"no image ({', '.join(IMAGES)}) with a caption in a .txt file of its name here", folder)
 
 
@@ -167,10 +185,7 @@ def _captions(path: Path, problems: list[InputError] | None) -> Iterator[tuple[P
                 yield path, number, line.strip()
     except InputError as error:  # an empty file, or one that cannot be read
         kind = "image without caption" if error.kind == "empty file" else error.kind
-        fault(problems, InputError(error.reason, error.path, error.line, kind))
-
-
-BASE_NAME = "data.json"
+        fault(problems, InputError(error.reason, path, error.line, kind))
 
 
 def read_newsclippings(
@@ -198,82 +213,39 @@ def read_newsclippings(
     entries = _read_base(base, problems)
 
     def pair(numbered: tuple[int, object]) -> CaptionPair:
-        index, record = numbered
-        return _pair_newsclippings(record, f"annotation {index}", entries)
+        what = f"annotation {numbered[0]}"
+        record = read_record(_Annotation, numbered[1], what, within=True)
+        for key in (record.id, record.image_id):
+            if key not in entries:
+                raise InputError(f"{what} names {shorten(key)}, which the VisualNews base does not have")
+        return CaptionPair(entries[record.image_id].image_path, entries[record.id].caption, not record.falsified)
 
     # The position in the list names the record: these files are a single line.
     return locate_records(path, problems, ((1, item) for item in enumerate(listed)), pair, "annotations")
 
 
-def _read_base(path: Path, problems: list[InputError] | None) -> dict[str, tuple[str, str]]:
+def _read_base(path: Path, problems: list[InputError] | None) -> dict[str, _BaseEntry]:
     text = read_text(path)
     if not text.lstrip().startswith("["):
         raise InputError("the VisualNews base must be a JSON list", path)
-    pairs = locate_records(path, problems, _elements(text, path, problems), _entry, "entries")
-    return {key: (caption, image) for key, caption, image in pairs}
 
+    def numbered() -> Iterator[tuple[int, tuple[int, object] | None]]:
+        try:
+            for count, (line, value) in enumerate(iterate_json_list(text)):
+                yield line, (count, value)
+        except InputError as error:
+            fault(problems, error.at(path, error.line))
+            yield error.line or 1, None
 
-def _elements(
-    text: str, path: Path, problems: list[InputError] | None
-) -> Iterator[tuple[int, tuple[int, object] | None]]:
-    count = 0
-    try:
-        for line, value in iterate_json_list(text):
-            yield line, (count, value)
-            count += 1
-    except InputError as error:
-        fault(problems, error.at(path, error.line))
-        yield error.line or 1, None
+    def entry(item: tuple[int, object]) -> _BaseEntry:
+        return read_record(_BaseEntry, item[1], f"base entry {item[0]}", within=True)
 
-
-def _entry(numbered: tuple[int, object]) -> tuple[str, str, str]:
-    index, value = numbered
-    what = f"base entry {index}"
-    record = _with_keys(value, ("id", "caption", "image_path"), what)
-    return (
-        _key(record["id"], f"id of {what}"),
-        require_text(record["caption"], f"caption of {what}").strip(),
-        require_image_path(record["image_path"], f"image_path of {what}"),
-    )
-
-
-def _pair_newsclippings(value: object, what: str, entries: dict[str, tuple[str, str]]) -> CaptionPair:
-    record = _with_keys(value, ("id", "image_id", "falsified"), what)
-    keys = [_key(record[name], f"{name} of {what}") for name in ("id", "image_id")]
-    for key in keys:
-        if key not in entries:
-            raise InputError(f"{what} names {shorten(key)}, which the VisualNews base does not have")
-    if not isinstance(record["falsified"], bool):
-        raise InputError(f"falsified of {what} must be true or false, found {shorten(record['falsified'])}")
-    return CaptionPair(entries[keys[1]][1], entries[keys[0]][0], not record["falsified"])
-
-
-def _with_keys(value: object, keys: tuple[str, ...], what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{what} must be an object, found {shorten(value)}")
-    missing = [key for key in keys if key not in value]
-    if missing:
-        raise InputError(f"{what} lacks {', '.join(missing)}")
-    return value
-
-
-def _key(value: object, what: str) -> str:
-    """Ids are numbers in one release and strings in another."""
-    if type(value) is int:
-        return str(value)
-    return require_text(value, what)
-
-
-MAX_CAPTION = 1000
-"""Characters of a caption; a longer text is an article or a damaged row."""
-FORMATS = ("captions", "newsclippings", "folder")
-
-_EXAMPLES = 20
+    return {record.id: record for record in locate_records(path, problems, numbered(), entry, "entries")}
 
 
 @dataclass(slots=True)
 class Skipped:
-    """What was left out: how many pairs by reason, and what was said of the first of them."""
+    """What was left out: how many pairs by reason, and the first errors in full."""
 
     pairs: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -360,7 +332,7 @@ def iterate_named_images(
 
 
 def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:
-    """Count what a reader has complained of, and forget it: a file of nothing but faults costs no memory."""
+    """Count the problems that a reader has found, and forget them: a file of nothing but faults costs no memory."""
     for error in problems or ():
         skipped.add(error)
     if problems:

@@ -1,11 +1,11 @@
-"""What a file or a whole set holds, and all that is wrong with it."""
+"""What a file or a whole set holds, what its splits share, and all that is wrong with it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -15,32 +15,18 @@ from promu.corpora.images import load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
 from promu.errors import InputError
 from promu.files import shorten
-from promu.schema import CaptionPair, Post, Region
+from promu.schema import Post
 
 MAX_EXAMPLES = 3
 """Shared texts and images named a pair of splits; all are counted."""
 
+MAX_SHOWN = 20
+"""Broken and missing images named a file; all are counted."""
 
-@dataclass(slots=True)
-class Contents:
-    """What a split holds.
+STAND_IN = "17_06_4705.jpg"
+"""The image of Twitter-2017 that the field's code shows in the place of a missing one."""
 
-    Attributes:
-        texts: Excerpt by text: the words of posts, or captions; equal ones count once.
-        images: Names of images.
-        digests: Digest of its bytes by name of an image; None where no image was opened.
-    """
-
-    texts: dict[Hashable, str] = field(default_factory=dict)
-    images: set[str] = field(default_factory=set)
-    digests: dict[str, str] | None = None
-
-    def add(self, other: Contents) -> None:
-        """Take in another file of the split."""
-        self.texts |= other.texts
-        self.images |= other.images
-        if other.digests is not None:
-            self.digests = {**other.digests, **(self.digests or {})}
+_UNTYPED = "untyped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,64 +52,19 @@ class Overlap:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        return {
-            "splits": [self.first, self.second],
-            "texts": self.texts,
-            "of_texts": self.of_texts,
-            "images": self.images,
-            "of_images": self.of_images,
-            "same_content": self.same_content,
-            "examples": self.examples,
-        }
+        values = asdict(self)
+        return {"splits": [values.pop("first"), values.pop("second")], **values}
 
     def lines(self) -> list[str]:
         """The same as text."""
-        content = (
-            "content not compared, none opened"
-            if self.same_content is None
-            else f"{self.same_content:,} more by content"
-        )
+        content = "content not compared, none opened"
+        if self.same_content is not None:
+            content = f"{self.same_content:,} more by content"
         head = (
             f"{self.first} and {self.second} share {self.texts:,} of the latter's {self.of_texts:,} texts, "
             f"{self.images:,} of its {self.of_images:,} images by name ({content})"
         )
         return [head, *(f"  same {kind}: {example}" for kind, shown in self.examples.items() for example in shown)]
-
-
-def find_overlaps(splits: Mapping[str, Contents]) -> list[Overlap]:
-    """Compare each split with each one after it."""
-    return [_compare(first, splits[first], second, splits[second]) for first, second in combinations(splits, 2)]
-
-
-def _compare(first: str, seen: Contents, second: str, asked: Contents) -> Overlap:
-    texts = [excerpt for key, excerpt in asked.texts.items() if key in seen.texts]
-    images = sorted(seen.images & asked.images)
-    content = None
-    if seen.digests is not None and asked.digests is not None:
-        names = {digest: name for name, digest in seen.digests.items()}
-        content = [
-            f"{name} is {names[digest]}"
-            for name, digest in asked.digests.items()
-            if digest in names and name not in seen.images
-        ]
-    examples = {"text": texts, "image": images, "content": content or []}
-    return Overlap(
-        first,
-        second,
-        texts=len(texts),
-        of_texts=len(asked.texts),
-        images=len(images),
-        of_images=len(asked.images),
-        same_content=None if content is None else len(content),
-        examples={kind: found[:MAX_EXAMPLES] for kind, found in examples.items()},
-    )
-
-
-MAX_SHOWN = 20
-"""Broken and missing images named a file; all are counted."""
-
-STAND_IN = "17_06_4705.jpg"
-"""The image of Twitter-2017 that the field's code shows in the place of a missing one."""
 
 
 @dataclass(slots=True)
@@ -152,17 +93,40 @@ class ImageReport:
     missing_names: list[str] = field(default_factory=list)
     broken_reasons: list[tuple[str, str]] = field(default_factory=list)
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON; without what was not checked."""
+        values = asdict(self)
+        values["broken_reasons"] = [{"image": name, "reason": reason} for name, reason in self.broken_reasons]
+        return values if self.checked else {name: values[name] for name in ("named", "shared", "checked")}
+
+    def lines(self) -> list[str]:
+        """The same as text."""
+        found = "; no folder of images given, none opened"
+        if self.checked:
+            found = (
+                f"; {self.missing:,} missing, {self.broken:,} broken, "
+                f"{self.same_content:,} repeat another under a new name, "
+                f"{self.stand_ins:,} stand in for one that was missing"
+            )
+        lines = [f"  images: {self.named:,} named, {self.shared:,} of them more than once{found}"]
+        lines += [f"    missing: {name}" for name in self.missing_names]
+        lines += _more(self.missing, len(self.missing_names))
+        lines += [f"    broken: {name}: {reason}" for name, reason in self.broken_reasons]
+        return lines + _more(self.broken, len(self.broken_reasons))
+
 
 @dataclass(slots=True)
 class FileReport:
     """One file. `records` counts posts, pairs or images with regions; what a format lacks stays 0 or empty.
 
-    `label_map` has the papers' name of each entity type by the file's name, which is the one that readers keep.
+    `kind` is that of the format. `label_map` has the papers' name of each entity type by the file's name, which is the
+    one that readers keep.
     """
 
     path: Path
     split: str | None
-    release: str
+    kind: str
+    release: str = UNKNOWN
     records: int = 0
     tokens: int = 0
     entities: dict[str, int] = field(default_factory=dict)
@@ -180,6 +144,49 @@ class FileReport:
         """No malformed record, and no image missing or broken."""
         return not self.problems and not self.images.missing and not self.images.broken
 
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        figures: dict[str, Any]
+        if self.kind == "posts":
+            names = ("tokens", "entities", "label_map", "relations")
+            figures = {"posts": self.records, **{name: getattr(self, name) for name in names}}
+        elif self.kind == "pairs":
+            mismatched = self.records - self.matched
+            figures = {"pairs": self.records, "matched": self.matched, "mismatched": mismatched}
+        else:
+            figures = {"images_with_regions": self.records, "regions": self.regions}
+        return {
+            "path": str(self.path),
+            "split": self.split,
+            "release": self.release,
+            "ok": self.ok,
+            **figures,
+            "duplicates": self.duplicates,
+            "images": self.images.to_dict(),
+            "notes": self.notes,
+            "problems": [{"path": one.path, "line": one.line, "reason": one.reason} for one in self.problems],
+        }
+
+    def lines(self) -> list[str]:
+        """The same as text, the problems only counted."""
+        noun = {"posts": "posts", "pairs": "caption pairs", "regions": "images"}[self.kind]
+        lines = [f"{self.path}: " + (f"{self.split}, " if self.split else "") + f"{self.records:,} {noun}"]
+        lines.append(f"  release: {self.release}")
+        if self.kind == "posts":
+            lines += [f"  tokens: {self.tokens:,}", f"  entities: {_table(self.entities)}"]
+            if self.label_map:
+                names = (name if name == paper else f"{name} = {paper}" for name, paper in self.label_map.items())
+                lines.append(f"  labels, as read and in the papers: {', '.join(names)}")
+            lines.append(f"  relations: {_table(self.relations)}")
+        elif self.kind == "pairs":
+            lines.append(f"  matched: {self.matched:,}, mismatched: {self.records - self.matched:,}")
+        else:
+            lines.append(f"  regions: {_table(self.regions)}")
+        if self.kind != "regions":
+            lines.append(f"  duplicates: {self.duplicates:,}")
+        lines += [*self.images.lines(), *(f"  note: {note}" for note in self.notes)]
+        return [*lines, f"  malformed: {len(self.problems):,}"]
+
 
 @dataclass(slots=True)
 class CheckReport:
@@ -187,7 +194,6 @@ class CheckReport:
 
     path: Path
     format: str
-    kind: str
     files: list[FileReport]
     overlaps: list[Overlap] = field(default_factory=list)
 
@@ -202,91 +208,15 @@ class CheckReport:
             "path": str(self.path),
             "format": self.format,
             "ok": self.ok,
-            "files": [_file_dict(file, self.kind) for file in self.files],
+            "files": [file.to_dict() for file in self.files],
             "overlaps": [overlap.to_dict() for overlap in self.overlaps],
         }
 
     def lines(self) -> list[str]:
         """The report as plain text, the problems last as `file:line: reason`."""
-        text = [line for file in self.files for line in _file_lines(file, self.kind)]
+        text = [line for file in self.files for line in file.lines()]
         text += [line for overlap in self.overlaps for line in overlap.lines()]
         return text + [str(problem) for file in self.files for problem in file.problems]
-
-
-def _file_dict(file: FileReport, kind: str) -> dict[str, Any]:
-    images = file.images
-    record: dict[str, Any] = {
-        "path": str(file.path),
-        "split": file.split,
-        "release": file.release,
-        "ok": file.ok,
-        "posts" if kind == "posts" else "pairs" if kind == "pairs" else "images_with_regions": file.records,
-    }
-    if kind == "posts":
-        record |= {
-            "tokens": file.tokens,
-            "entities": file.entities,
-            "label_map": file.label_map,
-            "relations": file.relations,
-        }
-    elif kind == "pairs":
-        record |= {"matched": file.matched, "mismatched": file.records - file.matched}
-    else:
-        record |= {"regions": file.regions}
-    record["duplicates"] = file.duplicates
-    record["images"] = {"named": images.named, "shared": images.shared, "checked": images.checked}
-    if images.checked:
-        record["images"] |= {
-            "missing": images.missing,
-            "broken": images.broken,
-            "same_content": images.same_content,
-            "stand_ins": images.stand_ins,
-            "missing_names": images.missing_names,
-            "broken_reasons": [{"image": name, "reason": reason} for name, reason in images.broken_reasons],
-        }
-    record["notes"] = file.notes
-    record["problems"] = [
-        {"path": problem.path, "line": problem.line, "reason": problem.reason} for problem in file.problems
-    ]
-    return record
-
-
-def _file_lines(file: FileReport, kind: str) -> list[str]:
-    images = file.images
-    noun = {"posts": "posts", "pairs": "caption pairs", "regions": "images"}[kind]
-    head = f"{file.path}: " + (f"{file.split}, " if file.split else "") + f"{file.records:,} {noun}"
-    lines = [head, f"  release: {file.release}"]
-    if kind == "posts":
-        lines.append(f"  tokens: {file.tokens:,}")
-        lines.append(f"  entities: {_table(file.entities)}")
-        if file.label_map:
-            lines.append("  labels, as read and in the papers: " + _label_lines(file.label_map))
-        lines.append(f"  relations: {_table(file.relations)}")
-    elif kind == "pairs":
-        lines.append(f"  matched: {file.matched:,}, mismatched: {file.records - file.matched:,}")
-    else:
-        lines.append(f"  regions: {_table(file.regions)}")
-    if kind != "regions":
-        lines.append(f"  duplicates: {file.duplicates:,}")
-    named = f"  images: {images.named:,} named, {images.shared:,} of them more than once"
-    if images.checked:
-        named += (
-            f"; {images.missing:,} missing, {images.broken:,} broken, "
-            f"{images.same_content:,} repeat another under a new name, "
-            f"{images.stand_ins:,} stand in for one that was missing"
-        )
-    lines.append(named + ("" if images.checked else "; no folder of images given, none opened"))
-    lines += [f"    missing: {name}" for name in images.missing_names]
-    lines += _more(images.missing, len(images.missing_names))
-    lines += [f"    broken: {name}: {reason}" for name, reason in images.broken_reasons]
-    lines += _more(images.broken, len(images.broken_reasons))
-    lines += [f"  note: {note}" for note in file.notes]
-    lines.append(f"  malformed: {len(file.problems):,}")
-    return lines
-
-
-def _label_lines(names: dict[str, str]) -> str:
-    return ", ".join(name if name == paper else f"{name} = {paper}" for name, paper in names.items())
 
 
 def _more(count: int, shown: int) -> list[str]:
@@ -319,73 +249,78 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
     if not path.exists():
         raise InputError("no such file or folder; check the path", path)
     files = find_splits(path, format) if path.is_dir() else [(None, path)]
-    decoded: dict[str, _ImageUse] = {}
-    splits: dict[str, Contents] = {}
+    opened: dict[str, _OpenedImage] = {}
+    splits: dict[str, _Contents] = {}
     reports = []
     for split, file in files:
-        report, contents = _check_file(file, split, entry, folder, decoded)
+        report = FileReport(file, split, entry.kind)
+        _check_file(
+            report, entry, folder, opened, _Contents() if split is None else splits.setdefault(split, _Contents())
+        )
         reports.append(report)
-        if split is not None:
-            splits.setdefault(split, Contents()).add(contents)
-    return CheckReport(path, format, entry.kind, reports, find_overlaps(splits))
+    overlaps = [_overlap(first, splits[first], second, splits[second]) for first, second in combinations(splits, 2)]
+    return CheckReport(path, format, reports, overlaps)
+
+
+@dataclass(slots=True)
+class _Contents:
+    """What a split holds: an excerpt by text (words of posts, or captions), names of images, digests by name."""
+
+    texts: dict[Hashable, str] = field(default_factory=dict)
+    images: set[str] = field(default_factory=set)
+    digests: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenedImage:
+    """An image file: the digest of its bytes, or why it has none; neither where it is missing."""
+
+    digest: str | None
+    fault: str | None
 
 
 def _check_file(
-    path: Path, split: str | None, entry: Format, folder: Path | None, decoded: dict[str, _ImageUse]
-) -> tuple[FileReport, Contents]:
-    report, contents = FileReport(path, split, UNKNOWN), Contents()
+    report: FileReport, entry: Format, folder: Path | None, opened: dict[str, _OpenedImage], contents: _Contents
+) -> None:
+    """Fill in the report of a file, and add what it holds to the contents of its split."""
     try:
-        report.release = str(identify(path) or UNKNOWN)
-        records = entry.read(path, report.problems)
+        report.release = str(identify(report.path) or UNKNOWN)
+        records: Any = entry.read(report.path, report.problems)
         if entry.notes is not None:
-            report.notes = entry.notes(path)
+            report.notes = entry.notes(report.path)
     except InputError as error:
         report.problems.append(error)
-        return report, contents
+        return
     report.records = len(records)
     if entry.kind == "posts":
         _count_posts(report, records, entry.pair_per_post)
-        if report.release == UNKNOWN:
-            report.release = unknown_name(records)
-        contents.texts = {post.tokens: shorten(" ".join(post.tokens)) for post in records}
+        contents.texts |= {post.tokens: shorten(" ".join(post.tokens)) for post in records}
         names = [post.image for post in records if post.image is not None]
     elif entry.kind == "pairs":
-        _count_pairs(report, records)
-        contents.texts = {pair.caption: shorten(pair.caption) for pair in records}
+        report.matched = sum(pair.matched for pair in records)
+        report.duplicates = len(records) - len({(pair.image, pair.caption) for pair in records})
+        contents.texts |= {pair.caption: shorten(pair.caption) for pair in records}
         names = [pair.image for pair in records]
     else:
-        _count_regions(report, records)
+        report.regions = _count(region.label for boxes in records.values() for region in boxes)
         names = list(records)
-    report.images = _check_images(names, folder, decoded)
-    contents.images = set(names)
+    report.images = _check_images(names, folder, opened)
+    contents.images |= set(names)
     if folder is not None:
-        contents.digests = {name: digest for name in names if (digest := decoded[name].digest) is not None}
-    return report, contents
-
-
-_UNTYPED = "untyped"
+        digests = {name: digest for name in names if (digest := opened[name].digest) is not None}
+        contents.digests = digests | (contents.digests or {})
 
 
 def _count_posts(report: FileReport, posts: list[Post], pair_per_post: bool) -> None:
+    if report.release == UNKNOWN:
+        report.release = unknown_name(posts)
     report.tokens = sum(len(post.tokens) for post in posts)
-    report.entities = _count(_UNTYPED if e.type is None else e.type for post in posts for e in post.entities)
+    report.entities = _count(_UNTYPED if one.type is None else one.type for post in posts for one in post.entities)
     report.label_map = label_map(name for name in report.entities if name != _UNTYPED)
     report.relations = _count(relation.type for post in posts for relation in post.relations)
-    report.duplicates = len(posts) - len({_post_key(post, pair_per_post) for post in posts})
-
-
-def _post_key(post: Post, pair_per_post: bool) -> tuple[object, ...]:
-    spans = tuple((entity.start, entity.end) for entity in post.entities) if pair_per_post else ()
-    return post.tokens, spans
-
-
-def _count_pairs(report: FileReport, pairs: list[CaptionPair]) -> None:
-    report.matched = sum(pair.matched for pair in pairs)
-    report.duplicates = len(pairs) - len({(pair.image, pair.caption) for pair in pairs})
-
-
-def _count_regions(report: FileReport, regions: dict[str, list[Region]]) -> None:
-    report.regions = _count(region.label for boxes in regions.values() for region in boxes)
+    spans = ([(one.start, one.end) for one in post.entities] if pair_per_post else () for post in posts)
+    distinct = {(post.tokens, tuple(pair)) for post, pair in zip(posts, spans, strict=True)}
+    report.duplicates = len(posts) - len(distinct)
 
 
 def _count(values: Iterable[str]) -> dict[str, int]:
@@ -393,25 +328,17 @@ def _count(values: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(values).items(), key=lambda item: (-item[1], item[0])))
 
 
-@dataclass(frozen=True, slots=True)
-class _ImageUse:
-    """The state of one image file: the digest of its bytes, or why it has none."""
-
-    digest: str | None
-    fault: str | None
-
-
-def _check_images(names: list[str], folder: Path | None, decoded: dict[str, _ImageUse]) -> ImageReport:
+def _check_images(names: list[str], folder: Path | None, opened: dict[str, _OpenedImage]) -> ImageReport:
     uses = Counter(names)
     report = ImageReport(len(uses), sum(count > 1 for count in uses.values()), folder is not None)
     if folder is None:
         return report
-    contents: set[str] = set()
     for name in [*uses, STAND_IN]:
-        if name not in decoded:
-            decoded[name] = _inspect(folder / name)
+        if name not in opened:
+            opened[name] = _open(folder / name)
+    digests: set[str] = set()
     for name in uses:
-        image = decoded[name]
+        image = opened[name]
         if image.fault is not None:
             report.broken += 1
             if len(report.broken_reasons) < MAX_SHOWN:
@@ -420,26 +347,48 @@ def _check_images(names: list[str], folder: Path | None, decoded: dict[str, _Ima
             report.missing += 1
             if len(report.missing_names) < MAX_SHOWN:
                 report.missing_names.append(name)
-        elif image.digest in contents:
-            report.same_content += 1
         else:
-            contents.add(image.digest)
-    stand_in = decoded[STAND_IN].digest
+            report.same_content += image.digest in digests
+            digests.add(image.digest)
+    stand_in = opened[STAND_IN].digest
     if stand_in is not None:
-        report.stand_ins = sum(decoded[name].digest == stand_in for name in uses if name != STAND_IN)
+        report.stand_ins = sum(opened[name].digest == stand_in for name in uses if name != STAND_IN)
     return report
 
 
-def _inspect(path: Path) -> _ImageUse:
+def _open(path: Path) -> _OpenedImage:
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return _ImageUse(None, None)
-    except (OSError, ValueError) as error:
-        return _ImageUse(None, f"cannot be read ({error})")
-    try:
         # Decoding is what finds a truncated file; a small target makes it cheap for big JPEGs.
         load_image(data, target=(64, 64))
+    except FileNotFoundError:
+        return _OpenedImage(None, None)
     except InputError as error:
-        return _ImageUse(None, error.reason)
-    return _ImageUse(hashlib.sha256(data).hexdigest(), None)
+        return _OpenedImage(None, error.reason)
+    except (OSError, ValueError) as error:
+        return _OpenedImage(None, f"cannot be read ({error})")
+    return _OpenedImage(hashlib.sha256(data).hexdigest(), None)
+
+
+def _overlap(first: str, before: _Contents, second: str, after: _Contents) -> Overlap:
+    texts = [excerpt for key, excerpt in after.texts.items() if key in before.texts]
+    images = sorted(before.images & after.images)
+    content = None
+    if before.digests is not None and after.digests is not None:
+        names = {digest: name for name, digest in before.digests.items()}
+        content = [
+            f"{name} is {names[digest]}"
+            for name, digest in after.digests.items()
+            if digest in names and name not in before.images
+        ]
+    shared = {"text": texts, "image": images, "content": content or []}
+    return Overlap(
+        first,
+        second,
+        texts=len(texts),
+        of_texts=len(after.texts),
+        images=len(images),
+        of_images=len(after.images),
+        same_content=None if content is None else len(content),
+        examples={kind: values[:MAX_EXAMPLES] for kind, values in shared.items()},
+    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from promu.corpora.captions import require_image_path
-from promu.corpora.fields import require_score, require_text
+from pydantic import BeforeValidator, StrictInt
+
+from promu.corpora.fields import ImagePath, Record, RecordType, Score, Text, read_record
 from promu.errors import InputError
 from promu.files import fault, read_json_document, shorten
 from promu.schema import Region
@@ -19,11 +20,49 @@ logger = logging.getLogger(__name__)
 _NO_SIZE = 1e9
 """Stands for a width or height that the file does not give."""
 
-_KEYS = {
-    "images": ("id", "file_name"),
-    "categories": ("id", "name"),
-    "annotations": ("image_id", "category_id", "bbox"),
-}
+Value = TypeVar("Value")
+
+
+def _size(value: Any) -> float:
+    if type(value) not in (int, float) or value <= 0:
+        raise ValueError(f"must be a positive number of pixels, found {shorten(value)}")
+    return float(min(value, _NO_SIZE))
+
+
+def _box(value: object) -> tuple[float, ...]:
+    # The bound also refuses integers too large to become a float.
+    if (
+        not isinstance(value, list)
+        or len(value) != 4
+        or any(type(number) not in (int, float) or not -1e9 < number < 1e9 for number in value)
+        or min(value[2:]) < 0
+    ):
+        raise ValueError(f"must be four numbers x, y, width >= 0, height >= 0, found {shorten(value)}")
+    return tuple(map(float, value))
+
+
+class _Entry(Record, extra="ignore"):
+    """COCO has many more keys."""
+
+
+class _Image(_Entry):
+    id: StrictInt
+    file_name: ImagePath
+    width: Annotated[float, BeforeValidator(_size)] = _NO_SIZE
+    height: Annotated[float, BeforeValidator(_size)] = _NO_SIZE
+
+
+class _Category(_Entry):
+    id: StrictInt
+    name: Text
+
+
+class _Annotation(_Entry):
+    image_id: Any
+    category_id: Any
+    bbox: Annotated[tuple[float, float, float, float], BeforeValidator(_box)]
+    score: Score = 1.0
+    iscrowd: Any = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,101 +105,63 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
     path = Path(path)
     document = read_json_document(path)
     if not isinstance(document, dict):
-        raise InputError(f"a COCO object with {', '.join(_KEYS)} is expected, found {shorten(document)}", path)
-    entries = {section: _section(document, section, path, problems) for section in _KEYS}
-    sizes: dict[int, tuple[str, float, float]] = {}
-    labels: dict[int, str] = {}
+        names = "images, categories, annotations"
+        raise InputError(f"a COCO object with {names} is expected, found {shorten(document)}", path)
     images: dict[str, CocoImage] = {}
-    for what, entry in entries["images"]:
-        try:
-            name = require_image_path(entry["file_name"], f"file_name of {what}")
-            width, height = _size(entry, "width", what), _size(entry, "height", what)
-            sizes[_id(entry["id"], what)] = (name, width, height)
-            images.setdefault(name, CocoImage(_known(width), _known(height)))
-        except InputError as error:
-            fault(problems, error.at(path))
-    for what, entry in entries["categories"]:
-        try:
-            labels[_id(entry["id"], what)] = require_text(entry["name"], f"name of {what}")
-        except InputError as error:
-            fault(problems, error.at(path))
+    files: dict[int, _Image] = {}
+    for _, image in _entries(document, "images", _Image, path, problems):
+        files[image.id] = image
+        images.setdefault(image.file_name, CocoImage(_given(image.width), _given(image.height)))
+    labels = {category.id: category.name for _, category in _entries(document, "categories", _Category, path, problems)}
     dropped = 0
-    for what, entry in entries["annotations"]:
+    for what, annotation in _entries(document, "annotations", _Annotation, path, problems):
         try:
-            image, label = (
-                _look_up(table, entry[key], f"{key} of {what}")
-                for key, table in (("image_id", sizes), ("category_id", labels))
+            image = _look_up(files, annotation.image_id, f"image_id of {what}")
+            region = _region(
+                annotation, image, _look_up(labels, annotation.category_id, f"category_id of {what}"), what
             )
-            region = _region(entry, image, label, what)
         except InputError as error:
             fault(problems, error.at(path))
             continue
         if region is None:
             dropped += 1
         else:
-            images[image[0]].regions.append(region)
+            images[image.file_name].regions.append(region)
     if dropped:
         logger.info("%s: %d crowd annotations or boxes without area left out", path, dropped)
     return images
 
 
-def _section(
-    document: dict[str, Any], section: str, path: Path, problems: list[InputError] | None
-) -> list[tuple[str, dict[str, Any]]]:
+def _entries(
+    document: dict[str, Any], section: str, kind: type[RecordType], path: Path, problems: list[InputError] | None
+) -> Iterator[tuple[str, RecordType]]:
+    """Yield the entries of a section that are well formed, each with what it is called."""
     entries = document.get(section)
     if not isinstance(entries, list):
         raise InputError(f"{section!r} must be a list; is this a COCO instances file?", path)
-    good = []
     for index, entry in enumerate(entries):
-        what = f"{section} {index}"
-        missing = [key for key in _KEYS[section] if key not in entry] if isinstance(entry, dict) else []
-        if not isinstance(entry, dict):
-            fault(problems, InputError(f"{what} must be an object, found {shorten(entry)}", path))
-        elif missing:
-            fault(problems, InputError(f"{what} lacks {', '.join(missing)}", path))
-        else:
-            good.append((what, entry))
-    return good
+        try:
+            yield f"{section} {index}", read_record(kind, entry, f"{section} {index}", within=True)
+        except InputError as error:
+            fault(problems, error.at(path))
 
 
-def _id(value: object, what: str) -> int:
-    if type(value) is not int:
-        raise InputError(f"id of {what} must be an integer, found {shorten(value)}")
-    return value
-
-
-def _size(entry: dict[str, Any], key: str, what: str) -> float:
-    value = entry.get(key, math.inf)
-    if type(value) not in (int, float) or value <= 0:
-        raise InputError(f"{key} of {what} must be a positive number of pixels, found {shorten(value)}")
-    return float(min(value, _NO_SIZE))
-
-
-def _known(size: float) -> float | None:
+def _given(size: float) -> float | None:
     return size if size < _NO_SIZE else None
 
 
-def _look_up(table: dict[int, Any], value: object, what: str) -> Any:
-    if type(value) is not int or value not in table:
-        raise InputError(f"{what} is {shorten(value)}, which the file does not define")
-    return table[value]
+def _look_up(table: dict[int, Value], key: object, what: str) -> Value:
+    if type(key) is not int or key not in table:
+        raise InputError(f"{what} is {shorten(key)}, which the file does not define")
+    return table[key]
 
 
-def _region(entry: dict[str, Any], image: tuple[str, float, float], label: str, what: str) -> Region | None:
-    box = entry["bbox"]
-    # The bound also refuses integers too large to become a float.
-    if (
-        not isinstance(box, list)
-        or len(box) != 4
-        or any(type(value) not in (int, float) or not -1e9 < value < 1e9 for value in box)
-        or min(box[2:]) < 0
-    ):
-        raise InputError(f"bbox of {what} must be four numbers x, y, width >= 0, height >= 0, found {shorten(box)}")
-    score = require_score(entry.get("score", 1.0), f"score of {what}")
-    x, y, width, height = (float(value) for value in box)
-    x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, image[1]), min(y + height, image[2])
-    if entry.get("iscrowd") == 1 or width == 0 or height == 0:
+def _region(annotation: _Annotation, image: _Image, label: str, what: str) -> Region | None:
+    x, y, width, height = annotation.bbox
+    x0, y0, x1, y1 = max(x, 0.0), max(y, 0.0), min(x + width, image.width), min(y + height, image.height)
+    if annotation.iscrowd == 1 or width == 0 or height == 0:
         return None
     if x0 >= x1 or y0 >= y1:
-        raise InputError(f"bbox of {what} lies outside its image of {image[1]:g} x {image[2]:g} pixels: {box}")
-    return Region((x0, y0, x1, y1), label, score)
+        box, size = list(annotation.bbox), f"{image.width:g} x {image.height:g} pixels"
+        raise InputError(f"bbox of {what} lies outside its image of {size}: {box}")
+    return Region((x0, y0, x1, y1), label, annotation.score)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from promu.corpora.fields import require_file_name, require_token
+from promu.corpora.fields import FILE_NAME, TOKEN, check_field
 from promu.corpora.releases import has_stray_inside
 from promu.errors import InputError
 from promu.files import fault, is_blank, read_lines, shorten, write_text
@@ -134,7 +134,9 @@ def _blocks(
                 previous, block = block, _Block(None, number, broken=True)
                 if previous is not None:
                     yield previous
-                block = _Block(require_file_name(line.removeprefix(_MARK).strip(), "the image id after IMGID:"), number)
+                block = _Block(
+                    check_field(FILE_NAME, line.removeprefix(_MARK).strip(), "the image id after IMGID:"), number
+                )
                 if previous is not None:
                     raise InputError("a blank line is missing before this IMGID line")
                 continue
@@ -158,7 +160,7 @@ def _add_word(block: _Block, line: str, number: int, stray_inside: StrayInside, 
     columns = line.split("\t")
     if len(columns) != 2:
         raise InputError(f"word<TAB>tag is expected, found {len(columns)} column(s) separated by tabs: {shorten(line)}")
-    token, tag = require_token(columns[0], "the word"), columns[1]
+    token, tag = check_field(TOKEN, columns[0], "the word"), columns[1]
     if not _TAG.fullmatch(tag):
         raise InputError(f"{shorten(tag)} is no tag; a tag is O, B-TYPE or I-TYPE")
     previous = block.tags[-1] if block.tags else "O"
@@ -192,7 +194,7 @@ def _format(post: Post) -> str:
         raise InputError(f"{where}: the format holds no relations; write it as mnre, jmere or posts")
     if post.image not in (None, f"{post.id}.jpg"):
         raise InputError(f"{where}: its image must be named {post.id}.jpg, found {shorten(post.image)}")
-    name = require_file_name(post.id, f"{where}: its id")
+    name = check_field(FILE_NAME, post.id, f"{where}: its id")
     if name != name.strip():
         raise InputError(f"{where}: its id begins or ends with a blank")
     if not post.tokens:
@@ -205,7 +207,7 @@ def _format(post: Post) -> str:
             raise InputError(f"{where}: entity ({entity.start}, {entity.end}) overlaps another")
         taken.update(range(entity.start, entity.end))
     words = (
-        f"{require_token(token, f'{where}: word {index}')}\t{tag}\n"
+        f"{check_field(TOKEN, token, f'{where}: word {index}')}\t{tag}\n"
         for index, (token, tag) in enumerate(zip(post.tokens, bio_tags(post), strict=True))
     )
     return f"{_MARK}{name}\n" + "".join(words) + "\n"

@@ -1,36 +1,137 @@
-"""Checks of single fields, each raising one InputError that says what was found and what is allowed."""
+"""Fields of records in published files: pydantic types, and one translation of pydantic's errors into our sentences.
+
+A reader declares a `Record`, calls `read_record`, and checks itself what one field says about another (spans of words).
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from promu.errors import InputError
 from promu.files import fault, is_blank, read_lines, shorten
 
 
-def require_keys(record: object, required: tuple[str, ...], optional: tuple[str, ...], what: str) -> Mapping[str, Any]:
-    """A mapping with all of `required` and nothing beyond `optional`.
+def _sized(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list, found {shorten(value)}")
+    return value
 
-    Unknown keys are refused: a misspelt optional key would otherwise be dropped without a word.
 
-    Raises:
-        InputError: not a mapping, or a key missing or unknown.
+def _text(value: str) -> str:
+    if is_blank(value):
+        raise PydanticCustomError("empty", "is empty")
+    if "\0" in value:
+        raise ValueError(f"holds a NUL character: {shorten(value)}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"holds half of a surrogate pair: {shorten(value)}") from None
+    return value
+
+
+def _token(value: str) -> str:
+    if any(mark in value for mark in "\t\n\r"):
+        raise ValueError(f"holds a tab or a line break: {shorten(value)}")
+    return value
+
+
+def _tokens(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise ValueError("is an empty list; a post has at least one word")
+    return value
+
+
+def _file_name(value: str) -> str:
+    if "/" in value or "\\" in value or value in (".", ".."):
+        raise ValueError(f"must be a plain file name without folders, found {shorten(value)}")
+    return value
+
+
+def _image_path(value: str) -> str:
+    image = value
+    while image.startswith("./"):
+        image = image[2:]
+    if not image or image.startswith("/") or ".." in image.replace("\\", "/").split("/") or "\n" in image:
+        raise ValueError(f"must be a path inside the folder of images, found {shorten(value)}")
+    return image
+
+
+def _span(value: object) -> object:
+    # bool is an int to Python, but True is no word index.
+    if not isinstance(value, list | tuple) or len(value) != 2 or any(type(index) is not int for index in value):
+        raise ValueError(f"must be two integers [start, end], found {shorten(value)}")
+    return value
+
+
+def _score(value: object) -> object:
+    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise ValueError(f"must be a number from 0 to 1, found {shorten(value)}")
+    return value
+
+
+Text = Annotated[str, Strict(), AfterValidator(_text)]
+"""A string with something in it that can be written as UTF-8."""
+Token = Annotated[Text, AfterValidator(_token)]
+"""Text without tab or line break."""
+Tokens = Annotated[tuple[Token, ...], BeforeValidator(_sized), AfterValidator(_tokens)]
+"""A list of one token or more."""
+FileName = Annotated[Token, AfterValidator(_file_name)]
+"""A plain file name: no folder, since images lie directly in their folder."""
+ImagePath = Annotated[Text, AfterValidator(_image_path)]
+"""An image's path below the folder of images; a leading ./ is dropped."""
+Id = Annotated[Text, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+"""Text; ids are numbers in one file and strings in another."""
+Span = Annotated[tuple[int, int], BeforeValidator(_span)]
+"""Two integers; `check_span` says whether they are a span of some words."""
+Score = Annotated[float, BeforeValidator(_score)]
+"""A number from 0 to 1."""
+
+TEXT, TOKEN, TOKENS, FILE_NAME, IMAGE_PATH = (
+    TypeAdapter[Any](kind) for kind in (Text, Token, Tokens, FileName, ImagePath)
+)
+
+
+class Record(BaseModel):
+    """A mapping of a file. Keys that it does not declare are refused, unless it says `extra="ignore"`.
+
+    A misspelt optional key would otherwise be dropped without a word.
     """
-    if not isinstance(record, dict):
-        raise InputError(f"{what} must be a mapping with the keys {', '.join(required)}, found {shorten(record)}")
-    missing = [key for key in required if key not in record]
-    if missing:
-        there = ", ".join(_key(key) for key in list(record)[:12]) or "none"
-        raise InputError(f"{what} lacks {', '.join(missing)}; its keys are: {there}")
-    unknown = [key for key in record if key not in required and key not in optional]
-    if unknown:
-        raise InputError(
-            f"{what} has the unknown key {shorten(unknown[0])}; allowed are {', '.join(required + optional)}"
-        )
-    return record
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, value: object) -> object:
+        required = [name for name, field in cls.model_fields.items() if field.is_required()]
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a mapping with the keys {', '.join(required)}, found {shorten(value)}")
+        missing = [name for name in required if name not in value]
+        if missing:
+            keys = ", ".join(map(_key, list(value)[:12])) or "none"
+            raise ValueError(f"lacks {', '.join(missing)}; its keys are: {keys}")
+        unknown = [key for key in value if key not in cls.model_fields]
+        if unknown and cls.model_config["extra"] == "forbid":
+            allowed = ", ".join(cls.model_fields)
+            raise ValueError(f"has the unknown key {shorten(unknown[0])}; allowed are {allowed}")
+        return value
+
+
+RecordType = TypeVar("RecordType", bound=Record)
 
 
 def _key(key: object) -> str:
@@ -38,56 +139,54 @@ def _key(key: object) -> str:
     return key if isinstance(key, str) and key.isidentifier() and len(key) <= 40 else shorten(key, 40)
 
 
-def require_text(value: object, what: str) -> str:
-    """A string with something in it that can be written as UTF-8.
+def read_record(kind: type[RecordType], value: object, what: str, within: bool = False) -> RecordType:
+    """A record of a file, checked.
+
+    Args:
+        kind: What it must be.
+        value: What was read.
+        what: What it is called in an error sentence.
+        within: Whether the sentence about a field names the record too, because no line number does.
 
     Raises:
-        InputError: another type, only blanks, a NUL, or half of a surrogate pair.
+        InputError: The first field that is wrong, its value, and what is allowed; with a `kind` if the field gives one.
     """
-    if not isinstance(value, str):
-        raise InputError(f"{what} must be a string, found {shorten(value)}")
-    if is_blank(value):
-        raise InputError(f"{what} is empty", kind=f"empty {what}")
-    if "\0" in value:
-        raise InputError(f"{what} holds a NUL character: {shorten(value)}")
     try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{what} holds half of a surrogate pair: {shorten(value)}") from None
-    return value
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise _input_error(error, what, within) from None
 
 
-def require_tokens(value: object, what: str = "token") -> tuple[str, ...]:
-    """A non-empty list of tokens, none of them empty, none with a tab or a line break in it.
-
-    Raises:
-        InputError: anything else.
-    """
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{what} must be a list of words, found {shorten(value)}")
-    if not value:
-        raise InputError(f"{what} is an empty list; a post has at least one word")
-    return tuple(require_token(token, f"word {index} of {what}") for index, token in enumerate(value))
-
-
-def require_token(value: object, what: str) -> str:
-    """One token: text without tab or line break."""
-    token = require_text(value, what)
-    if any(mark in token for mark in "\t\n\r"):
-        raise InputError(f"{what} holds a tab or a line break: {shorten(token)}")
-    return token
-
-
-def require_span(value: object, tokens: tuple[str, ...], what: str) -> tuple[int, int]:
-    """A pair of integers (start, end), end exclusive, inside `tokens`.
+def check_field(adapter: TypeAdapter[Any], value: object, what: str) -> Any:
+    """A single value, checked by one of the adapters above.
 
     Raises:
-        InputError: not two integers, empty or negative, or past the last token.
+        InputError: As `read_record`.
     """
-    # bool is an int to Python, but True is no word index.
-    if not isinstance(value, (list, tuple)) or len(value) != 2 or any(type(index) is not int for index in value):
-        raise InputError(f"{what} must be two integers [start, end], found {shorten(value)}")
-    start, end = value
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise _input_error(error, what, True) from None
+
+
+def _input_error(error: ValidationError, what: str, within: bool) -> InputError:
+    problem = error.errors(include_url=False)[0]
+    place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in problem["loc"]).removeprefix(".")
+    if place and within:
+        place = f"{what}{place}" if place.startswith("[") else f"{place} of {what}"
+    reason = problem["msg"].removeprefix("Value error, ")
+    if " should " in reason:  # pydantic's own: "Input should be ...", "List should have ..."
+        reason = f"must {reason.partition(' should ')[2]}, found {shorten(problem['input'])}"
+    return InputError(f"{place or what} {reason}", kind=problem.get("ctx", {}).get("kind"))
+
+
+def check_span(span: tuple[int, int], tokens: tuple[str, ...], what: str) -> tuple[int, int]:
+    """The span, if it is one of these words, end exclusive.
+
+    Raises:
+        InputError: It is empty or negative, or ends past the last word.
+    """
+    start, end = span
     if not 0 <= start < end <= len(tokens):
         raise InputError(
             f"{what} [{shorten(start)}, {shorten(end)}] is no span of the {len(tokens)} words; "
@@ -96,39 +195,15 @@ def require_span(value: object, tokens: tuple[str, ...], what: str) -> tuple[int
     return start, end
 
 
-def require_name(value: object, tokens: tuple[str, ...], span: tuple[int, int], what: str) -> None:
+def check_name(name: str, tokens: tuple[str, ...], span: tuple[int, int], what: str) -> None:
     """Check that an entity's written name is the words of its span, which catches spans that are off by one.
 
     Raises:
-        InputError: another type, or other words.
+        InputError: The words are others.
     """
-    name = require_text(value, what)
     words = " ".join(tokens[span[0] : span[1]])
     if name != words:
         raise InputError(f"{what} is {shorten(name)}, but the words at [{span[0]}, {span[1]}] are {shorten(words)}")
-
-
-def require_file_name(value: object, what: str) -> str:
-    """A plain file name: no folder, since images lie directly in their folder.
-
-    Raises:
-        InputError: another type, empty, or with a slash, a tab or a line break.
-    """
-    name = require_token(value, what)
-    if "/" in name or "\\" in name or name in (".", ".."):
-        raise InputError(f"{what} must be a plain file name without folders, found {shorten(name)}")
-    return name
-
-
-def require_score(value: object, what: str) -> float:
-    """A number from 0 to 1.
-
-    Raises:
-        InputError: anything else.
-    """
-    if type(value) not in (int, float) or not 0 <= value <= 1:  # type: ignore[operator]
-        raise InputError(f"{what} must be a number from 0 to 1, found {shorten(value)}")
-    return float(value)  # type: ignore[arg-type]
 
 
 def stem(file_name: str) -> str:
@@ -180,10 +255,8 @@ def csv_rows(
             except InputError as error:
                 raise error.at(path, number) from None
         elif len(row) != len(header):
-            fault(
-                problems,
-                InputError(f"{len(row)} columns where the first line names {len(header)}; {remedy}", path, number),
-            )
+            columns = f"{len(row)} columns where the first line names {len(header)}"
+            fault(problems, InputError(f"{columns}; {remedy}", path, number))
             yield number, None
         else:
             yield number, dict(zip(header, row, strict=True))

@@ -120,7 +120,7 @@ def _open(data: bytes, path: Path | None, max_pixels: int) -> Image.Image:
             warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
-        raise InputError(_not_a_image(data), path) from None
+        raise InputError(_not_an_image(data), path) from None
     except Image.DecompressionBombError as error:
         # Pillow's own limit, beyond any max_pixels in use; the size is in its sentence.
         reason = f"the image is too large, over {max_pixels:,} pixels: {error}; shrink it"
@@ -191,7 +191,7 @@ def _from_deep(image: Image.Image, path: Path | None) -> Image.Image:
     return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 
-def _not_a_image(data: bytes) -> str:
+def _not_an_image(data: bytes) -> str:
     head = data[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not an image (an expired link?); fetch it again"

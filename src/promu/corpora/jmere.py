@@ -12,15 +12,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Strict, StrictStr
 
 from promu.corpora.fields import (
-    require_file_name,
-    require_keys,
-    require_name,
-    require_span,
-    require_text,
-    require_tokens,
+    FileName,
+    Record,
+    Span,
+    Text,
+    Tokens,
+    check_name,
+    check_span,
+    read_record,
     stem,
 )
 from promu.errors import InputError
@@ -37,7 +41,7 @@ from promu.files import (
 )
 from promu.schema import Entity, Post, Relation
 
-TYPES = ("per", "loc", "org", "misc")
+Sentences = Annotated[list[StrictStr], Strict()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +65,7 @@ def read_jmere(path: str | Path, problems: list[InputError] | None = None) -> li
     Raises:
         InputError: the file is missing, empty or holds no post; without `problems` also any malformed record.
     """
-    path = Path(path)
-    return locate_records(path, problems, _raw_records(path, problems), _parse_post, "posts")
+    return [post for post, _ in _read(Path(path), problems)]
 
 
 def read_jmere_background(path: str | Path, problems: list[InputError] | None = None) -> list[Background]:
@@ -74,7 +77,9 @@ def read_jmere_background(path: str | Path, problems: list[InputError] | None = 
         InputError: as `read_jmere`.
     """
     path = Path(path)
-    return locate_records(path, problems, _raw_records(path, problems), _parse_background, "posts")
+    return [
+        background for _, background in locate_records(path, problems, _raw_records(path, problems), _parse, "posts")
+    ]
 
 
 def write_jmere(path: str | Path, posts: Iterable[Post], background: Sequence[Background] | None = None) -> None:
@@ -91,8 +96,9 @@ def write_jmere(path: str | Path, posts: Iterable[Post], background: Sequence[Ba
     """
     records = [_record(post) for post in posts]
     if background is not None:
-        for record, known in zip(records, background, strict=True):
-            record |= {name: list(found) for name, found in _background_keys(known).items() if found}
+        for record, beside in zip(records, background, strict=True):
+            sentences = {"image_caption": beside.captions, "knowledge": beside.knowledge}
+            record |= {name: list(texts) for name, texts in sentences.items() if texts}
     write_text(path, (json.dumps(records, ensure_ascii=False),))
 
 
@@ -103,17 +109,21 @@ def jmere_notes(path: Path) -> list[str]:
     labels: dict[tuple[str, ...], set[tuple[object, ...]]] = {}
     for post in posts:
         labels.setdefault(post.tokens, set()).add((post.entities, post.relations))
-    repeated = sum(len(found) > 1 for found in labels.values())
+    repeated = sum(len(different) > 1 for different in labels.values())
     if repeated:
         notes.append(f"{repeated} texts come again with other labels, so that no model can be right about both")
     pairs = [Counter((one.head, one.tail) for one in post.relations) for post in posts]
-    several = sum(count > 1 for found in pairs for count in found.values())
+    several = sum(count > 1 for counts in pairs for count in counts.values())
     if several:
         notes.append(f"{several} pairs of entities have several relations")
     empty = sum(not post.relations for post in posts)
     if empty:
         notes.append(f"{empty} posts have no relation")
     return notes
+
+
+def _read(path: Path, problems: list[InputError] | None) -> list[tuple[Post, Background]]:
+    return locate_records(path, problems, _raw_records(path, problems), _parse, "posts")
 
 
 def _raw_records(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, dict[str, Any] | None]]:
@@ -140,59 +150,43 @@ def _raw_records(path: Path, problems: list[InputError] | None) -> Iterator[tupl
                 yield number, record
 
 
-def _parse_post(raw: object) -> Post:
-    record = require_keys(raw, ("token", "img_id", "label_list"), ("image_caption", "knowledge"), "the post")
-    # Posts and their background must stay parallel, so a post whose background is malformed is malformed.
-    _background(record)
-    tokens = require_tokens(record["token"])
-    image = require_file_name(record["img_id"], "img_id")
-    labels = record["label_list"]
-    if not isinstance(labels, list):
-        raise InputError(f"label_list must be a list, found {shorten(labels)}")
+class _End(Record):
+    name: Text
+    pos: Span
+    tags: Literal["per", "loc", "org", "misc"]
+
+
+class _Label(Record):
+    beg_ent: _End
+    sec_ent: _End
+    relation: Text
+
+
+class _Post(Record):
+    token: Tokens
+    img_id: FileName
+    label_list: Annotated[list[Annotated[list[_Label], Strict(), Field(min_length=1, max_length=1)]], Strict()]
+    image_caption: Sentences = []
+    knowledge: Sentences = []
+
+
+def _parse(raw: object) -> tuple[Post, Background]:
+    """Both are parsed at once: they must stay parallel, so a post whose background is malformed is malformed."""
+    record = read_record(_Post, raw, "the post")
     entities: dict[Entity, int] = {}
     relations = []
-    for index, label in enumerate(labels):
-        what = f"label {index}"
-        if not isinstance(label, list) or len(label) != 1:
-            raise InputError(f"{what} must be a list of one element, found {shorten(label)}")
-        triple = require_keys(label[0], ("beg_ent", "sec_ent", "relation"), (), what)
-        head = _entity(triple["beg_ent"], tokens, f"beg_ent of {what}")
-        tail = _entity(triple["sec_ent"], tokens, f"sec_ent of {what}")
-        if (head.start, head.end) == (tail.start, tail.end):
-            raise InputError(f"beg_ent and sec_ent of {what} are the same span [{head.start}, {head.end}]")
-        ends = [entities.setdefault(entity, len(entities)) for entity in (head, tail)]
-        relations.append(Relation(ends[0], ends[1], require_text(triple["relation"], f"relation of {what}")))
-    return Post(stem(image), tokens, image, tuple(entities), tuple(relations))
-
-
-def _entity(value: object, tokens: tuple[str, ...], what: str) -> Entity:
-    record = require_keys(value, ("name", "pos", "tags"), (), what)
-    start, end = require_span(record["pos"], tokens, f"pos of {what}")
-    require_name(record["name"], tokens, (start, end), f"name of {what}")
-    if record["tags"] not in TYPES:
-        raise InputError(f"type of {what} must be one of {', '.join(TYPES)}, found {shorten(record['tags'])}")
-    return Entity(start, end, record["tags"])
-
-
-def _parse_background(raw: object) -> Background:
-    _parse_post(raw)
-    assert isinstance(raw, dict)
-    return _background(raw)
-
-
-def _background(record: Any) -> Background:
-    return Background(_sentences(record, "image_caption"), _sentences(record, "knowledge"))
-
-
-def _background_keys(known: Background) -> dict[str, tuple[str, ...]]:
-    return {"image_caption": known.captions, "knowledge": known.knowledge}
-
-
-def _sentences(record: dict[str, Any], key: str) -> tuple[str, ...]:
-    value = record.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(sentence, str) for sentence in value):
-        raise InputError(f"{key} must be a list of strings, found {shorten(value)}")
-    return tuple(value)
+    for index, (label,) in enumerate(record.label_list):
+        ends = []
+        for name, end in (("beg_ent", label.beg_ent), ("sec_ent", label.sec_ent)):
+            what = f"label_list[{index}][0].{name}"
+            check_name(end.name, record.token, check_span(end.pos, record.token, f"{what}.pos"), f"{what}.name")
+            ends.append(entities.setdefault(Entity(*end.pos, end.tags), len(entities)))
+        if label.beg_ent.pos == label.sec_ent.pos:
+            span = list(label.beg_ent.pos)
+            raise InputError(f"beg_ent and sec_ent of label_list[{index}][0] are the same span {span}")
+        relations.append(Relation(ends[0], ends[1], label.relation))
+    post = Post(stem(record.img_id), record.token, record.img_id, tuple(entities), tuple(relations))
+    return post, Background(tuple(record.image_caption), tuple(record.knowledge))
 
 
 def _record(post: Post) -> dict[str, object]:
@@ -216,7 +210,7 @@ def _record(post: Post) -> dict[str, object]:
     ]
     record: dict[str, object] = {"token": list(post.tokens), "img_id": post.image, "label_list": labels}
     try:
-        _parse_post(record)
+        _parse(record)
     except InputError as error:
         raise InputError(f"{where}: {error.reason}") from None
     return record

@@ -2,14 +2,15 @@
 
 A relation with the spans and types of its two ends is a quintuple (head, head type, tail, tail type, relation); the
 quintuples of a post are what joint extraction has to find. MNRE-style files hold one pair of entities a line, so their
-lines are grouped into posts here.
+lines are grouped into posts here. From joint sets others are made: the two sets of a pipeline (`write_pipeline_sets`),
+and few-shot sets with the same distribution of relations (`sample_few_shot`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,19 @@ from promu.errors import InputError
 from promu.files import new_folder
 from promu.schema import NO_RELATION, Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 
+FILES = {
+    "train": ("ner/train.txt", "re/mnre_train.txt"),
+    "valid": ("ner/valid.txt", "re/mnre_val.txt"),
+    "test": ("ner/test.txt", "re/mnre_test.txt"),
+}
+"""Files of a pipeline's two sets, CoNLL and MNRE, by split."""
+
+CHOICE = 24
+"""Posts that are drawn at random at each step; the one that fits best is taken."""
+
+SPLITS = ("train", "val")
+"""The sets that are drawn, by the names of the published files."""
+
 
 @dataclass(frozen=True, slots=True)
 class JointSet:
@@ -32,31 +46,13 @@ class JointSet:
     Attributes:
         posts: Each with one quintuple or more; entities that are in none are left out.
         background: Captions and knowledge of each post; empty ones where the file has none.
-        none_pairs: Pairs that were `None`.
-        empty_posts: Posts that had no quintuple.
-        repeated_pairs: Quintuples that a post had twice.
-        retyped_spans: Spans that a post's quintuples give two types; both are kept.
-        relabelled_pairs: Pairs of spans that a post gives several relations; all are kept.
+        left_out: What a reader should know, by what it is: how many pairs, posts and quintuples were left out, and how
+            many spans have two types, and pairs several relations; those are kept.
     """
 
     posts: list[Post]
     background: list[Background]
-    none_pairs: int = 0
-    empty_posts: int = 0
-    repeated_pairs: int = 0
-    retyped_spans: int = 0
-    relabelled_pairs: int = 0
-
-    def left_out(self) -> dict[str, int]:
-        """What a reader should be told, by what it is; zeros are not there."""
-        counts = {
-            "pairs without a relation, left out": self.none_pairs,
-            "posts without any relation, left out": self.empty_posts,
-            "repeated quintuples, left out": self.repeated_pairs,
-            "spans with two types, kept": self.retyped_spans,
-            "pairs with several relations, kept": self.relabelled_pairs,
-        }
-        return {name: count for name, count in counts.items() if count}
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def read_joint(path: str | Path, format: str = "jmere") -> JointSet:
@@ -99,29 +95,25 @@ def group_pairs(posts: Sequence[Post]) -> list[Post]:
 
 
 def _cleaned(posts: Sequence[Post], background: Sequence[Background]) -> JointSet:
-    kept, beside = [], []
-    none_pairs = empty = repeated = retyped = relabelled = 0
-    for post, known in zip(posts, background, strict=True):
-        found = quintuples(post)
-        none_pairs += len(post.relations) - len(found)
-        distinct = list(dict.fromkeys(found))
-        repeated += len(found) - len(distinct)
-        if not distinct:
-            empty += 1
-            continue
+    joint = JointSet([], [])
+    for post, beside in zip(posts, background, strict=True):
+        every = quintuples(post)
+        distinct = list(dict.fromkeys(every))
         typed = {end for item in distinct for end in ((item.head, item.head_type), (item.tail, item.tail_type))}
-        retyped += len(typed) - len({span for span, _ in typed})
-        relabelled += len(distinct) - len({(item.head, item.tail) for item in distinct})
-        kept.append(with_quintuples(post, distinct))
-        beside.append(known)
-    return JointSet(kept, beside, none_pairs, empty, repeated, retyped, relabelled)
-
-
-FILES = {
-    "train": ("ner/train.txt", "re/mnre_train.txt"),
-    "valid": ("ner/valid.txt", "re/mnre_val.txt"),
-    "test": ("ner/test.txt", "re/mnre_test.txt"),
-}
+        pairs = {(item.head, item.tail) for item in distinct}
+        for name, count in (
+            ("pairs without a relation, left out", len(post.relations) - len(every)),
+            ("posts without any relation, left out", int(not distinct)),
+            ("repeated quintuples, left out", len(every) - len(distinct)),
+            ("spans with two types, kept", len(typed) - len({span for span, _ in typed})),
+            ("pairs with several relations, kept", len(distinct) - len(pairs)),
+        ):
+            if count:
+                joint.left_out[name] += count
+        if distinct:
+            joint.posts.append(with_quintuples(post, distinct))
+            joint.background.append(beside)
+    return joint
 
 
 def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[str, int]]:
@@ -176,12 +168,12 @@ def entity_post(post: Post) -> Post:
 def pair_post(post: Post) -> Post:
     """The post with a relation in MNRE's form for every ordered pair of its entities, `None` where there is none."""
     named = [_named(relation, post.entities) for relation in post.relations]
-    known = {(relation.head, relation.tail) for relation in named}
+    related = {(relation.head, relation.tail) for relation in named}
     spans = [(entity.start, entity.end) for entity in post.entities]
     pairs = [
         Relation(head, tail, NO_RELATION)
         for head, tail in permutations(range(len(spans)), 2)
-        if (head, tail) not in known and spans[head] != spans[tail]
+        if (head, tail) not in related and spans[head] != spans[tail]
     ]
     return replace(post, relations=(*named, *pairs))
 
@@ -193,13 +185,6 @@ def _named(relation: Relation, entities: Sequence[Entity]) -> Relation:
 
 def _entities(posts: Sequence[Post]) -> int:
     return sum(len(post.entities) for post in posts)
-
-
-CHOICE = 24
-"""Posts drawn by chance at each step, of which the one that fits best is taken."""
-
-SPLITS = ("train", "val")
-"""The sets that are drawn, by the names of the published files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +236,9 @@ def sample_few_shot(
 ) -> FewShotSets:
     """Draw a training and a dev set without a text in common, each with the whole set's distribution of relations.
 
-    The rarest relations come first, so that each is there at least once; then, again and again, the best fitting of a
-    few posts drawn by chance is taken (least chi-square distance to the whole set's shares). A relation that a single
-    text has can be in the training set alone; the fit then names it as absent from dev.
+    The rarest relations come first, so that each is there at least once. Then, again and again, a few posts are drawn
+    at random and the one that fits best is taken (least chi-square distance to the whole set's shares). A relation that
+    a single text has can be in the training set alone; the fit then names it as absent from dev.
 
     Args:
         posts: The whole set.

@@ -11,9 +11,24 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from promu.corpora.fields import require_file_name, require_keys, require_name, require_span, require_tokens, stem
+from pydantic import BeforeValidator
+
+from promu.corpora.fields import (
+    FILE_NAME,
+    TOKENS,
+    FileName,
+    Record,
+    Span,
+    Text,
+    Tokens,
+    check_field,
+    check_name,
+    check_span,
+    read_record,
+    stem,
+)
 from promu.errors import InputError
 from promu.files import read_line_records, shorten, write_text
 from promu.schema import NO_RELATION, Entity, Post, Relation
@@ -72,20 +87,34 @@ def write_mnre(path: str | Path, posts: Iterable[Post]) -> None:
     write_text(path, (f"{record!r}\n" for post in posts for record in _records(post)))
 
 
+def _label(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(f"must be a string, found {shorten(value)}; no relation is the string 'None'")
+    return value
+
+
+class _End(Record):
+    name: Text
+    pos: Span
+
+
+class _Line(Record):
+    token: Tokens
+    h: _End
+    t: _End
+    img_id: FileName
+    relation: Annotated[str, BeforeValidator(_label)]
+
+
 def _parse(line: str) -> Post:
-    record = require_keys(_literal(line), ("token", "h", "t", "img_id", "relation"), (), "the line")
-    tokens = require_tokens(record["token"])
-    head = _span(record["h"], tokens, "h")
-    tail = _span(record["t"], tokens, "t")
-    if head == tail:
-        raise InputError(f"head and tail are the same span {list(head)}")
-    label = record["relation"]
-    if not isinstance(label, str):
-        raise InputError(f"relation must be a string, found {shorten(label)}; no relation is the string 'None'")
-    head_type, tail_type = relation_types(label)
-    image = require_file_name(record["img_id"], "img_id")
-    entities = (Entity(*head, head_type), Entity(*tail, tail_type))
-    return Post(stem(image), tokens, image, entities, (Relation(0, 1, label),))
+    record = read_record(_Line, _literal(line), "the line")
+    for name, end in (("h", record.h), ("t", record.t)):
+        check_name(end.name, record.token, check_span(end.pos, record.token, f"{name}.pos"), f"{name}.name")
+    if record.h.pos == record.t.pos:
+        raise InputError(f"head and tail are the same span {list(record.h.pos)}")
+    head_type, tail_type = relation_types(record.relation)
+    entities = (Entity(*record.h.pos, head_type), Entity(*record.t.pos, tail_type))
+    return Post(stem(record.img_id), record.token, record.img_id, entities, (Relation(0, 1, record.relation),))
 
 
 def _literal(line: str) -> Any:
@@ -100,13 +129,6 @@ def _literal(line: str) -> Any:
         raise InputError(f"not a Python literal ({kind}); is the line complete? {shorten(line)}") from None
 
 
-def _span(value: object, tokens: tuple[str, ...], what: str) -> tuple[int, int]:
-    record = require_keys(value, ("name", "pos"), (), what)
-    span = require_span(record["pos"], tokens, f"{what} pos")
-    require_name(record["name"], tokens, span, f"{what} name")
-    return span
-
-
 def _records(post: Post) -> Iterator[dict[str, object]]:
     where = f"post {shorten(post.id)} cannot be written as MNRE"
     linked = {index for relation in post.relations for index in (relation.head, relation.tail)}
@@ -114,8 +136,8 @@ def _records(post: Post) -> Iterator[dict[str, object]]:
         raise InputError(f"{where}: every entity must be in a relation; add {NO_RELATION!r} for a pair without one")
     if post.image is None or stem(post.image) != post.id:
         raise InputError(f"{where}: its image must be named after its id, found {shorten(post.image)}")
-    tokens = list(require_tokens(post.tokens, f"{where}: token"))
-    image = require_file_name(post.image, f"{where}: img_id")
+    tokens = list(check_field(TOKENS, post.tokens, f"{where}: token"))
+    image = check_field(FILE_NAME, post.image, f"{where}: img_id")
     for relation in post.relations:
         relation_types(relation.type)
         head, tail = post.entities[relation.head], post.entities[relation.tail]

@@ -10,17 +10,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from promu.corpora.fields import require_keys, require_score, require_span, require_text, require_tokens
+from pydantic import Strict, StrictInt
+
+from promu.corpora.fields import (
+    TEXT,
+    TOKENS,
+    Id,
+    Record,
+    Score,
+    Text,
+    Tokens,
+    check_field,
+    check_span,
+    read_record,
+)
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
 from promu.files import is_blank, locate_records, parse_json_object, read_lines, shorten, write_lines
 from promu.schema import Entity, Post, Relation
-
-_OPTIONAL = ("id", "text", "tokens", "image", "entities", "relations", "explanation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +76,11 @@ def from_text(text: str, id: str = "1", image: str | None = None) -> PostLine:
     Raises:
         InputError: the text has no words.
     """
-    pieces = tokenize(require_text(text, "text"))
-    if not pieces:
+    tokens = tokenize(check_field(TEXT, text, "text"))
+    if not tokens:
         raise InputError(f"text has no words: {shorten(text)}")
-    post = Post(id, tuple(token for token, _, _ in pieces), image)
-    return PostLine(post, text, tuple((start, end) for _, start, end in pieces))
+    post = Post(id, tuple(token for token, _, _ in tokens), image)
+    return PostLine(post, text, tuple((start, end) for _, start, end in tokens))
 
 
 def from_tokens(tokens: Sequence[str], id: str = "1", image: str | None = None) -> PostLine:
@@ -78,7 +89,7 @@ def from_tokens(tokens: Sequence[str], id: str = "1", image: str | None = None) 
     Raises:
         InputError: no words, or an empty one.
     """
-    words = require_tokens(list(tokens), "tokens")
+    words = check_field(TOKENS, list(tokens), "tokens")
     text = " ".join(words)
     return PostLine(Post(id, words, image), text, _align(words, text))
 
@@ -92,20 +103,7 @@ def post_record(line: PostLine) -> dict[str, Any]:
     record: dict[str, Any] = {"id": post.id, "text": line.text, "tokens": list(post.tokens)}
     if post.image is not None:
         record["image"] = post.image
-    record["entities"] = []
-    for entity in post.entities:
-        start, end = line.offsets[entity.start][0], line.offsets[entity.end - 1][1]
-        record["entities"].append(
-            _without_none(
-                start=entity.start,
-                end=entity.end,
-                text=line.text[start:end],
-                type=entity.type,
-                char_start=start,
-                char_end=end,
-                score=entity.score,
-            )
-        )
+    record["entities"] = [_entity_record(entity, line) for entity in post.entities]
     record["relations"] = [
         _without_none(head=relation.head, tail=relation.tail, type=relation.type, score=relation.score)
         for relation in post.relations
@@ -113,22 +111,31 @@ def post_record(line: PostLine) -> dict[str, Any]:
     return record
 
 
-def write_posts_jsonl(path: str | Path, posts: Iterable[Post | PostLine]) -> None:
-    """Write posts so that `read_posts_jsonl` gives them back, scores included; atomic."""
-    lines = []
-    for post in posts:
-        line = post if isinstance(post, PostLine) else _with_text(post)
-        lines.append(json.dumps(post_record(line), ensure_ascii=False))
-    write_lines(path, lines)
-
-
-def _with_text(post: Post) -> PostLine:
-    plain = from_tokens(post.tokens, post.id, post.image)
-    return PostLine(post, plain.text, plain.offsets)
+def _entity_record(entity: Entity, line: PostLine) -> dict[str, Any]:
+    start, end = line.offsets[entity.start][0], line.offsets[entity.end - 1][1]
+    return _without_none(
+        start=entity.start,
+        end=entity.end,
+        text=line.text[start:end],
+        type=entity.type,
+        char_start=start,
+        char_end=end,
+        score=entity.score,
+    )
 
 
 def _without_none(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
+
+
+def write_posts_jsonl(path: str | Path, posts: Iterable[Post | PostLine]) -> None:
+    """Write posts so that `read_posts_jsonl` gives them back, scores included; atomic."""
+    lines = []
+    for post in posts:
+        if isinstance(post, Post):
+            post = replace(from_tokens(post.tokens, post.id, post.image), post=post)
+        lines.append(json.dumps(post_record(post), ensure_ascii=False))
+    write_lines(path, lines)
 
 
 def from_record(record: dict[str, Any]) -> PostLine:
@@ -140,57 +147,55 @@ def from_record(record: dict[str, Any]) -> PostLine:
     return _parse(record, 1)
 
 
+class _EntityRecord(Record):
+    start: StrictInt
+    end: StrictInt
+    type: Text | None = None
+    score: Score | None = None
+    text: Any = None
+    char_start: Any = None
+    char_end: Any = None
+
+
+class _RelationRecord(Record):
+    head: StrictInt
+    tail: StrictInt
+    type: Text
+    score: Score | None = None
+
+
+class _PostRecord(Record):
+    id: Id = ""
+    text: Text = ""
+    tokens: Tokens = ()
+    image: Text | None = None
+    entities: Annotated[list[_EntityRecord], Strict()] = []
+    relations: Annotated[list[_RelationRecord], Strict()] = []
+    explanation: Any = None
+
+
 def _parse(raw: dict[str, Any], number: int) -> PostLine:
-    record = require_keys(raw, (), _OPTIONAL, "the post")
-    if "text" not in record and "tokens" not in record:
-        raise InputError(f"the post has neither text nor tokens; its keys are: {', '.join(record) or 'none'}")
-    id = record.get("id", number)
-    id = str(id) if type(id) is int else require_text(id, "id")
-    image = record.get("image")
-    image = None if image is None else require_text(image, "image")
-    if "tokens" in record:
-        line = from_tokens(require_tokens(record["tokens"], "tokens"), id, image)
-        if "text" in record:
-            text = require_text(record["text"], "text")
-            line = PostLine(line.post, text, _align(line.post.tokens, text))
+    record = read_record(_PostRecord, raw, "the post")
+    if not record.text and not record.tokens:
+        raise InputError(f"the post has neither text nor tokens; its keys are: {', '.join(raw) or 'none'}")
+    id = record.id or str(number)
+    if record.tokens:
+        text = record.text or " ".join(record.tokens)
+        line = PostLine(Post(id, record.tokens, record.image), text, _align(record.tokens, text))
     else:
-        line = from_text(record["text"], id, image)
-    entities = tuple(
-        _entity(value, line.post.tokens, f"entity {index}") for index, value in enumerate(_list(record, "entities"))
-    )
-    relations = tuple(
-        _relation(value, len(entities), f"relation {index}") for index, value in enumerate(_list(record, "relations"))
-    )
-    return PostLine(Post(id, line.post.tokens, image, entities, relations), line.text, line.offsets)
-
-
-def _list(record: Any, key: str) -> list[object]:
-    value = record.get(key, [])
-    if not isinstance(value, list):
-        raise InputError(f"{key} must be a list, found {shorten(value)}")
-    return value
-
-
-def _entity(value: object, tokens: tuple[str, ...], what: str) -> Entity:
-    record = require_keys(value, ("start", "end"), ("text", "type", "score", "char_start", "char_end"), what)
-    start, end = require_span([record["start"], record["end"]], tokens, f"span of {what}")
-    type_ = record.get("type")
-    return Entity(start, end, None if type_ is None else require_text(type_, f"type of {what}"), _score(record, what))
-
-
-def _relation(value: object, entities: int, what: str) -> Relation:
-    record = require_keys(value, ("head", "tail", "type"), ("score",), what)
-    for key in ("head", "tail"):
-        if type(record[key]) is not int or not 0 <= record[key] < entities:
-            raise InputError(f"{key} of {what} is {shorten(record[key])}, but the post has {entities} entities, from 0")
-    return Relation(
-        record["head"], record["tail"], require_text(record["type"], f"type of {what}"), _score(record, what)
-    )
-
-
-def _score(record: Any, what: str) -> float | None:
-    value = record.get("score")
-    return None if value is None else require_score(value, f"score of {what}")
+        line = from_text(record.text, id, record.image)
+    entities = []
+    for index, entity in enumerate(record.entities):
+        span = check_span((entity.start, entity.end), line.post.tokens, f"span of entities[{index}]")
+        entities.append(Entity(*span, entity.type, entity.score))
+    relations = []
+    for index, relation in enumerate(record.relations):
+        for name, end in (("head", relation.head), ("tail", relation.tail)):
+            if not 0 <= end < len(entities):
+                what = f"relations[{index}].{name} is {shorten(end)}"
+                raise InputError(f"{what}, but the post has {len(entities)} entities, from 0")
+        relations.append(Relation(relation.head, relation.tail, relation.type, relation.score))
+    return PostLine(replace(line.post, entities=tuple(entities), relations=tuple(relations)), line.text, line.offsets)
 
 
 def _align(tokens: tuple[str, ...], text: str) -> tuple[tuple[int, int], ...]:

@@ -303,6 +303,40 @@ class PairShards:
             raise _damaged(self._shards[shard], error) from error
 
 
+def describe_corpora(folder: Path, first: int) -> dict[str, dict[str, Any]]:
+    """What a corpus holds, or each part (train, dev) of one that was built with images held out.
+
+    Args:
+        folder: The corpus, or the folder of its parts.
+        first: Images to show of each.
+
+    Returns:
+        By folder its header, and as "first" its first images with captions and regions, all ready for JSON.
+
+    Raises:
+        InputError: As `PairShards`.
+    """
+    folders = [folder / part for part in ("train", "dev") if (folder / part / HEADER).is_file()]
+    if (folder / HEADER).is_file() or not folders:
+        folders = [folder]
+    described = {}
+    for path in folders:
+        shards = PairShards(path)
+        images = (shards.image(index) for index in range(min(first, shards.images)))
+        described[str(path)] = {**shards.header, "first": [_described(image) for image in images]}
+    return described
+
+
+def _described(image: CaptionedImage) -> dict[str, Any]:
+    return {
+        "image": image.image,
+        "width": image.width,
+        "height": image.height,
+        "captions": [{"text": text, "matched": matched} for text, matched in image.captions],
+        "regions": [{"box": list(one.box), "label": one.label, "score": one.score} for one in image.regions],
+    }
+
+
 def _open(path: Path) -> pq.ParquetFile:
     return pq.ParquetFile(path, page_checksum_verification=True)
 

@@ -7,11 +7,11 @@
 It is written in the published formats, so that the readers of real data read it too.
 """
 
-from promu.newsreel.corpus_settings import NewsreelSettings
 from promu.newsreel.country import WORLDS
 from promu.newsreel.drawing import DrawnThing, draw_scene
 from promu.newsreel.news import WORLD
 from promu.newsreel.scenes import Scene
+from promu.newsreel.settings import NewsreelSettings
 from promu.newsreel.write import NewsreelReport, write_newsreel
 
 __all__ = [

@@ -43,7 +43,7 @@ class SceneMaker:
 
     Args:
         world: What there is.
-        rng: The source of chance.
+        rng: Random numbers.
     """
 
     def __init__(self, world: World, rng: np.random.Generator) -> None:
@@ -76,7 +76,7 @@ class SceneMaker:
         if relation == NO_RELATION:
             heads, tails = pick(self._rng, self._world.unrelated)
             return self._filled(heads, tails, (), relation)
-        rule = next(rule for rule in self._world.relations if rule.label == relation)
+        rule = self._world.relation[relation]
         leave_out = rule.evidence_optional and self._rng.random() < 0.5
         return self._filled(rule.heads, rule.tails, () if leave_out else rule.evidence, relation)
 

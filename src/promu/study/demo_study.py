@@ -93,7 +93,7 @@ def run_demo(
         seed=seed,
         seconds=round(time.perf_counter() - started, 1),
         systems=[run.system(name) for name in SYSTEMS],
-        ceiling=read_json_document(out / "corpus" / "newsreel.json")["ceiling"],
+        ceiling=read_json_document(out / "corpus" / "newsreel.json")["upper_bound"],
         curves=run.curves(),
         teacher=run.teacher_quality(),
         pairs=run.pairs(),

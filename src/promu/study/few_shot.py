@@ -12,7 +12,7 @@ from promu.corpora.joint_sets import FILES
 from promu.errors import InputError
 from promu.kecpm.kecpm_recipe import GenerationRecipe, Mode
 from promu.newsreel import NewsreelSettings
-from promu.newsreel.joint_world import JointSettings
+from promu.newsreel.settings import JointSettings
 from promu.study import figures as svg
 from promu.study.exhibit import (
     PARTS,
@@ -70,7 +70,7 @@ class Recipes:
         ):
             try:
                 kind(**(settings or {}))
-            except TypeError as error:
+            except InputError as error:
                 raise InputError(f"{name}: {error}; see promu fewshot draw --help and promu newsreel --help") from None
 
 

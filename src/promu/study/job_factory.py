@@ -80,7 +80,7 @@ class JobFactory:
             return cls(pretraining, finetuning, None)
         try:
             NewsreelSettings(**study.world)
-        except TypeError as error:
+        except InputError as error:
             raise InputError(f"world: {error}; see promu newsreel --help for what can be set") from None
         return cls(pretraining, finetuning, {**study.world, "world": "news"})
 

@@ -30,7 +30,8 @@ from promu.kecpm.kecpm_recipe import GenerationRecipe, WriterSettings
 from promu.kecpm.train_writer import train_writer
 from promu.modeling.inputs import WordEncoder
 from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
-from promu.newsreel.joint_world import JointSettings, write_joint
+from promu.newsreel.joint_world import write_joint
+from promu.newsreel.settings import JointSettings
 from promu.runs import begin
 from promu.schema import Post, quintuples
 from promu.study.attention_maps import attention_job
@@ -62,7 +63,8 @@ def draw(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     values = dict(settings)
     world = WORLDS[values.pop("world")]
     report = write_newsreel(out, NewsreelSettings(**values), world)
-    return {"counts": report.counts, "ceiling": {"ner": report.ner_ceiling, "re": report.re_ceiling}}
+    bounds = {"ner": report.ner_upper_bound, "re": report.re_upper_bound}
+    return {"counts": report.counts, "upper_bound": bounds}
 
 
 def build_corpus(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
