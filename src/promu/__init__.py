@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from promu.evaluation.scoring import ScoreReport, score
     from promu.extraction.extractor import Extractor
     from promu.extraction.result import Extraction
+    from promu.graph.build import build_graph
+    from promu.graph.graph_store import query_graph
     from promu.modeling.backbone import PromuModel
     from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
     from promu.modeling.configuration import PromuConfig
@@ -27,6 +29,8 @@ __all__ = [
     "Extraction",
     "score",
     "ScoreReport",
+    "build_graph",
+    "query_graph",
     "PromuConfig",
     "PromuModel",
     "PromuForPreTraining",
@@ -47,6 +51,8 @@ _HOMES = {
     "Extraction": "extraction.result",
     "score": "evaluation.scoring",
     "ScoreReport": "evaluation.scoring",
+    "build_graph": "graph.build",
+    "query_graph": "graph.graph_store",
     "PromuConfig": "modeling.configuration",
     "PromuModel": "modeling.backbone",
     "PromuForPreTraining": "modeling.pretraining",

@@ -76,8 +76,8 @@ class GraphSummary:
 
 
 def build_graph(
-    extractions: Sequence[Path],
-    out: Path,
+    extractions: Sequence[str | Path],
+    out: str | Path,
     to: GraphFormat,
     *,
     base: str = BASE,
@@ -101,7 +101,18 @@ def build_graph(
 
     Raises:
         InputError: The input cannot be read, without `problems` any malformed line, or `out` cannot be written.
+
+    Example:
+        ```python
+        from promu import build_graph, query_graph
+
+        summary = build_graph(["out.jsonl"], "graph.sqlite", "sqlite", min_score=0.5)
+        for facts in query_graph("graph.sqlite", "Zorva").entities:
+            for link in facts.links:
+                print(facts.entity.name, link.label, link.other.name, link.posts)
+        ```
     """
+    out, paths = Path(out), [Path(path) for path in extractions]
     check_base(base)
     if not 0 <= min_score <= 1:
         raise InputError(f"the lowest score is {min_score}; scores are from 0 to 1")
@@ -118,7 +129,7 @@ def build_graph(
         try:
             with closing(sqlite3.connect(database, isolation_level=None)) as connection:
                 builder = _Builder(connection, min_score)
-                for path, number, post in _read_all(extractions, problems):
+                for path, number, post in _read_all(paths, problems):
                     try:
                         builder.add(post)
                     except InputError as error:

@@ -159,7 +159,7 @@ class GraphAnswer:
     similar: tuple[NamedEntity, ...]
 
 
-def query_graph(graph: Path, name: str, type: str | None = None, limit: int = 20) -> GraphAnswer:
+def query_graph(graph: str | Path, name: str, type: str | None = None, limit: int = 20) -> GraphAnswer:
     """What a graph holds of a name.
 
     Args:
@@ -170,10 +170,19 @@ def query_graph(graph: Path, name: str, type: str | None = None, limit: int = 20
 
     Raises:
         InputError: The file is missing, damaged or no graph, or `limit` is below 1.
+
+    Example:
+        ```python
+        from promu import build_graph, query_graph
+
+        build_graph(["out.jsonl"], "graph.sqlite", "sqlite")
+        answer = query_graph("graph.sqlite", "@zorva", type="PER")
+        print([(facts.entity.name, facts.forms) for facts in answer.entities] or answer.similar)
+        ```
     """
     if limit < 1:
         raise InputError(f"limit is {limit}; at least 1 is needed")
-    with open_graph(graph) as connection:
+    with open_graph(Path(graph)) as connection:
         facts = tuple(facts_of(connection, entity, limit) for entity in find_entities(connection, name, type))
         return GraphAnswer(name, facts, () if facts else tuple(similar_entities(connection, name, type)))
 
