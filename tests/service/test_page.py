@@ -141,7 +141,7 @@ def test_every_example_is_extracted_with_one_click(page: Page, said: list[str]) 
 def test_what_goes_wrong_is_said_in_a_sentence(page: Page, tmp_path: Path, service: Running) -> None:
     error = page.locator("#error")
     page.click("#go")
-    expect(error).to_have_text("There is no post yet; type or paste one.")
+    expect(error).to_have_text("The post is empty; type or paste one.")
     assert page.evaluate("document.activeElement.id") == "text"
     page.fill("#text", "Ann met Bob")
     (tmp_path / "photo.png").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'/>")
@@ -155,7 +155,7 @@ def test_what_goes_wrong_is_said_in_a_sentence(page: Page, tmp_path: Path, servi
     page.route("**/extract", lambda route: route.abort())
     page.fill("#text", "Ann met Bob")
     page.click("#go")
-    expect(error).to_contain_text("The service cannot be reached; see whether it still runs")
+    expect(error).to_contain_text("The service cannot be reached; check that it runs")
     page.unroute("**/extract")
     page.click("#go")
     expect(error).to_have_text("")
@@ -188,7 +188,7 @@ def test_a_model_that_does_not_say_where_it_looked(
         page = next(opening := opened(browser, service.url, said))
         page.set_input_files("#image", images / "0.png")
         extract(page, TEXT)
-        expect(page.locator("#notes")).to_have_text("This model does not say where it looked.")
+        expect(page.locator("#notes")).to_have_text("This model gives no attention.")
         expect(page.locator("#seen-words")).to_be_hidden()
         page.hover("#entities li:nth-child(1) button")
         assert page.locator("#entities li.lit").count() == 1

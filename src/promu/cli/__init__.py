@@ -16,7 +16,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import promu
-from promu.cli import demo, doctor, evaluate, extract, graph, llm, reproduce, score, serve, train
+from promu.cli import demo, doctor, evaluate, extract, graph, llm, reproduce, score, train
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
@@ -42,7 +42,7 @@ COMMANDS: dict[str, Callable[..., Any] | App | tuple[str, str]] = {
     "extract": extract.extract,
     "export": extract.export,
     "graph": graph.app,
-    "serve": serve.serve,
+    "serve": ("promu.cli.serve:serve", "Answer over HTTP, with a page at / on which to try the model."),
     "score": score.app,
     "doctor": doctor.doctor,
 }

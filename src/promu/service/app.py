@@ -20,7 +20,7 @@ from promu.service.api import load_extractor, prepare, run
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer
 from promu.service.schemas import BatchIn, PostIn
-from promu.service.service_settings import Refused, ServiceSettings
+from promu.service.service_settings import Refusal, ServiceSettings
 
 
 def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
@@ -38,7 +38,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     model = extractor or load_extractor(settings)
-    # what is set up on first use is not a caller's time
+    # the first pass sets up much; no request should wait for that
     run(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
     metrics = Metrics()
 
@@ -48,12 +48,12 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
         yield
         await app.state.service.close()
 
-    # FastAPI's own pages of documentation load scripts from another host; ours is at /docs.
+    # FastAPI's own documentation pages load scripts from another host; ours is at /docs
     app = FastAPI(title="promu", version=promu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(api.router)
     app.include_router(pages.router)
     app.add_middleware(Observer, metrics=metrics)
-    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _broken)
@@ -62,7 +62,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    assert isinstance(error, Refusal)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -76,8 +76,8 @@ async def _gone(request: Request, error: Exception) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     sentences = {
-        404: "there is nothing at this address; /docs lists what there is",
-        405: f"{request.method} is not possible here; /docs says what is",
+        404: "no such address; /docs lists all of them",
+        405: f"{request.method} is not possible here; /docs lists the methods",
     }
     return JSONResponse(
         {"error": sentences.get(error.status_code, str(error.detail))}, error.status_code, dict(error.headers or {})
@@ -86,11 +86,11 @@ async def _no_route(request: Request, error: Exception) -> Response:
 
 async def _broken(request: Request, error: Exception) -> Response:
     number = request.scope["state"]["fields"]["request"]
-    return JSONResponse({"error": f"something went wrong on our side; the log has it as request {number}"}, 500)
+    return JSONResponse({"error": f"internal error; see request {number} in the log"}, 500)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the schemas of the bodies that the routes read themselves."""
+    """FastAPI's document, with the schemas of the bodies that the routes parse themselves."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,

@@ -21,17 +21,17 @@ class _Job(Generic[Item, Answer]):
 
 
 class Batcher(Generic[Item, Answer]):
-    """Collects items that are handed in one by one and works on them in batches, one batch at a time.
+    """Collects single items and works on them in batches, one batch at a time.
 
-    A batch starts as soon as the worker is free and something waits. It is held back, `max_wait` seconds at most, only
-    while it has room and others are known to be on their way (`coming`), so that a lone request does not wait.
+    A batch starts as soon as the worker is free and an item waits. It waits for more, `max_wait` seconds at most, only
+    while it has room and other items are announced (`coming`), so that a single request does not wait.
     All methods belong to the event loop's thread; `work` alone runs in another.
 
     Args:
-        work: Items to answers, in their order; what it raises is raised to everyone in the batch.
+        work: Items to answers, in their order; an exception goes to every item of the batch.
         max_batch: Items a batch at most.
         max_wait: Seconds.
-        on_batch: Told the size of each batch when it starts.
+        on_batch: Called with the size of each batch when it starts.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Batcher(Generic[Item, Answer]):
 
     @contextmanager
     def coming(self, items: int = 1) -> Iterator[None]:
-        """While this is open, `items` more are on their way."""
+        """Announce `items` more, as long as this is open."""
         self._coming += items
         try:
             yield
@@ -60,7 +60,7 @@ class Batcher(Generic[Item, Answer]):
             self._changed.set()
 
     async def submit(self, item: Item) -> Answer:
-        """The answer for `item`. Cancelled while it waits, it is never worked on.
+        """The answer for `item`. If this is cancelled before a batch takes the item, it is never worked on.
 
         Raises:
             Whatever `work` raises for the batch that it was in.
@@ -75,7 +75,7 @@ class Batcher(Generic[Item, Answer]):
                 self._waiting.remove(job)
 
     async def close(self) -> None:
-        """Answer everything that has been handed in, then stop."""
+        """Answer all submitted items, then stop."""
         self._closing = True
         self._changed.set()
         await self._task
@@ -98,7 +98,7 @@ class Batcher(Generic[Item, Answer]):
             await asyncio.wait({running})
 
     async def _fill(self) -> None:
-        """Wait for what is on its way, while it is worth it."""
+        """Wait for announced items."""
         try:
             async with asyncio.timeout(self._max_wait):
                 while self._coming and len(self._waiting) < self._max_batch:
@@ -114,7 +114,7 @@ class Batcher(Generic[Item, Answer]):
 def _deliver(batch: list[_Job[Item, Answer]], running: asyncio.Future[Sequence[Answer]]) -> None:
     error = running.exception()
     for place, job in enumerate(batch):
-        if job.answer.done():  # whoever asked has gone
+        if job.answer.done():  # cancelled meanwhile
             continue
         if error is not None:
             job.answer.set_exception(error)

@@ -1,4 +1,4 @@
-"""The page on which a person can try the model, and the page that documents the API: files of the package."""
+"""The page on which to try the model, the page that documents the API, and the examples: files and drawings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ SIDE = 240
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A post: its text, and the setting and things of its image (no things, no image).
+    """A post to try, with a drawn image.
 
     Attributes:
-        title: A few words for the button.
+        title: Of the button.
+        text: Of the post.
+        setting: Of the image.
+        things: In the image; none: the post has no image.
         seed: Of the image's places, sizes and colours.
     """
 
@@ -47,7 +50,7 @@ EXAMPLES = (
         3,
     ),
     Example("Two places", "Raibrair is a town in Vaiwai #Wow", "field", ("castle", "mountain"), 2),
-    Example("Words alone", "Limail flew to Zojun Gerik for the weekend"),
+    Example("Text alone", "Limail flew to Zojun Gerik for the weekend"),
 )
 
 
@@ -90,19 +93,19 @@ async def page() -> Response:
 
 @router.get("/docs")
 async def docs() -> Response:
-    """What the OpenAPI document says, for people."""
+    """The OpenAPI document, for people."""
     return _file("docs.html")
 
 
 @router.get("/page/{name}")
 async def part(name: str) -> Response:
-    """A style sheet, a script, a drawing."""
+    """A style sheet, a script, the icon."""
     return _file(name)
 
 
 @router.get("/examples")
 async def examples() -> Response:
-    """Posts to try: title, text, and where the image is."""
+    """Posts to try: title, text, and the address of the image."""
     return JSONResponse(
         [
             {
@@ -117,7 +120,7 @@ async def examples() -> Response:
 
 @router.get("/examples/{number}.png")
 def example_image(number: int) -> Response:
-    """An image of theirs."""
+    """The image of an example."""
     drawn = image(number) if 0 <= number < len(EXAMPLES) else None
     if drawn is None:
         raise HTTPException(404)

@@ -1,4 +1,4 @@
-"""What goes in and comes out over HTTP, as pydantic models: they check requests and make the OpenAPI document."""
+"""Requests and answers over HTTP as pydantic models: they check requests and make the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MaybeBase64 = Annotated[
 
 
 class PostIn(BaseModel):
-    """One post: a text and maybe its image."""
+    """One post: a text and optionally its image."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Zorva and Kelmo tonight"}]})
 
     text: Text = Field(description="Running text; at least one word")
     image: MaybeBase64 = None
-    id: Text | None = Field(default=None, description="Comes back in the answer")
+    id: Text | None = Field(default=None, description="Returned in the answer")
     explain: Annotated[bool, Field(strict=True)] = Field(default=False, description="Add attention and regions")
 
 
@@ -64,7 +64,7 @@ class RelationOut(BaseModel):
 
 
 class AttendedRegionOut(BaseModel):
-    """A part of the image that much attention goes to; the box in shares of the image's width and height."""
+    """A part of the image with much attention; the box in shares of the image's width and height."""
 
     box: tuple[float, float, float, float]
     share: float
@@ -86,18 +86,18 @@ class ExplanationOut(BaseModel):
 
 
 class ExtractionOut(BaseModel):
-    """What was found in one post."""
+    """Entities and relations of one post."""
 
     id: str
     tokens: list[str]
     entities: list[EntityOut]
     relations: list[RelationOut]
     triples: list[list[str]] = Field(description="The relations in words: head, relation, tail")
-    image: str = Field(description="used; none: the post has none; unread: the models read text alone")
+    image: str = Field(description="used; none: the post has no image; unread: the models read text alone")
     words_read: int | None = Field(
-        default=None, description="Where the post is too long: its first words, that were read"
+        default=None, description="For a post that is too long: how many of its words were read"
     )
-    explanation: ExplanationOut | None = Field(default=None, description="Where it was asked for")
+    explanation: ExplanationOut | None = Field(default=None, description="If explain is true")
 
 
 class ErrorOut(BaseModel):
@@ -120,11 +120,11 @@ class BatchOut(BaseModel):
 
 
 class StatusOut(BaseModel):
-    """Whether the service is well."""
+    """State of the service."""
 
     status: str
     model: str | None = None
-    explains: bool | None = Field(default=None, description="Whether `explain` can be asked of the model")
+    explains: bool | None = Field(default=None, description="Whether `explain` is possible")
 
 
 MULTIPART: dict[str, Any] = {
@@ -134,7 +134,7 @@ MULTIPART: dict[str, Any] = {
     "properties": {
         "text": {"type": "string", "description": "Running text, UTF-8; at least one word"},
         "image": {"type": "string", "format": "binary", "description": "The image, as a file"},
-        "id": {"type": "string", "description": "Comes back in the answer"},
+        "id": {"type": "string", "description": "Returned in the answer"},
         "explain": {"type": "string", "enum": ["true", "false"], "description": "Add attention and regions"},
     },
 }

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from promu.errors import InputError
+from promu.files import usable_cores
 from promu.hub import quiet
 from promu.service.api import load_extractor
 from promu.service.app import create_app
@@ -44,8 +45,8 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> None:
-    """Answer requests until the process is told to stop (SIGTERM, SIGINT); what has been taken is answered first.
+def run_service(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> None:
+    """Answer requests until SIGTERM or SIGINT; accepted requests are answered before the process ends.
 
     Args:
         settings: Model and limits.
@@ -55,14 +56,16 @@ def serve(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> N
     Raises:
         InputError: The model cannot be loaded.
     """
-    extractor = load_extractor(settings)  # so that a bad model is a sentence, not a dying worker
+    if settings.threads is None and workers > 1:
+        settings = settings.model_copy(update={"threads": max(1, usable_cores() // workers)})
+    extractor = load_extractor(settings)  # a bad model is an error here, not the end of a worker
     options: dict[str, Any] = {
         "log_config": None,
         "access_log": False,
         "server_header": False,
         "backlog": BACKLOG,
         "timeout_graceful_shutdown": int(settings.timeout) + 5,
-        # Importing torch and loading a model may take long; a worker that is still at it does not hang.
+        # a worker that imports torch and loads a model for minutes is healthy
         "timeout_worker_healthcheck": 300,
     }
     log_as_json()

@@ -1,84 +1,62 @@
-"""What a service is started with."""
+"""What a service is started with, and how a request is refused."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from promu.errors import InputError
-from promu.extraction.backends import BackendName, BackendPrecision
+from cyclopts import Parameter
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 TOKEN_VARIABLE = "PROMU_TOKEN"
-"""The environment variable with the bearer token that callers must show; unset or empty, none is asked for."""
+"""The environment variable with the bearer token; unset or empty: no token is needed."""
 
 
 class ServiceSettings(BaseModel):
-    """Model, batches and limits of one service; every process of it has the same.
-
-    Attributes:
-        model: A folder with `ner/` and `re/`, or one fine-tuned model.
-        backend, precision: As `Extractor.from_pretrained` has them.
-        token: The bearer token that callers must show; None asks for none.
-        max_batch: Posts a forward pass at most, whichever requests they came with.
-        max_wait_ms: Milliseconds that a batch waits for requests that have arrived but are still being read.
-        max_body_mib: MiB of one request's body.
-        max_pixels: Pixels of one image, as its header says them.
-        max_characters: Characters (Unicode code points) of one post.
-        max_pairs: Pairs of entities of one post whose types a relation fits.
-        max_posts: Posts of one `/extract/batch`.
-        queue: Posts that may be in the service at once; a request for more is answered 503.
-        timeout: Seconds that a request may take: to arrive (408), and to be answered (503).
-        threads: Torch's threads in each process; None leaves them as they are.
-    """
+    """Model, batches and limits of one service; every process of it has the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Path
-    backend: BackendName = "torch"
-    precision: BackendPrecision | None = None
-    token: str | None = Field(default=None, repr=False)
-    max_batch: int = Field(default=16, ge=1)
-    max_wait_ms: float = Field(default=5.0, ge=0, le=1000)
-    max_body_mib: float = Field(default=8.0, gt=0)
-    max_pixels: int = Field(default=25_000_000, ge=1)
-    max_characters: int = Field(default=20_000, ge=1)
-    max_pairs: int = Field(default=500, ge=1)
-    max_posts: int = Field(default=64, ge=1)
-    queue: int = Field(default=128, ge=1)
-    timeout: float = Field(default=30.0, gt=0)
-    threads: int | None = Field(default=None, ge=1)
+    model: Path = Field(description="A folder with ner/ and re/, or one fine-tuned model.")
+    backend: Literal["torch", "onnx"] = Field(
+        default="torch", description="onnx runs the files of `promu export` in that folder, on the CPU."
+    )
+    precision: Literal["fp32", "bf16", "int8"] | None = Field(
+        default=None, description="fp32 or bf16 with torch; with onnx that of the folder."
+    )
+    max_batch: int = Field(default=16, ge=1, description="Posts in one forward pass, from any requests.")
+    max_wait_ms: float = Field(
+        default=5.0, ge=0, le=1000, description="Milliseconds that a batch waits for requests that are arriving."
+    )
+    max_body_mib: float = Field(default=8.0, gt=0, description="MiB of the body of one request.")
+    max_pixels: int = Field(default=25_000_000, ge=1, description="Pixels of one image.")
+    max_characters: int = Field(default=20_000, ge=1, description="Characters (code points) of one post.")
+    max_pairs: int = Field(default=500, ge=1, description="Pairs of entities of one post whose types fit a relation.")
+    max_posts: int = Field(default=64, ge=1, description="Posts of one request to /extract/batch.")
+    queue: int = Field(default=128, ge=1, description="Posts in the service at once; further requests get a 503.")
+    timeout: float = Field(default=30.0, gt=0, description="Seconds for a request to arrive, and to be answered.")
+    threads: int | None = Field(
+        default=None, ge=1, description="Torch's threads in each process; by default the workers share the cores."
+    )
+    # never on the command line, where other users of the machine could read it
+    token: Annotated[str | None, Parameter(parse=False)] = Field(
+        default=None, repr=False, description="The bearer token of requests; None: no token is needed."
+    )
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _batch_fits(self) -> Self:
         if self.max_posts > self.queue:
             raise ValueError(f"a batch of {self.max_posts} posts never fits a queue of {self.queue}; raise queue")
         return self
 
     @property
     def max_body(self) -> int:
-        """Bytes of one request's body."""
+        """Bytes of the body of one request."""
         return int(self.max_body_mib * 1024 * 1024)
 
 
-def service_settings(**values: object) -> ServiceSettings:
-    """Settings from values of any kind, checked.
-
-    Raises:
-        InputError: A value is not allowed; the sentence names it.
-    """
-    try:
-        return ServiceSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{name} is {first['input']!r}: {message}" if name else message) from None
-
-
-class Refused(Exception):
-    """A request that is not answered with a result.
+class Refusal(Exception):
+    """A request, or a post of a batch, is refused.
 
     Args:
         status: The HTTP status, 4xx, or 503 where it may succeed later.

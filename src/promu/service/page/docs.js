@@ -1,4 +1,4 @@
-// The OpenAPI document for people: each endpoint with what goes in, what comes out, and an example.
+// The OpenAPI document for people: each endpoint with its body, its answers, and an example.
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);

@@ -1,4 +1,4 @@
-// An extraction as marked text, scores, a graph, and light on what was looked at.
+// An extraction as marked text, scores, a graph, and attention over words and image.
 
 const SVG = "http://www.w3.org/2000/svg";
 const NAMES = { PER: "person", ORG: "organisation", LOC: "place", MISC: "other", OTHER: "other" };
@@ -19,14 +19,14 @@ function svg(name, attributes = {}, ...children) {
   return made;
 }
 
-/** A class for a type of entity; types that are not of the usual four share what colours are left. */
+/** The style class of an entity type; types other than the usual four share the remaining colours. */
 function colour(type, entities) {
   if (type in COLOURS) return `c${COLOURS[type]}`;
   const others = [...new Set(entities.map((entity) => entity.type))].filter((other) => !(other in COLOURS));
   return `c${4 + (others.indexOf(type) % 2)}`;
 }
 
-/** "/per/misc/performs" is "performs", "place_of_residence" is "place of residence". */
+/** "/per/misc/performs" gives "performs", "place_of_residence" gives "place of residence". */
 export const relationName = (label) => label.slice(label.lastIndexOf("/") + 1).replaceAll("_", " ");
 const percent = (share) => `${Math.round(100 * share)} %`;
 
@@ -43,7 +43,7 @@ function places(points, tokens) {
   return found;
 }
 
-/** The post with its entities marked. The service counts code points, JavaScript's strings count something else. */
+/** The post with its entities marked. The service counts code points, JavaScript counts UTF-16 units. */
 export function drawText(target, legend, text, found) {
   const points = Array.from(text);
   const words = places(points, found.tokens);
@@ -89,12 +89,12 @@ export function drawScores(entities, relations, found) {
   const lines = found.entities.map((entity, number) =>
     scoreLine({ "data-entity": number }, colour(entity.type, found.entities),
       [entity.text, element("small", {}, entity.type ?? "")], entity.score));
-  entities.replaceChildren(...(lines.length ? lines : none("None was found.")));
+  entities.replaceChildren(...(lines.length ? lines : none("None")));
   const links = found.relations.map((relation, number) =>
     scoreLine({ "data-relation": number }, "link",
       [found.entities[relation.head].text, element("em", {}, ` ${relationName(relation.type)} `),
         found.entities[relation.tail].text], relation.score));
-  relations.replaceChildren(...(links.length ? links : none("None was found.")));
+  relations.replaceChildren(...(links.length ? links : none("None")));
 }
 
 /** The point where the line from a node's middle towards another point leaves its box. */
@@ -129,7 +129,7 @@ function layOut(nodes, width) {
 export function drawGraph(target, found) {
   const joined = [...new Set(found.relations.flatMap((relation) => [relation.head, relation.tail]))].sort((a, b) => a - b);
   if (!joined.length) {
-    target.replaceChildren(element("p", {}, "No two entities are related here, as far as the model sees."));
+    target.replaceChildren(element("p", {}, "The model found no relation."));
     return;
   }
   const width = target.clientWidth;
@@ -166,9 +166,9 @@ export function drawGraph(target, found) {
   target.replaceChildren(image);
 }
 
-const REST = "Point at an entity or a relation to see where the model looked.";
+const REST = "Point at an entity or a relation to see its attention.";
 
-/** Take the light away. */
+/** Remove the attention. */
 export function forget() {
   $("shade").width = 1; // a canvas that is given a size is clear again
   $("regions").replaceChildren();
@@ -177,7 +177,7 @@ export function forget() {
   for (const word of document.querySelectorAll(".word")) word.style.boxShadow = "";
 }
 
-/** Put light on the patches and words that the model attended to for one answer, and frames around what is dense. */
+/** Show the attention for one answer: light on patches and words, frames around regions with much of it. */
 export function attend(found, { entity, relation }) {
   forget();
   const ofEntity = entity !== undefined;
@@ -211,5 +211,5 @@ export function attend(found, { entity, relation }) {
   const name = ofEntity ? found.entities[number].text : relationName(found.relations[number].type);
   const sum = (shares) => shares.reduce((total, share) => total + share, 0);
   $("seen-words").textContent = `For “${name}” the model gave ${percent(sum(patches.flat()))} of its attention to the image ` +
-    `and ${percent(sum(attention.words))} to the words; what is bright got the most.`;
+    `and ${percent(sum(attention.words))} to the words; the brightest parts got the most.`;
 }

@@ -1,18 +1,18 @@
-// The page: a form, the call, and what came back. What is drawn is in draw.js, what can be copied in snippets.js.
+// The page: the form, the request and its answer. draw.js draws the answer, snippets.js has the code to copy.
 import { attend, drawGraph, drawScores, drawText, forget } from "/page/draw.js";
 import { snippets } from "/page/snippets.js";
 
 const $ = (id) => document.getElementById(id);
 const form = $("post");
 let file = null; // the image: a File or a Blob, or null
-let running = null; // the AbortController of the call under way
-let shown = null; // what the result section shows
-// Whether the model can say where it looked; asked again where nobody answered.
+let running = null; // the AbortController of the current request
+let shown = null; // text and extraction in the result section
+// Whether the model explains; null until the service has answered.
 let explains = null;
 async function ask() {
   try {
     explains ??= (await (await fetch("/ready")).json()).explains;
-  } catch { /* the call that follows says that the service cannot be reached */ }
+  } catch { /* the request that follows reports that the service cannot be reached */ }
   return explains ?? false;
 }
 
@@ -48,7 +48,7 @@ function inBase64(blob) {
   });
 }
 
-// JSON and not a form: a form would turn each end of a line into two characters and move what stands behind it.
+// JSON, not a form: a form turns each line end into two characters, which shifts the offsets.
 async function call(text, image, signal) {
   const headers = { "Content-Type": "application/json" };
   if ($("token").value) headers.Authorization = `Bearer ${$("token").value}`;
@@ -61,7 +61,7 @@ async function call(text, image, signal) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the service cannot be reached; see whether it still runs, then try again");
+    throw new Error("the service cannot be reached; check that it runs, then try again");
   }
   const body = await answer.json();
   if (answer.status === 401) {
@@ -76,7 +76,7 @@ async function extract() {
   const text = $("text").value;
   say("");
   if (!text.trim()) {
-    say("there is no post yet; type or paste one");
+    say("the post is empty; type or paste one");
     $("text").focus();
     return;
   }
@@ -85,7 +85,7 @@ async function extract() {
   const mine = running;
   const image = file;
   $("go").setAttribute("aria-disabled", "true");
-  $("status").textContent = "Reading …";
+  $("status").textContent = "Extracting …";
   try {
     const found = await call(text, image, mine.signal);
     show(text, image, found);
@@ -112,13 +112,13 @@ function show(text, image, found) {
   drawText($("annotated"), $("legend"), text, found);
   drawScores($("entities"), $("relations"), found);
   drawGraph($("graph"), found);
-  const { explanation, ...plain } = found; // long, and not what anybody copies
+  const { explanation, ...plain } = found; // too long to copy
   const notes = [];
-  if (found.image === "unread") notes.push("This model reads text alone: the image was not looked at.");
+  if (found.image === "unread") notes.push("This model reads text alone; it did not use the image.");
   if ("words_read" in found) {
-    notes.push(`The post is long: the model read the first ${found.words_read} of ${found.tokens.length} words.`);
+    notes.push(`The post is too long: the model read the first ${found.words_read} of ${found.tokens.length} words.`);
   }
-  if (!explanation) notes.push("This model does not say where it looked.");
+  if (!explanation) notes.push("This model gives no attention.");
   $("seen-words").hidden = !explanation;
   $("notes").textContent = notes.join(" ");
   $("panel-json").textContent = JSON.stringify(plain, null, 2);
@@ -130,7 +130,7 @@ function show(text, image, found) {
   $("result").focus();
 }
 
-// Pointing at an answer, or reaching it by keyboard, shows where the model looked for it.
+// An answer under the pointer or with the focus shows its attention.
 for (const event of ["pointerover", "focusin"]) {
   $("result").addEventListener(event, (moved) => {
     const part = moved.target.closest("[data-entity], [data-relation]");
@@ -139,7 +139,7 @@ for (const event of ["pointerover", "focusin"]) {
   });
 }
 
-// Tabs, as a keyboard expects them.
+// Tabs with arrow keys.
 const tabs = [...document.querySelectorAll('[role="tab"]')];
 function choose(tab) {
   for (const other of tabs) {
@@ -165,9 +165,9 @@ $("copy").addEventListener("click", async () => {
     await navigator.clipboard.writeText(panel.textContent);
     $("copy").textContent = "Copied";
   } catch {
-    // Only a page over https or from this machine may write to the clipboard: select it, so that a key copies it.
+    // only a page over https or from this machine may write to the clipboard; else select the text for the keyboard
     getSelection().selectAllChildren(panel);
-    $("copy").textContent = "Selected: copy it with the keyboard";
+    $("copy").textContent = "Selected: press Ctrl+C";
   }
   setTimeout(() => { $("copy").textContent = "Copy"; }, 2000);
 });
@@ -187,7 +187,7 @@ document.addEventListener("dragleave", () => document.body.classList.remove("dra
 document.addEventListener("drop", (dropped) => {
   document.body.classList.remove("dragging");
   const image = carried(dropped.dataTransfer);
-  if (!image) return; // text that is dropped goes where it is dropped
+  if (!image) return; // dropped text goes into the text field
   dropped.preventDefault();
   take(image);
 });

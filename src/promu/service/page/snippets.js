@@ -1,8 +1,8 @@
-// The same call from elsewhere.
+// The same request as code.
 
 const inShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-/** The call as curl and as Python; `image` is the file's name, or null. */
+/** The request as curl and as Python; `image` is the file's name, or null. */
 export function snippets(origin, text, image, token) {
   const curl = [
     `curl ${inShell(`${origin}/extract`)}`,
@@ -10,7 +10,7 @@ export function snippets(origin, text, image, token) {
     `  --form-string ${inShell(`text=${text}`)}`,
     ...(image ? [`  -F ${inShell(`image=@${image}`)}`] : []),
   ].join(" \\\n");
-  // JSON's way to write a text is also Python's, but for characters outside the first plane, which stay as they are.
+  // a JSON string is also a Python string
   const quoted = (value) => JSON.stringify(value);
   const python = [
     `import ${image ? "base64, " : ""}json, ${token ? "os, " : ""}urllib.request`,
