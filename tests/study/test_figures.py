@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from promu.evaluation.counts import Summary
-from promu.study.figures import COLOURS, bars
+from promu.report.charts import CYCLE
+from promu.study.figures import bars
 
 HALF, NOTHING = Summary(50.0, 2.0, 3), Summary(0.0, None, 1)
 
@@ -14,7 +15,7 @@ def drawn(*values: Summary | None) -> tuple[int, list[str]]:
     """How many bars the first of two series has, its patch in the legend included, and all words of the figure."""
     names = [f"label {number}" for number in range(len(values))]
     svg = bars({"re": {"promu": values, "text-only": [HALF] * len(values)}}, {"re": names})
-    return svg.count(f'style="fill: {COLOURS[0]}"'), re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    return svg.count(f'style="fill: {CYCLE[0]}"'), re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
 def test_what_was_not_measured_is_a_dash_and_no_bar_of_0() -> None:

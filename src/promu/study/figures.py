@@ -10,28 +10,16 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from promu.evaluation.counts import Summary
+from promu.report.charts import STYLE, to_svg
 
-COLOURS = ("#0b6d68", "#c07a1a", "#2f5fa8", "#8a4a9e", "#69717b", "#ad2f27")
 HEAT = "magma"
 MISSING = "–"
 """Stands where a bar would, of what was not measured."""
-# fonts stay text, so that files are small and can be searched; fixed ids, so that equal data gives equal bytes
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "promu",
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=COLOURS),
-    "legend.frameon": False,
-}
 
 
 @dataclass(frozen=True)
@@ -68,7 +56,7 @@ def lines(panels: Mapping[str, Sequence[Line]], x_label: str, y_label: str, log:
             axis.set(title=title, xlabel=x_label, ylabel=y_label)
             if len(drawn) > 1:
                 axis.legend(fontsize=8)
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Mapping[str, Sequence[str]]) -> str:
@@ -102,7 +90,7 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Ma
             axis.set_xticks(places, [wrapped(name) for name in names[title]], fontsize=7.5)
             axis.set(title=title, ylabel="F1", ylim=(0, 100))
         axes[0].legend(fontsize=7.5, ncols=3, loc="upper right")
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def wrapped(label: str) -> str:
@@ -134,7 +122,7 @@ def plane(panels: Mapping[str, Sequence[Sequence[Any]]]) -> str:
             for x, y, label, _ in prompts:
                 axis.text(x, y, label, fontsize=6.5, color=colours[str(label)], ha="center", weight="bold")
             axis.set(title=title, xticks=[], yticks=[])
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> str:
@@ -166,7 +154,7 @@ def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> st
             _words(words, case["tokens"], [share / most_word for share in case[key]["words"]])
             verdict = "right" if case[key]["right"] else "wrong"
             words.set_title(f"{called}: {case[key]['answer']} ({verdict})", fontsize=8, loc="left")
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def _words(axis: Axes, tokens: Sequence[str], shares: Sequence[float]) -> None:
@@ -177,16 +165,9 @@ def _words(axis: Axes, tokens: Sequence[str], shares: Sequence[float]) -> None:
         if x + width > limit and x > 0:
             x, y = 0.0, y - 0.2
         ground = {"facecolor": (0.04, 0.43, 0.41, 0.85 * share), "edgecolor": "none", "boxstyle": "round,pad=0.2"}
-        axis.text(x, y, token.replace("$", r"\$"), fontsize=8.5, bbox=ground, transform=axis.transAxes)
+        axis.text(x, y, token, fontsize=8.5, bbox=ground, transform=axis.transAxes)
         x += width
 
 
 def _decoded(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2]))).convert("RGB")
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
