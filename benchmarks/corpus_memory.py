@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from promu.alignment.corpus_build import CorpusSettings, build_corpus
+from promu.alignment.corpus_build import build_corpus
+from promu.alignment.corpus_settings import CorpusSettings
 
 DIFFERENT = 200
 """Images that are drawn; the others are further names of these."""
@@ -50,7 +51,8 @@ def measure(images: int) -> dict[str, float]:
         folder = Path(name)
         draw(folder, images)
         began = time.perf_counter()
-        build_corpus(CorpusSettings(folder / "captions.csv", folder / "images", falsify="similar"), folder / "corpus")
+        settings = CorpusSettings(captions=folder / "captions.csv", images=folder / "images", falsify="similar")
+        build_corpus(settings, folder / "corpus")
         seconds = time.perf_counter() - began
     return {
         "images": images,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tests.corpora.test_images import encoded
 
-from promu.alignment.corpus_build import CorpusSettings
+from promu.alignment.corpus_settings import CorpusSettings
 
 
 def noise(seed: int, width: int = 24, height: int = 16) -> Image.Image:
@@ -26,7 +25,7 @@ def write_set(folder: Path, images: int, captions: int = 2) -> CorpusSettings:
     for number in range(images):
         (folder / "images" / f"{number}.png").write_bytes(encoded(noise(number)))
         rows += [(f"{number}.png", f"thing {number} of kind {number % 5}, {each}") for each in range(captions)]
-    return CorpusSettings(write_rows(folder, rows), folder / "images")
+    return CorpusSettings(captions=write_rows(folder, rows), images=folder / "images")
 
 
 def write_rows(folder: Path, rows: Sequence[Sequence[str]]) -> Path:
@@ -37,7 +36,7 @@ def write_rows(folder: Path, rows: Sequence[Sequence[str]]) -> Path:
 
 
 def with_(settings: CorpusSettings, **changes: Any) -> CorpusSettings:
-    return replace(settings, **changes)
+    return CorpusSettings(**{**settings.model_dump(), **changes})
 
 
 def content(folder: Path) -> dict[str, bytes]:

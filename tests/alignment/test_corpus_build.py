@@ -135,12 +135,12 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"share": 1.0}, "share must be above 0 and at most 0.9 of all pairs, found 1"),
-        ({"share": 0.0}, "share must be above 0"),
-        ({"falsify": "often"}, "falsify must be one of keep, none, similar, uniform, found 'often'"),
-        ({"format": "xml"}, "format must be one of auto, captions, newsclippings, folder, found 'xml'"),
-        ({"side": 0}, "side must be 1 or more, found 0"),
-        ({"dev": -1}, "dev must be 0 or more"),
+        ({"share": 1.0}, "share should be less than or equal to 0.9, found 1"),
+        ({"share": 0.0}, "share should be greater than 0"),
+        ({"falsify": "often"}, "falsify should be 'keep', 'none', 'similar' or 'uniform', found 'often'"),
+        ({"format": "xml"}, "format should be 'auto', 'captions', 'newsclippings' or 'folder', found 'xml'"),
+        ({"side": 0}, "side should be greater than or equal to 1, found 0"),
+        ({"dev": -1}, "dev should be greater than or equal to 0, found -1"),
         ({"text_encoder": "x"}, "a text encoder serves falsify 'similar' only"),
         ({"images": Path("nowhere")}, "nowhere: no such folder of images"),
         ({"captions": Path("nowhere.csv")}, "nowhere.csv: no such file"),

@@ -145,7 +145,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_images_none_of_which_can_be_read(tmp_path: Path) -> None:
     settings = write_set(tmp_path, 3)
-    for path in settings.images.iterdir():
+    for path in settings.image_folder.iterdir():
         path.unlink()
     with pytest.raises(
         InputError, match=r"none of 3 images of this corpus \(train\) can be read, the first: .*no such"

@@ -13,16 +13,17 @@ import pytest
 from tests.alignment.corpus_sets import content, noise, with_, write_rows, write_set
 from tests.corpora.test_images import encoded
 
-from promu.alignment.corpus_build import CorpusSettings, build_corpus
+from promu.alignment.corpus_build import build_corpus
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.corpora.shards import PairShards
 
 # A process that has promu loaded forks for each test, and that fork again for each build: so they die, or run out of
 # room, quickly.
 FORKS = """
-import dataclasses, json, os, random, resource, signal, sys, time, traceback
+import json, os, random, resource, signal, sys, time, traceback
 from pathlib import Path
 import promu.alignment.corpus_build as module
-from promu.alignment.corpus_build import CorpusSettings
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.errors import InputError
 
 def child(work):
@@ -48,7 +49,7 @@ def follow():
 for line in sys.stdin:
     code, captions, images, out, said, changes = json.loads(line)
     captions, images, out = Path(captions), Path(images), Path(out)
-    settings = CorpusSettings(captions, images, **changes)
+    settings = CorpusSettings(captions=captions, images=images, **changes)
     _, status = os.waitpid(child(follow), 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 """
@@ -82,7 +83,7 @@ def test_killed_at_any_moment(tmp_path: Path, run_forks: Forks) -> None:
     """Killed again and again at random, the build ends with the very files of one that was not."""
     settings = write_set(tmp_path, 200)
     how = {"falsify": "uniform", "shard": 20, "dev": 40, "missing_images": "skip"}
-    (settings.images / "5.png").write_bytes(b"broken")
+    (settings.image_folder / "5.png").write_bytes(b"broken")
     build_corpus(with_(settings, **how), tmp_path / "unbroken")
     code = """
 killed = 0
@@ -131,7 +132,7 @@ def test_a_full_disk(tmp_path: Path, run_forks: Forks) -> None:
     """A shard that finds no room is said to, those before it stay, and with room the build goes on."""
     settings = write_set(tmp_path, 8)
     for number in range(4, 8):
-        (settings.images / f"{number}.png").write_bytes(encoded(noise(number, 300, 200)))
+        (settings.image_folder / f"{number}.png").write_bytes(encoded(noise(number, 300, 200)))
     build_corpus(with_(settings, shard=4), tmp_path / "unbroken")
     code = """
 def cramped():
@@ -154,7 +155,7 @@ def test_ten_times_the_captions_cost_the_same_memory(tmp_path: Path, run_forks: 
 def measured(count):
     folder = images.parent / count
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    module.build_corpus(dataclasses.replace(settings, captions=folder / "captions.csv"), out / count)
+    module.build_corpus(settings.model_copy(update={"captions": folder / "captions.csv"}), out / count)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, flush=True)
 
 out.mkdir()
@@ -163,7 +164,7 @@ for count in ("300", "3000"):
 """
     settings = write_set(tmp_path, 1)
     for index in range(1, 3000):
-        (settings.images / f"{index}.png").hardlink_to(settings.images / "0.png")
+        (settings.image_folder / f"{index}.png").hardlink_to(settings.image_folder / "0.png")
     for count in (300, 3000):
         (tmp_path / str(count)).mkdir()
         rows = [(f"{index}.png", f"caption {each} of {index}") for index in range(count) for each in range(10)]

@@ -11,14 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promu.alignment import falsify as module
-from promu.alignment.falsify import NEAREST, ImageCaptions, falsified_of, falsify, word_vectors
+from promu.alignment.falsify import NEAREST, falsified_of, falsify, word_vectors
+from promu.corpora.shards import CaptionedImage
 
 HOWS = {"words": word_vectors, "chance": None}
 WORDS = ("a", "dog", "cat", "runs", "sits", "red", "ball", "🎈")
 
 
-def images_of(*texts: Sequence[str]) -> list[ImageCaptions]:
-    return [ImageCaptions(f"{index}.jpg", bytes([index]), tuple(each)) for index, each in enumerate(texts)]
+def image_of(name: str, digest: bytes, texts: Sequence[str]) -> CaptionedImage:
+    return CaptionedImage(name, b"", 1, 1, tuple((text, True) for text in texts), digest=digest)
+
+
+def texts_of(image: CaptionedImage) -> list[str]:
+    return [text for text, _ in image.captions]
+
+
+def images_of(*texts: Sequence[str]) -> list[CaptionedImage]:
+    return [image_of(f"{index}.jpg", bytes([index]), each) for index, each in enumerate(texts)]
 
 
 def circle(degrees: Sequence[float]) -> torch.Tensor:
@@ -27,11 +36,11 @@ def circle(degrees: Sequence[float]) -> torch.Tensor:
 
 
 @st.composite
-def sets(draw: st.DrawFn) -> list[ImageCaptions]:
+def sets(draw: st.DrawFn) -> list[CaptionedImage]:
     """Few words, few names and few contents, so that much is shared."""
     text = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).map(" ".join)
     image = st.builds(
-        ImageCaptions,
+        image_of,
         st.sampled_from(["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]),
         st.sampled_from([b"1", b"2", b"3", b"4", b"5"]),
         st.lists(text, min_size=1, max_size=4).map(tuple),
@@ -42,17 +51,17 @@ def sets(draw: st.DrawFn) -> list[ImageCaptions]:
 @pytest.mark.parametrize("how", HOWS)
 @given(images=sets(), share=st.sampled_from([0.1, 0.5, 0.8]), seed=st.integers(0, 3))
 @settings(max_examples=80)
-def test_no_falsified_caption_fits(how: str, images: list[ImageCaptions], share: float, seed: int) -> None:
+def test_no_falsified_caption_fits(how: str, images: list[CaptionedImage], share: float, seed: int) -> None:
     added = falsify(images, share, HOWS[how], [seed])
     assert len(added) == len(images)
-    everything = {text for image in images for text in image.texts}
-    assert sum(map(len, added)) <= falsified_of(sum(len(image.texts) for image in images), share)
+    everything = {text for image in images for text in texts_of(image)}
+    assert sum(map(len, added)) <= falsified_of(sum(len(image.captions) for image in images), share)
     for image, others in zip(images, added, strict=True):
         texts = [other.text for other in others]
         assert len(set(texts)) == len(texts) and set(texts) <= everything
         for other in images:
-            if other.image == image.image or other.content == image.content:
-                assert not set(texts) & set(other.texts)
+            if other.image == image.image or other.digest == image.digest:
+                assert not set(texts) & set(texts_of(other))
     assert falsify(images, share, HOWS[how], [seed]) == added
 
 
@@ -132,13 +141,13 @@ def test_meaning_beats_chance_on_real_captions(shared: Path) -> None:
 
     pairs = islice((pair for _, pair in iterate_captions(shared / "data" / "flickr8k" / "captions.csv")), 1500)
     images = [
-        ImageCaptions(image, image.encode(), tuple(pair.caption for pair in group))
+        image_of(image, image.encode(), [pair.caption for pair in group])
         for image, group in groupby(pairs, key=lambda pair: pair.image)
     ]
 
     def nearness(how: str) -> float:
         added = falsify(images, 0.5, HOWS[how], [0])
-        texts = [(p.texts[0], other.text) for p, others in zip(images, added, strict=True) for other in others]
+        texts = [(texts_of(p)[0], other.text) for p, others in zip(images, added, strict=True) for other in others]
         vectors = word_vectors([text for pair in texts for text in pair])
         return float((vectors[::2] * vectors[1::2]).sum(-1).mean())
 

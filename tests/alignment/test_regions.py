@@ -89,9 +89,9 @@ def test_unknown_or_incomplete_detectors_are_refused(tmp_path: Path, instances: 
         build_detector("coco", None)
     with pytest.raises(InputError, match="no such file"):
         build_detector("coco", tmp_path / "absent.json")
-    with pytest.raises(InputError, match="confidence is a number from 0 to 1, found 30"):
+    with pytest.raises(InputError, match="confidence should be less than or equal to 1, found 30"):
         DetectorSettings(confidence=30)
-    with pytest.raises(InputError, match="max_regions must be 1 or more, found 0"):
+    with pytest.raises(InputError, match="max_regions should be greater than or equal to 1, found 0"):
         DetectorSettings(max_regions=0)
     with pytest.raises(InputError, match="a file of class names is for detector 'yolo'"):
-        build_detector("coco", instances, DetectorSettings(names=tmp_path / "names.txt"))
+        build_detector("coco", instances, DetectorSettings(class_names=tmp_path / "names.txt"))

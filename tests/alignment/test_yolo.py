@@ -75,7 +75,7 @@ def names_file(tmp_path: Path) -> Path:
 
 
 def detect(path: Path, tmp_path: Path, **settings: Any) -> list[Region]:
-    settings = {"names": names_file(tmp_path), **settings}
+    settings = {"class_names": names_file(tmp_path), **settings}
     (regions,) = build_detector("yolo", path, DetectorSettings(**settings)).detect([IMAGE], ["a.jpg"])
     return regions
 
@@ -91,7 +91,7 @@ def test_yolox_relative_to_its_cells(save: Save, tmp_path: Path) -> None:
     # cell (1, 0) of stride 16 is row 64 + 1: centre (1 + .25, 0 + .5) * 16 = (20, 8), size (e^0, e^0) * 16 = (16, 16)
     output[0, 65] = [0.25, 0.5, 0.0, 0.0, 0.8, 0.1, 0.5, 0.75]
     path = save(output)
-    assert YoloRegions(path, DetectorSettings(names=names_file(tmp_path))).layout == "yolox-grid"
+    assert YoloRegions(path, DetectorSettings(class_names=names_file(tmp_path))).layout == "yolox-grid"
     # x0 = 12, y0 = 0, x1 = 28, y1 = 16 in the input, where the image lies top left at half its size
     (region,) = detect(path, tmp_path)
     assert region.label == "a third" and region.score == pytest.approx(0.6)
@@ -103,7 +103,7 @@ def test_yolox_decoded_in_the_graph(save: Save, tmp_path: Path) -> None:
     output[0, :, :2] = grid_centres()
     output[0, 3] = [20, 8, 16, 16, 0.9, 0.0, 1.0, 0.0]
     path = save(output)
-    assert YoloRegions(path, DetectorSettings(names=names_file(tmp_path))).layout == "yolox"
+    assert YoloRegions(path, DetectorSettings(class_names=names_file(tmp_path))).layout == "yolox"
     (region,) = detect(path, tmp_path)
     assert region.label == "dog" and region.box == pytest.approx((24, 0, 56, 32))
 
@@ -112,7 +112,7 @@ def test_yolov5_three_boxes_a_cell(save: Save, tmp_path: Path) -> None:
     output = np.zeros((1, 3 * CELLS, 8))
     output[0, 7] = [20, 24, 16, 16, 0.9, 1.0, 0.0, 0.0]
     path = save(output)
-    assert YoloRegions(path, DetectorSettings(names=names_file(tmp_path))).layout == "yolov5"
+    assert YoloRegions(path, DetectorSettings(class_names=names_file(tmp_path))).layout == "yolov5"
     # the image lies in the middle: 16 rows of grey above it
     (region,) = detect(path, tmp_path)
     assert region.label == "cat" and region.box == pytest.approx((24, 0, 56, 32))
@@ -132,7 +132,7 @@ def test_suppressed_in_the_graph(save: Save, tmp_path: Path) -> None:
     output = np.zeros((1, 30, 6))
     output[0, 0] = [12, 16, 28, 32, 0.75, 1]
     path = save(output)
-    assert YoloRegions(path, DetectorSettings(names=names_file(tmp_path))).layout == "end-to-end"
+    assert YoloRegions(path, DetectorSettings(class_names=names_file(tmp_path))).layout == "end-to-end"
     assert detect(path, tmp_path) == [Region((24, 0, 56, 32), "dog", 0.75)]
     output[0, 0, 5] = 3
     with pytest.raises(InputError, match=r"found class 3 \(from 0\) and 3 names are known; give a file"):
@@ -199,7 +199,7 @@ def test_identity_changes_with_the_file_the_names_and_the_settings(save: Save, t
     identities.append(YoloRegions(save(output, metadata=names), DetectorSettings(confidence=0.5)).identity)
     identities.append(YoloRegions(save(output + 0.1, metadata=names), DetectorSettings()).identity)
     (tmp_path / "names.txt").write_text("cat\ndog\nhorse\n")
-    settings = DetectorSettings(names=tmp_path / "names.txt")
+    settings = DetectorSettings(class_names=tmp_path / "names.txt")
     identities.append(YoloRegions(save(output, metadata=names), settings).identity)
     assert identities[0] == identities[1] and len(set(identities)) == 4
 

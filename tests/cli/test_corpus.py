@@ -69,7 +69,7 @@ def test_what_cannot_be_done_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     settings = write_set(tmp_path, 1)
-    (settings.images / "0.png").write_bytes(b"")
+    (settings.image_folder / "0.png").write_bytes(b"")
     names = {"captions": settings.captions, "images": settings.images, "out": tmp_path / "out"}
     assert main(["corpus", *(word.format(**names) for word in words)]) == 2
     said = capsys.readouterr()

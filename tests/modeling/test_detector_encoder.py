@@ -190,7 +190,7 @@ def test_by_name_and_from_a_configuration(path: Path) -> None:
 def test_one_pass_gives_features_and_regions(path: Path, encoder: DetectorEncoderModel, tmp_path: Path) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "names.txt").write_text("cat\ndog\nhorse\n")
-    settings = DetectorSettings(confidence=0.05, names=tmp_path / "names.txt")
+    settings = DetectorSettings(confidence=0.05, class_names=tmp_path / "names.txt")
     pixels = to_pixels(image, 64)[None] / 255
     features, said = encoder.outputs(pixels)
     assert torch.equal(features, encoder.features(pixels))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
 
-from promu.alignment.corpus_build import CorpusSettings, build_corpus
+from promu.alignment.corpus_build import build_corpus
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.loading import encoder_config, save_folder
@@ -38,7 +39,12 @@ def settings(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     out = tmp_path_factory.mktemp("represent")
     pairs = tiny_world / "pairs"
     build_corpus(
-        CorpusSettings(pairs / "captions.csv", pairs / "images", detector="coco", regions=str(pairs / "regions.json")),
+        CorpusSettings(
+            captions=pairs / "captions.csv",
+            images=pairs / "images",
+            detector="coco",
+            regions=str(pairs / "regions.json"),
+        ),
         out / "corpus",
     )
     return {

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from promu.alignment.corpus_build import CorpusSettings, build_corpus
+from promu.alignment.corpus_build import build_corpus
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.corpora.shards import PairShards
 from promu.study.noise import flip_matched, misplace_boxes, shuffle_nouns
@@ -20,7 +21,12 @@ def corpus(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> PairSh
     out = tmp_path_factory.mktemp("corpus") / "built"
     pairs = tiny_world / "pairs"
     build_corpus(
-        CorpusSettings(pairs / "captions.csv", pairs / "images", detector="coco", regions=str(pairs / "regions.json")),
+        CorpusSettings(
+            captions=pairs / "captions.csv",
+            images=pairs / "images",
+            detector="coco",
+            regions=str(pairs / "regions.json"),
+        ),
         out,
     )
     return PairShards(out)

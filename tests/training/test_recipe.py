@@ -112,10 +112,10 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) 
         ),
         (
             "data.corpus.falsify=some",
-            r"recipe key 'data\.corpus\.falsify': Input should be 'keep', 'similar'",
+            r"recipe key 'data\.corpus\.falsify': Input should be 'keep', 'none', 'similar'",
         ),
         ("data.corpus.image=x", r"unknown recipe key 'data\.corpus\.image'; allowed here: captions, .*regions, "),
-        ("data.corpus.share=2", r"recipe key 'data\.corpus\.share': Input should be less than or equal to 1 .got 2."),
+        ("data.corpus.share=2", r"recipe key 'data\.corpus\.share': Input should be less than or equal to 0.9 .got 2."),
         ("data.corpus.dev=-1", r"recipe key 'data\.corpus\.dev': Input should be greater than or equal to 0 .got -1."),
         ("data.corpus.side=0", r"recipe key 'data\.corpus\.side': Input should be greater than or equal to 1 .got 0."),
         ("data.corpus={images: i}", r"recipe key 'data\.corpus\.captions' is missing"),

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel
 
 from promu import config
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.kecpm import kecpm_recipe as generation
 from promu.kecpm import kecpm_recipe as knowledge
 from promu.modeling.configuration import PromuConfig
@@ -24,7 +25,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "training": training.TrainingSettings,
     "promu pretrain": training.PretrainRecipe,
     "data of promu pretrain": training.PretrainData,
-    "data.corpus": training.CorpusRecipe,
+    "data.corpus": CorpusSettings,
     "data.nouns": training.NounSettings,
     "data.relations": training.PropertySettings,
     "tokenizer": training.TokenizerSettings,

@@ -14,19 +14,20 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from promu.alignment.corpus_images import BATCH, prepare_images
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.alignment.detector import Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
-from promu.alignment.falsify import Encode, ImageCaptions, falsified_of, falsify, word_vectors
+from promu.alignment.falsify import Encode, falsified_of, falsify, word_vectors
 from promu.alignment.sentence_vectors import SentenceVectors
-from promu.corpora.captions import FORMATS, NamedImage, Skipped, guess_format, iterate_named_images
+from promu.corpora.captions import NamedImage, Skipped, guess_format, iterate_named_images
 from promu.corpora.shards import (
     HEADER,
     CaptionedImage,
@@ -39,72 +40,50 @@ from promu.corpora.shards import (
 from promu.errors import InputError
 from promu.files import write_json
 from promu.progress import report
-from promu.schema import MissingPairImage
 
-Falsify = Literal["keep", "none", "similar", "uniform"]
+logger = logging.getLogger(__name__)
+
+BUILD = "build.json"
+"""Whose folder it is: the settings of the build, and its result once it is finished."""
+DRAFT = "draft"
+
+_COUNTED = ("images", "pairs", "matched", "wanted", "made", "similarity")
 
 
-@dataclass(frozen=True, slots=True)
-class CorpusSettings:
-    """What a corpus is made of.
+def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
+    """Build a corpus in `out`, or go on with one that was stopped; a finished one of these settings is left alone.
 
-    Attributes:
-        captions: CSV or JSON lines of captions, NewsCLIPpings annotations, or a folder of images and text files.
-        images: The folder of images.
-        format: One of `captioned.FORMATS`, or "auto" to see for itself.
-        detector: A name in `regions.DETECTORS`.
-        regions: The file or model that the detector runs on.
-        confidence: Regions with a lower score are left out.
-        max_regions: Regions an image at most.
-        class_names: A file of class names, for a YOLO file without its own.
-        missing_images: Whether a pair that cannot be used stops the build (`raise`) or is counted (`skip`).
-        falsify: Falsified pairs as the set has them ("keep"), left out ("none"), or made: of captions near in meaning
-            ("similar") or of any ("uniform"). Made ones need a set of true pairs only.
-        share: Share of all pairs that made ones are to be.
-        text_encoder: A Hugging Face text encoder that says which captions are near; None compares their words.
-        side: Longest side in pixels of the stored images; None keeps the files as they are.
-        dev: Images held out, chosen by chance: the corpus is then `train` and `dev` in the folder. 0 holds out none.
-        shard: Images a shard at most.
-        seed: Seed of the images held out and of the falsified pairs.
+    Returns:
+        What `build.json` keeps under "result": pairs "read", "kept" and "skipped" by reason (they add up), falsified
+        pairs "made", and the headers of the "parts" "train" and (with `dev`) "dev".
+
+    Raises:
+        InputError: Something is wrong with the settings, the captions, an image that is required or the disk; or
+            `out` holds something else.
     """
-
-    captions: Path
-    images: Path
-    format: str = "auto"
-    detector: str = "none"
-    regions: str | None = None
-    confidence: float = 0.3
-    max_regions: int = 10
-    class_names: Path | None = None
-    missing_images: MissingPairImage = "raise"
-    falsify: Falsify = "keep"
-    share: float = 0.5
-    text_encoder: str | None = None
-    side: int | None = None
-    dev: int = 0
-    shard: int = 4096
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("format", ("auto", *FORMATS)),
-            ("missing_images", ("raise", "skip")),
-            ("falsify", ("keep", "none", "similar", "uniform")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise InputError(f"{name} must be one of {', '.join(allowed)}, found {getattr(self, name)!r}")
-        if not 0.0 < self.share <= 0.9:
-            raise InputError(f"share must be above 0 and at most 0.9 of all pairs, found {self.share:g}")
-        for name, least in (("side", 1), ("dev", 0), ("shard", 1), ("seed", 0)):
-            if getattr(self, name) is not None and getattr(self, name) < least:
-                raise InputError(f"{name} must be {least} or more, found {getattr(self, name)}")
-        if self.text_encoder is not None and self.falsify != "similar":
-            raise InputError("a text encoder serves falsify 'similar' only; set that, or leave the encoder out")
-
-    @property
-    def made(self) -> bool:
-        """Whether falsified pairs are made."""
-        return self.falsify in ("similar", "uniform")
+    if settings.images is None and not settings.captions.is_dir():
+        raise InputError(f"--images is missing: name the folder of the images that {settings.captions} is about")
+    if not settings.image_folder.is_dir():
+        raise InputError("no such folder of images; check the path", settings.image_folder)
+    if settings.format == "auto":
+        settings = settings.model_copy(update={"format": guess_format(settings.captions)})
+    survey = survey_captions(settings)
+    kept = DetectorSettings(
+        confidence=settings.confidence, max_regions=settings.max_regions, class_names=settings.class_names
+    )
+    detector = build_detector(settings.detector, settings.regions, kept)
+    claim = {**settings.model_dump(mode="json"), "detector": detector.identity, "captions_read": survey.digest}
+    result = _claim(out, claim)
+    if result is not None:
+        return result
+    build = _Build(settings, survey, None if detector.identity == "none" else detector)
+    parts = {"train": out / "train", "dev": out / "dev"} if settings.dev else {"train": out}
+    headers = {part: build.part(part, folder) for part, folder in parts.items()}
+    result = _result(survey, headers, out)
+    for part, folder in parts.items():
+        write_json(folder / HEADER, {**headers[part], "settings": claim})
+    write_json(out / BUILD, {"settings": claim, "result": result})
+    return result
 
 
 @dataclass(slots=True)
@@ -116,25 +95,25 @@ class Survey:
         read: Pairs read, those that cannot be used too.
         images: Images named, by part: "train" and "dev".
         skipped: Pairs that cannot be used, whatever their image is.
-        held: The lots of the images held out.
+        held_out: The hashes of the images held out.
     """
 
     digest: str = ""
     read: int = 0
     images: Counter[str] = field(default_factory=Counter)
     skipped: Skipped = field(default_factory=Skipped)
-    held: frozenset[int] = frozenset()
+    held_out: frozenset[int] = frozenset()
 
     def part(self, seed: int, image: str) -> str:
         """Whether an image goes to "train" or "dev"."""
-        return "dev" if _lot(seed, image) in self.held else "train"
+        return "dev" if _hash(seed, image) in self.held_out else "train"
 
 
 def survey_captions(settings: CorpusSettings) -> Survey:
-    """Count what the captions name, and choose the images to hold out: those with the smallest lots."""
+    """Count what the captions name, and choose the images to hold out: those with the smallest hashes."""
     survey = Survey()
     digest = hashlib.sha256()
-    held: dict[int, int] = {}  # lot -> how often the image comes
+    held_out: dict[int, int] = {}  # hash -> how often the image comes
     largest: list[int] = []
     lines = _count_lines(settings)
     for named in named_images(settings, survey.skipped):
@@ -151,25 +130,25 @@ def survey_captions(settings: CorpusSettings) -> Survey:
                 named.line,
             )
         if settings.dev:
-            lot = _lot(settings.seed, named.image)
-            if lot in held:
-                held[lot] += 1
-            elif len(held) < settings.dev or lot < -largest[0]:
-                held[lot] = 1
-                heapq.heappush(largest, -lot)
-                if len(held) > settings.dev:
-                    del held[-heapq.heappop(largest)]
+            key = _hash(settings.seed, named.image)
+            if key in held_out:
+                held_out[key] += 1
+            elif len(held_out) < settings.dev or key < -largest[0]:
+                held_out[key] = 1
+                heapq.heappush(largest, -key)
+                if len(held_out) > settings.dev:
+                    del held_out[-heapq.heappop(largest)]
     report("reading captions", lines, lines)
     survey.read += sum(survey.skipped.pairs.values())
     survey.digest = digest.hexdigest()[:16]
-    survey.held = frozenset(held)
-    survey.images["dev"] = sum(held.values())
+    survey.held_out = frozenset(held_out)
+    survey.images["dev"] = sum(held_out.values())
     survey.images["train"] -= survey.images["dev"]
     if not survey.images["train"]:
-        found = survey.images["dev"]
+        images = survey.images["dev"]
         raise InputError(
-            f"the captions name {found:,} images, and {settings.dev:,} are to be held out; hold out fewer"
-            if found
+            f"the captions name {images:,} images, and {settings.dev:,} are to be held out; hold out fewer"
+            if images
             else "no pair of these captions can be used; see what `promu check` says",
             settings.captions,
         )
@@ -190,51 +169,42 @@ def _count_lines(settings: CorpusSettings) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) or 1
 
 
-def _lot(seed: int, image: str) -> int:
-    """A number that decides by chance, always the same for an image, whether it is held out."""
+def _hash(seed: int, image: str) -> int:
+    """A number that is always the same for an image; the smallest are held out."""
     return int.from_bytes(hashlib.blake2b(f"{seed}\0{image}".encode(), digest_size=8).digest())
-
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Tally:
-    """What is counted while a shard is made; kept in the shard, so that a build that goes on knows it."""
+    """What is counted while a shard is made; kept in the shard, so that a build that goes on knows it.
+
+    `counts` has the names of `_COUNTED`: pairs are those of the set, `similarity` is summed over those made.
+    """
 
     skipped: Skipped = field(default_factory=Skipped)
     regions: Counter[str] = field(default_factory=Counter)
-    images: int = 0
-    pairs: int = 0  # of the set; those made are counted apart
-    matched: int = 0
-    wanted: int = 0
-    made: int = 0
-    similarity: float = 0.0  # summed over those made
+    counts: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
 
     def add(self, image: CaptionedImage) -> None:
         """Count an image that is kept."""
-        self.images += 1
-        self.pairs += len(image.captions)
-        self.matched += sum(matched for _, matched in image.captions)
+        self.counts["images"] += 1
+        self.counts["pairs"] += len(image.captions)
+        self.counts["matched"] += sum(matched for _, matched in image.captions)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for `merge`."""
-        return {
-            "skipped": dict(self.skipped.pairs),
-            "examples": self.skipped.examples,
-            "regions": dict(self.regions),
-            **{name: getattr(self, name) for name in ("images", "pairs", "matched", "wanted", "made", "similarity")},
-        }
+        skipped = {"skipped": dict(self.skipped.pairs), "examples": self.skipped.examples}
+        return {**skipped, "regions": dict(self.regions), **self.counts}
 
     def merge(self, counts: Mapping[str, Any]) -> None:
         """Add what another has counted, as `to_dict` gave it."""
         self.skipped.merge(Skipped(Counter(counts["skipped"]), list(counts["examples"])))
         self.regions.update(counts["regions"])
-        for name in ("images", "pairs", "matched", "wanted", "made", "similarity"):
-            setattr(self, name, getattr(self, name) + counts[name])
+        for name in _COUNTED:
+            self.counts[name] += counts[name]
 
 
-def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettings) -> dict[str, Any]:
+def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettings) -> dict[str, Any]:
     """What `corpus.json` says of a part, out of its shards.
 
     Raises:
@@ -243,15 +213,17 @@ def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSe
     tally = Tally()
     for path in paths:
         tally.merge(shard_counts(path))
-    if not tally.images:
+    counts = tally.counts
+    if not counts["images"]:
         first = f", the first: {tally.skipped.examples[0]}" if tally.skipped.examples else ""
-        raise InputError(f"none of {named:,} images of this corpus ({part}) can be read{first}", settings.images)
-    if tally.made < tally.wanted:
+        reason = f"none of {named:,} images of this corpus ({part}) can be read{first}"
+        raise InputError(reason, settings.image_folder)
+    if counts["made"] < counts["wanted"]:
         logger.warning(
             "%s: %d falsified pairs of %d could be made; the captions of other images are too few, or too alike",
             part,
-            tally.made,
-            tally.wanted,
+            counts["made"],
+            counts["wanted"],
         )
     repeated = _repeated(paths)
     if repeated:
@@ -260,21 +232,21 @@ def part_header(part: str, paths: Sequence[Path], named: int, settings: CorpusSe
             part,
             repeated,
         )
-    pairs = tally.pairs + tally.made
-    similar = settings.falsify == "similar" and tally.made > 0
+    pairs = counts["pairs"] + counts["made"]
+    similar = settings.falsify == "similar" and counts["made"] > 0
     return {
         "part": part,
         "images_named": named,
-        "images": tally.images,
+        "images": counts["images"],
         "images_repeated": repeated,
         "pairs": pairs,
-        "matched": tally.matched,
-        "falsified": pairs - tally.matched,
+        "matched": counts["matched"],
+        "falsified": pairs - counts["matched"],
         "made": {
-            "pairs": tally.made,
-            "wanted": tally.wanted,
-            "share": tally.made / pairs,
-            "mean_similarity": tally.similarity / tally.made if similar else None,
+            "pairs": counts["made"],
+            "wanted": counts["wanted"],
+            "share": counts["made"] / pairs,
+            "mean_similarity": counts["similarity"] / counts["made"] if similar else None,
         },
         "regions": {name: tally.regions[name] for name in ("kept", "clipped", "dropped")},
         "skipped": tally.skipped.to_dict(),
@@ -290,11 +262,11 @@ def _repeated(paths: Sequence[Path]) -> int:
         for path in paths
         for image in shard_images(path)
     )
-    found = np.fromiter(digests, dtype=np.uint64)
-    return len(found) - len(np.unique(found))
+    rows = np.fromiter(digests, dtype=np.uint64)
+    return len(rows) - len(np.unique(rows))
 
 
-def build_result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
+def _result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
     """The counts of the whole build.
 
     Raises:
@@ -320,50 +292,6 @@ def build_result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: 
     }
 
 
-BUILD = "build.json"
-"""Whose folder it is: the settings of the build, and its result once it is finished."""
-DRAFT = "draft"
-
-
-def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
-    """Build a corpus in `out`, or go on with one that was stopped; a finished one of these settings is left alone.
-
-    Returns:
-        What `build.json` keeps under "result": pairs "read", "kept" and "skipped" by reason (they add up), falsified
-        pairs "made", and the headers of the "parts" "train" and (with `dev`) "dev".
-
-    Raises:
-        InputError: Something is wrong with the settings, the captions, an image that is required or the disk; or
-            `out` holds something else.
-    """
-    if not settings.images.is_dir():
-        raise InputError("no such folder of images; check the path", settings.images)
-    format = guess_format(settings.captions) if settings.format == "auto" else settings.format
-    settings = replace(settings, format=format)
-    survey = survey_captions(settings)
-    detector = build_detector(
-        settings.detector,
-        settings.regions,
-        DetectorSettings(settings.confidence, settings.max_regions, settings.class_names),
-    )
-    claim = {**_plain(settings), "detector": detector.identity, "captions_read": survey.digest}
-    result = _claim(out, claim)
-    if result is not None:
-        return result
-    build = _Build(settings, survey, None if detector.identity == "none" else detector)
-    parts = {"train": out / "train", "dev": out / "dev"} if settings.dev else {"train": out}
-    headers = {part: build.part(part, folder) for part, folder in parts.items()}
-    result = build_result(survey, headers, out)
-    for part, folder in parts.items():
-        write_json(folder / HEADER, {**headers[part], "settings": claim})
-    write_json(out / BUILD, {"settings": claim, "result": result})
-    return result
-
-
-def _plain(settings: CorpusSettings) -> dict[str, Any]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
-
-
 def _claim(out: Path, claim: Mapping[str, Any]) -> dict[str, Any] | None:
     """Make `out` this build's folder; give the result if it is finished.
 
@@ -375,8 +303,8 @@ def _claim(out: Path, claim: Mapping[str, Any]) -> dict[str, Any] | None:
         leftover.unlink()
     if path.is_file():
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            theirs = dict(found["settings"])
+            state = json.loads(path.read_text(encoding="utf-8"))
+            theirs = dict(state["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"not the state of a build ({error}); delete the folder and build again", path) from None
         differing = sorted(key for key in {*theirs, *claim} if theirs.get(key) != claim.get(key))
@@ -386,8 +314,8 @@ def _claim(out: Path, claim: Mapping[str, Any]) -> dict[str, Any] | None:
                 "delete it",
                 out,
             )
-        if not differing and "result" in found:
-            return dict(found["result"])
+        if not differing and "result" in state:
+            return dict(state["result"])
     elif out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another --out", out)
     elif out.is_dir() and any(out.iterdir()):
@@ -433,7 +361,7 @@ class _Build:
             else:
                 self._advance(size)
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
-        return part_header(part, paths, self.survey.images[part], self.settings)
+        return _header(part, paths, self.survey.images[part], self.settings)
 
     def _advance(self, images: int) -> None:
         self.done += images
@@ -443,23 +371,22 @@ class _Build:
         tally = Tally()
         if not self.settings.made:
             with ShardWriter(folder, number) as shard:
-                for image, _ in self._prepared(named, tally):
+                for image in self._prepared(named, tally):
                     shard.add(image)
                 shard.counts = tally.to_dict()
             return
         # The captions of the whole stretch are compared; its images wait on the disk for what comes of it.
         _make(folder / DRAFT)
-        captions = []
+        images = []
         with ShardWriter(folder / DRAFT, number) as draft:
-            for image, content in self._prepared(named, tally):
+            for image in self._prepared(named, tally):
                 draft.add(image)
-                texts = tuple(text for text, _ in image.captions)
-                captions.append(ImageCaptions(image.image, content, texts))
+                images.append(replace(image, data=b""))
         seed = (self.settings.seed, int(part == "dev"), number)
-        added = falsify(captions, self.settings.share, self._encoder(), seed)
-        tally.wanted = falsified_of(tally.pairs, self.settings.share)
-        tally.made = sum(map(len, added))
-        tally.similarity = round(sum(other.similarity or 0.0 for others in added for other in others), 3)
+        added = falsify(images, self.settings.share, self._encoder(), seed)
+        tally.counts["wanted"] = falsified_of(tally.counts["pairs"], self.settings.share)
+        tally.counts["made"] = sum(map(len, added))
+        tally.counts["similarity"] = round(sum(other.similarity or 0.0 for others in added for other in others), 3)
         with ShardWriter(folder, number) as shard:
             for image, others in zip(read_shard(draft.path), added, strict=True):
                 made = tuple((other.text, False) for other in others)
@@ -467,16 +394,13 @@ class _Build:
             shard.counts = tally.to_dict()
         draft.path.unlink()
 
-    def _prepared(self, named: Sequence[NamedImage], tally: Tally) -> Iterator[tuple[CaptionedImage, bytes]]:
-        """The images of a stretch that can be read, each with a digest of its file."""
-        settings = self.settings
-        batches = prepare_images(
-            named, settings.images, settings.side, self.detector, settings.missing_images, tally.skipped, tally.regions
-        )
+    def _prepared(self, named: Sequence[NamedImage], tally: Tally) -> Iterator[CaptionedImage]:
+        """The images of a stretch that can be read."""
+        batches = prepare_images(named, self.settings, self.detector, tally.skipped, tally.regions)
         for number, batch in enumerate(batches):
-            for prepared in batch:
-                tally.add(prepared.row)
-                yield prepared.row, prepared.content
+            for image in batch:
+                tally.add(image)
+                yield image
             self._advance(min(BATCH, len(named) - number * BATCH))
 
     def _encoder(self) -> Encode | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from PIL import Image
+from pydantic import Field
 
-from promu.errors import InputError
+from promu.config import Count, Settings, Share
 from promu.schema import Region
 
 
@@ -33,25 +33,14 @@ class Detector(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class DetectorSettings:
-    """What is kept of a detector's answer.
+class DetectorSettings(Settings):
+    """What is kept of a detector's answer."""
 
-    Attributes:
-        confidence: Regions with a lower score are left out, 0 to 1.
-        max_regions: Regions an image at most, the best.
-        names: A file with one class name a line, for a YOLO file that does not carry its own.
-    """
-
-    confidence: float = 0.3
-    max_regions: int = 10
-    names: Path | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.confidence <= 1:
-            raise InputError(f"a detector's confidence is a number from 0 to 1, found {self.confidence}")
-        if self.max_regions < 1:
-            raise InputError(f"max_regions must be 1 or more, found {self.max_regions}; for none use detector 'none'")
+    confidence: Share = Field(default=0.3, description="regions with a lower score are left out")
+    max_regions: Count = Field(default=10, description="regions an image at most, the best")
+    class_names: Path | None = Field(
+        default=None, description="file with one class name a line, for a YOLO file without its own"
+    )
 
     def identify(self, kind: str, checksum: str) -> str:
         """The identity of a detector: kind, checksum of all it was made from, and these settings."""

@@ -193,6 +193,6 @@ def build_detector(kind: str, path: str | Path | None, settings: DetectorSetting
     if path is None and kind != "none":
         raise InputError(f"detector {kind!r} needs a path; set data.regions")
     settings = settings or DetectorSettings()
-    if settings.names is not None and kind != "yolo":
+    if settings.class_names is not None and kind != "yolo":
         raise InputError(f"detector {kind!r} has names of its own; a file of class names is for detector 'yolo'")
     return DETECTORS[kind](path or "", settings)

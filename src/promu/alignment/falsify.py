@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from promu.corpora.shards import CaptionedImage
+
 BLOCK = 8192
 """Captions that are compared with each other at once."""
 NEAREST = 10
-"""One of so many nearest captions is taken, by chance: always the nearest would repeat the same pairs."""
+"""One of so many nearest captions is taken at random: always the nearest would repeat the same pairs."""
 BUCKETS = 2048
 """Length of `word_vectors`."""
 
@@ -34,29 +36,21 @@ Encode = Callable[[Sequence[str]], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class ImageCaptions:
-    """The true captions of an image; `content` is a digest of its bytes."""
-
-    image: str
-    content: bytes
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Falsified:
-    """A caption of another image, and how near it is (cosine) to the true one it was chosen for; None for chance."""
+    """A caption of another image, and its cosine to the true one it was chosen for; None where it is a random one."""
 
     text: str
     similarity: float | None
 
 
 def falsify(
-    images: Sequence[ImageCaptions], share: float, encode: Encode | None, seed: Sequence[int]
+    images: Sequence[CaptionedImage], share: float, encode: Encode | None, seed: Sequence[int]
 ) -> list[list[Falsified]]:
     """Falsified captions for each image.
 
     Args:
-        images: Images in order; neighbours are looked for within blocks of about `BLOCK` captions.
+        images: Images in order, with true captions only and with the digests of their files; neighbours are looked for
+            within blocks of about `BLOCK` captions.
         share: The share of all pairs, true and falsified, that is to be falsified: in (0, 1), exact to one pair a
             block unless too few captions of other images are there.
         encode: The vectors that say which captions are near in meaning; None takes any caption of another image.
@@ -82,10 +76,10 @@ def word_vectors(texts: Sequence[str]) -> torch.Tensor:
     Words are hashed to a bucket and a sign (TF-IDF with the hashing trick), so that no vocabulary is kept.
     """
     words = [Counter(_words(text) or [text]) for text in texts]
-    found_in = Counter(word for counts in words for word in counts)
-    hashes = {word: zlib.crc32(word.encode()) for word in found_in}
+    documents_with = Counter(word for counts in words for word in counts)
+    hashes = {word: zlib.crc32(word.encode()) for word in documents_with}
     rows = np.repeat(np.arange(len(words)), [len(counts) for counts in words])
-    flat = [(hashes[word], times, found_in[word]) for counts in words for word, times in counts.items()]
+    flat = [(hashes[word], times, documents_with[word]) for counts in words for word, times in counts.items()]
     hashed, times, documents = np.array(flat, dtype=np.int64).reshape(-1, 3).T
     weights = (1 + np.log(times)) * (1 + np.log((1 + len(words)) / (1 + documents)))
     signs = 1 - 2 * (hashed // BUCKETS % 2)
@@ -98,11 +92,11 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def _blocks(images: Sequence[ImageCaptions]) -> list[Sequence[ImageCaptions]]:
+def _blocks(images: Sequence[CaptionedImage]) -> list[Sequence[CaptionedImage]]:
     """Whole images, about `BLOCK` captions each; of even size, so that the last is not left without neighbours."""
     if not images:
         return []
-    ends = np.cumsum([len(image.texts) for image in images])
+    ends = np.cumsum([len(image.captions) for image in images])
     count = -(-int(ends[-1]) // BLOCK)
     cuts = np.searchsorted(ends, [ends[-1] * part / count for part in range(count)], side="right")
     return [images[start:end] for start, end in zip(cuts, [*cuts[1:], len(images)], strict=True)]
@@ -111,12 +105,12 @@ def _blocks(images: Sequence[ImageCaptions]) -> list[Sequence[ImageCaptions]]:
 class _Pool:
     """The different captions of a block, and which of them belong to which image."""
 
-    def __init__(self, images: Sequence[ImageCaptions]) -> None:
+    def __init__(self, images: Sequence[CaptionedImage]) -> None:
         numbers: dict[str, int] = {}
         self.texts: list[str] = []
         self.captions: list[tuple[int, int]] = []  # (image, text) of every caption of the block
         for index, image in enumerate(images):
-            for text in image.texts:
+            for text, _ in image.captions:
                 key = " ".join(_words(text)) or text
                 number = numbers.setdefault(key, len(numbers))
                 if number == len(self.texts):
@@ -126,12 +120,11 @@ class _Pool:
         owned: dict[int, set[int]] = {}
         for index, number in self.captions:
             owned.setdefault(groups[index], set()).add(number)
-        self.owned: list[_Array] = [
-            np.array(sorted(owned.get(group, ())), dtype=np.int64) for group in groups
-        ]  # by image: texts that fit it
+        # by image: texts that fit it
+        self.owned: list[_Array] = [np.array(sorted(owned.get(group, ())), dtype=np.int64) for group in groups]
 
 
-def _same_images(images: Sequence[ImageCaptions]) -> list[int]:
+def _same_images(images: Sequence[CaptionedImage]) -> list[int]:
     """A number for each image, the same for those of one name or of the same bytes."""
     parent = list(range(len(images)))
 
@@ -143,16 +136,16 @@ def _same_images(images: Sequence[ImageCaptions]) -> list[int]:
 
     first: dict[str | bytes, int] = {}
     for index, image in enumerate(images):
-        for key in (image.image, image.content):
+        for key in (image.image, image.digest):
             parent[root(index)] = root(first.setdefault(key, index))
     return [root(index) for index in range(len(images))]
 
 
 def _falsify_block(
-    images: Sequence[ImageCaptions], share: float, encode: Encode | None, rng: np.random.Generator
+    images: Sequence[CaptionedImage], share: float, encode: Encode | None, rng: np.random.Generator
 ) -> list[list[Falsified]]:
     pool = _Pool(images)
-    candidates = _by_chance(pool, rng) if encode is None else _nearest(pool, encode(pool.texts))
+    candidates = _random(pool, rng) if encode is None else _nearest(pool, encode(pool.texts))
     wanted = falsified_of(len(pool.captions), share)
     added: list[list[Falsified]] = [[] for _ in images]
     used: list[set[int]] = [set() for _ in images]
@@ -173,7 +166,7 @@ def _falsify_block(
     return added
 
 
-def _by_chance(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
+def _random(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
     """For each caption up to `NEAREST` texts that do not belong to its image."""
     chosen: list[list[_Choice]] = []
     for index, _ in pool.captions:
@@ -205,10 +198,10 @@ def _nearest(pool: _Pool, vectors: torch.Tensor) -> list[list[_Choice]]:
 
 
 def _fitting(near: torch.Tensor, owned: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Which texts a caption tells to fit its image, or most likely to: (n, U) of the similarities `near` (n, U).
+    """Which texts fit the image of a caption, or most likely do: (n, U) of the similarities `near` (n, U).
 
     These are the image's own (`owned`, for each caption), and those no farther from the caption than these are on
-    average; an image's only caption tells of no other.
+    average; from an image's only caption no other follows.
     """
     lengths = torch.tensor([len(texts) for texts in owned])
     rows, columns = torch.arange(len(owned)).repeat_interleave(lengths), torch.cat(list(owned))

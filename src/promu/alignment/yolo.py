@@ -240,8 +240,10 @@ def _class_names(
     output: Array, layout: str, settings: DetectorSettings, metadata: dict[str, str], path: Path
 ) -> tuple[str, ...]:
     count = count_classes(output, layout)
-    if settings.names is not None:
-        names = tuple(line for _, line in read_lines(settings.names, None) if line is not None and not is_blank(line))
+    if settings.class_names is not None:
+        names = tuple(
+            line for _, line in read_lines(settings.class_names, None) if line is not None and not is_blank(line)
+        )
     elif "names" in metadata:
         value = _literal(metadata, "names", path)
         names = tuple(str(name) for name in (value.values() if isinstance(value, dict) else value))
@@ -251,6 +253,6 @@ def _class_names(
         raise InputError(
             f"the detector tells {count} classes apart and {len(names)} names are known; give a file with its "
             f"{count} class names, one a line",
-            settings.names or path,
+            settings.class_names or path,
         )
     return names

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from promu.alignment.candidates import write_nouns, write_relations
+from promu.alignment.corpus_settings import CorpusSettings
 from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.corpora.check import check as check_corpus
 from promu.corpora.joint_sets import Fit, read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
@@ -20,7 +21,6 @@ from promu.corpora.shards import describe_corpora
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
-from promu.schema import MissingPairImage
 
 Flat = Parameter(name="*")
 """Settings whose fields are options of the command."""
@@ -198,73 +198,16 @@ corpus_app = App(name="corpus", help="Make a corpus of captions and images for p
 
 
 @corpus_app.command(name="build")
-def build(
-    captions: Path,
-    /,
-    *,
-    out: Path,
-    images: Path | None = None,
-    format: Literal["auto", "captions", "newsclippings", "folder"] = "auto",
-    detector: str = "none",
-    regions: str | None = None,
-    confidence: float = 0.3,
-    max_regions: int = 10,
-    class_names: Path | None = None,
-    missing_images: MissingPairImage = "raise",
-    falsify: Literal["keep", "none", "similar", "uniform"] = "keep",
-    share: float = 0.5,
-    text_encoder: str | None = None,
-    side: int | None = None,
-    dev: int = 0,
-    seed: int = 0,
-    json: bool = False,
-) -> None:
+def build(settings: Annotated[CorpusSettings, Flat], *, out: Path, json: bool = False) -> None:
     """Make a corpus: Parquet shards of images with their captions and regions. Started again, it goes on.
 
     Args:
-        captions: CSV or JSON lines of image and caption, NewsCLIPpings annotations (with data.json beside them), or a
-            folder of images, each with its captions in a .txt file of its name.
+        settings: What to make it of.
         out: The folder to make; with --dev it gets two corpora, train and dev.
-        images: Folder of images; not needed where the captions are a folder.
-        format: What the captions are; auto sees for itself.
-        detector: What finds regions: coco (a file of boxes), hf (a model), yolo (an ONNX file) or none.
-        regions: The detector's file, folder or hub name.
-        confidence: Regions with a lower score are left out.
-        max_regions: Regions an image at most.
-        class_names: File with one class name a line, for a YOLO file without its own.
-        missing_images: Stop at an image or caption that cannot be used (raise), or leave it out and count it (skip).
-        falsify: Pairs whose caption is another image's: as the set has them (keep), left out (none), or made, of
-            captions near in meaning (similar) or of any (uniform).
-        share: Share of all pairs that made ones are to be.
-        text_encoder: Text encoder that says which captions are near, such as
-            sentence-transformers/all-MiniLM-L6-v2, a folder, or package:NAME/PATH; without it words are compared.
-        side: Longest side in pixels; larger images are stored as JPEG of that size. Without it files are kept.
-        dev: Number of images to hold out, with all that is captioned with them.
-        seed: Seed of what is held out and of the falsified pairs.
         json: Print JSON instead of lines.
     """
-    from promu.alignment.corpus_build import CorpusSettings, build_corpus
-    from promu.errors import InputError
+    from promu.alignment.corpus_build import build_corpus
 
-    if images is None and not captions.is_dir():
-        raise InputError(f"--images is missing: name the folder of the images that {captions} is about")
-    settings = CorpusSettings(
-        captions,
-        images or captions,
-        format=format,
-        detector=detector,
-        regions=regions,
-        confidence=confidence,
-        max_regions=max_regions,
-        class_names=class_names,
-        missing_images=missing_images,
-        falsify=falsify,
-        share=share,
-        text_encoder=text_encoder,
-        side=side,
-        dev=dev,
-        seed=seed,
-    )
     with progress_bars():
         result = build_corpus(settings, out)
     if json:

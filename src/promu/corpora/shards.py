@@ -55,7 +55,8 @@ class CaptionedImage:
     """An image of a corpus with all that belongs to it: one row of a shard.
 
     `data` is the encoded image; `width` and `height` are its size in pixels once upright, the frame of the regions'
-    boxes. `captions` are (text, whether it belongs to the image).
+    boxes. `captions` are (text, whether it belongs to the image). `digest` is that of the file it came from, while a
+    corpus is built; it is not stored.
     """
 
     image: str
@@ -64,6 +65,7 @@ class CaptionedImage:
     height: int
     captions: tuple[tuple[str, bool], ...]
     regions: tuple[Region, ...] = ()
+    digest: bytes = b""
 
     def decode(self, target: tuple[int, int] | None = None) -> Image.Image:
         """The image as upright RGB (`target` as in `load_image`).

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from promu.alignment.falsify import ImageCaptions, falsify, word_vectors
+from promu.alignment.falsify import falsify, word_vectors
 from promu.corpora.images import load_image
 from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
@@ -99,10 +99,7 @@ class PairFolder:
         return self._rows
 
     def _falsify(self, contents: Sequence[bytes], seed: int) -> None:
-        images = [
-            ImageCaptions(row.image, content, tuple(text for text, _ in row.captions))
-            for row, content in zip(self._rows, contents, strict=True)
-        ]
+        images = [replace(row, digest=content) for row, content in zip(self._rows, contents, strict=True)]
         for index, added in enumerate(falsify(images, 0.5, word_vectors, [seed])):
             row = self._rows[index]
             captions = (*row.captions, *((one.text, False) for one in added))

@@ -20,7 +20,7 @@ from promu.alignment.candidates import (
     read_text_lines,
     relations,
 )
-from promu.alignment.corpus_build import CorpusSettings, build_corpus
+from promu.alignment.corpus_build import build_corpus
 from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus
 from promu.alignment.synonyms import read_synonyms, table_checksum
@@ -39,7 +39,7 @@ from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit, in_order, wait_for_all
 from promu.training.pair_batches import CaptionCollator
-from promu.training.recipe import CorpusRecipe, NounSettings, PretrainRecipe, PropertySettings
+from promu.training.recipe import NounSettings, PretrainRecipe, PropertySettings
 from promu.training.tokenizers import train_wordpiece
 
 
@@ -120,17 +120,11 @@ def open_corpora(recipe: PretrainRecipe) -> tuple[PairShards, PairShards | None]
     if isinstance(settings, str):
         return PairShards(settings), None if dev is None else PairShards(dev)
     folder = Path(recipe.out) / "corpus"
-    build_corpus(build_settings(settings), folder)
+    build_corpus(settings, folder)
     if settings.dev:
         dev = dev or str(folder / "dev")
         folder = folder / "train"
     return PairShards(folder), None if dev is None else PairShards(dev)
-
-
-def build_settings(settings: CorpusRecipe) -> CorpusSettings:
-    """A recipe's settings of a corpus as `promu corpus build` takes them."""
-    values = settings.model_dump()
-    return CorpusSettings(**{**values, "captions": Path(settings.captions), "images": Path(settings.images)})
 
 
 def candidates(recipe: PretrainRecipe, corpus: PairShards) -> tuple[Sequence[str], Sequence[str]]:

@@ -6,10 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import BackboneSettings, Count, ModelSettings, Positive, Recipe, Settings, Share
-from promu.schema import MissingPairImage, MissingPostImage
-
-NotNegativeInt = Annotated[int, Field(ge=0)]
+from promu.alignment.corpus_settings import CorpusSettings
+from promu.config import BackboneSettings, Count, ModelSettings, NotNegativeInt, Positive, Recipe, Settings, Share
+from promu.schema import MissingPostImage
 
 
 class TrainingSettings(Settings):
@@ -75,34 +74,6 @@ class FinetuneRecipe(Recipe):
         return self
 
 
-class CorpusRecipe(Settings):
-    """How to build the corpus from caption pairs and images (`promu corpus build`); it goes to `out/corpus`."""
-
-    captions: str = Field(
-        description="caption CSV or JSON lines, a NewsCLIPpings annotation, or a folder of images beside text files"
-    )
-    images: str = Field(description="folder of the images")
-    detector: str = Field(default="none", description="what names regions: `none`, `coco`, `yolo` or `hf`")
-    regions: str | None = Field(default=None, description="the detector's file or model")
-    missing_images: MissingPairImage = Field(
-        default="raise", description="a pair whose image is missing or broken: `raise` stops, `skip` counts it"
-    )
-    falsify: Literal["keep", "similar", "uniform", "none"] = Field(
-        default="keep",
-        description="where falsified pairs come from: `keep` those of the set, `similar` or `uniform` makes some, "
-        "`none`",
-    )
-    share: Share = Field(default=0.5, description="share of pairs that are falsified, where they are made")
-    text_encoder: str | None = Field(
-        default=None, description="by what captions are compared for `similar`; null compares their words"
-    )
-    side: Count | None = Field(
-        default=None, description="longest side of a stored image in pixels; null leaves files as they are"
-    )
-    dev: NotNegativeInt = Field(default=0, description="images held out for validation")
-    seed: NotNegativeInt = Field(default=0, description="of what is falsified and held out")
-
-
 class NounSettings(Settings):
     """Nouns found in the corpus's captions by a spaCy pipeline."""
 
@@ -120,7 +91,7 @@ class PropertySettings(Settings):
 class PretrainData(Settings):
     """The corpus, and where candidates come from."""
 
-    corpus: str | CorpusRecipe = Field(description="folder that `promu corpus build` made, or how to build it")
+    corpus: str | CorpusSettings = Field(description="folder that `promu corpus build` made, or how to build it")
     dev: str | None = Field(
         default=None, description="corpus to validate on; null takes the images that building held out"
     )
