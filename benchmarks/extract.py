@@ -22,14 +22,15 @@ from benchmarks.sizes import size
 from PIL import Image
 
 from promu.corpora.posts import from_tokens
-from promu.extraction.backends import open_backend
 from promu.extraction.extractor import Extractor
 from promu.extraction.onnx_export import export_models
 from promu.hub import best_precision
 from promu.modeling.crf import bio_labels
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import to_pixels
 from promu.modeling.loading import save_folder
 from promu.schema import NO_RELATION, Entity, Post
+from promu.tasks.model_folder import open_model, open_predictor
+from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
 from promu.tasks.task import TASKS, pair_posts
 from promu.training.tokenizers import train_wordpiece
 
@@ -62,23 +63,21 @@ def make_models(folder: Path, quick: bool) -> None:
         save_folder(folder / task, TASKS[task].model_class(config), tokenizer)
 
 
-class Told:
-    """A tagger that computes what it computes and then says where the four entities are."""
+def find_four(predictor: Predictor) -> Predictor:
+    """A tagger that computes its emissions and then replaces them by those of the four entities."""
+    names = LABELS["ner"]
+    rows = torch.zeros(PADDED, len(names))
+    rows[:, 0] = 20
+    for entity in ENTITIES:
+        rows[entity.start] = 20 * (torch.arange(len(names)) == names.index(f"B-{entity.type}"))
 
-    def __init__(self, backend: Any) -> None:
-        self.backend = backend
-        names = LABELS["ner"]
-        self.rows = torch.zeros(PADDED, len(names))
-        self.rows[:, 0] = 20
-        for entity in ENTITIES:
-            self.rows[entity.start] = 20 * (torch.arange(len(names)) == names.index(f"B-{entity.type}"))
+    class FindFour(type(predictor)):  # type: ignore[misc]
+        def __call__(self, batch: Any, output_attentions: bool = False) -> Any:
+            emissions = super().__call__(batch, output_attentions).emissions
+            return SimpleNamespace(emissions=rows[None, : emissions.shape[1]].expand_as(emissions).contiguous())
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backend, name)
-
-    def __call__(self, batch: Any, explain: bool) -> Any:
-        emissions = self.backend(batch, explain).emissions
-        return SimpleNamespace(emissions=self.rows[None, : emissions.shape[1]].expand_as(emissions).contiguous())
+    predictor.__class__ = FindFour
+    return predictor
 
 
 def posts(count: int) -> list[Post]:
@@ -87,29 +86,25 @@ def posts(count: int) -> list[Post]:
 
 
 def open_extractors(folder: Path, precision: Any, backend: Any) -> tuple[Extractor, Extractor]:
-    """Both models behind one of promu's backends, and the tagger alone, which a post asks for one forward."""
-    ner, re = (open_backend(task, folder / task, "cpu", precision, backend) for task in LABELS)
-    return Extractor((Told(ner[0]), ner[1]), re), Extractor((Told(ner[0]), ner[1]))
+    """Both models on one of promu's backends, and the tagger alone, which needs one forward pass for a post."""
+    ner, re = (open_predictor(task, folder / task, "cpu", precision, backend) for task in LABELS)
+    return Extractor(find_four(ner), re), Extractor(ner)
 
 
 def straightforward(folder: Path, image: Image.Image) -> Callable[[str, Sequence[Post]], None]:
     """One row of one model: the text padded to 128 pieces, the image through its encoder, fp32."""
-    parts: dict[str, tuple[Any, WordEncoder]] = {}
-    for task in LABELS:
-        backend, encoder = open_backend(task, folder / task, "cpu", None, "torch")
-        backend.model.set_attn_implementation("sdpa")  # type: ignore[attr-defined]
-        parts[task] = backend.model, encoder  # type: ignore[attr-defined]
+    predictors = {task: TorchPredictor(TASKS[task], *open_model(task, folder / task, "cpu")) for task in LABELS}
 
     @torch.inference_mode()
     def forward(task: str, rows: Sequence[Post]) -> None:
-        model, encoder = parts[task]
-        batch = TASKS[task].batch(encoder, rows, None)
+        predictor = predictors[task]
+        batch = predictor.encode(rows)
         short = PADDED - batch["input_ids"].shape[1]
         for name in ("input_ids", "attention_mask"):
             batch[name] = torch.nn.functional.pad(batch[name], (0, short))
-        pixels = torch.stack([to_pixels(image, model.config.image_size) for _ in rows])
-        outputs = TASKS[task].outputs(model(**batch, pixel_values=pixels))
-        TASKS[task].rate(model, outputs, batch, TASKS[task].decode(model, outputs, batch, rows))
+        pixels = torch.stack([to_pixels(image, predictor.config.image_size or 0) for _ in rows])
+        outputs = TASKS[task].outputs(predictor({**batch, "pixel_values": pixels}))
+        predictor.answer(Predictions(list(range(len(rows))), list(rows), batch, outputs))
 
     return forward
 
@@ -183,7 +178,7 @@ def _one(extractor: Extractor, line: Any, folder: Path) -> Callable[[], object]:
 
 
 def _all(extractor: Extractor, lines: Any, folder: Path) -> Callable[[], object]:
-    return lambda: list(extractor.extract(lines, BATCH, images=folder))
+    return lambda: list(extractor.extract(lines, batch_size=BATCH, images=folder))
 
 
 def _spread(values: list[float]) -> dict[str, float]:

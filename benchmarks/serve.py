@@ -24,7 +24,6 @@ from benchmarks.load import call
 from benchmarks.measure import Row
 from benchmarks.sizes import photograph, size
 
-from promu.extraction.backends import TorchBackend
 from promu.extraction.extractor import Extractor
 from promu.hub import best_precision
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
@@ -34,6 +33,8 @@ from promu.service.app import create_app
 from promu.service.metrics import resident_bytes
 from promu.service.server import BACKLOG, listen
 from promu.service.service_settings import ServiceSettings
+from promu.tasks.predictor import TorchPredictor
+from promu.tasks.task import TASKS
 from promu.training.tokenizers import train_wordpiece
 
 TYPES = ("LOC", "MISC", "ORG", "PER")
@@ -73,7 +74,8 @@ def engine(quick: bool, texts: list[str]) -> Extractor:
         lead = (found[..., 1:].max(-1).values - found[..., 0]).flatten()
         ner.emitter.bias[0] += lead.quantile(1 - ENTITIES / WORDS)
     precision = best_precision("cpu")
-    return Extractor((TorchBackend(ner, precision), encoder), (TorchBackend(re, precision), encoder))
+    models = {"ner": ner, "re": re}
+    return Extractor(*(TorchPredictor(TASKS[task], model, encoder, precision) for task, model in models.items()))
 
 
 def _config(sized: Any, names: Any) -> PromuConfig:
@@ -145,7 +147,7 @@ def _bulk(
     library, service = [], []
     for _ in range(turns):
         started = time.perf_counter()
-        for _ in model.extract(records * 2, batch, images=images):
+        for _ in model.extract(records * 2, batch_size=batch, images=images):
             pass
         library.append(2 * len(records) / (time.perf_counter() - started))
         requests = 2 * len(records)

@@ -128,12 +128,14 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
             assert run(words) == 0, command
 
 
-def test_the_python_of_the_readme_runs(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/extraction.md"])
+def test_the_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
-    found = blocks(ROOT / "README.md", "python")
+    found = blocks(ROOT / page, "python")
+    names: dict[str, object] = {}
     assert found
-    for block in found:
-        exec(compile(block, "README.md", "exec"), {})
+    for block in found:  # one after the other, as they are read
+        exec(compile(block, page, "exec"), names)
 
 
 @pytest.mark.parametrize("name", [name for name in promu.__all__ if not name.startswith("_")])

@@ -18,12 +18,12 @@ FLOORS = [
     {"schema", "files", "config", "progress"},
     {"hub"},
     {"corpora", "modeling"},
-    {"newsreel", "alignment"},
+    {"newsreel", "alignment", "runs"},
     {"llm"},
     {"evaluation"},
     {"tasks", "report"},
     {"extraction", "graph"},
-    {"service", "runs"},
+    {"service"},
     {"training"},
     {"kecpm"},
     {"study"},
@@ -93,6 +93,14 @@ def test_importing_promu_imports_nothing_heavy() -> None:
     code = "import sys, promu, promu.cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "pydantic"} & set(loaded)
+
+
+def test_extracting_imports_neither_training_nor_evaluation_nor_study() -> None:
+    code = "import sys; from promu import Extractor, ExtractionConfig; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    rooms = {name.split(".")[1] for name in loaded if name.startswith("promu.")}
+    assert {"extraction", "tasks", "modeling"} <= rooms
+    assert not {"training", "evaluation", "study", "kecpm", "llm", "alignment", "service", "cli"} & rooms
 
 
 def test_every_public_name_is_there() -> None:

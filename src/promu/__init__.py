@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promu.errors import InputError
     from promu.evaluation.scoring import ScoreReport, score
+    from promu.extraction.evaluate_model import Evaluation, evaluate
+    from promu.extraction.extraction_config import ExtractionConfig
     from promu.extraction.extractor import Extractor
     from promu.extraction.result import Extraction
     from promu.graph.build import build_graph
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Extractor",
     "Extraction",
+    "ExtractionConfig",
+    "evaluate",
+    "Evaluation",
     "score",
     "ScoreReport",
     "build_graph",
@@ -49,6 +54,9 @@ __all__ = [
 _HOMES = {
     "Extractor": "extraction.extractor",
     "Extraction": "extraction.result",
+    "ExtractionConfig": "extraction.extraction_config",
+    "evaluate": "extraction.evaluate_model",
+    "Evaluation": "extraction.evaluate_model",
     "score": "evaluation.scoring",
     "ScoreReport": "evaluation.scoring",
     "build_graph": "graph.build",

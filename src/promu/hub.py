@@ -194,3 +194,17 @@ def quiet() -> None:
     for name in _TALKERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate|huggingface_hub)(\..*)?")
+
+
+KERNEL_CAPACITY = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+"""The environment variable that limits how many compiled kernels oneDNN keeps; its own limit is 1,024."""
+
+
+def keep_few_kernels() -> None:
+    """Let this process keep the compiled kernels of 128 sizes, unless its environment says how many.
+
+    On a CPU, PyTorch computes with oneDNN, which compiles a kernel for each size of a product. Posts come in ever new
+    sizes, so that with oneDNN's own limit memory grows over tens of thousands of posts. To be called before a process
+    computes anything.
+    """
+    os.environ.setdefault(KERNEL_CAPACITY, "128")

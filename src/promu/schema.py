@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from promu.errors import InputError
@@ -74,8 +74,14 @@ class Relation:
 class Post:
     """One text with (maybe) one image, its entities and its relations.
 
-    `image` is the image's file name, resolved against a folder of images by whoever opens it;
-    None means that the post has no image.
+    Attributes:
+        id: Unique within its set.
+        tokens: The words.
+        image: The image's file name, resolved against a folder of images by whoever opens it; None for no image.
+        entities: Spans of words.
+        relations: Links between them.
+        text: The running text that the words come from; None where only the words are known. Not compared.
+        offsets: Where each word lies in `text`, in Unicode code points, end exclusive; empty without a text.
 
     Example:
         ```python
@@ -97,6 +103,8 @@ class Post:
     image: str | None = None
     entities: tuple[Entity, ...] = ()
     relations: tuple[Relation, ...] = ()
+    text: str | None = field(default=None, compare=False)
+    offsets: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for entity in self.entities:

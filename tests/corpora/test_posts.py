@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promu.corpora.posts import (
-    PostLine,
     from_text,
     from_tokens,
     post_record,
-    read_post_lines,
     read_posts_jsonl,
     write_posts_jsonl,
 )
@@ -35,18 +34,18 @@ def test_text_tokens_and_both(tmp_path: Path) -> None:
         {"id": 7, "tokens": ["New York", "!"]},
         {"id": "x", "text": "New  York!", "tokens": ["New", "York!"], "image": None},
     )
-    assert read_post_lines(path) == [
-        PostLine(Post("1", ("Zorva", ",", "tonight"), "p.png"), "Zorva, tonight", ((0, 5), (5, 6), (7, 14))),
-        PostLine(Post("7", ("New York", "!")), "New York !", ((0, 8), (9, 10))),
-        PostLine(Post("x", ("New", "York!")), "New  York!", ((0, 3), (5, 10))),
+    assert [(post, post.text, post.offsets) for post in read_posts_jsonl(path)] == [
+        (Post("1", ("Zorva", ",", "tonight"), "p.png"), "Zorva, tonight", ((0, 5), (5, 6), (7, 14))),
+        (Post("7", ("New York", "!")), "New York !", ((0, 8), (9, 10))),
+        (Post("x", ("New", "York!")), "New  York!", ((0, 3), (5, 10))),
     ]
 
 
 def test_what_a_prediction_says() -> None:
-    line = from_text("😀 Zorva Li met  Kelmo", "a", "p.png")
+    plain = from_text("😀 Zorva Li met  Kelmo", "a", "p.png")
     entities = (Entity(1, 3, "PER", 0.75), Entity(4, 5, "PER"))
-    post = Post("a", line.post.tokens, "p.png", entities, (Relation(0, 1, "peer", 0.5),))
-    assert post_record(PostLine(post, line.text, line.offsets)) == {
+    post = replace(plain, entities=entities, relations=(Relation(0, 1, "peer", 0.5),))
+    assert post_record(post) == {
         "id": "a",
         "text": "😀 Zorva Li met  Kelmo",
         "tokens": ["😀", "Zorva", "Li", "met", "Kelmo"],

@@ -16,7 +16,7 @@ import pytest
 from pyarrow import parquet
 from tests.conftest import ROOT, TEXTS
 
-from promu import Extractor, progress
+from promu import ExtractionConfig, Extractor, progress
 from promu.cli import main
 from promu.errors import InputError
 from promu.extraction.bulk import ENGINES, BulkResult, BulkSettings, dead_letters, extract_file
@@ -284,7 +284,7 @@ def test_a_run_with_other_settings_is_not_gone_on_with(settings: BulkSettings, t
 
     with pytest.raises(KeyboardInterrupt), progress.shown(stop):
         extract_file(source, output, settings, part=5)
-    other = replace(settings, entity_threshold=0.5)
+    other = replace(settings, config=ExtractionConfig(entity_threshold=0.5))
     with pytest.raises(InputError, match="a run with another settings was stopped here; run it to its end"):
         extract_file(source, output, other, part=5)
     assert extract_file(source, output, settings, part=5).posts == 9

@@ -12,9 +12,9 @@ from tests.conftest import TEXTS
 
 from promu import Extractor
 from promu.corpora.posts import read_posts_jsonl
-from promu.extraction.backends import open_model
 from promu.extraction.result import attended_regions, attention_from, mean_map
 from promu.schema import Entity, Post
+from promu.tasks.model_folder import open_model
 
 
 def test_regions_by_hand() -> None:

@@ -15,8 +15,9 @@ from tests.conftest import TEXTS, save_tiny_model
 from promu import Extractor
 from promu.cli import main
 from promu.errors import InputError
-from promu.extraction.backends import Backend, OnnxBackend, open_backend
 from promu.extraction.onnx_export import Exported, export_models
+from promu.tasks.model_folder import open_predictor
+from promu.tasks.predictor import OnnxPredictor, Predictor
 from promu.tasks.task import TASKS
 
 
@@ -39,22 +40,22 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backends(tiny_models: Path, exported: Path) -> dict[str, tuple[Backend, Backend, int]]:
-    """By task: graphs, PyTorch's model, and how many pieces there are."""
+def predictors(tiny_models: Path, exported: Path) -> dict[str, tuple[Predictor, Predictor]]:
+    """By task: graphs, and PyTorch's model."""
     found = {}
     for task in ("ner", "re"):
-        theirs, _ = open_backend(task, tiny_models / task, "cpu", None, "torch")
-        ours, encoder = open_backend(task, exported / task, None, None, "onnx")
-        found[task] = ours, theirs, len(encoder.tokenizer)
+        theirs = open_predictor(task, tiny_models / task, "cpu")
+        found[task] = open_predictor(task, exported / task, backend="onnx"), theirs
     return found
 
 
 @settings(max_examples=25)
 @given(data=st.data(), rows=st.integers(1, 5), pieces=st.integers(3, 90), task=st.sampled_from(["ner", "re"]))
 def test_outputs_are_pytorch_s(
-    data: st.DataObject, rows: int, pieces: int, task: str, backends: dict[str, tuple[Backend, Backend, int]]
+    data: st.DataObject, rows: int, pieces: int, task: str, predictors: dict[str, tuple[Predictor, Predictor]]
 ) -> None:
-    ours, theirs, vocabulary = backends[task]
+    ours, theirs = predictors[task]
+    vocabulary = len(ours.encoder.tokenizer)
     chance = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
     lengths = torch.randint(3, pieces + 1, (rows,), generator=chance)
     places = 2 if task == "re" else data.draw(st.integers(1, 40))
@@ -68,10 +69,15 @@ def test_outputs_are_pytorch_s(
     shown = torch.tensor(data.draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows)))
     pixels = torch.randint(0, 256, (rows, 3, 32, 32), dtype=torch.uint8, generator=chance)
     with torch.inference_mode():
-        visual = ours.encode(pixels)
-        torch.testing.assert_close(visual, theirs.encode(pixels), atol=1e-4, rtol=0)
+        numbered = dict(enumerate(pixels))
+        visual = ours.encode_images(numbered).inputs(range(rows))["visual"]
+        expected = theirs.encode_images(numbered).inputs(range(rows))["visual"]
+        torch.testing.assert_close(visual, expected, atol=1e-4, rtol=0)
         images = {"visual": visual, "image_mask": shown} if shown.any() else {}
-        outputs = [TASKS[task].outputs(backend({**batch, **images}, False)) for backend in (ours, theirs)]
+        outputs = [TASKS[task].outputs(predictor({**batch, **images})) for predictor in (ours, theirs)]
+        direct = TASKS[task].outputs(ours({**batch, "pixel_values": pixels, "image_mask": shown}))
+        if shown.any():
+            torch.testing.assert_close(direct, outputs[0], atol=1e-5, rtol=0)
     inside = (batch["attention_mask"].gather(1, batch.get("word_index", batch["input_ids"][:, :0])) > 0)[..., None]
     if task == "ner":  # what padding emits is nobody's business
         outputs = [output * inside for output in outputs]
@@ -100,7 +106,7 @@ def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path) -> None:
     alone = {found.id: found.to_dict() for post in posts for found in extractor.extract([post])}
     for batch_size in (2, 7):
         for order in (posts, posts[::-1]):
-            for found in extractor.extract(order, batch_size):
+            for found in extractor.extract(order, batch_size=batch_size):
                 assert found.to_dict() == alone[found.id]
     fine = {found.id: found for found in Extractor.from_pretrained(small, "cpu").extract(posts)}
     scores = [
@@ -191,5 +197,5 @@ def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, sm
     shutil.copytree(exported / "ner", broken)
     (broken / "onnx" / "answer.onnx").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"answer\.onnx: the graph cannot be opened"):
-        OnnxBackend(broken)
+        OnnxPredictor(TASKS["ner"], broken)
     assert main(["export", str(tmp_path), "--to", "onnx"]) == 2

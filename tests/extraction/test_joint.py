@@ -16,14 +16,13 @@ from promu.cli import main
 from promu.corpora.jmere import read_jmere, write_jmere
 from promu.errors import InputError
 from promu.evaluation.joint_scores import score_joint
-from promu.extraction.backends import open_model
+from promu.extraction.evaluate_model import predict_pipeline
 from promu.extraction.extractor import Extractor
-from promu.extraction.pipeline import pipeline_answers
 from promu.extraction.result import Extraction
 from promu.modeling.joint_model import inventory_of
 from promu.schema import Entity, Post, Relation, quintuples
-from promu.tasks.task import TASKS, predict_posts
-from promu.training.post_images import ImageFolder
+from promu.tasks.model_folder import open_predictor
+from promu.tasks.post_images import ImageFolder
 
 POSTS = [
     Post(str(number), tuple(" ".join(words).split()), None if number % 3 == 2 else f"{number}.png")
@@ -57,9 +56,9 @@ def scores_of(one: Extraction | Post) -> list[float]:
 
 
 def test_one_pass_finds_what_the_task_predicts(tiny_joint: Path, found: list[Extraction], images: Path) -> None:
-    model, encoder = open_model("joint", tiny_joint / "joint", "cpu")
+    predictor = open_predictor("joint", tiny_joint / "joint", "cpu")
     folder = ImageFolder(images, 32, "raise")
-    predicted = predict_posts(TASKS["joint"], model, encoder, POSTS, folder.batch, 3)
+    predicted = predictor.answers(predictor.predict(POSTS, folder.batch, 3))
     for one, post in zip(found, predicted, strict=True):
         assert told([one]) == told([post])  # type: ignore[list-item]
         assert scores_of(one) == pytest.approx(scores_of(post), abs=1e-4)
@@ -82,21 +81,20 @@ def test_answers_obey_the_rules(tiny_joint: Path, found: list[Extraction]) -> No
 def test_the_batch_changes_nothing_and_the_image_something(
     extractor: Extractor, found: list[Extraction], images: Path
 ) -> None:
-    assert told(list(extractor.extract(POSTS, 1, images=images))) == told(found)
+    assert told(list(extractor.extract(POSTS, batch_size=1, images=images))) == told(found)
     blind = list(extractor.extract([Post(post.id, post.tokens) for post in POSTS]))
     assert told([blind[2]]) == told([found[2]]) and told(blind) != told(found)
 
 
-def test_a_image_is_encoded_once(extractor: Extractor, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend: Any = extractor._reader.backend  # type: ignore[union-attr]
-    encode, rows = backend.encode, []
+def test_an_image_is_encoded_once(tiny_joint: Path, images: Path) -> None:
+    predictor: Any = open_predictor("joint", tiny_joint / "joint", "cpu")
+    rows = []
 
-    def counted(pixels: Any) -> Any:
-        rows.append(len(pixels))
-        return encode(pixels)
+    def hook(module: object, args: object, given: dict[str, Any]) -> None:
+        rows.append(len(given["pixel_values"]))
 
-    monkeypatch.setattr(backend, "encode", counted)
-    list(extractor.extract(POSTS, images=images))
+    predictor.model.promu.vision_encoder.register_forward_pre_hook(hook, with_kwargs=True)
+    list(Extractor(predictor).extract(POSTS, images=images))
     assert rows == [3]
 
 
@@ -137,11 +135,12 @@ def test_which_folders_are_taken(tiny_joint: Path, tiny_models: Path, tmp_path: 
         (tmp_path / name).symlink_to(source / name)
     with pytest.raises(InputError, match=r"holds joint/ beside the models of single tasks; name one of the folders"):
         Extractor.from_pretrained(tmp_path)
-    pair = [open_model(task, folder / task, "cpu") for task, folder in (("ner", tiny_models), ("joint", tiny_joint))]
+    homes = {"ner": tiny_models, "joint": tiny_joint}
+    pair = [open_predictor(task, folder / task, "cpu") for task, folder in homes.items()]
     with pytest.raises(InputError, match="a joint model finds entities and relations alone"):
-        Extractor(pair[0], None, pair[1])
+        Extractor(*pair)
     with pytest.raises(InputError, match="this model is for the task 'joint', not 'ner'"):
-        open_model("ner", tiny_joint / "joint")
+        open_predictor("ner", tiny_joint / "joint")
 
 
 def test_two_models_answer_as_a_joint_system(tiny_models: Path, images: Path) -> None:
@@ -150,17 +149,17 @@ def test_two_models_answer_as_a_joint_system(tiny_models: Path, images: Path) ->
         for p in POSTS
     ]
     extractor = Extractor.from_pretrained(tiny_models, device="cpu")
-    answers, read = pipeline_answers(extractor, gold, images, batch_size=2)
+    answers, with_image = predict_pipeline(extractor, gold, images, batch_size=2)
     plain = list(extractor.extract(POSTS, images=images))
-    assert read == {"with image": 3, "as text": 1}
+    assert with_image == 3
     assert sum(len(quintuples(post)) for post in answers) == sum(len(one.relations) for one in plain) > 0
     for post, one in zip(answers, plain, strict=True):
         assert [entity.type for entity in post.entities] == [str(entity.type).lower() for entity in one.entities]
         assert [f"/{r.type}" for r in post.relations] == [r.type[r.type.rindex("/") :] for r in one.relations]
-    blind, read = pipeline_answers(extractor, gold)
-    assert read == {"with image": 0, "as text": 4} and blind != answers
+    blind, with_image = predict_pipeline(extractor, gold)
+    assert with_image == 0 and blind != answers
     written = [replace(post, entities=(Entity(0, 1, "Human"), Entity(2, 3, "OTHER"))) for post in gold]
-    types = {entity.type for post in pipeline_answers(extractor, written)[0] for entity in post.entities}
+    types = {entity.type for post in predict_pipeline(extractor, written)[0] for entity in post.entities}
     assert "OTHER" in types and types <= {"OTHER", "PER", "LOC", "ORG"}
 
 

@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from promu.extraction.backends import CAPACITY, keep_few_kernels
+from promu.hub import KERNEL_CAPACITY, keep_few_kernels
 
 
 def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(CAPACITY, "7")
+    monkeypatch.setenv(KERNEL_CAPACITY, "7")
     keep_few_kernels()
-    assert os.environ[CAPACITY] == "7"
-    del os.environ[CAPACITY]
+    assert os.environ[KERNEL_CAPACITY] == "7"
+    del os.environ[KERNEL_CAPACITY]
     keep_few_kernels()
-    assert os.environ[CAPACITY] == "128"
+    assert os.environ[KERNEL_CAPACITY] == "128"

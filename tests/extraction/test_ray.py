@@ -16,7 +16,7 @@ pytest.importorskip("ray", reason="Ray is not installed; pip install 'promu[ray]
 RUN = """
 import os, signal, sys
 from pathlib import Path
-from promu.extraction import engines
+from promu.extraction import bulk as engines
 from promu.extraction.bulk import extract_file
 from promu.extraction.bulk import BulkSettings
 

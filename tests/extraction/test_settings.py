@@ -14,8 +14,8 @@ from tests.conftest import TEXTS, save_tiny_model
 from promu import Extractor
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
-from promu.extraction.backends import TorchBackend, open_model
 from promu.hub import best_precision
+from promu.tasks.model_folder import open_model, open_predictor
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +36,24 @@ def test_thresholds(extractor: Extractor) -> None:
     (found,) = extractor.extract([TEXTS[0]], entity_threshold=1.0, relation_threshold=1.0)
     assert found.relations == ()
     for name in ("entity_threshold", "relation_threshold"):
-        with pytest.raises(InputError, match=f"{name} is 1.5; scores are from 0 to 1"):
-            extractor(TEXTS[0], **{name: 1.5})  # type: ignore[arg-type]
+        option: Any = {name: 1.5}
+        with pytest.raises(InputError, match=f"{name} is 1.5; at most 1.0 is possible"):
+            extractor(TEXTS[0], **option)
+
+
+def test_an_option_that_does_not_exist_is_named(extractor: Extractor) -> None:
+    with pytest.raises(InputError, match="an extraction has no option 'threshold'; it has batch_size, "):
+        extractor(TEXTS[0], threshold=0.5)
 
 
 def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Extractor, images: Path) -> None:
     posts: list[Any] = ["Ann met Bob", {"text": "  "}, {"text": "hm", "image": "gone.png"}, {"words": 1}, "Rome"]
     problems: list[InputError] = []
-    found = list(extractor.extract(posts, 2, images=images, problems=problems))
+    found = list(extractor.extract(posts, batch_size=2, images=images, problems=problems))
     assert [result.id for result in found] == ["1", "5"]
     assert sorted((problem.line or 0, problem.reason[:18]) for problem in problems) == [
         (2, "text is empty"),
-        (3, "no such image; c"),
+        (3, "no such image; che"),
         (4, "the post has the u"),
     ]
     assert str(images / "gone.png") in {problem.path for problem in problems}
@@ -56,11 +62,11 @@ def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Ext
 
 
 def test_scores_are_at_the_model_s_temperature(tiny_models: Path) -> None:
-    models = {task: open_model(task, tiny_models / task, "cpu") for task in ("ner", "re")}
-    cold = Extractor(models["ner"], models["re"])(TEXTS[0])
-    for model, _ in models.values():
-        model.config.score_temperature = 5.0
-    warm = Extractor(models["ner"], models["re"])(TEXTS[0])
+    predictors = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    cold = Extractor(*predictors)(TEXTS[0])
+    for predictor in predictors:
+        predictor.config.score_temperature = 5.0
+    warm = Extractor(*predictors)(TEXTS[0])
     assert [(e.start, e.end, e.type) for e in warm.entities] == [(e.start, e.end, e.type) for e in cold.entities]
     for before, after in zip(cold.entities, warm.entities, strict=True):
         assert (after.score or 0) < (before.score or 0)
@@ -87,11 +93,11 @@ def test_bf16_weights_change_nothing_that_autocast_does_not(tiny_models: Path) -
         "word_mask": torch.ones(1, len(text.positions), dtype=torch.long),
     }
     with torch.inference_mode():
-        backend = TorchBackend(open_model("ner", tiny_models / "ner", "cpu")[0], "bf16")
+        predictor = open_predictor("ner", tiny_models / "ner", "cpu", "bf16")
         model.set_attn_implementation("promu_matmul")
         with torch.autocast("cpu", torch.bfloat16):
             expected = model(**batch).emissions
-        torch.testing.assert_close(backend(batch, False).emissions, expected, rtol=0, atol=0)
+        torch.testing.assert_close(predictor(batch).emissions, expected, rtol=0, atol=0)
 
 
 def test_settings_that_do_not_go_together(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +105,7 @@ def test_settings_that_do_not_go_together(tiny_models: Path, monkeypatch: pytest
         Extractor.from_pretrained(tiny_models, precision="int8")
     with pytest.raises(InputError, match="backend onnx computes in fp32 or int8 on the CPU"):
         Extractor.from_pretrained(tiny_models, precision="bf16", backend="onnx")
-    monkeypatch.setattr("promu.extraction.backends.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("promu.tasks.predictor.best_precision", lambda device: "fp32")
     with pytest.raises(InputError, match="bf16 is only emulated on this cpu; use fp32"):
         Extractor.from_pretrained(tiny_models, "cpu", "bf16")
 
@@ -141,7 +147,8 @@ def test_any_text_is_read_or_refused_in_a_sentence(text: str, extractor: Extract
 
 def test_a_text_model_and_one_with_images_go_together(tiny_models: Path, tmp_path: Path, images: Path) -> None:
     save_tiny_model(tmp_path / "ner", "ner", images=False)
-    found = Extractor(open_model("ner", tmp_path / "ner", "cpu"), open_model("re", tiny_models / "re", "cpu"))
+    homes = {"ner": tmp_path / "ner", "re": tiny_models / "re"}
+    found = Extractor(*(open_predictor(task, home, "cpu") for task, home in homes.items()))
     with_image = found(TEXTS[0], images / "0.png")
     assert with_image.image == "used" and with_image.relations
     assert with_image.entities == found(TEXTS[0]).entities

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from tests.conftest import TEXTS
 
-from promu import Extractor
+from promu import ExtractionConfig, Extractor
 from promu.errors import InputError
-from promu.extraction.request import Asked, UnreadableImage
+from promu.extraction.request import UnreadableImage
 from promu.extraction.result import Extraction
 from promu.schema import Entity, Post
 
@@ -40,10 +40,12 @@ def test_two_steps_give_what_one_call_gives(extractor: Extractor, images: Path) 
         expected = [extractor(text, image, id=str(place)) for place, (text, image) in enumerate(given)]
         ready = list(pool.map(lambda place: extractor.prepare(*given[place], id=str(place)), range(4)))
     assert any(found.relations for found in expected)
-    for asked in (None, Asked(), Asked(batch_size=1), Asked(batch_size=3)):
-        assert list(map(told, extractor.run(ready, asked))) == list(map(told, expected))
+    configs = (ExtractionConfig(batch_size=size) for size in (1, 3))
+    for config in (None, ExtractionConfig(), *configs):
+        assert list(map(told, extractor.run(ready, config))) == list(map(told, expected))
+    assert list(map(told, extractor.run(ready, batch_size=2))) == list(map(told, expected))
     assert extractor.run([]) == []
-    explained = extractor.run(ready[:1], Asked(explain=True))[0]
+    explained = extractor.run(ready[:1], explain=True)[0]
     assert isinstance(explained, Extraction) and explained.explanation is not None
 
 
@@ -87,7 +89,7 @@ def test_the_limit_of_pairs_refuses_a_post_and_leaves_the_others(
     pairs = [pairs_of(found, fits) for found in free]
     assert len(set(pairs)) > 2 and min(pairs) == 0, "nothing was tested"
     most = sorted(pairs)[2]
-    answers = extractor.run(ready, Asked(max_pairs=most))
+    answers = extractor.run(ready, max_pairs=most)
     assert 0 < sum(isinstance(answer, InputError) for answer in answers) < len(texts)
     for answer, count, before in zip(answers, pairs, free, strict=True):
         if count > most:
@@ -111,5 +113,5 @@ def test_the_limit_of_pairs_in_one_call_and_in_many(tiny_models: Path) -> None:
     assert line == 2 and reason.startswith("the text has 2 pairs")
     with pytest.raises(InputError, match=TOO_MANY):
         list(relations.extract([one, two], max_pairs=1))
-    with pytest.raises(InputError, match="max_pairs is -1; at least 0 is needed, or None for any number"):
+    with pytest.raises(InputError, match="max_pairs is -1; at least 0 is needed"):
         relations(two, max_pairs=-1)

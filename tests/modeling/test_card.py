@@ -10,8 +10,8 @@ import yaml
 from huggingface_hub import ModelCard
 from tests.conftest import save_tiny_model
 
-from promu.extraction.backends import open_model
 from promu.modeling.backbone import model_card
+from promu.tasks.model_folder import open_model
 
 TRAINED: dict[str, Any] = {
     "recipe": {

@@ -15,14 +15,14 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from promu import Extractor
+from promu import ExtractionConfig, Extractor
 from promu.errors import InputError
-from promu.extraction.backends import open_backend
-from promu.extraction.request import Asked, ReadyPost
+from promu.extraction.request import Request
 from promu.extraction.result import Extraction
 from promu.service.app import create_app
 from promu.service.server import BACKLOG, listen
 from promu.service.service_settings import ServiceSettings
+from promu.tasks.model_folder import open_predictor
 
 
 @dataclass
@@ -97,11 +97,13 @@ class SlowExtractor(Extractor):
         self.begun = 0
         self.batches: list[int] = []
 
-    def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
+    def run(
+        self, requests: Sequence[Request], config: ExtractionConfig | None = None, **options: Any
+    ) -> list[Extraction | InputError]:
         self.begun += 1
         assert self.go.wait(60)
-        self.batches.append(len(posts))
-        return super().run(posts, asked)
+        self.batches.append(len(requests))
+        return super().run(requests, config, **options)
 
 
 @pytest.fixture
@@ -112,7 +114,7 @@ def slow(extractor: Extractor) -> SlowExtractor:
 @pytest.fixture
 def mute(tiny_models: Path) -> Extractor:
     """One that, like ONNX, does not say what it attended to."""
-    pair: Any = [open_backend(task, tiny_models / task, "cpu", None, "torch") for task in ("ner", "re")]
-    for backend, _ in pair:
-        backend.explains = False
+    pair = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    for predictor in pair:
+        predictor.explains = False
     return Extractor(*pair)

@@ -13,6 +13,7 @@ from tests.conftest import TEXTS
 from tests.service.conftest import Running, Start
 
 from promu import Extractor
+from promu.tasks.model_folder import open_predictor
 
 TEXT = "Ann Lee met Bob’s dog \U0001f600 at the #bridge in Rome , so happy !"
 
@@ -121,11 +122,10 @@ def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor:
 
 
 def test_a_post_without_entities_is_an_answer_too(start: Start, tiny_models: Path) -> None:
-    silent = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
-    assert silent._reader is not None
+    silent: Any = open_predictor("ner", tiny_models / "ner", "cpu")
     with torch.no_grad():
-        silent._reader.backend.model.emitter.bias[0] = 1e4  # O
-    with start(silent) as service, service.client() as client:
+        silent.model.emitter.bias[0] = 1e4  # O
+    with start(Extractor(silent)) as service, service.client() as client:
         found = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
     assert found["entities"] == found["relations"] == found["triples"] == [] and found["tokens"]
 

@@ -23,10 +23,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import TEXTS
 from tests.service.conftest import Running, SlowExtractor, Start
 
-from promu import Extractor
+from promu import ExtractionConfig, Extractor
 from promu.cli import main
 from promu.errors import InputError
-from promu.extraction.request import Asked, ReadyPost
+from promu.extraction.request import Request
 from promu.extraction.result import Extraction
 from promu.service.metrics import JsonFormatter
 
@@ -189,10 +189,12 @@ class SteadyExtractor(Extractor):
         self.__dict__.update(like.__dict__)
         self.done = 0
 
-    def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
-        time.sleep(0.05 * len(posts))
-        self.done += len(posts)
-        return super().run(posts, asked)
+    def run(
+        self, requests: Sequence[Request], config: ExtractionConfig | None = None, **options: Any
+    ) -> list[Extraction | InputError]:
+        time.sleep(0.05 * len(requests))
+        self.done += len(requests)
+        return super().run(requests, config, **options)
 
 
 def test_asked_for_more_than_it_can_do_it_works_for_those_who_still_wait(start: Start, extractor: Extractor) -> None:

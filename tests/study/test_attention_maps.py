@@ -6,12 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import load_model, load_tokenizer
 from promu.schema import Entity, Post, Relation
 from promu.study.attention_maps import attention, attention_job, choose_cases, labels_in_words
-from promu.tasks.task import TASKS
-from promu.training.post_images import ImageFolder
+from promu.tasks.model_folder import open_predictor
+from promu.tasks.post_images import ImageFolder
 
 POST = Post(
     "1",
@@ -24,9 +22,8 @@ POST = Post(
 
 @pytest.mark.parametrize("task", ["ner", "re"])
 def test_attention_is_shared_among_words_patches_and_the_rest(task: str, tiny_models: Path, images: Path) -> None:
-    model = load_model(TASKS[task].model_class, tiny_models / task, attn_implementation="eager").eval()
-    encoder = WordEncoder(load_tokenizer(str(tiny_models / task)), model.config.max_length)
-    words, patches = attention(TASKS[task], model, encoder, POST, ImageFolder(images, 32, "raise"))
+    predictor = open_predictor(task, tiny_models / task)
+    words, patches = attention(predictor, POST, ImageFolder(images, 32, "raise"))
     assert len(words) == 5 and [len(row) for row in patches] == [4] * 4
     assert min(words) > 0 and min(min(row) for row in patches) > 0
     whole = sum(words) + sum(map(sum, patches))
@@ -35,11 +32,11 @@ def test_attention_is_shared_among_words_patches_and_the_rest(task: str, tiny_mo
 
 def test_a_long_post_has_its_attention_where_its_words_are(tiny_models: Path, images: Path) -> None:
     """Of a pair that is too long, the words far from the markers are not read, wherever they are."""
-    model = load_model(TASKS["re"].model_class, tiny_models / "re", attn_implementation="eager").eval()
-    encoder = WordEncoder(load_tokenizer(str(tiny_models / "re")), 16)
+    predictor = open_predictor("re", tiny_models / "re")
+    predictor.encoder.max_length = 16
     entities = (Entity(20, 21, "PER"), Entity(22, 23, "PER"))
     post = Post("3", ("a",) * 30, "0.png", entities, (Relation(0, 1, "/per/per/peer"),))
-    words, _ = attention(TASKS["re"], model, encoder, post, ImageFolder(images, 32, "raise"))
+    words, _ = attention(predictor, post, ImageFolder(images, 32, "raise"))
     read = [index for index, share in enumerate(words) if share > 0]
     assert set(read) >= {20, 21, 22} and min(read) > 10 and read == list(range(read[0], read[-1] + 1))
 

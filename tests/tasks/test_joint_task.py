@@ -28,6 +28,7 @@ from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 from promu.tasks.joint_task import JointExtraction, targets
+from promu.tasks.predictor import Predictions
 from promu.tasks.task import TASKS
 from promu.training.tokenizers import train_wordpiece
 
@@ -44,8 +45,8 @@ def post(*found: Quintuple, tokens: tuple[str, ...] = WORDS) -> Post:
 
 
 def answered(model: Any, outputs: Candidates, posts: list[Post]) -> list[Post]:
-    batch = words_of(posts)
-    return JOINT.rate(model, outputs, batch, JOINT.decode(model, outputs, batch, posts))
+    predictions = Predictions(list(range(len(posts))), posts, words_of(posts), outputs)
+    return JOINT.add_scores(model, predictions, JOINT.decode(model, predictions))
 
 
 ANN, BOB, CLUB = ((0, 1), "per"), ((2, 3), "per"), ((5, 8), "org")
@@ -112,9 +113,7 @@ CRF = LinearChainCrf(bio_labels(INVENTORY.types))
 
 
 def fixed(temperature: float = 1.0) -> Any:
-    return SimpleNamespace(
-        crf=CRF, config=SimpleNamespace(id2label=dict(enumerate(LABELS)), score_temperature=temperature)
-    )
+    return SimpleNamespace(crf=CRF, labels=LABELS, config=SimpleNamespace(score_temperature=temperature))
 
 
 def told(emissions: torch.Tensor, relations: Any) -> Candidates:
@@ -290,7 +289,7 @@ def test_a_text_only_twin_starts_from_a_saved_backbone(world: Path, tiny_models:
     assert main(["finetune", recipe(world, tiny_models, tmp_path / "run", **changes, training=one_epoch)]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["images"]["test"] == {**result["images"]["test"], "with image": 0, "image unwanted": 8}
-    from promu.extraction.backends import open_model
+    from promu.tasks.model_folder import open_model
 
     tuned, _ = open_model("joint", tmp_path / "run" / "model", "cpu")
     source, _ = open_model("re", tiny_models / "re", "cpu")

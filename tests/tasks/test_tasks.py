@@ -21,7 +21,8 @@ from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.inputs import Batch, WordEncoder
 from promu.schema import NO_RELATION, Entity, Post, Relation
-from promu.tasks.task import TASKS, Task, check_labels, pair_posts, predict_posts
+from promu.tasks.predictor import Predictions, Predictor, Task, TorchPredictor
+from promu.tasks.task import TASKS, check_labels, pair_posts
 from promu.training.tokenizers import train_wordpiece
 
 TOKENIZER = train_wordpiece(["the dog runs over a wide field in the city"] * 2, 300)
@@ -40,12 +41,17 @@ def encoder(max_length: int = 80) -> WordEncoder:
 
 def crf_of(names: list[str]) -> Any:
     """What a tagger answers by, beside emissions."""
-    config = SimpleNamespace(id2label=dict(enumerate(names)), score_temperature=1.0)
-    return SimpleNamespace(crf=LinearChainCrf(names), config=config)
+    return SimpleNamespace(crf=LinearChainCrf(names), labels=names, config=SimpleNamespace(score_temperature=1.0))
 
 
-def answered(task: Task, model: Any, outputs: torch.Tensor, batch: Batch, posts: list[Post]) -> list[Post]:
-    return task.rate(model, outputs, batch, task.decode(model, outputs, batch, posts))
+def answered(task: Task, predictor: Any, outputs: torch.Tensor, batch: Batch, posts: list[Post]) -> list[Post]:
+    predictions = Predictions(list(range(len(posts))), posts, batch, outputs)
+    return task.add_scores(predictor, predictions, task.decode(predictor, predictions))
+
+
+def predicted(predictor: Predictor, posts: list[Post], batch_size: int = 64) -> list[Post]:
+    """The answers to posts without images."""
+    return predictor.answers(predictor.predict(posts, lambda names: {}, batch_size))
 
 
 def test_bio_tags() -> None:
@@ -141,9 +147,9 @@ def test_answers_replace_gold() -> None:
 
 
 def test_the_most_probable_relation_with_its_probability() -> None:
-    config = SimpleNamespace(id2label={0: "None", 1: "/org/per/member"}, score_temperature=1.0)
+    predictor = SimpleNamespace(labels=["None", "/org/per/member"], config=SimpleNamespace(score_temperature=1.0))
     logits = torch.tensor([[0.0, 1.0986], [2.0, 0.0]])
-    first, second = answered(RE, SimpleNamespace(config=config), logits, {}, [PAIR, PAIR])
+    first, second = answered(RE, predictor, logits, {}, [PAIR, PAIR])
     assert first.relations[0].type == "/org/per/member"
     assert first.relations[0].score == pytest.approx(0.75, abs=1e-3)
     assert second.relations[0].type == "None" and (second.relations[0].head, second.relations[0].tail) == (2, 0)
@@ -167,9 +173,10 @@ def test_posts_come_back_in_their_order_whatever_the_batches() -> None:
     posts = [Post(str(length), ("dog", "runs", "city", "Zorvak")[: length % 5]) for length in (3, 1, 9, 0, 4, 2, 8)]
     model = tagger().train()
     steps: list[tuple[str, int, int]] = []
-    one = predict_posts(NER, model, encoder(), posts, lambda names: {}, 1)
+    predictor = TorchPredictor(NER, model, encoder())
+    one = predicted(predictor, posts, 1)
     with progress.shown(lambda *step: steps.append(step)):
-        many = predict_posts(NER, model, encoder(), posts, lambda names: {}, 3)
+        many = predicted(predictor, posts, 3)
     assert [post.id for post in one] == [post.id for post in posts]
     assert [(e.start, e.end, e.type) for p in one for e in p.entities] == [
         (e.start, e.end, e.type) for p in many for e in p.entities
@@ -177,12 +184,12 @@ def test_posts_come_back_in_their_order_whatever_the_batches() -> None:
     assert any(post.entities for post in one), "no span at all: nothing was tested"
     assert steps == [("reading", done, 7) for done in (3, 6, 7)]
     assert not model.training
-    assert predict_posts(NER, model, encoder(), [], lambda names: {}) == []
+    assert predicted(predictor, []) == []
 
 
 def test_a_post_longer_than_the_model_reads_is_answered_in_full_length() -> None:
     post = Post("1", ("dog",) * 200)
-    answer = predict_posts(NER, tagger(), encoder(20), [post], lambda names: {})[0]
+    answer = predicted(TorchPredictor(NER, tagger(), encoder(20)), [post])[0]
     assert answer.tokens == post.tokens and all(entity.end <= 18 for entity in answer.entities)
 
 

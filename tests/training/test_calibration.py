@@ -12,10 +12,11 @@ import torch
 from tests.conftest import TEXTS
 
 from promu.evaluation.calibration import log_loss
-from promu.extraction.backends import open_model
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
-from promu.tasks.task import TASKS, predict_posts, read_out
+from promu.tasks.model_folder import open_predictor
+from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.task import TASKS
 from promu.training.finetune import calibrate
 from promu.training.tokenizers import train_wordpiece
 
@@ -30,11 +31,17 @@ class Boastful:
     def __init__(self) -> None:
         self.config: Any = SimpleNamespace(id2label=NAMES, score_temperature=1.0)
 
-    def eval(self) -> None:
+    def eval(self) -> Boastful:
         """Nothing to switch."""
+        return self
 
     def __call__(self, input_ids: torch.Tensor, **rest: Any) -> Any:
         return SimpleNamespace(logits=torch.tensor([[0.0, 6.0]]).expand(len(input_ids), 2))
+
+
+def predicted(predictor: Predictor, posts: list[Post]) -> list[Predictions]:
+    """Of posts without images."""
+    return list(predictor.predict(posts, lambda images: {}))
 
 
 def pairs(right: int, wrong: int) -> list[Post]:
@@ -49,10 +56,8 @@ def test_a_model_that_is_right_in_seven_of_ten_says_so_afterwards() -> None:
     model: Any = Boastful()
     encoder = WordEncoder(train_wordpiece(TEXTS, 400, min_frequency=1), 96)
     splits = {"train": pairs(1, 1), "dev": pairs(70, 30), "test": pairs(6, 4)}
-    readings = {
-        name: list(read_out(TASKS["re"], model, encoder, splits[name], lambda images: {})) for name in ("dev", "test")
-    }
-    result = calibrate(TASKS["re"], model, splits, readings)
+    predictor = TorchPredictor(TASKS["re"], model, encoder)
+    result = calibrate(predictor, {name: predicted(predictor, splits[name]) for name in ("dev", "test")})
     certainty = torch.tensor([0.0, 6.0]).softmax(0)[1].item()
     # 6 / T = log(.7 / .3)
     assert result["temperature"] == pytest.approx(6 / torch.tensor(7 / 3).log().item(), rel=1e-3)
@@ -67,18 +72,18 @@ def test_a_model_that_is_right_in_seven_of_ten_says_so_afterwards() -> None:
 
 
 def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, encoder = open_model("ner", tiny_models / "ner", "cpu")
-    task = TASKS["ner"]
+    predictor = open_predictor("ner", tiny_models / "ner", "cpu")
+    task = predictor.task
     posts = [Post(str(number), tuple(text.split())) for number, text in enumerate(TEXTS)]
-    found = predict_posts(task, model, encoder, posts, lambda images: {})
+    found = predictor.answers(predicted(predictor, posts))
     # half of what is found is declared right
     gold = [Post(post.id, post.tokens, None, post.entities[::2]) for post in found]
-    readings = list(read_out(task, model, encoder, gold, lambda images: {}))
+    predictions = predicted(predictor, gold)
     decode = mock.Mock(side_effect=task.decode)
     monkeypatch.setattr(task, "decode", decode)
-    result = calibrate(task, model, {"dev": gold}, {"dev": readings})
-    assert decode.call_count == len(readings), "a temperature changes no answer, so each is decoded once"
-    again = predict_posts(task, model, encoder, posts, lambda images: {})
+    result = calibrate(predictor, {"dev": predictions})
+    assert decode.call_count == len(predictions), "a temperature changes no answer, so each is decoded once"
+    again = predictor.answers(predicted(predictor, posts))
     spans = [[(e.start, e.end, e.type) for e in post.entities] for post in found]
     assert spans == [[(e.start, e.end, e.type) for e in post.entities] for post in again]
     assert result["dev"]["answers"] == sum(map(len, spans)) > 4
@@ -91,10 +96,8 @@ def test_spans_keep_their_places_and_change_their_scores(tiny_models: Path, monk
 
 
 def test_without_an_answer_on_dev_scores_stay_as_they_are(tiny_models: Path) -> None:
-    model, encoder = open_model("ner", tiny_models / "ner", "cpu")
+    predictor: Any = open_predictor("ner", tiny_models / "ner", "cpu")
     with torch.no_grad():
-        model.emitter.bias[0] = 1e4  # type: ignore[operator, index, union-attr]
-    posts = [Post("1", ("Ann",))]
-    readings = list(read_out(TASKS["ner"], model, encoder, posts, lambda images: {}))
-    result = calibrate(TASKS["ner"], model, {"dev": posts}, {"dev": readings})
+        predictor.model.emitter.bias[0] = 1e4
+    result = calibrate(predictor, {"dev": predicted(predictor, [Post("1", ("Ann",))])})
     assert result == {"temperature": 1.0, "dev": {"answers": 0, "ece_before": None, "ece_after": None}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
 
@@ -17,7 +17,6 @@ from promu.schema import MissingPairImage, MissingPostImage
 if TYPE_CHECKING:
     from promu.evaluation.pairs import PairReport
     from promu.evaluation.regions import RegionReport
-    from promu.schema import Post
 
 WAYS = {"caption_to_image": "caption → image", "image_to_caption": "image → caption"}
 AGAINST = {"falsified": "falsified captions", "random": "random captions"}
@@ -267,91 +266,40 @@ evaluate.command(pairs)
 evaluate.command(regions)
 
 
-Task = Literal["ner", "re", "joint"]
-
-
-def _evaluate(task: Task, model: Path, options: GoldOptions) -> None:
-    images, predictions = options.images, options.predictions
+def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
+    predictions = options.predictions
     if predictions is not None and not predictions.parent.is_dir():
         raise InputError("no such folder to write predictions to; make it first", predictions.parent)
-    if images is not None and not images.is_dir():
-        raise InputError("no such folder of images; correct --images, or leave it out to read text alone", images)
-    if options.batch_size < 1:
-        raise InputError(f"--batch-size is {options.batch_size}; at least 1 is needed")
     from promu.hub import quiet
 
     quiet()
-    from promu.evaluation.scoring import read_groups
-    from promu.tasks.task import TASKS
+    from promu.extraction.evaluate_model import evaluate
 
-    within = (model / task).is_dir()  # a folder with ner/ and re/, as `promu extract` takes it
-    pipeline = not within and task == "joint" and (model / "ner").is_dir() and (model / "re").is_dir()
-    if within:
-        model = model / task
-    posts = TASKS[task].read(options.data)
-    groups = None if options.groups is None else read_groups(options.groups)
-    predicted, read, labels = _pipeline(model, posts, options) if pipeline else _predict(task, model, posts, options)
-    scores = TASKS[task].score(posts, predicted, groups, labels)
-    if predictions is not None:
-        TASKS[task].write(predictions, predicted)
-    if options.json:
-        print_json({**scores.to_dict(), "read": read})
-    else:
-        print_scores([scores])
-
-
-def _predict(
-    task: Task, model: Path, posts: list[Post], options: GoldOptions
-) -> tuple[list[Post], dict[str, int], list[str]]:
-    """What one model answers, how the posts were read, and the model's labels."""
-    from promu.extraction.backends import open_model
-    from promu.runs import record_evaluation
-    from promu.tasks.task import TASKS, label_names, predict_posts
-    from promu.training.post_images import ImageFolder, ImagePolicy
-
-    images = options.images
-    loaded, encoder = open_model(task, model)
-    if images is not None and loaded.config.image_size is None:
-        raise InputError("this model reads text alone; leave --images out", model)
-    labels = label_names(loaded)
-    unknown = sorted(set(TASKS[task].labels(posts)) - set(labels))
-    if unknown:
-        note(
-            f"the model cannot give {len(unknown)} labels that the gold has, and misses them all: {', '.join(unknown)}"
+    with progress_bars():
+        result = evaluate(
+            model,
+            options.data,
+            task,
+            images=options.images,
+            missing_images=options.missing_images,
+            groups=options.groups,
+            batch_size=options.batch_size,
         )
-    policy: ImagePolicy = "none" if images is None else options.missing_images
-    folder = ImageFolder(images, loaded.config.image_size, policy)
-    with progress_bars():
-        predicted = predict_posts(TASKS[task], loaded, encoder, posts, folder.batch, options.batch_size)
-    read = {"with image": 0, "as text": 0}
-    for post in posts:
-        shown = policy != "none" and post.image is not None and post.image not in folder.missing
-        read["with image" if shown else "as text"] += 1
-    _tell_reading(read, images, loaded.config.image_size is None, len(folder.missing))
-    record_evaluation(model, options.data, loaded)
-    return predicted, read, labels
+    if result.unknown_labels:
+        names = ", ".join(result.unknown_labels)
+        note(
+            f"the model cannot give {len(result.unknown_labels)} labels that the gold has, and misses them all: {names}"
+        )
+    if result.as_text:
+        why = "no --images" if result.reads_images else "the model reads text alone"
+        if options.images is not None:
+            why = f"{result.missing} images missing or broken"
+        note(f"{result.as_text} of {len(result.predictions)} posts were read as text, without an image ({why})")
+    if predictions is not None:
+        from promu.tasks.task import TASKS
 
-
-def _pipeline(model: Path, posts: list[Post], options: GoldOptions) -> tuple[list[Post], dict[str, int], list[str]]:
-    """The same of two models, one after the other; labels of a joint set they have none."""
-    from promu.extraction.extractor import Extractor
-    from promu.extraction.pipeline import pipeline_answers
-
-    images = options.images
-    extractor = Extractor.from_pretrained(model)
-    if images is not None and not extractor.reads_images:
-        raise InputError("these models read text alone; leave --images out", model)
-    with progress_bars():
-        predicted, read = pipeline_answers(extractor, posts, images, options.missing_images, options.batch_size)
-    missing = sum(post.image is not None for post in posts) - read["with image"]
-    _tell_reading(read, images, not extractor.reads_images, missing)
-    return predicted, read, []
-
-
-def _tell_reading(read: Mapping[str, int], images: Path | None, blind: bool, missing: int) -> None:
-    """Say which posts were read without an image, and why."""
-    if read["as text"]:
-        why = "the model reads text alone" if blind else "no --images"
-        if images is not None:
-            why = f"{missing} images missing or broken"
-        note(f"{read['as text']} of {sum(read.values())} posts were read as text, without an image ({why})")
+        TASKS[task].write(predictions, result.predictions)
+    if options.json:
+        print_json(result.to_dict())
+    else:
+        print_scores([result.scores])

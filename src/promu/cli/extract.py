@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from promu.cli.console import note, print_table, progress_bars
 from promu.errors import InputError
+from promu.files import write_text
 from promu.progress import track
 from promu.schema import MissingPostImage
 
@@ -71,59 +73,61 @@ def extract(
         raise InputError("no such folder to write to; make it first", output.parent)
     if input is not None and output is None and input.suffix.lower() in (".csv", ".parquet"):
         raise InputError("tables are read with --output alone; name a file to write to", input)
-    if batch_size < 1:
-        raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
     if (workers != 1 or engine != "local") and (input is None or output is None):
         raise InputError("--workers and --engine go with --input and --output; see promu extract --help")
-    settings: dict[str, Any] = {
-        "missing_images": missing_images,
-        "entity_threshold": entity_threshold,
-        "relation_threshold": relation_threshold,
-        "explain": explain,
-    }
-    folder = images if images is not None or input is None else input.parent
     if input is not None and output is not None:
-        opened = {"device": device, "precision": precision, "backend": backend, "batch_size": batch_size}
-        _bulk(input, output, {"model": model, "images": str(folder), **opened, **settings}, workers, engine)
+        _prepare_worker()
+    else:
+        from promu.hub import quiet
+
+        quiet()
+    from promu.extraction.extraction_config import extraction_config
+
+    config = extraction_config(
+        batch_size=batch_size,
+        entity_threshold=entity_threshold,
+        relation_threshold=relation_threshold,
+        explain=explain,
+        missing_images=missing_images,
+    )
+    if input is not None and output is not None:
+        from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
+
+        settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config)
+        with progress_bars():
+            result = extract_file(input, output, settings, workers, engine, _prepare_worker)
+        _note_exceptions(result.extracted, result.as_text, result.unread, result.cut)
+        note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
+        if result.dead:
+            note(f"what could not be read is in {dead_letters(output)}")
         return
-    from promu.hub import quiet
-
-    quiet()
-    from promu.corpora.posts import from_text, read_post_lines
-
-    lines = [from_text(text)] if text is not None else read_post_lines(input or "")
+    from promu.corpora.posts import from_text, read_posts_jsonl
     from promu.extraction.extractor import Extractor
 
+    posts = [from_text(str(text))] if input is None else read_posts_jsonl(input)
     extractor = Extractor.from_pretrained(model, device, precision, backend)
-    if text is not None:
-        found: Iterable[Extraction] = [extractor(lines[0], image, **settings)]
+    if input is None:
+        found: Iterable[Extraction] = [extractor(posts[0], image, config=config)]
     else:
-        found = extractor.extract(lines, batch_size, images=folder, **settings)
-    _write(found, len(lines), output)
-
-
-def _write(found: Iterable[Extraction], total: int, output: Path | None) -> None:
-    """Extractions to a file, or to standard output."""
-    from promu.files import write_text
-
+        found = extractor.extract(posts, images=images or input.parent, config=config)
     counts: Counter[str] = Counter()
 
-    def written() -> Iterator[str]:
+    def lines() -> Iterator[str]:
         with progress_bars():
-            for result in track(found, "extracting", total):
+            for result in track(found, "extracting", len(posts)):
                 counts[result.image] += 1
                 yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
     if output is not None:
-        write_text(output, written())
+        write_text(output, lines())
     else:
-        for line in written():
+        for line in lines():
             print(line, end="")
-    _tell(total, counts["missing"], counts["unread"])
+    _note_exceptions(len(posts), counts["missing"], counts["unread"])
 
 
-def _tell(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
-    """What not everyone would expect of the posts that were read."""
+def _note_exceptions(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
+    """Say which posts were not read whole."""
     if as_text:
         note(f"{as_text} of {posts} posts were read as text: their image is missing or broken")
     if unread:
@@ -132,29 +136,13 @@ def _tell(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
         note(f"{cut} of {posts} posts were longer than the model takes, and read up to there")
 
 
-def _bulk(source: Path, output: Path, settings: dict[str, Any], workers: int, engine: str) -> None:
-    """A file of any size to a file, with its dead letters."""
-    _prepare()
-    from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
-
-    with progress_bars():
-        result = extract_file(source, output, BulkSettings(**settings), workers, engine, _prepare)
-    _tell(result.extracted, result.as_text, result.unread, result.cut)
-    note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
-    if result.dead:
-        note(f"what could not be read is in {dead_letters(output)}")
-
-
-def _prepare() -> None:
+def _prepare_worker() -> None:
     """Make this process, or a worker, ready for a long run."""
-    import logging
-
-    from promu.extraction.backends import keep_few_kernels
-    from promu.hub import quiet
+    from promu.hub import keep_few_kernels, quiet
 
     keep_few_kernels()
     quiet()
-    # what they say of single posts is counted, and millions of them would bury the rest
+    # messages about single posts are counted instead: millions of them would bury the rest
     for name in ("promu.extraction.extractor", "promu.extraction.passes"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

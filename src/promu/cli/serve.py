@@ -30,8 +30,7 @@ def serve(
     """
     if workers < 1:
         raise InputError(f"--workers is {workers}; at least 1 is needed")
-    from promu.extraction.backends import keep_few_kernels
-    from promu.hub import quiet
+    from promu.hub import keep_few_kernels, quiet
 
     keep_few_kernels()  # workers inherit it
     quiet()

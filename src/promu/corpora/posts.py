@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,21 +34,7 @@ from promu.files import is_blank, locate_records, parse_json_object, read_lines,
 from promu.schema import Entity, Post, Relation
 
 
-@dataclass(frozen=True, slots=True)
-class PostLine:
-    """A post with the text it was read from; `offsets[i]` is where token i lies in `text`, end exclusive."""
-
-    post: Post
-    text: str
-    offsets: tuple[tuple[int, int], ...]
-
-
 def read_posts_jsonl(path: str | Path, problems: list[InputError] | None = None) -> list[Post]:
-    """The posts of `read_post_lines`."""
-    return [line.post for line in read_post_lines(path, problems)]
-
-
-def read_post_lines(path: str | Path, problems: list[InputError] | None = None) -> list[PostLine]:
     """Read posts from JSON lines, labelled or not.
 
     A line with `text` alone is split by `tokenize`. With `tokens`, those are the words, and `text`, if given too, must
@@ -70,7 +56,7 @@ def read_post_lines(path: str | Path, problems: list[InputError] | None = None) 
     return locate_records(path, problems, numbered, lambda item: _parse(parse_json_object(item[1]), item[0]), "posts")
 
 
-def from_text(text: str, id: str = "1", image: str | None = None) -> PostLine:
+def from_text(text: str, id: str = "1", image: str | None = None) -> Post:
     """One unlabelled post from running text.
 
     Raises:
@@ -79,31 +65,37 @@ def from_text(text: str, id: str = "1", image: str | None = None) -> PostLine:
     tokens = tokenize(check_field(TEXT, text, "text"))
     if not tokens:
         raise InputError(f"text has no words: {shorten(text)}")
-    post = Post(id, tuple(token for token, _, _ in tokens), image)
-    return PostLine(post, text, tuple((start, end) for _, start, end in tokens))
+    offsets = tuple((start, end) for _, start, end in tokens)
+    return Post(id, tuple(token for token, _, _ in tokens), image, text=text, offsets=offsets)
 
 
-def from_tokens(tokens: Sequence[str], id: str = "1", image: str | None = None) -> PostLine:
+def from_tokens(tokens: Sequence[str], id: str = "1", image: str | None = None) -> Post:
     """One unlabelled post from words; its text is the words joined by blanks.
 
     Raises:
         InputError: no words, or an empty one.
     """
-    words = check_field(TOKENS, list(tokens), "tokens")
-    text = " ".join(words)
-    return PostLine(Post(id, words, image), text, _align(words, text))
+    return with_text(Post(id, check_field(TOKENS, list(tokens), "tokens"), image))
 
 
-def post_record(line: PostLine) -> dict[str, Any]:
+def with_text(post: Post) -> Post:
+    """The post with a text: its own, or its words joined by blanks."""
+    if post.text is not None:
+        return post
+    text = " ".join(post.tokens)
+    return replace(post, text=text, offsets=_align(post.tokens, text))
+
+
+def post_record(post: Post) -> dict[str, Any]:
     """The JSON object we write for a post; keys whose value is None are left out.
 
     Offsets are Python string indices, that is Unicode code points.
     """
-    post = line.post
-    record: dict[str, Any] = {"id": post.id, "text": line.text, "tokens": list(post.tokens)}
+    post = with_text(post)
+    record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens)}
     if post.image is not None:
         record["image"] = post.image
-    record["entities"] = [_entity_record(entity, line) for entity in post.entities]
+    record["entities"] = [_entity_record(entity, post) for entity in post.entities]
     record["relations"] = [
         _without_none(head=relation.head, tail=relation.tail, type=relation.type, score=relation.score)
         for relation in post.relations
@@ -111,12 +103,12 @@ def post_record(line: PostLine) -> dict[str, Any]:
     return record
 
 
-def _entity_record(entity: Entity, line: PostLine) -> dict[str, Any]:
-    start, end = line.offsets[entity.start][0], line.offsets[entity.end - 1][1]
+def _entity_record(entity: Entity, post: Post) -> dict[str, Any]:
+    start, end = post.offsets[entity.start][0], post.offsets[entity.end - 1][1]
     return _without_none(
         start=entity.start,
         end=entity.end,
-        text=line.text[start:end],
+        text=str(post.text)[start:end],
         type=entity.type,
         char_start=start,
         char_end=end,
@@ -128,17 +120,12 @@ def _without_none(**values: Any) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def write_posts_jsonl(path: str | Path, posts: Iterable[Post | PostLine]) -> None:
+def write_posts_jsonl(path: str | Path, posts: Iterable[Post]) -> None:
     """Write posts so that `read_posts_jsonl` gives them back, scores included; atomic."""
-    lines = []
-    for post in posts:
-        if isinstance(post, Post):
-            post = replace(from_tokens(post.tokens, post.id, post.image), post=post)
-        lines.append(json.dumps(post_record(post), ensure_ascii=False))
-    write_lines(path, lines)
+    write_lines(path, [json.dumps(post_record(post), ensure_ascii=False) for post in posts])
 
 
-def from_record(record: dict[str, Any]) -> PostLine:
+def from_record(record: dict[str, Any]) -> Post:
     """A post from what a JSON line holds: `text` or `tokens`, and optional `id`, `image`, `entities`, `relations`.
 
     Raises:
@@ -174,19 +161,19 @@ class _PostRecord(Record):
     explanation: Any = None
 
 
-def _parse(raw: dict[str, Any], number: int) -> PostLine:
+def _parse(raw: dict[str, Any], number: int) -> Post:
     record = read_record(_PostRecord, raw, "the post")
     if not record.text and not record.tokens:
         raise InputError(f"the post has neither text nor tokens; its keys are: {', '.join(raw) or 'none'}")
     id = record.id or str(number)
     if record.tokens:
         text = record.text or " ".join(record.tokens)
-        line = PostLine(Post(id, record.tokens, record.image), text, _align(record.tokens, text))
+        post = Post(id, record.tokens, record.image, text=text, offsets=_align(record.tokens, text))
     else:
-        line = from_text(record.text, id, record.image)
+        post = from_text(record.text, id, record.image)
     entities = []
     for index, entity in enumerate(record.entities):
-        span = check_span((entity.start, entity.end), line.post.tokens, f"span of entities[{index}]")
+        span = check_span((entity.start, entity.end), post.tokens, f"span of entities[{index}]")
         entities.append(Entity(*span, entity.type, entity.score))
     relations = []
     for index, relation in enumerate(record.relations):
@@ -195,7 +182,7 @@ def _parse(raw: dict[str, Any], number: int) -> PostLine:
                 what = f"relations[{index}].{name} is {shorten(end)}"
                 raise InputError(f"{what}, but the post has {len(entities)} entities, from 0")
         relations.append(Relation(relation.head, relation.tail, relation.type, relation.score))
-    return PostLine(replace(line.post, entities=tuple(entities), relations=tuple(relations)), line.text, line.offsets)
+    return replace(post, entities=tuple(entities), relations=tuple(relations))
 
 
 def _align(tokens: tuple[str, ...], text: str) -> tuple[tuple[int, int], ...]:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -27,28 +27,30 @@ from typing import Any
 import torch
 
 from promu.errors import InputError
-from promu.extraction.backends import BackendName, BackendPrecision
+from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS, read_source
 from promu.files import usable_cores, write_json, write_text
 from promu.progress import report
-from promu.schema import MissingPostImage
+from promu.tasks.model_folder import BackendName, BackendPrecision
 
 
 @dataclass(frozen=True, slots=True)
 class BulkSettings:
-    """What a bulk run does with each post; fields as in `Extractor.from_pretrained` and `Extractor.extract`."""
+    """What a bulk run does with each post.
+
+    Attributes:
+        model, device, precision, backend: As in `Extractor.from_pretrained`.
+        images: The folder that the posts' images are named in.
+        config: The options of each post.
+    """
 
     model: str
     images: str
-    backend: BackendName = "torch"
     device: str | None = None
     precision: BackendPrecision | None = None
-    batch_size: int = 32
-    missing_images: MissingPostImage = "raise"
-    entity_threshold: float = 0.0
-    relation_threshold: float = 0.0
-    explain: bool = False
+    backend: BackendName = "torch"
+    config: ExtractionConfig = field(default_factory=ExtractionConfig)
 
     def open(self) -> Extractor:
         """The extractor."""
@@ -70,13 +72,9 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
     problems: list[InputError] = []
     found = extractor.extract(
         ({"id": str(place), **record} for place, record in records),
-        settings.batch_size,
         images=settings.images,
-        missing_images=settings.missing_images,
-        entity_threshold=settings.entity_threshold,
-        relation_threshold=settings.relation_threshold,
-        explain=settings.explain,
         problems=problems,
+        config=settings.config,
     )
     counts: Counter[str] = Counter()
 
@@ -121,7 +119,8 @@ def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: in
         InputError: The input cannot be used; a run with something else has done parts here; something else is in the
             folder; or it cannot be made.
     """
-    plan = {"input": _identity(source), "settings": asdict(settings), "model": _model(settings), "part": part}
+    given = {**asdict(settings), "config": settings.config.model_dump()}
+    plan = {"input": _identity(source), "settings": given, "model": _model(settings), "part": part}
     file = parts / "plan.json"
     if file.is_file():
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -1,55 +1,56 @@
-"""A trained model put to work: posts in, entities and relations out."""
+"""A trained model put to work: posts in, entities and relations out.
+
+The way of one post from `promu extract` to its triples: `cli.extract.extract` calls `Extractor.extract`, which makes a
+`Request` of the `Post` (`prepare`) and answers requests in batches (`run`): `passes.find_entities` and
+`passes.find_relations` call `Predictor.predict_batch` for the forward pass and `Task.decode` for the answers, and hand
+out an `Extraction`, whose `triples()` are the relations in words.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 
-from promu.corpora.images import MAX_PIXELS
-from promu.corpora.posts import PostLine
 from promu.errors import InputError
-from promu.extraction.backends import Backend, BackendName, BackendPrecision, find_models, open_backend
-from promu.extraction.passes import PAIRS_ALONE, Draft, Seen, by_length, look, read_pairs, read_posts, to_part
-from promu.extraction.request import (
-    Asked,
-    ImageSource,
-    PostLike,
-    ReadyPost,
-    UnreadableImage,
-    make_ready,
-    to_line,
-)
+from promu.extraction.extraction_config import ExtractionConfig, extraction_config
+from promu.extraction.passes import find_entities, find_relations, to_extraction
+from promu.extraction.relation_types import fitting_pairs
+from promu.extraction.request import ImageSource, PostLike, Request, UnreadableImage, make_request, to_post
 from promu.extraction.result import Extraction
-from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import WordEncoder
-from promu.schema import NO_RELATION, MissingPostImage
+from promu.schema import NO_RELATION, Post
+from promu.tasks.model_folder import BackendName, BackendPrecision, find_models, open_predictor
+from promu.tasks.predictor import EncodedImages, Predictor, by_length
 
 logger = logging.getLogger(__name__)
 
 WINDOW = 16
 """Batches that are looked ahead, so that posts of like length can share one."""
+PAIRS_ALONE = 32
+"""Pairs a pass where a post is read alone: there the answer must not depend on the batch size."""
 
 
 class Extractor:
     """Entities and relations from posts, by one fine-tuned model for each of the two tasks, or by one for both.
 
-    It holds no state that a call changes, so threads may share one. In fp32 and int8 the same post gives the same
-    answer in whatever batch it is read (scores to about 1e-5); bf16 rounds coarser than that.
+    No call changes it, so threads may share one. In fp32 and int8 the same post gives the same answer in whatever batch
+    it is read (scores to about 1e-5); bf16 rounds coarser than that.
 
     Attributes:
         explains: Whether it can say what its answers attended to; what runs on ONNX cannot.
+        reads_images: Whether an image makes any difference.
+        finds_entities: Whether posts need not bring their entities.
 
     Args:
-        entities: Model and tokenizer of entity recognition; None where posts bring their entities.
-        relations: Model and tokenizer of relation classification; None to find entities alone.
-        joint: Model and tokenizer of joint extraction, in place of the two: a relation's score is then that of the
+        predictors: One for `ner`, one for `re`, or both; or one for `joint`, whose relations have the score of the
             whole quintuple.
+
+    Raises:
+        InputError: The models do not go together.
 
     Example:
         ```python
@@ -61,30 +62,27 @@ class Extractor:
         ```
     """
 
-    def __init__(
-        self,
-        entities: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None,
-        relations: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None = None,
-        joint: tuple[PromuPreTrainedModel | Backend, WordEncoder] | None = None,
-    ) -> None:
-        if entities is None and relations is None and joint is None:
+    def __init__(self, *predictors: Predictor) -> None:
+        by_task = {predictor.task.name: predictor for predictor in predictors}
+        if not by_task:
             raise InputError("an extractor needs a model for entities, for relations, or both")
-        if joint is not None and (entities is not None or relations is not None):
+        if "joint" in by_task and len(by_task) > 1:
             raise InputError("a joint model finds entities and relations alone; leave the models of the two tasks out")
-        reader = entities if joint is None else joint
-        self._reader = None if reader is None else to_part("ner" if joint is None else "joint", *reader)
-        self._relater = None if relations is None else to_part("re", *relations)
+        self._finder = by_task.get("joint") or by_task.get("ner")
+        self._relater = by_task.get("re")
         if self._relater is not None and NO_RELATION not in self._relater.labels:
             raise InputError(f"the relation model has no label {NO_RELATION!r}; fine-tune it on data that has it")
-        # what may hold between two entities; a joint model's labels name the types of both ends too
-        relating = self._relater if joint is None else self._reader
-        self._relation_names = () if relating is None else relating.labels
-        parts = [part for part in (self._reader, self._relater) if part is not None]
-        self._sizes = frozenset(size for part in parts if (size := part.backend.config.image_size) is not None)
-        self.explains = all(part.backend.explains for part in parts)
-        self._one_by_one = any(part.backend.one_by_one for part in parts)
-        # two models that see alike share what one of them has seen
-        self._one_sight = len(parts) == 2 and parts[0].backend.sight == parts[1].backend.sight
+        # the labels of relations; a joint model's name the types of both ends too
+        relating = by_task.get("joint") or self._relater
+        self._relation_labels = () if relating is None else relating.labels
+        sizes = (predictor.config.image_size for predictor in predictors)
+        self._sizes = frozenset(size for size in sizes if size is not None)
+        self._one_by_one = any(predictor.one_by_one for predictor in predictors)
+        self.explains = all(predictor.explains for predictor in predictors)
+        self.reads_images = bool(self._sizes)
+        self.finds_entities = self._finder is not None
+        # two models with one vision encoder encode each image once
+        self._share_images = len(by_task) == 2 and len({one.vision_checksum for one in predictors}) == 1
 
     @classmethod
     def from_pretrained(
@@ -109,64 +107,69 @@ class Extractor:
             InputError: There is no such folder, no model in it, a part of a model is missing or broken, or device,
                 precision and backend do not go together.
         """
-        found = find_models(folder)
-        models = {task: open_backend(task, home, device, precision, backend) for task, home in found}
-        return cls(models.get("ner"), models.get("re"), models.get("joint"))
-
-    @property
-    def reads_images(self) -> bool:
-        """Whether an image makes any difference."""
-        return bool(self._sizes)
-
-    @property
-    def finds_entities(self) -> bool:
-        """Whether posts need not bring their entities."""
-        return self._reader is not None
+        return cls(*(open_predictor(task, home, device, precision, backend) for task, home in find_models(folder)))
 
     def prepare(
-        self, post: PostLike, image: ImageSource | None = None, *, id: str = "1", max_pixels: int = MAX_PIXELS
-    ) -> ReadyPost:
-        """The first of two steps, in whatever thread: everything for which a post can be refused unread.
+        self,
+        post: PostLike,
+        image: ImageSource | None = None,
+        *,
+        id: str = "1",
+        config: ExtractionConfig | None = None,
+        **options: Any,
+    ) -> Request:
+        """The first of two steps, in any thread: everything for which a post can be refused before a model reads it.
 
         Args:
             post: Running text, its words, a dictionary as in posts.jsonl, or a post.
             image: Its image: a file, its bytes, or opened. No other file is read, whatever the post names.
             id: For a post that brings none.
-            max_pixels: An image of more is refused, by its header.
+            config: The options; `max_pixels` and `missing_images` count here.
+            options: Fields of `ExtractionConfig` that replace those of `config`.
 
         Raises:
             UnreadableImage: The image is missing, broken or too large.
             InputError: There are no words or a value is not legal; or no entities, and no model to find them.
         """
-        line = to_line(post, id)
-        if not self.finds_entities and not line.post.entities:
+        config = extraction_config(config, **options)
+        post = to_post(post, id)
+        if not self.finds_entities and not post.entities:
             raise InputError(
-                f"post {line.post.id!r} has no entities and there is no model to find them; give entities, or a "
+                f"post {post.id!r} has no entities and there is no model to find them; give entities, or a "
                 "folder with ner/ and re/"
             )
-        return make_ready(line, image, self._sizes, max_pixels)
+        try:
+            return make_request(post, image, self._sizes, config.max_pixels)
+        except UnreadableImage as error:
+            if config.missing_images == "raise":
+                raise
+            logger.warning("%s; post %r is read as text", error, post.id)
+            return Request(post, {}, "missing")
 
-    def run(self, posts: Sequence[ReadyPost], asked: Asked | None = None) -> list[Extraction | InputError]:
-        """The second step: posts that this extractor has prepared, to answers in their order.
+    def run(
+        self, requests: Sequence[Request], config: ExtractionConfig | None = None, **options: Any
+    ) -> list[Extraction | InputError]:
+        """The second step: requests that this extractor has prepared, to answers in their order.
 
         Args:
-            posts: Of any number; those of like length share a pass.
-            asked: What is wanted of each; None is all defaults.
+            requests: Of any number; those of like length share a forward pass.
+            config: The options.
+            options: Fields of `ExtractionConfig` that replace those of `config`.
 
         Returns:
-            For each post what was found, or why it is refused: it has more pairs of entities than `asked.max_pairs`.
+            For each request an extraction, or why it is refused: it has more pairs of entities than `max_pairs`.
 
         Raises:
             InputError: An explanation is asked of models that give none.
         """
-        asked = asked or Asked()
-        if asked.explain and not self.explains:
+        config = extraction_config(config, **options)
+        if config.explain and not self.explains:
             raise InputError("ONNX graphs give out no attention maps; use backend torch to explain")
         answers: dict[int, Extraction | InputError] = {}
-        lengths = [len(post.line.post.tokens) for post in posts]
-        for rows in by_length(lengths, 1 if self._one_by_one else asked.batch_size):
-            answers.update(zip(rows, self._batch([posts[row] for row in rows], asked), strict=True))
-        return [answers[row] for row in range(len(posts))]
+        lengths = [len(request.post.tokens) for request in requests]
+        for rows in by_length(lengths, 1 if self._one_by_one else config.batch_size):
+            answers.update(zip(rows, self._answer([requests[row] for row in rows], config), strict=True))
+        return [answers[row] for row in range(len(requests))]
 
     def __call__(
         self,
@@ -174,11 +177,8 @@ class Extractor:
         image: ImageSource | None = None,
         *,
         id: str = "1",
-        missing_images: MissingPostImage = "raise",
-        entity_threshold: float = 0.0,
-        relation_threshold: float = 0.0,
-        explain: bool = False,
-        max_pairs: int | None = None,
+        config: ExtractionConfig | None = None,
+        **options: Any,
     ) -> Extraction:
         """Extract from one post.
 
@@ -186,14 +186,15 @@ class Extractor:
             text: Running text, its words, or a `Post` (whose own `id` and, without `image`, image are taken).
             image: The image: a file, its bytes, or opened; None where there is none.
             id: Of the post.
-            missing_images, entity_threshold, relation_threshold, explain, max_pairs: As in `extract`.
+            config: The options.
+            options: Fields of `ExtractionConfig` that replace those of `config`.
 
         Raises:
             InputError: As `extract`.
         """
-        asked = Asked(32, entity_threshold, relation_threshold, explain, max_pairs)
-        line = to_line(text, id)
-        (answer,) = self.run([self._ready(line, line.post.image if image is None else image, missing_images)], asked)
+        config = extraction_config(config, **options)
+        post = to_post(text, id)
+        (answer,) = self.run([self._prepare(post, post.image if image is None else image, config)], config)
         if isinstance(answer, InputError):
             raise answer
         return answer
@@ -201,94 +202,106 @@ class Extractor:
     def extract(
         self,
         posts: Iterable[PostLike],
-        batch_size: int = 32,
         *,
         images: str | Path | None = None,
-        missing_images: MissingPostImage = "raise",
-        entity_threshold: float = 0.0,
-        relation_threshold: float = 0.0,
-        explain: bool = False,
-        max_pairs: int | None = None,
         problems: list[InputError] | None = None,
+        config: ExtractionConfig | None = None,
+        **options: Any,
     ) -> Iterator[Extraction]:
         """Extract from many posts, lazily and in their order.
 
         Args:
             posts: Texts, lists of words, dictionaries as in posts.jsonl, or posts; what has no id gets its number,
-                from 1. With a model for entities the entities of a `Post` are found anew; without one they are taken
-                as they are.
-            batch_size: Posts, or pairs of entities, a forward pass.
+                from 1. With a model for entities the entities of a `Post` are replaced; without one they are taken as
+                they are.
             images: The folder that the posts' images are named in; None for the working directory.
-            missing_images: What an image that is missing or broken does: `raise` raises, `text-only` reads the post
-                as text and says so in `Extraction.image`.
-            entity_threshold, relation_threshold, explain, max_pairs: As in `Asked`.
             problems: Where posts that cannot be read go, their number as `line`; None raises the first.
+            config: The options.
+            options: Fields of `ExtractionConfig` that replace those of `config`.
 
         Raises:
             InputError: A text without words, an image that cannot be read, a post without entities where there is no
-                model to find them, or with too many pairs of them; a setting that is out of range.
+                model to find them, or with too many pairs of them; an option that is not allowed.
         """
-        asked = Asked(batch_size, entity_threshold, relation_threshold, explain, max_pairs)
+        config = extraction_config(config, **options)
         if isinstance(posts, str):
             raise InputError(
                 "extract takes many posts, and this is one text; call the extractor with it, or give a list"
             )
-        folder = Path(images or ".")
-        numbered = enumerate(posts, start=1)
-        while window := list(islice(numbered, batch_size * WINDOW)):
-            lines: list[tuple[int, PostLine]] = []
-            for number, post in window:
+        return self._extract(enumerate(posts, start=1), Path(images or "."), problems, config)
+
+    def _extract(
+        self,
+        numbered: Iterator[tuple[int, PostLike]],
+        folder: Path,
+        problems: list[InputError] | None,
+        config: ExtractionConfig,
+    ) -> Iterator[Extraction]:
+        while window := list(islice(numbered, config.batch_size * WINDOW)):
+            posts: list[tuple[int, Post]] = []
+            for number, item in window:
                 try:
-                    lines.append((number, to_line(post, str(number))))
+                    posts.append((number, to_post(item, str(number))))
                 except InputError as error:
                     _fault(problems, error, number)
-            found: dict[int, Extraction] = {}
-            for rows in by_length([len(line.post.tokens) for _, line in lines], batch_size):
-                ready: dict[int, ReadyPost] = {}
+            answers: dict[int, Extraction] = {}
+            for rows in by_length([len(post.tokens) for _, post in posts], config.batch_size):
+                requests: dict[int, Request] = {}
                 for row in rows:
-                    number, line = lines[row]
-                    image = None if line.post.image is None else folder / line.post.image
+                    number, post = posts[row]
                     try:
-                        ready[row] = self._ready(line, image, missing_images)
+                        requests[row] = self._prepare(post, None if post.image is None else folder / post.image, config)
                     except InputError as error:
                         _fault(problems, error, number)
-                for row, answer in zip(ready, self.run(list(ready.values()), asked), strict=True):
+                for row, answer in zip(requests, self.run(list(requests.values()), config), strict=True):
                     if isinstance(answer, InputError):
-                        _fault(problems, answer, lines[row][0])
+                        _fault(problems, answer, posts[row][0])
                     else:
-                        found[row] = answer
-            yield from (found[row] for row in sorted(found))
+                        answers[row] = answer
+            yield from (answers[row] for row in sorted(answers))
 
-    def _ready(self, line: PostLine, image: ImageSource | None, missing: MissingPostImage) -> ReadyPost:
-        """A post prepared, if need be without its image."""
+    def _prepare(self, post: Post, image: ImageSource | None, config: ExtractionConfig) -> Request:
+        """As `prepare`; the error of an unreadable image names the option that reads its post as text."""
         try:
-            return self.prepare(line, image)
+            return self.prepare(post, image, config=config)
         except UnreadableImage as error:
-            if missing == "raise":
-                raise InputError(
-                    f"{error.reason}; or have post {line.post.id!r} read as text (missing_images='text-only', on the "
-                    "command line --missing-images text-only)",
-                    error.path,
-                ) from None
-            logger.warning("%s; post %r is read as text", error, line.post.id)
-            return replace(self.prepare(line), image="missing")
+            raise InputError(
+                f"{error.reason}; or have post {post.id!r} read as text (missing_images='text-only', on the "
+                "command line --missing-images text-only)",
+                error.path,
+            ) from None
 
-    @torch.inference_mode()
-    def _batch(self, posts: Sequence[ReadyPost], asked: Asked) -> list[Extraction | InputError]:
-        drafts = [Draft(post) for post in posts]
-        seen = Seen(None, {})
-        if self._reader is not None:
-            seen = look(self._reader.backend, self._reader.pixels(posts))
-            read_posts(self._reader, seen, drafts, asked)
-        for draft in drafts:
-            draft.pair(self._relation_names, asked.max_pairs)
+    def _answer(self, requests: Sequence[Request], config: ExtractionConfig) -> list[Extraction | InputError]:
+        """The answers to one batch."""
+        images = EncodedImages()
+        if self._finder is None:
+            found = [to_extraction(request, request.post.entities) for request in requests]
+        else:
+            images = self._finder.encode_images(_pixels(self._finder, requests))
+            found = find_entities(self._finder, requests, images, config)
+        pairs = [fitting_pairs(one.entities, self._relation_labels) for one in found]
+        refused: dict[int, InputError] = {}
+        for number, of_post in enumerate(pairs):
+            if config.max_pairs is not None and len(of_post) > config.max_pairs:
+                refused[number] = InputError(
+                    f"the text has {len(of_post):,} pairs of entities that may be related, at most "
+                    f"{config.max_pairs:,} are looked at; shorten it"
+                )
+                pairs[number] = []
         if self._relater is not None:
-            if not self._one_sight:
-                # images without a pair are not worth encoding
-                pixels = self._relater.pixels(posts)
-                seen = look(self._relater.backend, {place: pixels[place] for place in pixels if drafts[place].pairs})
-            read_pairs(self._relater, seen, drafts, asked, PAIRS_ALONE if self._one_by_one else asked.batch_size)
-        return [draft.answer(asked) for draft in drafts]
+            if not self._share_images:
+                # images of posts without a pair are not worth encoding
+                pixels = _pixels(self._relater, requests)
+                images = self._relater.encode_images({row: pixels[row] for row in pixels if pairs[row]})
+            size = PAIRS_ALONE if self._one_by_one else config.batch_size
+            found = find_relations(self._relater, found, pairs, images, config, size)
+        return [refused.get(number, one) for number, one in enumerate(found)]
+
+
+def _pixels(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torch.Tensor]:
+    """The images at the size that the model takes, by the request's number."""
+    size = predictor.config.image_size
+    return {} if size is None else {row: one.pixels[size] for row, one in enumerate(requests) if one.pixels}
 
 
 def _fault(problems: list[InputError] | None, error: InputError, number: int) -> None:

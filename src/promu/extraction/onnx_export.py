@@ -1,7 +1,7 @@
 """A fine-tuned model as ONNX graphs, beside its configuration and tokenizer.
 
-Two graphs, so that an image is encoded once whatever is asked of it: `vision.onnx` from bytes to visual tokens, and
-`answer.onnx` from word pieces and visual tokens to emissions or logits. The CRF is not a graph: its scores lie in
+Two graphs, so that an image is encoded once for any number of texts: `vision.onnx` from bytes to visual tokens, and
+`answer.onnx` from input ids and visual tokens to emissions or logits. The CRF is not a graph: its scores lie in
 `crf.safetensors`, and it decodes in NumPy as ever.
 """
 
@@ -21,14 +21,15 @@ from torch import nn
 from torch.export import Dim
 
 from promu.errors import InputError, first_line
-from promu.extraction.backends import ANSWER, CRF, FACTS, GRAPHS, VISION, find_models, open_graph, open_model, sight_of
 from promu.files import new_folder, write_json
 from promu.modeling.loading import WEIGHTS
+from promu.tasks.model_folder import find_models, open_model
+from promu.tasks.predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph, vision_checksum
 
 PARITY = 1e-4
 """Largest distance of an fp32 graph's emissions or logits from PyTorch's, over the shapes of `_SHAPES`."""
 _SHAPES = ((1, 5), (2, 17), (3, 40))
-"""Rows and pieces with which a graph is checked."""
+"""Rows and tokens with which a graph is checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class _Vision(nn.Module):
 
 
 class _Answer(nn.Module):
-    """Pieces, places in them and visual tokens to emissions or logits."""
+    """Input ids, positions in them and visual tokens to emissions or logits."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -131,34 +132,34 @@ class _Answer(nn.Module):
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
-        places: torch.Tensor,
+        positions: torch.Tensor,
         visual: torch.Tensor | None = None,
         image_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
         images = {} if visual is None else {"visual": visual, "image_mask": image_mask}
         if hasattr(self.model, "crf"):
-            return self.model(input_ids, attention_mask, places, torch.ones_like(places), **images).emissions
-        return self.model(input_ids, attention_mask, places, **images).logits
+            return self.model(input_ids, attention_mask, positions, torch.ones_like(positions), **images).emissions
+        return self.model(input_ids, attention_mask, positions, **images).logits
 
 
 @torch.inference_mode()
 def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
     vision = model.config.image_size is not None
     size = model.config.image_size or 0
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
 
     def pixels(rows: int) -> torch.Tensor:
-        return torch.randint(0, 256, (rows, 3, size, size), dtype=torch.uint8, generator=chance)
+        return torch.randint(0, 256, (rows, 3, size, size), dtype=torch.uint8, generator=generator)
 
-    def inputs(rows: int, pieces: int) -> dict[str, torch.Tensor]:
+    def inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
         vocabulary = model.config.text_config.vocab_size
-        mask = torch.ones(rows, pieces, dtype=torch.long)
-        mask[0, pieces - 1 :] = 0
-        places = torch.randint(0, pieces - 1, (rows, 2 if task == "re" else pieces // 2), generator=chance)
+        mask = torch.ones(rows, length, dtype=torch.long)
+        mask[0, length - 1 :] = 0
+        positions = torch.randint(0, length - 1, (rows, 2 if task == "re" else length // 2), generator=generator)
         given = {
-            "input_ids": torch.randint(0, vocabulary, (rows, pieces), generator=chance),
+            "input_ids": torch.randint(0, vocabulary, (rows, length), generator=generator),
             "attention_mask": mask,
-            "marker_index" if task == "re" else "word_index": places,
+            "marker_index" if task == "re" else "word_index": positions,
         }
         if vision:
             shown = torch.ones(rows, dtype=torch.long)
@@ -182,9 +183,9 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         if vision:
             checks.append((graphs[1][0], {"pixels": pixels(rows)}))
         for (module, given), (_, _, name, _) in zip(checks, graphs, strict=True):
-            found = open_graph(folder / name)
-            known = {value.name for value in found.get_inputs()}
-            answer = found.run(None, {key: value.numpy() for key, value in given.items() if key in known})[0]
+            graph = open_graph(folder / name)
+            names = {value.name for value in graph.get_inputs()}
+            answer = graph.run(None, {key: value.numpy() for key, value in given.items() if key in names})[0]
             expected = module(*given.values()).float()
             distance = max(distance, float((torch.from_numpy(answer) - expected).abs().max()))
     if not int8 and not distance <= PARITY:
@@ -196,7 +197,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         save_file({key: value.contiguous() for key, value in model.crf.state_dict().items()}, folder / CRF)
     facts = {
         "precision": "int8" if int8 else "fp32",
-        "sight": sight_of(model) if vision else None,
+        "vision_checksum": vision_checksum(model),
         "distance": distance,
     }
     write_json(folder / FACTS, facts)
@@ -204,7 +205,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
 
 
 def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, output: str) -> None:
-    """One graph whose rows, pieces, places and visual tokens may be any number."""
+    """One graph whose rows, length, positions and visual tokens may be any number."""
     open_sizes = {"pixels": (0,), "image_mask": (0,)}
     shapes = []
     for name, value in given.items():

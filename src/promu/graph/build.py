@@ -233,7 +233,7 @@ def _mention_post(raw: str | dict[str, Any]) -> MentionPost:
     missing = [key for key in _COLUMNS if record.get(key) is None]
     if missing:
         raise InputError(f"the post lacks {', '.join(missing)}; is this what promu extract wrote?")
-    post = from_record({key: record[key] for key in _COLUMNS}).post
+    post = from_record({key: record[key] for key in _COLUMNS})
     spans = [(entity.start, entity.end, entity.type) for entity in post.entities]
     links = [(relation.head, relation.tail, relation.type) for relation in post.relations]
     for what, items in (("entity", spans), ("relation", links)):

@@ -16,8 +16,9 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import ClientDisconnect
 
 from promu.errors import InputError
+from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
-from promu.extraction.request import Asked, ReadyPost
+from promu.extraction.request import Request as PostRequest
 from promu.extraction.result import Extraction
 from promu.service.batching import Batcher
 from promu.service.intake import Gate, ReceivedPost, check_token, discard_body, read_batch, read_body, read_post
@@ -35,7 +36,7 @@ Result = TypeVar("Result")
 class Job:
     """A post whose text is split into words and whose image is decoded, and whether its answer is to be explained."""
 
-    post: ReadyPost
+    post: PostRequest
     explain: bool
 
 
@@ -77,8 +78,8 @@ def run(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) ->
     answers: dict[int, Extraction | Refusal] = {}
     for explain in {job.explain for job in jobs}:
         places = [place for place, job in enumerate(jobs) if job.explain == explain]
-        asked = Asked(settings.max_batch, explain=explain, max_pairs=settings.max_pairs)
-        for place, result in zip(places, extractor.run([jobs[place].post for place in places], asked), strict=True):
+        config = ExtractionConfig(batch_size=settings.max_batch, explain=explain, max_pairs=settings.max_pairs)
+        for place, result in zip(places, extractor.run([jobs[place].post for place in places], config), strict=True):
             answers[place] = Refusal(422, result.reason) if isinstance(result, InputError) else result
     return [answers[place] for place in range(len(jobs))]
 

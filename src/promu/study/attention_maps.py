@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from promu.evaluation.scoring import read_groups
-from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import load_model, load_tokenizer
+from promu.extraction.result import attention_from, mean_map
 from promu.report.html import embed
 from promu.schema import Post
-from promu.tasks.task import TASKS, Task, predict_posts
-from promu.training.post_images import ImageFolder
+from promu.tasks.model_folder import open_predictor
+from promu.tasks.post_images import ImageFolder
+from promu.tasks.predictor import Predictor
+from promu.tasks.task import TASKS
 
 MODELS = ("before", "after")
 """The model without pre-training, and the one with it."""
@@ -39,11 +37,10 @@ def attention_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     posts = [post for post in task.read(Path(settings["test"])) if post.image is not None]
     models, predicted = {}, {}
     for name in MODELS:
-        model: PromuPreTrainedModel = load_model(task.model_class, settings[name], attn_implementation="eager")
-        encoder = WordEncoder(load_tokenizer(settings[name]), model.config.max_length)
-        images = ImageFolder(Path(settings["images"]), model.config.image_size, "raise")
-        models[name] = (model, encoder, images)
-        predicted[name] = predict_posts(task, model, encoder, posts, images.batch)
+        predictor = open_predictor(settings["task"], settings[name])
+        images = ImageFolder(Path(settings["images"]), predictor.config.image_size, "raise")
+        models[name] = predictor, images
+        predicted[name] = predictor.answers(predictor.predict(posts, images.batch))
     right = {
         name: [_labels(gold) == _labels(post) for gold, post in zip(posts, predicted[name], strict=True)]
         for name in MODELS
@@ -59,8 +56,8 @@ def attention_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
             "image": embed(Path(settings["images"]) / str(post.image), "Image of the post").uri,
             "gold": labels_in_words(post, settings["task"]),
         }
-        for name, (model, encoder, images) in models.items():
-            words, patches = attention(task, model, encoder, post, images)
+        for name, (predictor, images) in models.items():
+            words, patches = attention(predictor, post, images)
             answer = labels_in_words(predicted[name][index], settings["task"])
             case[name] = {"answer": answer, "right": right[name][index], "words": words, "patches": patches}
         cases.append(case)
@@ -96,10 +93,7 @@ def labels_in_words(post: Post, task: str) -> str:
     return ", ".join(f"{post.words(entity)} ({entity.type})" for entity in post.entities) or "nothing"
 
 
-@torch.inference_mode()
-def attention(
-    task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, post: Post, images: ImageFolder
-) -> tuple[list[float], list[list[float]]]:
+def attention(predictor: Predictor, post: Post, images: ImageFolder) -> tuple[list[float], list[list[float]]]:
     """Attention from the names of a post to its words and to the patches of its image.
 
     It is the mean over heads, over the fusion's layers, and over the first tokens of the gold names (of a relation
@@ -108,19 +102,13 @@ def attention(
     Returns:
         One share per word, and a grid of shares, one per patch.
     """
-    encoded = task.encode(encoder, post)
-    batch = {**task.batch(encoder, [post], None), **images.batch([post.image])}
-    batch = {name: value.to(model.device) for name, value in batch.items()}
-    maps = model(**batch, output_attentions=True).attentions
+    encoded = predictor.task.encode(predictor.encoder, post)
+    predictions = predictor.predict_batch([post], images.batch([post.image]), explain=True)
+    assert predictions.attentions is not None
+    (shares,) = mean_map(predictions.attentions)
     queries = encoded.positions  # of the two markers
     if not post.relations:
         starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
         queries = [encoded.positions[start] for start in starts] or [0]
-    rows = torch.stack(maps)[:, 0].float().mean((0, 1))[queries].mean(0).cpu()  # (L,)
-    length, grid = len(encoded.input_ids), model.config.grid
-    words = [0.0] * len(post.tokens)
-    for place, word in enumerate(encoded.words):
-        if word >= 0:
-            words[word] += float(rows[place])
-    patches = rows[length:][-grid * grid :].reshape(grid, grid)
-    return [round(share, 5) for share in words], [[round(share, 5) for share in line] for line in patches.tolist()]
+    found = attention_from(shares, len(encoded.input_ids), queries, encoded.words, len(post.tokens), True)
+    return [round(share, 5) for share in found.words], [[round(share, 5) for share in line] for line in found.patches]

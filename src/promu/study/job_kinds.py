@@ -18,12 +18,10 @@ from promu.corpora.jmere import read_jmere, read_jmere_background, write_jmere
 from promu.corpora.joint_sets import write_pipeline_sets
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
-from promu.evaluation.joint_scores import joint_counts, score_joint
+from promu.evaluation.joint_scores import joint_counts
 from promu.evaluation.ner import entity_counts, entity_frequency
 from promu.evaluation.relation import relation_counts, relation_frequency
-from promu.evaluation.scoring import read_groups
-from promu.extraction.extractor import Extractor
-from promu.extraction.pipeline import pipeline_answers
+from promu.extraction.evaluate_model import evaluate
 from promu.files import read_text
 from promu.kecpm.denoise import train_denoiser
 from promu.kecpm.kecpm_recipe import GenerationRecipe, WriterSettings
@@ -39,7 +37,8 @@ from promu.study.embeddings import embeddings_job
 from promu.study.job import SUBSET
 from promu.study.mock_llm import ErrorRates, write_mock_knowledge
 from promu.study.noise import flip_matched, misplace_boxes, shuffle_nouns
-from promu.tasks.task import TASKS, Task
+from promu.tasks.predictor import Task
+from promu.tasks.task import TASKS
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.finetune import finetune
 from promu.training.prepare import prepare, start, train_teacher
@@ -281,13 +280,10 @@ def score_pipeline(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         if not (models / name).exists():
             (models / name).symlink_to(Path(settings[name]).resolve(), target_is_directory=True)
     task, test = TASKS["joint"], Path(settings["test"])
-    gold = task.read(test)
-    images = None if settings["images"] is None else Path(settings["images"])
-    predicted, _ = pipeline_answers(Extractor.from_pretrained(models), gold, images)
-    task.write(out / "predictions.json", predicted)
-    groups = None if settings["groups"] is None else read_groups(settings["groups"])
-    scores = score_joint(gold, predicted, groups=groups)
-    return {"test": scores.to_dict(), "post_counts": joint_counts(gold, predicted).tolist()}
+    result = evaluate(models, test, "joint", images=settings["images"], groups=settings["groups"])
+    task.write(out / "predictions.json", result.predictions)
+    counts = joint_counts(task.read(test), result.predictions)
+    return {"test": result.scores.to_dict(), "post_counts": counts.tolist()}
 
 
 KINDS: dict[str, JobFunction] = {

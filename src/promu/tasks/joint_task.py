@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ import torch
 
 from promu.corpora.formats import read_posts, write_posts
 from promu.errors import InputError
-from promu.evaluation.joint_scores import JointScores, score_joint
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.crf import span_probability
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
@@ -29,6 +28,10 @@ from promu.modeling.joint_model import (
     triple_label,
 )
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
+from promu.tasks.predictor import Predictions, Predictor
+
+if TYPE_CHECKING:  # imported when something is scored
+    from promu.evaluation.joint_scores import JointScores
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,7 @@ class JointExtraction:
     count, since JMERE files name no others.
     """
 
+    name = "joint"
     model_class: type[PromuPreTrainedModel] = PromuForJointExtraction
 
     def read(self, path: Path) -> list[Post]:
@@ -83,8 +87,8 @@ class JointExtraction:
             for reason, count in targets(post, inventory, len(post.tokens)).beyond.items():
                 counts[reason] = counts.get(reason, 0) + count
         if counts:
-            told = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-            logger.warning("%s: no answer can hold %d quintuples (%s)", path, sum(counts.values()), told)
+            reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+            logger.warning("%s: no answer can hold %d quintuples (%s)", path, sum(counts.values()), reasons)
         return counts
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
@@ -107,27 +111,28 @@ class JointExtraction:
         candidates: Candidates = output.candidates
         return candidates
 
-    def decode(self, model: Any, outputs: Candidates, batch: Batch, posts: Sequence[Post]) -> list[Post]:
+    def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
         """The best legal answer of each post, entities by position."""
-        inventory = inventory_of((model.config.id2label or {}).values())
-        touching = _doubles(touching_gains(model.crf))
+        inventory = inventory_of(predictor.labels)
+        touching = _doubles(touching_gains(predictor.crf))
         return [
-            _decoded(post, found, touching, inventory) for post, found in zip(posts, _rows(outputs.cpu()), strict=True)
+            _decoded(post, candidates, touching, inventory)
+            for post, candidates in zip(predictions.posts, _rows(predictions.outputs), strict=True)
         ]
 
-    def rate(self, model: Any, outputs: Candidates, batch: Batch, answers: Sequence[Post]) -> list[Post]:
+    def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Sequence[Post]) -> list[Post]:
         """Probabilities of entities and of whole quintuples.
 
         An entity's score is the smallest marginal probability among its words' labels, as in MNER; a relation's is that
         of the whole quintuple: the product of its ends' and of its own probability.
         """
-        inventory = inventory_of((model.config.id2label or {}).values())
-        temperature = float(model.config.score_temperature)
-        found = outputs.cpu()
-        marginals = model.crf.marginals(found.emissions, batch["word_mask"].cpu(), temperature)
+        inventory = inventory_of(predictor.labels)
+        temperature = float(predictor.config.score_temperature)
+        outputs: Candidates = predictions.outputs
+        marginals = predictor.crf.marginals(outputs.emissions, predictions.batch["word_mask"], temperature)
         return [
-            _rated(answer, one, of_words, inventory, temperature)
-            for answer, one, of_words in zip(answers, _rows(found), marginals, strict=True)
+            _scored(answer, candidates, of_words, inventory, temperature)
+            for answer, candidates, of_words in zip(answers, _rows(outputs), marginals, strict=True)
         ]
 
     def score(
@@ -138,14 +143,16 @@ class JointExtraction:
         labels: Sequence[str] = (),
     ) -> JointScores:
         """Quintuples by spans, types, relation and direction; macro F1 also over the relations of the labels."""
+        from promu.evaluation.joint_scores import score_joint
+
         relations = inventory_of(labels).relations if labels else ()
         return score_joint(gold, predicted, relations, groups)
 
     def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
-        """Of each quintuple found."""
-        known = set(quintuples(gold))
-        found = zip(answer.relations, quintuples(answer), strict=True)
-        return [(relation.score or 0.0, quintuple in known) for relation, quintuple in found]
+        """Of each predicted quintuple."""
+        right = set(quintuples(gold))
+        predicted = zip(answer.relations, quintuples(answer), strict=True)
+        return [(relation.score or 0.0, quintuple in right) for relation, quintuple in predicted]
 
 
 def targets(post: Post, inventory: Inventory, words: int) -> Targets:
@@ -209,18 +216,18 @@ def _padded(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
     return torch.tensor(filled)
 
 
-def _rows(found: Candidates) -> Iterator[Candidates]:
+def _rows(candidates: Candidates) -> Iterator[Candidates]:
     """The candidates of each post, without batch axis and padding."""
-    for row, count in enumerate(found.mask.sum(1).tolist()):
-        spans, mask, gains, relations, emissions = (values[row] for values in found)
+    for row, count in enumerate(candidates.mask.sum(1).tolist()):
+        spans, mask, gains, relations, emissions = (values[row] for values in candidates)
         yield Candidates(spans[:count], mask[:count], gains[:count], relations[:count, :count], emissions)
 
 
-def _decoded(post: Post, found: Candidates, touching: npt.NDArray[np.float64], inventory: Inventory) -> Post:
+def _decoded(post: Post, candidates: Candidates, touching: npt.NDArray[np.float64], inventory: Inventory) -> Post:
     """The post with the best answer."""
-    spans = [(start, end) for start, end in found.spans.tolist()]
-    relation_scores = _doubles(found.relations - found.relations.amax(-1, keepdim=True))
-    best = decode(spans, _doubles(found.gains), touching, relation_scores, inventory)
+    spans = [(start, end) for start, end in candidates.spans.tolist()]
+    relation_scores = _doubles(candidates.relations - candidates.relations.amax(-1, keepdim=True))
+    best = decode(spans, _doubles(candidates.gains), touching, relation_scores, inventory)
     entities: list[Entity] = []
     place: dict[int, int] = {}
     for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
@@ -231,23 +238,25 @@ def _decoded(post: Post, found: Candidates, touching: npt.NDArray[np.float64], i
     return replace(post, entities=tuple(entities), relations=tuple(relations))
 
 
-def _rated(answer: Post, found: Candidates, marginals: torch.Tensor, inventory: Inventory, temperature: float) -> Post:
-    """What was decoded with its scores, `marginals` (W, 1 + 2 T) being those of its words' labels."""
-    entities, sure = [], []
+def _scored(
+    answer: Post, candidates: Candidates, marginals: torch.Tensor, inventory: Inventory, temperature: float
+) -> Post:
+    """A decoded post with scores; `marginals` (W, 1 + 2 T) are the probabilities of its words' labels."""
+    scores: list[float] = []
     for entity in answer.entities:
         kind = inventory.types.index(str(entity.type))
         labels = [2 * kind + 1] + [2 * kind + 2] * (entity.end - entity.start - 1)
-        sure.append(span_probability(marginals, entity.start, labels))
-        entities.append(replace(entity, score=sure[-1]))
-    number = {(start, end): candidate for candidate, (start, end) in enumerate(found.spans.tolist())}
-    candidates = [number[entity.start, entity.end] for entity in entities]
-    probabilities = (found.relations / temperature).softmax(-1)
+        scores.append(span_probability(marginals, entity.start, labels))
+    number = {(start, end): candidate for candidate, (start, end) in enumerate(candidates.spans.tolist())}
+    ends = [number[entity.start, entity.end] for entity in answer.entities]
+    probabilities = (candidates.relations / temperature).softmax(-1)
     relations = []
     for relation in answer.relations:
         head, tail = relation.head, relation.tail
-        own = probabilities[candidates[head], candidates[tail], 1 + inventory.relations.index(relation.type)]
-        relations.append(replace(relation, score=sure[head] * sure[tail] * float(own)))
-    return replace(answer, entities=tuple(entities), relations=tuple(relations))
+        probability = float(probabilities[ends[head], ends[tail], 1 + inventory.relations.index(relation.type)])
+        relations.append(replace(relation, score=scores[head] * scores[tail] * probability))
+    entities = tuple(replace(entity, score=score) for entity, score in zip(answer.entities, scores, strict=True))
+    return replace(answer, entities=entities, relations=tuple(relations))
 
 
 def _doubles(values: torch.Tensor) -> npt.NDArray[np.float64]:

@@ -16,57 +16,45 @@ from promu.evaluation.calibration import expected_calibration_error, fit_tempera
 from promu.evaluation.scoring import read_groups
 from promu.files import checksum
 from promu.hub import weights_checksum
-from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, save_folder, tokenizer_of
 from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored
 from promu.schema import Post
-from promu.tasks.task import TASKS, Reading, Task, answers, read_out
+from promu.tasks.post_images import ImageFolder
+from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.task import TASKS
 from promu.training.batches import Sample, Shuffled
 from promu.training.loop import best_epoch, fit
-from promu.training.post_images import ImageFolder
 from promu.training.recipe import FinetuneRecipe
 
 
-def calibrate(
-    task: Task,
-    model: PromuPreTrainedModel,
-    splits: Mapping[str, Sequence[Post]],
-    readings: Mapping[str, Sequence[Reading]],
-) -> dict[str, Any]:
-    """Fit `model.config.score_temperature` on `dev` and say how far scores are off, before and after.
+def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """Fit `config.score_temperature` of a model on `dev` and say how far scores are off, before and after.
 
-    The temperature is the one at which the scores of the answers (spans found, relations chosen) predict best, by log
+    The temperature is the one at which the scores of the answers (predicted spans or relations) predict best, by log
     loss, which answers are right. Without an answer on dev it stays 1.
 
     Args:
-        task: The model's.
-        model: The temperature is set in its configuration.
-        splits: Gold posts by name.
-        readings: What the model said of them (`promu.tasks.task.read_out`), of `dev` at least.
+        predictor: The temperature is set in its configuration.
+        predictions: Of gold posts, by the name of the split; `dev` at least.
 
     Returns:
-        `temperature` and, for each split that was read, `answers`, `ece_before` and `ece_after`: expected calibration
-        error in 15 bins, None without answers.
+        `temperature` and, for each split, `answers`, `ece_before` and `ece_after`: expected calibration error in 15
+        bins, None without answers.
     """
+    task = predictor.task
     # a temperature changes no answer, so that each is decoded once
-    decoded = {
-        name: [
-            (reading, task.decode(model, reading.outputs, reading.batch, [splits[name][row] for row in reading.rows]))
-            for reading in of_split
-        ]
-        for name, of_split in readings.items()
-    }
+    decoded = {name: [(batch, task.decode(predictor, batch)) for batch in given] for name, given in predictions.items()}
 
     def judged(name: str, temperature: float) -> tuple[list[float], list[bool]]:
-        model.config.score_temperature = temperature
+        predictor.config.score_temperature = temperature
         pairs: list[tuple[float, bool]] = []
-        for (rows, outputs, batch), found in decoded[name]:
-            for row, answer in zip(rows, task.rate(model, outputs, batch, found), strict=True):
-                pairs += task.judge(splits[name][row], answer)
+        for batch, answers in decoded[name]:
+            for gold, answer in zip(batch.posts, task.add_scores(predictor, batch, answers), strict=True):
+                pairs += task.judge(gold, answer)
         return [score for score, _ in pairs], [right for _, right in pairs]
 
-    before = {name: judged(name, 1.0) for name in readings}
+    before = {name: judged(name, 1.0) for name in predictions}
     temperature = fit_temperature(lambda value: log_loss(*judged("dev", value))) if before["dev"][0] else 1.0
     result: dict[str, Any] = {"temperature": temperature}
     for name, first in before.items():
@@ -75,7 +63,7 @@ def calibrate(
             "ece_before": expected_calibration_error(*first),
             "ece_after": expected_calibration_error(*judged(name, temperature)),
         }
-    model.config.score_temperature = temperature
+    predictor.config.score_temperature = temperature
     return result
 
 
@@ -115,6 +103,7 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
         label2id=labels,
     )
     encoder = WordEncoder(tokenizer, model.config.max_length)
+    predictor = TorchPredictor(task, model, encoder)
     folder = None if recipe.data.images is None else Path(recipe.data.images)
     if recipe.images != "none" and model.config.image_size is None:
         raise InputError("the model has no vision encoder; set model.vision, or images: none")
@@ -130,16 +119,17 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
         posts = [splits["train"][sample.row] for sample in samples]
         return {**task.batch(encoder, posts, labels), **images.batch([post.image for post in posts])}
 
-    def read(split: str) -> list[Reading]:
+    def predict(split: str) -> list[Predictions]:
         record_scoring(out, split, Path(str(paths[split])), model)
-        return list(read_out(task, model, encoder, splits[split], images.batch))
+        model.eval()
+        return list(predictor.predict(splits[split], images.batch))
 
-    def figures(split: str, readings: Sequence[Reading]) -> tuple[list[Post], dict[str, Any]]:
-        predicted = answers(task, model, readings, splits[split])
+    def figures(split: str, predictions: Sequence[Predictions]) -> tuple[list[Post], dict[str, Any]]:
+        predicted = predictor.answers(predictions)
         return predicted, task.score(splits[split], predicted, groups, names).to_dict()
 
     def validate() -> dict[str, float]:
-        result = figures("dev", read("dev"))[1]
+        result = figures("dev", predict("dev"))[1]
         model.train()
         return {"f1": float(result["f1"])}
 
@@ -162,11 +152,11 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
         "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
         "beyond_the_model": beyond,
     }
-    readings: dict[str, list[Reading]] = {split: read(split) for split in ("dev", "test") if split in splits}
-    result["calibration"] = calibrate(task, model, splits, readings)
+    predictions: dict[str, list[Predictions]] = {s: predict(s) for s in ("dev", "test") if s in splits}
+    result["calibration"] = calibrate(predictor, predictions)
     (out / "predictions").mkdir(exist_ok=True)
-    for split, said in readings.items():
-        predicted, result[split] = figures(split, said)
+    for split, of_split in predictions.items():
+        predicted, result[split] = figures(split, of_split)
         task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
     result["weights"] = weights_checksum(model.state_dict())
     result["scored"] = times_scored(read_scored(out))

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from promu.errors import InputError
-from promu.training.post_images import ImageFolder, ImagePolicy
+from promu.tasks.post_images import ImageFolder, ImagePolicy
 
 
 @pytest.fixture

@@ -1,0 +1,206 @@
+"""Evaluate fine-tuned models on gold: one model on its own task, or MNER and then MRE as a joint system."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from promu.corpora.formats import paper_name, read_posts
+from promu.errors import InputError
+from promu.evaluation.joint_scores import JointScores
+from promu.evaluation.ner import NerScores
+from promu.evaluation.relation import RelationScores
+from promu.evaluation.scoring import read_groups
+from promu.extraction.extractor import Extractor
+from promu.extraction.result import Extraction
+from promu.progress import track
+from promu.runs import record_evaluation
+from promu.schema import MissingPostImage, Post
+from promu.tasks.model_folder import find_models, open_predictor
+from promu.tasks.post_images import ImageFolder, ImagePolicy
+from promu.tasks.predictor import Predictor, TorchPredictor
+from promu.tasks.task import TASKS
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a model predicts on gold posts, scored.
+
+    Attributes:
+        task: `ner`, `re` or `joint`.
+        scores: The task's figures.
+        predictions: The gold posts, in their order, with predicted answers in place of gold.
+        with_image: How many posts were read with their image.
+        as_text: How many were read as text.
+        missing: How many of these because their image is missing or broken.
+        reads_images: Whether the model reads images at all.
+        unknown_labels: Labels of the gold that the model cannot predict.
+
+    Example:
+        ```python
+        import promu
+
+        result = promu.evaluate("runs/demo/model/re", "runs/newsreel/re/mnre_test.txt")
+        assert result.with_image == 0 and result.as_text == len(result.predictions)
+        ```
+    """
+
+    task: str
+    scores: NerScores | RelationScores | JointScores
+    predictions: list[Post]
+    with_image: int
+    as_text: int
+    missing: int
+    reads_images: bool
+    unknown_labels: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scores, and under `read` how many posts were read `with image` and `as text`."""
+        return {**self.scores.to_dict(), "read": {"with image": self.with_image, "as text": self.as_text}}
+
+
+def evaluate(
+    model: str | Path | Predictor | Extractor,
+    data: str | Path | Sequence[Post],
+    task: str | None = None,
+    *,
+    format: str | None = None,
+    images: str | Path | None = None,
+    missing_images: MissingPostImage = "raise",
+    groups: Mapping[str, str] | str | Path | None = None,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Score a fine-tuned model on gold.
+
+    Where the model lies in the folder of its run and `data` is a file, the run's record says afterwards that the file
+    was scored.
+
+    Args:
+        model: A model folder; a folder with `ner/` and `re/` or `joint/`; a hub name; or a loaded predictor. A folder
+            with `ner/` and `re/`, or an `Extractor` of two models, is a joint system too: entities first, then the
+            relation of every pair of them.
+        data: A file of gold, or posts.
+        task: `ner`, `re` or `joint`; None takes that of the model.
+        format: The format of the file (a name in `promu.corpora.formats.FORMATS`); None is the task's own: CoNLL, MNRE,
+            and JMERE or posts in a .jsonl file.
+        images: Folder of the posts' images; None reads text alone.
+        missing_images: A missing or broken image is an error (`raise`), or its post is read as text (`text-only`).
+        groups: Group name by post id, or a JSON file of them, for figures by group.
+        batch_size: Posts in one forward pass.
+
+    Raises:
+        InputError: Model, data, images or an argument cannot be used.
+
+    Example:
+        ```python
+        import promu
+
+        result = promu.evaluate("runs/demo/model/ner", "runs/newsreel/ner/test.txt", images="runs/newsreel/ner/images")
+        print(result.scores.micro.f1, result.predictions[0].entities)
+        ```
+    """
+    if batch_size < 1:
+        raise InputError(f"batch_size is {batch_size}; at least 1 is needed")
+    folder = None if images is None else Path(images)
+    if folder is not None and not folder.is_dir():
+        raise InputError("no such folder of images; correct it, or leave it out to read text alone", folder)
+    if isinstance(groups, str | Path):
+        groups = read_groups(groups)
+    opened, name, home = _open(model, task)
+    if isinstance(data, str | Path):
+        data = Path(data)
+        posts = TASKS[name].read(data) if format is None else read_posts(data, format)
+    else:
+        posts = list(data)
+    reads_images = opened.reads_images if isinstance(opened, Extractor) else opened.config.image_size is not None
+    if folder is not None and not reads_images:
+        raise InputError("this model reads text alone; leave the folder of images out", home)
+    labels: tuple[str, ...] = ()
+    unknown: list[str] = []
+    if isinstance(opened, Extractor):
+        predicted, with_image = predict_pipeline(opened, posts, folder, missing_images, batch_size)
+        missing = 0 if folder is None else sum(post.image is not None for post in posts) - with_image
+    else:
+        labels = opened.labels
+        unknown = sorted(set(opened.task.labels(posts)) - set(labels))
+        policy: ImagePolicy = "none" if folder is None else missing_images
+        reader = ImageFolder(folder, opened.config.image_size, policy)
+        predicted = opened.answers(opened.predict(posts, reader.batch, batch_size))
+        missing = sum(post.image in reader.missing for post in posts)
+        with_image = 0 if folder is None else sum(post.image is not None for post in posts) - missing
+        if home is not None and isinstance(opened, TorchPredictor) and isinstance(data, Path):
+            record_evaluation(home, data, opened.model)
+    scores = TASKS[name].score(posts, predicted, groups, labels)
+    return Evaluation(name, scores, predicted, with_image, len(posts) - with_image, missing, reads_images, unknown)
+
+
+def _open(
+    model: str | Path | Predictor | Extractor, task: str | None
+) -> tuple[Predictor | Extractor, str, Path | None]:
+    """What predicts, the name of its task, and the folder of a single model that was opened here."""
+    if task is not None and task not in TASKS:
+        raise InputError(f"there is no task {task!r}; there are {', '.join(TASKS)}")
+    if isinstance(model, Extractor):
+        if task not in (None, "joint"):
+            raise InputError(f"an extractor is scored on the task 'joint', not {task!r}; give one predictor instead")
+        return model, "joint", None
+    if isinstance(model, Predictor):
+        if task not in (None, model.task.name):
+            raise InputError(f"this model is for the task {model.task.name!r}, not {task!r}")
+        return model, model.task.name, None
+    homes = dict(find_models(model))
+    if task is None:
+        if len(homes) > 1:
+            raise InputError(f"holds models for {' and '.join(homes)}; name the task", model)
+        task = next(iter(homes))
+    if task == "joint" and {"ner", "re"} <= homes.keys():
+        return Extractor.from_pretrained(model), task, None
+    # where there is none for this task, the error names the task of the one that is there
+    home = homes.get(task) or next(iter(homes.values()))
+    return open_predictor(task, home), task, home
+
+
+def predict_pipeline(
+    extractor: Extractor,
+    posts: Sequence[Post],
+    images: Path | None = None,
+    missing_images: MissingPostImage = "raise",
+    batch_size: int = 32,
+) -> tuple[list[Post], int]:
+    """The posts of a joint set with what two models find in place of gold.
+
+    Relations get a joint set's names, `member_of` for `/per/org/member_of`, and entity types the gold's spelling: a
+    model of Twitter's posts says PER and OTHER where a JMERE file has per and misc. A type that the gold lacks is put
+    in lower case if all of the gold's are.
+
+    Args:
+        extractor: With a model for each of the two tasks.
+        posts: Of their gold nothing is read but the spelling of types.
+        images: Folder of their images; None reads text alone.
+        missing_images: As in `ExtractionConfig`.
+        batch_size: Posts in one forward pass.
+
+    Returns:
+        The posts, and how many were read with their image.
+    """
+    spelling = {paper_name(str(entity.type)): str(entity.type) for post in posts for entity in post.entities}
+    lower = all(name.islower() for name in spelling.values())
+    bare = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
+    extracted = extractor.extract(bare, images=images, missing_images=missing_images, batch_size=batch_size)
+    answers = list(track(extracted, "reading", len(posts)))
+    predicted = [_respelled(post, answer, spelling, lower) for post, answer in zip(posts, answers, strict=True)]
+    return predicted, sum(answer.image == "used" for answer in answers)
+
+
+def _respelled(post: Post, answer: Extraction, spelling: Mapping[str, str], lower: bool) -> Post:
+    def spelled(kind: str) -> str:
+        return spelling.get(paper_name(kind)) or (paper_name(kind).lower() if lower else kind)
+
+    entities = tuple(replace(entity, type=spelled(str(entity.type))) for entity in answer.entities)
+    relations = tuple(
+        replace(relation, type=relation.type.rpartition("/")[2] if relation.type.startswith("/") else relation.type)
+        for relation in answer.relations
+    )
+    return replace(post, entities=entities, relations=relations)

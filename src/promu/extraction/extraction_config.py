@@ -1,0 +1,71 @@
+"""The options of an extraction, declared once for Python, the command line, bulk runs and the service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from promu.corpora.images import MAX_PIXELS
+from promu.errors import InputError
+from promu.schema import MissingPostImage
+
+
+class ExtractionConfig(BaseModel):
+    """The options of a call of `Extractor`. Every call that takes one also takes its fields as keywords.
+
+    Example:
+        ```python
+        from promu import ExtractionConfig, Extractor
+
+        extractor = Extractor.from_pretrained("runs/demo/model")
+        config = ExtractionConfig(entity_threshold=0.5, explain=True)
+        first = extractor("Zorva and Kelmo tonight", config=config)
+        assert first == extractor("Zorva and Kelmo tonight", entity_threshold=0.5, explain=True)
+        ```
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch_size: int = Field(default=32, ge=1, description="Posts, or pairs of entities, in one forward pass.")
+    entity_threshold: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Entities with a lower score are left out, and with them their relations.",
+    )
+    relation_threshold: float = Field(default=0.0, ge=0, le=1, description="Relations with a lower score are left out.")
+    explain: bool = Field(
+        default=False, description="Add which words, patches and regions of the image the model attended to."
+    )
+    max_pairs: int | None = Field(
+        default=None,
+        ge=0,
+        description="A post with more ordered pairs of entities whose types fit a relation is refused; None: no limit.",
+    )
+    max_pixels: int = Field(default=MAX_PIXELS, ge=1, description="An image with more pixels is not decoded.")
+    missing_images: MissingPostImage = Field(
+        default="raise",
+        description="A missing or broken image is an error (raise), or its post is read as text (text-only).",
+    )
+
+
+def extraction_config(config: ExtractionConfig | None = None, **options: Any) -> ExtractionConfig:
+    """A configuration, the default one if None, with some options changed.
+
+    Raises:
+        InputError: An option is unknown or its value is not allowed.
+    """
+    if not options:
+        return config or ExtractionConfig()
+    try:
+        return ExtractionConfig.model_validate({**(config.model_dump() if config else {}), **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(ExtractionConfig.model_fields)
+            raise InputError(f"an extraction has no option {name!r}; it has {allowed}") from None
+        limits = {"greater_than_equal": "at least {ge} is needed", "less_than_equal": "at most {le} is possible"}
+        reason = limits.get(first["type"], first["msg"]).format_map(first.get("ctx") or {})
+        raise InputError(f"{name} is {first['input']}; {reason}") from None

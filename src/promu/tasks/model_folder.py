@@ -1,0 +1,123 @@
+"""Folders of fine-tuned models: which there are, for which task, and how they are opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from promu.errors import InputError
+from promu.hub import KINDS, best_device, fetch
+from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.inputs import WordEncoder
+from promu.modeling.loading import load_model, load_tokenizer, saved_class
+from promu.tasks.predictor import OnnxPredictor, Predictor, TorchPredictor
+from promu.tasks.task import TASKS
+
+BackendName = Literal["torch", "onnx"]
+BackendPrecision = Literal["fp32", "bf16", "int8"]
+
+FILES = (*KINDS, "*.onnx")
+"""The files of a model that torch and ONNX read."""
+
+
+def find_models(name: str | Path) -> list[tuple[str, Path]]:
+    """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, of `joint/`, or of the folder itself.
+
+    Args:
+        name: A folder, or the name of such a folder on the Hugging Face hub, with `@REVISION` where it matters; it is
+            fetched into the hub's cache.
+
+    Raises:
+        InputError: There is no such folder, no model in it, or a joint one beside others.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        if isinstance(name, Path):
+            raise InputError("no such model folder; check the path", name)
+        folder = fetch(name, FILES)
+    homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
+    if len(homes) > 1 and "joint" in dict(homes):
+        raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
+    if homes:
+        return homes
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            "no promu model here: neither ner/ and re/ nor config.json; name the model folder of a run", folder
+        )
+    return [(task_of(folder), folder)]
+
+
+def task_of(folder: Path) -> str:
+    """The task, a name in `TASKS`, that the model in `folder` was fine-tuned for.
+
+    Raises:
+        InputError: There is no model, or one that was not fine-tuned.
+    """
+    kind = saved_class(folder)
+    for name, task in TASKS.items():
+        if kind == task.model_class.__name__:
+            return name
+    raise InputError(f"this folder holds {kind}, which extracts nothing; fine-tune it first (promu finetune)", folder)
+
+
+def open_model(task: str, folder: str | Path, device: str | None = None) -> tuple[PromuPreTrainedModel, WordEncoder]:
+    """A PyTorch model fine-tuned for `task`, in evaluation mode, and its tokenizer.
+
+    Args:
+        task: A name in `TASKS`.
+        folder: What fine-tuning saved: config.json, model.safetensors, tokenizer.json.
+        device: A torch device; None takes the best there is.
+
+    Raises:
+        InputError: The folder is none, is for another task, or a part of it is missing or broken.
+    """
+    folder = Path(folder)
+    _check_task(task, folder)
+    tokenizer = load_tokenizer(str(folder))
+    model: Any = load_model(TASKS[task].model_class, folder)
+    size = int(model.config.text_config.vocab_size)  # type: ignore[union-attr]
+    if len(tokenizer) > size:
+        raise InputError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model knows {size}; copy the tokenizer that the model "
+            "was saved with",
+            folder,
+        )
+    encoder = WordEncoder(tokenizer, model.config.max_length)
+    return model.to(device or best_device()).eval(), encoder
+
+
+def open_predictor(
+    task: str,
+    folder: str | Path,
+    device: str | None = None,
+    precision: BackendPrecision | None = None,
+    backend: BackendName = "torch",
+) -> Predictor:
+    """A model fine-tuned for `task`, ready to predict.
+
+    Args:
+        task: A name in `TASKS`.
+        folder: The model's.
+        device, precision, backend: As in `Extractor.from_pretrained`.
+
+    Raises:
+        InputError: As `open_model`; device, precision and backend do not go together.
+    """
+    if backend == "torch":
+        if precision == "int8":
+            raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend onnx")
+        return TorchPredictor(TASKS[task], *open_model(task, folder, device), precision or "fp32")
+    if precision == "bf16" or device not in (None, "cpu"):
+        raise InputError("backend onnx computes in fp32 or int8 on the CPU; drop device and precision, or use torch")
+    folder = Path(folder)
+    _check_task(task, folder)
+    predictor = OnnxPredictor(TASKS[task], folder)
+    if precision is not None and predictor.precision != precision:
+        raise InputError(f"the graphs here are {predictor.precision}, not {precision}; export the model again", folder)
+    return predictor
+
+
+def _check_task(task: str, folder: Path) -> None:
+    saved = task_of(folder)
+    if saved != task:
+        raise InputError(f"this model is for the task {saved!r}, not {task!r}; name the other model's folder", folder)

@@ -1,0 +1,367 @@
+"""From posts to the answers of a fine-tuned model, whatever computes them.
+
+A `Predictor` is one model with its labels and its tokenizer, in PyTorch or as ONNX graphs. Validation in fine-tuning,
+`promu.evaluate`, the extractor, the service, calibration and the study's attention figure all predict with it.
+
+A batch of posts is predicted in three steps: `encode` (words to input ids), the forward pass, and the task's `decode`
+and `add_scores` (outputs to entities and relations). `predict` does it for any number of posts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from promu.errors import InputError, first_line
+from promu.hub import Precision, best_precision, weights_checksum
+from promu.modeling.attention import MATMUL
+from promu.modeling.backbone import PromuPreTrainedModel
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.crf import LinearChainCrf
+from promu.modeling.inputs import Batch, EncodedText, WordEncoder
+from promu.modeling.loading import load_tokenizer, read_json_object
+from promu.progress import report
+from promu.schema import Post
+
+ImageBatches = Callable[[Sequence[str | None]], Batch]
+"""File names of a batch to `pixel_values` and `image_mask`; to nothing where no post has an image."""
+
+GRAPHS = "onnx"
+"""The folder of graphs inside a model's folder."""
+VISION, ANSWER, CRF, FACTS = "vision.onnx", "answer.onnx", "crf.safetensors", "export.json"
+
+
+class Predictions(NamedTuple):
+    """A model's output for a batch of posts.
+
+    Attributes:
+        rows: The number of each post in the sequence that was predicted.
+        posts: The posts as they were given.
+        batch: The inputs without images.
+        outputs: On the CPU: emissions (B, W, C) for entities, logits (B, N_r) for relations, or `Candidates`.
+        attentions: The fusion's attention maps (B, heads, Q, M), one a layer; None where they were not asked for.
+    """
+
+    rows: list[int]
+    posts: list[Post]
+    batch: Batch
+    outputs: Any
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class Task(Protocol):
+    """What fine-tuning, evaluation and extraction need to know of a task."""
+
+    name: str
+    model_class: type[PromuPreTrainedModel]
+
+    def read(self, path: Path) -> list[Post]:
+        """Posts of the task's published format."""
+
+    def write(self, path: Path, posts: Sequence[Post]) -> None:
+        """Posts, predicted ones too, in that format."""
+
+    def labels(self, posts: Sequence[Post]) -> list[str]:
+        """Label names in the order of the model's outputs."""
+
+    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+        """Refuse gold that a model with these labels cannot give (InputError), or count it by the reason."""
+
+    def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
+        """Input ids of one post."""
+
+    def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
+        """Model inputs without images; with targets where label ids are given."""
+
+    def outputs(self, output: Any) -> Any:
+        """The part of the model's output that answers are decoded from; it has a method `cpu`."""
+
+    def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
+        """The posts with the most probable answers in place of gold, without scores."""
+
+    def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Sequence[Post]) -> list[Post]:
+        """Decoded posts with probabilities as scores, at the model's temperature (`score_temperature`)."""
+
+    def score(
+        self,
+        gold: Sequence[Post],
+        predicted: Sequence[Post],
+        groups: Mapping[str, str] | None = None,
+        labels: Sequence[str] = (),
+    ) -> Any:
+        """The task's figures; a mean over labels counts those of the model too, where they are given."""
+
+    def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
+        """The score of each answer to one post, and whether it is right."""
+
+
+class EncodedImages(NamedTuple):
+    """The images of a batch of posts, encoded once for however many texts.
+
+    Attributes:
+        vectors: (P, K+1, d_v), or (P, V, K+1, d_v) where the fusion reads several levels; None without images.
+        rows: Row in `vectors` by the post's number in the batch.
+    """
+
+    vectors: torch.Tensor | None = None
+    rows: Mapping[int, int] = {}
+
+    def inputs(self, numbers: Sequence[int]) -> Batch:
+        """`visual` and `image_mask` for posts by their numbers, which may repeat; empty where none has an image."""
+        if self.vectors is None or not any(number in self.rows for number in numbers):
+            return {}
+        device = self.vectors.device
+        # the vectors in the row of a post without an image are masked out
+        rows = torch.tensor([self.rows.get(number, 0) for number in numbers], device=device)
+        mask = torch.tensor([int(number in self.rows) for number in numbers], device=device)
+        return {"visual": self.vectors.index_select(0, rows), "image_mask": mask}
+
+
+class Predictor(ABC):
+    """One fine-tuned model with its labels and its tokenizer. Threads may share it.
+
+    Attributes:
+        task: The task that the model was fine-tuned for.
+        config: The model's configuration.
+        encoder: Its tokenizer.
+        labels: Label names in the order of its outputs.
+        crf: Its CRF; None for relation classification.
+        explains: Whether it gives attention maps.
+        one_by_one: Whether an answer depends on the other posts of the batch, so that each post must be alone.
+    """
+
+    explains = False
+    one_by_one = False
+    crf: Any = None
+
+    def __init__(self, task: Task, config: PromuConfig, encoder: WordEncoder) -> None:
+        self.task, self.config, self.encoder = task, config, encoder
+        names: Any = config.id2label or {}
+        self.labels: tuple[str, ...] = tuple(names[index] for index in range(len(names)))
+        encoder.pieces("a")  # the tokenizer sets up its padding on first use, which threads must not do at once
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs are to be."""
+        return torch.device("cpu")
+
+    @property
+    @abstractmethod
+    def vision_checksum(self) -> str | None:
+        """Equal for two models that encode an image equally; None for a model without vision encoder."""
+
+    @abstractmethod
+    def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
+        """The model's output for a batch on `device`: the inputs of its `forward` by name."""
+
+    @abstractmethod
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Bytes (P, 3, S, S) to the vision encoder's vectors."""
+
+    @torch.inference_mode()
+    def encode_images(self, pixels: Mapping[int, torch.Tensor]) -> EncodedImages:
+        """Encode images: bytes (3, S, S) by the post's number in the batch."""
+        if not pixels:
+            return EncodedImages()
+        stack = torch.stack(list(pixels.values())).to(self.device)
+        return EncodedImages(self._encode_images(stack), {number: row for row, number in enumerate(pixels)})
+
+    def encode(self, posts: Sequence[Post]) -> Batch:
+        """The inputs of a batch of posts, without images."""
+        return self.task.batch(self.encoder, posts, None)
+
+    @torch.inference_mode()
+    def predict_batch(
+        self, posts: Sequence[Post], images: Batch, explain: bool = False, rows: Sequence[int] = ()
+    ) -> Predictions:
+        """One forward pass.
+
+        Args:
+            posts: For relation classification each with the pair that is asked about.
+            images: `visual` and `image_mask` (`EncodedImages.inputs`), or `pixel_values` and `image_mask`; or empty.
+            explain: Also return attention maps; only where `explains`.
+            rows: The posts' numbers; 0, 1, ... by default.
+        """
+        batch = self.encode(posts)
+        given = {name: value.to(self.device) for name, value in {**batch, **images}.items()}
+        output = self(given, explain)
+        outputs = self.task.outputs(output).cpu()
+        attentions = output.attentions if explain else None
+        return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions)
+
+    def predict(self, posts: Sequence[Post], images: ImageBatches, batch_size: int = 64) -> Iterator[Predictions]:
+        """Predictions for all posts, in batches of posts of like length.
+
+        Args:
+            posts: As in `predict_batch`.
+            images: Gives a batch's images by their file names.
+            batch_size: Posts a forward pass.
+        """
+        done = 0
+        for rows in by_length([len(post.tokens) for post in posts], 1 if self.one_by_one else batch_size):
+            chosen = [posts[row] for row in rows]
+            yield self.predict_batch(chosen, images([post.image for post in chosen]), rows=rows)
+            done += len(rows)
+            report("reading", done, len(posts))
+
+    def answer(self, predictions: Predictions) -> list[Post]:
+        """The posts of one batch with decoded answers and scores in place of gold."""
+        return self.task.add_scores(self, predictions, self.task.decode(self, predictions))
+
+    def answers(self, predictions: Iterable[Predictions]) -> list[Post]:
+        """The same of all batches, by the posts' numbers."""
+        found: dict[int, Post] = {}
+        for batch in predictions:
+            found.update(zip(batch.rows, self.answer(batch), strict=True))
+        return [found[row] for row in sorted(found)]
+
+
+def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Row numbers in batches of `size`, the shortest first."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+class TorchPredictor(Predictor):
+    """A PyTorch model.
+
+    Args:
+        task: The model's.
+        model: Put into evaluation mode.
+        encoder: Its tokenizer.
+        precision: None leaves the model as it is, as for one in training, and then it may give no attention maps.
+            `fp32` and `bf16` change its attention for good; `bf16` also its linear layers, and it computes under
+            autocast.
+
+    Raises:
+        InputError: bf16 on a device that does not compute it natively.
+    """
+
+    def __init__(
+        self, task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, precision: Precision | None = None
+    ) -> None:
+        super().__init__(task, model.config, encoder)
+        self.model: Any = model.eval()
+        self.crf = getattr(model, "crf", None)
+        self.explains = precision is not None
+        self.autocast = precision == "bf16"
+        if self.autocast:
+            if best_precision(str(self.device)) != "bf16":
+                raise InputError(f"precision bf16 is only emulated on this {self.device.type}; use fp32")
+            for module in model.modules():
+                # else autocast would convert the weights again in every call
+                if isinstance(module, nn.Linear):
+                    module.to(torch.bfloat16)
+        if self.explains:
+            # this attention always has its maps: nothing is switched while other threads compute
+            model.set_attn_implementation(MATMUL)
+
+    @property
+    def device(self) -> torch.device:
+        """As `Predictor.device`; a model in training may be moved."""
+        device: torch.device = self.model.device
+        return device
+
+    @cached_property
+    def vision_checksum(self) -> str | None:
+        """As `Predictor.vision_checksum`."""
+        return vision_checksum(self.model)
+
+    def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
+        """As `Predictor.__call__`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return self.model(**batch, output_attentions=output_attentions)
+
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            return self.model.promu.encode_images(pixels)
+
+
+def vision_checksum(model: Any) -> str | None:
+    """A checksum of all that turns an image into vectors; None for a model without vision encoder."""
+    config = model.config
+    if config.image_size is None:
+        return None
+    settings = (config.image_mean, config.image_std, model.promu.fusion.levels, config.vision_config.to_dict())
+    return weights_checksum(model.promu.vision_encoder.state_dict(), *settings)
+
+
+class OnnxPredictor(Predictor):
+    """An exported model (`promu.extraction.onnx_export`) on the CPU. Its graphs give no attention maps.
+
+    An int8 graph scales a layer's inputs by the largest value of the whole batch, so each post is read alone.
+
+    Args:
+        task: The model's.
+        folder: The model's, with config.json, the tokenizer and `onnx/`.
+
+    Raises:
+        InputError: There are no graphs, or damaged ones; onnxruntime is not installed.
+    """
+
+    vision_checksum: str | None = None
+
+    def __init__(self, task: Task, folder: Path) -> None:
+        graphs = folder / GRAPHS
+        if not (graphs / FACTS).is_file():
+            raise InputError("no ONNX graphs here; make them: promu export FOLDER --to onnx", folder)
+        config = PromuConfig.from_pretrained(folder)
+        super().__init__(task, config, WordEncoder(load_tokenizer(str(folder)), config.max_length))
+        facts = read_json_object(graphs / FACTS)
+        self.precision: str = facts["precision"]
+        self.one_by_one = self.precision == "int8"
+        self.vision_checksum = facts["vision_checksum"]
+        self._answer = open_graph(graphs / ANSWER)
+        self._inputs = {given.name: given.shape for given in self._answer.get_inputs()}
+        self._output = self._answer.get_outputs()[0].name
+        self._vision = None if self.vision_checksum is None else open_graph(graphs / VISION)
+        if (graphs / CRF).is_file():
+            self.crf = LinearChainCrf(self.labels)
+            self.crf.load_state_dict(load_file(graphs / CRF))
+
+    def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
+        """As `Predictor.__call__`."""
+        given = {name: batch[name].numpy() for name in self._inputs if name in batch}
+        rows = len(batch["input_ids"])
+        if "pixel_values" in batch:
+            given["visual"] = self._encode_images(batch["pixel_values"]).numpy()
+        elif "visual" in self._inputs and "visual" not in given:
+            # one token that is masked out; the sizes that the graph leaves open are those of batch and tokens
+            shape = [rows, *(size if isinstance(size, int) else 1 for size in self._inputs["visual"][1:])]
+            given["visual"] = np.zeros(shape, np.float32)
+            given["image_mask"] = np.zeros(rows, np.int64)
+        return SimpleNamespace(**{self._output: torch.from_numpy(self._answer.run(None, given)[0])})
+
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        assert self._vision is not None
+        return torch.from_numpy(self._vision.run(None, {"pixels": pixels.numpy()})[0])
+
+
+def open_graph(path: Path) -> Any:
+    """An onnxruntime session with as many threads as torch has.
+
+    Raises:
+        InputError: onnxruntime is not installed; the graph is missing or damaged.
+    """
+    try:
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
+    except ImportError:
+        raise InputError("backend onnx needs onnxruntime; install promu[onnx]") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
+        raise InputError(f"the graph cannot be opened ({first_line(error)}); export the model again", path) from None
