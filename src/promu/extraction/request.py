@@ -82,5 +82,5 @@ def make_request(post: Post, image: ImageSource | None, sizes: frozenset[int], m
     try:
         pixels = {size: to_pixels(load_image(source, max_pixels, (size, size)), size) for size in sizes}
     except InputError as error:
-        raise UnreadableImage(error.reason, error.path) from None
+        raise UnreadableImage(error.reason, error.path, kind=error.kind) from None
     return Request(post, pixels, "used")
