@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from promu import score
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.study.demo_study import STUDY, run_demo
@@ -44,9 +45,15 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     report = json.loads((demo_folder / "report.json").read_text(encoding="utf-8"))
     assert set(report) >= {"seed", "seconds", "systems"}
     assert [system["name"] for system in report["systems"]] == ["text-only", "from-scratch", "promu"]
+    gold = {"ner": demo_folder / "corpus" / "ner" / "test.txt", "re": demo_folder / "corpus" / "re" / "mnre_test.txt"}
+    figures = {
+        task: [score(task, path, found).f1.mean for found in demo_folder.glob(f"jobs/finetune-*/run/*/{path.name}")]
+        for task, path in gold.items()
+    }
+    assert {task: len(runs) for task, runs in figures.items()} == {"ner": 3, "re": 3}
     for system in report["systems"]:
         for task in ("ner", "re"):
-            assert {"precision", "recall", "f1"} <= set(system[task])
+            assert system[task]["f1"] in figures[task], "the report shows what the written predictions score"
     page = (demo_folder / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
     result = Extractor.from_pretrained(demo_folder / "model")("Zorva and Kelmo tonight")

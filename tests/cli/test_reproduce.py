@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from promu import score
 from promu.cli import main
 from promu.study.run_study import EXHIBITS
 
@@ -71,7 +72,14 @@ def test_it_leaves_the_table_in_every_form_and_each_job_once(whole: Path) -> Non
     log = (whole / "log.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(log) == len(kinds) and all({"job", "label", "seconds"} <= json.loads(line).keys() for line in log)
     row = json.loads((whole / "study.json").read_text(encoding="utf-8"))["exhibits"][0]["tables"][0]["rows"][0]
-    assert row["fusion"] == "concat" and 0 <= row["entities, pre-trained"]["mean"] <= 100
+    gold = next((whole / "jobs").glob("draw-*/run/**/ner/test.txt"))
+    written = whole.glob("jobs/finetune-*/run/predictions/test.txt")
+    scores = {path.parents[1]: score("ner", gold, path).f1.mean for path in written}
+    assert len(scores) == 2
+    for run, figure in scores.items():
+        assert json.loads((run / "result.json").read_text(encoding="utf-8"))["test"]["f1"] == figure
+    shown = {row["entities, pre-trained"]["mean"], row["entities, without"]["mean"]}
+    assert row["fusion"] == "concat" and shown == set(scores.values())
     for name in ("study.html", "study.md", *TABLES):
         assert "concat" in (whole / name).read_text(encoding="utf-8"), name
     assert "Tiny." in (whole / "study.html").read_text(encoding="utf-8")
