@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -45,7 +46,10 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     report = json.loads((demo_folder / "report.json").read_text(encoding="utf-8"))
     assert set(report) >= {"seed", "seconds", "systems"}
     assert [system["name"] for system in report["systems"]] == ["text-only", "from-scratch", "promu"]
-    gold = {"ner": demo_folder / "corpus" / "ner" / "test.txt", "re": demo_folder / "corpus" / "re" / "mnre_test.txt"}
+    gold: dict[Literal["ner", "re"], Path] = {
+        "ner": demo_folder / "corpus" / "ner" / "test.txt",
+        "re": demo_folder / "corpus" / "re" / "mnre_test.txt",
+    }
     figures = {
         task: [score(task, path, found).f1.mean for found in demo_folder.glob(f"jobs/finetune-*/run/*/{path.name}")]
         for task, path in gold.items()
