@@ -17,8 +17,9 @@ from benchmarks.measure import Row, alternate
 from transformers import PreTrainedModel
 
 from promu.hub import best_device
-from promu.kecpm.decoding import Answer, Constraint, Decoding, load_seq2seq, write_answers
-from promu.kecpm.grammar import Grammar, Phrases, Pieces, State
+from promu.kecpm.decoding import Constraint, GeneratedAnswer, generate_answers, load_seq2seq
+from promu.kecpm.grammar import Grammar, GrammarState, GrammarTokenizer, Phrases
+from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.modeling.inventory import Inventory
 from promu.training.tokenizers import train_text_to_text
 
@@ -27,7 +28,7 @@ TINY = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2, 
 TYPES = ("per", "org", "loc", "misc")
 WORDS = "the a in on of with and for met joins plays visits wins near old new big red team club city film song".split()  # noqa: SIM905
 LIMIT = 96
-"""Pieces of an answer."""
+"""GrammarTokenizer of an answer."""
 
 
 def _posts(count: int) -> list[tuple[str, ...]]:
@@ -39,7 +40,7 @@ def _posts(count: int) -> list[tuple[str, ...]]:
 class _Begun(Grammar):
     """Answers that are in their first quintuple already: random weights would say "No relation" of every post."""
 
-    def start(self) -> State:
+    def start(self) -> GrammarState:
         """As after the words that a quintuple opens with."""
         return self.resumed(())
 
@@ -50,9 +51,9 @@ class _Bench:
     def __init__(self, quick: bool, posts: int) -> None:
         tokenizer = train_text_to_text([" ".join(WORDS)] * 3, 900)
         inventory = Inventory(tuple((head, f"relation_{head}_{tail}", tail) for head in TYPES for tail in TYPES))
-        self.phrases = Phrases(Pieces(tokenizer), inventory)
+        self.phrases = Phrases(GrammarTokenizer(tokenizer), inventory)
         self.pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
-        ids = {"pad_token_id": self.pad, "eos_token_id": self.phrases.pieces.end, "decoder_start_token_id": self.pad}
+        ids = {"pad_token_id": self.pad, "eos_token_id": self.phrases.tokenizer.end, "decoder_start_token_id": self.pad}
         torch.manual_seed(0)
         self.model: PreTrainedModel = load_seq2seq({"model_type": "t5", **(TINY if quick else T5_SMALL)}, **ids)
         self.model.to(best_device()).eval()  # type: ignore[arg-type]
@@ -62,7 +63,7 @@ class _Bench:
         self.prompts = []
         for words in texts:
             more = chance.choices(WORDS, k=chance.randint(40, 120))
-            self.prompts.append([piece for word in (*words, *more) for piece in self.phrases.pieces.word(word)])
+            self.prompts.append([piece for word in (*words, *more) for piece in self.phrases.tokenizer.word(word)])
         self.grammars = [_Begun(self.phrases, words, 12, self.limit) for words in texts]
 
     @torch.inference_mode()
@@ -76,10 +77,10 @@ class _Bench:
                 do_sample=False,
             )
 
-    def ours(self, constrained: bool, batch_size: int) -> Callable[[], list[Answer]]:
-        """`write_answers` over all posts."""
-        how = Decoding(batch_size=batch_size, constrained=constrained)
-        return lambda: write_answers(self.model, self.prompts, self.grammars, how, self.pad)
+    def ours(self, constrained: bool, batch_size: int) -> Callable[[], list[GeneratedAnswer]]:
+        """`generate_answers` over all posts."""
+        how = DecodingSettings(batch_size=batch_size)
+        return lambda: generate_answers(self.model, self.prompts, self.grammars, how, self.pad, constrained)
 
 
 def _constraint_share(call: Callable[[], object]) -> tuple[float, float]:

@@ -17,7 +17,8 @@ from tests.conftest import TINY_TEXT, TINY_VISION
 from tests.kecpm.test_seq2seq import Setup
 
 from promu.cli import main
-from promu.kecpm.decoding import Decoding, write_answers
+from promu.kecpm.decoding import generate_answers
+from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 
@@ -166,5 +167,7 @@ def test_written_answers(joint_world: Path, tmp_path: Path) -> None:
 def test_constrained_answers(kind: str) -> None:
     """Random weights, so that what is written does not hang on a long training."""
     setup = Setup(kind)
-    answers = write_answers(setup.model, setup.prompts, setup.grammars(140), Decoding(3, 4), setup.pad)
+    answers = generate_answers(
+        setup.model, setup.prompts, setup.grammars(140), DecodingSettings(beams=3, batch_size=4), setup.pad
+    )
     check(f"kecpm.answers.{kind}", [answer.quintuples for answer in answers])

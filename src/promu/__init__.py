@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from promu.extraction.result import Extraction
     from promu.graph.build import build_graph
     from promu.graph.graph_store import query_graph
+    from promu.kecpm.knowledge import generate_knowledge
+    from promu.kecpm.train_kecpm import train_kecpm
     from promu.modeling.backbone import PromuModel
     from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
     from promu.modeling.configuration import PromuConfig
@@ -36,6 +38,8 @@ __all__ = [
     "ScoreReport",
     "build_graph",
     "query_graph",
+    "generate_knowledge",
+    "train_kecpm",
     "PromuConfig",
     "PromuModel",
     "PromuForPreTraining",
@@ -61,6 +65,8 @@ _HOMES = {
     "ScoreReport": "evaluation.scoring",
     "build_graph": "graph.build",
     "query_graph": "graph.graph_store",
+    "generate_knowledge": "kecpm.knowledge",
+    "train_kecpm": "kecpm.train_kecpm",
     "PromuConfig": "modeling.configuration",
     "PromuModel": "modeling.backbone",
     "PromuForPreTraining": "modeling.pretraining",

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu.errors import InputError
-from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_words
+from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_captioner
 from promu.schema import Post
 
 POSTS = [Post("a", ("x",), "0.png"), Post("b", ("y",), None), Post("c", ("z",), "1.png"), Post("d", ("w",), "0.png")]
@@ -82,7 +82,7 @@ def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
         )
     ).eval()
     save_folder(tmp_path / "model", model, tokenizer)
-    captions = captions_of_images(POSTS, images, promu_words(tmp_path / "model", 2))
+    captions = captions_of_images(POSTS, images, promu_captioner(tmp_path / "model", 2))
     encoder = WordEncoder(tokenizer, 32)
     for position, name in ((0, "0.png"), (2, "1.png")):
         with torch.inference_mode():
@@ -94,4 +94,4 @@ def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
                 order.append(sorted(names, key=lambda word: -cosines[names.index(word)]))
         assert captions[position] == (f"in the image: {', '.join(order[0][:2])}; {order[1][0]}",)
     with pytest.raises(InputError, match="no pre-trained promu model here"):
-        promu_words(tmp_path)
+        promu_captioner(tmp_path)

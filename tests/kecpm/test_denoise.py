@@ -9,14 +9,14 @@ import pytest
 
 from promu.errors import InputError
 from promu.kecpm.denoise import train_denoiser
-from promu.kecpm.kecpm_recipe import GenerationRecipe, WriterSettings
-from promu.kecpm.train_writer import train_writer
+from promu.kecpm.kecpm_recipe import KecpmRecipe, Seq2SeqSettings
+from promu.kecpm.train_kecpm import train_seed
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
 SMALL = {"model_type": "t5", "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_decoder_layers": 1}
-MODEL = WriterSettings(name={**SMALL, "num_heads": 2, "dropout_rate": 0.0}, tokenizer=TokenizerSettings(size=420))
+MODEL = Seq2SeqSettings(name={**SMALL, "num_heads": 2, "dropout_rate": 0.0}, tokenizer=TokenizerSettings(size=420))
 TEXTS = [f"a {noun} by the {place}" for noun in ("dog", "cat", "owl", "hen") for place in ("sea", "road", "wood")]
 
 
@@ -33,12 +33,12 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_a_writer_starts_from_what_was_saved(read: Path, tmp_path: Path) -> None:
+def test_a_model_starts_from_what_was_saved(read: Path, tmp_path: Path) -> None:
     write_joint(tmp_path / "set", JointSettings(size=32, posts=(8, 2, 2)))
     files = {
         split: f"{tmp_path}/set/{name}.json" for split, name in (("train", "train"), ("dev", "val"), ("test", "test"))
     }
-    recipe = GenerationRecipe.model_validate(
+    recipe = KecpmRecipe.model_validate(
         {
             "data": files,
             "model": {"name": str(read / "model")},
@@ -47,7 +47,7 @@ def test_a_writer_starts_from_what_was_saved(read: Path, tmp_path: Path) -> None
             "out": str(tmp_path / "run"),
         }
     )
-    assert train_writer(recipe, 0)["test"]["parsed"] == 1.0
+    assert train_seed(recipe, 0)["test"]["parsed"] == 1.0
     config = json.loads((tmp_path / "run/seed-0/model/config.json").read_text())
     assert config["d_model"] == 32
 
@@ -60,4 +60,4 @@ def test_a_finished_run_is_not_repeated(read: Path) -> None:
 
 def test_a_model_that_exists_is_not_made_to_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="starts from random weights"):
-        train_denoiser(TEXTS, WriterSettings(name="google-t5/t5-small"), training(1), 0, tmp_path / "run")
+        train_denoiser(TEXTS, Seq2SeqSettings(name="google-t5/t5-small"), training(1), 0, tmp_path / "run")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tests.kecpm.conftest import TOKENIZERS
 
 from promu.errors import InputError
-from promu.kecpm.decoding import read_answer, written_answer
-from promu.kecpm.grammar import Grammar, Phrases, Pieces
+from promu.kecpm.decoding import decode_answer, encode_answer
+from promu.kecpm.grammar import Grammar, GrammarTokenizer, Phrases
 from promu.modeling.inventory import Inventory
 from promu.schema import Entity, Post, Quintuple, Relation
 
@@ -26,7 +26,7 @@ INVENTORY = Inventory(
         ("per", "peer", "per"),
     )
 )
-PHRASES = {name: Phrases(Pieces(make()), INVENTORY) for name, make in TOKENIZERS.items()}
+PHRASES = {name: Phrases(GrammarTokenizer(make()), INVENTORY) for name, make in TOKENIZERS.items()}
 NAMES = sorted(PHRASES)
 PAIRED = Quintuple((0, 2), "per", (3, 4), "org", "member_of")
 NASTY = (
@@ -62,7 +62,7 @@ def grammar(tokenizer: str, tokens: Sequence[str], longest: int = 8, limit: int 
 
 
 def text(tokenizer: str, ids: Sequence[int]) -> str:
-    return str(PHRASES[tokenizer].pieces.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    return str(PHRASES[tokenizer].tokenizer.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
 def some_quintuples(data: Any, one: Grammar) -> list[Quintuple]:
@@ -83,8 +83,8 @@ def some_quintuples(data: Any, one: Grammar) -> list[Quintuple]:
 def test_any_quintuples_of_any_words_come_back(tokenizer: str, tokens: list[str], data: Any) -> None:
     one = grammar(tokenizer, tokens)
     found = some_quintuples(data, one)
-    ids, left_out = written_answer(one, found)
-    answer = read_answer(one, ids)
+    ids, left_out = encode_answer(one, found)
+    answer = decode_answer(one, ids)
     assert left_out == 0 and answer.parsed and list(answer.quintuples) == found
     # and the constraint would have let it be written, piece by piece
     state = grammar(tokenizer, tokens, limit=len(ids) + 500).start()
@@ -113,26 +113,26 @@ def test_whatever_is_allowed_leads_to_an_answer_that_fits(
         assert follower is not None
         state = follower
     assert len(ids) <= shortest + more
-    answer = read_answer(one, ids)
+    answer = decode_answer(one, ids)
     assert answer.parsed and answer.quintuples == state.written
     assert len({(item.head, item.tail) for item in answer.quintuples}) == len(answer.quintuples)
     for item in answer.quintuples:
         assert (item.head_type, item.relation, item.tail_type) in INVENTORY.triples and item.head != item.tail
         assert 0 <= item.head[0] < item.head[1] <= len(tokens)
-    assert written_answer(one, answer.quintuples) == (tuple(ids), 0)
+    assert encode_answer(one, answer.quintuples) == (tuple(ids), 0)
 
 
 @pytest.mark.parametrize("tokenizer", NAMES)
 def test_answers_read_as_the_paper_writes_them(tokenizer: str) -> None:
     one = grammar(tokenizer, ("Ann", "Lee", "met", "Bob", "Bob"))
     second = Quintuple((4, 5), "per", (0, 2), "per", "peer")
-    ids, _ = written_answer(one, [PAIRED, second])
+    ids, _ = encode_answer(one, [PAIRED, second])
     assert text(tokenizer, ids) == (
         'The relation between Ann Lee (person) and Bob (organization) is "member of" ; '
         'The relation between Bob (person 2) and Ann Lee (person) is "peer"'
     )
-    ids, _ = written_answer(one, [])
-    assert text(tokenizer, ids) == "No relation" and read_answer(one, ids).quintuples == ()
+    ids, _ = encode_answer(one, [])
+    assert text(tokenizer, ids) == "No relation" and decode_answer(one, ids).quintuples == ()
 
 
 def test_what_cannot_be_said_is_counted() -> None:
@@ -144,13 +144,13 @@ def test_what_cannot_be_said_is_counted() -> None:
         Quintuple((3, 4), "per", (0, 1), "per", "race"),  # not in the list
         Quintuple((3, 4), "per", (3, 4), "per", "peer"),
     ]
-    ids, left_out = written_answer(one, strange)
-    assert left_out == 4 and read_answer(one, ids).quintuples == (PAIRED,)
+    ids, left_out = encode_answer(one, strange)
+    assert left_out == 4 and decode_answer(one, ids).quintuples == (PAIRED,)
 
 
 def test_a_broken_answer_is_read_from_the_next_quintuple_on() -> None:
     one = grammar("metaspace", ("Ann", "Lee", "met", "Bob"))
-    pieces = PHRASES["metaspace"].pieces
+    tokenizer = PHRASES["metaspace"].tokenizer
     good = 'The relation between Ann Lee (person) and Bob (organization) is "member of"'
     for wrong in (
         "The relation between Eve (person) and Bob (person) is",  # no name of the post
@@ -159,13 +159,15 @@ def test_a_broken_answer_is_read_from_the_next_quintuple_on() -> None:
     ):
         # word by word: every word's pieces are what the grammar has, since phrases break at blanks alone
         ids = [
-            piece for word in f"{good} ; {wrong} ; {good.replace('Ann Lee', 'Lee')}".split() for piece in pieces(word)
+            token
+            for word in f"{good} ; {wrong} ; {good.replace('Ann Lee', 'Lee')}".split()
+            for token in tokenizer(word)
         ]
-        answer = read_answer(one, [*ids, pieces.end])
+        answer = decode_answer(one, [*ids, tokenizer.end])
         assert not answer.parsed
         assert [item.head for item in answer.quintuples] == [(0, 2), (1, 2)]
-    assert not read_answer(one, pieces(good)).parsed, "cut off before its end"
-    assert read_answer(one, ()).quintuples == () and not read_answer(one, ()).parsed
+    assert not decode_answer(one, tokenizer(good)).parsed, "cut off before its end"
+    assert decode_answer(one, ()).quintuples == () and not decode_answer(one, ()).parsed
 
 
 def test_a_post_of_one_word_has_no_relation() -> None:
@@ -179,13 +181,13 @@ def test_a_post_of_one_word_has_no_relation() -> None:
 
 
 def test_too_small_a_limit_is_refused() -> None:
-    with pytest.raises(InputError, match="answers of at most 1 pieces were asked for, but the shortest has"):
+    with pytest.raises(InputError, match="answers of at most 1 tokens were asked for, but the shortest has"):
         grammar("metaspace", ("Ann", "Bob"), limit=1)
 
 
 def test_a_tokenizer_that_lacks_a_word_is_refused() -> None:
     with pytest.raises(InputError, match="does not know 'is \"🦜\"', which answers are written with"):
-        Phrases(Pieces(TOKENIZERS["metaspace"]()), Inventory((("per", "🦜", "per"),)))
+        Phrases(GrammarTokenizer(TOKENIZERS["metaspace"]()), Inventory((("per", "🦜", "per"),)))
 
 
 def test_inventory_of_posts() -> None:

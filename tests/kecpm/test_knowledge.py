@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,30 +16,37 @@ from tests.llm.llm_server import LlmServer, said
 from promu.corpora.formats import read_with_background
 from promu.corpora.jmere import Background, read_jmere_background, write_jmere
 from promu.errors import InputError
-from promu.kecpm.knowledge import (
+from promu.kecpm.kecpm_recipe import ProviderSettings
+from promu.kecpm.knowledge_files import knowledge_for, read_knowledge, write_knowledge
+from promu.kecpm.knowledge_questions import (
     LONGEST_SENTENCE,
-    Asking,
-    Described,
     Fact,
-    KnowledgePrompts,
+    KnowledgeQuestions,
     PostKnowledge,
-    first_request,
-    knowledge_for,
-    knowledge_of,
-    read_facts,
-    read_recorded,
-    write_knowledge,
+    PostText,
+    ask_about_post,
+    parse_facts,
 )
 from promu.llm.answers import AnswerFault
 from promu.llm.client import Client
-from promu.llm.exemplars import Exemplar, Quintuple
+from promu.llm.exemplars import Exemplar, QuintupleText
 from promu.schema import Entity, Post, Relation
 
-ANN = Described("1", ("Ann", "met", "Bob", "in", "New", "York"), ("two men at a statue",))
+ANN = PostText("1", ("Ann", "met", "Bob", "in", "New", "York"), ("two men at a statue",))
 POOL = [
-    Exemplar(str(n), f"text {n}", f"caption {n}", (Quintuple("A", "per", "B", "loc", "r"),), f"why {n}")
+    Exemplar(
+        id=str(n),
+        text=f"text {n}",
+        caption=f"caption {n}",
+        quintuples=(QuintupleText(head="A", head_type="per", tail="B", tail_type="loc", relation="r"),),
+        reasoning=f"why {n}",
+    )
     for n in range(3)
 ]
+
+
+def questions(pool: list[Exemplar] = POOL, **settings: Any) -> KnowledgeQuestions:
+    return KnowledgeQuestions(pool, ProviderSettings(url="http://h", model="m", **settings))
 
 
 def facts(*pairs: tuple[str, str]) -> str:
@@ -53,10 +61,10 @@ def test_facts_about_names_of_the_post_are_kept_and_others_counted() -> None:
         ("Eve", "Unknown."),
         ("tat", "No."),
     )
-    known, counts = read_facts(text, ANN)
+    known, counts = parse_facts(text, ANN)
     assert known == (Fact("Ann", "Ann is a singer."), Fact("new york", "A city."), Fact("statue", "A landmark."))
     assert counts == {"sentences": 5, "about another name": 2}
-    assert read_facts('{"knowledge": []}', ANN)[0] == ()
+    assert parse_facts('{"knowledge": []}', ANN)[0] == ()
 
 
 @pytest.mark.parametrize(
@@ -74,29 +82,29 @@ def test_facts_about_names_of_the_post_are_kept_and_others_counted() -> None:
 )
 def test_answers_that_cannot_be_used(text: str, kind: str) -> None:
     with pytest.raises(AnswerFault) as caught:
-        read_facts(text, ANN)
+        parse_facts(text, ANN)
     assert caught.value.fault.kind == kind
 
 
 def test_a_prompt_shows_exemplars_and_the_post() -> None:
-    opening, question = KnowledgePrompts(POOL).question(ANN, [2, 0])
+    opening, question = questions().first(ANN, [2, 0]).messages
     assert "At most 8 sentences" in opening.text
     # the most similar stands last, next to the post
     assert question.text.index("why 0") < question.text.index("why 2") < question.text.index("Ann met Bob in New York")
     assert '"A" (per) and "B" (loc): r' in question.text and question.text.endswith("Image: two men at a statue")
-    assert "Image: (none)" in KnowledgePrompts([]).question(replace(ANN, captions=()), [])[1].text
+    assert "Image: (none)" in questions([]).first(replace(ANN, captions=()), []).messages[1].text
 
 
 def test_templates_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "knowledge_post.txt").write_text("$exemplars | $text | $caption | 5 $$")
-    prompts = KnowledgePrompts([], tmp_path)
-    assert prompts.question(ANN, [])[1].text == "(none) | Ann met Bob in New York | two men at a statue | 5 $"
+    request = questions([], templates=tmp_path).first(ANN, [])
+    assert request.messages[1].text == "(none) | Ann met Bob in New York | two men at a statue | 5 $"
     (tmp_path / "knowledge.txt").write_text("no field")
     with pytest.raises(InputError, match=r"knowledge.txt: the template must hold \$sentences"):
-        KnowledgePrompts([], tmp_path)
+        questions([], templates=tmp_path)
     (tmp_path / "knowledge.txt").write_text("$sentences for 5 $")
     with pytest.raises(InputError, match=r"write \$\$ for it"):
-        KnowledgePrompts([], tmp_path)
+        questions([], templates=tmp_path)
 
 
 WORDS = ("Ann", "Bob", "met", "Rome", "the", "band")
@@ -119,8 +127,8 @@ def test_other_gold_labels_give_the_same_prompt(
         path = tmp_path_factory.mktemp("leak") / "test.json"
         write_jmere(path, [Post("1", tuple(tokens), "1.jpg", *labels)])  # type: ignore[misc]
         posts, backgrounds = read_with_background(path, "jmere")
-        post = Described(posts[0].id, posts[0].tokens, backgrounds[0].captions)
-        asked.append(first_request(KnowledgePrompts(POOL), post, [0, 1], Asking("m")))
+        post = PostText(posts[0].id, posts[0].tokens, backgrounds[0].captions)
+        asked.append(questions().first(post, [0, 1]))
     assert asked[0] == asked[1]
 
 
@@ -131,24 +139,23 @@ CHECKED = facts(("Ann", "Ann is a singer."), ("Bob", "Bob sings."))
 
 def test_the_answer_is_checked_and_the_revised_one_kept(server: LlmServer, connect: Connect) -> None:
     server.faults = [said(FIRST), said(CHECKED)]
-    prompts, asking = KnowledgePrompts(POOL), Asking("m")
-    found = knowledge_of(connect(), prompts, ANN, [0], asking)
+    found = ask_about_post(connect(), questions(), ANN, [0])
     assert found.state == "answered"
     assert [fact.sentence for fact in found.first] == ["Ann is a dog.", "Bob sings."]
     assert [fact.sentence for fact in found.knowledge] == ["Ann is a singer.", "Bob sings."]
     assert [message["role"] for message in server.seen[1]["messages"]] == ["system", "user", "assistant", "user"]
     assert "Ann is a dog." in server.seen[1]["messages"][2]["content"]
-    assert knowledge_of(connect(), prompts, ANN, [0], asking) == found and len(server.seen) == 2
-    bare = knowledge_of(connect(), prompts, ANN, [0], replace(asking, reflection=False))
+    assert ask_about_post(connect(), questions(), ANN, [0]) == found and len(server.seen) == 2
+    bare = ask_about_post(connect(), questions(reflection=False), ANN, [0])
     assert bare.knowledge == found.first and len(server.seen) == 2
 
 
 def test_where_the_check_fails_the_first_answer_stands(server: LlmServer, connect: Connect) -> None:
     server.faults = [said(FIRST), *[said("no")] * 3]
-    found = knowledge_of(connect(), KnowledgePrompts([]), ANN, [], Asking("m"))
+    found = ask_about_post(connect(), questions([]), ANN, [])
     assert found.state == "unchecked" and found.knowledge == found.first and len(found.faults) == 3
     server.faults = [said("")] * 3
-    found = knowledge_of(connect(), KnowledgePrompts([]), replace(ANN, captions=()), [], Asking("m"))
+    found = ask_about_post(connect(), questions([]), replace(ANN, captions=()), [])
     assert (found.state, found.knowledge) == ("failed", ()) and [f.kind for f in found.faults] == ["empty"] * 3
 
 
@@ -161,8 +168,8 @@ def test_an_error_rate_is_what_reflection_recovers(server: LlmServer, connect: C
         return facts(("Ann", "wrong" if len(texts) == 2 and number % 3 == 0 else "right"))
 
     server.reply = reply
-    client, prompts = connect(), KnowledgePrompts([])
-    found = [knowledge_of(client, prompts, Described("x", ("Ann", str(n))), [], Asking("m")) for n in range(9)]
+    client = connect()
+    found = [ask_about_post(client, questions([]), PostText("x", ("Ann", str(n))), []) for n in range(9)]
     assert sum(each.first[0].sentence == "wrong" for each in found) == 3
     assert all(each.knowledge[0].sentence == "right" for each in found)
 
@@ -204,13 +211,16 @@ def test_published_files_are_read_as_a_list_and_as_lines(tmp_path: Path) -> None
     ("text", "sentence"),
     [
         ('[{"id": "1", "text": "a", "knowledge": []}]', "the post lacks token"),
-        ('{"id": "1", "text": "a"}', "knowledge must be a list of texts, found None"),
-        ('{"id": "1", "text": "a", "knowledge": "so"}', "knowledge must be a list of texts, found 'so'"),
-        ('{"id": 1, "text": "a", "knowledge": []}', "id must be a text"),
+        ('{"id": "1", "text": "a"}', "the line lacks knowledge"),
+        (
+            '{"id": "1", "text": "a", "knowledge": "so"}',
+            "knowledge of the line must be a valid tuple",
+        ),
+        ('{"id": 1, "text": "a", "knowledge": []}', "id of the line must be a valid string, found 1"),
         ('{"id": "1", "text": "a", "knowledge": [], "facts": []}', "unknown key 'facts'"),
         (
             '{"token": ["a"], "img_id": "1.jpg", "label_list": [], "knowledge": "so"}',
-            "knowledge must be a list of strings",
+            "knowledge must be a valid list",
         ),
         ("", "the file is empty"),
         ("some words", "k:1: not JSON"),
@@ -220,7 +230,7 @@ def test_published_files_are_read_as_a_list_and_as_lines(tmp_path: Path) -> None
 def test_malformed_files_of_knowledge(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "k").write_text(text)
     with pytest.raises(InputError, match=sentence):
-        read_recorded(tmp_path / "k")
+        read_knowledge(tmp_path / "k")
 
 
 def test_the_published_knowledge_is_found_for_every_post(shared: Path) -> None:

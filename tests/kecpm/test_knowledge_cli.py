@@ -16,7 +16,7 @@ from promu.cli import main
 from promu.config import load_recipe
 from promu.corpora.jmere import read_jmere, write_jmere
 from promu.kecpm.kecpm_recipe import KnowledgeRecipe
-from promu.kecpm.knowledge import knowledge_for
+from promu.kecpm.knowledge_files import knowledge_for
 from promu.llm.exemplars import read_pool
 from promu.schema import Entity, Post, Relation
 
@@ -125,17 +125,18 @@ def test_an_endpoint_that_goes_down_in_the_middle(
 
 
 def test_a_post_that_fails_is_said_and_written(
-    server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str]
+    server: LlmServer, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.reply = lambda body: "no, Gus" if "Text: Gus meets Yul" in str(body) else knows(body)
     assert run(folder, "--yes") == 0
-    told = capsys.readouterr()
-    assert "1 of 16 posts have no usable answer" in told.err
+    assert "1 of 16 posts have no usable answer" in caplog.text
     line = [json.loads(line) for line in (folder / "out" / "test.jsonl").read_text().splitlines()][6]
     assert (line["state"], line["knowledge"]) == ("failed", []) and line["reason"].startswith("refusal: ")
 
 
-def test_a_shared_store_needs_no_endpoint(server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shared_store_needs_no_endpoint(
+    server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert run(folder, "--yes", "--json") == 0
     capsys.readouterr()
     server.seen.clear()
@@ -145,9 +146,8 @@ def test_a_shared_store_needs_no_endpoint(server: LlmServer, folder: Path, capsy
     assert run(folder, "--json", *shared) == 0
     assert json.loads(capsys.readouterr().out)["states"] == {"answered": 16}
     assert run(folder, "--json", *shared, "--set", "provider.temperature=1") == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["states"] == {"not recorded": 16}
-    assert "16 of 16 posts are not recorded" in told.err
+    assert json.loads(capsys.readouterr().out)["states"] == {"not recorded": 16}
+    assert "16 of 16 posts are not recorded" in caplog.text
     assert not server.seen and (folder / "shared.sqlite").read_bytes() == before
 
 
@@ -166,11 +166,11 @@ def test_recorded_files_need_no_endpoint(server: LlmServer, folder: Path, capsys
 
 def test_a_dry_run_shows_prompts_and_cost(server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder) == 2
-    assert "this would ask about 16 posts: at most 30 requests" in capsys.readouterr().err
+    assert "this would send 30 requests (0 of 16 posts are complete in the store)" in capsys.readouterr().err
     prices = ["--set", "provider.price_prompt=1", "--set", "provider.price_answer=2"]
     assert run(folder, "--dry-run", *prices) == 0
     shown = capsys.readouterr().out
-    assert "Reasoning: " in shown and "Check your answer" in shown and "at most 30 requests" in shown
+    assert "Reasoning: " in shown and "Check your answer" in shown and "30 requests" in shown
     assert run(folder, "--set", "provider.max_cost=0.00001", *prices) == 2
     assert "is less than the prompts alone" in capsys.readouterr().err
     assert not server.seen
@@ -192,10 +192,10 @@ def test_a_dry_run_shows_prompts_and_cost(server: LlmServer, folder: Path, capsy
         ("captions.source=model", "source: model needs the model"),
         ('captions={"source": "promu", "model": "m"}', "captions made from images need data.images"),
         ('data.posts=["a/x.json", "b/x.json"]', "two files of one name"),
-        ("provider.url=http://me:secret@host/v1", "a key or a question mark in its address"),
+        ("provider.url=http://me:secret@host/v1", "a key or a question mark in it"),
         (
             'provider={"source": "file", "files": ["a", "b"], "url": "http://h/v1?key=1"}',
-            "a question mark in its address",
+            "a question mark in it",
         ),
         ('{"data.posts": ["o/a.jsonl"], "out": "o"}', "knowledge would be written over o/a.jsonl"),
         ('{"data.posts": ["pool.json"], "out": "o"}', "knowledge would be written over o/pool.jsonl"),

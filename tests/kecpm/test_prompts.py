@@ -6,22 +6,22 @@ import pytest
 from tests.kecpm.conftest import TOKENIZERS
 
 from promu.corpora.jmere import Background
-from promu.kecpm.grammar import Pieces
-from promu.kecpm.kecpm_recipe import Mode
-from promu.kecpm.prompts import build_prompts, most_relevant_first
+from promu.kecpm.grammar import GrammarTokenizer
+from promu.kecpm.kecpm_recipe import Mode, PromptSettings
+from promu.kecpm.prompts import Split, build_prompts, most_relevant_first
 from promu.modeling.inventory import Inventory
 from promu.schema import Post
 
 INVENTORY = Inventory((("per", "member_of", "org"), ("per", "peer", "per")))
 POST = Post("a", ("Ann", "joins", "Big", "Club"), "a.jpg")
 KNOWN = Background(("a woman",), ("Rome is old.", "Big Club is a club in Rome.", "Ann of Big Club is a player."))
-PIECES = Pieces(TOKENIZERS["metaspace"]())
+TOKENIZER = GrammarTokenizer(TOKENIZERS["metaspace"]())
 
 
 def prompt(mode: Mode, budget: int = 1000, known: Background = KNOWN) -> tuple[str, int, int]:
-    (made,) = build_prompts(PIECES, INVENTORY, [POST], [known], mode, budget)
-    assert made.ids[-1] == PIECES.end
-    return PIECES.tokenizer.decode(made.ids[:-1]).strip(), made.captions_left_out, made.sentences_left_out
+    (made,) = build_prompts(TOKENIZER, INVENTORY, Split([POST], [known]), PromptSettings(mode=mode, budget=budget))
+    assert made.input_ids[-1] == TOKENIZER.end
+    return TOKENIZER.tokenizer.decode(made.input_ids[:-1]).strip(), made.captions_left_out, made.sentences_left_out
 
 
 OPENING = "Relations: member of, peer . Types: organization, person . Text: Ann joins Big Club"
@@ -42,14 +42,14 @@ def test_modes(mode: Mode, rest: str) -> None:
 
 def test_a_sentence_is_there_whole_or_not_at_all() -> None:
     for budget in range(1, 200):
-        (made,) = build_prompts(PIECES, INVENTORY, [POST], [KNOWN], "all", budget)
-        told = PIECES.tokenizer.decode(made.ids[:-1]).strip()
+        (made,) = build_prompts(TOKENIZER, INVENTORY, Split([POST], [KNOWN]), PromptSettings(budget=budget))
+        told = TOKENIZER.tokenizer.decode(made.input_ids[:-1]).strip()
         assert told.startswith(OPENING), "the text is never cut"
         there = [sentence for sentence in KNOWN.knowledge if sentence in told]
         assert made.sentences_left_out == 3 - len(there) and made.captions_left_out == ("a woman" not in told)
         rest = told.removeprefix(OPENING).replace(" Caption: a woman", "")
         assert rest == (f" Knowledge: {' '.join(there)}" if there else "")
-        assert len(made.ids) <= budget or told == OPENING
+        assert len(made.input_ids) <= budget or told == OPENING
     # what comes first is too long here, what comes after it is not
     long_first = Background((), ("x " * 300, "Rome is old."))
     assert prompt("all", 200, long_first) == (f"{OPENING} Knowledge: Rome is old.", 0, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from promu.corpora.jmere import Background
-from promu.kecpm.prompts import Described, read_described, renamed
+from promu.kecpm.prompts import Split, exchange_names, read_split
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.schema import Entity, Post, Relation
@@ -17,7 +17,7 @@ OTHER = Post("2", ("the", "Bob", "of", "The", "Sea"), "2.jpg", (Entity(1, 2, "pe
 
 def test_words_of_names_are_exchanged_wherever_they_stand() -> None:
     known = [Background(("a woman",), ("Ann Lee, a singer, knows Lee.",)), Background((), ("Gus is old.",))]
-    found = renamed(Described([POST, OTHER], known), 3)
+    found = exchange_names(Split([POST, OTHER], known), 3)
     new = dict(zip((*POST.tokens, *OTHER.tokens), (t for post in found.posts for t in post.tokens), strict=True))
     assert {new[word] for word in ("Ann", "Lee", "Bob", "The", "Sea", "of")} == {
         "Ann",
@@ -38,15 +38,15 @@ def test_words_of_names_are_exchanged_wherever_they_stand() -> None:
 
 def test_words_that_stand_outside_of_names_too_stay() -> None:
     posts = [POST, Post("3", ("Lee", "!"), "3.jpg")]
-    found = renamed(Described(posts, [Background((), ())] * 2), 0)
+    found = exchange_names(Split(posts, [Background((), ())] * 2), 0)
     assert [post.tokens for post in found.posts] == [post.tokens for post in posts], "nobody for Ann to change with"
 
 
 def test_what_was_decided_stays_decided(tmp_path: Path) -> None:
     """In drawn posts a sentence about a name is about it after the exchange, too."""
     write_joint(tmp_path / "set", JointSettings(size=32, posts=(40, 1, 1)))
-    before = read_described(tmp_path / "set" / "train.json")
-    after = renamed(before, 1)
+    before = read_split(tmp_path / "set" / "train.json")
+    after = exchange_names(before, 1)
     changed = 0
     for old, new, was, now in zip(before.posts, after.posts, before.background, after.background, strict=True):
         for entity in old.entities:

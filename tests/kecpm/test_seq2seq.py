@@ -11,8 +11,9 @@ import torch
 from tests.kecpm.conftest import TOKENIZERS
 
 from promu.errors import InputError
-from promu.kecpm.decoding import Constraint, Decoding, load_seq2seq, write_answers, written_answer
-from promu.kecpm.grammar import Grammar, Phrases, Pieces
+from promu.kecpm.decoding import Constraint, encode_answer, generate_answers, load_seq2seq
+from promu.kecpm.grammar import Grammar, GrammarTokenizer, Phrases
+from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.modeling.inventory import Inventory
 from promu.schema import Quintuple
 
@@ -41,7 +42,7 @@ class Setup:
 
     def __init__(self, kind: str) -> None:
         tokenizer = TOKENIZERS["metaspace" if kind == "t5" else "bytes"]()
-        self.phrases = Phrases(Pieces(tokenizer), INVENTORY)
+        self.phrases = Phrases(GrammarTokenizer(tokenizer), INVENTORY)
         self.pad = tokenizer.pad_token_id
         torch.manual_seed(1)
         ids = {"pad_token_id": self.pad, "eos_token_id": tokenizer.eos_token_id, "vocab_size": len(tokenizer)}
@@ -52,7 +53,7 @@ class Setup:
                 if parameter.ndim > 1:
                     parameter.mul_(8.0)  # what is written then depends on what is read
         self.model.eval()
-        self.prompts = [[piece for word in post for piece in self.phrases.pieces.word(word)] for post in POSTS]
+        self.prompts = [[piece for word in post for piece in self.phrases.tokenizer.word(word)] for post in POSTS]
 
     def grammars(self, limit: int = 90) -> list[Grammar]:
         return [Grammar(self.phrases, post, 4, limit) for post in POSTS]
@@ -66,7 +67,9 @@ def setup(request: Any) -> Setup:
 @pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("limit", [12, 60, 140])
 def test_every_constrained_answer_parses(setup: Setup, beams: int, limit: int) -> None:
-    answers = write_answers(setup.model, setup.prompts, setup.grammars(limit), Decoding(beams, 4), setup.pad)
+    answers = generate_answers(
+        setup.model, setup.prompts, setup.grammars(limit), DecodingSettings(beams=beams, batch_size=4), setup.pad
+    )
     assert all(answer.parsed for answer in answers)
     assert answers[1].quintuples == ()
     if limit == 140:
@@ -74,14 +77,14 @@ def test_every_constrained_answer_parses(setup: Setup, beams: int, limit: int) -
 
 
 def test_without_the_constraint_a_random_model_writes_nothing_that_parses(setup: Setup) -> None:
-    answers = write_answers(setup.model, setup.prompts, setup.grammars(), Decoding(constrained=False), setup.pad)
+    answers = generate_answers(setup.model, setup.prompts, setup.grammars(), DecodingSettings(), setup.pad, False)
     assert not any(answer.parsed for answer in answers)
 
 
 def test_batches_change_no_answer(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("promu.kecpm.decoding.best_precision", lambda device: "fp32")
-    together = write_answers(setup.model, setup.prompts, setup.grammars(), Decoding(batch_size=4), setup.pad)
-    alone = write_answers(setup.model, setup.prompts, setup.grammars(), Decoding(batch_size=1), setup.pad)
+    together = generate_answers(setup.model, setup.prompts, setup.grammars(), DecodingSettings(batch_size=4), setup.pad)
+    alone = generate_answers(setup.model, setup.prompts, setup.grammars(), DecodingSettings(batch_size=1), setup.pad)
     assert together == alone
 
 
@@ -90,7 +93,7 @@ def test_greedy_takes_the_best_allowed_piece(monkeypatch: pytest.MonkeyPatch) ->
     """Against a loop that runs the whole prefix through model and grammar anew for each piece."""
     monkeypatch.setattr("promu.kecpm.decoding.best_precision", lambda device: "fp32")
     setup = Setup("t5")
-    found = write_answers(setup.model, setup.prompts, setup.grammars(), Decoding(), setup.pad)
+    found = generate_answers(setup.model, setup.prompts, setup.grammars(), DecodingSettings(), setup.pad)
     for prompt, one, answer in zip(setup.prompts, setup.grammars(), found, strict=True):
         written: list[int] = []
         state = one.start()
@@ -112,7 +115,7 @@ def test_beams_find_the_likeliest_of_all_answers(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("promu.kecpm.decoding.best_precision", lambda device: "fp32")
     setup = Setup("t5")
     one = Grammar(setup.phrases, ("Ann", "Bob"), 1)
-    longest = max(len(written_answer(one, [item])[0]) for item in _all(one))
+    longest = max(len(encode_answer(one, [item])[0]) for item in _all(one))
     one = Grammar(setup.phrases, ("Ann", "Bob"), 1, longest + 6)  # the room that is kept for a "(person 10)"
     prompt = setup.prompts[0]
 
@@ -121,10 +124,10 @@ def test_beams_find_the_likeliest_of_all_answers(monkeypatch: pytest.MonkeyPatch
         logits = setup.model(input_ids=torch.tensor([prompt]), decoder_input_ids=inputs).logits[0].log_softmax(-1)
         return float(logits[torch.arange(len(ids)), torch.tensor(ids)].sum()) / len(ids)  # as HF's length penalty of 1
 
-    answers = [written_answer(one, found)[0] for found in ([], *([item] for item in _all(one)))]
+    answers = [encode_answer(one, found)[0] for found in ([], *([item] for item in _all(one)))]
     best = max(answers, key=score)
-    (found,) = write_answers(setup.model, [prompt], [one], Decoding(beams=24), setup.pad)
-    assert written_answer(one, found.quintuples)[0] == best
+    (found,) = generate_answers(setup.model, [prompt], [one], DecodingSettings(beams=24), setup.pad)
+    assert encode_answer(one, found.quintuples)[0] == best
 
 
 def _all(one: Grammar) -> list[Quintuple]:
@@ -139,7 +142,7 @@ def _all(one: Grammar) -> list[Quintuple]:
 def test_a_beam_that_left_the_grammar_gets_nothing_back() -> None:
     setup = Setup("t5")
     (one, *_) = setup.grammars()
-    constraint = Constraint([one], setup.phrases.pieces.end, beams=2)
+    constraint = Constraint([one], setup.phrases.tokenizer.end, beams=2)
     width = setup.model.config.vocab_size
     constraint(torch.tensor([[0], [0]]), torch.zeros(2, width))
     first, wrong = one.start().allowed()[0], next(p for p in range(width) if p not in one.start().allowed())
@@ -147,7 +150,7 @@ def test_a_beam_that_left_the_grammar_gets_nothing_back() -> None:
     state = one.start().after(first)
     assert state is not None
     assert torch.isfinite(scores[0]).nonzero().flatten().tolist() == sorted(state.allowed())
-    assert torch.isfinite(scores[1]).nonzero().flatten().tolist() == [setup.phrases.pieces.end]
+    assert torch.isfinite(scores[1]).nonzero().flatten().tolist() == [setup.phrases.tokenizer.end]
 
 
 def test_what_is_no_such_model_is_refused(tmp_path: Path) -> None:

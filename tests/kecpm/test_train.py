@@ -1,4 +1,4 @@
-"""The writer from raw file to scored model, at tiny size."""
+"""KECPM from raw file to scored model, at tiny size."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from promu.corpora.jmere import read_jmere
 from promu.errors import InputError
 from promu.evaluation.joint_scores import score_joint
 from promu.kecpm.decoding import load_seq2seq
-from promu.kecpm.kecpm_recipe import GenerationRecipe
-from promu.kecpm.prompts import read_described
-from promu.kecpm.train_writer import load_writer, train_writer
+from promu.kecpm.kecpm_model import KecpmModel
+from promu.kecpm.kecpm_recipe import KecpmRecipe
+from promu.kecpm.prompts import read_split
+from promu.kecpm.train_kecpm import train_seed
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.schema import Post
@@ -59,7 +60,7 @@ def test_a_run_leaves_a_scored_model(run: Path, drawn: Path) -> None:
     result = json.loads((run / "seed-3" / "result.json").read_text())
     assert summary["runs"]["3"] == result and summary["test"]["f1"]["n"] == 1
     assert result["dev"]["parsed"] == result["test"]["parsed"] == 1.0
-    assert result["test_unconstrained"]["parsed"] <= 1.0 and result["unsaid_quintuples"] == 0
+    assert result["test_unconstrained"]["parsed"] <= 1.0 and result["inexpressible_quintuples"] == 0
     assert set(result["test"]["per_group"]) <= {"text", "knowledge", "image"}
     gold = read_jmere(drawn / "test.json")
     predicted = read_jmere(run / "seed-3" / "predictions" / "test.json")
@@ -92,19 +93,19 @@ def test_predicting_gives_what_training_scored(run: Path, drawn: Path, tmp_path:
 
 
 def test_a_target_is_read_back(run: Path, drawn: Path) -> None:
-    from promu.kecpm.decoding import read_answer
+    from promu.kecpm.decoding import decode_answer
     from promu.schema import quintuples
 
-    writer = load_writer(run / "seed-3" / "model")
+    model = KecpmModel.load(run / "seed-3" / "model")
     posts = read_jmere(drawn / "train.json")
-    targets, unsaid = writer.targets(posts)
-    assert unsaid == 0
-    for post, one, ids in zip(posts, writer.grammars(posts), targets, strict=True):
-        assert list(read_answer(one, ids).quintuples) == quintuples(post)
+    targets, inexpressible = model.targets(posts)
+    assert inexpressible == 0
+    for post, one, ids in zip(posts, model.grammars(posts), targets, strict=True):
+        assert list(decode_answer(one, ids).quintuples) == quintuples(post)
 
 
-def test_a_writer_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> None:
-    """With the grammar it then says them all, and it says them mostly without."""
+def test_a_model_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> None:
+    """With the grammar it then finds them all, without it most of them."""
     file = tmp_path / "six.json"
     file.write_text(json.dumps(json.loads((drawn / "train.json").read_text())[:6]))
     epochs = ["training.epochs=180", "training.validate_every=180", "training.batch_size=6", "training.lr=5e-3"]
@@ -116,10 +117,10 @@ def test_a_writer_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> N
     more = ["prompt.mode=text", "data.groups=null", "model.name.dropout_rate=0.0", "model.tokenizer.size=700"]
     recipe = load_recipe(
         RECIPES / "newsreel-kecpm.yaml",
-        GenerationRecipe,
+        KecpmRecipe,
         [*settings, *size, *epochs, *more, f"out={tmp_path / 'run'}"],
     )
-    result = train_writer(recipe, 0)
+    result = train_seed(recipe, 0)
     assert result["test"]["f1"] > 90 and result["test"]["parsed"] == 1.0
     assert result["test_unconstrained"]["parsed"] > 0.5
 
@@ -128,16 +129,16 @@ def test_recorded_knowledge_takes_the_place_of_the_file_s(drawn: Path, tmp_path:
     posts = read_jmere(drawn / "val.json")
     lines = [{"id": post.id, "text": " ".join(post.tokens), "knowledge": [f"fact {post.id}"]} for post in posts]
     (tmp_path / "val.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    described = read_described(drawn / "val.json", tmp_path)
-    assert [known.knowledge for known in described.background] == [(f"fact {post.id}",) for post in posts]
+    split = read_split(drawn / "val.json", tmp_path)
+    assert [each.knowledge for each in split.background] == [(f"fact {post.id}",) for post in posts]
     with pytest.raises(InputError, match="no such file"):
-        read_described(drawn / "train.json", tmp_path)
+        read_split(drawn / "train.json", tmp_path)
 
 
 def test_the_published_files(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The recipe for them, with a tiny model in a folder in the place of T5, on the first posts of each file."""
     monkeypatch.setenv("PROMU_SHARED", str(shared))
-    assert load_recipe(RECIPES / "jmere-kecpm.yaml", GenerationRecipe).seeds == [0, 1, 2]
+    assert load_recipe(RECIPES / "jmere-kecpm.yaml", KecpmRecipe).seeds == [0, 1, 2]
     folder = shared / "data" / "jmere_fewshot" / "seed_17"
     settings = []
     for split, name in (("train", "train"), ("dev", "val"), ("test", "test")):
@@ -152,12 +153,12 @@ def test_the_published_files(shared: Path, tmp_path: Path, monkeypatch: pytest.M
     assert main(["kecpm", "train", "jmere-kecpm", *overrides(settings), "--json"]) == 0
     run = json.loads(capsys.readouterr().out)["runs"]["0"]
     assert run["posts"] == {"train": 6, "dev": 6, "test": 6} and run["test"]["parsed"] == 1.0
-    assert run["unsaid_quintuples"] == 0
+    assert run["inexpressible_quintuples"] == 0
 
 
-def test_every_published_quintuple_can_be_said(shared: Path) -> None:
-    from promu.kecpm.decoding import read_answer, written_answer
-    from promu.kecpm.grammar import Grammar, Phrases, Pieces
+def test_every_published_quintuple_can_be_expressed(shared: Path) -> None:
+    from promu.kecpm.decoding import decode_answer, encode_answer
+    from promu.kecpm.grammar import Grammar, GrammarTokenizer, Phrases
     from promu.modeling.inventory import Inventory
     from promu.schema import quintuples
 
@@ -165,12 +166,12 @@ def test_every_published_quintuple_can_be_said(shared: Path) -> None:
     for seed in (17, 67, 97):
         for split in ("train", "val", "test"):
             posts += read_jmere(shared / "data" / "jmere_fewshot" / f"seed_{seed}" / f"{split}.json")
-    pieces = Pieces(train_text_to_text([" ".join(post.tokens) for post in posts], 2000))
-    phrases = Phrases(pieces, Inventory.of(posts))
+    tokenizer = GrammarTokenizer(train_text_to_text([" ".join(post.tokens) for post in posts], 2000))
+    phrases = Phrases(tokenizer, Inventory.of(posts))
     for post in posts:
         one = Grammar(phrases, post.tokens, 12)
-        ids, left_out = written_answer(one, quintuples(post))
-        assert left_out == 0 and list(read_answer(one, ids).quintuples) == quintuples(post)
+        ids, left_out = encode_answer(one, quintuples(post))
+        assert left_out == 0 and list(decode_answer(one, ids).quintuples) == quintuples(post)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +179,11 @@ def test_every_published_quintuple_can_be_said(shared: Path) -> None:
     [
         (
             ["model.name=/no/such/folder", "model.tokenizer=null"],
-            r"tokenizer ./no/such/folder. cannot be loaded .there is no such folder",
+            "tokenizer '/no/such/folder' cannot be loaded (there is no such folder)",
         ),
         (["model.tokenizer=null"], "model.tokenizer is missing; a model from random weights needs one by name"),
         (["prompt.mode=image"], "Input should be 'text', 'text+caption', 'text+knowledge' or 'all'"),
-        (["decoding.limit=1"], "answers of at most 1 pieces were asked for, but the shortest has"),
+        (["decoding.limit=1"], "answers of at most 1 tokens were asked for, but the shortest has"),
         (["seeds=[]"], "recipe key 'seeds'"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A writer's run with patience that was killed ends as one that never was."""
+"""A run with patience that was killed ends as one that never was."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from tests.training.test_resume import log_of, same_log
 
-from promu.kecpm.kecpm_recipe import GenerationRecipe
-from promu.kecpm.train_writer import train_writer
+from promu.kecpm.kecpm_recipe import KecpmRecipe
+from promu.kecpm.train_kecpm import train_seed
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 
 KILLED = """
 import json, os, signal, sys
-import promu.kecpm.train_writer as module
-from promu.kecpm.kecpm_recipe import GenerationRecipe
+import promu.kecpm.kecpm_model as module
+from promu.kecpm.train_kecpm import train_seed
+from promu.kecpm.kecpm_recipe import KecpmRecipe
 from promu.progress import shown
 
 def die(*args):
@@ -31,7 +32,7 @@ def kill(name, done, total):
 if sys.argv[2] == "save":
     module.save_folder = die
 with shown(kill):
-    module.train_writer(GenerationRecipe.model_validate(json.loads(sys.argv[1])), 0)
+    train_seed(KecpmRecipe.model_validate(json.loads(sys.argv[1])), 0)
 """
 
 
@@ -59,7 +60,7 @@ def recipe(drawn: Path, out: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def unbroken(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("unbroken") / "run"
-    train_writer(GenerationRecipe.model_validate(recipe(drawn, out)), 0)
+    train_seed(KecpmRecipe.model_validate(recipe(drawn, out)), 0)
     return out / "seed-0"
 
 
@@ -73,7 +74,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(kill_at: str, unbroken: Path, draw
     words = [sys.executable, "-c", KILLED, json.dumps(settings), kill_at]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    result = train_writer(GenerationRecipe.model_validate(settings), 0)
+    result = train_seed(KecpmRecipe.model_validate(settings), 0)
     assert same_log(unbroken, tmp_path / "run" / "seed-0")
     expected = json.loads((unbroken / "result.json").read_text())
     assert all(result[key] == expected[key] for key in ("best_epoch", "dev", "test", "test_unconstrained"))

@@ -10,10 +10,11 @@ import pytest
 from tests.llm.llm_server import LlmServer, serve
 
 from promu.llm import endpoint as endpoint_module
-from promu.llm.answer_store import Store
+from promu.llm.answer_store import AnswerStore
 from promu.llm.budget import Budget
 from promu.llm.client import Client
-from promu.llm.endpoint import Endpoint, EndpointSettings
+from promu.llm.endpoint import Endpoint
+from promu.llm.llm_settings import LlmSettings, SpendingSettings
 
 
 @pytest.fixture(autouse=True)
@@ -36,15 +37,14 @@ def server() -> Iterator[LlmServer]:
 @pytest.fixture
 def connect(server: LlmServer, tmp_path: Path) -> Iterator[Callable[..., Client]]:
     """Makes clients of `server` with one store."""
-    opened: list[Store | Endpoint] = []
+    opened: list[AnswerStore | Endpoint] = []
 
-    def make(budget: Budget | None = None, patience: float = 5.0, timeout: float = 5.0) -> Client:
-        budget = budget or Budget()
-        stopped = threading.Event()
-        store = Store(tmp_path / "llm.sqlite")
-        line = Endpoint(EndpointSettings(server.url, patience=patience, timeout=timeout), budget, stopped)
-        opened.extend((store, line))
-        return Client(store, line, budget, stopped)
+    def make(spending: SpendingSettings | None = None, patience: float = 5.0, timeout: float = 5.0) -> Client:
+        budget, stopped = Budget(spending), threading.Event()
+        store = AnswerStore(tmp_path / "llm.sqlite")
+        endpoint = Endpoint(LlmSettings(url=server.url, patience=patience, timeout=timeout), budget, stopped)
+        opened.extend((store, endpoint))
+        return Client(store, endpoint, budget, stopped)
 
     yield make
     for resource in opened:

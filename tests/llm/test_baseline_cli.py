@@ -25,7 +25,7 @@ def oracle(world: Path, name: str) -> dict[str, str]:
     """The perfect answer by question."""
     task = TASKS[name]
     file = world / ("ner/test.txt" if name == "ner" else "re/mnre_test.txt")
-    return {task.question(task.ask(post)): task.solution(post) for post in task.read(file)}
+    return {task.question(post): task.solution(post) for post in task.read(file)}
 
 
 def reply_from(answers: dict[str, str], body: dict[str, Any]) -> str:
@@ -33,7 +33,7 @@ def reply_from(answers: dict[str, str], body: dict[str, Any]) -> str:
 
 
 def run(server: LlmServer, world: Path, out: Path, name: str, *more: str) -> int:
-    words = ["--data", str(world / name), "--endpoint", server.url, "--model", "m", "--out", str(out)]
+    words = ["--data", str(world / name), "--url", server.url, "--model", "m", "--out", str(out)]
     return main(["baseline", "llm", name, *words, *more])
 
 
@@ -73,7 +73,7 @@ def test_perfect_answers_score_a_hundred(
 
 
 def test_a_post_without_a_usable_answer_is_reported(
-    server: LlmServer, tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: LlmServer, tiny_world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("ner", "re"):
         answers = oracle(tiny_world, name)
@@ -82,8 +82,7 @@ def test_a_post_without_a_usable_answer_is_reported(
         server.reply = partial(reply_from, answers)
         out = tmp_path / name
         assert run(server, tiny_world, out, name, "--yes", "--price-prompt", "2", "--price-answer", "5") == 0
-        told = capsys.readouterr()
-        assert "1 of 8 posts have no usable answer" in told.err and "I'd rather not" in told.err
+        assert "1 of 8 posts have no usable answer" in caplog.text and "I'd rather not" in caplog.text
         result = json.loads((out / "result.json").read_text())
         assert [failed["position"] for failed in result["failed"]] == [3]
         assert [fault["kind"] for fault in result["failed"][0]["faults"]] == ["refusal"] * 3
@@ -104,7 +103,7 @@ def test_nothing_is_asked_before_it_is_allowed(
     assert "[system]" in shown and "8 requests" in shown and "4 characters each" in shown
     assert run(server, tiny_world, out, "ner", "--dry-run", "--json", "--price-prompt", "1", "--price-answer", "2") == 0
     plan = json.loads(capsys.readouterr().out)
-    assert (plan["questions"], plan["in_store"], plan["requests"], plan["answer_tokens"]) == (8, 0, 8, 8 * 512)
+    assert (plan["posts"], plan["complete"], plan["requests"], plan["answer_tokens"]) == (8, 0, 8, 8 * 512)
     assert plan["most_cost"] == pytest.approx((plan["prompt_tokens"] + 2 * 8 * 512) / 1e6)
     assert (
         run(server, tiny_world, out, "ner", "--max-cost", "0.00001", "--price-prompt", "1", "--price-answer", "2") == 2
@@ -148,7 +147,7 @@ def test_a_killed_run_goes_on_where_it_was(server: LlmServer, tiny_world: Path, 
     words = [
         "--data",
         str(tiny_world / "ner"),
-        "--endpoint",
+        "--url",
         server.url,
         "--model",
         "m",
@@ -170,16 +169,16 @@ def test_a_killed_run_goes_on_where_it_was(server: LlmServer, tiny_world: Path, 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--max-cost", "1"], "--max-cost needs --price-prompt and --price-answer"),
-        (["--price-prompt", "1"], "give both --price-prompt and --price-answer"),
+        (["--max-cost", "1"], "max_cost needs price_prompt and price_answer"),
+        (["--price-prompt", "1"], "give both price_prompt and price_answer"),
         (["--images", "absent"], "no such folder of images"),
         (["--data", "ner/test.txt"], "give --train, or --labels and no --shots"),
         (["--data", "re"], r"none of train.txt, valid.txt"),
-        (["--endpoint", "localhost"], "'localhost' is no web address"),
+        (["--url", "localhost"], "'localhost' is no web address"),
         (["--shots", "999"], r"999 exemplars are asked for, but the training posts have \d+ of another text"),
         (["--labels", "list.json"], "an object of meaning by label is expected"),
         (["--labels", "few.json", "--shots", "9"], "exemplars have labels that --labels lacks: "),
-        (["--temperature", "5"], "temperature is 5.0"),
+        (["--temperature", "5"], "temperature should be less than or equal to 2, found"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -194,7 +193,7 @@ def test_bad_input_is_one_sentence(
     (tmp_path / "few.json").write_text('{"PER": "a person"}')
     places = {"ner/test.txt": tiny_world / "ner/test.txt", "re": tiny_world / "re"}
     places |= {name: tmp_path / name for name in ("list.json", "few.json")}
-    given = {"--data": str(tiny_world / "ner"), "--endpoint": server.url, "--model": "m", "--out": str(tmp_path / "o")}
+    given = {"--data": str(tiny_world / "ner"), "--url": server.url, "--model": "m", "--out": str(tmp_path / "o")}
     for key, value in zip(words[::2], words[1::2], strict=True):
         given[key] = str(places.get(value, value))
     line = [word for pair in given.items() for word in pair]
@@ -205,14 +204,17 @@ def test_bad_input_is_one_sentence(
 
 
 def test_labels_of_ones_own_need_no_training_posts(
-    server: LlmServer, tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: LlmServer,
+    tiny_world: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "labels.json").write_text('{"PER": "somebody", "THING": "anything"}')
     server.reply = lambda body: '{"entities": []}'
     words = ["--data", str(tiny_world / "ner/test.txt"), "--labels", str(tmp_path / "labels.json")]
-    line = ["--endpoint", server.url, "--model", "m", "--out", str(tmp_path / "o"), "--yes", "--json"]
+    line = ["--url", server.url, "--model", "m", "--out", str(tmp_path / "o"), "--yes", "--json"]
     assert main(["baseline", "llm", "ner", *words, *line]) == 0
-    told = capsys.readouterr()
-    assert json.loads(told.out)["labels"] == ["PER", "THING"]
+    assert json.loads(capsys.readouterr().out)["labels"] == ["PER", "THING"]
     assert "- PER: somebody\n- THING: anything" in server.seen[0]["messages"][0]["content"]
-    assert "the model is not offered" in told.err
+    assert "the model is not offered" in caplog.text

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from promu.errors import InputError
 from promu.llm.answers import AnswerFault
-from promu.llm.baseline import TASKS, BaselineSettings, build_requests
-from promu.llm.exemplars import Exemplars, text_identity
+from promu.llm.baseline import TASKS, build_requests
+from promu.llm.exemplars import ShuffledExemplars, text_identity
+from promu.llm.llm_settings import BaselineSettings
 from promu.llm.messages import PromptImages, Request
 from promu.schema import Entity, Post, Relation
 
@@ -54,9 +56,13 @@ def related(draw: st.DrawFn) -> Post:
     return Post("1", tokens, "1.jpg", entities, (Relation(*draw(st.sampled_from([(0, 1), (1, 0)])), label),))
 
 
+def settings(**values: Any) -> BaselineSettings:
+    return BaselineSettings(**{"url": "http://h", "model": "m", "data": "d", "out": "o", **values})
+
+
 def requests_for(name: str, post: Post, train: list[Post], shots: int) -> list[Request]:
     labels = TYPES if name == "ner" else RELATIONS
-    return build_requests(TASKS[name], [post], train, labels, PromptImages(None), BaselineSettings("m", shots, 3))
+    return build_requests(TASKS[name], [post], train, labels, PromptImages(None), settings(shots=shots, seed=3))
 
 
 @given(tagged(), st.lists(tagged(), max_size=4), st.data())
@@ -84,7 +90,7 @@ def test_another_gold_relation_gives_the_same_prompt(post: Post, train: list[Pos
 @given(tagged())
 def test_a_perfect_answer_is_the_gold(post: Post) -> None:
     # repeated names are listed once each, in order, so that each finds its own place
-    answer, counts = NER.answered(replace(post, entities=()), NER.solution(post), TYPES)
+    answer, counts = NER.label(replace(post, entities=()), NER.solution(post), TYPES)
     expected = {(entity.start, entity.end) for entity in post.entities}
     assert len(answer.entities) <= len(expected)
     assert counts["not in the text"] == 0
@@ -95,13 +101,13 @@ def test_a_perfect_answer_is_the_gold(post: Post) -> None:
 @given(related())
 def test_a_perfect_relation_is_the_gold(post: Post) -> None:
     bare = replace(post, relations=(replace(post.relations[0], type="None"),))
-    assert RE.answered(bare, RE.solution(post), RELATIONS)[0].relations == post.relations
+    assert RE.label(bare, RE.solution(post), RELATIONS)[0].relations == post.relations
 
 
 def test_what_an_answer_lists_is_counted() -> None:
     post = Post("1", ("Ann", "met", "Ann", "in", "Rome"), "1.jpg")
     listed = [("Rome", "LOC"), ("Ann", "PER"), ("Ann", "PER"), ("Ann", "PER"), ("Paris", "LOC"), ("in Rome", "LOC")]
-    answer, counts = NER.answered(
+    answer, counts = NER.label(
         post, json.dumps({"entities": [{"text": text, "type": type_} for text, type_ in listed]}), TYPES
     )
     assert answer.entities == (Entity(0, 1, "PER"), Entity(2, 3, "PER"), Entity(4, 5, "LOC"))
@@ -121,7 +127,7 @@ def test_what_an_answer_lists_is_counted() -> None:
 )
 def test_answers_of_another_shape(answer: object, reason: str) -> None:
     with pytest.raises(AnswerFault, match=reason) as caught:
-        NER.answered(Post("1", ("Ann",)), json.dumps(answer), TYPES)
+        NER.label(Post("1", ("Ann",)), json.dumps(answer), TYPES)
     assert caught.value.fault.kind == "wrong shape"
 
 
@@ -129,7 +135,7 @@ def test_answers_of_another_shape(answer: object, reason: str) -> None:
 def test_relations_that_are_not_offered(value: object) -> None:
     post = Post("1", ("Ann", "Bob"), "1.jpg", (Entity(0, 1, None), Entity(1, 2, None)), (Relation(0, 1, "None"),))
     with pytest.raises(AnswerFault, match="allowed are None, /per/loc"):
-        RE.answered(post, json.dumps({"relation": value}), RELATIONS)
+        RE.label(post, json.dumps({"relation": value}), RELATIONS)
 
 
 def test_head_and_tail_are_marked_in_the_text() -> None:
@@ -137,9 +143,9 @@ def test_head_and_tail_are_marked_in_the_text() -> None:
     post = Post(
         "1", ("Ann", "was", "in", "New", "York"), "1.jpg", entities, (Relation(1, 0, "/per/loc/place_of_birth"),)
     )
-    assert RE.question(RE.ask(post)) == ("Text: [E1] Ann [/E1] was in [E2] New York [/E2]\nHead: Ann\nTail: New York")
+    assert RE.question(post) == ("Text: [E1] Ann [/E1] was in [E2] New York [/E2]\nHead: Ann\nTail: New York")
     nested = replace(post, entities=(Entity(3, 4, "loc"), Entity(3, 5, "per")))
-    assert "[E1] [E2] New [/E2] York [/E1]" in RE.question(RE.ask(nested))
+    assert "[E1] [E2] New [/E2] York [/E1]" in RE.question(nested)
 
 
 def posts(*texts: str) -> list[Post]:
@@ -154,25 +160,26 @@ def test_exemplars_show_each_label_before_any_twice() -> None:
     train = [Post(str(n), (f"w{n}",), None, (Entity(0, 1, "PER" if n % 10 else "LOC"),)) for n in range(40)]
     asked = Post("x", ("asked",))
     for seed in range(5):
-        chosen = Exemplars(train, type_of, 40, seed).for_post(asked)
+        chosen = ShuffledExemplars(train, type_of, 40, seed).for_post(asked)
         assert type_of(chosen[0]) | type_of(chosen[1]) == {"PER", "LOC"}
         assert sorted(post.id for post in chosen) == sorted(post.id for post in train)
-        assert Exemplars(train, type_of, 3, seed).for_post(asked) == chosen[:3]
-    assert Exemplars(train, type_of, 3, 0).for_post(asked) != Exemplars(train, type_of, 3, 1).for_post(asked)
+        assert ShuffledExemplars(train, type_of, 3, seed).for_post(asked) == chosen[:3]
+    first, second = (ShuffledExemplars(train, type_of, 3, seed).for_post(asked) for seed in (0, 1))
+    assert first != second
 
 
 def test_a_post_of_the_same_text_is_no_exemplar() -> None:
     train = posts("the old bridge", "THE oldbridge", "Rome tonight")
     own = posts("The Old Bridge")[0]
-    assert [post.id for post in Exemplars(train, type_of, 1, 0).for_post(own)] == ["2"]
+    assert [post.id for post in ShuffledExemplars(train, type_of, 1, 0).for_post(own)] == ["2"]
     with pytest.raises(InputError, match="2 exemplars are asked for, but the training posts have 1 of another text"):
-        Exemplars(train, type_of, 2, 0).for_post(own)
+        ShuffledExemplars(train, type_of, 2, 0).for_post(own)
 
 
 def test_exemplars_stand_before_the_question_as_turns_with_their_images(images: Path) -> None:
     train = [Post("0", ("Rome", "tonight"), "0.png", (Entity(0, 1, "LOC"),))]
     asked = Post("1", ("Ann", "$text", "{}"), "1.png")
-    request = build_requests(NER, [asked], train, TYPES, PromptImages(images, 24), BaselineSettings("m", 1))[0]
+    request = build_requests(NER, [asked], train, TYPES, PromptImages(images, 24), settings(shots=1))[0]
     assert [message.role for message in request.messages] == ["system", "user", "assistant", "user"]
     assert request.messages[2].text == '{"entities": [{"text": "Rome", "type": "LOC"}]}'
     assert [image.path.name for message in request.messages for image in message.images] == ["0.png", "1.png"]
@@ -192,8 +199,16 @@ def test_a_missing_image_stops_or_is_counted(images: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"model": " "}, {"shots": -1}, {"max_tokens": 0}, {"corrections": -1}, {"concurrency": 0}, {"temperature": 3.0}],
+    [
+        {"model": " "},
+        {"shots": -1},
+        {"max_tokens": 0},
+        {"corrections": -1},
+        {"concurrency": 0},
+        {"temperature": 3.0},
+        {"image_size": 8},
+    ],
 )
-def test_settings_that_make_no_sense(wrong: dict) -> None:
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        BaselineSettings(**{"model": "m", **wrong})
+def test_settings_that_make_no_sense(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        settings(**wrong)

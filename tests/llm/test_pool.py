@@ -10,11 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from promu.alignment import sentence_vectors
 from promu.corpora.jmere import Background
 from promu.errors import InputError
-from promu.kecpm.exemplar_choice import choose_exemplars
-from promu.kecpm.knowledge import Described
-from promu.llm.exemplars import Exemplar, Quintuple, make_pool, nearest, read_pool, write_pool
+from promu.llm.exemplars import (
+    Exemplar,
+    QuintupleText,
+    choose_exemplars,
+    make_pool,
+    most_similar,
+    read_pool,
+    write_pool,
+)
 from promu.schema import Entity, Post, Relation
 
 POST = Post(
@@ -31,11 +38,11 @@ def test_a_pool_is_made_of_training_posts() -> None:
         [POST, POST], [Background(("a woman", "a ball"), ("Rome is a team.", "Ann is known.")), Background((), ())]
     )
     assert known == Exemplar(
-        "7",
-        "Ann plays for Rome",
-        "a woman a ball",
-        (Quintuple("Ann", "per", "Rome", "org", "member_of"),),
-        "Rome is a team. Ann is known.",
+        id="7",
+        text="Ann plays for Rome",
+        caption="a woman a ball",
+        quintuples=(QuintupleText(head="Ann", head_type="per", tail="Rome", tail_type="org", relation="member_of"),),
+        reasoning="Rome is a team. Ann is known.",
     )
     assert (bare.caption, bare.reasoning) == ("", '"Ann" is a per and "Rome" a org: member_of.')
     untyped = Post("1", ("a", "b"), None, (Entity(0, 1, None), Entity(1, 2, None)), (Relation(0, 1, "None"),))
@@ -44,10 +51,18 @@ def test_a_pool_is_made_of_training_posts() -> None:
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text == text.strip())
-QUINTUPLES = st.lists(st.builds(Quintuple, NAMES, NAMES, NAMES, NAMES, NAMES), max_size=2).map(tuple)
+QUINTUPLES = st.lists(
+    st.builds(QuintupleText, head=NAMES, head_type=NAMES, tail=NAMES, tail_type=NAMES, relation=NAMES), max_size=2
+).map(tuple)
 
 
-@given(st.lists(st.builds(Exemplar, NAMES, NAMES, NAMES, QUINTUPLES, NAMES), min_size=1, max_size=3))
+@given(
+    st.lists(
+        st.builds(Exemplar, id=NAMES, text=NAMES, caption=NAMES, quintuples=QUINTUPLES, reasoning=NAMES),
+        min_size=1,
+        max_size=3,
+    )
+)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, pool: list[Exemplar]) -> None:
     path = tmp_path_factory.mktemp("pool") / "pool.jsonl"
     write_pool(path, pool)
@@ -64,11 +79,20 @@ def test_a_pool_written_by_hand_needs_no_ids(tmp_path: Path) -> None:
     ("line", "sentence"),
     [
         ('[{"text": "a"}]', "a JSON list where JSON lines are expected"),
-        ('{"text": "a", "quintuples": []}', "reasoning of the exemplar must be a text"),
-        ('{"text": "a", "quintuples": {}, "reasoning": "b"}', "quintuples of the exemplar must be a list"),
-        ('{"text": "a", "quintuples": [["a"]], "reasoning": "b"}', "quintuple 0 must be an object of texts head, "),
+        ('{"text": "a", "quintuples": []}', "the exemplar lacks reasoning"),
+        (
+            '{"text": "a", "quintuples": {}, "reasoning": "b"}',
+            "quintuples of the exemplar must be a valid tuple, found {}",
+        ),
+        (
+            '{"text": "a", "quintuples": [["a"]], "reasoning": "b"}',
+            r"quintuples\[0\] of the exemplar must be a mapping with the keys head, ",
+        ),
         ('{"text": "a", "quintuples": [], "reasoning": "b", "label": 1}', "unknown key 'label'"),
-        ('{"text": "a", "quintuples": [], "reasoning": "b", "caption": 1}', "caption of the exemplar must be a text"),
+        (
+            '{"text": "a", "quintuples": [], "reasoning": "b", "caption": 1}',
+            "caption of the exemplar must be a valid string, found 1",
+        ),
     ],
 )
 def test_malformed_pools_name_the_line(tmp_path: Path, line: str, sentence: str) -> None:
@@ -88,7 +112,7 @@ def test_the_nearest_are_those_of_the_definition(seed: int, posts: int, count: i
     for post in range(posts):
         cosines = {column: float(queries[post].dot(pool[column])) for column in range(8) if column not in barred[post]}
         expected.append(sorted(cosines, key=lambda column: -cosines[column])[:count])
-    assert nearest(queries, pool, count, barred) == expected
+    assert most_similar(queries, pool, count, barred) == expected
 
 
 def test_a_pool_too_small_for_some_post() -> None:
@@ -96,28 +120,28 @@ def test_a_pool_too_small_for_some_post() -> None:
     with pytest.raises(
         InputError, match="3 exemplars a post are asked for, but the pool of 3 has only 2 of another text"
     ):
-        nearest(vectors, vectors, 3, [[0], [], []])
+        most_similar(vectors, vectors, 3, [[0], [], []])
 
 
-def test_a_post_is_not_its_own_exemplar_and_a_choice_stands(tmp_path: Path) -> None:
-    pool = [
-        Exemplar(str(n), text, "", (), "x")
-        for n, text in enumerate(["Old bridge", "OLD  Bridge", "new bridge", "ring"])
-    ]
-    posts = [Described("a", ("old", "bridge")), Described("b", ("ring", "tone"))]
-    asked: list[list[str]] = []
+def test_a_post_is_not_its_own_exemplar_and_a_choice_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ("Old bridge", "OLD  Bridge", "new bridge", "ring")
+    pool = [Exemplar(id=str(n), text=text, quintuples=(), reasoning="x") for n, text in enumerate(texts)]
+    posts = [("old bridge", ""), ("ring tone", "")]
+    encoded: list[list[str]] = []
 
     def vectors(texts: list[str]) -> torch.Tensor:
-        asked.append(list(texts))
+        encoded.append(list(texts))
         rows = torch.tensor([[float("bridge" in text.casefold()), float("ring" in text), 0.1] for text in texts])
         return torch.nn.functional.normalize(rows, dim=1)
 
+    monkeypatch.setattr(sentence_vectors, "SentenceVectors", lambda name: vectors)
+
     def choose(count: int = 1) -> list[list[int]]:
-        return choose_exemplars(posts, pool, count, "e", lambda: vectors, tmp_path / "choice.json")  # type: ignore[arg-type,return-value]
+        return choose_exemplars(posts, pool, count, "e", tmp_path / "choice.json")
 
     assert choose() == [[2], [3]]
-    assert choose() == [[2], [3]] and len(asked) == 2
-    assert choose(2)[0] == [2, 3] and len(asked) == 4
+    assert choose() == [[2], [3]] and len(encoded) == 2
+    assert choose(2)[0] == [2, 3] and len(encoded) == 4
     (tmp_path / "choice.json").write_text("[]")
     with pytest.raises(InputError, match="no choice of exemplars; delete the file"):
         choose()

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from promu.corpora.jmere import read_jmere, read_jmere_background
-from promu.kecpm.knowledge import Described
-from promu.kecpm.prompts import read_described
+from promu.kecpm.knowledge_questions import PostText
+from promu.kecpm.prompts import read_split
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.study.mock_llm import ErrorRates, MockLLM, write_mock_knowledge
 
-POST = Described("1", ("Zeivo", "Kir", "with", "Soze", "again"))
+POST = PostText("1", ("Zeivo", "Kir", "with", "Soze", "again"))
 FACTS = ["Zeivo Kir is a flag.", "Soze is a tower.", "Zeivo Kir has its headquarters at Soze.", "Gogu is an owl."]
 
 
@@ -60,7 +60,7 @@ def test_wrong_facts_are_in_the_language_of_the_right_ones_and_of_another_meanin
     posts, known = read_jmere(drawn / "test.json"), read_jmere_background(drawn / "test.json")
     true = MockLLM(ErrorRates(0.0, 0.0, 0))
     for post, background, line in zip(posts, known, lines(tmp_path / "wrong/test.jsonl"), strict=True):
-        described = Described(post.id, post.tokens)
+        described = PostText(post.id, post.tokens)
         true.learn(described, background.knowledge)
         right = {fact.sentence for fact in true.facts[line["text"]]}
         true.learn(described, line["knowledge"])  # what is no fact would be left out
@@ -70,8 +70,8 @@ def test_wrong_facts_are_in_the_language_of_the_right_ones_and_of_another_meanin
 
 def test_all_of_it_recovered_is_the_truth_about_the_names(drawn: Path, tmp_path: Path) -> None:
     assert ask(drawn, tmp_path / "all", True, recovered=1.0)["wrong"] == 0
-    described = read_described(drawn / "train.json", tmp_path / "all")
-    own = read_described(drawn / "train.json")
+    described = read_split(drawn / "train.json", tmp_path / "all")
+    own = read_split(drawn / "train.json")
     assert all(set(a.knowledge) <= set(b.knowledge) for a, b in zip(described.background, own.background, strict=True))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bars
+from promu.cli.console import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from promu.alignment.label_health import Agreement, LabelHealth, SideHealth
@@ -276,33 +276,25 @@ def train(
         overrides: Settings that win over the recipe's, as key=value, such as prompt.mode=text.
         json: Print JSON instead of tables.
     """
-    from promu.hub import quiet
+    from promu.kecpm.train_kecpm import train_kecpm
 
-    quiet()
-    from promu.config import load_recipe
-    from promu.kecpm.kecpm_recipe import GenerationRecipe
-    from promu.kecpm.train_writer import train_writers
-
-    settings = load_recipe(recipe, GenerationRecipe, overrides or ())
     with progress_bars():
-        summary = train_writers(settings)
+        summary = train_kecpm(recipe, overrides or ())
     if json:
         print_json(summary)
         return
+    tests = {"test": "test", "test_unconstrained": "test, unconstrained"}
     rows = []
     for seed, run in summary["runs"].items():
-        for split, name in (("dev", "dev"), ("test", "test"), ("test_unconstrained", "test, unconstrained")):
+        for split, name in {"dev": "dev", **tests}.items():
             figures = [run[split][key] for key in ("precision", "recall", "f1")]
             shown = [f"{figure:.2f}" for figure in (*figures, run[split]["macro_f1"]["present"])]
             rows.append([f"seed {seed}, {name}", *shown, f"{100 * run[split]['parsed']:.1f} %"])
-        if run["unsaid_quintuples"]:
-            note(f"seed {seed}: {run['unsaid_quintuples']} quintuples of train cannot be said in an answer")
     print_table("quintuples", ["", "precision", "recall", "F1", "macro F1", "parsed"], rows)
-    for split, name in (("test", "test"), ("test_unconstrained", "test, unconstrained")):
+    for split, name in tests.items():
         mean = summary[split]["f1"]
         spread = "" if mean["std"] is None else f" ± {mean['std']:.2f}"
         print(f"{name}: F1 {mean['mean']:.2f}{spread} over {mean['n']} seeds")
-    print(f"models and predictions: {settings.out}/seed-*")
 
 
 @app.command(name="predict")
@@ -330,26 +322,16 @@ def predict(
         batch_size: Posts at once, if other than in training.
         json: Print JSON instead of a line.
     """
-    from promu.hub import quiet
-
-    quiet()
     from promu.corpora.jmere import write_jmere
-    from promu.errors import InputError
-    from promu.kecpm.prompts import read_described
-    from promu.kecpm.train_writer import load_writer
+    from promu.kecpm.train_kecpm import predict_kecpm
 
-    for name, value in (("--beams", beams), ("--batch-size", batch_size)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}; at least 1 is needed")
-    described = read_described(data, knowledge)
-    writer = load_writer(model)
-    changed = {name: value for name, value in (("beams", beams), ("batch_size", batch_size)) if value is not None}
-    writer.decoding = writer.decoding.model_copy(update=changed)
     with progress_bars():
-        answered, parsed = writer.answer(described.posts, writer.prompts(described), not unconstrained)
-    write_jmere(predictions, answered)
-    found = sum(len(post.relations) for post in answered)
+        result = predict_kecpm(model, data, knowledge, not unconstrained, beams, batch_size)
+    write_jmere(predictions, result.posts)
+    count = sum(len(post.relations) for post in result.posts)
     if json:
-        print_json({"posts": len(answered), "quintuples": found, "parsed": parsed, "predictions": str(predictions)})
+        shown = {"posts": len(result.posts), "quintuples": count, "parsed": result.parsed}
+        print_json({**shown, "predictions": str(predictions)})
         return
-    print(f"{predictions}: {found} quintuples in {len(answered)} posts; {100 * parsed:.1f} % of the answers parse")
+    parsed = f"{100 * result.parsed:.1f} % of the answers parse"
+    print(f"{predictions}: {count} quintuples in {len(result.posts)} posts; {parsed}")

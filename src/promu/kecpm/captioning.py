@@ -1,4 +1,4 @@
-"""Captions of posts' images: from files, by an image-to-text model, or the nouns and relations promu sees."""
+"""Captions of posts' images: from a file, by an image-to-text model, or by a pre-trained promu model."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...
     for pair in read_captions(path):
         if pair.matched:
             by_image.setdefault(pair.image, []).append(pair.caption)
-    found = [tuple(by_image.get(post.image or "", ())) for post in posts]
-    if posts and not any(found):
+    captions = [tuple(by_image.get(post.image or "", ())) for post in posts]
+    if posts and not any(captions):
         raise InputError(f"none of the {len(posts)} posts has its image among those captioned here", path)
-    return found
+    return captions
 
 
 def captions_of_images(
@@ -77,14 +77,14 @@ def image_to_text(name: str) -> Captioner:
     @torch.inference_mode()
     def caption(images: Sequence[Image.Image]) -> list[str]:
         pixels = processor(images=list(images), return_tensors="pt")["pixel_values"].to(device)
-        pieces = model.generate(pixel_values=pixels, max_new_tokens=_NEW_TOKENS, do_sample=False)
-        return [" ".join(text.split()) for text in tokenizer.batch_decode(pieces, skip_special_tokens=True)]
+        tokens = model.generate(pixel_values=pixels, max_new_tokens=_NEW_TOKENS, do_sample=False)
+        return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     return caption
 
 
-def promu_words(folder: Path, count: int = 3) -> Captioner:
-    """What a pre-trained promu model sees: "in the image: trophy, woman, stage; awarded".
+def promu_captioner(folder: Path, count: int = 3) -> Captioner:
+    """A pre-trained promu model that names nouns and a relation: "in the image: trophy, woman, stage; awarded".
 
     Its candidates' prompts (Eq 6, Eq 9) are compared with the whole image in the space of L_CIT; the nearest nouns
     and the nearest relation are named.
@@ -106,12 +106,12 @@ def promu_words(folder: Path, count: int = 3) -> Captioner:
     encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), model.config.max_length)
 
     @torch.inference_mode()
-    def vectors(texts: Sequence[str]) -> torch.Tensor:
+    def encode(texts: Sequence[str]) -> torch.Tensor:
         batch = encoder.batch([encoder.text(text) for text in texts])
         return model.encode_text(**{name: values.to(device) for name, values in batch.items()})
 
-    named = [
-        (list(names), vectors(prompts(names, template, templates)), most)
+    candidates = [
+        (list(names), encode(prompts(names, template, templates)), most)
         for names, template, templates, most in (
             (model.config.nouns, "1", ENTITY_TEMPLATES, count),
             (model.config.relations, "A", RELATION_TEMPLATES, 1),
@@ -122,8 +122,8 @@ def promu_words(folder: Path, count: int = 3) -> Captioner:
     @torch.inference_mode()
     def caption(images: Sequence[Image.Image]) -> list[str]:
         pixels = torch.stack([to_pixels(image, model.config.image_size) for image in images]).to(device)
-        seen = model.encode_images(pixels)
-        parts = [_nearest(seen, candidates, names, most) for names, candidates, most in named]
+        vectors = model.encode_images(pixels)
+        parts = [_nearest(vectors, prompts, names, most) for names, prompts, most in candidates]
         return ["in the image: " + "; ".join(words) for words in zip(*parts, strict=True)]
 
     return caption

@@ -1,4 +1,4 @@
-"""Text-to-text models by name or by configuration, and answers written by them batch by batch."""
+"""Answers in tokens: gold quintuples to an answer, an answer to quintuples, and answers that a model generates."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from transformers import (
 
 from promu.errors import InputError
 from promu.hub import SAFE_WEIGHTS, best_precision, load
-from promu.kecpm.grammar import Grammar, Ids, State
+from promu.kecpm.grammar import Grammar, GrammarState, Ids
+from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.modeling.encoders import config_of
 from promu.progress import report
 from promu.schema import Quintuple
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What was read.
+class GeneratedAnswer:
+    """What an answer says.
 
     Attributes:
         quintuples: In the order written; of an answer that breaks the grammar those before and after the break.
@@ -38,35 +39,35 @@ class Answer:
     parsed: bool
 
 
-def written_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Ids, int]:
-    """The pieces that say `quintuples`, which `read_answer` gives back.
+def encode_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Ids, int]:
+    """The tokens that express `quintuples`; `decode_answer` gives these back.
 
     Returns:
-        The pieces, and how many quintuples cannot be said: a name that is too long or has no piece, types that the
-        inventory does not have with the relation, a pair that was said before.
+        The tokens, and how many quintuples cannot be expressed: a name that is too long or has no token, types that
+        the inventory does not have with the relation, a pair that comes twice.
     """
     phrases = grammar.phrases
     pairs: set[tuple[object, object]] = set()
     parts: list[Ids] = []
     for one in quintuples:
-        known = dict(phrases.relations.get((str(one.head_type), str(one.tail_type)), ()))
+        relations = dict(phrases.relations.get((str(one.head_type), str(one.tail_type)), ()))
         names = all(span in grammar.trie.node_of for span in (one.head, one.tail))
-        if not names or one.relation not in known or one.head == one.tail or (one.head, one.tail) in pairs:
+        if not names or one.relation not in relations or one.head == one.tail or (one.head, one.tail) in pairs:
             continue
         pairs.add((one.head, one.tail))
-        relation = known[one.relation]
+        relation = relations[one.relation]
         head, tail = (_name(grammar, *end) for end in ((one.head, one.head_type), (one.tail, one.tail_type)))
         parts.append(head + phrases.link[0][1] + tail + relation)
     left_out = len(quintuples) - len(parts)
     if not parts:
         return phrases.first[1][1], left_out
     first, *rest = parts
-    following = tuple(piece for part in rest for piece in phrases.again + part)
-    return phrases.first[0][1] + first + following + (phrases.pieces.end,), left_out
+    following = tuple(token for part in rest for token in phrases.again + part)
+    return phrases.first[0][1] + first + following + (phrases.tokenizer.end,), left_out
 
 
-def read_answer(grammar: Grammar, ids: Sequence[int]) -> Answer:
-    """Read pieces, up to the end of the sequence; where they break the grammar, from the next quintuple on."""
+def decode_answer(grammar: Grammar, ids: Sequence[int]) -> GeneratedAnswer:
+    """Read tokens, up to the end of the sequence; where they break the grammar, from the next quintuple on."""
     grammar = grammar.without_limit()  # what is written is written
     state, at, parsed = grammar.start(), 0, True
     while at < len(ids) and not state.ended:
@@ -79,16 +80,16 @@ def read_answer(grammar: Grammar, ids: Sequence[int]) -> Answer:
         at = next((place for place in range(at, len(ids)) if tuple(ids[place : place + len(again)]) == again), len(ids))
         at += len(again)
         state = grammar.resumed(state.written)
-    return Answer(state.written, parsed and state.ended)
+    return GeneratedAnswer(state.written, parsed and state.ended)
 
 
 def _name(grammar: Grammar, span: tuple[int, int], kind: str | None) -> Ids:
-    words = tuple(piece for word in grammar.words[slice(*span)] for piece in word)
+    words = tuple(token for word in grammar.word_ids[slice(*span)] for token in word)
     return words + grammar.phrases.type_ids(str(kind), grammar.trie.number(span))
 
 
 class Constraint(LogitsProcessor):
-    """Gives every piece that would break the grammar of its post a score of -inf.
+    """Gives every token that would break the grammar of its post a score of -inf.
 
     The state of each answer is kept from step to step under what has been written, so that a step costs one move of
     the automaton a row, whatever the length, and beams may be dropped, doubled and put in another order.
@@ -103,7 +104,7 @@ class Constraint(LogitsProcessor):
         self.grammars = grammars
         self.end = end
         self.beams = beams
-        self.states: dict[tuple[int, tuple[int, ...]], State | None] = {}
+        self.states: dict[tuple[int, tuple[int, ...]], GrammarState | None] = {}
         self.prompt = 0
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
@@ -122,15 +123,15 @@ class Constraint(LogitsProcessor):
             state = states[key]
             # A beam that left the grammar has no probability left, and one that ended needs nothing more.
             allowed = [self.end] if state is None or state.ended else state.allowed()
-            flat += [row * width + piece for piece in allowed]
+            flat += [row * width + token for token in allowed]
         self.states = states
         index = torch.tensor(flat, device=scores.device)
-        kept = scores.view(-1)[index]
+        allowed_scores = scores.view(-1)[index]
         scores.fill_(-torch.inf)
-        scores.view(-1)[index] = kept
+        scores.view(-1)[index] = allowed_scores
         return scores
 
-    def _state(self, post: int, written: tuple[int, ...]) -> State | None:
+    def _state(self, post: int, written: tuple[int, ...]) -> GrammarState | None:
         if not written:
             return self.grammars[post].start()
         before = self.states[post, written[:-1]]
@@ -166,77 +167,66 @@ def _writes_none(name: str) -> str:
     return f"{name!r} does not write text from text; name a T5 or BART type model"
 
 
-@dataclass(frozen=True, slots=True)
-class Decoding:
-    """How answers are written.
-
-    Attributes:
-        beams: Beams; 1 is greedy.
-        batch_size: Posts at once.
-        constrained: Write nothing but what the grammar allows.
-    """
-
-    beams: int = 1
-    batch_size: int = 64
-    constrained: bool = True
-
-
 @torch.inference_mode()
-def write_answers(
+def generate_answers(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     grammars: Sequence[Grammar],
-    decoding: Decoding,
+    decoding: DecodingSettings,
     pad: int,
-) -> list[Answer]:
+    constrained: bool = True,
+) -> list[GeneratedAnswer]:
     """What the model writes about each post, in their order; batches hold prompts of like length.
 
     Where the device computes bf16 natively, the answers come from a copy of the model in bf16.
 
     Args:
         model: A T5 or BART type model.
-        prompts: Word pieces of each post's prompt.
+        prompts: Token ids of each post's prompt.
         grammars: Of each post, all with the same limit.
-        decoding: How to write.
+        decoding: Beams and batch size.
         pad: The id that fills up a batch.
+        constrained: Write nothing but what the grammar allows.
     """
-    writer = _copy_in_bf16(model) if best_precision(str(model.device)) == "bf16" else model
+    bf16 = best_precision(str(model.device)) == "bf16"
+    generator: PreTrainedModel = copy.deepcopy(model).to(torch.bfloat16) if bf16 else model  # type: ignore[arg-type]
     training = model.training
-    writer.eval()
+    generator.eval()
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
-    answers: dict[int, Answer] = {}
+    answers: dict[int, GeneratedAnswer] = {}
     for start in range(0, len(order), decoding.batch_size):
         rows = order[start : start + decoding.batch_size]
-        written = _write(writer, [prompts[row] for row in rows], [grammars[row] for row in rows], decoding, pad)
+        batch = [grammars[row] for row in rows]
+        processors = LogitsProcessorList()
+        if constrained:
+            processors.append(Constraint(batch, grammars[0].phrases.tokenizer.end, decoding.beams))
+        written = _generate(generator, [prompts[row] for row in rows], batch[0], decoding.beams, processors, pad)
         for row, ids in zip(rows, written, strict=True):
-            answers[row] = read_answer(grammars[row], ids)
-        report("reading", len(answers), len(order))
+            answers[row] = decode_answer(grammars[row], ids)
+        report("generating", len(answers), len(order))
     model.train(training)
     return [answers[row] for row in range(len(prompts))]
 
 
-def _copy_in_bf16(model: PreTrainedModel) -> PreTrainedModel:
-    return copy.deepcopy(model).to(torch.bfloat16)  # type: ignore[arg-type]
-
-
-def _write(
-    model: PreTrainedModel, prompts: list[Sequence[int]], grammars: list[Grammar], decoding: Decoding, pad: int
+def _generate(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    grammar: Grammar,
+    beams: int,
+    processors: LogitsProcessorList,
+    pad: int,
 ) -> list[list[int]]:
-    end = grammars[0].phrases.pieces.end
     longest = max(map(len, prompts))
     ids = torch.tensor([[*prompt, *[pad] * (longest - len(prompt))] for prompt in prompts], device=model.device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-    processors = LogitsProcessorList()
-    if decoding.constrained:
-        processors.append(Constraint(grammars, end, decoding.beams))
     written = model.generate(  # type: ignore[operator]
         input_ids=ids,
         attention_mask=(torch.arange(longest, device=model.device)[None] < lengths[:, None]).long(),
         logits_processor=processors,
-        max_new_tokens=grammars[0].limit,
-        num_beams=decoding.beams,
+        max_new_tokens=grammar.limit,
+        num_beams=beams,
         do_sample=False,
-        eos_token_id=end,
+        eos_token_id=grammar.phrases.tokenizer.end,
         pad_token_id=pad,
     )
     return [row[1:] for row in written.tolist()]  # without the token that decoding starts from

@@ -1,8 +1,8 @@
-"""A small text-to-text model that has read texts without labels, in the place of one that comes pre-trained.
+"""Pre-train a small text-to-text model by denoising, in place of a published one.
 
-It learns to restore texts, each shown twice with other words missing and in another order, much as BART does (Lewis et
-al. 2020). From random weights a few hundred labelled posts do not teach a model to copy a name, nor to find in one
-sentence what another says of it; this does.
+It learns to restore unlabelled texts, each shown twice with other words missing and in another order, much as BART does
+(Lewis et al. 2020). From random weights a few hundred labelled posts do not teach a model to copy a name, nor to find
+in one sentence what another states about it; this does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from transformers import set_seed
 
 from promu.errors import InputError
 from promu.kecpm.decoding import load_seq2seq
-from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, Pieces
-from promu.kecpm.kecpm_recipe import WriterSettings
-from promu.kecpm.prompts import padded_batch
+from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, GrammarTokenizer
+from promu.kecpm.kecpm_model import padded_batch
+from promu.kecpm.kecpm_recipe import Seq2SeqSettings
 from promu.modeling.loading import save_folder
 from promu.runs import begin, finish, finished_result
 from promu.training.batches import Sample, Shuffled, rng_of
@@ -28,7 +28,7 @@ from promu.training.recipe import TokenizerSettings, TrainingSettings
 from promu.training.tokenizers import train_text_to_text
 
 MISSING = 0.3
-"""Share of words that are shown as unknown."""
+"""Share of words that are replaced by the unknown token."""
 SHOWN = 2
 """How often each text is shown."""
 TEXTS = 2
@@ -39,7 +39,7 @@ _PROMPT = f"{OPEN} {AND} {AGAIN} {NOTHING} Relations: Types: Text: Caption: Know
 
 def train_denoiser(
     texts: Sequence[str],
-    model: WriterSettings,
+    model: Seq2SeqSettings,
     training: TrainingSettings,
     seed: int,
     out: Path,
@@ -62,7 +62,9 @@ def train_denoiser(
         InputError: The settings name a model that exists, or the folder cannot be used.
     """
     if not isinstance(model.name, dict) or not isinstance(model.tokenizer, TokenizerSettings):
-        raise InputError("a model that is to read first starts from random weights; give the configuration of both")
+        raise InputError(
+            "a model that is pre-trained here starts from random weights; give its configuration and tokenizer size"
+        )
     settings = {
         "texts": len(texts),
         "model": model.model_dump(mode="json"),
@@ -77,26 +79,26 @@ def train_denoiser(
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
     reader = load_seq2seq(model.name, vocab_size=len(tokenizer), decoder_start_token_id=tokenizer.pad_token_id, **ids)
     begin(out, settings)
-    pieces = Pieces(tokenizer)
+    words_to_ids = GrammarTokenizer(tokenizer)
     unknown = int(tokenizer.unk_token_id)  # type: ignore[arg-type]
 
     def example(sample: Sample) -> tuple[list[int], list[int]]:
-        chance = rng_of(seed, sample)
-        rows = [sample.row, *chance.integers(len(texts), size=int(chance.integers(TEXTS))).tolist()]
-        order = chance.permutation(np.repeat(np.arange(len(rows)), SHOWN)).tolist()
-        words = [[pieces.word(word) for word in texts[row].split()] for row in rows]
+        rng = rng_of(seed, sample)
+        rows = [sample.row, *rng.integers(len(texts), size=int(rng.integers(TEXTS))).tolist()]
+        order = rng.permutation(np.repeat(np.arange(len(rows)), SHOWN)).tolist()
+        words = [[words_to_ids.word(word) for word in texts[row].split()] for row in rows]
         shown: list[int] = []
         for place in order:
             for word in words[place]:
-                shown += [unknown] if chance.random() < MISSING else word
-        whole = [piece for text in words for word in text for piece in word]
-        return [*shown, pieces.end], [*whole, pieces.end]
+                shown += [unknown] if rng.random() < MISSING else word
+        whole = [token for text in words for word in text for token in word]
+        return [*shown, words_to_ids.end], [*whole, words_to_ids.end]
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         shown, whole = zip(*map(example, samples), strict=True)
         return padded_batch(shown, whole, int(tokenizer.pad_token_id))  # type: ignore[arg-type]
 
-    log = fit(cast(Any, reader), Shuffled(len(texts)), collate, training, out, seed, "reading")
+    log = fit(cast(Any, reader), Shuffled(len(texts)), collate, training, out, seed, "denoising")
     save_folder(out / "model", cast(Any, reader), tokenizer)
     result = {"texts": len(texts), "loss": next(line["loss"] for line in reversed(log) if "loss" in line)}
     finish(out, result)

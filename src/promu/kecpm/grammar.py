@@ -1,4 +1,4 @@
-"""The language of answers about one post, as an automaton over word pieces that goes forward one piece at a time.
+"""The language of answers about one post, as an automaton that goes forward one token at a time.
 
 An answer is `The relation between A (person) and B (organization) is "member of" ; The relation between ...`, or
 `No relation`. Names are spans of the post; where several spans are written alike, `(person 2)` says that the second is
@@ -22,25 +22,25 @@ Span = tuple[int, int]
 """Word indices, end exclusive."""
 
 Detours = dict[int, float]
-"""Of nodes above spans that must not be written: pieces to the nearest span that may, infinite where there is none."""
+"""Of nodes above spans that must not be written: tokens to the nearest span that may, infinite where there is none."""
 
 
 class SpanTrie:
     """All spans of a post up to a length. Node 0 is the root.
 
-    Spans with the same pieces (a word that comes twice, two emoji that the tokenizer does not know) share a node and
+    Spans with the same tokens (a word that comes twice, two emoji that the tokenizer does not know) share a node and
     are told apart by number, in the order of the text.
 
     Args:
-        words: The pieces of each word.
+        words: The token ids of each word.
         longest: Words that a span has at most.
 
     Attributes:
-        children: By node, the next node by piece.
+        children: By node, the next node by token.
         ends: By node, the spans that end there.
-        nearest: By node, how many pieces it takes from there to the end of a span.
-        node_of: The node at which a span ends; spans without a piece are not there.
-        lengths: Pieces of each span, the shortest first.
+        nearest: By node, how many tokens it takes from there to the end of a span.
+        node_of: The node at which a span ends; spans without a token are not there.
+        lengths: Tokens of each span, the shortest first.
     """
 
     def __init__(self, words: Sequence[tuple[int, ...]], longest: int) -> None:
@@ -59,10 +59,10 @@ class SpanTrie:
     def _add(self, words: Sequence[tuple[int, ...]], start: int, stop: int) -> None:
         node = depth = 0
         for end in range(start, stop):
-            for piece in words[end]:
-                follower = self.children[node].get(piece)
+            for token in words[end]:
+                follower = self.children[node].get(token)
                 if follower is None:
-                    follower = self.children[node][piece] = len(self.children)
+                    follower = self.children[node][token] = len(self.children)
                     self.children.append({})
                     self.ends.append([])
                     self._parents.append(node)
@@ -85,17 +85,17 @@ class SpanTrie:
             while node >= 0 and node not in changed:
                 changed.add(node)
                 node = self._parents[node]
-        found: Detours = {}
+        detours: Detours = {}
         for node in sorted(changed, reverse=True):
-            around = {below: found.get(below, self.nearest[below]) for below in self.children[node].values()}
-            found[node] = self._nearest(node, forbidden, around)
-        return found
+            around = {below: detours.get(below, self.nearest[below]) for below in self.children[node].values()}
+            detours[node] = self._nearest(node, forbidden, around)
+        return detours
 
     def number(self, span: Span) -> int:
-        """Which of the spans with its pieces it is, from 1.
+        """Which of the spans with its tokens it is, from 1.
 
         Raises:
-            KeyError: It is longer than `longest`, or has no piece.
+            KeyError: It is longer than `longest`, or has no token.
         """
         return self.ends[self.node_of[span]].index(span) + 1
 
@@ -106,7 +106,7 @@ AGAIN = ";"
 NOTHING = "No relation"
 
 
-class Pieces:
+class GrammarTokenizer:
     """A tokenizer as the grammar uses it: ids of a word or phrase that stands after a blank.
 
     Args:
@@ -127,15 +127,15 @@ class Pieces:
         self.end = int(tokenizer.eos_token_id)
         empty = tokenizer("").input_ids
         self.start: tuple[int, ...] = tuple(empty[:-1]) if empty and empty[-1] == self.end else ()
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._cache: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, text: str) -> tuple[int, ...]:
         """Ids of a word or phrase after a blank, no special tokens."""
-        ids = self._known.get(text)
+        ids = self._cache.get(text)
         if ids is None:
-            # A post may say </s>, which must not end an answer: special tokens are text like any other here.
+            # A post may contain </s>, which must not end an answer: special tokens are text like any other here.
             encoded = self.tokenizer(f" {text}", add_special_tokens=False, split_special_tokens=True)
-            ids = self._known[text] = tuple(encoded.input_ids)
+            ids = self._cache[text] = tuple(encoded.input_ids)
         return ids
 
     def phrase(self, text: str) -> tuple[int, ...]:
@@ -167,45 +167,45 @@ Option = tuple[Any, Ids]
 
 
 class Phrases:
-    """Everything that answers are written with beside names, in the pieces of one tokenizer.
+    """Everything that answers are written with beside names, in the tokens of one tokenizer.
 
     Args:
-        pieces: The tokenizer.
+        tokenizer: The tokenizer.
         inventory: Types and relations.
 
     Raises:
         InputError: The tokenizer does not know a word of them.
     """
 
-    def __init__(self, pieces: Pieces, inventory: Inventory) -> None:
-        self.pieces = pieces
+    def __init__(self, tokenizer: GrammarTokenizer, inventory: Inventory) -> None:
+        self.tokenizer = tokenizer
         self.inventory = inventory
-        opening = pieces.phrase(OPEN)
-        self.again: Ids = pieces.phrase(AGAIN) + opening
+        opening = tokenizer.phrase(OPEN)
+        self.again: Ids = tokenizer.phrase(AGAIN) + opening
         self.first: tuple[Option, ...] = (
-            (True, pieces.start + opening),
-            (False, pieces.start + pieces.phrase(NOTHING) + (pieces.end,)),
+            (True, tokenizer.start + opening),
+            (False, tokenizer.start + tokenizer.phrase(NOTHING) + (tokenizer.end,)),
         )
-        self.more: tuple[Option, ...] = ((True, self.again), (False, (pieces.end,)))
-        self.link: tuple[Option, ...] = ((None, pieces.phrase(AND)),)
+        self.more: tuple[Option, ...] = ((True, self.again), (False, (tokenizer.end,)))
+        self.link: tuple[Option, ...] = ((None, tokenizer.phrase(AND)),)
         self.relations: dict[tuple[str, str], tuple[Option, ...]] = {
-            ends: tuple((name, pieces.phrase(f'is "{type_words(name)}"')) for name in names)
+            ends: tuple((name, tokenizer.phrase(f'is "{type_words(name)}"')) for name in names)
             for ends, names in inventory.between.items()
         }
         self._types: dict[tuple[str, int], Ids] = {}
         longest_type = max(len(self.type_ids(kind, 10)) for kind in inventory.types)  # fewer than 100 are alike
         longest_relation = max(len(ids) for options in self.relations.values() for _, ids in options)
         self.after_tail: int = longest_type + longest_relation + 1
-        """Pieces that follow the name of a tail at most, if the answer ends then."""
+        """Tokens that follow the name of a tail at most, if the answer ends then."""
         self.between_names: int = longest_type + len(self.link[0][1])
-        """Pieces between the two names at most."""
+        """Tokens between the two names at most."""
 
     def type_ids(self, kind: str, number: int) -> Ids:
         """How a type is written after the name that is the `number`-th of those written alike."""
         ids = self._types.get((kind, number))
         if ids is None:
             text = f"({type_words(kind)})" if number == 1 else f"({type_words(kind)} {number})"
-            ids = self._types[kind, number] = self.pieces.phrase(text)
+            ids = self._types[kind, number] = self.tokenizer.phrase(text)
         return ids
 
 
@@ -218,15 +218,15 @@ class _Ended:
     def allowed(self, length: int) -> Iterable[int]:
         return ()
 
-    def after(self, piece: int, length: int) -> list[_Branch]:
+    def after(self, token: int, length: int) -> list[_Branch]:
         return []
 
 
 @dataclass(frozen=True, slots=True)
 class _Choosing:
-    """In the middle of one of several fixed phrases, `at` pieces of which are written.
+    """In the middle of one of several fixed phrases, `at` tokens of which are written.
 
-    `then` gives what follows the choice, from it and from how many pieces the answer has by then.
+    `then` gives what follows the choice, from it and from how many tokens the answer has by then.
     """
 
     written: tuple[Quintuple, ...]
@@ -237,8 +237,8 @@ class _Choosing:
     def allowed(self, length: int) -> Iterable[int]:
         return (ids[self.at] for _, ids in self.options)
 
-    def after(self, piece: int, length: int) -> list[_Branch]:
-        left = [option for option in self.options if option[1][self.at] == piece]
+    def after(self, token: int, length: int) -> list[_Branch]:
+        left = [option for option in self.options if option[1][self.at] == token]
         at = self.at + 1
         branches = [self.then(choice, length) for choice, ids in left if len(ids) == at]
         rest = tuple(option for option in left if len(option[1]) > at)
@@ -250,7 +250,7 @@ class _Naming:
     """In the middle of a name, at a node of the trie; `typed` gives what may follow a name that could end here.
 
     `forbidden` spans must not be the name; `detours` tells how far it then is to the end of another. The name must be
-    over when the answer has `until` pieces.
+    over when the answer has `until` tokens.
     """
 
     written: tuple[Quintuple, ...]
@@ -264,12 +264,12 @@ class _Naming:
     def allowed(self, length: int) -> Iterable[int]:
         left = self.until - length - 1
         nearest, detours = self.trie.nearest, self.detours
-        for piece, node in self.trie.children[self.node].items():
+        for token, node in self.trie.children[self.node].items():
             if (detours[node] if node in detours else nearest[node]) <= left:
-                yield piece
+                yield token
 
-    def after(self, piece: int, length: int) -> list[_Branch]:
-        node = self.trie.children[self.node].get(piece)
+    def after(self, token: int, length: int) -> list[_Branch]:
+        node = self.trie.children[self.node].get(token)
         if node is None or self.detours.get(node, self.trie.nearest[node]) > self.until - length:
             return []
         branches: list[_Branch] = []
@@ -285,14 +285,14 @@ class _Naming:
 _Branch = _Choosing | _Naming | _Ended
 
 
-class State:
+class GrammarState:
     """What has been written so far, and what may come next.
 
-    Which of two readings is meant can stay open for a piece or two (a name may go on with what looks like the start of
+    Which of two readings is meant can stay open for a token or two (a name may go on with what looks like the start of
     a type), so a state has one branch or a few.
 
     Attributes:
-        length: Pieces so far.
+        length: Tokens so far.
         written: The finished quintuples.
         ended: Whether the answer is over.
     """
@@ -306,19 +306,19 @@ class State:
         self.ended = isinstance(branches[0], _Ended)
 
     def allowed(self) -> list[int]:
-        """The pieces that may come next, in no order; none when the answer is over."""
+        """The tokens that may come next, in no order; none when the answer is over."""
         if len(self._branches) == 1:
             return list(set(self._branches[0].allowed(self.length)))
-        return list({piece for branch in self._branches for piece in branch.allowed(self.length)})
+        return list({token for branch in self._branches for token in branch.allowed(self.length)})
 
-    def after(self, piece: int) -> State | None:
-        """The state after one more piece; None where the piece may not come."""
+    def after(self, token: int) -> GrammarState | None:
+        """The state after one more token; None where the token may not come."""
         length = self.length + 1
         if len(self._branches) == 1:
-            branches = self._branches[0].after(piece, length)
+            branches = self._branches[0].after(token, length)
         else:
-            branches = [one for branch in self._branches for one in branch.after(piece, length)]
-        return State(branches, length) if branches else None
+            branches = [one for branch in self._branches for one in branch.after(token, length)]
+        return GrammarState(branches, length) if branches else None
 
 
 class Grammar:
@@ -326,24 +326,24 @@ class Grammar:
 
     Args:
         phrases: What answers are written with.
-        tokens: The post's words.
+        words: The post's words.
         name_words: Words that a name has at most.
-        limit: Pieces that an answer has at most, its end included: another quintuple is begun only where one fits, and
+        limit: Tokens that an answer has at most, its end included: another quintuple is begun only where one fits, and
             names in it are as short as need be. None sets no limit.
 
     Raises:
         InputError: Not even the shortest answer fits.
     """
 
-    def __init__(self, phrases: Phrases, tokens: Sequence[str], name_words: int, limit: int | None = None) -> None:
+    def __init__(self, phrases: Phrases, words: Sequence[str], name_words: int, limit: int | None = None) -> None:
         self.phrases = phrases
-        self.words = [phrases.pieces.word(word) for word in tokens]
-        self.trie = SpanTrie(self.words, name_words)
+        self.word_ids = [phrases.tokenizer.word(word) for word in words]
+        self.trie = SpanTrie(self.word_ids, name_words)
         self.names = len(self.trie.node_of)
         self.limit = limit
         shortest = len(phrases.first[1][1])
         if limit is not None and limit < shortest:
-            raise InputError(f"answers of at most {limit} pieces were asked for, but the shortest has {shortest}")
+            raise InputError(f"answers of at most {limit} tokens were asked for, but the shortest has {shortest}")
 
     def without_limit(self) -> Grammar:
         """The same answers, however long."""
@@ -351,14 +351,14 @@ class Grammar:
         other.limit = None
         return other
 
-    def start(self) -> State:
+    def start(self) -> GrammarState:
         """Nothing is written yet."""
         options = self.phrases.first if self._another((), 0) else self.phrases.first[1:]
-        return State([_Choosing((), options, lambda more, length: self._begun((), more))], 0)
+        return GrammarState([_Choosing((), options, lambda more, length: self._begun((), more))], 0)
 
-    def resumed(self, written: tuple[Quintuple, ...]) -> State:
+    def resumed(self, written: tuple[Quintuple, ...]) -> GrammarState:
         """Another quintuple was just begun after `written`."""
-        return State([self._head(written)], 0)
+        return GrammarState([self._head(written)], 0)
 
     def _another(self, written: tuple[Quintuple, ...], length: int) -> bool:
         """Whether there is a pair left, and room for it."""
@@ -369,11 +369,11 @@ class Grammar:
         return length + opening + self._shortest(len(written)) <= self._until(len(written))
 
     def _shortest(self, forbidden: int) -> int:
-        """Pieces of the shortest name at most, where so many must not be written."""
+        """Tokens of the shortest name at most, where so many must not be written."""
         return self.trie.lengths[min(forbidden, self.names - 1)]
 
     def _until(self, written: int) -> float:
-        """How many pieces an answer may have after the name of a head, so many quintuples being written before."""
+        """How many tokens an answer may have after the name of a head, so many quintuples being written before."""
         if self.limit is None:
             return math.inf
         phrases = self.phrases

@@ -1,4 +1,4 @@
-"""The recipe of `promu kecpm train`: every setting of a run in one YAML file."""
+"""The recipes of KECPM: `promu knowledge generate` and `promu kecpm train`, every setting of a run in one YAML file."""
 
 from __future__ import annotations
 
@@ -7,125 +7,38 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import Count, NotNegative, Recipe, Settings
-from promu.llm.endpoint import KEY_VARIABLE, EndpointSettings
+from promu.config import Count, Recipe, Settings
+from promu.llm.llm_settings import LlmSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
-
-Mode = Literal["text", "text+caption", "text+knowledge", "all"]
-
-
-class GenerationData(Settings):
-    """JMERE files of train, dev and test; captions and knowledge come from them.
-
-    Attributes:
-        knowledge: Folder of what `promu knowledge generate` wrote, one file a split (`train.jsonl` beside
-            `train.json`), in place of the knowledge and captions of the files.
-        groups: JSON file, group name by post id, for figures by group on test.
-        versions: How many versions of the training posts are read in turn, an epoch each: in all but the first, names
-            have changed places (`promu.kecpm.prompts`; beyond the paper).
-    """
-
-    train: str
-    dev: str
-    test: str
-    knowledge: str | None = None
-    groups: str | None = None
-    versions: Count = 1
-
-
-class WriterSettings(Settings):
-    """The text-to-text model.
-
-    Attributes:
-        name: Folder or hub name of a T5 or BART type model; or a configuration with `model_type`, for random weights.
-        tokenizer: Folder or hub name, null for the model's own; or how to train one on the training set's prompts.
-    """
-
-    name: str | dict[str, Any]
-    tokenizer: str | TokenizerSettings | None = None
-
-
-class PromptSettings(Settings):
-    """What the model reads.
-
-    Attributes:
-        mode: Which parts: the text always, the caption, the knowledge, or all.
-        budget: Word pieces of a prompt; the text is never cut, knowledge comes whole sentence by whole sentence, the
-            most relevant first.
-        ranker: Text encoder (folder, hub name, `package:NAME/PATH`) whose vectors say what is relevant; null counts
-            the words that a sentence shares with the post.
-    """
-
-    mode: Mode = "all"
-    budget: Count = 256
-    ranker: str | None = None
-
-
-class DecodingSettings(Settings):
-    """How answers are written.
-
-    Attributes:
-        beams: Beams; 1 is greedy.
-        batch_size: Posts at once.
-        limit: Word pieces of an answer at most.
-        name_words: Words of a name at most.
-    """
-
-    beams: Count = 1
-    batch_size: Count = 64
-    limit: Count = 160
-    name_words: Count = 12
-
-
-class GenerationRecipe(Recipe):
-    """Train once a seed, under `out/seed-<seed>`; the best epoch by dev micro F1 is kept, test is scored once."""
-
-    command: ClassVar[str] = "promu kecpm train"
-    telling_key: ClassVar[str] = "prompt"
-
-    data: GenerationData
-    model: WriterSettings
-    prompt: PromptSettings = PromptSettings()
-    training: TrainingSettings = TrainingSettings()
-    decoding: DecodingSettings = DecodingSettings()
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0, 1, 2]
-    out: str
-
-
-POOL = "pool.jsonl"
-"""In `out`: the pool that was made from training posts."""
 
 
 class KnowledgeData(Settings):
-    """The posts to get knowledge for.
+    """The posts to get knowledge for."""
 
-    Attributes:
-        posts: Files, of different names: each gives a file of knowledge of its name.
-        format: Of the posts, as `promu check` names it.
-        images: Folder of their images, for captions made on the spot.
-    """
-
-    posts: list[str] = Field(min_length=1)
-    format: str = "jmere"
-    images: str | None = None
+    posts: list[Path] = Field(
+        min_length=1, description="Files of posts, of different names; each gives a file of knowledge of its name."
+    )
+    format: str = Field(default="jmere", description="Format of the posts, as `promu check` names it.")
+    images: Path | None = Field(default=None, description="Folder of their images, for captions from images.")
 
 
 class CaptionSettings(Settings):
-    """Where captions of images come from.
+    """Where captions of images come from."""
 
-    Attributes:
-        source: `data`: what the post file carries; `file`: a caption file; `model`: an image-to-text model; `promu`:
-            the nouns and the relation that a pre-trained promu model finds nearest; `none`.
-        file: `image,caption` CSV or JSON lines.
-        model: Folder or hub name of an image-to-text model, or the folder of the pre-trained promu model.
-    """
-
-    source: Literal["data", "file", "model", "promu", "none"] = "data"
-    file: str | None = None
-    model: str | None = None
+    source: Literal["data", "file", "model", "promu", "none"] = Field(
+        default="data",
+        description="`data`: the post file; `file`: a caption file; `model`: an image-to-text model; `promu`: the "
+        "nouns and the relation that a pre-trained promu model finds nearest; `none`.",
+    )
+    file: Path | None = Field(default=None, description="For `file`: `image,caption` as CSV or JSON lines.")
+    model: str | None = Field(
+        default=None,
+        description="For `model`: folder or hub name of an image-to-text model. For `promu`: folder of a pre-trained "
+        "promu model.",
+    )
 
     @model_validator(mode="after")
-    def _named(self) -> CaptionSettings:
+    def _source_is_named(self) -> CaptionSettings:
         if self.source == "file" and self.file is None:
             raise ValueError("source: file needs the file")
         if self.source in ("model", "promu") and self.model is None:
@@ -134,19 +47,18 @@ class CaptionSettings(Settings):
 
 
 class ExemplarSettings(Settings):
-    """Worked exemplars in each prompt.
+    """Worked exemplars in each prompt."""
 
-    Attributes:
-        train: File of training posts, in the format of the data, that a pool is made from; written to `out/pool.jsonl`.
-        pool: A pool made before or written by hand, in place of `train`.
-        encoder: Text encoder whose sentence vectors say what is similar: folder, hub name, or `package:NAME/PATH`.
-        count: Exemplars a prompt.
-    """
-
-    train: str | None = None
-    pool: str | None = None
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    count: Annotated[int, Field(ge=0)] = 2
+    train: Path | None = Field(
+        default=None,
+        description="Training posts, in the format of the data, that a pool is made from (`out/pool.jsonl`).",
+    )
+    pool: Path | None = Field(default=None, description="A pool made before or written by hand, in place of `train`.")
+    encoder: str = Field(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        description="Text encoder whose sentence vectors say what is similar: folder, hub name, `package:NAME/PATH`.",
+    )
+    count: int = Field(default=2, ge=0, description="Exemplars a prompt.")
 
     @model_validator(mode="after")
     def _one_pool(self) -> ExemplarSettings:
@@ -155,83 +67,63 @@ class ExemplarSettings(Settings):
         return self
 
 
-class ProviderSettings(Settings):
-    """Who supplies the knowledge, and what may be spent on it.
+class ProviderSettings(LlmSettings):
+    """Where the knowledge comes from, and what may be spent on it."""
 
-    Attributes:
-        source: `endpoint`; `store`: a store of answers that someone shares; `file`: a published file with knowledge, or
-            one that `promu knowledge generate` wrote. The last two ask nobody.
-        url, model: Of the endpoint; the model's name belongs to what is looked up in a store too.
-        store: SQLite file of answers; by default `out/llm.sqlite`.
-        files: For `file`: one for each file of posts.
-        reflection: Have the model check and correct its own answer.
-        templates: Folder with templates of one's own.
-        price_prompt, price_answer: Money per million tokens.
-        max_cost, max_requests: Limits of one run.
-    """
-
-    source: Literal["endpoint", "store", "file"] = "endpoint"
-    url: str | None = None
-    model: str | None = None
-    store: str | None = None
-    files: list[str] | None = None
-    reflection: bool = True
-    templates: str | None = None
-    key_variable: str = KEY_VARIABLE
-    timeout: Annotated[float, Field(gt=0)] = 120.0
-    patience: NotNegative = 600.0
-    max_tokens: Count = 700
-    temperature: Annotated[float, Field(ge=0.0, le=2.0)] = 0.0
-    corrections: Annotated[int, Field(ge=0)] = 2
-    concurrency: Count = 8
-    price_prompt: NotNegative | None = None
-    price_answer: NotNegative | None = None
-    max_cost: NotNegative | None = None
-    max_requests: Annotated[int, Field(ge=0)] | None = None
+    source: Literal["endpoint", "store", "file"] = Field(
+        default="endpoint",
+        description="`endpoint`; `store`: a store of answers that someone shares; `file`: published files with "
+        "knowledge, or those that `promu knowledge generate` wrote. The last two send no request.",
+    )
+    files: list[Path] | None = Field(default=None, description="For `file`: one for each file of posts.")
+    reflection: bool = Field(default=True, description="Have the model check and correct its own answer.")
+    templates: Path | None = Field(default=None, description="Folder with your own templates.")
+    max_tokens: int = Field(default=700, ge=1, description="Most tokens of an answer.")
 
     @model_validator(mode="after")
-    def _reachable(self) -> ProviderSettings:
+    def _source_is_complete(self) -> ProviderSettings:
         if self.source == "endpoint" and self.url is None:
             raise ValueError("source: endpoint needs its url")
-        if self.url is not None:  # checked where it is not used too: the recipe is written into the result
-            EndpointSettings(self.url, self.key_variable, self.timeout, self.patience)
         if self.source == "store" and self.store is None:
             raise ValueError("source: store needs the store")
         if self.source == "file" and self.files is None:
             raise ValueError("source: file needs files, one for each file of posts")
         if self.source != "file" and self.model is None:
             raise ValueError("the model's name is missing")
-        if (self.price_prompt is None) != (self.price_answer is None):
-            raise ValueError("give both price_prompt and price_answer, or neither")
-        if self.max_cost is not None and self.price_prompt is None:
-            raise ValueError("max_cost needs price_prompt and price_answer")
         return self
 
 
 class KnowledgeRecipe(Recipe):
-    """Posts, captions, exemplars, provider, and the folder that everything goes to."""
+    """Get background knowledge about posts."""
 
     command: ClassVar[str] = "promu knowledge generate"
     telling_key: ClassVar[str] = "provider"
 
-    data: KnowledgeData
-    captions: CaptionSettings = CaptionSettings()
-    exemplars: ExemplarSettings = ExemplarSettings(count=0)
-    provider: ProviderSettings
-    out: str
+    data: KnowledgeData = Field(description="The posts.")
+    captions: CaptionSettings = Field(default=CaptionSettings(), description="Where captions come from.")
+    exemplars: ExemplarSettings = Field(
+        default=ExemplarSettings(count=0), description="Worked exemplars; none where the group is left out."
+    )
+    provider: ProviderSettings = Field(description="The model that is asked, or where its answers are.")
+    out: Path = Field(description="Folder of everything that is written.")
 
-    def knowledge_file(self, posts: str) -> Path:
+    @property
+    def pool_file(self) -> Path:
+        """Where a pool goes that is made from training posts."""
+        return self.out / "pool.jsonl"
+
+    def knowledge_file(self, posts: Path) -> Path:
         """Where the knowledge of one of `data.posts` goes."""
-        return Path(self.out) / f"{Path(posts).stem}.jsonl"
+        return self.out / f"{posts.stem}.jsonl"
 
     @model_validator(mode="after")
-    def _fits(self) -> KnowledgeRecipe:
+    def _files_differ(self) -> KnowledgeRecipe:
         written = [self.knowledge_file(path).resolve() for path in self.data.posts]
         if len(set(written)) < len(written):
             raise ValueError("data.posts names two files of one name, whose knowledge would be one file; rename one")
         read = [*self.data.posts, *(self.provider.files or []), self.exemplars.train, self.exemplars.pool]
-        read += [self.captions.file, str(Path(self.out) / POOL)]
-        lost = next((path for path in read if path is not None and Path(path).resolve() in written), None)
+        read += [self.captions.file, self.pool_file]
+        lost = next((path for path in read if path is not None and path.resolve() in written), None)
         if lost is not None:
             raise ValueError(f"knowledge would be written over {lost}, which the run needs; name another folder in out")
         if self.captions.source in ("model", "promu") and self.data.images is None:
@@ -239,3 +131,80 @@ class KnowledgeRecipe(Recipe):
         if self.provider.files is not None and len(self.provider.files) != len(self.data.posts):
             raise ValueError("provider.files must name one file for each of data.posts")
         return self
+
+
+class KecpmData(Settings):
+    """JMERE files of train, dev and test; captions and knowledge come from them."""
+
+    train: Path = Field(description="JMERE file to learn from.")
+    dev: Path = Field(description="JMERE file that selects the best epoch.")
+    test: Path = Field(description="JMERE file that is scored once, at the end.")
+    knowledge: Path | None = Field(
+        default=None,
+        description="Folder that `promu knowledge generate` wrote, one file a split (`train.jsonl` beside "
+        "`train.json`), in place of the files' captions and knowledge.",
+    )
+    groups: Path | None = Field(default=None, description="JSON file, group by post id: figures by group on test.")
+    versions: Count = Field(
+        default=1,
+        description="Versions of the training posts, an epoch each in turn; in all but the first the words of names "
+        "are exchanged (beyond the paper).",
+    )
+
+
+class Seq2SeqSettings(Settings):
+    """The text-to-text model."""
+
+    name: str | dict[str, Any] = Field(
+        description="Folder or hub name of a T5 or BART type model; or a configuration with `model_type`, for random "
+        "weights."
+    )
+    tokenizer: str | TokenizerSettings | None = Field(
+        default=None,
+        description="Folder or hub name, null for the model's own; or how to train one on the training set's prompts.",
+    )
+
+
+Mode = Literal["text", "text+caption", "text+knowledge", "all"]
+
+
+class PromptSettings(Settings):
+    """What the model reads."""
+
+    mode: Mode = Field(default="all", description="The text alone, with the caption, with the knowledge, or with both.")
+    budget: Count = Field(
+        default=256,
+        description="Tokens of a prompt. The text is never cut; knowledge comes whole sentence by whole sentence, the "
+        "most relevant first.",
+    )
+    ranker: str | None = Field(
+        default=None,
+        description="Text encoder whose vectors say which knowledge is relevant: folder, hub name, "
+        "`package:NAME/PATH`; null counts the words that a sentence shares with the post.",
+    )
+
+
+class DecodingSettings(Settings):
+    """How answers are written."""
+
+    beams: Count = Field(default=1, description="Beams; 1 is greedy.")
+    batch_size: Count = Field(default=64, description="Posts a batch.")
+    limit: Count = Field(default=160, description="Most tokens of an answer.")
+    name_words: Count = Field(default=12, description="Most words of a name.")
+
+
+class KecpmRecipe(Recipe):
+    """Train once a seed, under `out/seed-<seed>`; the best epoch by dev micro F1 is kept, test is scored once."""
+
+    command: ClassVar[str] = "promu kecpm train"
+    telling_key: ClassVar[str] = "prompt"
+
+    data: KecpmData = Field(description="Files of posts.")
+    model: Seq2SeqSettings = Field(description="The text-to-text model.")
+    prompt: PromptSettings = Field(default=PromptSettings(), description="What the model reads.")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="Optimiser and schedule.")
+    decoding: DecodingSettings = Field(default=DecodingSettings(), description="How answers are written.")
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        default=[0, 1, 2], description="One run each, in `out/seed-N`."
+    )
+    out: Path = Field(description="Folder of the runs.")

@@ -1,395 +1,247 @@
-"""Knowledge ingestion (KECPM, stage 2): question, answer, self-reflection, revised answer, for many posts."""
+"""Knowledge ingestion (KECPM, stage 2): background knowledge about every post of a recipe."""
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from promu.config import load_recipe
 from promu.corpora.formats import read_with_background
-from promu.corpora.jmere import Background
-from promu.errors import InputError
-from promu.files import filled_lines, parse_json_object, read_line_records, shorten, write_lines
-from promu.llm.answers import AnswerFault, Fault, json_of, places
-from promu.llm.client import Client, run_all
-from promu.llm.exemplars import Exemplar, text_identity
-from promu.llm.messages import CHARACTERS_PER_TOKEN, Message, Request, load_template
+from promu.files import write_json
+from promu.hub import quiet
+from promu.kecpm.kecpm_recipe import KnowledgeRecipe
+from promu.kecpm.knowledge_files import knowledge_for, write_knowledge
+from promu.kecpm.knowledge_questions import Fact, KnowledgeQuestions, PostKnowledge, PostText, State, ask_about_post
+from promu.llm.answer_store import AnswerStore
+from promu.llm.budget import Plan
+from promu.llm.client import Client, Usage, map_concurrent, open_client
+from promu.llm.exemplars import Exemplar, choose_exemplars, make_pool, read_pool, write_pool
 from promu.schema import Post
 
-LONGEST_SENTENCE = 400
-"""Characters of one sentence; a longer one is an essay."""
+logger = logging.getLogger(__name__)
 
-SENTENCES = 8
+RecipeSource = str | Path | Mapping[str, Any] | KnowledgeRecipe
 
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "knowledge": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"about": {"type": "string"}, "sentence": {"type": "string"}},
-                "required": ["about", "sentence"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["knowledge"],
-    "additionalProperties": False,
+_INCOMPLETE: dict[State, str] = {
+    "failed": "have no usable answer",
+    "unchecked": "keep their first answer, since none to the self-reflection was usable",
+    "not recorded": "are not recorded, or not to the end",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
-    """What a model is shown of a post; there is no place for a label in it."""
+class KnowledgeResult:
+    """What came of all posts.
 
-    id: str
-    tokens: tuple[str, ...]
-    captions: tuple[str, ...] = ()
+    Attributes:
+        recipe: The settings.
+        posts: What came of each post, in the order of the files.
+        files: The files of knowledge, one for each file of posts.
+        usage: Requests, tokens and money; None where no request was sent.
+    """
 
-    @property
-    def caption(self) -> str:
-        """The captions as one line."""
-        return " ".join(self.captions)
+    recipe: KnowledgeRecipe
+    posts: list[PostKnowledge]
+    files: list[Path]
+    usage: Usage | None
 
-    def sentence(self) -> str:
-        """Text and caption, as they are compared with those of exemplars."""
-        return f"{' '.join(self.tokens)} {self.caption}".strip()
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON; counts in place of the posts."""
+        provider = self.recipe.provider
+        counts: Counter[str] = sum((post.counts for post in self.posts), Counter())
+        changed = sum(post.first not in ((), post.knowledge) for post in self.posts if post.state == "answered")
+        faults = Counter(fault.kind for post in self.posts for fault in post.faults if fault.kind != "not recorded")
+        return {
+            "provider": provider.source,
+            "model": provider.model,
+            "endpoint": provider.address if provider.source == "endpoint" else None,
+            **(self.usage or {}),
+            # without the place where a key may stand by mistake
+            "recipe": self.recipe.model_dump(mode="json", exclude={"provider": {"key_variable"}}),
+            "posts": len(self.posts),
+            "states": dict(Counter(post.state for post in self.posts)),
+            "faults": dict(faults),
+            "sentences": {
+                "sentences in the end": sum(len(post.knowledge) for post in self.posts),
+                "posts without any": sum(not post.knowledge for post in self.posts),
+                "sentences of all answers": counts["sentences"],
+                "dropped, about another name": counts["about another name"],
+                "first answers that reflection changed": changed,
+            },
+            "files": [str(path) for path in self.files],
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A sentence of background knowledge and the name, in the post's words, that it is about."""
+def plan_knowledge(recipe: RecipeSource, overrides: Sequence[str] = ()) -> Plan:
+    """What `generate_knowledge` would send; nothing is sent.
 
-    about: str
-    sentence: str
+    Raises:
+        InputError: As `generate_knowledge`.
+    """
+    return _Stage(load_recipe(recipe, KnowledgeRecipe, overrides)).plan
 
 
-class KnowledgePrompts:
-    """Questions from templates: `knowledge.txt`, and `_exemplar`, `_post` and `_reflect` beside it.
+def generate_knowledge(recipe: RecipeSource, overrides: Sequence[str] = (), unlimited: bool = False) -> KnowledgeResult:
+    """Get background knowledge for every post of a recipe: answer, self-reflection, revised answer.
+
+    Writes a file of knowledge for each file of posts, and `result.json`, to the recipe's `out`. Stopped and called
+    again, it goes on where it was: every answer is stored.
 
     Args:
-        pool: The exemplars that questions refer to by number.
-        templates: A user's folder; what it lacks is the package's.
+        recipe: The name of a recipe, a YAML file, the settings as plain data, or the object.
+        overrides: `key.path=value` settings that win over the recipe.
+        unlimited: Begin without `provider.max_cost`.
 
     Raises:
-        InputError: A template cannot be used.
+        InputError: The recipe or its files cannot be used; there is neither `provider.max_cost` nor `unlimited`; the
+            endpoint cannot be used; or a limit is reached.
+
+    ```python
+    from pathlib import Path
+    from promu import generate_knowledge
+
+    Path("tweets.jsonl").write_text('{"id": "1", "text": "Ann plays for Rome"}')
+    known = '{"id": "1", "text": "Ann plays for Rome", "knowledge": ["Rome is a football team."]}'
+    Path("known.jsonl").write_text(known)
+    result = generate_knowledge({
+        "data": {"posts": ["tweets.jsonl"], "format": "posts"},
+        "provider": {"source": "file", "files": ["known.jsonl"]},  # with an endpoint: {"url": ..., "model": ...}
+        "out": "runs/knowledge",
+    })
+    assert result.posts[0].knowledge[0].sentence == "Rome is a football team."
+    ```
     """
-
-    def __init__(self, pool: Sequence[Exemplar], templates: Path | None = None) -> None:
-        opening = load_template("knowledge.txt", ("sentences",), templates)
-        exemplar = load_template("knowledge_exemplar.txt", ("text", "caption", "quintuples", "reasoning"), templates)
-        self._post = load_template("knowledge_post.txt", ("exemplars", "text", "caption"), templates)
-        self._opening = Message("system", opening.substitute(sentences=SENTENCES).strip())
-        self.reflect = Message("user", load_template("knowledge_reflect.txt", (), templates).substitute().strip())
-        self._exemplars = [
-            exemplar.substitute(
-                text=each.text,
-                caption=each.caption or "(none)",
-                quintuples="; ".join(map(str, each.quintuples)) or "none",
-                reasoning=each.reasoning,
-            ).strip()
-            for each in pool
-        ]
-
-    def question(self, post: Described, exemplars: Sequence[int]) -> tuple[Message, ...]:
-        """The first question about a post, with exemplars by their number in the pool, the most similar last."""
-        shown = "\n\n".join(self._exemplars[number] for number in reversed(exemplars))
-        text = self._post.substitute(
-            exemplars=shown or "(none)", text=" ".join(post.tokens), caption=post.caption or "(none)"
-        )
-        return (self._opening, Message("user", text.strip()))
+    stage = _Stage(load_recipe(recipe, KnowledgeRecipe, overrides))
+    usage = None
+    if stage.left and stage.recipe.provider.source == "endpoint":
+        stage.plan.check_allowed(stage.recipe.provider.max_cost, unlimited)
+        logger.info("sending %s", stage.plan)
+        usage = stage.ask()
+    return stage.write(usage)
 
 
-def answer_text(facts: Sequence[Fact]) -> str:
-    """What the model is shown as its own answer when it is to check it."""
-    listed = [{"about": fact.about, "sentence": fact.sentence} for fact in facts]
-    return json.dumps({"knowledge": listed}, ensure_ascii=False)
+class _Stage:
+    """All posts of a recipe with their exemplars, what the store knows about them, and what is left to ask."""
 
+    def __init__(self, recipe: KnowledgeRecipe) -> None:
+        self.recipe = recipe
+        provider, exemplars = recipe.provider, recipe.exemplars
+        self.sizes: list[int] = []
+        self.posts: list[PostText] = []
+        self.results: list[PostKnowledge] = []
+        self.left: list[int] = []
+        self.pool: list[Exemplar] = []
+        if provider.source == "file":
+            self._read_files()
+            self.chosen: list[list[int]] = [[]] * len(self.posts)
+            self.plan = Plan.of(len(self.posts), len(self.posts), [], provider, ())
+            return
+        quiet()
+        self.pool = _pool(recipe)
+        self.questions = KnowledgeQuestions(self.pool, provider)
+        for path in recipe.data.posts:
+            posts, backgrounds = read_with_background(path, recipe.data.format)
+            self._add(posts, _captions(recipe, posts, [background.captions for background in backgrounds]))
+        texts = [(post.text, post.caption) for post in self.posts]
+        choice = recipe.out / "choice.json"
+        self.chosen = choose_exemplars(texts, self.pool, exemplars.count, exemplars.encoder, choice)
+        self.store = provider.store or recipe.out / "llm.sqlite"
+        self.results = [PostKnowledge("not recorded")] * len(self.posts)
+        if self.store.is_file() or provider.source == "store":
+            with AnswerStore(self.store, read_only=True) as store:
+                client = Client(store)
+                self.results = [self._ask(client, number) for number in range(len(self.posts))]
+        self.left = [number for number, result in enumerate(self.results) if result.state == "not recorded"]
+        first = [self.questions.first(self.posts[number], self.chosen[number]) for number in self.left]
+        checks = [self.questions.longest_reflection(request) for request in first] if provider.reflection else []
+        shown = self.questions.first(self.posts[0], self.chosen[0]).messages
+        shown += (self.questions.reflect,) if provider.reflection else ()
+        complete = len(self.posts) - len(self.left)
+        self.plan = Plan.of(len(self.posts), complete, [*first, *checks], provider, shown)
 
-def read_facts(text: str, post: Described) -> tuple[tuple[Fact, ...], Counter[str]]:
-    """The facts of an answer about names of the post; others are dropped and counted as "about another name".
+    def _read_files(self) -> None:
+        """Take the knowledge from files."""
+        for path, source in zip(self.recipe.data.posts, self.recipe.provider.files or [], strict=True):
+            posts, _ = read_with_background(path, self.recipe.data.format)
+            backgrounds = knowledge_for(posts, source)
+            self._add(posts, [() if background is None else background.captions for background in backgrounds])
+            for background in backgrounds:
+                facts = () if background is None else tuple(Fact("", sentence) for sentence in background.knowledge)
+                self.results.append(PostKnowledge("not recorded" if background is None else "answered", facts))
 
-    Raises:
-        AnswerFault: The answer is no such list, too long, or about other names altogether.
-    """
-    if len(text) > SENTENCES * 2 * LONGEST_SENTENCE:
-        raise AnswerFault("too long", f"the answer has {len(text):,} characters; at most {SENTENCES} short sentences")
-    listed = json_of(text).get("knowledge")
-    if not isinstance(listed, list):
-        raise AnswerFault("wrong shape", 'the object must have the key "knowledge" with a list')
-    facts: list[Fact] = []
-    for number, item in enumerate(listed):
-        about, sentence = (item.get("about"), item.get("sentence")) if isinstance(item, dict) else (None, None)
-        if not isinstance(about, str) or not isinstance(sentence, str) or not sentence.strip():
-            raise AnswerFault("wrong shape", f'item {number} must be an object of texts "about" and "sentence"')
-        if len(sentence) > LONGEST_SENTENCE:
-            raise AnswerFault(
-                "too long", f"sentence {number} has {len(sentence):,} characters; {LONGEST_SENTENCE} at most"
+    def _add(self, posts: Sequence[Post], captions: Sequence[tuple[str, ...]]) -> None:
+        self.sizes.append(len(posts))
+        self.posts += [PostText(post.id, post.tokens, each) for post, each in zip(posts, captions, strict=True)]
+
+    def _ask(self, client: Client, number: int) -> PostKnowledge:
+        return ask_about_post(client, self.questions, self.posts[number], self.chosen[number])
+
+    def ask(self) -> Usage:
+        """Ask the endpoint what is left; fills `results`."""
+        self.recipe.out.mkdir(parents=True, exist_ok=True)
+        provider = self.recipe.provider
+        with open_client(provider, self.store) as client:
+            answers = map_concurrent(
+                self.left,
+                lambda number: self._ask(client, number),
+                provider.concurrency,
+                client.stopped,
+                f"asking {provider.model}",
             )
-        facts.append(Fact(about.strip(), " ".join(sentence.split())))
-    known = tuple(dict.fromkeys(fact for fact in facts if _is_named(fact.about, post)))
-    strange = [fact.about for fact in facts if not _is_named(fact.about, post)]
-    if facts and not known:
-        raise AnswerFault("off topic", f"none of the names stands in the text: {shorten(strange, 200)}")
-    return known, Counter({"sentences": len(facts), "about another name": len(strange)})
+            for number, answer in zip(self.left, answers, strict=True):
+                self.results[number] = answer
+            return client.usage()
+
+    def write(self, usage: Usage | None) -> KnowledgeResult:
+        """Write a file of knowledge for each file of posts, and the result."""
+        recipe, results = self.recipe, self.results
+        recipe.out.mkdir(parents=True, exist_ok=True)
+        files = [recipe.knowledge_file(path) for path in recipe.data.posts]
+        ids = [[self.pool[number].id for number in numbers] for numbers in self.chosen]
+        start = 0
+        for file, size in zip(files, self.sizes, strict=True):
+            part = slice(start, start + size)
+            start += size
+            write_knowledge(file, self.posts[part], results[part], ids[part])
+        result = KnowledgeResult(recipe, results, files, usage)
+        write_json(recipe.out / "result.json", result.to_dict())
+        states = Counter(each.state for each in results)
+        for state, meaning in _INCOMPLETE.items():
+            if states[state]:
+                logger.warning("%d of %d posts %s; their lines say so", states[state], len(results), meaning)
+        return result
 
 
-def _is_named(name: str, post: Described) -> bool:
-    if places(post.tokens, name):
-        return True
-    words = " ".join(name.split()).casefold()
-    return bool(words) and f" {words} " in f" {' '.join(post.caption.split())} ".casefold()
+def _pool(recipe: KnowledgeRecipe) -> list[Exemplar]:
+    exemplars = recipe.exemplars
+    if not exemplars.count:
+        return []
+    if exemplars.pool is not None:
+        return read_pool(exemplars.pool)
+    assert exemplars.train is not None
+    pool = make_pool(*read_with_background(exemplars.train, recipe.data.format))
+    recipe.out.mkdir(parents=True, exist_ok=True)
+    write_pool(recipe.pool_file, pool)
+    return pool
 
 
-State = Literal["answered", "unchecked", "failed", "not recorded"]
-"""`unchecked`: no answer to the self-reflection could be used, so the first answer stands; `not recorded`: there is no
-endpoint, and the store lacks an answer that is needed."""
+def _captions(
+    recipe: KnowledgeRecipe, posts: Sequence[Post], of_data: Sequence[tuple[str, ...]]
+) -> Sequence[tuple[str, ...]]:
+    captions = recipe.captions
+    if captions.source == "data":
+        return of_data
+    if captions.source == "none":
+        return [()] * len(posts)
+    from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_captioner
 
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """How a model is asked for knowledge.
-
-    Attributes:
-        model: The name the endpoint knows it by.
-        reflection: Have the model check and correct its own answer.
-        max_tokens, temperature: Of each answer.
-        corrections: How often an unusable answer is asked for again.
-    """
-
-    model: str
-    reflection: bool = True
-    max_tokens: int = 700
-    temperature: float = 0.0
-    corrections: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class PostKnowledge:
-    """What came of one post.
-
-    Attributes:
-        state: See `State`.
-        knowledge: The facts that stand in the end.
-        first: Those of the answer before self-reflection.
-        faults: What was wrong with each unusable answer.
-        counts: Sentences of all answers, and how many were about another name than one of the post's.
-    """
-
-    state: State
-    knowledge: tuple[Fact, ...] = ()
-    first: tuple[Fact, ...] = ()
-    faults: tuple[Fault, ...] = ()
-    counts: Counter[str] | None = None
-
-
-def first_request(prompts: KnowledgePrompts, post: Described, exemplars: Sequence[int], asking: Asking) -> Request:
-    """The first question about a post."""
-    return Request(asking.model, prompts.question(post, exemplars), asking.max_tokens, asking.temperature, SCHEMA)
-
-
-def reflection_request(prompts: KnowledgePrompts, first: Request, facts: Sequence[Fact]) -> Request:
-    """The question by which a model checks its answer."""
-    messages = (*first.messages, Message("assistant", answer_text(facts)), prompts.reflect)
-    return Request(first.model, messages, first.max_tokens, first.temperature, SCHEMA)
-
-
-def reflection_placeholder(prompts: KnowledgePrompts, first: Request) -> Request:
-    """A request as long as the reflection on an answer of full length, to estimate by."""
-    answer = Message("assistant", "x" * first.max_tokens * CHARACTERS_PER_TOKEN)
-    return Request(first.model, (*first.messages, answer, prompts.reflect), first.max_tokens)
-
-
-def knowledge_of(
-    client: Client, prompts: KnowledgePrompts, post: Described, exemplars: Sequence[int], asking: Asking
-) -> PostKnowledge:
-    """Ask about one post.
-
-    Raises:
-        InputError: The endpoint cannot be used, the budget is used up, or the run is stopped.
-    """
-
-    def read(text: str) -> tuple[tuple[Fact, ...], Counter[str]]:
-        return read_facts(text, post)
-
-    request = first_request(prompts, post, exemplars, asking)
-    outcome = client.converse(request, read, asking.corrections)
-    if outcome.value is None:
-        return PostKnowledge(_failure(outcome.faults), faults=outcome.faults)
-    first, counts = outcome.value
-    if not asking.reflection:
-        return PostKnowledge("answered", first, first, outcome.faults, counts)
-    checked = client.converse(reflection_request(prompts, request, first), read, asking.corrections)
-    faults = (*outcome.faults, *checked.faults)
-    if checked.value is None:
-        state: State = "not recorded" if _failure(checked.faults) == "not recorded" else "unchecked"
-        return PostKnowledge(state, first, first, faults, counts)
-    return PostKnowledge("answered", checked.value[0], first, faults, counts + checked.value[1])
-
-
-def generate(
-    client: Client,
-    prompts: KnowledgePrompts,
-    posts: Sequence[Described],
-    exemplars: Sequence[Sequence[int]],
-    asking: Asking,
-    concurrency: int,
-    stopped: threading.Event,
-) -> list[PostKnowledge]:
-    """Ask about every post, so many at a time.
-
-    Raises:
-        InputError: As `knowledge_of`; what was answered is in the store, so that the same call goes on from there.
-    """
-
-    def one(index: int) -> PostKnowledge:
-        return knowledge_of(client, prompts, posts[index], exemplars[index], asking)
-
-    return run_all(range(len(posts)), one, concurrency, stopped, f"asking {asking.model}")
-
-
-def replay(
-    client: Client,
-    prompts: KnowledgePrompts,
-    posts: Sequence[Described],
-    exemplars: Sequence[Sequence[int]],
-    asking: Asking,
-) -> list[PostKnowledge]:
-    """What a client without an endpoint knows of every post already."""
-    return [knowledge_of(client, prompts, post, chosen, asking) for post, chosen in zip(posts, exemplars, strict=True)]
-
-
-def _failure(faults: Sequence[Fault]) -> State:
-    return "not recorded" if faults[-1].kind == "not recorded" else "failed"
-
-
-logger = logging.getLogger(__name__)
-
-_KEYS = ("id", "text", "captions", "knowledge", "about", "first", "exemplars", "state", "reason")
-
-_Key = tuple[str, str]
-"""Id and text: posts share images, and thus ids."""
-
-
-def write_knowledge(
-    path: str | Path,
-    posts: Sequence[Described],
-    found: Sequence[PostKnowledge],
-    exemplars: Sequence[Sequence[str]],
-) -> None:
-    """Write one line a post, atomically.
-
-    Args:
-        path: The file.
-        posts: The posts.
-        found: What came of each.
-        exemplars: Ids of the exemplars that each was shown.
-    """
-    write_lines(
-        path, [json.dumps(_record(*each), ensure_ascii=False) for each in zip(posts, found, exemplars, strict=True)]
-    )
-
-
-def read_recorded(path: str | Path) -> dict[_Key, list[Background]]:
-    """Read a file of knowledge: ours, or a published one with its captions, as a JSON list or as JSON lines.
-
-    Returns:
-        Captions and knowledge by id and text; where a post occurs more than once, in the order of the file.
-
-    Raises:
-        InputError: The file is missing, empty or malformed.
-    """
-    path = Path(path)
-    pairs: Iterable[tuple[_Key, Background]]
-    if _is_published(path):
-        published = zip(*read_with_background(path, "jmere"), strict=True)
-        pairs = ((_key(post.id, post.tokens), each) for post, each in published)
-    else:
-        pairs = read_line_records(path, None, lambda line: _parse(parse_json_object(line)), "posts with knowledge")
-    found: dict[_Key, list[Background]] = {}
-    for key, background in pairs:
-        found.setdefault(key, []).append(background)
-    return found
-
-
-def knowledge_for(posts: Sequence[Post], path: str | Path) -> list[Background | None]:
-    """The recorded captions and knowledge of each post, None where the file has none of it.
-
-    Posts are known by id and text; the second post of the same id and text gets the second record, if there is one.
-
-    Raises:
-        InputError: As `read_recorded`, or the file has nothing of any of the posts.
-    """
-    recorded = read_recorded(path)
-    used: dict[_Key, int] = {}
-    result: list[Background | None] = []
-    for post in posts:
-        key = _key(post.id, post.tokens)
-        records = recorded.get(key)
-        if records is None:
-            result.append(None)
-            continue
-        number = used.get(key, 0)
-        used[key] = number + 1
-        result.append(records[min(number, len(records) - 1)])
-    missing = sum(background is None for background in result)
-    if posts and missing == len(posts):
-        raise InputError(
-            f"the file has knowledge of none of the {len(posts)} posts; is it that of another split?", path
-        )
-    if missing:
-        logger.warning("%s: no knowledge of %d of %d posts is recorded", path, missing, len(posts))
-    return result
-
-
-def _is_published(path: Path) -> bool:
-    """Whether the first line begins a JSON list or is a published record; what is wrong with it is for its reader."""
-    first = next((line for _, line in filled_lines(path, []) if line is not None), "").lstrip()
-    if first.startswith("["):
-        return True
-    try:
-        return "token" in parse_json_object(first)
-    except InputError:
-        return False
-
-
-def _key(id: str, tokens: Sequence[str]) -> _Key:
-    return id, text_identity(tokens)
-
-
-def _record(post: Described, found: PostKnowledge, exemplars: Sequence[str]) -> dict[str, Any]:
-    record = {
-        "id": post.id,
-        "text": " ".join(post.tokens),
-        "captions": list(post.captions),
-        "knowledge": [fact.sentence for fact in found.knowledge],
-        "about": [fact.about for fact in found.knowledge],
-        "first": [fact.sentence for fact in found.first],
-        "exemplars": list(exemplars),
-        "state": found.state,
-    }
-    if found.state != "answered" and found.faults:
-        record["reason"] = f"{found.faults[-1].kind}: {found.faults[-1].reason}"
-    return record
-
-
-def _parse(record: dict[str, Any]) -> tuple[_Key, Background]:
-    unknown = sorted(set(record) - set(_KEYS))
-    if unknown:
-        raise InputError(f"the line has the unknown key {shorten(unknown[0])}; allowed are {', '.join(_KEYS)}")
-    for key in ("id", "text"):
-        if not isinstance(record.get(key), str) or not record[key]:
-            raise InputError(f"{key} must be a text, found {shorten(record.get(key))}; a line has id, text, knowledge")
-    for key in ("captions", "knowledge"):
-        value = record.get(key, [] if key == "captions" else None)
-        if not isinstance(value, list) or not all(isinstance(sentence, str) for sentence in value):
-            raise InputError(f"{key} must be a list of texts, found {shorten(value)}")
-    return _key(record["id"], [record["text"]]), Background(
-        tuple(record.get("captions", [])), tuple(record["knowledge"])
-    )
+    if captions.source == "file":
+        assert captions.file is not None
+        return captions_from_file(posts, captions.file)
+    assert captions.model is not None and recipe.data.images is not None
+    captioner = promu_captioner(Path(captions.model)) if captions.source == "promu" else image_to_text(captions.model)
+    return captions_of_images(posts, recipe.data.images, captioner)

@@ -1,4 +1,4 @@
-"""Whether an answer can be used, and why not."""
+"""Reading answers: whether one can be used, the JSON in it, and where its names stand in the post."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from promu.llm.answer_store import Answer
 FaultKind = Literal[
     "refusal", "truncated", "empty", "broken JSON", "wrong shape", "too long", "off topic", "rejected", "not recorded"
 ]
-"""`off topic`: about other things than were asked; `rejected`: the endpoint would not take the request; `not recorded`:
-no endpoint, and the store has no answer."""
+"""`off topic`: about other things than were asked; `rejected`: the endpoint did not accept the request; `not recorded`:
+there is no endpoint, and the store has no answer."""
 
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _DECODER = json.JSONDecoder()
+
+
+class RequestRejected(Exception):
+    """The endpoint does not accept this one request (status 400, 413, 422): a retry would not help."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +36,15 @@ class Fault:
 
 
 class AnswerFault(Exception):
-    """An answer that cannot be used; `fault.reason` is a sentence that the model is told too."""
+    """An answer that cannot be used; the model is shown `fault.reason` too, which is a sentence."""
 
     def __init__(self, kind: FaultKind, reason: str) -> None:
         super().__init__(reason)
         self.fault = Fault(kind, reason)
 
 
-def text_of(answer: Answer) -> str:
-    """The text of an answer that is complete.
+def complete_text(answer: Answer) -> str:
+    """The text of a complete answer.
 
     Raises:
         AnswerFault: It was declined, cut off, or is empty.
@@ -58,7 +62,7 @@ def text_of(answer: Answer) -> str:
     return answer.content
 
 
-def json_of(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
     """The JSON object of an answer: the whole of it, in a fenced block, or the first one between other words.
 
     Raises:
@@ -73,28 +77,40 @@ def json_of(text: str) -> dict[str, Any]:
     try:
         value = parse_json(candidate)
     except InputError as error:
-        kind: FaultKind = "broken JSON" if "{" in text or "[" in text else "refusal"
-        reason = error.reason if kind == "broken JSON" else f"no JSON but words: {shorten(text, 200)}"
-        raise AnswerFault(kind, reason) from None
+        if "{" in text or "[" in text:
+            raise AnswerFault("broken JSON", error.reason) from None
+        raise AnswerFault("refusal", f"no JSON but words: {shorten(text, 200)}") from None
     if not isinstance(value, dict):
         raise AnswerFault("wrong shape", f"a JSON object is expected, found {shorten(value)}")
     return value
+
+
+def json_list(text: str, key: str) -> list[Any]:
+    """The list under the one `key` of an answer's JSON object.
+
+    Raises:
+        AnswerFault: As `json_object`, or there is no such list.
+    """
+    values = json_object(text).get(key)
+    if not isinstance(values, list):
+        raise AnswerFault("wrong shape", f'the object must have the key "{key}" with a list')
+    return values
 
 
 Span = tuple[int, int]
 """First word, word after the last."""
 
 
-def places(tokens: Sequence[str], name: str) -> list[Span]:
-    """Every span whose words are `name`, from left to right, blanks and upper case aside where need be.
+def find_spans(tokens: Sequence[str], name: str) -> list[Span]:
+    """Every span of words that is `name`, from left to right.
 
-    A model does not know how the text was split, so blanks are no matter ("Tel Aviv 's" is "Tel Aviv's"); but a span
-    begins and ends with a word. Only where no span has the letters of `name` as they are, upper case is ignored.
+    A model does not know how the text was split, so blanks do not count ("Tel Aviv 's" is "Tel Aviv's"); but a span
+    begins and ends with a word. Upper case is ignored only where no span has the letters of `name` as they are.
     """
-    return _places(tokens, name) or _places([token.casefold() for token in tokens], name.casefold())
+    return _exact_spans(tokens, name) or _exact_spans([token.casefold() for token in tokens], name.casefold())
 
 
-def _places(tokens: Sequence[str], name: str) -> list[Span]:
+def _exact_spans(tokens: Sequence[str], name: str) -> list[Span]:
     wanted = "".join(name.split())
     if not wanted:
         return []
@@ -105,20 +121,20 @@ def _places(tokens: Sequence[str], name: str) -> list[Span]:
         begins[len(text)] = index
         text += "".join(token.split())
         ends.setdefault(len(text), index + 1)  # a no-break space is a word without letters, and ends no name
-    found = []
+    spans = []
     position = text.find(wanted)
     while position >= 0:
         end = position + len(wanted)
         if position in begins and end in ends:
-            found.append((begins[position], ends[end]))
+            spans.append((begins[position], ends[end]))
         position = text.find(wanted, position + 1)
-    return found
+    return spans
 
 
-def place(spans: Sequence[Span], taken: Sequence[Span]) -> Span | None:
-    """Which of a name's places is meant: the first free one behind the last taken, else the first free one.
+def next_free_span(spans: Sequence[Span], taken: Sequence[Span]) -> Span | None:
+    """Which of a name's spans is meant: the first free one behind the last taken, else the first free one.
 
-    Names are asked for in the order of the text, so the second "Paris" is the second in the text.
+    The model lists names in the order of the text, so the second "Paris" is the second in the text.
     """
     free = [span for span in spans if all(span[1] <= other[0] or other[1] <= span[0] for other in taken)]
     last = taken[-1][1] if taken else 0

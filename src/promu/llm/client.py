@@ -1,28 +1,30 @@
-"""Questions to a model, answered from the store where it has the answer, by the endpoint where not."""
+"""Questions to a model: answered from the store where it has the answer, else by the endpoint."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from pathlib import Path
+from typing import Generic, Protocol, TypedDict, TypeVar
 
 from promu.errors import InputError
-from promu.llm.answer_store import Answer, Store
-from promu.llm.answers import AnswerFault, Fault, text_of
+from promu.llm.answer_store import Answer, AnswerStore
+from promu.llm.answers import AnswerFault, Fault, RequestRejected, complete_text
 from promu.llm.budget import Budget
-from promu.llm.endpoint import Rejected
+from promu.llm.llm_settings import LlmSettings
 from promu.llm.messages import Message, Request, request_key
 from promu.progress import track
 
-Read = TypeVar("Read")
+Value = TypeVar("Value")
 
-_REJECTED = 10
-"""So many requests rejected before any is answered: then it is the endpoint, not the request."""
+_MOST_REJECTED = 10
+"""So many requests rejected before any is answered: then the endpoint is at fault, not the request."""
 
-_SHOWN = 2000
+_LONGEST_QUOTE = 2000
 """Characters of an unusable answer that the model is shown again."""
 
 CORRECTION = (
@@ -32,69 +34,87 @@ CORRECTION = (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Generic[Read]):
+class ParsedAnswer(Generic[Value]):
     """What came of one question.
 
     Attributes:
-        value: What was read from the answer; None where no answer could be used.
+        value: What was parsed from the answer; None where no answer could be used.
         faults: What was wrong with each unusable answer, in order.
     """
 
-    value: Read | None
+    value: Value | None
     faults: tuple[Fault, ...] = ()
 
 
-class Answering(Protocol):
-    """Who is asked: an endpoint, or what takes its place."""
+class Usage(TypedDict):
+    """What a run has sent and spent: requests by what became of them, tokens, money (None without prices)."""
+
+    requests: dict[str, int]
+    tokens: dict[str, int]
+    cost: float | None
+
+
+class ChatModel(Protocol):
+    """An endpoint, or what takes its place."""
 
     def complete(self, request: Request) -> Answer:
-        """One answer; raises `Rejected` where there will be none to this request."""
+        """One answer; raises `RequestRejected` where there will be none to this request."""
 
 
 class Client:
-    """A store and, maybe, an endpoint behind it.
+    """A store and, maybe, an endpoint behind it; may be used from several threads.
 
     Args:
-        store: Where answers are looked up and kept.
-        endpoint: Who is asked for what the store lacks; None answers from the store alone.
+        store: Where answers are looked up and stored.
+        endpoint: Answers what the store lacks; None answers from the store alone.
         budget: What may be spent.
+
+    Attributes:
         stopped: Set when the run is to end.
+        counts: How many answers came from the store, were paid for, and so on.
     """
 
-    def __init__(self, store: Store, endpoint: Answering | None, budget: Budget, stopped: threading.Event) -> None:
+    def __init__(
+        self,
+        store: AnswerStore,
+        endpoint: ChatModel | None = None,
+        budget: Budget | None = None,
+        stopped: threading.Event | None = None,
+    ) -> None:
         self.store = store
         self.endpoint = endpoint
-        self.budget = budget
-        self.stopped = stopped
+        self.budget = budget or Budget()
+        self.stopped = stopped or threading.Event()
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._in_flight: dict[str, threading.Lock] = {}
 
     def ask(self, request: Request) -> Answer:
-        """One answer.
+        """One answer. Threads that ask the same at once send one request.
 
         Raises:
-            AnswerFault: The endpoint rejects the request, or there is neither endpoint nor recorded answer.
+            AnswerFault: The endpoint rejects the request, or there is neither endpoint nor stored answer.
             InputError: The endpoint cannot be used, the budget is used up, or the run is stopped.
         """
         text = request.to_json()
         key = request_key(text)
-        if self.endpoint is None:
-            answer = self.store.get(key)
-            if answer is None:
+        answer = self.store.get(key)
+        if answer is None:
+            if self.endpoint is None:
                 raise AnswerFault("not recorded", f"{self.store.path} has no answer of {request.model!r} to this")
-        else:
-            answer = self.store.claim(key, self.stopped)
-            if answer is None:
-                return self._pay(self.endpoint, request, key, text)
+            with self._in_flight.setdefault(key, threading.Lock()):
+                answer = self.store.get(key)
+                if answer is None:
+                    return self._request(self.endpoint, request, key, text)
         self._count("answers from the store")
         return answer
 
-    def converse(self, request: Request, read: Callable[[str], Read], corrections: int) -> Outcome[Read]:
-        """Ask, and ask again with the fault said to the model, until an answer can be read.
+    def ask_and_parse(self, request: Request, parse: Callable[[str], Value], corrections: int) -> ParsedAnswer[Value]:
+        """Ask, and ask again with the fault shown to the model, until an answer can be parsed.
 
         Args:
             request: The question.
-            read: Turns the answer's text into what is wanted; raises AnswerFault.
+            parse: Turns the answer's text into a value; raises AnswerFault.
             corrections: How often to ask again.
 
         Raises:
@@ -106,59 +126,82 @@ class Client:
             try:
                 answer = self.ask(request)
                 content = answer.content
-                return Outcome(read(text_of(answer)), tuple(faults))
+                return ParsedAnswer(parse(complete_text(answer)), tuple(faults))
             except AnswerFault as error:
                 fault = error.fault
             faults.append(fault)
             if fault.kind in ("rejected", "not recorded"):
                 break
-            if self.endpoint is not None:  # a store that someone shares stays as it is
+            if self.endpoint is not None:  # without one the store is read-only
                 self.store.mark(request_key(request.to_json()), fault.kind, fault.reason)
-            told = (
-                Message("assistant", content[:_SHOWN] or "(no answer)"),
+            correction = (
+                Message("assistant", content[:_LONGEST_QUOTE] or "(no answer)"),
                 Message("user", CORRECTION.format(reason=fault.reason)),
             )
-            request = replace(request, messages=(*request.messages, *told))
-        return Outcome(None, tuple(faults))
+            request = replace(request, messages=(*request.messages, *correction))
+        return ParsedAnswer(None, tuple(faults))
 
-    def _pay(self, endpoint: Answering, request: Request, key: str, text: str) -> Answer:
-        """Ask the endpoint for what has been claimed."""
+    def usage(self) -> Usage:
+        """What was sent and spent so far."""
+        budget = self.budget
+        retries = {f"repeated, {fault}": count for fault, count in budget.retries.items()}
+        return {
+            "requests": {"sent": budget.sent, **self.counts, **retries},
+            "tokens": {"prompt": budget.prompt_tokens, "answer": budget.completion_tokens},
+            "cost": budget.cost,
+        }
+
+    def _request(self, endpoint: ChatModel, request: Request, key: str, text: str) -> Answer:
+        reserved = self.budget.reserve(request.prompt_tokens(), request.max_tokens)
+        spent = 0, 0
         try:
-            reserved = self.budget.reserve(request.prompt_tokens(), request.max_tokens)
-            try:
-                answer = endpoint.complete(request)
-            except BaseException:
-                self.budget.settle(reserved)
-                raise
-            self.budget.settle(reserved, answer.prompt_tokens, answer.completion_tokens)
-            self.store.put(key, text, answer)
-        except Rejected as error:
-            self.store.release(key)
+            answer = endpoint.complete(request)
+            spent = answer.prompt_tokens, answer.completion_tokens
+        except RequestRejected as error:
             self._count("requests rejected")
-            if self.counts["requests rejected"] >= _REJECTED and not self.counts["answers paid for"]:
+            if self.counts["requests rejected"] >= _MOST_REJECTED and not self.counts["answers paid for"]:
                 raise InputError(
-                    f"the endpoint rejected each of the first {_REJECTED} requests ({error}); "
+                    f"the endpoint rejected each of the first {_MOST_REJECTED} requests ({error}); "
                     "does the model take what is sent, images too?"
                 ) from None
             raise AnswerFault("rejected", f"the endpoint rejects the request ({error})") from None
-        except BaseException:
-            self.store.release(key)
-            raise
+        finally:
+            self.budget.settle(reserved, *spent)
         self._count("answers paid for")
         if answer.tokens_estimated:
             self._count("answers without a token count")
-        return answer
+        return self.store.put(key, text, answer)
 
     def _count(self, what: str) -> None:
         with self._lock:
             self.counts[what] += 1
 
 
+@contextmanager
+def open_client(settings: LlmSettings, store: Path) -> Iterator[Client]:
+    """A client of the endpoint that the settings name, while this lasts.
+
+    Args:
+        settings: Endpoint and limits.
+        store: The file of answers; made where it does not exist.
+
+    Raises:
+        InputError: The extra `llm` is not installed, or store or key cannot be used.
+    """
+    try:
+        from promu.llm.endpoint import Endpoint
+    except ModuleNotFoundError as error:
+        raise InputError(f"asking an endpoint needs {error.name}; install it with: pip install 'promu[llm]'") from None
+    budget, stopped = Budget(settings), threading.Event()
+    with AnswerStore(store) as answers, Endpoint(settings, budget, stopped) as endpoint:
+        yield Client(answers, endpoint, budget, stopped)
+
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def run_all(
+def map_concurrent(
     items: Iterable[Item],
     work: Callable[[Item], Result],
     concurrency: int,
@@ -167,7 +210,7 @@ def run_all(
 ) -> list[Result]:
     """`work` on every item, so many at a time.
 
-    The first exception, or an interrupt, sets `stopped`; what is under way is finished and kept, the rest not begun.
+    The first exception, or an interrupt, sets `stopped`; work that has begun is finished, the rest is not begun.
 
     Returns:
         The results in the order of the items.

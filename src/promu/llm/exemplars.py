@@ -1,31 +1,31 @@
-"""The pool of worked exemplars: posts with captions, relations and the reasoning behind them, one JSON line each.
+"""Worked examples in a prompt: the pool of KECPM, its nearest exemplars of a post, and shuffled ones for a baseline.
 
-A pool is made from training posts, or written by hand: `{"text", "caption", "quintuples": [{"head", "head_type",
-"tail", "tail_type", "relation"}], "reasoning"}`, with an optional "id".
+A pool has one JSON line an exemplar: `{"text", "caption", "quintuples": [{"head", "head_type", "tail", "tail_type",
+"relation"}], "reasoning"}`, with an optional "id". It is made from training posts, or written by hand.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import torch
+from pydantic import StringConstraints
 
+from promu.corpora.fields import Record, read_record
 from promu.corpora.jmere import Background
 from promu.errors import InputError
-from promu.files import parse_json_object, read_line_records, shorten, write_lines
+from promu.files import parse_json_object, read_json_document, read_line_records, write_json, write_lines
 from promu.schema import Post
 
-_KEYS = "text, caption, quintuples, reasoning"
-_PARTS = ("head", "head_type", "tail", "tail_type", "relation")
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Quintuple:
+class QuintupleText(Record):
     """A relation in words, with the types of both entities."""
 
     head: str
@@ -38,21 +38,20 @@ class Quintuple:
         return f'"{self.head}" ({self.head_type}) and "{self.tail}" ({self.tail_type}): {self.relation}'
 
 
-@dataclass(frozen=True, slots=True)
-class Exemplar:
-    """A post worked out."""
+class Exemplar(Record):
+    """A worked example: a post, its quintuples, and the reasoning that leads to them."""
 
-    id: str
-    text: str
-    caption: str
-    quintuples: tuple[Quintuple, ...]
-    reasoning: str
+    id: str = ""
+    text: Text
+    caption: str = ""
+    quintuples: tuple[QuintupleText, ...]
+    reasoning: Text
 
 
 def make_pool(posts: Sequence[Post], backgrounds: Sequence[Background]) -> list[Exemplar]:
     """Exemplars of labelled training posts.
 
-    The reasoning is the knowledge recorded with a post; where there is none, a sentence that says its relations.
+    The reasoning is the knowledge recorded with a post; where there is none, a sentence for each of its relations.
 
     Args:
         posts: Training posts, and no others.
@@ -64,24 +63,6 @@ def make_pool(posts: Sequence[Post], backgrounds: Sequence[Background]) -> list[
     return [_exemplar(post, background) for post, background in zip(posts, backgrounds, strict=True)]
 
 
-def read_pool(path: str | Path) -> list[Exemplar]:
-    """Read a pool.
-
-    Raises:
-        InputError: The file is missing or empty, or a line is malformed.
-    """
-    exemplars = read_line_records(path, None, lambda line: _parse(parse_json_object(line)), "exemplars")
-    return [
-        exemplar if exemplar.id else replace(exemplar, id=str(number))
-        for number, exemplar in enumerate(exemplars, start=1)
-    ]
-
-
-def write_pool(path: str | Path, exemplars: Sequence[Exemplar]) -> None:
-    """Write a pool so that `read_pool` gives it back; atomic."""
-    write_lines(path, [json.dumps(asdict(exemplar), ensure_ascii=False) for exemplar in exemplars])
-
-
 def _exemplar(post: Post, background: Background) -> Exemplar:
     quintuples = []
     for relation in post.relations:
@@ -91,37 +72,37 @@ def _exemplar(post: Post, background: Background) -> Exemplar:
                 f"post {post.id!r}: an entity of relation {relation.type!r} has no type, which an exemplar must show; "
                 "make the pool from jointly labelled posts"
             )
-        quintuples.append(Quintuple(post.words(head), head.type, post.words(tail), tail.type, relation.type))
-    reasoning = " ".join(background.knowledge)
-    if not reasoning:
-        said = [f'"{q.head}" is a {q.head_type} and "{q.tail}" a {q.tail_type}: {q.relation}.' for q in quintuples]
-        reasoning = " ".join(said) or "No relation is stated."
-    return Exemplar(post.id, " ".join(post.tokens), " ".join(background.captions), tuple(quintuples), reasoning)
-
-
-def _parse(record: dict[str, Any]) -> Exemplar:
-    unknown = sorted(set(record) - {"id", "text", "caption", "quintuples", "reasoning"})
-    if unknown:
-        raise InputError(f"the exemplar has the unknown key {unknown[0]!r}; allowed are id and {_KEYS}")
-    for key in ("text", "reasoning"):
-        if not isinstance(record.get(key), str) or not record[key].strip():
-            raise InputError(f"{key} of the exemplar must be a text, found {shorten(record.get(key))}; it has {_KEYS}")
-    for key in ("id", "caption"):
-        if not isinstance(record.get(key, ""), str):
-            raise InputError(f"{key} of the exemplar must be a text, found {shorten(record[key])}")
-    listed = record.get("quintuples")
-    if not isinstance(listed, list):
-        raise InputError(f"quintuples of the exemplar must be a list, found {shorten(listed)}; it may be empty")
-    quintuples = tuple(_quintuple(item, number) for number, item in enumerate(listed))
+        names = {"head": post.words(head), "head_type": head.type, "tail": post.words(tail), "tail_type": tail.type}
+        quintuples.append(QuintupleText(**names, relation=relation.type))
+    sentences = background.knowledge or [
+        f'"{one.head}" is a {one.head_type} and "{one.tail}" a {one.tail_type}: {one.relation}.' for one in quintuples
+    ]
     return Exemplar(
-        record.get("id", ""), record["text"].strip(), record.get("caption", ""), quintuples, record["reasoning"].strip()
+        id=post.id,
+        text=" ".join(post.tokens),
+        caption=" ".join(background.captions),
+        quintuples=tuple(quintuples),
+        reasoning=" ".join(sentences) or "No relation is stated.",
     )
 
 
-def _quintuple(value: object, number: int) -> Quintuple:
-    if not isinstance(value, dict) or set(value) != set(_PARTS) or not all(isinstance(v, str) for v in value.values()):
-        raise InputError(f"quintuple {number} must be an object of texts {', '.join(_PARTS)}, found {shorten(value)}")
-    return Quintuple(**value)
+def read_pool(path: str | Path) -> list[Exemplar]:
+    """Read a pool; exemplars without an id are numbered.
+
+    Raises:
+        InputError: The file is missing or empty, or a line is malformed.
+    """
+    pool = read_line_records(
+        path, None, lambda line: read_record(Exemplar, parse_json_object(line), "the exemplar", True), "exemplars"
+    )
+    return [
+        each if each.id else each.model_copy(update={"id": str(number)}) for number, each in enumerate(pool, start=1)
+    ]
+
+
+def write_pool(path: str | Path, exemplars: Sequence[Exemplar]) -> None:
+    """Write a pool so that `read_pool` gives it back; atomic."""
+    write_lines(path, [json.dumps(exemplar.model_dump(), ensure_ascii=False) for exemplar in exemplars])
 
 
 def text_identity(tokens: Sequence[str]) -> str:
@@ -129,8 +110,83 @@ def text_identity(tokens: Sequence[str]) -> str:
     return "".join("".join(tokens).split()).casefold()
 
 
-class Exemplars:
-    """Training posts as exemplars of any post but those of its own text, whose labels would tell its own.
+def choose_exemplars(
+    posts: Sequence[tuple[str, str]], pool: Sequence[Exemplar], count: int, encoder: str, path: Path
+) -> list[list[int]]:
+    """The exemplars most similar to each post, by their number in the pool; never one of the post's own text.
+
+    Similar is what has a high cosine of the sentence vectors of text and caption. Vectors computed in half precision,
+    in other batches or on another machine may order near ties otherwise, and another prompt would be paid for again.
+    So a choice that was written for the same posts, pool, count and encoder is taken from `path`.
+
+    Args:
+        posts: Text and caption of each.
+        pool: The exemplars.
+        count: How many a post.
+        encoder: Text encoder: folder, hub name, or `package:NAME/PATH`.
+        path: JSON file that the choice is written to.
+
+    Raises:
+        InputError: The pool is too small, or the file holds no choice.
+    """
+    if not count:
+        return [[] for _ in posts]
+    queries = [" ".join(post).strip() for post in posts]
+    sentences = [f"{exemplar.text} {exemplar.caption}".strip() for exemplar in pool]
+    fingerprint = hashlib.sha256(json.dumps([encoder, count, queries, sentences]).encode()).hexdigest()
+    if path.is_file():
+        written = read_json_document(path)
+        if not isinstance(written, dict) or not isinstance(written.get("chosen"), list):
+            raise InputError("no choice of exemplars; delete the file, and it is made again", path)
+        if written.get("of") == fingerprint:
+            return written["chosen"]
+    from promu.alignment.sentence_vectors import SentenceVectors
+
+    by_text: dict[str, list[int]] = {}
+    for number, exemplar in enumerate(pool):
+        by_text.setdefault(text_identity([exemplar.text]), []).append(number)
+    excluded = [by_text.get(text_identity([text]), []) for text, _ in posts]
+    vectors = SentenceVectors(encoder)
+    chosen = most_similar(vectors(queries), vectors(sentences), count, excluded)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"of": fingerprint, "chosen": chosen})
+    return chosen
+
+
+_ROWS = 4096
+
+
+def most_similar(
+    queries: torch.Tensor, pool: torch.Tensor, count: int, excluded: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """The `count` rows of `pool` most similar to each query, the most similar first.
+
+    Args:
+        queries: (N, d) unit vectors.
+        pool: (P, d) unit vectors.
+        count: How many for each query.
+        excluded: Rows of `pool` that a query may not have: the post itself.
+
+    Raises:
+        InputError: The pool has too few rows left for some query.
+    """
+    fewest = len(pool) - max(map(len, excluded), default=0)
+    if count > fewest:
+        raise InputError(
+            f"{count} exemplars a post are asked for, but the pool of {len(pool)} has only {max(0, fewest)} of another "
+            "text for some post; add exemplars or ask for fewer"
+        )
+    chosen: list[list[int]] = []
+    for start in range(0, len(queries), _ROWS):
+        scores = queries[start : start + _ROWS] @ pool.T
+        for row, columns in enumerate(excluded[start : start + _ROWS]):
+            scores[row, list(columns)] = -torch.inf
+        chosen += scores.topk(count, dim=1).indices.tolist()
+    return chosen
+
+
+class ShuffledExemplars:
+    """Training posts as exemplars of any post but those of its own text, whose labels would give away its own.
 
     Args:
         posts: The training posts.
@@ -146,23 +202,23 @@ class Exemplars:
         self._usual: list[Post] | None = None
 
     def for_post(self, post: Post) -> list[Post]:
-        """Exemplars for one post: the same for all, so that endpoints can keep the beginning of the prompt.
+        """Exemplars for one post: the same for all, so that endpoints can cache the beginning of the prompt.
 
         Where the post's own text is among the training posts, they are chosen as if it were not: its labels then do
-        not bear on the choice either.
+        not influence the choice either.
 
         Raises:
             InputError: There are too few training posts.
         """
-        own = text_identity(post.tokens)
-        if own in self._texts:
-            return self._choose(own)
+        text = text_identity(post.tokens)
+        if text in self._texts:
+            return self._choose(text)
         if self._usual is None:
             self._usual = self._choose(None)
         return self._usual
 
     def _choose(self, without: str | None) -> list[Post]:
-        """Shuffled by the seed, those first that show a label not yet shown."""
+        """Shuffled by the seed, those first that show a label not shown before."""
         shuffled = [(labels, post) for text, labels, post in self._posts if text != without]
         random.Random(self._seed).shuffle(shuffled)
         if len(shuffled) < self._count:
@@ -176,36 +232,3 @@ class Exemplars:
             (rest if labels <= shown else first).append(post)
             shown |= labels
         return (first + rest)[: self._count]
-
-
-_ROWS = 4096
-
-
-def nearest(queries: torch.Tensor, pool: torch.Tensor, count: int, barred: Sequence[Sequence[int]]) -> list[list[int]]:
-    """The `count` rows of `pool` most like each query, the most similar first.
-
-    Args:
-        queries: (N, d) unit vectors.
-        pool: (P, d) unit vectors.
-        count: How many for each query.
-        barred: Rows of `pool` that a query may not have, for each query: the post itself.
-
-    Raises:
-        InputError: The pool has too few rows left for some query.
-    """
-    fewest = len(pool) - max((len(rows) for rows in barred), default=0)
-    if count > fewest:
-        raise InputError(
-            f"{count} exemplars a post are asked for, but the pool of {len(pool)} has only {max(0, fewest)} of another "
-            "text for some post; add exemplars or ask for fewer"
-        )
-    if not count:
-        return [[] for _ in range(len(queries))]
-    chosen: list[list[int]] = []
-    for start in range(0, len(queries), _ROWS):
-        scores = queries[start : start + _ROWS] @ pool.T
-        for row, columns in enumerate(barred[start : start + _ROWS]):
-            if columns:
-                scores[row, list(columns)] = -torch.inf
-        chosen += scores.topk(count, dim=1).indices.tolist()
-    return chosen

@@ -10,7 +10,7 @@ from functools import cached_property
 from promu.config import load_recipe
 from promu.corpora.joint_sets import FILES
 from promu.errors import InputError
-from promu.kecpm.kecpm_recipe import GenerationRecipe, Mode
+from promu.kecpm.kecpm_recipe import KecpmRecipe, Mode
 from promu.newsreel import NewsreelSettings
 from promu.newsreel.settings import JointSettings
 from promu.study import figures as svg
@@ -61,7 +61,7 @@ class Recipes:
         self.relations = _finetuning(study.pipeline.relations, study.relations_set, "re")
         self.writer = self.pretrain = None
         if study.writer is not None:
-            self.writer = load_recipe(study.writer, GenerationRecipe, study.writer_set)
+            self.writer = load_recipe(study.writer, KecpmRecipe, study.writer_set)
         if study.pretrain is not None:
             self.pretrain = load_recipe(study.pretrain, PretrainRecipe, study.pretrain_set)
         for name, kind, settings in (

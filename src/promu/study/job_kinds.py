@@ -24,8 +24,8 @@ from promu.evaluation.relation import relation_counts, relation_frequency
 from promu.extraction.evaluate_model import evaluate
 from promu.files import read_text
 from promu.kecpm.denoise import train_denoiser
-from promu.kecpm.kecpm_recipe import GenerationRecipe, WriterSettings
-from promu.kecpm.train_writer import train_writer
+from promu.kecpm.kecpm_recipe import KecpmRecipe, Seq2SeqSettings
+from promu.kecpm.train_kecpm import train_seed
 from promu.modeling.inputs import WordEncoder
 from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
@@ -241,7 +241,7 @@ def denoise(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     captions = sorted({pair.caption for pair in read_captions(settings["captions"])})
     posts = read_text(Path(settings["posts"])).splitlines()
     texts = captions + posts * max(1, len(captions) // (2 * len(posts)))
-    model = load_recipe(settings["model"], WriterSettings)
+    model = load_recipe(settings["model"], Seq2SeqSettings)
     training = load_recipe(settings["training"], TrainingSettings)
     return train_denoiser(texts, model, training, settings["seed"], out)
 
@@ -256,15 +256,15 @@ def train_text_writer(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Train a text-to-text model by a recipe with one `seed`; returns test figures with and without the grammar."""
     values = dict(settings)
     seed = values.pop("seed")
-    recipe = load_recipe({**values, "out": str(out)}, GenerationRecipe)
-    result = train_writer(recipe, seed)
+    recipe = load_recipe({**values, "out": str(out)}, KecpmRecipe)
+    result = train_seed(recipe, seed)
     test = Path(recipe.data.test)
     gold, predictions = read_jmere(test), out / f"seed-{seed}" / "predictions"
     counts = {
         f"post_counts{end}": joint_counts(gold, read_jmere(predictions / f"{test.stem}{end}.json")).tolist()
         for end in ("", "_unconstrained")
     }
-    names = ("best_epoch", "posts", "prompts", "unsaid_quintuples", "test", "test_unconstrained", "seconds")
+    names = ("best_epoch", "posts", "prompts", "inexpressible_quintuples", "test", "test_unconstrained", "seconds")
     return {**{name: result[name] for name in names}, "dev_f1": result["dev"]["f1"], **counts}
 
 

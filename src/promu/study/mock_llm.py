@@ -8,31 +8,30 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from promu.corpora.jmere import read_jmere, read_jmere_background
-from promu.kecpm.knowledge import (
-    Asking,
-    Described,
+from promu.kecpm.kecpm_recipe import ProviderSettings
+from promu.kecpm.knowledge_files import write_knowledge
+from promu.kecpm.knowledge_questions import (
     Fact,
-    KnowledgePrompts,
+    KnowledgeQuestions,
     PostKnowledge,
-    answer_text,
-    generate,
-    write_knowledge,
+    PostText,
+    ask_about_post,
+    facts_to_json,
 )
-from promu.llm.answer_store import Answer, Store
-from promu.llm.answers import places
-from promu.llm.budget import Budget
+from promu.llm.answer_store import Answer, AnswerStore
+from promu.llm.answers import find_spans
 from promu.llm.client import Client
 from promu.llm.messages import Request, text_tokens
 from promu.newsreel.lexicon import World
 from promu.newsreel.news import WORLD
 from promu.newsreel.texts import with_article
+from promu.progress import track
 
 NAME = "mock"
 _TEXT = re.compile(r"^Text: (.*)$", re.MULTILINE)
@@ -74,12 +73,12 @@ class MockLLM:
         )
         self.facts: dict[str, list[Fact]] = {}
 
-    def learn(self, post: Described, knowledge: Sequence[str]) -> None:
+    def learn(self, post: PostText, knowledge: Sequence[str]) -> None:
         """Take these sentences for true. Sentences about names that the text does not have are left out."""
         matches = [match for sentence in knowledge if (match := self._fact.fullmatch(sentence))]
         about = [match["about"] for match in matches]
         self.facts[" ".join(post.tokens)] = [
-            Fact(name, match[0]) for name, match in zip(about, matches, strict=True) if places(post.tokens, name)
+            Fact(name, match[0]) for name, match in zip(about, matches, strict=True) if find_spans(post.tokens, name)
         ]
 
     def complete(self, request: Request) -> Answer:
@@ -92,7 +91,7 @@ class MockLLM:
             first = self._first(text, fact)
             corrected = first.sentence in before and self._random("reflection", text, fact) < self.errors.recovered
             stated.append(fact if corrected else first)
-        content = answer_text(stated)
+        content = facts_to_json(stated)
         return Answer(content, None, "stop", request.prompt_tokens(), text_tokens(content), True, NAME, "here", 0.0)
 
     def _first(self, text: str, fact: Fact) -> Fact:
@@ -125,25 +124,19 @@ def write_mock_knowledge(files: Sequence[Path], out: Path, errors: ErrorRates, r
         InputError: A file cannot be read, or `out` cannot be written to.
     """
     mock = MockLLM(errors)
-    described: list[list[Described]] = []
+    described: list[list[PostText]] = []
     for file in files:
         described.append([])
         for post, background in zip(read_jmere(file), read_jmere_background(file), strict=True):
-            described[-1].append(Described(post.id, post.tokens, background.captions))
+            described[-1].append(PostText(post.id, post.tokens, background.captions))
             mock.learn(described[-1][-1], background.knowledge)
     out.mkdir(parents=True, exist_ok=True)
     every = [post for posts in described for post in posts]
-    stopped = threading.Event()
-    with Store(out / "llm.sqlite") as store:
-        answers = generate(
-            Client(store, mock, Budget(), stopped),
-            KnowledgePrompts([]),
-            every,
-            [()] * len(every),
-            Asking(NAME, reflection),
-            1,
-            stopped,
-        )
+    # the address is never used: the mock takes the place of the endpoint
+    questions = KnowledgeQuestions([], ProviderSettings(url="http://localhost", model=NAME, reflection=reflection))
+    with AnswerStore(out / "llm.sqlite") as store:
+        client = Client(store, mock)
+        answers = [ask_about_post(client, questions, post, ()) for post in track(every, f"asking {NAME}")]
     start = 0
     for file, posts in zip(files, described, strict=True):
         part = answers[start : start + len(posts)]
@@ -152,7 +145,7 @@ def write_mock_knowledge(files: Sequence[Path], out: Path, errors: ErrorRates, r
     return _error_counts(every, answers, mock)
 
 
-def _error_counts(posts: Sequence[Described], answers: Sequence[PostKnowledge], mock: MockLLM) -> dict[str, Any]:
+def _error_counts(posts: Sequence[PostText], answers: Sequence[PostKnowledge], mock: MockLLM) -> dict[str, Any]:
     sentences = wrong = 0
     for post, answer in zip(posts, answers, strict=True):
         true = set(mock.facts[" ".join(post.tokens)])

@@ -1,0 +1,173 @@
+"""The model of KECPM: a text-to-text model with the prompts it reads and the grammar of what it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from promu.alignment.sentence_vectors import SentenceVectors
+from promu.errors import InputError
+from promu.hub import best_device, resolve
+from promu.kecpm.decoding import encode_answer, generate_answers, load_seq2seq
+from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, Grammar, GrammarTokenizer, Phrases
+from promu.kecpm.kecpm_recipe import DecodingSettings, PromptSettings, Seq2SeqSettings
+from promu.kecpm.prompts import Prompt, Split, build_prompts, most_relevant_first
+from promu.modeling.inventory import Inventory, type_words
+from promu.modeling.loading import load_tokenizer, read_json_object, save_folder
+from promu.schema import Post, quintuples, with_quintuples
+from promu.training.recipe import TokenizerSettings
+from promu.training.tokenizers import train_text_to_text
+
+SETTINGS = "generation"
+"""The key of a saved model's configuration that holds what it was trained to read and write."""
+
+
+class KecpmModel:
+    """A text-to-text model with everything that it reads and writes posts by.
+
+    Args:
+        model: A T5 or BART type model.
+        tokenizer: Its tokenizer.
+        inventory: Types and relations that it may write.
+        prompt: What it reads.
+        decoding: How it writes.
+
+    Raises:
+        InputError: The tokenizer does not know the words of the inventory.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        inventory: Inventory,
+        prompt: PromptSettings,
+        decoding: DecodingSettings,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.phrases = Phrases(GrammarTokenizer(tokenizer), inventory)
+        self.prompt = prompt
+        self.decoding = decoding
+        self.pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+
+    @classmethod
+    def create(
+        cls,
+        model: Seq2SeqSettings,
+        prompt: PromptSettings,
+        decoding: DecodingSettings,
+        inventory: Inventory,
+        train: Split,
+    ) -> KecpmModel:
+        """A model before its training.
+
+        Args:
+            model: Which weights and tokenizer.
+            prompt: What it reads.
+            decoding: How it writes.
+            inventory: Types and relations that it may write.
+            train: The texts that a tokenizer is trained on, where none is named.
+
+        Raises:
+            InputError: There is no such model or tokenizer.
+        """
+        tokenizer = _tokenizer(model, inventory, train)
+        ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
+        start = {"decoder_start_token_id": tokenizer.pad_token_id}
+        seq2seq = load_seq2seq(model.name, vocab_size=len(tokenizer), **ids, **start)
+        if seq2seq.get_input_embeddings().num_embeddings < len(tokenizer):  # type: ignore[operator]
+            seq2seq.resize_token_embeddings(len(tokenizer))
+        return cls(seq2seq.to(best_device()), tokenizer, inventory, prompt, decoding)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, folder: Path) -> KecpmModel:
+        """A model that `save` wrote.
+
+        Raises:
+            InputError: The folder holds none.
+        """
+        saved = read_json_object(folder / "config.json").get(SETTINGS)
+        if not isinstance(saved, dict):
+            raise InputError(
+                "this model was not trained to write quintuples; name one that promu kecpm train saved", folder
+            )
+        return cls(
+            load_seq2seq(str(folder)).to(best_device()),  # type: ignore[arg-type]
+            load_tokenizer(str(folder)),
+            Inventory.from_list(saved["triples"]),
+            PromptSettings.model_validate(saved["prompt"]),
+            DecodingSettings.model_validate(saved["decoding"]),
+        )
+
+    def save(self, folder: Path, recipe: dict[str, Any]) -> None:
+        """Write the model, its tokenizer and what it was trained by."""
+        saved = {
+            "triples": [list(triple) for triple in self.phrases.inventory.triples],
+            "prompt": self.prompt.model_dump(mode="json"),
+            "decoding": self.decoding.model_dump(mode="json"),
+            "recipe": recipe,
+        }
+        setattr(self.model.config, SETTINGS, saved)
+        save_folder(folder, cast(Any, self.model), self.tokenizer)
+
+    def prompts(self, split: Split) -> list[Prompt]:
+        """The prompt of each post, its knowledge in order of relevance."""
+        if self.prompt.mode in ("text+knowledge", "all"):
+            ranker = None if self.prompt.ranker is None else SentenceVectors(self.prompt.ranker)
+            split = Split(split.posts, most_relevant_first(split.posts, split.background, ranker))
+        return build_prompts(self.phrases.tokenizer, self.phrases.inventory, split, self.prompt)
+
+    def grammars(self, posts: Sequence[Post]) -> list[Grammar]:
+        """The grammar of each post's answers."""
+        decoding = self.decoding
+        return [Grammar(self.phrases, post.tokens, decoding.name_words, decoding.limit) for post in posts]
+
+    def targets(self, posts: Sequence[Post]) -> tuple[list[list[int]], int]:
+        """The tokens of each post's gold answer, and how many quintuples no answer can express."""
+        answers = [encode_answer(one, quintuples(post)) for one, post in zip(self.grammars(posts), posts, strict=True)]
+        return [list(ids) for ids, _ in answers], sum(count for _, count in answers)
+
+    def predict(
+        self, posts: Sequence[Post], prompts: Sequence[Prompt], constrained: bool = True
+    ) -> tuple[list[Post], float]:
+        """The posts with what the model wrote as their labels, and the share of answers that obey the grammar."""
+        ids = [prompt.input_ids for prompt in prompts]
+        answers = generate_answers(self.model, ids, self.grammars(posts), self.decoding, self.pad, constrained)
+        labelled = [with_quintuples(post, answer.quintuples) for post, answer in zip(posts, answers, strict=True)]
+        return labelled, sum(answer.parsed for answer in answers) / len(answers)
+
+
+def _tokenizer(model: Seq2SeqSettings, inventory: Inventory, train: Split) -> PreTrainedTokenizerBase:
+    if isinstance(model.tokenizer, TokenizerSettings):
+        phrases = [f"{OPEN} {AND} {AGAIN} {NOTHING} is", *map(type_words, (*inventory.types, *inventory.relations))]
+        texts = [" ".join(post.tokens) for post in train.posts]
+        for background in train.background:
+            texts += [*background.captions, *background.knowledge]
+        # these words are in every answer, so that they deserve tokens of their own
+        repeated = phrases * model.tokenizer.min_frequency
+        return train_text_to_text([*repeated, *texts], model.tokenizer.size, model.tokenizer.min_frequency)
+    name = model.tokenizer or (model.name if isinstance(model.name, str) else None)
+    if name is None:
+        raise InputError("model.tokenizer is missing; a model from random weights needs one by name, or its size")
+    return load_tokenizer(resolve(name))
+
+
+def padded_batch(
+    inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], pad: int
+) -> dict[str, torch.Tensor]:
+    """Token ids of prompts and answers as a text-to-text model takes them: (B, longest) each."""
+    return {
+        "input_ids": _padded(inputs, pad),
+        "attention_mask": _padded([[1] * len(row) for row in inputs], 0),
+        "labels": _padded(targets, -100),  # which the loss skips
+    }
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
