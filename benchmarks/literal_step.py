@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import ViTImageProcessorPil
 
 from promu.modeling.encoders import build_encoder
+from promu.modeling.losses import JointLoss
 
 TEMPERATURE = 0.07
 BOX = (0.2, 0.15, 0.75, 0.8)
@@ -51,6 +52,7 @@ def literal_step(size: Size) -> Callable[[], float]:
     of_regions, of_images = Teacher(size, size.nouns), Teacher(size, size.relations)
     side = int(size.vision.image_size)  # type: ignore[arg-type]
     process = ViTImageProcessorPil(size={"height": side, "width": side})
+    joint = JointLoss.of(student)
     optimiser = torch.optim.AdamW(student.parameters(), lr=1e-4, weight_decay=1e-3)
     files = [photograph(number, 224) for number in range(size.batch)]
     texts = captions(size.batch, 0, size.text.vocab_size)
@@ -64,17 +66,18 @@ def literal_step(size: Size) -> Callable[[], float]:
             for image in images
         ]
         pixels = process(images=images, return_tensors="pt")["pixel_values"]
-        loss = student(
+        batch = {
             **padded(texts, PADDED),
-            pixel_values=pixels,
-            matched=ids % 2,
-            image_ids=ids,
-            caption_ids=ids,
-            boxes=boxes,
-            box_mask=torch.ones(size.batch, 1, dtype=torch.long),
-            entity_labels=of_regions(process(images=crops, return_tensors="pt")["pixel_values"])[:, None],
-            relation_labels=of_images(pixels),
-        ).loss
+            "pixel_values": pixels,
+            "matched": ids % 2,
+            "image_ids": ids,
+            "caption_ids": ids,
+            "boxes": boxes,
+            "box_mask": torch.ones(size.batch, 1, dtype=torch.long),
+            "entity_labels": of_regions(process(images=crops, return_tensors="pt")["pixel_values"])[:, None],
+            "relation_labels": of_images(pixels),
+        }
+        loss, _ = joint.of_batch(student, batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

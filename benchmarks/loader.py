@@ -20,6 +20,7 @@ from promu.corpora.shards import PairShards
 from promu.hub import best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.losses import JointLoss
 from promu.modeling.small_encoders import ConvViTConfig
 from promu.training.batches import CorpusOrder, Sample, StepBatches
 from promu.training.loop import optimiser
@@ -125,12 +126,12 @@ def _student_step(
     )
     student = size.student()
     use_fastest_attention(student, "cpu", best_precision("cpu"))
-    adam = optimiser(student, TrainingSettings())
+    adam, joint = optimiser(student, TrainingSettings()), JointLoss.of(student)
     batch = maker(samples)
 
     def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=best_precision("cpu") == "bf16"):
-            loss = student(**batch).loss
+            loss, _ = joint.of_batch(student, batch)
         loss.backward()
         adam.step()
         adam.zero_grad()

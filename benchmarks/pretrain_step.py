@@ -16,6 +16,7 @@ from benchmarks.sizes import PADDED, Size, captions, padded, size
 
 from promu.hub import Precision, best_precision
 from promu.modeling.attention import use_fastest_attention
+from promu.modeling.losses import JointLoss
 from promu.training.loop import optimiser
 from promu.training.recipe import TrainingSettings
 
@@ -47,14 +48,14 @@ def our_steps(size: Size, precisions: Mapping[str, Precision]) -> dict[str, Call
     """
     student = size.student()
     adam = optimiser(student, TrainingSettings(lr=1e-4, weight_decay=1e-3, batch_size=size.batch, epochs=1))
-    batch = our_batch(size)
+    batch, joint = our_batch(size), JointLoss.of(student)
     usual = student.config._attn_implementation
 
     def step(precision: Precision) -> float:
         student.set_attn_implementation(usual)
         use_fastest_attention(student, "cpu", precision)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
-            loss = student(**batch).loss
+            loss, _ = joint.of_batch(student, batch)
         loss.backward()
         adam.step()
         adam.zero_grad()

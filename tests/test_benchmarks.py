@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, ViTConfig
 
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuForPreTraining
 
 ROOT = Path(__file__).parent.parent
@@ -58,12 +59,13 @@ def test_operations_are_those_that_pytorch_counts() -> None:
     counter = FlopCounterMode(display=False)
     # PyTorch does not count its fused attention
     with counter, sdpa_kernel(SDPBackend.MATH):
-        loss = model(
-            torch.ones(batch, length, dtype=torch.long),
-            torch.ones(batch, length, dtype=torch.long),
-            pixel_values=torch.zeros(batch, 3, 64, 64),
-            relation_labels=torch.ones(batch, 1),
-        ).loss
+        inputs = {
+            "input_ids": torch.ones(batch, length, dtype=torch.long),
+            "attention_mask": torch.ones(batch, length, dtype=torch.long),
+            "pixel_values": torch.zeros(batch, 3, 64, 64),
+            "relation_labels": torch.ones(batch, 1),
+        }
+        loss, _ = JointLoss.of(model).of_batch(model, inputs)
         loss.backward()
     # the embedding of patches passes no gradient back to the pixels
     assert counter.get_total_flops() / batch == pytest.approx(student_step(config, length), rel=0.02)

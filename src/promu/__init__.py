@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from promu.modeling.joint_model import PromuForJointExtraction
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.schema import CaptionPair, Entity, Post, Region, Relation
+    from promu.training.finetune import finetune
+    from promu.training.pretrain import pretrain
 
     __version__: str
 
@@ -34,6 +36,8 @@ __all__ = [
     "ExtractionConfig",
     "evaluate",
     "Evaluation",
+    "pretrain",
+    "finetune",
     "score",
     "ScoreReport",
     "build_graph",
@@ -61,6 +65,8 @@ _HOMES = {
     "ExtractionConfig": "extraction.extraction_config",
     "evaluate": "extraction.evaluate_model",
     "Evaluation": "extraction.evaluate_model",
+    "pretrain": "training.pretrain",
+    "finetune": "training.finetune",
     "score": "evaluation.scoring",
     "ScoreReport": "evaluation.scoring",
     "build_graph": "graph.build",

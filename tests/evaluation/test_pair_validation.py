@@ -21,6 +21,7 @@ from promu.evaluation.pairs import auc_sets, flat_figures, mean_losses, measure_
 from promu.evaluation.pretrained import EncodedImages, match_scores, open_pair_model
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.loading import save_folder
+from promu.modeling.losses import JointLoss
 
 
 @pytest.fixture(autouse=True)
@@ -208,10 +209,7 @@ def agreement_by_hand(model: Any, encoder: WordEncoder, corpus: PairShards, stor
             output = model(
                 **encoder.batch([encoder.text(image.captions[0][0])]),
                 pixel_values=to_pixels(image.decode((32, 32)), 32)[None],
-                matched=torch.ones(1, dtype=torch.long),
                 boxes=labels.boxes[None],
-                box_mask=torch.ones(1, len(labels.boxes)),
-                entity_labels=teacher[None],
             )
         student = output.entity_logits[0].softmax(-1)
         same += int((student.argmax(-1) == teacher.argmax(-1)).sum())
@@ -260,7 +258,9 @@ def test_losses_are_the_mean_over_rows(model: Any, encoder: WordEncoder) -> None
 
     found = mean_losses(model, [batch(slice(0, 3)), batch(slice(3, 4))])
     with torch.inference_mode():
-        three, one = (float(model(**batch(part)).parts["itm"]) for part in (slice(0, 3), slice(3, 4)))
+        three, one = (
+            float(JointLoss.of(model).of_batch(model, batch(part))[1]["itm"]) for part in (slice(0, 3), slice(3, 4))
+        )
     assert found["itm"] == pytest.approx((3 * three + one) / 4, abs=1e-5)
     assert set(found) == {"itm", "cit"}
 

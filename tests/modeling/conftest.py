@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, PreTrainedTokenizerBase, ViTConfig
 
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.losses import JointLoss
 from promu.training.tokenizers import train_wordpiece
 
 WIDTH, GRID, VOCABULARY = 32, 4, 90
@@ -78,3 +79,10 @@ def _same_chance() -> None:
 def tokenizer() -> PreTrainedTokenizerBase:
     texts = ["the dog runs over the wide field", "a singer holds a golden trophy", "running dogs and singing people"]
     return train_wordpiece(texts * 2, 400)
+
+
+def joint_loss(
+    model: Any, batch: dict[str, torch.Tensor], run: Any = None
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The joint loss of a batch and its parts; `run` is the model as it is called, such as a wrapper of it."""
+    return JointLoss.of(model).of_batch(run or model, batch)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.modeling.conftest import tiny_batch, tiny_config
+from tests.modeling.conftest import joint_loss, tiny_batch, tiny_config
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
@@ -107,10 +107,10 @@ def _parts(rank: int) -> list[dict[str, torch.Tensor]]:
     for norm, cut in CASES:
         model = make_model(norm)
         parallel = torch.nn.parallel.DistributedDataParallel(model)
-        output = parallel(**own_part(whole_batch(), rank, cut))
-        output.loss.backward()
+        loss, parts = joint_loss(model, own_part(whole_batch(), rank, cut), parallel)
+        loss.backward()
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-        losses = {f"loss {name}": group_sum(part) / processes() for name, part in output.parts.items()}
+        losses = {f"loss {name}": group_sum(part) / processes() for name, part in parts.items()}
         found.append({**gradients, **losses})
     return found
 
@@ -119,11 +119,11 @@ def test_two_processes_have_the_losses_and_gradients_of_one(tmp_path: Path) -> N
     found = together(_parts, tmp_path)
     for case, (norm, cut) in enumerate(CASES):
         model = make_model(norm)
-        output = model(**whole_batch())
-        output.loss.backward()
+        loss, parts = joint_loss(model, whole_batch())
+        loss.backward()
         alone = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
         assert all(bool(gradient.any()) for name, gradient in alone.items() if name.endswith("head.weight"))
-        alone |= {f"loss {name}": part for name, part in output.parts.items()}
+        alone |= {f"loss {name}": part for name, part in parts.items()}
         for member in found:
             assert member[case].keys() == alone.keys()
             for name, expected in alone.items():

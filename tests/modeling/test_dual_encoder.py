@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.modeling.conftest import joint_loss
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.losses import SharedSpace
+from promu.modeling.contrastive import SharedSpace
 from promu.modeling.pretraining import PromuDualEncoder
 
 MakeConfig = Callable[..., PromuConfig]
@@ -36,10 +37,10 @@ def test_it_learns_sixteen_pairs_by_heart(make_config: MakeConfig, make_batch: M
     model = PromuDualEncoder(config)
     batch = make_batch(rows=16)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    first = model(**batch).loss.item()
+    first = joint_loss(model, batch)[0].item()
     for _ in range(80):
         optimiser.zero_grad()
-        loss = model(**batch).loss
+        loss = joint_loss(model, batch)[0]
         loss.backward()
         optimiser.step()
     assert first > 1 and loss.item() < 0.05
@@ -56,5 +57,5 @@ def test_the_temperature_is_clamped(make_config: MakeConfig, log_temperature: fl
 def test_the_temperature_starts_as_configured_and_is_learned(make_config: MakeConfig, make_batch: MakeBatch) -> None:
     model = PromuDualEncoder(make_config())
     assert model.space.temperature.item() == pytest.approx(0.07)
-    model(**make_batch()).loss.backward()
+    joint_loss(model, make_batch())[0].backward()
     assert model.space.log_temperature.grad is not None and model.space.log_temperature.grad != 0

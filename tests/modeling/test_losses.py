@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import math
+from types import ModuleType
 
 import pytest
 import torch
@@ -10,12 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from promu.modeling.losses import (
-    contrastive_image_text_loss,
-    image_text_matching_loss,
-    masked_language_loss,
-    soft_label_loss,
-)
+from promu.modeling import contrastive, losses
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.contrastive import CachedCITLoss, CITLoss, MatchedPairs, SharedSpace, contrastive_image_text_loss
+from promu.modeling.losses import ITMLoss, MLMLoss, SoftLabelLoss
 
 ONE = torch.tensor(1.0)
 
@@ -23,7 +23,7 @@ ONE = torch.tensor(1.0)
 def test_matching_loss_by_hand() -> None:
     # probabilities of the right answer: 3/4 and 1/4
     logits = torch.tensor([[0.0, math.log(3.0)], [math.log(1.0), math.log(3.0)]])
-    loss = image_text_matching_loss(logits, torch.tensor([1, 0]))
+    loss = ITMLoss()(logits, torch.tensor([1, 0]))
     assert loss.item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 
@@ -97,7 +97,7 @@ def test_soft_label_loss_by_hand() -> None:
     # log-probabilities of [log 1, log 3]: 1/4 and 3/4
     logits = torch.tensor([[0.0, math.log(3.0)], [5.0, -5.0]])
     labels = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
-    loss = soft_label_loss(logits, labels, torch.tensor([1, 0]))
+    loss = SoftLabelLoss()(logits, labels, torch.tensor([1, 0]))
     assert loss.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
 
 
@@ -107,17 +107,17 @@ def test_one_hot_soft_labels_are_plain_cross_entropy(rows: int, width: int, seed
     chance = torch.Generator().manual_seed(seed)
     logits = torch.randn(rows, width, generator=chance)
     target = torch.randint(0, width, (rows,), generator=chance)
-    loss = soft_label_loss(logits, functional.one_hot(target, width).float(), torch.ones(rows))
+    loss = SoftLabelLoss()(logits, functional.one_hot(target, width).float(), torch.ones(rows))
     torch.testing.assert_close(loss, functional.cross_entropy(logits, target))
     soft = torch.randn(rows, width, generator=chance).softmax(-1)
-    torch.testing.assert_close(soft_label_loss(logits, soft, torch.ones(rows)), functional.cross_entropy(logits, soft))
+    torch.testing.assert_close(SoftLabelLoss()(logits, soft, torch.ones(rows)), functional.cross_entropy(logits, soft))
 
 
 def test_rows_without_weight_change_neither_mean_nor_gradient() -> None:
     logits = torch.randn(2, 3, 4, requires_grad=True)
     labels = torch.randn(2, 3, 4).softmax(-1)
     weights = torch.tensor([[1, 0, 1], [0, 0, 1]])
-    loss = soft_label_loss(logits, labels, weights)
+    loss = SoftLabelLoss()(logits, labels, weights)
     kept = weights.bool()
     torch.testing.assert_close(loss, functional.cross_entropy(logits[kept], labels[kept]))
     loss.backward()
@@ -126,18 +126,45 @@ def test_rows_without_weight_change_neither_mean_nor_gradient() -> None:
 
 def test_soft_label_loss_of_nothing_is_zero_that_can_be_differentiated() -> None:
     logits = torch.randn(2, 3, requires_grad=True)
-    loss = soft_label_loss(logits, torch.full((2, 3), 1 / 3), torch.zeros(2))
+    loss = SoftLabelLoss()(logits, torch.full((2, 3), 1 / 3), torch.zeros(2))
     loss.backward()
     assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
 
 
-def test_masked_language_loss_counts_masked_pieces_alone() -> None:
-    logits = torch.tensor([[[0.0, math.log(3.0)], [9.0, -9.0]]])
-    assert masked_language_loss(logits, torch.tensor([[1, -100]])).item() == pytest.approx(math.log(4 / 3))
+def test_masked_language_loss_counts_masked_tokens_of_counting_rows_alone() -> None:
+    logits = torch.tensor([[0.0, math.log(3.0)], [9.0, -9.0]])
+    assert MLMLoss()(logits, torch.tensor([1, -100])).item() == pytest.approx(math.log(4 / 3))
 
 
-def test_masked_language_loss_of_no_masked_piece_is_zero_not_nan() -> None:
-    logits = torch.randn(2, 3, 5, requires_grad=True)
-    loss = masked_language_loss(logits, torch.full((2, 3), -100))
+@pytest.mark.parametrize("count", [0, 3])
+def test_masked_language_loss_of_no_counting_token_is_zero_not_nan(count: int) -> None:
+    logits = torch.randn(count, 5, requires_grad=True)
+    loss = MLMLoss()(logits, torch.full((count,), -100))
     loss.backward()
     assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
+
+
+@pytest.mark.parametrize("module", [losses, contrastive])
+def test_the_examples_of_the_losses_run(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0 and not result.failed
+    shown = {test.name.rpartition(".")[2] for test in doctest.DocTestFinder().find(module) if test.examples}
+    here = {name for name, kind in vars(module).items() if name.endswith("Loss") and kind.__module__ == module.__name__}
+    assert here - {"JointLoss"} == shown
+
+
+def test_a_part_of_a_batch_has_the_loss_of_the_whole_and_its_own_gradient() -> None:
+    torch.manual_seed(0)
+    space = SharedSpace(PromuConfig(projection_dim=4))
+    rows = torch.randn(5, 4, requires_grad=True)
+    other = torch.randn(5, 4)
+    ids = torch.tensor([3, 3, 4, 5, 6])
+    whole = CITLoss(space)(MatchedPairs(rows, other, ids))
+    whole.backward()
+    expected, rows.grad = rows.grad, None
+    parts = [MatchedPairs(rows[part].detach(), other[part], ids[part]) for part in (slice(0, 3), slice(3, 5))]
+    for number, part in enumerate((slice(0, 3), slice(3, 5))):
+        loss = CachedCITLoss(space, parts, number)(MatchedPairs(rows[part], other[part], ids[part]))
+        torch.testing.assert_close(loss, whole)
+        loss.backward()
+    torch.testing.assert_close(rows.grad, expected)

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from tests.modeling.conftest import joint_loss
 from torch.nn import functional
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.losses import contrastive_image_text_loss, patch_coverage, pool_regions
-from promu.modeling.pretraining import LOSS_NAMES, PromuForPreTraining
+from promu.modeling.contrastive import contrastive_image_text_loss
+from promu.modeling.losses import LOSS_NAMES, JointLoss, patch_coverage, pool_regions
+from promu.modeling.pretraining import PromuForPreTraining
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]
@@ -45,22 +47,22 @@ def test_the_joint_loss_is_the_weighted_sum_of_its_parts(
     make_config: MakeConfig, batch: dict[str, torch.Tensor]
 ) -> None:
     weights = {"itm": 0.5, "cit": 2.0, "coe": 3.0, "cir": 0.25, "mlm": 0.1}
-    output = PromuForPreTraining(make_config(**HEADS, loss_weights=weights))(**batch)
-    assert output.parts.keys() == set(LOSS_NAMES)
-    expected = sum(weights[name] * float(part) for name, part in output.parts.items())
-    assert output.loss.item() == pytest.approx(expected, rel=1e-5)
-    assert all(float(part) > 0 for part in output.parts.values())
+    loss, parts = joint_loss(PromuForPreTraining(make_config(**HEADS, loss_weights=weights)), batch)
+    assert parts.keys() == set(LOSS_NAMES)
+    expected = sum(weights[name] * float(part) for name, part in parts.items())
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert all(float(part) > 0 for part in parts.values())
 
 
 def test_the_paper_s_weights_are_the_default(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
-    output = PromuForPreTraining(make_config(**HEADS))(**batch)
-    assert output.parts.keys() == {"itm", "cit", "coe", "cir"}
-    assert output.loss.item() == pytest.approx(sum(float(part) for part in output.parts.values()), rel=1e-5)
+    loss, parts = joint_loss(PromuForPreTraining(make_config(**HEADS)), batch)
+    assert parts.keys() == {"itm", "cit", "coe", "cir"}
+    assert loss.item() == pytest.approx(sum(float(part) for part in parts.values()), rel=1e-5)
 
 
 def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
     model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0})).eval()
-    output = model(**batch)
+    parts = joint_loss(model, batch)[1]
     backbone = model.promu(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
     cls = backbone.fused_text[:, 0]
     matched = batch["matched"].bool()
@@ -83,12 +85,12 @@ def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: d
     hidden = model.mlm_transform(backbone.fused_text[:, 2])
     mlm = functional.cross_entropy(hidden @ model.get_input_embeddings().weight.T, batch["input_ids"][:, 2])
     for name, expected in (("itm", itm), ("cit", cit), ("coe", coe), ("cir", cir), ("mlm", mlm)):
-        torch.testing.assert_close(output.parts[name], expected.detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(parts[name], expected.detach(), rtol=1e-4, atol=1e-5)
 
 
 def test_a_matching_head_may_read_the_cosine(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
     model = PromuForPreTraining(make_config(**HEADS, itm_cosine=True)).eval()
-    output = model(**batch)
+    output = model(**JointLoss.of(model).inputs(batch))
     backbone = model.promu(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
     cosines = torch.cosine_similarity(
         model.space.visual(backbone.visual[:, 0]), model.space.text(backbone.text[:, 0]), dim=-1
@@ -117,18 +119,18 @@ def test_a_loss_of_weight_0_is_neither_computed_nor_has_weights(
         "promu",
         *(prefix for name, prefix in PREFIXES.items() if name != off),
     }
-    output = model(**batch)
-    assert output.parts.keys() == set(LOSS_NAMES) - {off}
-    assert output.loss.isfinite()
+    loss, parts = joint_loss(model, batch)
+    assert parts.keys() == set(LOSS_NAMES) - {off}
+    assert loss.isfinite()
 
 
 def test_the_contrastive_mean_is_over_matched_pairs(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
     """The falsified pair is no query and no negative: without its row the loss is the same."""
     only = {"itm": 0.0, "coe": 0.0, "cir": 0.0}
     model = PromuForPreTraining(make_config(**HEADS, loss_weights=only)).eval()
-    whole = model(**batch).loss
+    whole = joint_loss(model, batch)[0]
     kept = {name: value[[0, 2, 3]] for name, value in batch.items()}
-    torch.testing.assert_close(whole, model(**kept).loss, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(whole, joint_loss(model, kept)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -138,17 +140,17 @@ def test_a_batch_without_negatives_gives_zero_and_a_gradient(
 ) -> None:
     only = {"itm": 0.0, "coe": 0.0, "cir": 0.0}
     model = PromuForPreTraining(make_config(**HEADS, loss_weights=only, projection_norm=norm)).train()
-    output = model(**{**batch, "matched": torch.tensor(matched)})
-    assert output.loss.item() == 0
-    output.loss.backward()
+    loss, _ = joint_loss(model, {**batch, "matched": torch.tensor(matched)})
+    assert loss.item() == 0
+    loss.backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in model.parameters())
 
 
 def test_a_batch_without_a_region_is_not_nan(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
     model = PromuForPreTraining(make_config(**HEADS))
-    output = model(**{**batch, "boxes": torch.zeros(4, 2, 4), "box_mask": torch.zeros(4, 2)})
-    assert output.parts["coe"] == 0
-    output.loss.backward()
+    loss, parts = joint_loss(model, {**batch, "boxes": torch.zeros(4, 2, 4), "box_mask": torch.zeros(4, 2)})
+    assert parts["coe"] == 0
+    loss.backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -158,8 +160,8 @@ def test_soft_labels_are_learned(make_config: MakeConfig, batch: dict[str, torch
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(60):
         optimiser.zero_grad()
-        output = model(**batch)
-        output.loss.backward()
+        loss, parts = joint_loss(model, batch)
+        loss.backward()
         optimiser.step()
     for name, labels, mask in (
         ("coe", batch["entity_labels"], batch["box_mask"]),
@@ -167,7 +169,7 @@ def test_soft_labels_are_learned(make_config: MakeConfig, batch: dict[str, torch
     ):
         kept = labels[mask.bool()]
         entropy = -(kept * kept.log()).sum(-1).mean().item()
-        assert entropy - 1e-4 <= float(output.parts[name]) < entropy + 0.02
+        assert entropy - 1e-4 <= float(parts[name]) < entropy + 0.02
 
 
 def test_no_loss_at_all_is_refused(make_config: MakeConfig) -> None:

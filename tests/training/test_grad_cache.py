@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.modeling.conftest import tiny_config
+from tests.modeling.conftest import joint_loss, tiny_config
 from tests.modeling.test_distributed import HEADS, make_model, whole_batch
 
-from promu.modeling.losses import ContrastFeatures
+from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
-from promu.training.loop import split, step_in_parts
+from promu.training.grad_cache import backward_in_parts, split
 
 
 def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -29,12 +29,12 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 def test_parts_have_the_gradients_of_the_whole(rows: int, norm: bool) -> None:
     whole = make_model(norm)
-    output = whole(**whole_batch())
-    output.loss.backward()
+    expected, of_whole = joint_loss(whole, whole_batch())
+    expected.backward()
     apart = make_model(norm)
-    loss, parts = step_in_parts(apart, whole_batch(), rows, Accelerator(cpu=True), nullcontext)
-    assert loss == pytest.approx(float(output.loss.detach()), rel=1e-4)
-    assert_same(parts, output.parts)
+    loss, parts = backward_in_parts(apart, JointLoss.of(apart), whole_batch(), rows, Accelerator(cpu=True))
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-4)
+    assert_same(parts, of_whole)
     assert_same(gradients(apart), gradients(whole))
     assert gradients(apart)["space.log_temperature"] != 0
     # what the projections' normalisation remembers of the batch is remembered once
@@ -52,10 +52,10 @@ def test_the_teacher_s_batches_too() -> None:
     for _ in range(2):
         torch.manual_seed(2)
         models.append(PromuDualEncoder(tiny_config(projection_dim=16)).train())
-    expected = models[0](**batch).loss
+    expected, _ = joint_loss(models[0], batch)
     expected.backward()
-    loss, parts = step_in_parts(models[1], batch, 2, Accelerator(cpu=True), nullcontext)
-    assert loss == pytest.approx(float(expected.detach()), rel=1e-4) and parts == {}
+    loss, parts = backward_in_parts(models[1], JointLoss.of(models[1]), batch, 2, Accelerator(cpu=True))
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-4) and parts == {"cit": loss}
     assert_same(gradients(models[1]), gradients(models[0]))
 
 
@@ -66,21 +66,23 @@ def test_a_part_repeats_the_dropout_of_its_first_pass() -> None:
     model = PromuDualEncoder(config).train()
     batch = {name: whole_batch()[name] for name in ("input_ids", "attention_mask", "pixel_values")}
     torch.manual_seed(4)
-    expected = model(**batch).loss
+    expected, _ = joint_loss(model, batch)
     torch.manual_seed(4)
-    loss, _ = step_in_parts(model, batch, 5, Accelerator(cpu=True), nullcontext)
+    loss, _ = backward_in_parts(model, JointLoss.of(model), batch, 5, Accelerator(cpu=True))
     torch.testing.assert_close(loss, expected.detach())
     torch.manual_seed(5)
-    assert abs(float(model(**batch).loss.detach()) - float(loss)) > 1e-4, "there was no dropout: nothing was tested"
+    assert abs(float(joint_loss(model, batch)[0].detach()) - float(loss)) > 1e-4, (
+        "there was no dropout: nothing was tested"
+    )
 
 
 def test_what_is_contrasted_is_the_same_in_both_passes() -> None:
     """A part's second pass must have the dropout of its first."""
     config = tiny_config(**HEADS, text_hidden_dropout_prob=0.5, loss_weights={"mlm": 0.5})
     model = PromuForPreTraining(config).train()
-    seen: list[ContrastFeatures] = []
-    model.register_forward_hook(lambda module, given, output: seen.append(output.features))
-    step_in_parts(model, whole_batch(), 2, Accelerator(cpu=True), nullcontext)
+    seen: list[Any] = []
+    model.register_forward_hook(lambda module, given, output: seen.append(output))
+    backward_in_parts(model, JointLoss.of(model), whole_batch(), 2, Accelerator(cpu=True))
     first, second = seen[:3], seen[3:]
     assert len(second) == 3
     for one, other in zip(first, second, strict=True):
@@ -92,3 +94,12 @@ def test_parts_are_even_and_lose_no_row() -> None:
     parts = split(whole_batch(), 2)
     assert [len(part["matched"]) for part in parts] == [2, 2, 1]
     assert torch.equal(torch.cat([part["caption_ids"] for part in parts]), torch.arange(5))
+
+
+def test_parts_without_the_contrast_are_read_once() -> None:
+    model = PromuForPreTraining(tiny_config(**HEADS, loss_weights={"cit": 0.0}))
+    calls: list[Any] = []
+    model.register_forward_hook(lambda module, given, output: calls.append(output))
+    expected, _ = joint_loss(model, whole_batch())
+    loss, _ = backward_in_parts(model, JointLoss.of(model), whole_batch(), 2, Accelerator(cpu=True))
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-4) and len(calls) == 1 + 3

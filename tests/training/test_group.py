@@ -17,7 +17,7 @@ from torch import distributed
 
 from promu.cli import main
 from promu.files import write_json
-from promu.training.loop import start_group
+from promu.modeling.distributed import join_group
 
 # Process 1 is killed, as by a kernel short of memory, before it makes a step of the joint training.
 DIES = """
@@ -109,10 +109,10 @@ def test_a_process_that_is_terminated_says_so(
     monkeypatch.setattr(distributed, "init_process_group", lambda *args, **kwargs: None)
     try:
         monkeypatch.setenv("WORLD_SIZE", "1")
-        start_group()
+        join_group()
         assert signal.getsignal(signal.SIGTERM) == before, "a process alone is terminated as any other"
         monkeypatch.setenv("WORLD_SIZE", "2")
-        start_group()
+        join_group()
         with pytest.raises(SystemExit) as stopped:
             signal.raise_signal(signal.SIGTERM)
     finally:

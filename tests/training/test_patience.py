@@ -65,4 +65,4 @@ def test_pre_training_has_no_best_to_wait_for(tiny_world: Path, tmp_path: Path, 
     recipe["teacher"]["training"]["patience"] = 1
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     assert main(["pretrain", str(tmp_path / "recipe.yaml")]) == 2
-    assert "training.patience is for fine-tuning, which keeps its best epoch" in capsys.readouterr().err
+    assert "training.patience is for fine-tuning, which chooses its best epoch" in capsys.readouterr().err

@@ -31,18 +31,17 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
 
     quiet()
     from promu.config import load_recipe
-    from promu.modeling.distributed import process_number
-    from promu.training.loop import start_group
+    from promu.modeling.distributed import join_group, process_number
     from promu.training.pretrain import pretrain as run
     from promu.training.recipe import PretrainRecipe
 
     settings = load_recipe(recipe, PretrainRecipe, overrides or ())
-    start_group()
-    if process_number():  # the first process speaks for all
+    join_group()
+    if process_number():  # the first process prints for all
         run(settings)
         return
     with progress_bars():
-        result = run(settings)
+        result: Mapping[str, Any] = run(settings)
     model = Path(settings.out) / "model"
     if json:
         print_json({**result, "model": str(model)})
@@ -58,7 +57,7 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
 
 
 def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
-    """Fine-tune for entities, for relations, or for both at once; the best epoch on dev is kept and tested once.
+    """Fine-tune for entities, for relations, or for both at once; the best epoch on dev is chosen and tested once.
 
     Started again after it was stopped, it goes on where it was; finished, it only shows its figures.
 
@@ -76,7 +75,7 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
 
     settings = load_recipe(recipe, FinetuneRecipe, overrides or ())
     with progress_bars():
-        result = run(settings)
+        result: Mapping[str, Any] = run(settings)
     model = Path(settings.out) / "model"
     if json:
         print_json({**result, "model": str(model)})
@@ -160,7 +159,7 @@ def label(
 
     settings = load_recipe(recipe, PretrainRecipe, overrides or ())
     with progress_bars():
-        store, corpus = label_recipe(settings, (number, processes))
+        store, corpus = label_recipe(settings, shard=(number, processes))
     page = None
     if show > 0:
         from promu.report.label_report import write_label_page
@@ -232,10 +231,10 @@ def _print_health(health: LabelHealth) -> None:
         print("the labels look healthy")
 
 
-def _agreement(found: Agreement) -> str:
+def _agreement(agreement: Agreement) -> str:
     return (
-        f"the first noun of {found.top1:.1%} of regions (by chance {found.chance1:.1%}), one of the first five of "
-        f"{found.top5:.1%} (by chance {found.chance5:.1%})"
+        f"the first noun of {agreement.top1:.1%} of regions (by chance {agreement.chance1:.1%}), "
+        f"one of the first five of {agreement.top5:.1%} (by chance {agreement.chance5:.1%})"
     )
 
 

@@ -23,6 +23,7 @@ from promu.evaluation.pretrained import (
     text_vectors,
 )
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.schema import MissingPairImage
 
@@ -331,12 +332,14 @@ def _right_answers(queries: torch.Tensor, truth: torch.Tensor) -> list[frozenset
 
 def mean_losses(model: PromuForPreTraining, batches: Iterable[dict[str, torch.Tensor]]) -> dict[str, float]:
     """The mean of each unweighted loss over the rows of some batches, without augmentation."""
+    loss = JointLoss.of(model)
     sums: dict[str, float] = {}
     rows = 0
     for batch in batches:  # made outside of autocast, which cannot stack half-precision rows on a CPU
         count = len(batch["input_ids"])
         with evaluating(model):
-            parts = model(**{name: value.to(model.device) for name, value in batch.items()}).parts
+            batch = {name: value.to(model.device) for name, value in batch.items()}
+            parts = loss.of_batch(model, batch)[1]
         for name, part in parts.items():
             sums[name] = sums.get(name, 0.0) + float(part) * count
         rows += count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -31,34 +31,29 @@ def model_card(kind: str, config: PromuConfig) -> str:
 
     Args:
         kind: Name of the model's class.
-        config: Its configuration; what training left in `promu_training` is told, and what is not there is said to be
-            unknown.
+        config: Its configuration. What training stored in `promu_training` is printed; what is missing there is said to
+            be unknown.
     """
     trained: Mapping[str, Any] = getattr(config, "promu_training", None) or {}
-    return "\n".join(
-        [
-            "---",
-            "library_name: promu",
-            "tags: [multimodal, named-entity-recognition, relation-extraction]",
-            "---",
-            "",
-            f"# {kind}",
-            "",
-            f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {_reads(config)}.",
-            "",
-            *_labels(kind, config),
-            *_data(trained),
-            *_settings(trained),
-            *_measured(trained),
-            *_limits(config),
-            "",
-        ]
-    )
+    tags = "tags: [multimodal, named-entity-recognition, relation-extraction]"
+    lines = ["---", "library_name: promu", tags, "---", "", f"# {kind}", ""]
+    lines += [f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {_reads(config)}.", ""]
+    if kind in PURPOSES and kind != "PromuForPreTraining":
+        names = [str(name) for _, name in sorted((config.id2label or {}).items())]
+        lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
+    for title, section in (
+        ("Data", _data(trained) or ["Not recorded."]),
+        ("Settings", _settings(trained) or ["Not recorded."]),
+        ("Measured", _measured(trained) or ["Nothing that is recorded here."]),
+        ("Limits", _limits(config)),
+    ):
+        lines += [f"## {title}", "", *section, ""]
+    return "\n".join(lines)
 
 
 def _reads(config: PromuConfig) -> str:
-    vision: Any = config.vision_config
     text: Any = config.text_config
+    vision: Any = config.vision_config
     if vision is None:
         return f"text alone, through a {text.model_type} encoder"
     return (
@@ -67,72 +62,60 @@ def _reads(config: PromuConfig) -> str:
     )
 
 
-def _labels(kind: str, config: PromuConfig) -> Iterator[str]:
-    if kind in PURPOSES and kind != "PromuForPreTraining":
-        names = [str(name) for _, name in sorted((config.id2label or {}).items())]
-        yield f"Labels: {', '.join(f'`{name}`' for name in names)}."
-        yield ""
+def _data(trained: Mapping[str, Any]) -> list[str]:
+    data, posts = trained.get("recipe", {}).get("data") or {}, trained.get("posts", {})
+    return [
+        f"- {name}: `{value}`" + (f", {posts[name]} posts" if name in posts else "")
+        for name, value in data.items()
+        if value is not None
+    ]
 
 
-def _data(trained: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Data", "")
-    data = trained.get("recipe", {}).get("data") or {}
-    counts = trained.get("posts", {})
-    if not data:
-        yield "Not recorded."
-    for name, value in data.items():
-        if value is not None:
-            posts = f", {counts[name]} posts" if name in counts else ""
-            yield f"- {name}: `{value}`{posts}"
-    yield ""
-
-
-def _settings(trained: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Settings", "")
+def _settings(trained: Mapping[str, Any]) -> list[str]:
     recipe = trained.get("recipe")
     if not recipe:
-        yield from ("Not recorded.", "")
-        return
-    yield from ("| setting | value |", "|---|---|", f"| seed | {recipe.get('seed')} |")
-    for group in ("model", "training"):
-        for name, value in (recipe.get(group) or {}).items():
-            if value not in (None, {}):
-                yield f"| {group}.{name} | `{value}` |"
-    yield from ("", "The whole recipe is in `config.json`, under `promu_training`.", "")
+        return []
+    rows = [
+        f"| {group}.{name} | `{value}` |"
+        for group in ("model", "training")
+        for name, value in (recipe.get(group) or {}).items()
+        if value not in (None, {})
+    ]
+    lines = ["| setting | value |", "|---|---|", f"| seed | {recipe.get('seed')} |", *rows]
+    return [*lines, "", "The whole recipe is in `config.json`, under `promu_training`."]
 
 
-def _measured(trained: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Measured", "")
+def _measured(trained: Mapping[str, Any]) -> list[str]:
     splits = {name: trained[name] for name in ("dev", "test") if trained.get(name)}
     if not splits:
-        yield from ("Nothing that is recorded here.", "")
-        return
-    yield from ("| split | posts | precision | recall | F1 |", "|---|---|---|---|---|")
-    for name, found in splits.items():
-        yield f"| {name} | {found.get('posts', '')} | {' | '.join(f'{found[key]:.2f}' for key in FIGURES)} |"
-    yield ""
+        return []
+    lines = ["| split | posts | precision | recall | F1 |", "|---|---|---|---|---|"]
+    for name, figures in splits.items():
+        shown = " | ".join(f"{figures[key]:.2f}" for key in FIGURES)
+        lines.append(f"| {name} | {figures.get('posts', '')} | {shown} |")
+    lines.append("")
     calibration = trained.get("calibration")
     if calibration:
-        yield f"Scores are at temperature {calibration['temperature']:.3f}, fitted on dev. Expected calibration error:"
-        yield ""
-        for name in ("dev", "test"):
-            errors = calibration.get(name)
-            if errors and errors["answers"]:
-                yield (
-                    f"- {name}: {errors['ece_before']:.3f} before, {errors['ece_after']:.3f} after "
-                    f"({errors['answers']} answers)"
-                )
-        yield ""
-    yield from ("The epoch was chosen on dev, so that its figures flatter; one seed.", "")
+        temperature = calibration["temperature"]
+        lines += [f"Scores are at temperature {temperature:.3f}, fitted on dev. Expected calibration error:", ""]
+        lines += [
+            f"- {name}: {split['ece_before']:.3f} before, {split['ece_after']:.3f} after ({split['answers']} answers)"
+            for name in ("dev", "test")
+            if (split := calibration.get(name)) and split["answers"]
+        ]
+        lines.append("")
+    return [*lines, "Dev scores are optimistic: the epoch was selected on dev. One seed."]
 
 
-def _limits(config: PromuConfig) -> Iterator[str]:
-    yield from ("## Limits", "")
-    yield f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."
+def _limits(config: PromuConfig) -> list[str]:
+    lines = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
     if config.vision_config is not None:
-        yield "- An image is squeezed to a square; small things in it may be lost."
-    yield "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured."
-    yield "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true."
+        lines.append("- An image is squeezed to a square; small things in it may be lost.")
+    return [
+        *lines,
+        "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured.",
+        "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true.",
+    ]
 
 
 @dataclass
@@ -145,7 +128,7 @@ class PromuOutput(ModelOutput):
             several levels; None when no post has an image.
         fused_text: Fused vectors of the text tokens (B, N+2, d); position 0 is the fused CLS.
         fused_visual: Fused vectors of the visual CLS and patches (B, K+1, d), or None.
-        attentions: The fusion's attention maps, when asked for (`promu.modeling.fusions.Fused`).
+        attentions: The fusion's attention maps, with `output_attentions` (`promu.modeling.fusions.Fused`).
         losses: The fusion's own losses (B,), unweighted, by name.
     """
 
@@ -183,7 +166,7 @@ class PromuPreTrainedModel(PreTrainedModel):
     def set_attn_implementation(
         self, attn_implementation: str | dict[str, Any], allow_all_kernels: bool = False
     ) -> None:
-        """As Hugging Face's; layers of the fusion's own, which it does not find, follow the text encoder's."""
+        """As Hugging Face's; layers that the fusion has made, which it does not find, follow the text encoder's."""
         super().set_attn_implementation(attn_implementation, allow_all_kernels)
         for module in self.modules():
             if isinstance(module, PromuModel):
@@ -196,7 +179,7 @@ class PromuPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
-        # modules with parameters of their own kind know their own start
+        # modules with other parameters than those of PyTorch's layers start themselves
         if isinstance(module, StartsItself):
             module.start_weights()
 
@@ -338,9 +321,9 @@ class PromuModel(HasEncoders):
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
             visual: What `encode_images` returned, in place of `pixel_values`: whoever reads one image with many
                 texts encodes it once.
-            image_features: (B, K, C) kept features of a frozen detector, in place of `pixel_values`.
-            text_features: (B, N+2, d) kept vectors of a frozen text encoder, which is then not asked.
-            boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None where no detector was asked.
+            image_features: (B, K, C) features of a frozen detector, in place of `pixel_values`.
+            text_features: (B, N+2, d) vectors of a frozen text encoder, which is then not run.
+            boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None without a detector.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -348,8 +331,8 @@ class PromuModel(HasEncoders):
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
             visual = self.encode_images(pixel_values, image_features)
-        seen = None if visual is None else VisualFeatures(visual, image_mask, boxes)
-        fused = self.fusion(text, attention_mask, seen, output_attentions)
+        features = None if visual is None else VisualFeatures(visual, image_mask, boxes)
+        fused = self.fusion(text, attention_mask, features, output_attentions)
         return PromuOutput(
             text=text,
             visual=visual,

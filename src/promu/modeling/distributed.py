@@ -1,4 +1,4 @@
-"""Several processes as one: rows gathered with their gradient, and means over the rows of all.
+"""Several processes as one: rows gathered with their gradient, means over the rows of all, and work done in turn.
 
 The convention is that of data-parallel training, which takes the mean of the processes' gradients. A loss computed
 from gathered rows is the same in each process, and `gather_rows` sums the gradients that come back, so that their mean
@@ -8,10 +8,21 @@ the same effect. With one process everything here is the identity.
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import distributed
+
+from promu.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 def processes() -> int:
@@ -80,3 +91,64 @@ class _GatherRows(torch.autograd.Function):
         gradient = gradients[0].contiguous().clone()
         distributed.all_reduce(gradient)
         return gradient[ctx.start : ctx.start + ctx.rows], None
+
+
+_DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
+
+
+@contextmanager
+def peer_faults() -> Iterator[None]:
+    """Turn the death of another process into a sentence.
+
+    Raises:
+        InputError: Another process of the group has died or does not answer.
+    """
+    try:
+        yield
+    except (distributed.DistError, RuntimeError) as error:
+        reason = str(error).lower()
+        if processes() == 1 or not any(sign in reason for sign in _DEAD_PEER):
+            raise
+        raise InputError(
+            "another process of the group has died or no longer answers; start the command again, the run resumes from "
+            "its last checkpoint"
+        ) from error
+
+
+@contextmanager
+def in_order() -> Iterator[bool]:
+    """Let the first process do a piece of work alone, and the others, one after the other, find it done.
+
+    Yields:
+        Whether this is the first process.
+    """
+    for _ in range(process_number()):
+        wait_for_all()
+    yield process_number() == 0
+    for _ in range(process_number(), processes()):
+        wait_for_all()
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if processes() > 1:
+        distributed.barrier()
+
+
+def join_group() -> None:
+    """Join the processes that `torchrun` has started, if it has started any.
+
+    When one dies `torchrun` terminates the others, which say so and exit with status 143.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
+        # a process may be busy for hours with what the others wait for; that one died shows at once in any case
+        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=2))
+        signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    logger.error(
+        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
+        "run resumes from its last checkpoint"
+    )
+    raise SystemExit(128 + number)

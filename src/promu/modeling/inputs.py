@@ -24,8 +24,8 @@ PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
 """A text that happens to hold "[E1]" or "[SEP]" means the characters, never the special token."""
 
 
-KEPT_WORD = 100
-"""Characters of a word whose pieces are kept: what is longer hardly comes again, and many would fill the memory."""
+CACHED_WORD = 100
+"""Longest word, in characters, whose pieces are cached: longer ones hardly come again, and would fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,11 @@ class WordEncoder:
         if self.start is None or self.stop is None:
             raise InputError("the tokenizer has no start or end token; promu needs [CLS] and [SEP] or their likes")
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-        self._kept_pieces = lru_cache(maxsize=200_000)(self._pieces)
+        self._cached_pieces = lru_cache(maxsize=200_000)(self._pieces)
 
     def pieces(self, word: str) -> tuple[int, ...]:
-        """Ids of a word's pieces, at least one; kept for the next time unless the word is longer than words are."""
-        return self._kept_pieces(word) if len(word) <= KEPT_WORD else self._pieces(word)
+        """Ids of a word's pieces, at least one; cached unless the word is very long."""
+        return self._cached_pieces(word) if len(word) <= CACHED_WORD else self._pieces(word)
 
     def _pieces(self, word: str) -> tuple[int, ...]:
         ids = self.tokenizer([word], is_split_into_words=True, **PLAIN).input_ids

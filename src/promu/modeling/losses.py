@@ -1,253 +1,263 @@
-"""The losses of pre-training (Eq 3-10), each a function of tensors alone."""
+"""The losses of pre-training (Eq 3-11): objects outside of the models, chosen and weighted by the recipe.
+
+`JointLoss` is what training uses. It takes what a model returns and the batch, and hands tensors to the single losses:
+
+- `ITMLoss` (Eq 3) reads the logits of the matching head.
+- `CITLoss` (Eq 4, 5; `promu.modeling.contrastive`) compares projected texts and images.
+- `SoftLabelLoss` is L_COE (Eq 8) and L_CIR (Eq 10). `patch_coverage` and `pool_regions` make L_COE's regions (Eq 7).
+- `MLMLoss` reads the logits of masked tokens.
+
+Each loss is a mean over what counts in the batches of all processes together (`promu.modeling.distributed`).
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional
-from transformers import initialization as init
 
-from promu.modeling.configuration import PromuConfig
-from promu.modeling.distributed import gather_rows, group_mean
+from promu.modeling.contrastive import CITLoss, MatchedPairs, SharedSpace
+from promu.modeling.distributed import group_mean, group_sum
+
+LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
+PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
+ENCODER_INPUTS = ("input_ids", "attention_mask", "pixel_values", "image_features", "text_features")
+"""What the encoders read of a batch; the fusion also reads `boxes`."""
 
 
-def image_text_matching_loss(
-    logits: torch.Tensor, matched: torch.Tensor, weights: torch.Tensor | None = None, total: torch.Tensor | None = None
-) -> torch.Tensor:
-    """L_ITM (Eq 3): two-way cross-entropy over all pairs of the batch.
+class ITMLoss:
+    """L_ITM (Eq 3): two-way cross-entropy over all pairs of the batch, matched and falsified.
+
+    It teaches the fusion what L_CIT, which compares whole texts with whole images, cannot see.
+
+    Example:
+        Probabilities of the right answer 3/4 and 1/4; the mean of log 4/3 and log 4.
+
+        >>> logits = torch.tensor([[0.0, 1.0986], [0.0, 1.0986]])
+        >>> round(ITMLoss()(logits, matched=torch.tensor([1, 0])).item(), 4)
+        0.837
+    """
+
+    def __call__(
+        self,
+        logits: torch.Tensor,
+        matched: torch.Tensor,
+        weights: torch.Tensor | None = None,
+        total: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The loss, a scalar.
+
+        Args:
+            logits: (B, 2), the second column for "the caption belongs to the image".
+            matched: (B,) of 0 and 1.
+            weights: (B,), 0 for a row that is padding; None counts every row.
+            total: Scalar, how many pairs the mean is over, where this is a part of a larger batch; None counts these.
+        """
+        losses = functional.cross_entropy(logits.float(), matched.long(), reduction="none")
+        weights = torch.ones_like(losses) if weights is None else weights.float()
+        return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
+
+
+class SoftLabelLoss:
+    """L_COE (Eq 8) and L_CIR (Eq 10): cross-entropy against soft pseudo-labels, mean over the rows with weight.
+
+    For L_COE a row is a region, for L_CIR an image. The sum runs over the candidates (the paper's N_r in Eq 10 is a
+    slip). Against one-hot labels it is plain cross-entropy. Without a row that has weight it is 0.
+
+    Example:
+        One region with two candidates, predicted at 1/4 and 3/4, labelled half and half.
+
+        >>> logits = torch.tensor([[[0.0, 1.0986]]])
+        >>> labels = torch.tensor([[[0.5, 0.5]]])
+        >>> round(SoftLabelLoss()(logits, labels, weights=torch.ones(1, 1)).item(), 4)
+        0.837
+    """
+
+    def __call__(
+        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, total: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The loss, a scalar.
+
+        Args:
+            logits: (..., M) over candidates.
+            labels: (..., M) distributions over the same candidates.
+            weights: (...), 1 where the row counts, 0 where it is padding or has left the view.
+            total: Scalar, as in `ITMLoss`.
+        """
+        losses = -(labels.float() * functional.log_softmax(logits.float(), dim=-1)).sum(-1)
+        weights = weights.float()
+        return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
+
+
+class MLMLoss:
+    """Cross-entropy of masked tokens (beyond the paper, off by default).
+
+    Small text encoders forget words under L_CIT alone; this keeps them.
+
+    Example:
+        Two masked tokens of which one belongs to a row that is padding.
+
+        >>> logits = torch.tensor([[0.0, 1.0986], [9.0, -9.0]])
+        >>> round(MLMLoss()(logits, labels=torch.tensor([1, -100])).item(), 4)
+        0.2877
+    """
+
+    def __call__(self, logits: torch.Tensor, labels: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
+        """The loss, a scalar; 0 where no token counts.
+
+        Args:
+            logits: (P, V) of the masked tokens.
+            labels: (P,) their ids, -100 for a token that does not count.
+            total: Scalar, as in `ITMLoss`.
+        """
+        summed = functional.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="sum")
+        return group_mean(summed, (labels != -100).sum().float() if total is None else total)
+
+
+class JointLoss:
+    """The weighted sum of the losses of pre-training (Eq 11), and of a fusion's own losses.
 
     Args:
-        logits: (B, 2), the second column for "the caption belongs to the image".
-        matched: (B,) of 0 and 1.
-        weights: (B,), 0 for a row that is padding; None counts every row.
-        total: Scalar, how many pairs the mean is over, where this is a part of a larger batch; None counts these.
-    """
-    losses = functional.cross_entropy(logits.float(), matched.long(), reduction="none")
-    weights = torch.ones_like(losses) if weights is None else weights.float()
-    return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
+        weights: By name, of `LOSS_NAMES` and of the fusion's losses; a loss of weight 0 is not computed.
+        space: Of the model, where L_CIT has weight.
 
-
-def contrastive_image_text_loss(
-    visual: torch.Tensor,
-    text: torch.Tensor,
-    temperature: torch.Tensor,
-    image_ids: torch.Tensor | None = None,
-    caption_ids: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """L_CIT (Eq 4, 5): symmetric cross-entropy over the matched pairs, mean over N_m and over both directions.
-
-    Pairs that share an image or a caption are never each other's negatives. No matched pair gives 0.
-
-    Args:
-        visual: (N_m, D) projected, L2-normalised image vectors of the matched pairs.
-        text: (N_m, D) the same of their captions.
-        temperature: Scalar.
-        image_ids: (N_m,) equal where the image is the same.
-        caption_ids: (N_m,) equal where the caption is the same.
-    """
-    if visual.shape[0] == 0:
-        return visual.sum() * 0.0 + temperature * 0.0
-    with torch.autocast(visual.device.type, enabled=False):
-        similarity = visual.float() @ text.float().T / temperature.float()
-        same = torch.zeros_like(similarity, dtype=torch.bool)
-        for ids in (image_ids, caption_ids):
-            if ids is not None:
-                same |= ids[:, None] == ids[None, :]
-        same.fill_diagonal_(False)
-        similarity = similarity.masked_fill(same, float("-inf"))
-        target = torch.arange(len(similarity), device=similarity.device)
-        to_text = functional.cross_entropy(similarity, target)
-        to_image = functional.cross_entropy(similarity.T, target)
-    return (to_text + to_image) / 2
-
-
-def soft_label_loss(
-    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, total: torch.Tensor | None = None
-) -> torch.Tensor:
-    """L_COE (Eq 8) and L_CIR (Eq 10): cross-entropy against soft pseudo-labels, mean over what has weight.
-
-    The sum runs over the candidates (the paper's N_r in Eq 10 is a slip). Nothing with weight gives 0.
-
-    Args:
-        logits: (..., M) over candidates.
-        labels: (..., M) distributions over the same candidates.
-        weights: (...), 1 where the row counts, 0 where it is padding or has left the view.
-        total: Scalar, as in `image_text_matching_loss`.
-    """
-    losses = -(labels.float() * functional.log_softmax(logits.float(), dim=-1)).sum(-1)
-    weights = weights.float()
-    return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
-
-
-def masked_language_loss(logits: torch.Tensor, labels: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
-    """Cross-entropy of masked word pieces (beyond the paper, off by default).
-
-    Args:
-        logits: (B, N, V).
-        labels: (B, N), the masked pieces' ids and -100 elsewhere; none masked gives 0.
-        total: Scalar, as in `image_text_matching_loss`.
-    """
-    summed = functional.cross_entropy(
-        logits.float().flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum"
-    )
-    return group_mean(summed, (labels != -100).sum().float() if total is None else total)
-
-
-TEMPERATURE_RANGE = (0.001, 0.5)
-
-
-@dataclass(frozen=True)
-class ContrastFeatures:
-    """Projected vectors of the matched pairs of a batch, before normalisation.
-
-    A batch that does not fit into memory is read twice: once without gradient, for these vectors of all its parts;
-    then part by part, each with its own vectors in their place, so that every part is contrasted with the whole batch.
-
-    Attributes:
-        visual, text: (N_m, D).
-        image_ids, caption_ids: (N_m,) equal where image or caption is the same.
-        start, stop: The rows that belong to the part at hand.
-        learns: Whether this part's pass teaches what all parts share (temperature, normalisation); one of them does.
+    Example:
+        ```python
+        loss = JointLoss.of(model)  # weighted as the model's configuration says, which a recipe has set
+        total, parts = loss.of_batch(model, batch)
+        total.backward()
+        ```
     """
 
-    visual: torch.Tensor
-    text: torch.Tensor
-    image_ids: torch.Tensor
-    caption_ids: torch.Tensor
-    start: int = 0
-    stop: int = 0
-    learns: bool = True
+    def __init__(self, weights: Mapping[str, float], space: SharedSpace | None = None) -> None:
+        self.weights = dict(weights)
+        self.cit = None if space is None else CITLoss(space)
+        self.reads_fused = any(weights.get(name) for name in LOSS_NAMES if name != "cit")
+        self.itm, self.soft, self.mlm = ITMLoss(), SoftLabelLoss(), MLMLoss()
 
     @classmethod
-    def whole(cls, parts: Sequence[ContrastFeatures]) -> list[Self]:
-        """For each part, the features of the whole batch with the place of that part in them."""
-        joined = cls(
-            visual=torch.cat([part.visual for part in parts]),
-            text=torch.cat([part.text for part in parts]),
-            image_ids=torch.cat([part.image_ids for part in parts]),
-            caption_ids=torch.cat([part.caption_ids for part in parts]),
-        )
-        found, start = [], 0
-        for number, part in enumerate(parts):
-            stop = start + len(part.visual)
-            found.append(replace(joined, start=start, stop=stop, learns=number == 0))
-            start = stop
-        return found
+    def of(cls, model: Any) -> JointLoss:
+        """Of a `PromuForPreTraining`, weighted by its configuration, or of a `PromuDualEncoder`: L_CIT alone."""
+        return cls(model.loss_weights, getattr(model, "space", None))
 
-    def around(self, own: ContrastFeatures) -> ContrastFeatures:
-        """The whole batch with `own`, which carry gradients, in their place."""
-
-        def put(whole: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-            return torch.cat([whole[: self.start], part, whole[self.stop :]])
-
-        return replace(self, visual=put(self.visual, own.visual), text=put(self.text, own.text))
-
-
-class SharedSpace(nn.Module):
-    """proj_v and proj_t of Eq 4 with a learned temperature.
-
-    The projections are L2-normalised (without it the temperature has no scale).
-    """
-
-    def __init__(self, config: PromuConfig) -> None:
-        super().__init__()
-        self.initial_temperature = config.temperature
-        visual_width = config.hidden_size if config.vision_config is None else config.vision_config.hidden_size  # type: ignore[union-attr]
-        self.visual = nn.Linear(visual_width, config.projection_dim, bias=False)
-        self.text = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
-        normalised = config.projection_norm
-        self.visual_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
-        self.text_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
-        self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))
-
-    def start_weights(self) -> None:
-        """The temperature's start, where no checkpoint holds it."""
-        init.constant_(self.log_temperature, math.log(self.initial_temperature))
-
-    @property
-    def temperature(self) -> torch.Tensor:
-        """The temperature, a scalar, clamped to [0.001, 0.5]."""
-        return temperature_of(self.log_temperature)
-
-    def project_visual(self, pooled: torch.Tensor) -> torch.Tensor:
-        """(B, d_v) to unit vectors (B, D)."""
-        return _unit(self.visual(pooled), self.visual_norm)
-
-    def project_text(self, pooled: torch.Tensor) -> torch.Tensor:
-        """(B, d) to unit vectors (B, D)."""
-        return _unit(self.text(pooled), self.text_norm)
-
-    def features(
+    def of_batch(
         self,
-        visual: torch.Tensor,
-        text: torch.Tensor,
-        matched: torch.Tensor,
-        image_ids: torch.Tensor | None,
-        caption_ids: torch.Tensor | None,
-    ) -> ContrastFeatures:
-        """What L_CIT compares: the matched pairs' projections.
+        model: Any,
+        batch: Mapping[str, torch.Tensor],
+        totals: Mapping[str, torch.Tensor] | None = None,
+        cit: CITLoss | None = None,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The joint loss of what a model returns for a batch (arguments as in `__call__`)."""
+        return self(model(**self.inputs(batch)), batch, totals, cit)
+
+    def inputs(self, batch: Mapping[str, torch.Tensor], fuse: bool = True) -> dict[str, Any]:
+        """What the model is given of a batch.
 
         Args:
-            visual: (B, d_v) pooled images.
-            text: (B, d) pooled captions.
-            matched: (B,) booleans.
-            image_ids, caption_ids: (B,) equal where image or caption is the same; None where none are.
+            batch: As `__call__` takes it.
+            fuse: False for the projections alone.
         """
-        rows = torch.arange(len(matched), device=matched.device)
-        return ContrastFeatures(
-            self.visual(visual[matched]),
-            self.text(text[matched]),
-            (rows if image_ids is None else image_ids)[matched],
-            (rows if caption_ids is None else caption_ids)[matched],
-        )
+        names: tuple[str, ...] = ENCODER_INPUTS
+        given: dict[str, Any] = {}
+        if self.reads_fused and not fuse:
+            given["fuse"] = False
+        elif self.reads_fused:
+            names = (*names, "boxes")
+            if self.weights.get("mlm") and "mlm_labels" in batch:
+                given["masked"] = batch["mlm_labels"] != -100
+        return {**{name: batch[name] for name in names if name in batch}, **given}
 
-    def loss(self, own: ContrastFeatures, batch: ContrastFeatures | None = None) -> torch.Tensor:
-        """L_CIT (Eq 4, 5) over the matched pairs of all processes.
+    def pairs(self, output: Any, batch: Mapping[str, torch.Tensor]) -> MatchedPairs:
+        """What L_CIT compares: the model's projections of the pairs that are matched and count."""
+        chosen = _matched(batch).bool()
+        columns = (output.visual, output.text, batch.get("image_ids"), batch.get("caption_ids"))
+        return MatchedPairs(*columns).apply(lambda column: column[chosen])
+
+    def totals(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """How many rows, regions, … the mean of each loss is over, in the batches of all processes together."""
+        rows = _rows(batch)
+        zero = rows.new_zeros(())
+        counts = {
+            "itm": rows.sum(),
+            "coe": (batch["box_mask"] * rows[:, None]).sum() if "box_mask" in batch else zero,
+            "cir": (batch["relation_mask"] * rows if "relation_mask" in batch else rows).sum(),
+            "mlm": _mlm_labels(batch).ne(-100).sum() if "mlm_labels" in batch else zero,
+            "matched": _matched(batch).sum(),
+        }
+        return dict(zip(counts, group_sum(torch.stack(list(counts.values())).float()), strict=True))
+
+    def __call__(
+        self,
+        output: Any,
+        batch: Mapping[str, torch.Tensor],
+        totals: Mapping[str, torch.Tensor] | None = None,
+        cit: CITLoss | None = None,
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The joint loss of a batch.
 
         Args:
-            own: Of this pass.
-            batch: Of the whole batch, where this pass reads a part of it.
+            output: A `PairOutput` of the model for this batch.
+            batch: Each key may be left out, with the loss that needs it:
+                `matched` (B,), 1 where the caption belongs to the image (left out: everywhere);
+                `row_mask` (B,), 0 for a row that only fills up the batch and counts in no loss (left out: all count);
+                `image_ids`, `caption_ids` (B,), equal where image or caption is the same;
+                `box_mask` (B, R), 0 for padding, for a box that has left the view, and for one without a label;
+                `entity_labels` (B, R, M), soft pseudo-labels of the regions (Eq 6);
+                `relation_labels` (B, L), soft pseudo-labels of the images (Eq 9);
+                `relation_mask` (B,), 0 for an image without a label;
+                `mlm_labels` (B, N+2), the masked tokens, -100 elsewhere.
+            totals: Of the whole batch (`totals`), where this is a part of it.
+            cit: In place of `CITLoss`, where this is a part of a batch.
+
+        Returns:
+            The weighted sum, a scalar, and the unweighted losses by name, detached.
         """
-        features = own if batch is None else batch.around(own)
-        visual, text = gather_rows(features.visual), gather_rows(features.text)
-        images, captions = gather_rows(features.image_ids), gather_rows(features.caption_ids)
-        nothing = visual.sum() * 0.0 + text.sum() * 0.0
-        for parameter in self.parameters():  # each has a gradient in every step, as data-parallel training expects
-            nothing = nothing + parameter.sum() * 0.0
-        needed = 2 if self.training and self.visual_norm is not None else 1  # batch statistics need two rows
-        if len(visual) < needed:
-            return nothing
-        temperature = self.temperature if features.learns else self.temperature.detach()
-        return nothing + contrastive_image_text_loss(
-            _unit(visual, self.visual_norm, features.learns),
-            _unit(text, self.text_norm, features.learns),
-            temperature,
-            images,
-            captions,
-        )
+        rows, matched = _rows(batch), _matched(batch)
+        if totals is None:
+            totals = self.totals(batch)
+        parts: dict[str, torch.Tensor] = {}
+        if output.itm_logits is not None:
+            right = batch.get("matched", torch.ones_like(rows))
+            parts["itm"] = self.itm(output.itm_logits, right, rows, totals["itm"])
+        cit = cit or self.cit
+        if cit is not None:
+            parts["cit"] = cit(self.pairs(output, batch))
+        if output.entity_logits is not None and "entity_labels" in batch:
+            weights = batch["box_mask"] * rows[:, None]
+            parts["coe"] = self.soft(output.entity_logits, batch["entity_labels"], weights, totals["coe"])
+        if output.relation_logits is not None and "relation_labels" in batch:
+            weights = rows * batch.get("relation_mask", torch.ones_like(rows))
+            parts["cir"] = self.soft(output.relation_logits, batch["relation_labels"], weights, totals["cir"])
+        if output.mlm_logits is not None:
+            labels = _mlm_labels(batch)[batch["mlm_labels"] != -100]
+            parts["mlm"] = self.mlm(output.mlm_logits, labels, totals["mlm"])
+        # only a matched pair is what fine-tuning will read: a text with its own image
+        for name, losses in (output.fusion_losses or {}).items():
+            parts[name] = group_mean((losses * matched).sum(), totals["matched"])
+        return self.weighted_sum(parts), {name: part.detach() for name, part in parts.items()}
+
+    def weighted_sum(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The weighted sum of losses (Eq 11), a scalar."""
+        return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
 
-def temperature_of(logarithm: torch.Tensor) -> torch.Tensor:
-    """What is learned, (1,), as the temperature, a scalar."""
-    return logarithm.exp().clamp(*TEMPERATURE_RANGE).squeeze()
+def _rows(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B,), 1 for a row that counts."""
+    ids = batch["input_ids"]
+    return batch.get("row_mask", ids.new_ones(len(ids)))
 
 
-def _unit(rows: torch.Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> torch.Tensor:
-    """Unit vectors; in training with the batch's statistics, which only a pass that learns keeps."""
-    if norm is not None:
-        if learns or not norm.training:
-            rows = norm(rows)
-        else:
-            assert norm.weight is not None and norm.bias is not None
-            rows = functional.batch_norm(
-                rows, None, None, norm.weight.detach(), norm.bias.detach(), training=True, eps=norm.eps
-            )
-    return functional.normalize(rows.float(), dim=-1)
+def _matched(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B,), 1 for a row that counts and is matched."""
+    rows = _rows(batch)
+    return rows * batch.get("matched", torch.ones_like(rows))
+
+
+def _mlm_labels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B, N+2) masked tokens of the rows that count, -100 elsewhere."""
+    return batch["mlm_labels"].masked_fill(~_rows(batch).bool()[:, None], -100)
 
 
 def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:

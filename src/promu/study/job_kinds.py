@@ -132,7 +132,7 @@ def pre_train(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
             _link_files(stores / name, out / name)
     if features.is_dir() and not (out / FEATURES).exists():
         (out / FEATURES).symlink_to(features.resolve(), target_is_directory=True)
-    result = pretrain(recipe)
+    result: Mapping[str, Any] = pretrain(recipe)
     return {name: result[name] for name in ("pairs", "matched", "last", "seconds")}
 
 
@@ -147,7 +147,7 @@ def _link_files(source: Path, target: Path) -> None:
 def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Run a fine-tuning recipe; returns test figures, label frequencies in training, and counts for each test post."""
     recipe = load_recipe({**settings, "out": str(out)}, FinetuneRecipe)
-    result = finetune(recipe)
+    result: Mapping[str, Any] = finetune(recipe)
     task = TASKS[recipe.task]
     if recipe.data.test is None:
         raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")

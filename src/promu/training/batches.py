@@ -120,8 +120,8 @@ class StepBatches(Sampler[list[Sample]]):
         for step, (epoch, rows) in enumerate(self._whole_batches()):
             if step == self.steps:
                 return
-            own = np.array_split(np.array(rows), self.processes)[self.process].tolist()
-            yield [Sample(epoch, row) for row in own] or [Sample(epoch, rows[0], counts=False)]
+            part = np.array_split(np.array(rows), self.processes)[self.process].tolist()
+            yield [Sample(epoch, row) for row in part] or [Sample(epoch, rows[0], counts=False)]
 
     def samples_until(self, step: int) -> int:
         """How many samples all processes have read after `step` steps."""

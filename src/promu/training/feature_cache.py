@@ -19,12 +19,11 @@ from promu.hub import autocast, weights_checksum
 from promu.modeling.backbone import HasEncoders
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.detector_encoder import DetectorEncoderModel
-from promu.modeling.distributed import process_number, processes
+from promu.modeling.distributed import in_order, process_number, processes, wait_for_all
 from promu.modeling.encoders import normalise_pixels
 from promu.modeling.inputs import WordEncoder
 from promu.progress import report
 from promu.training.batches import Sample, rng_of
-from promu.training.loop import in_order, wait_for_all
 from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
 
@@ -35,7 +34,7 @@ class CachedArray:
     """A memory-mapped array of half-precision rows, and which of them have been computed.
 
     Args:
-        folder: The array has a folder of its own in there, named by what it is made from.
+        folder: The array goes to a folder in there that is named by a checksum of `made_from`.
         made_from: All that a row depends on, as JSON data.
         shape: Of the array.
         rows: How many things the array holds something of; its first axis, where that is one row each.
@@ -47,27 +46,27 @@ class CachedArray:
         with in_order():
             if not (self.folder / "about.json").is_file():
                 self.folder.mkdir(parents=True, exist_ok=True)
-                for name, dtype, size in (("values", np.float16, shape), ("seen", np.uint8, (rows,))):
+                for name, dtype, size in (("values", np.float16, shape), ("done", np.uint8, (rows,))):
                     np.lib.format.open_memmap(self.folder / f"{name}.npy", "w+", dtype, size).flush()
                 write_json(self.folder / "about.json", made_from)
         self.values: Array = np.load(self.folder / "values.npy", mmap_mode="r+")
-        self._seen: Array = np.load(self.folder / "seen.npy", mmap_mode="r+")
+        self._done: Array = np.load(self.folder / "done.npy", mmap_mode="r+")
 
     def fill(self, batch: int, compute: Callable[[list[int]], None], stage: str) -> None:
-        """Have every row computed that is not there; the processes share the work, and leave together.
+        """Compute the rows that are not there yet; the processes share the work and return together.
 
         Args:
             batch: Rows that `compute` is given at once.
             compute: Puts rows with these numbers into `values`.
             stage: Under which name this process's share of the rows is reported.
         """
-        share = range(process_number(), len(self._seen), processes())
-        todo = [row for row in share if not self._seen[row]]
+        share = range(process_number(), len(self._done), processes())
+        todo = [row for row in share if not self._done[row]]
         done = len(share) - len(todo)
         for start in range(0, len(todo), batch):
             rows = todo[start : start + batch]
             compute(rows)
-            self._seen[rows] = 1
+            self._done[rows] = 1
             done += len(rows)
             report(stage, done, len(share))
         wait_for_all()
@@ -88,7 +87,7 @@ class FeatureViews:
         config: Says how pixels are normalised.
         corpus: Whose images.
         settings: Which views, and how many.
-        folder: Where features are kept, in a folder of their own for each detector, corpus and choice of views.
+        folder: Where features are stored, in another folder for each detector, corpus and choice of views.
         seed: Of the views.
     """
 
@@ -142,7 +141,7 @@ class FeatureViews:
         return random_view(rng_of(self.seed, Sample(number, index)), self.settings)
 
 
-BATCH_KEPT_TEXTS = 128
+BATCH_OF_TEXTS = 128
 
 
 def views_of(
@@ -152,13 +151,13 @@ def views_of(
     folder: Path,
     seed: int,
 ) -> Views:
-    """What training shows a model: pixels, or the kept features of a frozen detector where its encoder is made of one.
+    """What a model is trained on: pixels, or stored features where its vision encoder is a frozen detector.
 
     Args:
-        model: Whose vision encoder looks.
+        model: Has the vision encoder.
         corpus: Whose images.
         settings: Which views.
-        folder: Where features are kept.
+        folder: Where features are stored.
         seed: Of the fixed views.
     """
     encoder, size = model.vision_encoder, model.config.image_size
@@ -175,7 +174,7 @@ class CachedTexts:
         model: Its text encoder is frozen.
         encoder: Makes pieces of a caption, as the model is given them.
         corpus: Whose captions.
-        folder: Where vectors are kept, in a folder of their own for each encoder and corpus.
+        folder: Where vectors are stored, in another folder for each encoder and corpus.
     """
 
     def __init__(
@@ -206,16 +205,16 @@ class CachedTexts:
                 start, stop = self.starts[row : row + 2]
                 self.cache.values[start:stop] = vectors[: stop - start]
 
-        self.cache.fill(BATCH_KEPT_TEXTS, compute, "captions")
+        self.cache.fill(BATCH_OF_TEXTS, compute, "captions")
 
     def __call__(self, captions: Sequence[str]) -> torch.Tensor:
         """(B, longest, d) of these captions, zeros after the end of each."""
         places = [slice(*self.starts[self.rows[caption] :][:2]) for caption in captions]
         longest = max(place.stop - place.start for place in places)
-        found = np.zeros((len(captions), longest, self.cache.values.shape[1]), dtype=np.float16)
+        vectors = np.zeros((len(captions), longest, self.cache.values.shape[1]), dtype=np.float16)
         for row, place in enumerate(places):
-            found[row, : place.stop - place.start] = self.cache.values[place]
-        return torch.from_numpy(found)
+            vectors[row, : place.stop - place.start] = self.cache.values[place]
+        return torch.from_numpy(vectors)
 
 
 def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
@@ -237,7 +236,7 @@ def texts_of(
     corpus: PairShards,
     folder: Path,
 ) -> CachedTexts | None:
-    """The kept vectors of a corpus's captions where the model's text encoder is frozen; else None."""
+    """The stored vectors of a corpus's captions where the model's text encoder is frozen; else None."""
     if "text" not in model.config.frozen:
         return None
     model.eval()

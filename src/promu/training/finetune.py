@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from transformers import set_seed
 
+from promu.config import load_recipe
 from promu.corpora.releases import release_name
 from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
@@ -67,20 +68,65 @@ def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictio
     return result
 
 
-def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
-    """Run a recipe and return what it writes to `result.json`.
+class FinetuneResult(TypedDict):
+    """What came of a fine-tuning run, as in its `result.json`.
 
-    Under `recipe.out`: `recipe.json`, `log.jsonl`, `model/` (safetensors, tokenizer, labels), `predictions/` in the
-    format of the gold, `scored.jsonl` (what was scored when, with which weights), `result.json`. A finished run is not
-    repeated; a killed one goes on.
+    Attributes:
+        task, seed: As in the recipe.
+        best_epoch: The epoch whose weights were chosen on dev; a fraction where dev is scored within epochs.
+        posts: Posts by split.
+        data: By split, the file, its checksum, and the release that it is known as.
+        beyond_the_model: By split, what of gold the model cannot give, by kind.
+        calibration: As `calibrate` returns it.
+        dev, test: Scores; no `test` where the recipe names no test file.
+        weights: Checksum of the chosen weights.
+        scored: With how many different weights each split was scored.
+        images: By split, how many posts were read with an image, and as text for which reason.
+        seconds: How long the run took.
+    """
+
+    task: str
+    seed: int
+    best_epoch: float
+    posts: dict[str, int]
+    data: dict[str, dict[str, str]]
+    beyond_the_model: dict[str, Any]
+    calibration: dict[str, Any]
+    dev: dict[str, Any]
+    test: NotRequired[dict[str, Any]]
+    weights: str
+    scored: dict[str, int]
+    images: dict[str, dict[str, int]]
+    seconds: float
+
+
+def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides: Sequence[str] = ()) -> FinetuneResult:
+    """Fine-tune one task: the best epoch is chosen on dev, test is scored once at the end.
+
+    Under the recipe's `out`: `recipe.json`, `log.jsonl`, `model/` (safetensors, tokenizer, labels), `predictions/` in
+    the format of the gold, `scored.jsonl` (what was scored when, with which weights), `result.json`. A killed run goes
+    on where it was; a finished one returns its result.
+
+    Args:
+        recipe: Name of a recipe that ships with promu, YAML file, settings, or the object.
+        overrides: `key.path=value` settings that win over the recipe's.
 
     Raises:
-        InputError: Data, encoder or folder cannot be used.
+        InputError: The recipe is not legal, or data, encoder or folder cannot be used.
+
+    Example:
+        ```python
+        import promu
+
+        result = promu.finetune("newsreel-ner", ["training.epochs=1"])
+        print(result["test"]["f1"])
+        ```
     """
+    recipe = load_recipe(recipe, FinetuneRecipe, overrides)
     out = Path(recipe.out)
     settings = recipe.model_dump(mode="json")
     if (finished := finished_result(out, settings)) is not None:
-        return finished
+        return cast(FinetuneResult, finished)
     started = time.perf_counter()
     task = TASKS[recipe.task]
     paths = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
@@ -111,7 +157,7 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
         raise InputError("no such folder of images; correct data.images, or set images: none", folder)
     images = ImageFolder(folder, model.config.image_size, recipe.images)
     named = sorted({post.image for posts in splits.values() for post in posts if post.image is not None})
-    for image in named:  # a broken one is found now, not an hour into the run
+    for image in named:  # a broken one stops the run now, not after an hour
         images.get(image)
     begin(out, settings)
 
@@ -171,7 +217,7 @@ def finetune(recipe: FinetuneRecipe) -> dict[str, Any]:
     save_folder(out / "model", model, tokenizer)
     result["seconds"] = round(time.perf_counter() - started, 2)
     finish(out, result)
-    return result
+    return cast(FinetuneResult, result)
 
 
 def _identity(path: Path, posts: Sequence[Post]) -> dict[str, str]:

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import math
-import os
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import torch
-from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -27,173 +20,14 @@ from promu.errors import InputError
 from promu.hub import best_device, best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.distributed import group_sum, process_number, processes
-from promu.modeling.losses import ContrastFeatures
-from promu.modeling.pretraining import loss_totals
+from promu.modeling.distributed import group_sum, peer_faults, process_number, processes
+from promu.modeling.losses import JointLoss
 from promu.progress import report, shown
 from promu.training.batches import Order, Sample, StepBatches
+from promu.training.grad_cache import backward_in_parts
 from promu.training.recipe import TrainingSettings
 
-Batch = Mapping[str, torch.Tensor]
-
-
-def step_in_parts(
-    model: Any, batch: Batch, rows: int, accelerator: Any, autocast: Callable[[], AbstractContextManager[Any]]
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Forward and backward of a batch, `rows` rows at a time, with the gradients of one pass over all of them.
-
-    Ordinary losses are sums over rows. L_CIT is not, since each pair is contrasted with every other: what it compares
-    is computed for all parts first, without gradient, and put beside each part's own. A part's second pass repeats the
-    dropout of its first.
-
-    Args:
-        model: `PromuForPreTraining` or `PromuDualEncoder`, wrapped or not.
-        batch: This process's part of the batch, every tensor (B, ...).
-        rows: Rows a part, at most.
-        accelerator: accelerate's, which runs the backward passes.
-        autocast: Makes the context of a forward pass.
-
-    Returns:
-        The loss and its parts, detached.
-    """
-    parts = split(batch, rows)
-    totals = _totals(batch)
-    states: list[Callable[[], None]] = []
-    features: list[ContrastFeatures] = []
-    for part in parts:
-        states.append(_remembered_chance(part))
-        with torch.no_grad(), autocast():
-            features.append(model(**part, features_only=True).features)
-    losses: list[torch.Tensor] = []
-    figures: list[Mapping[str, torch.Tensor]] = []
-    for number, (part, whole) in enumerate(zip(parts, ContrastFeatures.whole(features), strict=True)):
-        states[number]()
-        last = number + 1 == len(parts)
-        with nullcontext() if last else accelerator.no_sync(model):
-            with autocast():
-                output = model(**part, **totals, batch_features=whole)
-            accelerator.backward(output.loss)
-        losses.append(output.loss.detach())
-        figures.append(getattr(output, "parts", None) or {})
-    return _sum_up(losses, figures, model)
-
-
-def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
-    """A batch in parts of `rows` rows at most, as many parts in each process.
-
-    A process with fewer rows than there are parts repeats its last one, not to be counted.
-    """
-    own = len(batch["input_ids"])
-    most = torch.tensor([own], device=batch["input_ids"].device)
-    if processes() > 1:
-        distributed.all_reduce(most, distributed.ReduceOp.MAX)
-    count = math.ceil(int(most) / rows)
-    chosen = torch.arange(max(own, count), device=most.device).clamp(max=own - 1)
-    filled = {name: value[chosen] for name, value in batch.items()}
-    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * (
-        torch.arange(len(chosen), device=most.device) < own
-    )
-    pieces = {name: value.tensor_split(count) for name, value in filled.items()}
-    return [{name: values[number] for name, values in pieces.items()} for number in range(count)]
-
-
-def _totals(batch: Batch) -> dict[str, Any]:
-    if "matched" not in batch:  # the dual encoder has no loss but L_CIT
-        return {}
-    names = ("row_mask", "box_mask", "relation_mask", "mlm_labels", "matched")
-    return {"totals": loss_totals(**{name: batch[name] for name in names if name in batch})}
-
-
-def _remembered_chance(batch: Batch) -> Callable[[], None]:
-    """A function that brings the dice back to where they lie now."""
-    device = batch["input_ids"].device
-    host = torch.get_rng_state()
-    there = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-
-    def restore() -> None:
-        torch.set_rng_state(host)
-        if there is not None:
-            torch.cuda.set_rng_state(there, device)
-
-    return restore
-
-
-def _sum_up(
-    losses: list[torch.Tensor], figures: list[Mapping[str, torch.Tensor]], model: Any
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Sums over the parts, but the mean of L_CIT, which every part computes for the whole batch."""
-    count = len(losses)
-    names = figures[0]
-    if not names:
-        return torch.stack(losses).mean(), {}
-    parts = {name: torch.stack([figure[name] for figure in figures]).sum() for name in names}
-    if "cit" in parts:
-        parts["cit"] = parts["cit"] / count
-    weights = getattr(model, "module", model).weights
-    return torch.stack([weights[name] * part for name, part in parts.items()]).sum(), parts
-
-
 logger = logging.getLogger(__name__)
-
-_DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
-
-
-@contextmanager
-def group_faults() -> Iterator[None]:
-    """Turn the death of another process into a sentence.
-
-    Raises:
-        InputError: Another process of the group has died or does not answer.
-    """
-    try:
-        yield
-    except (distributed.DistError, RuntimeError) as error:
-        reason = str(error).lower()
-        if processes() == 1 or not any(sign in reason for sign in _DEAD_PEER):
-            raise
-        raise InputError(
-            "another process of the group has died or no longer answers; start the command again, the run resumes from "
-            "its last checkpoint"
-        ) from error
-
-
-@contextmanager
-def in_order() -> Iterator[bool]:
-    """Let the first process do a piece of work alone, and the others, one after the other, find it done.
-
-    Yields:
-        Whether this is the first process.
-    """
-    for _ in range(process_number()):
-        wait_for_all()
-    yield process_number() == 0
-    for _ in range(process_number(), processes()):
-        wait_for_all()
-
-
-def wait_for_all() -> None:
-    """Return when every process has come here."""
-    if processes() > 1:
-        distributed.barrier()
-
-
-def start_group() -> None:
-    """Join the processes that `torchrun` has started, if it has started any.
-
-    When one dies `torchrun` terminates the others, which say so and exit with status 143.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not distributed.is_initialized():
-        # a process may be busy for hours with what the others wait for; that one died shows at once in any case
-        distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(days=2))
-        signal.signal(signal.SIGTERM, _terminated)
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    logger.error(
-        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
-        "run resumes from its last checkpoint"
-    )
-    raise SystemExit(128 + number)
 
 
 class _Samples(Dataset[Sample]):
@@ -210,12 +44,17 @@ class _Samples(Dataset[Sample]):
 
 
 class _Loop(Trainer):
-    """Trainer on batches of ours, which keeps the parts of the loss and validates with a function of ours."""
+    """Hugging Face's Trainer with batches, loss and validation of promu's.
+
+    Attributes:
+        loss: Computed of the model's outputs; None where the model returns its own.
+        losses: Of the last step, the whole first.
+    """
 
     batches: StepBatches
     settings: TrainingSettings
-    parts: Mapping[str, torch.Tensor]
-    last_loss: torch.Tensor
+    loss: JointLoss | None
+    losses: Mapping[str, torch.Tensor]
     validate: Callable[[], dict[str, float]] | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -237,29 +76,31 @@ class _Loop(Trainer):
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The model's own loss."""
-        outputs = model(**inputs)
-        self.last_loss = outputs.loss.detach()
-        self.parts = getattr(outputs, "parts", None) or {}
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+    ) -> torch.Tensor:
+        """The loss of a batch in one pass."""
+        if self.loss is None:
+            loss = model(**inputs).loss
+            parts: dict[str, torch.Tensor] = {}
+        else:
+            loss, parts = self.loss.of_batch(model, inputs)
+        self.losses = {"loss": loss.detach(), **parts}
+        return loss
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """A step in one pass, or in several where the batch does not fit into memory."""
         if self.settings.micro_batch is None:
             return super().training_step(model, inputs, num_items_in_batch)
+        assert self.loss is not None
         model.train()
         inputs = self._prepare_inputs(inputs)
-        loss, self.parts = step_in_parts(
-            model, inputs, self.settings.micro_batch, self.accelerator, self.compute_loss_context_manager
-        )
-        self.last_loss = loss
+        loss, parts = backward_in_parts(model, self.loss, inputs, self.settings.micro_batch, self.accelerator)
+        self.losses = {"loss": loss, **parts}
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Figures on dev by the task's own scorer."""
+        """Figures on dev."""
         assert self.validate is not None
-        with shown(None):  # to whoever looks, validation is part of the training
+        with shown(None):  # validation is reported as a part of training
             metrics = {f"eval_{name}": value for name, value in self.validate().items()}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -277,16 +118,16 @@ class _Log(TrainerCallback):
         self.board: Any = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep of an earlier log what lies before the step that the run resumes from."""
+        """Cut an earlier log at the step that the run resumes from."""
         self.spent = 0.0
         if process_number():
             return
-        kept = []
+        earlier: list[str] = []
         if self.path.is_file() and state.global_step:
             lines = self.path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
-            self.spent = max((json.loads(line).get("seconds", 0.0) for line in kept), default=0.0)
-        self.path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            earlier = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= state.global_step]
+            self.spent = max((json.loads(line).get("seconds", 0.0) for line in earlier), default=0.0)
+        self.path.write_text("".join(line + "\n" for line in earlier), encoding="utf-8")
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(self.path.parent / "tensorboard", purge_step=state.global_step + 1)
@@ -295,13 +136,14 @@ class _Log(TrainerCallback):
         """Loss, its parts and the learning rate."""
         step = state.global_step
         if step % self.every == 0 or step == state.max_steps:
-            values = {"loss": self.loop.last_loss, **self.loop.parts}
-            mean = group_sum(torch.stack([value.float() for value in values.values()])) / processes()
+            losses = self.loop.losses
+            mean = group_sum(torch.stack([value.float() for value in losses.values()])) / processes()
+            space = getattr(self.loop.model, "space", None)
             self._write(
                 step,
                 {
-                    **dict(zip(values, mean.tolist(), strict=True)),
-                    **_temperature(self.loop.model),
+                    **dict(zip(losses, mean.tolist(), strict=True)),
+                    **({} if space is None else {"temperature": space.temperature.item()}),
                     "lr": float(self.loop.lr_scheduler.get_last_lr()[0]),  # type: ignore[union-attr, arg-type]
                     "samples": self.loop.batches.samples_until(step),
                     "seconds": round(self.spent + time.perf_counter() - self.started, 3),
@@ -348,11 +190,6 @@ class _Patience(TrainerCallback):
         return bool(state.global_step - state.best_global_step >= self.validations * every)
 
 
-def _temperature(model: Any) -> dict[str, float]:
-    space = getattr(model, "space", None)
-    return {} if space is None else {"temperature": space.temperature.item()}
-
-
 def fit(
     model: PromuPreTrainedModel,
     order: Order,
@@ -363,6 +200,7 @@ def fit(
     name: str,
     validate: Callable[[], dict[str, float]] | None = None,
     best: str | None = None,
+    loss: JointLoss | None = None,
 ) -> list[dict[str, Any]]:
     """Train `model` in place; with `best`, its best validation is what is left in it.
 
@@ -379,14 +217,18 @@ def fit(
         seed: Order of the samples and dropout.
         name: The stage that progress is reported of.
         validate: Figures on dev, at the end of each epoch or every `settings.validate_every` steps.
-        best: Which of them chooses what is kept; larger is better. None keeps the last.
+        best: Which of them chooses the weights; larger is better. None takes the last.
+        loss: Computed of the model's outputs; None where the model returns its own.
 
     Returns:
         The log's lines.
 
     Raises:
-        InputError: Another process of the group has died.
+        InputError: Another process of the group has died, or only a part of a batch would be read where the model
+            returns its own loss.
     """
+    if settings.micro_batch is not None and loss is None:
+        raise InputError("training.micro_batch is for pre-training; set it to null")
     out.mkdir(parents=True, exist_ok=True)
     checkpoints = out / "checkpoints"
     device = best_device()
@@ -435,6 +277,7 @@ def fit(
     loop.settings = settings
     loop.batches = batches
     loop.remove_callback(PrinterCallback)  # the log is ours, standard output the caller's
+    loop.loss = loss
     loop.validate = validate
     loop.add_callback(_Log(out, loop, name, settings.log_every))
     resume = _last_whole_checkpoint(checkpoints)
@@ -447,13 +290,13 @@ def fit(
         logger.info("resuming from %s", resume)
     elif validate is not None and best is None:
         arguments.eval_on_start = True  # what is measured on the way needs something to be compared with
-    with group_faults():
+    with peer_faults():
         loop.train(resume_from_checkpoint=resume)
     return [json.loads(line) for line in (out / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def best_epoch(log: Sequence[Mapping[str, Any]], best: str) -> float:
-    """When the weights that `fit` kept were validated, in epochs, by the log that it returned."""
+    """The epoch whose weights `fit` has chosen, by the log that it returned."""
     validated = [line for line in log if f"eval_{best}" in line]
     return max(validated, key=lambda line: line[f"eval_{best}"])["epoch"]
 

@@ -23,8 +23,8 @@ from promu.training.views import View, Views, move_boxes
 class CaptionCollator:
     """Samples to a batch of captions and views: all that L_CIT needs.
 
-    What chance decides of a sample depends on the seed, the epoch and its row alone, so that it is the same in
-    whatever process, and after whatever interruption.
+    The random numbers of a sample depend on the seed, the epoch and its row alone. So it is the same for any number of
+    processes, and after any interruption.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class CaptionCollator:
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """The batch of these samples."""
-        return self.parts(samples)[0]
+        return self.collate(samples)[0]
 
-    def parts(
+    def collate(
         self, samples: Sequence[Sample]
     ) -> tuple[Batch, list[CaptionPair], list[View], list[np.random.Generator]]:
-        """The batch with, for each row, its pair, its view, and where its further chance comes from."""
+        """The batch and, for each row, its pair, its view, and the generator of its further random numbers."""
         pairs = [self.corpus[sample.row] for sample in samples]
         rngs = [rng_of(self.seed, sample) for sample in samples]
         shown = [self.views(self.corpus.image_of(sample.row), rng) for sample, rng in zip(samples, rngs, strict=True)]
@@ -84,7 +84,7 @@ class PairCollator:
 
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """The batch of these samples."""
-        batch, pairs, views, rngs = self.captions.parts(samples)
+        batch, pairs, views, rngs = self.captions.collate(samples)
         matched = torch.tensor([int(pair.matched) for pair in pairs])
         batch["matched"] = matched
         labels = [self.store[pair.image] for pair in pairs]
@@ -110,13 +110,13 @@ class PairCollator:
         moved = [move_boxes(label.boxes.numpy(), view) for label, view in zip(labels, views, strict=True)]
         boxes, box_mask = _stack_boxes([torch.from_numpy(boxes) for boxes, _ in moved])
         present = box_mask.bool()
-        box_mask[present] = torch.from_numpy(np.concatenate([kept for _, kept in moved])).long()
+        box_mask[present] = torch.from_numpy(np.concatenate([in_view for _, in_view in moved])).long()
         width = len(self.store.header.nouns)
         entity_labels = torch.zeros(*boxes.shape[:2], width)
         entity_labels[present] = self._sharpen(torch.cat([label.entities.dense(width) for label in labels]))
         floor = entity_labels.max(-1).values >= self.losses.confidence_floor
-        keep = matched[:, None] if self.losses.matched_only else 1
-        batch.update(boxes=boxes, box_mask=box_mask * floor * keep, entity_labels=entity_labels)
+        counted = matched[:, None] if self.losses.matched_only else 1
+        batch.update(boxes=boxes, box_mask=box_mask * floor * counted, entity_labels=entity_labels)
 
     def _sharpen(self, labels: torch.Tensor) -> torch.Tensor:
         """Soft labels as they are, or one-hot at their largest entry (the paper's ablation)."""

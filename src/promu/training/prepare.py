@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase, set_seed
 
@@ -25,19 +26,20 @@ from promu.alignment.label_store import LabelHeader, LabelStore
 from promu.alignment.labelling import label_corpus
 from promu.alignment.synonyms import read_synonyms, table_checksum
 from promu.alignment.teacher import load_teacher
-from promu.config import ModelSettings
+from promu.config import ModelSettings, load_recipe
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.files import write_text
 from promu.hub import resolve
-from promu.modeling.distributed import process_number, processes
+from promu.modeling.distributed import in_order, process_number, processes, wait_for_all
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_tokenizer, save_folder
+from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder
 from promu.runs import begin, discard_checkpoints
 from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
-from promu.training.loop import fit, in_order, wait_for_all
+from promu.training.loop import fit
 from promu.training.pair_batches import CaptionCollator
 from promu.training.recipe import NounSettings, PretrainRecipe, PropertySettings
 from promu.training.tokenizers import train_wordpiece
@@ -45,10 +47,10 @@ from promu.training.tokenizers import train_wordpiece
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that stands before the first step of joint pre-training.
+    """Everything that joint pre-training starts from.
 
     Attributes:
-        corpus, dev: To train on, and to validate on if there is such a one.
+        corpus, dev: To train on, and to validate on; `dev` may be None.
         tokenizer: The student's.
         teacher_folder: Where the self-trained teacher is; None for one off the shelf.
         store, dev_store: The teacher's labels of both corpora.
@@ -64,7 +66,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Begun:
-    """What stands before the teacher: corpora, tokenizer, and the candidates of Eq 6 and Eq 9."""
+    """What comes before the teacher: corpora, tokenizer, and the candidates of Eq 6 and Eq 9."""
 
     corpus: PairShards
     dev: PairShards | None
@@ -86,17 +88,26 @@ def prepare(recipe: PretrainRecipe) -> Prepared:
     return Prepared(begun.corpus, begun.dev, begun.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
 
 
-def label_recipe(recipe: PretrainRecipe, shard: tuple[int, int] = (0, 1)) -> tuple[LabelStore, PairShards]:
-    """The label store of a recipe, made as far as it is not there, and the corpus that it is of.
+def label_recipe(
+    recipe: str | Path | Mapping[str, Any] | PretrainRecipe,
+    overrides: Sequence[str] = (),
+    shard: tuple[int, int] = (0, 1),
+) -> tuple[LabelStore, PairShards]:
+    """Label the corpus of a pre-training recipe; what is there already is not made again.
 
     Args:
-        recipe: What to label with.
+        recipe: Name of a recipe that ships with promu, YAML file, settings, or the object.
+        overrides: `key.path=value` settings that win over the recipe's.
         shard: (i, n): label the images whose number is i modulo n; the first share also trains the teacher.
+
+    Returns:
+        The labels, and the corpus that they are of.
 
     Raises:
         InputError: As `prepare`, or a later share comes before the first has trained the teacher.
     """
-    if shard[0] and recipe.teacher.text is not None and not _teacher_is_there(Path(recipe.out)):
+    recipe = load_recipe(recipe, PretrainRecipe, overrides)
+    if shard[0] and recipe.teacher.text is not None and not _teacher_is_trained(Path(recipe.out)):
         raise InputError(
             f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
         )
@@ -106,7 +117,7 @@ def label_recipe(recipe: PretrainRecipe, shard: tuple[int, int] = (0, 1)) -> tup
 
 
 def start(recipe: PretrainRecipe) -> Begun:
-    """Claim the run's folder and make what stands before the teacher; what is wrong is said here, before the hours."""
+    """Claim the run's folder and make what comes before the teacher; faults of the recipe's data show here, early."""
     with in_order():
         begin(Path(recipe.out), recipe.model_dump(mode="json"))
         corpus, dev = open_corpora(recipe)
@@ -137,14 +148,14 @@ def candidates(recipe: PretrainRecipe, corpus: PairShards) -> tuple[Sequence[str
     nouns, table = recipe.data.nouns, recipe.data.relations
     if isinstance(nouns, str):
         captions = (pair.caption for pair in corpus.pairs())
-        found = [noun for noun, _ in frequent_nouns(captions, read_candidates(Path(nouns)), settings.num_nouns)]
-        if not found:
+        chosen = [noun for noun, _ in frequent_nouns(captions, read_candidates(Path(nouns)), settings.num_nouns)]
+        if not chosen:
             raise InputError("none of these nouns occurs in the captions; name the corpus's own", nouns)
     else:
-        found = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns)
+        chosen = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns)
     if isinstance(table, str):
-        return found, read_candidates(Path(table), settings.num_relations)
-    return found, _relations_by_table(table, settings.num_relations)
+        return chosen, read_candidates(Path(table), settings.num_relations)
+    return chosen, _relations_by_table(table, settings.num_relations)
 
 
 def _nouns_by_pipeline(settings: NounSettings, path: Path, corpus: PairShards, limit: int) -> list[str]:
@@ -168,7 +179,7 @@ def _relations_by_table(settings: PropertySettings, limit: int) -> list[str]:
 
 
 def prepare_tokenizer(recipe: PretrainRecipe, corpus: PairShards) -> PreTrainedTokenizerBase:
-    """The tokenizer that the recipe names, or one trained on the captions and kept in `out/tokenizer`."""
+    """The tokenizer that the recipe names, or one trained on the captions, in `out/tokenizer`."""
     if isinstance(recipe.tokenizer, str):
         return load_tokenizer(resolve(recipe.tokenizer))
     folder = Path(recipe.out) / "tokenizer"
@@ -191,7 +202,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
         return Path(settings.init)
     out = Path(recipe.out)
     folder = out / "teacher"
-    if _teacher_is_there(out):
+    if _teacher_is_trained(out):
         discard_checkpoints(folder)
         return folder / "model"
     set_seed(settings.seed)
@@ -208,6 +219,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
         folder,
         settings.seed,
         "teacher",
+        loss=JointLoss.of(model),
     )
     with in_order() as first:
         if first:
@@ -216,7 +228,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
     return folder / "model"
 
 
-def _teacher_is_there(out: Path) -> bool:
+def _teacher_is_trained(out: Path) -> bool:
     return (out / "teacher" / "model" / "model.safetensors").is_file()
 
 
@@ -227,10 +239,10 @@ def label(
     corpora: Mapping[str, PairShards],
     shard: tuple[int, int],
 ) -> dict[str, LabelStore]:
-    """The teacher's labels of some corpora, each kept in `out/NAME`.
+    """The teacher's labels of some corpora, each in `out/NAME`.
 
     Args:
-        recipe: Templates, temperature, how many labels are kept.
+        recipe: Templates, temperature, how many candidates a label stores.
         begun: The candidates.
         teacher_folder: Of the self-trained teacher; None for one off the shelf.
         corpora: By the name of their store's folder.

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import torch
 from transformers import set_seed
 
+from promu.config import load_recipe
 from promu.errors import InputError
 from promu.evaluation.agreement import teacher_agreement
 from promu.evaluation.pairs import flat_figures, mean_losses, measure_pairs
 from promu.evaluation.pretrained import EncodedImages
 from promu.files import write_json
+from promu.modeling.distributed import in_order, join_group
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_model, save_folder
+from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.report.label_report import SAMPLES as SAMPLES_FILE
 from promu.report.label_report import join_samples, sample_predictions
@@ -27,7 +30,7 @@ from promu.report.run_report import suspicious, write_run_report
 from promu.runs import finish, finished_result
 from promu.training.batches import CorpusOrder, Sample
 from promu.training.feature_cache import texts_of, views_of
-from promu.training.loop import fit, in_order
+from promu.training.loop import fit
 from promu.training.pair_batches import CaptionCollator, PairCollator
 from promu.training.prepare import Prepared, prepare
 from promu.training.recipe import PretrainRecipe, ViewSettings
@@ -40,21 +43,61 @@ SAMPLES = 8
 """Images whose labels a run keeps for its report, as they were before and after."""
 
 
-def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
-    """Run a recipe and return what it writes to `result.json`.
+class PretrainResult(TypedDict):
+    """What came of a pre-training run, as in its `result.json`.
 
-    Under `recipe.out`: `corpus/` (where the recipe builds one), `tokenizer/`, `teacher/`, `labels/`, `model/`,
-    `log.jsonl`, `samples.json`, `result.json`. Each part is made once; a killed run goes on with the first part that is
-    not whole. Under `torchrun` several processes train together.
+    Attributes:
+        pairs, matched: Caption pairs of the corpus, and those of them that are matched.
+        skipped: Pairs that building the corpus left out, by reason.
+        images, nouns, relations: Images of the corpus, and candidates of Eq 6 and Eq 9.
+        last: The log's last line of training: `step`, `loss`, each loss by name, and so on.
+        dev: The log's last line of validation, its figures named `eval_...`; None without images to validate on.
+        warnings: What looks suspicious in the log, a sentence each.
+        seconds: How long the run took.
+    """
+
+    pairs: int
+    matched: int
+    skipped: dict[str, int]
+    images: int
+    nouns: int
+    relations: int
+    last: dict[str, float]
+    dev: dict[str, float] | None
+    warnings: list[str]
+    seconds: float
+
+
+def pretrain(recipe: str | Path | Mapping[str, Any] | PretrainRecipe, overrides: Sequence[str] = ()) -> PretrainResult:
+    """Pre-train a backbone: corpus, tokenizer, teacher, soft pseudo-labels, joint loss (Eq 11).
+
+    Under the recipe's `out`: `corpus/` (where the recipe builds one), `tokenizer/`, `teacher/`, `labels/`, `model/`,
+    `log.jsonl`, `samples.json`, `report.html`, `result.json`. Each part is made once; a killed run goes on with the
+    first part that is not whole, and a finished one returns its result. Under `torchrun` several processes train
+    together.
+
+    Args:
+        recipe: Name of a recipe that ships with promu, YAML file, settings, or the object.
+        overrides: `key.path=value` settings that win over the recipe's.
 
     Raises:
-        InputError: Data, encoder or folder cannot be used.
+        InputError: The recipe is not legal, or data, encoder or folder cannot be used.
+
+    Example:
+        ```python
+        import promu
+
+        result = promu.pretrain("newsreel-pretrain", ["training.epochs=1", "teacher.training.epochs=1"])
+        print(result["last"]["loss"])
+        ```
     """
+    recipe = load_recipe(recipe, PretrainRecipe, overrides)
     out = Path(recipe.out)
     settings = recipe.model_dump(mode="json")
     if (finished := finished_result(out, settings)) is not None:
-        return finished
+        return cast(PretrainResult, finished)
     started = time.perf_counter()
+    join_group()
     ready = prepare(recipe)
     set_seed(recipe.seed)
     model = student(recipe, ready)
@@ -63,7 +106,7 @@ def pretrain(recipe: PretrainRecipe) -> dict[str, Any]:
     with in_order() as first:
         if first:
             _save(recipe, ready, model, encoder, log, time.perf_counter() - started)
-        return dict(finished_result(out, settings) or {})
+        return cast(PretrainResult, finished_result(out, settings))
 
 
 def student(recipe: PretrainRecipe, ready: Prepared) -> PromuForPreTraining:
@@ -119,7 +162,7 @@ def _train(
 ) -> list[dict[str, Any]]:
     out = Path(recipe.out)
     views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed)
-    # masked captions are others than those whose vectors could be kept
+    # vectors of captions cannot be cached where each step masks other tokens
     texts = None if recipe.losses.mlm else texts_of(model.promu, encoder, ready.corpus, out / "features")
     captions = CaptionCollator(ready.corpus, encoder, views, recipe.seed, texts, recipe.caption_drop)
     collate = PairCollator(captions, ready.store, recipe.losses)
@@ -137,6 +180,7 @@ def _train(
         recipe.seed,
         "pre-training",
         _validation(recipe, ready, model, encoder),
+        loss=JointLoss.of(model),
     )
 
 
@@ -149,7 +193,7 @@ def _validation(
         return None
     views = views_of(model.promu, dev, ViewSettings(crop=1.0, cached=1), Path(recipe.out) / "features", recipe.seed)
     collate = PairCollator(CaptionCollator(dev, encoder, views, recipe.seed), store, recipe.losses)
-    # drawn by chance: every n-th pair may be of one kind
+    # drawn at random: every n-th pair may be of one kind
     rows = sorted(np.random.default_rng(0).permutation(len(dev))[:VALIDATED].tolist())
 
     def batches() -> Iterator[dict[str, torch.Tensor]]:
@@ -189,19 +233,17 @@ def _save(
     warnings = suspicious(log)
     for sentence in warnings:
         logger.warning("%s", sentence)
-    finish(
-        out,
-        {
-            "pairs": len(corpus),
-            "matched": int(corpus.matched.sum()),
-            "skipped": corpus.header.get("skipped", {}),
-            "images": corpus.images,
-            "nouns": len(ready.store.header.nouns),
-            "relations": len(ready.store.header.relations),
-            "last": next(line for line in reversed(log) if "loss" in line),
-            "dev": next((line for line in reversed(log) if "loss" not in line), None),
-            "warnings": warnings,
-            "seconds": round(seconds, 2),
-        },
+    result = PretrainResult(
+        pairs=len(corpus),
+        matched=int(corpus.matched.sum()),
+        skipped=corpus.header.get("skipped", {}),
+        images=corpus.images,
+        nouns=len(ready.store.header.nouns),
+        relations=len(ready.store.header.relations),
+        last=next(line for line in reversed(log) if "loss" in line),
+        dev=next((line for line in reversed(log) if "loss" not in line), None),
+        warnings=warnings,
+        seconds=round(seconds, 2),
     )
+    finish(out, result)
     write_run_report(out)

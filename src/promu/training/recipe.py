@@ -50,7 +50,7 @@ class FinetuneData(Settings):
 
 
 class FinetuneRecipe(Recipe):
-    """Fine-tune one task; the best dev epoch is kept, test is scored once at the end."""
+    """Fine-tune one task; the best epoch on dev is chosen, test is scored once at the end."""
 
     command: ClassVar[str] = "promu finetune"
     telling_key: ClassVar[str] = "task"
@@ -215,5 +215,5 @@ class PretrainRecipe(Recipe):
     @model_validator(mode="after")
     def _goes_to_the_end(self) -> PretrainRecipe:
         if self.training.patience is not None or self.teacher.training.patience is not None:
-            raise ValueError("training.patience is for fine-tuning, which keeps its best epoch; set it to null")
+            raise ValueError("training.patience is for fine-tuning, which chooses its best epoch; set it to null")
         return self

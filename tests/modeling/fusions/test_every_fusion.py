@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.modeling.conftest import GRID, WIDTH, tiny_batch, tiny_config
+from tests.modeling.conftest import GRID, WIDTH, joint_loss, tiny_batch, tiny_config
 from tests.modeling.test_distributed import HEADS, own_part, together, whole_batch
 from transformers import LayoutLMConfig, MPNetConfig, RobertaConfig
 
@@ -20,9 +19,9 @@ from promu.modeling.classification import PromuForRelationClassification, PromuF
 from promu.modeling.crf import bio_labels
 from promu.modeling.distributed import group_sum, processes
 from promu.modeling.fusions import FUSIONS
-from promu.modeling.losses import ContrastFeatures
+from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.training.loop import step_in_parts
+from promu.training.grad_cache import backward_in_parts
 
 SEEING = sorted(name for name, fusion in FUSIONS.items() if fusion.sees_images)
 CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
@@ -104,9 +103,9 @@ def test_neither_padding_nor_neighbours_change_a_post(fusion: str) -> None:
 def test_gradients_of_the_joint_loss_reach_every_weight(fusion: str) -> None:
     """In training, as data-parallel training needs it."""
     model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, vision_hidden_size=24)).train()
-    output = model(**whole_batch())
-    assert output.loss.isfinite()
-    output.loss.backward()
+    loss, _ = joint_loss(model, whole_batch())
+    assert loss.isfinite()
+    loss.backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
 
@@ -193,14 +192,14 @@ def test_a_batch_in_parts_is_the_batch(fusion: str) -> None:
     whole = PromuForPreTraining(config).eval()
     torch.manual_seed(1)
     apart = PromuForPreTraining(config).eval()
-    expected = whole(**whole_batch())
-    expected.loss.backward()
-    loss, parts = step_in_parts(apart, whole_batch(), 2, Accelerator(cpu=True), nullcontext)
+    expected, of_whole = joint_loss(whole, whole_batch())
+    expected.backward()
+    loss, parts = backward_in_parts(apart, JointLoss.of(apart), whole_batch(), 2, Accelerator(cpu=True))
     assert parts.keys() == {"itm", "cit", "coe", "cir", *weights}
-    assert loss == pytest.approx(float(expected.loss.detach()), rel=1e-4)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-4)
     for name, part in parts.items():
         if name != "align":
-            torch.testing.assert_close(part, expected.parts[name], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(part, of_whole[name], rtol=1e-4, atol=1e-5)
     for (name, mine), theirs in zip(apart.named_parameters(), whole.parameters(), strict=True):
         assert mine.grad is not None and theirs.grad is not None, name
         assert (mine.grad - theirs.grad).abs().max() < 1e-5 + 1e-4 * theirs.grad.abs().max(), name
@@ -210,9 +209,9 @@ def test_a_batch_in_parts_is_the_batch(fusion: str) -> None:
 def test_a_part_s_second_pass_contrasts_what_its_first_did(fusion: str) -> None:
     """Noise and dropout must be the same."""
     model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, text_hidden_dropout_prob=0.5)).train()
-    seen: list[ContrastFeatures] = []
-    model.register_forward_hook(lambda module, given, output: seen.append(output.features))
-    step_in_parts(model, whole_batch(), 2, Accelerator(cpu=True), nullcontext)
+    seen: list[Any] = []
+    model.register_forward_hook(lambda module, given, output: seen.append(output))
+    backward_in_parts(model, JointLoss.of(model), whole_batch(), 2, Accelerator(cpu=True))
     for one, other in zip(seen[:3], seen[3:], strict=True):
         torch.testing.assert_close(one.visual, other.visual.detach())
         torch.testing.assert_close(one.text, other.text.detach())
@@ -226,10 +225,11 @@ def _parallel(rank: int) -> dict[str, dict[str, torch.Tensor]]:
         weights = {"align": 0.0} if "align" in FUSIONS[fusion].auxiliary else {}
         model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, fusion_loss_weights=weights)).eval()
         parallel = torch.nn.parallel.DistributedDataParallel(model) if processes() > 1 else model
-        output = parallel(**own_part(whole_batch(), rank, 2) if processes() > 1 else whole_batch())
-        output.loss.backward()
+        batch = own_part(whole_batch(), rank, 2) if processes() > 1 else whole_batch()
+        loss, parts = joint_loss(model, batch, parallel)
+        loss.backward()
         gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
-        losses = {f"loss {name}": group_sum(part) / processes() for name, part in output.parts.items()}
+        losses = {f"loss {name}": group_sum(part) / processes() for name, part in parts.items()}
         found[fusion] = {**gradients, **{name: loss for name, loss in losses.items() if name != "loss align"}}
     return found
 
@@ -254,17 +254,17 @@ def test_losses_that_the_fusion_hides_the_image_from_are_refused() -> None:
         PromuForPreTraining(tiny_config(**HEADS, fusion="text", loss_weights={"coe": 0.0}))
     assert caught.value.reason == sentence
     weights = {"itm": 0.0, "coe": 0.0, "cir": 0.0, "mlm": 1.0}
-    output = PromuForPreTraining(tiny_config(**HEADS, fusion="text", loss_weights=weights))(**whole_batch())
-    assert output.parts.keys() == {"cit", "mlm"}
+    model = PromuForPreTraining(tiny_config(**HEADS, fusion="text", loss_weights=weights))
+    assert joint_loss(model, whole_batch())[1].keys() == {"cit", "mlm"}
 
 
 def test_l_cit_alone_asks_no_fusion() -> None:
     weights = {"itm": 0.0, "coe": 0.0, "cir": 0.0}
     model = PromuForPreTraining(tiny_config(**HEADS, loss_weights=weights))
     model.promu.fusion.register_forward_hook(lambda *_: pytest.fail("the fusion was asked"))
-    output = model(**whole_batch())
-    assert output.parts.keys() == {"cit"}
-    torch.testing.assert_close(output.loss.detach(), output.parts["cit"])
+    loss, parts = joint_loss(model, whole_batch())
+    assert parts.keys() == {"cit"}
+    torch.testing.assert_close(loss.detach(), parts["cit"])
 
 
 def test_a_text_encoder_that_cannot_be_halved_stays_whole_where_there_is_no_fusion() -> None:

@@ -24,14 +24,14 @@ class VisualFeatures:
     Attributes:
         tokens: (B, K+1, d_v), CLS first; (B, V, K+1, d_v) where the fusion reads V levels of the encoder.
         mask: (B,), 1 where the post has an image; None means everywhere.
-        boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None where none are known.
+        boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None without a detector.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor | None = None
     boxes: torch.Tensor | None = None
 
-    def shown(self) -> torch.Tensor:
+    def present(self) -> torch.Tensor:
         """(B,) booleans: which posts have an image."""
         if self.mask is None:
             return torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
@@ -45,8 +45,8 @@ class Fused:
     Attributes:
         text: Fused text (B, N+2, d).
         visual: Fused visual tokens (B, K+1, d), of which L_COE pools its region vectors; None without images.
-        attentions: Where asked for, for each attention of the text a map (B, heads, N+2 or more, N+2 + K+1): the shares
-            of the text tokens and of the visual tokens, as far as there are images, in what each text token reads.
+        attentions: With `output_attentions`, a map (B, heads, N+2 or more, N+2 + K+1) for each attention of the text:
+            the shares of the text tokens and, with images, of the visual tokens in what each text token reads.
         losses: Auxiliary losses by name, one value a row (B,): they are added to whatever the model is trained on, with
             the weights of `Fusion.loss_weights`.
     """
@@ -124,7 +124,7 @@ class Fusion(nn.Module, ABC):
     ) -> Fused:
         """Fuse text (B, N+2, d) with the images of a batch.
 
-        A post without an image comes out as if there were no visual side at all.
+        A post without an image gives what text alone would give.
 
         Args:
             text: Encoded text, CLS first.
@@ -133,18 +133,18 @@ class Fusion(nn.Module, ABC):
             output_attentions: Also return attention maps (needs eager attention).
 
         Raises:
-            InputError: Attention maps were asked for, but the model was not loaded with eager attention.
+            InputError: Attention maps are wanted, but the model was not loaded with eager attention.
         """
 
     def run_layers(
         self, hidden: torch.Tensor, mask: torch.Tensor, output_attentions: bool, keys: Any = None
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """The layers over `hidden` (B, N, d), and their attention maps where asked for.
+        """The layers over `hidden` (B, N, d), and their attention maps where wanted.
 
         Args:
             hidden: Input of the first layer.
             mask: (B, N) or, where there are further keys, (B, N + P), 1 where a key may be attended to.
-            output_attentions: Whether maps are asked for.
+            output_attentions: Whether maps are wanted.
             keys: For each layer what brings P further keys and values (`promu.modeling.fusions.hvpnet.Prefix`).
         """
         attention_mask = self.attention_mask(hidden, mask)
@@ -152,7 +152,7 @@ class Fusion(nn.Module, ABC):
         for number, layer in enumerate(self.layers):
             # by position: the names of the two arguments between, and of the keys, change between versions
             more = () if keys is None else (None, None, keys[number])
-            if output_attentions:  # what the layer does, but that it keeps no map
+            if output_attentions:  # the steps of the layer, which itself returns no map
                 attended, weights = layer.attention(hidden, attention_mask, *more)[:2]  # type: ignore[operator]
                 maps.append(required_map(weights))
                 hidden = layer.feed_forward_chunk(attended)  # type: ignore[operator]
@@ -181,7 +181,7 @@ def visual_map(config: PromuConfig) -> nn.Module:
 
 
 def required_map(weights: torch.Tensor | None) -> torch.Tensor:
-    """An attention map that was asked for.
+    """An attention map that is wanted.
 
     Raises:
         InputError: This attention computes none.
@@ -213,8 +213,8 @@ class ConcatFusion(Fusion):
         if images is not None:
             tokens = images.tokens
             hidden = torch.cat([text, self.visual_map(tokens).to(text.dtype)], dim=1)
-            seen = images.shown()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
-            mask = torch.cat([text_mask, seen], dim=1)
+            visual_mask = images.present()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
+            mask = torch.cat([text_mask, visual_mask], dim=1)
         hidden, maps = self.run_layers(hidden, mask, output_attentions)
         length = text.shape[1]
         return Fused(hidden[:, :length], hidden[:, length:] if images is not None else None, maps)

@@ -87,8 +87,8 @@ class PrefixFusion(Fusion):
         gates, shares = self.gates(levels), self.shares(images)
         pooled = shares.to(levels.dtype)[:, None] @ levels
         prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
-        seen = ((shares.sum(-1) > 0) & images.shown()[:, None]).to(text_mask.dtype)
-        hidden, maps = self.run_layers(text, torch.cat([text_mask, seen], dim=1), output_attentions, prefixes)
+        mask = ((shares.sum(-1) > 0) & images.present()[:, None]).to(text_mask.dtype)
+        hidden, maps = self.run_layers(text, torch.cat([text_mask, mask], dim=1), output_attentions, prefixes)
         length = text.shape[1]
         maps = tuple(torch.cat([m[..., :length], m[..., length:] @ shares[:, None].to(m.dtype)], -1) for m in maps)
         return Fused(hidden, mix(levels, gates[:, -1]), maps)

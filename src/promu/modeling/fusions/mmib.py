@@ -102,39 +102,39 @@ class BottleneckFusion(Fusion):
         latent, kl_text = self.text_bottleneck(hidden, text_mask)
         if images is None:
             return Fused(latent, attentions=maps, losses={"kl_text": kl_text})
-        shown = images.shown()
+        present = images.present()
         tokens = self.visual_layer(self.visual_map(images.tokens).to(latent.dtype), None)
-        seen = shown[:, None].expand(-1, tokens.shape[1])
-        visual, kl_visual = self.visual_bottleneck(tokens, seen)
+        visual_mask = present[:, None].expand(-1, tokens.shape[1])
+        visual, kl_visual = self.visual_bottleneck(tokens, visual_mask)
         losses = {
             "kl_text": kl_text,
             "kl_visual": kl_visual,
-            "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, seen), shown),
+            "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, visual_mask), present),
         }
         fused_visual, _ = self.image_reads_text(visual, latent, self.attention_mask(visual, text_mask))
         read, to_image = self.text_reads_image(latent, fused_visual, None)
         if output_attentions:
-            to_image = required_map(to_image) * shown[:, None, None, None]
+            to_image = required_map(to_image) * present[:, None, None, None]
             maps = tuple(functional.pad(weights, (0, tokens.shape[1])) for weights in maps)
             maps = (*maps, functional.pad(to_image, (text.shape[1], 0)))
-        return Fused(torch.where(shown[:, None, None], read, latent), fused_visual, maps, losses)
+        return Fused(torch.where(present[:, None, None], read, latent), fused_visual, maps, losses)
 
-    def alignment(self, text: torch.Tensor, visual: torch.Tensor, shown: torch.Tensor) -> torch.Tensor:
+    def alignment(self, text: torch.Tensor, visual: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """The discriminator's cross-entropy on each post's own pair and on its rolled one.
 
         Args:
             text, visual: (B, d) the mean latents of each post.
-            shown: (B,) booleans, which posts have an image.
+            present: (B,) booleans, which posts have an image.
 
         Returns:
             (B,); 0 without an image. A post whose next one has no image, or is itself, has its own pair alone.
         """
         scale = text.shape[-1] ** -0.5
-        asked = self.discriminator(text) * scale
-        own = (asked * visual).sum(-1).float()
-        rolled = (asked * visual.roll(-1, 0)).sum(-1).float()
-        other = shown.roll(-1, 0) if len(shown) > 1 else torch.zeros_like(shown)
-        return (functional.softplus(-own) + functional.softplus(rolled) * other) * shown
+        query = self.discriminator(text) * scale
+        matched = (query * visual).sum(-1).float()
+        rolled = (query * visual.roll(-1, 0)).sum(-1).float()
+        other = present.roll(-1, 0) if len(present) > 1 else torch.zeros_like(present)
+        return (functional.softplus(-matched) + functional.softplus(rolled) * other) * present
 
 
 def kl_from_normal(mean: torch.Tensor, log_variance: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
