@@ -83,7 +83,7 @@ def test_sets_with_falsified_pairs(tmp_path: Path) -> None:
     assert [pair.matched for pair in PairShards(tmp_path / "keep").pairs()] == [True, False, True]
     result = build_corpus(with_(settings, falsify="none"), tmp_path / "none")
     assert (result["kept"], result["skipped"]["pairs"]) == (2, {"falsified pair, left out": 1})
-    with pytest.raises(InputError, match=r"captions.csv:3: this set has falsified pairs of its own .* --falsify keep"):
+    with pytest.raises(InputError, match=r"captions.csv:3: this set has falsified pairs already .* --falsify keep"):
         build_corpus(with_(settings, falsify="uniform"), tmp_path / "made")
 
 

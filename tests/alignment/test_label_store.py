@@ -167,7 +167,7 @@ def test_two_processes_of_one_number_never_overwrite_each_other(
         save_file(tensors, path, metadata=metadata)
 
     monkeypatch.setattr(label_store, "save_file", meanwhile)
-    with pytest.raises(InputError, match="another process writes parts of this name; give each process its own number"):
+    with pytest.raises(InputError, match="another process writes parts of this name; give each process a number"):
         store.add(["a.jpg"], [labels(1, 0)])
     assert LabelStore(tmp_path).images() == ["b.jpg"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from promu.alignment.synonyms import DetectorWords, read_synonyms, table_checksum
+from promu.alignment.synonyms import DetectorPrior, read_synonyms, table_checksum
 from promu.corpora.coco import read_coco
 from promu.errors import InputError
 from promu.schema import Region
@@ -22,7 +22,7 @@ def region(label: str, score: float) -> Region:
 
 def test_the_detector_s_share_goes_to_its_nouns_as_the_teacher_divides_them() -> None:
     labels = torch.tensor([[0.1, 0.5, 0.3, 0.1]] * 4)
-    found = DetectorWords(NOUNS, DOG, 0.5)(
+    found = DetectorPrior(NOUNS, DOG, 0.5)(
         labels, [region("dog", 0.8), region("bench", 1.0), region("kite", 1.0), region("dog", 0.0)]
     )
     # .5 * .8 = .4 moves: to puppy and dog as .1 to .3; to the bench, not in the table, by its own name; from none
@@ -37,12 +37,12 @@ def test_the_detector_s_share_goes_to_its_nouns_as_the_teacher_divides_them() ->
 
 
 def test_nouns_that_the_teacher_rules_out_share_evenly() -> None:
-    found = DetectorWords(NOUNS, DOG, 1.0)(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), [region("dog", 1.0)])
+    found = DetectorPrior(NOUNS, DOG, 1.0)(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), [region("dog", 1.0)])
     torch.testing.assert_close(found, torch.tensor([[0.5, 0.0, 0.5, 0.0]]))
 
 
 def test_no_region_no_label() -> None:
-    assert DetectorWords(NOUNS, DOG, 1.0)(torch.zeros(0, 4), []).shape == (0, 4)
+    assert DetectorPrior(NOUNS, DOG, 1.0)(torch.zeros(0, 4), []).shape == (0, 4)
 
 
 def test_a_table_is_known_by_what_it_says() -> None:

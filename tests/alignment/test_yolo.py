@@ -208,7 +208,7 @@ def test_identity_changes_with_the_file_the_names_and_the_settings(save: Save, t
     ("shape", "extra", "sentence"),
     [
         ((1, 100, 8), {}, r"shape \(1, 100, 8\) for an image of 64 x 64 pixels, which is no YOLO layout"),
-        ((1, 7, CELLS), {}, "tells 3 classes apart and 80 names are known; give a file with its 3 class names"),
+        ((1, 7, CELLS), {}, "has 3 classes and 80 names are known; give a file with its 3 class names"),
         ((1, 7, CELLS), {"metadata": {"names": "__import__('os')"}}, "'names' entry is not a Python literal"),
         ((1, 7, CELLS), {"side": "s"}, r"input size \['s', 's'\] is not fixed; export the detector for one size"),
     ],

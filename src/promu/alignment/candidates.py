@@ -206,7 +206,7 @@ def load_pipeline(name: str) -> Any:
 
 
 def read_stop_list(path: Path | None = None) -> list[str]:
-    """The nouns that are never candidates, from a file as `read_candidates` reads; None is promu's own list.
+    """The nouns that are never candidates, as `read_candidates` reads them; None is the list that comes with promu.
 
     Raises:
         InputError: As `read_candidates`.
@@ -257,12 +257,12 @@ def read_properties(path: Path) -> list[Property]:
     for number, row in csv_rows(path, _check_header, "fetch the table again"):
         assert row is not None, "a broken row has stopped the reading"
         item = _property(row, path, number)
-        for what, value, seen in (("ID", item.id, ids), ("label", item.label, labels)):
-            if value in seen:
+        for what, value, lines in (("ID", item.id, ids), ("label", item.label, labels)):
+            if value in lines:
                 raise InputError(
-                    f"{what} {value!r} already stands on line {seen[value]}; remove one of the rows", path, number
+                    f"{what} {value!r} already stands on line {lines[value]}; remove one of the rows", path, number
                 )
-            seen[value] = number
+            lines[value] = number
         properties.append(item)
     if not properties:
         raise InputError("the table holds no property; fetch it again", path)
@@ -270,7 +270,7 @@ def read_properties(path: Path) -> list[Property]:
 
 
 def read_meta_rules(path: Path | None = None) -> list[MetaRule]:
-    """Rules that name meta properties, one a line; None is promu's own list.
+    """Rules that name meta properties, one a line; None is the list that comes with promu.
 
     A line is a property's ID, or `label:` or `description:` and words; a # begins a comment.
 

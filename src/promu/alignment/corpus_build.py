@@ -124,7 +124,7 @@ def survey_captions(settings: CorpusSettings) -> Survey:
         survey.images["train"] += 1
         if settings.made and not all(matched for _, matched in named.captions):
             raise InputError(
-                f"this set has falsified pairs of its own (of image {named.image!r}), so that none are made; "
+                f"this set has falsified pairs already (of image {named.image!r}), so that none are made; "
                 "take --falsify keep, or none to leave them out",
                 named.path,
                 named.line,

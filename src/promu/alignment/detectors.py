@@ -94,7 +94,7 @@ def _load(name: str) -> tuple[Any, Any]:
 
 
 def _require_trained(name: str, processor: Any, model: Any, missing: set[str]) -> None:
-    """Refuse what transformers loads with a word in its log: a head of chance weights, classes without a name."""
+    """Refuse what transformers loads with a warning only: a head with random weights, classes without a name."""
     if untrained := sorted(missing & dict(model.named_parameters()).keys()):
         raise InputError(
             f"detector {name!r} comes without {len(untrained)} of its weights, the first {untrained[0]!r}: it was "
@@ -136,17 +136,17 @@ class CocoRegions:
         return [self._regions(image.size, name) for image, name in zip(images, names, strict=True)]
 
     def _regions(self, size: tuple[int, int], name: str) -> list[Region]:
-        known = self.images.get(name)
-        if known is None:
+        image = self.images.get(name)
+        if image is None:
             if not self._warned:
-                logger.warning("image %r is not in %s and has no regions (said once)", name, self._path)
+                logger.warning("image %r is not in %s and has no regions (this is logged once)", name, self._path)
                 self._warned = True
             return []
-        across = 1.0 if known.width is None else size[0] / known.width
-        down = 1.0 if known.height is None else size[1] / known.height
+        across = 1.0 if image.width is None else size[0] / image.width
+        down = 1.0 if image.height is None else size[1] / image.height
         scaled = (
             Region((x0 * across, y0 * down, x1 * across, y1 * down), region.label, region.score)
-            for region in known.regions
+            for region in image.regions
             for x0, y0, x1, y1 in [region.box]
         )
         return self.settings.keep(scaled, size)
@@ -194,5 +194,5 @@ def build_detector(kind: str, path: str | Path | None, settings: DetectorSetting
         raise InputError(f"detector {kind!r} needs a path; set data.regions")
     settings = settings or DetectorSettings()
     if settings.class_names is not None and kind != "yolo":
-        raise InputError(f"detector {kind!r} has names of its own; a file of class names is for detector 'yolo'")
+        raise InputError(f"detector {kind!r} has its class names already; a file of class names is for detector 'yolo'")
     return DETECTORS[kind](path or "", settings)

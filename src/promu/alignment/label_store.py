@@ -36,10 +36,10 @@ class LabelHeader:
     """Everything that a label depends on beside the image.
 
     `nouns` and `relations` are the candidates of Eq 6 and Eq 9 in order; `temperature` is the one of both softmaxes.
-    `detector_weight` is how far a region's label follows the detector's own word for it, and `synonyms` the checksum of
-    the table that says which nouns its words are (`promu.alignment.synonyms.DetectorWords`; 0 and empty: not at all).
-    `nouns_source` and `relations_source` are notes of where the candidates came from; labels depend on the lists alone,
-    so stores whose notes differ are not told apart.
+    `detector_weight` is how far a region's label follows the detector's category, and `synonyms` the checksum of the
+    table that says which nouns name it (`promu.alignment.synonyms.DetectorPrior`; 0 and empty: not at all).
+    `nouns_source` and `relations_source` are notes of where the candidates came from. Labels depend on the lists alone,
+    so stores are equal whatever their notes.
     """
 
     teacher: str
@@ -173,7 +173,7 @@ class LabelStore:
         numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob(f"labels-{process:04d}-*")]
         path = self.folder / f"labels-{process:04d}-{max(numbers, default=-1) + 1:05d}.safetensors"
         if not _write_once(path, lambda temporary: save_file(tensors, temporary, metadata=metadata)):
-            raise InputError("another process writes parts of this name; give each process its own number", path)
+            raise InputError("another process writes parts of this name; give each process a number", path)
         self._append(_Part(path))
 
     def _append(self, part: _Part) -> None:
@@ -184,7 +184,7 @@ class LabelStore:
 
 
 class _Part:
-    """One file of labels: the first region of each image is known, the rest is mapped when asked for."""
+    """One file of labels: the number of regions of each image is read, the rest is mapped when a label is asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -236,7 +236,7 @@ def _not_written(path: Path, error: Exception) -> InputError:
 
 
 def _write_header(folder: Path, header: LabelHeader) -> None:
-    """Write the header; where another process was quicker, its own stays."""
+    """Write the header; if another process has written one in the meantime, that stays."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(header), ensure_ascii=False, indent=1) + "\n"
     _write_once(folder / HEADER, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
-from promu.alignment.synonyms import DetectorWords, Synonyms, table_checksum
+from promu.alignment.synonyms import DetectorPrior, Synonyms, table_checksum
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.progress import report
@@ -41,10 +41,9 @@ def label_corpus(
 ) -> LabelStore:
     """Label every image of a corpus that the store does not hold yet: its regions, and the whole of it.
 
-    The images of this process's share are reported under the name of the store's folder. A killed run goes on with the
-    next part; several processes fill one store at the same time, each its own share. The
-    labels are the same whichever way (to the rounding of half precision, where a teacher's own arithmetic depends on
-    how many images it sees at once).
+    Progress is reported under the name of the store's folder. A killed run goes on with the next part. Several
+    processes can fill one store at the same time, each with its share of the images. The labels are the same either
+    way, up to the rounding of half precision, where a teacher's arithmetic depends on the size of a batch.
 
     Args:
         teacher: The frozen dual encoder.
@@ -52,8 +51,7 @@ def label_corpus(
         header: Candidates, templates, temperature: what the labels depend on.
         store_folder: Where the store is, or will be.
         shard: (i, n): this process labels the images whose number is i modulo n.
-        synonyms: The table by which the detector's words speak in the regions' labels, where the header says that they
-            do.
+        synonyms: Which nouns name the detector's categories; needed where the header has a `detector_weight`.
 
     Returns:
         The store as it then is, with what other processes have written by that time.
@@ -65,13 +63,11 @@ def label_corpus(
     number, processes = shard
     if not 0 <= number < processes:
         raise InputError(f"shard {number}/{processes} is none; count the processes from 0 to {processes - 1}")
-    words = None
+    prior = None
     if header.detector_weight:
         if synonyms is None or table_checksum(synonyms) != header.synonyms:
-            raise InputError(
-                "the label store's header speaks of another table of synonyms; give that one", store_folder
-            )
-        words = DetectorWords(header.nouns, synonyms, header.detector_weight)
+            raise InputError("the label store was made with another table of synonyms; give that one", store_folder)
+        prior = DetectorPrior(header.nouns, synonyms, header.detector_weight)
     store = LabelStore(store_folder, header)
     todo: list[int] = []
     total = 0
@@ -88,7 +84,7 @@ def label_corpus(
                 store_folder,
             )
     if todo:
-        _label_images_of(corpus, todo, teacher, store, number, total, words)
+        _label_images_of(corpus, todo, teacher, store, number, total, prior)
     return LabelStore(store_folder, header)
 
 
@@ -99,7 +95,7 @@ def _label_images_of(
     store: LabelStore,
     process: int,
     total: int,
-    words: DetectorWords | None,
+    prior: DetectorPrior | None,
 ) -> None:
     header = store.header
     nouns = teacher.encode_prompts(prompts(header.nouns, header.entity_template, ENTITY_TEMPLATES))
@@ -113,7 +109,7 @@ def _label_images_of(
             batch = [corpus.image(index) for index in part[first : first + BATCH]]
             decoded = [image.decode() for image in batch]
             regions = [image.regions for image in batch]
-            labels += _label_batch(teacher, decoded, regions, nouns, relations, header, words)
+            labels += _label_batch(teacher, decoded, regions, nouns, relations, header, prior)
             images += [image.image for image in batch]
             done += len(batch)
             report(store.folder.name, done, total)
@@ -127,7 +123,7 @@ def _label_batch(
     nouns: torch.Tensor,
     relations: torch.Tensor,
     header: LabelHeader,
-    words: DetectorWords | None,
+    prior: DetectorPrior | None,
 ) -> list[ImageLabels]:
     of_image = SparseLabels.from_dense(
         soft_labels(teacher.encode_images(images), relations, header.temperature).cpu(), header.top_k
@@ -138,8 +134,8 @@ def _label_batch(
         if crops
         else torch.zeros(0, len(header.nouns))
     )
-    if words is not None:
-        dense = words(dense, [region for regions in found for region in regions])
+    if prior is not None:
+        dense = prior(dense, [region for regions in found for region in regions])
     of_region = SparseLabels.from_dense(dense, header.top_k)
     labels, start = [], 0
     for row, (image, regions) in enumerate(zip(images, found, strict=True)):

@@ -15,7 +15,7 @@ from promu.modeling.encoders import load_encoder, pooled
 from promu.progress import report
 
 MAX_TOKENS = 128
-"""Word pieces of a caption that are read."""
+"""Tokens of a caption that are read."""
 
 _BATCH = 128
 
@@ -64,7 +64,7 @@ class SentenceVectors:
 
     def _encode(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         moved = {name: values.to(self.device) for name, values in batch.items()}
-        # both modes are a thread's own
+        # both modes are set per thread
         with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             hidden = self.encoder(**moved).last_hidden_state
             return pooled(hidden, moved["attention_mask"], "mean").float().cpu()

@@ -1,4 +1,4 @@
-"""Which nouns name a detector's category: a table, and what labels make of a detector's own word for a region."""
+"""Which nouns name a detector's categories, and the category of a region as a prior of its soft label."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_synonyms(path: str | Path | None = None) -> dict[str, frozenset[str]]:
         path: The file; COCO's table where none is named.
 
     Returns:
-        The nouns that name each category, lower-cased, its own name among them.
+        The nouns that name each category, lower-cased, the category's name among them.
 
     Raises:
         InputError: The file is missing or empty, a line has no tab or no noun, or a category stands twice.
@@ -50,21 +50,21 @@ def read_synonyms(path: str | Path | None = None) -> dict[str, frozenset[str]]:
 
 
 def nouns_naming(category: str, synonyms: Synonyms) -> frozenset[str]:
-    """The nouns that name a category; one that the table does not hold is named by its own name alone."""
+    """The nouns that name a category; one that is not in the table has its name alone."""
     return synonyms.get(category.lower(), frozenset({category.lower()}))
 
 
 def table_checksum(synonyms: Synonyms) -> str:
-    """A short name for what a table says, to tell labels made with another from these."""
+    """A checksum of what a table says, which labels made with it carry."""
     plain = json.dumps({category: sorted(nouns) for category, nouns in synonyms.items()}, sort_keys=True)
     return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
 
-class DetectorWords:
-    """What the detector called a region, as a voice in its soft label (beyond the paper).
+class DetectorPrior:
+    """The detector's category of a region, mixed into its soft label (beyond the paper).
 
-    Of the teacher's distribution, a share (weight times the detector's score) moves to the nouns that name the
-    category, in the teacher's own proportions: the detector says that it is a dog, the teacher whether a puppy.
+    A share of the teacher's distribution (weight times the detector's score) moves to the nouns that name the category,
+    in the teacher's proportions: the detector decides that it is a dog, the teacher how much of it is a puppy.
 
     Args:
         nouns: The candidates, in the order of the labels.

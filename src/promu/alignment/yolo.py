@@ -83,15 +83,15 @@ def decode(output: Array, layout: str, size: tuple[int, int], confidence: float)
     scores = rows[:, 4:] if not kind.objectness else rows[:, 5:] * rows[:, 4:5]
     classes = scores.argmax(1)
     best = scores[np.arange(len(rows)), classes]
-    sure = np.flatnonzero(best >= confidence)
-    boxes = rows[sure, :4]
+    kept = np.flatnonzero(best >= confidence)
+    boxes = rows[kept, :4]
     if kind.grid:
         grid = cells_of(len(rows), size)
         assert grid is not None, "the layout was recognised by its cells"
-        stride = grid[sure, 2:]
-        boxes = np.concatenate([(boxes[:, :2] + grid[sure, :2]) * stride, np.exp(boxes[:, 2:]) * stride], axis=1)
+        stride = grid[kept, 2:]
+        boxes = np.concatenate([(boxes[:, :2] + grid[kept, :2]) * stride, np.exp(boxes[:, 2:]) * stride], axis=1)
     half = boxes[:, 2:] / 2
-    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), best[sure], classes[sure]
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1), best[kept], classes[kept]
 
 
 def suppress(boxes: Array, scores: Array, classes: Array, limit: int) -> Array:
@@ -139,11 +139,11 @@ def find_regions(
         )
     boxes = (boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2)
     boxes = np.clip(boxes, 0, [*image_size, *image_size])
-    seen = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
-    seen = seen[suppress(boxes[seen], scores[seen], classes[seen], settings.max_regions)]
+    inside = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+    inside = inside[suppress(boxes[inside], scores[inside], classes[inside], settings.max_regions)]
     return [
         Region(tuple(boxes[row].tolist()), names[classes[row]], min(1.0, float(scores[row])))  # type: ignore[arg-type]
-        for row in seen
+        for row in inside
     ]
 
 
@@ -227,7 +227,7 @@ def _literal(metadata: dict[str, str], key: str, path: Path) -> Any:
 
 
 def _input_size(shape: Sequence[Any], metadata: dict[str, str], path: Path) -> tuple[int, int]:
-    """(height, width) of the input: fixed in the graph, or said beside it."""
+    """(height, width) of the input: fixed in the graph, or given in the metadata."""
     sides = shape[2:]
     if not all(isinstance(side, int) for side in sides) and "imgsz" in metadata:
         sides = _literal(metadata, "imgsz", path)
@@ -251,7 +251,7 @@ def _class_names(
         names = COCO_NAMES
     if count is not None and len(names) != count:
         raise InputError(
-            f"the detector tells {count} classes apart and {len(names)} names are known; give a file with its "
+            f"the detector has {count} classes and {len(names)} names are known; give a file with its "
             f"{count} class names, one a line",
             settings.class_names or path,
         )

@@ -84,7 +84,7 @@ class _Annotation(Record, extra="ignore"):
 
 
 def read_captions(path: str | Path, problems: list[InputError] | None = None) -> list[CaptionPair]:
-    """Read caption pairs; the first character tells JSON lines from CSV.
+    """Read caption pairs; the first character decides between JSON lines and CSV.
 
     Args:
         path: The file. `image` is a path relative to the folder of images; `matched` is 1/0 or true/false and
@@ -102,7 +102,7 @@ def iterate_captions(path: str | Path, problems: list[InputError] | None = None)
     """Yield (first line of the row, pair) as `read_captions` reads them, in the memory of a row.
 
     Raises:
-        InputError: as `read_captions`, when the reading gets there.
+        InputError: as `read_captions`, once the file has been read that far.
     """
     path = Path(path)
     if is_json_lines(path):
@@ -116,7 +116,7 @@ def iterate_captions(path: str | Path, problems: list[InputError] | None = None)
 
 def is_json_lines(path: Path) -> bool:
     """Whether the first character of a file of captions is that of a JSON object, or a JSON list's."""
-    # A line that is not UTF-8 cannot tell; the pass that reads the records reports it.
+    # A line that is not UTF-8 is skipped here; the pass that reads the records reports it.
     head = next((line for _, line in filled_lines(path, []) if line is not None), "")
     return head.lstrip().startswith(("{", "["))
 

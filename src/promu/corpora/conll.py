@@ -107,14 +107,14 @@ def bio_tags(post: Post) -> list[str]:
 def _parse(path: Path, problems: list[InputError] | None, stray_inside: StrayInside) -> tuple[list[Post], list[int]]:
     posts: list[Post] = []
     strays: list[int] = []
-    seen = 0
+    empty = True
     for block in _blocks(path, problems, stray_inside, strays):
-        seen += 1
+        empty = False
         if not block.tokens and not block.broken:
             fault(problems, InputError(f"post {shorten(block.id)} has no words", path, block.line))
         elif not block.broken:
             posts.append(block.post())
-    if not seen:
+    if empty:
         raise InputError("the file holds no posts; is this the right file?", path)
     return posts, strays
 

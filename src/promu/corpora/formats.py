@@ -122,7 +122,7 @@ def find_format(name: str, kind: Kind | None = None) -> Format:
     names = ", ".join(entry.name for entry in FORMATS.values() if kind in (None, entry.kind))
     entry = FORMATS.get(name)
     if entry is None:
-        raise InputError(f"unknown format {name!r}; known are {names}")
+        raise InputError(f"unknown format {name!r}; use one of {names}")
     if kind not in (None, entry.kind):
         raise InputError(f"format {name!r} holds {entry.kind}, but {kind} are needed; formats with {kind}: {names}")
     return entry
@@ -188,10 +188,8 @@ def find_splits(folder: str | Path, format: str) -> list[tuple[str, Path]]:
     ]
     if not found:
         wanted = ", ".join(name for names in entry.splits.values() for name in names)
-        there = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
-        raise InputError(
-            f"none of {wanted} is in the folder (it holds {there}); name a file, or another format", folder
-        )
+        held = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) or "nothing"
+        raise InputError(f"none of {wanted} is in the folder (it holds {held}); name a file, or another format", folder)
     return found
 
 

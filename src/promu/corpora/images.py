@@ -116,7 +116,7 @@ def _open(data: bytes, path: Path | None, max_pixels: int) -> Image.Image:
     Image.init()
     try:
         with warnings.catch_warnings():
-            # Our own limit speaks for the sizes that Pillow only warns of.
+            # Our limit is checked below; Pillow only warns.
             warnings.simplefilter("ignore", category=Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:

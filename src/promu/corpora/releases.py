@@ -116,7 +116,7 @@ _POSTS = {
 }
 """Digest of the words of a published file's posts -> the file, and the digest of its words and labels.
 
-Both digests do without order, line ends and layout, so that a copy in another dress is known by them.
+Both digests do without order, line ends and layout, so that a copy in another layout is recognised.
 """
 
 _WITH_STRAY_INSIDE = {Release(_TWITTER_2015, part) for part in ("train", "valid", "test")}
@@ -152,10 +152,10 @@ def resemblance(posts: Sequence[Post]) -> str | None:
     Returns:
         A clause that names the file and says whether the labels are the same, or None where the texts are others.
     """
-    known = _POSTS.get(_digest(" ".join(post.tokens) for post in posts))
-    if known is None:
+    published = _POSTS.get(_digest(" ".join(post.tokens) for post in posts))
+    if published is None:
         return None
-    release, labels = known
+    release, labels = published
     if labels == _digest(map(_labelled, posts)):
         return f"the posts and labels of {release}, in other bytes"
     return (

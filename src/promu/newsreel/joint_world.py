@@ -2,7 +2,7 @@
 
 A post has one quintuple or, where a second sentence follows, two. Its caption says what the image shows without
 naming anyone. Its knowledge is sentences of fact, as a language model would give them: what the named ones are,
-sometimes how they are related, and facts about others, which are of no use.
+sometimes how they are related, and and facts about others, which do not help.
 """
 
 from __future__ import annotations
