@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -189,17 +190,13 @@ class _Part:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tensors: dict[str, torch.Tensor] = {}
-        try:
-            with safe_open(path, framework="pt") as part:
-                self._images: list[str] = json.loads(part.metadata()["images"])
-                counts = part.get_tensor("region_counts").long()
-                rows = {name: part.get_slice(name).get_shape()[0] for name in _TENSORS}
-            regions = int(counts.sum())
-            expected = dict.fromkeys(_OF_REGIONS, regions) | dict.fromkeys(_OF_IMAGES, len(self._images))
+        with _opened(path) as part:
+            self._images: list[str] = json.loads(part.metadata()["images"])
+            counts = part.get_tensor("region_counts").long()
+            rows = {name: part.get_slice(name).get_shape()[0] for name in _TENSORS}
+            expected = dict.fromkeys(_OF_REGIONS, int(counts.sum())) | dict.fromkeys(_OF_IMAGES, len(self._images))
             if rows != expected or len(counts) != len(self._images):
                 raise ValueError("its tensors and images do not go together")
-        except _FAULTS as error:
-            raise _damaged(path, error) from error
         self._starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
 
     def take_images(self) -> list[str]:
@@ -209,23 +206,25 @@ class _Part:
 
     def labels(self, row: int) -> ImageLabels:
         if not self._tensors:
-            self._open()
+            with _opened(self.path) as part:
+                self._tensors = {name: part.get_tensor(name) for name in _TENSORS}
         get = self._tensors.__getitem__
         entities = SparseLabels(get("entity_ids"), get("entity_probabilities"), get("entity_tail"))
         relations = SparseLabels(get("relation_ids"), get("relation_probabilities"), get("relation_tail"))
         regions = slice(int(self._starts[row]), int(self._starts[row + 1]))
         return ImageLabels(get("boxes")[regions], entities[regions], relations[row : row + 1])
 
-    def _open(self) -> None:
-        try:
-            with safe_open(self.path, framework="pt") as part:
-                self._tensors = {name: part.get_tensor(name) for name in _TENSORS}
-        except _FAULTS as error:
-            raise _damaged(self.path, error) from error
 
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"this part of the label store is damaged ({error}); delete it and label again", path)
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A part to read from; whatever of it cannot be read is an `InputError`."""
+    try:
+        with safe_open(path, framework="pt") as part:
+            yield part
+    except _FAULTS as error:
+        raise InputError(
+            f"this part of the label store is damaged ({error}); delete it and label again", path
+        ) from error
 
 
 def _not_written(path: Path, error: Exception) -> InputError:

@@ -270,17 +270,17 @@ def sample_few_shot(
             f"{train} train and {dev} dev posts were asked for, but there are {texts} posts of different text; "
             "ask for fewer"
         )
-    drawer = _Drawer(posts, list(whole), np.random.default_rng(seed))
+    sampler = _Sampler(posts, list(whole), np.random.default_rng(seed))
     rows: dict[str, list[int]] = {name: [] for name in sizes}
     for split in sizes:
         for name in reversed(names):  # rarest first
-            drawer.cover(rows[split], name)
+            sampler.cover(rows[split], name)
     for split, size in sizes.items():
-        drawer.fill(rows[split], size)
+        sampler.fill(rows[split], size)
     drawn = sum(map(len, rows.values()))
     fits = {split: _fit([posts[row] for row in chosen], whole) for split, chosen in rows.items()}
     return FewShotSets(
-        {split: sorted(chosen) for split, chosen in rows.items()}, fits, len(posts) - drawn - int(drawer.free.sum())
+        {split: sorted(chosen) for split, chosen in rows.items()}, fits, len(posts) - drawn - int(sampler.free.sum())
     )
 
 
@@ -312,7 +312,7 @@ def js_divergence(first: Sequence[float], second: Sequence[float]) -> float:
     return float(sum(0.5 * (part[part > 0] * np.log2(part[part > 0] / middle[part > 0])).sum() for part in (p, q)))
 
 
-class _Drawer:
+class _Sampler:
     """Posts that are still free, and their relations as counts."""
 
     def __init__(self, posts: Sequence[Post], names: Sequence[str], rng: np.random.Generator) -> None:

@@ -92,7 +92,7 @@ class ShardWriter:
         self.path = shard_path(folder, number)
         self.images = 0
         self.counts: dict[str, Any] = {}
-        """What is to be known about the making of this shard; `shard_counts` gives it back."""
+        """What was counted while the shard was made; `shard_counts` gives it back."""
         self._temporary = self.path.with_suffix(".part")
         self._waiting: list[CaptionedImage] = []
         with self._complaining():
@@ -171,11 +171,8 @@ def shard_counts(path: Path) -> dict[str, Any]:
     Raises:
         InputError: The shard is damaged.
     """
-    try:
-        with _open(path) as file:
-            return dict(json.loads(file.metadata.metadata[_COUNTS.encode()]))
-    except _FAULTS as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        return dict(json.loads(file.metadata.metadata[_COUNTS.encode()]))
 
 
 def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedImage]:
@@ -185,12 +182,9 @@ def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedImage]:
         InputError: The shard is damaged.
     """
     columns = [name for name in _SCHEMA.names if data or name != "bytes"]
-    try:
-        with _open(path) as file:
-            for batch in file.iter_batches(batch_size=GROUP, columns=columns):
-                yield from (_image(row) for row in batch.to_pylist())
-    except _FAULTS as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        for batch in file.iter_batches(batch_size=GROUP, columns=columns):
+            yield from (_image(row) for row in batch.to_pylist())
 
 
 def shard_images(path: Path) -> Iterator[str]:
@@ -199,12 +193,9 @@ def shard_images(path: Path) -> Iterator[str]:
     Raises:
         InputError: The shard is damaged.
     """
-    try:
-        with _open(path) as file:
-            for batch in file.iter_batches(columns=["image"]):
-                yield from batch.column("image").to_pylist()
-    except _FAULTS as error:
-        raise _damaged(path, error) from error
+    with _opened(path) as file:
+        for batch in file.iter_batches(columns=["image"]):
+            yield from batch.column("image").to_pylist()
 
 
 class PairShards:
@@ -228,18 +219,15 @@ class PairShards:
         self._groups: list[tuple[int, int]] = []  # (shard, row group) of each group of the corpus
         starts = [0]
         for number, path in enumerate(self._shards):
-            try:
-                with _open(path) as file:
-                    if not file.schema_arrow.equals(_SCHEMA):
-                        raise ValueError("its columns are not those of a corpus")
-                    for group in range(file.num_row_groups):
-                        self._groups.append((number, group))
-                        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-                    matched = file.read(columns=["matched"]).column("matched").combine_chunks()
-                    counts.append(matched.value_lengths().to_numpy(zero_copy_only=False))
-                    flags.append(matched.flatten().to_numpy(zero_copy_only=False))
-            except _FAULTS as error:
-                raise _damaged(path, error) from error
+            with _opened(path) as file:
+                if not file.schema_arrow.equals(_SCHEMA):
+                    raise ValueError("its columns are not those of a corpus")
+                for group in range(file.num_row_groups):
+                    self._groups.append((number, group))
+                    starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+                matched = file.read(columns=["matched"]).column("matched").combine_chunks()
+                counts.append(matched.value_lengths().to_numpy(zero_copy_only=False))
+                flags.append(matched.flatten().to_numpy(zero_copy_only=False))
         self._starts = starts  # first image of each group
         self.matched = np.concatenate(flags).astype(bool)
         self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each image
@@ -298,11 +286,8 @@ class PairShards:
 
     def _read_group(self, number: int) -> list[CaptionedImage]:
         shard, group = self._groups[number]
-        try:
-            with _open(self._shards[shard]) as file:
-                return [_image(row) for row in file.read_row_group(group).to_pylist()]
-        except _FAULTS as error:
-            raise _damaged(self._shards[shard], error) from error
+        with _opened(self._shards[shard]) as file:
+            return [_image(row) for row in file.read_row_group(group).to_pylist()]
 
 
 def describe_corpora(folder: Path, first: int) -> dict[str, dict[str, Any]]:
@@ -339,8 +324,15 @@ def _described(image: CaptionedImage) -> dict[str, Any]:
     }
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path, page_checksum_verification=True)
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A shard to read from; whatever of it cannot be read is an `InputError`."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield file
+    except _FAULTS as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"this shard is damaged ({reason}); delete the corpus, build it again", path) from error
 
 
 def _table(images: Sequence[CaptionedImage]) -> pa.Table:
@@ -385,9 +377,3 @@ def _read_header(folder: Path) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise InputError("not a corpus's header; build the corpus again", path)
     return header
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(
-        f"this shard is damaged ({' '.join(str(error).split())}); delete the corpus, build it again", path
-    )
