@@ -15,7 +15,9 @@ import pytest
 from promu import progress
 from promu.errors import InputError
 from promu.study.job import RESULT, Job, with_inputs
-from promu.study.runner import LOCK, run_jobs
+from promu.study.runner import LOCK, JobResult, run_jobs
+
+pytestmark = pytest.mark.slow
 
 WORLD = Job("draw", "drawing", {"world": "news", "seed": 0, "pairs": 4, "ner_posts": [30, 4, 4], "re_posts": [4, 4, 4]})
 
@@ -25,20 +27,30 @@ def few(posts: int, world: Job = WORLD) -> Job:
     return Job("subset", f"{posts} posts", settings, {"drawn": world}, cost=0.1)
 
 
+BAD = Job("draw", "bad drawing", {**WORLD.settings, "pairs": -1})
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two jobs that succeed on one that both read, and one that fails with what needs it."""
-    return tmp_path_factory.mktemp("study") / "jobs"
-
-
-@pytest.mark.slow
-def test_jobs_are_done_with_their_inputs_and_a_failure_stops_only_its_own(folder: Path) -> None:
-    bad = Job("draw", "bad drawing", {**WORLD.settings, "pairs": -1})
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, JobResult], list[tuple[str, int, int]]]:
+    """Two jobs that succeed on one that both read, and one that fails with what needs it: folder, results, progress."""
+    folder = tmp_path_factory.mktemp("study") / "jobs"
     reports: list[tuple[str, int, int]] = []
     with progress.shown(lambda *step: reports.append(step)):
-        results = run_jobs([few(10), few(20), few(10), few(5, bad)], folder, 1)
+        results = run_jobs([few(10), few(20), few(10), few(5, BAD)], folder, 1)
+    return folder, results, reports
+
+
+@pytest.fixture()
+def folder(done: tuple[Path, object, object]) -> Path:
+    return done[0]
+
+
+def test_jobs_are_done_with_their_inputs_and_a_failure_stops_only_its_own(
+    done: tuple[Path, dict[str, JobResult], list[tuple[str, int, int]]],
+) -> None:
+    folder, results, reports = done
     assert [results[few(posts).key].result for posts in (10, 20)] == [{"posts": 10}, {"posts": 20}]
-    failed = results[few(5, bad).key]
+    failed = results[few(5, BAD).key]
     assert failed.result is None and failed.failure is not None
     assert "needs 'bad drawing', which failed: newsreel: pairs is -1" in failed.failure
     assert sorted(path.parent.name for path in folder.glob(f"*/{RESULT}")) == sorted(
@@ -67,7 +79,6 @@ def test_a_second_call_in_the_same_folder_is_refused(folder: Path) -> None:
             run_jobs([few(25)], folder)
 
 
-@pytest.mark.slow
 def test_workers_end_with_a_call_that_is_killed(tmp_path: Path) -> None:
     code = (
         "from promu.study.job import Job\n"

@@ -65,10 +65,10 @@ def check_aligned(gold: Sequence[Post], predicted: Sequence[Post]) -> None:
     if not gold:
         raise InputError("the gold holds no post, so there is nothing to score against")
     # Tokens before numbers: a post left out shows as the first post that differs, which is what its owner looks for.
-    for number, (expected, found) in enumerate(zip(gold, predicted, strict=False), start=1):
-        if expected.tokens != found.tokens:
+    for number, (expected, actual) in enumerate(zip(gold, predicted, strict=False), start=1):
+        if expected.tokens != actual.tokens:
             raise InputError(
-                f"post {number} (gold id {expected.id!r}) reads {_excerpt(found.tokens)} in the predictions and "
+                f"post {number} (gold id {expected.id!r}) reads {_excerpt(actual.tokens)} in the predictions and "
                 f"{_excerpt(expected.tokens)} in the gold; predictions must hold the gold's posts in the gold's order"
             )
     if len(gold) != len(predicted):

@@ -27,9 +27,9 @@ def score_strings(gold: Sequence[Post], predicted: Sequence[Post]) -> Counts:
         predicted: The same posts with predicted labels.
     """
     correct = pieces_in_all = gold_in_all = 0
-    for expected, found in zip(gold, predicted, strict=True):
+    for expected, actual in zip(gold, predicted, strict=True):
         strings = Counter(quintuple_string(expected, item) for item in quintuples(expected))
-        line = "; ".join(quintuple_string(found, item) for item in quintuples(found))
+        line = "; ".join(quintuple_string(actual, item) for item in quintuples(actual))
         pieces = Counter(piece.strip() for piece in line.split(";") if piece.strip())
         correct += (strings & pieces).total()
         pieces_in_all += pieces.total()
@@ -66,12 +66,12 @@ class JointScores:
     """Scores of joint extraction.
 
     Attributes:
-        micro: Over all quintuples, order of head and tail kept: the figure that counts.
+        micro: Over all quintuples, with the order of head and tail: the main figure.
         undirected: The same with head and tail exchangeable.
         entities: Spans with types of the entities that are in a quintuple.
         relations: Head span, tail span and relation, types left out.
         strings: What the published scorer counts (`promu.evaluation.joint_scores`).
-        per_relation: By relation, most frequent in the gold first; those known but in neither side have zeros.
+        per_relation: By relation, most frequent in the gold first; known relations that are on neither side have zeros.
         macro_all: Mean F1 over all relations known: of the gold, of the predictions, and those given.
         macro_present: Mean F1 over the relations that occur in the gold.
         repeated: Texts that the gold has several times.
@@ -193,9 +193,9 @@ def _count(
 
 
 def _per_relation(
-    gold: Sequence[list[Quintuple]], predicted: Sequence[list[Quintuple]], known: Iterable[str]
+    gold: Sequence[list[Quintuple]], predicted: Sequence[list[Quintuple]], relations: Iterable[str]
 ) -> dict[str, Counts]:
-    names = {item.relation for side in (gold, predicted) for items in side for item in items} | set(known)
+    names = {item.relation for side in (gold, predicted) for items in side for item in items} | set(relations)
     table = {
         name: _count(gold, predicted, lambda item, name=name: [item] if item.relation == name else [])  # type: ignore[misc]
         for name in names

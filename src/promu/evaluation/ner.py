@@ -117,8 +117,8 @@ def entity_counts(gold: Sequence[Post], predicted: Sequence[Post], types: Collec
     """
     check_aligned(gold, predicted)
     rows = []
-    for expected, found in zip(_keys(gold, "gold"), _keys(predicted, "predicted"), strict=True):
-        counts = Counts.of(*([key for key in keys if types is None or key[3] in types] for keys in (expected, found)))
+    for expected, actual in zip(_keys(gold, "gold"), _keys(predicted, "predicted"), strict=True):
+        counts = Counts.of(*([key for key in keys if types is None or key[3] in types] for keys in (expected, actual)))
         rows.append((counts.correct, counts.predicted, counts.gold))
     return np.array(rows, dtype=np.int64)
 
@@ -134,8 +134,8 @@ def _confusion(gold: Sequence[_Key], predicted: Sequence[_Key]) -> dict[str, dic
     for side, keys, others in ((0, gold, set(predicted)), (1, predicted, set(gold))):
         for key in sorted(set(keys) - others):
             wrong.setdefault(key[:3], ([], []))[side].append(key[3])
-    for expected, found in wrong.values():  # lists, for where a span carries several types
-        cells.update((left or SPURIOUS, right or MISSED) for left, right in zip_longest(expected, found))
+    for expected, actual in wrong.values():  # lists, for where a span carries several types
+        cells.update((left or SPURIOUS, right or MISSED) for left, right in zip_longest(expected, actual))
     return nest(cells)
 
 

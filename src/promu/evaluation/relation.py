@@ -117,15 +117,15 @@ def relation_counts(
     """
     rows = []
     for pair in relation_pairs(gold, predicted):
-        expected, found = (name != NO_RELATION and (relations is None or name in relations) for name in pair)
-        rows.append((expected and pair[0] == pair[1], found, expected))
+        expected, actual = (name != NO_RELATION and (relations is None or name in relations) for name in pair)
+        rows.append((expected and pair[0] == pair[1], actual, expected))
     return np.array(rows, dtype=np.int64)
 
 
 def relation_frequency(posts: Sequence[Post]) -> dict[str, int]:
     """How often each relation occurs, `None` left out."""
-    found = Counter(relation.type for post in posts for relation in post.relations)
-    return {name: count for name, count in found.items() if name != NO_RELATION}
+    counts = Counter(relation.type for post in posts for relation in post.relations)
+    return {name: count for name, count in counts.items() if name != NO_RELATION}
 
 
 def relation_pairs(gold: Sequence[Post], predicted: Sequence[Post]) -> list[_Pair]:
@@ -136,15 +136,15 @@ def relation_pairs(gold: Sequence[Post], predicted: Sequence[Post]) -> list[_Pai
     """
     check_aligned(gold, predicted)
     pairs: list[_Pair] = []
-    for number, (expected, found) in enumerate(zip(gold, predicted, strict=True), start=1):
+    for number, (expected, actual) in enumerate(zip(gold, predicted, strict=True), start=1):
         expected_spans, expected_type = _only_relation(expected, number, "gold")
-        found_spans, found_type = _only_relation(found, number, "prediction")
-        if expected_spans != found_spans:
+        actual_spans, actual_type = _only_relation(actual, number, "prediction")
+        if expected_spans != actual_spans:
             raise InputError(
                 f"post {number} (gold id {expected.id!r}): the prediction is about head and tail at words "
-                f"{found_spans}, the gold at {expected_spans}; predictions must hold the gold's pairs in its order"
+                f"{actual_spans}, the gold at {expected_spans}; predictions must hold the gold's pairs in its order"
             )
-        pairs.append((expected_type, found_type))
+        pairs.append((expected_type, actual_type))
     return pairs
 
 

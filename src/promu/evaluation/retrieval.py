@@ -77,7 +77,7 @@ def _ranks(similarities: Callable[[slice], torch.Tensor], truth: torch.Tensor) -
     if not len(queries):
         return queries
     width = similarities(slice(0, 1)).shape[1]
-    step, found = max(1, BLOCK // max(width, 1)), []
+    step, blocks = max(1, BLOCK // max(width, 1)), []
     for start in range(0, int(queries[-1]) + 1, step):
         block = similarities(slice(start, start + step)).float()
         inside = truth[(truth[:, 0] >= start) & (truth[:, 0] < start + step)]
@@ -86,19 +86,19 @@ def _ranks(similarities: Callable[[slice], torch.Tensor], truth: torch.Tensor) -
         best = block.masked_fill(~right, -math.inf).amax(-1, keepdim=True)
         # "not less" rather than "at least": what is no number then stands before, not behind
         before = (~(block < best) & ~right).sum(-1)
-        found.append(before[torch.unique_consecutive(inside[:, 0]) - start])
-    return torch.cat(found)
+        blocks.append(before[torch.unique_consecutive(inside[:, 0]) - start])
+    return torch.cat(blocks)
 
 
-def recall(found: torch.Tensor, ks: Sequence[int] = KS) -> Recall:
+def recall(ranks: torch.Tensor, ks: Sequence[int] = KS) -> Recall:
     """Percent of ranks (N,) below each k.
 
     Raises:
         InputError: There is no rank.
     """
-    if not len(found):
+    if not len(ranks):
         raise InputError("recall needs at least one matched pair of a caption and an image; there is none")
-    return {k: 100.0 * float((found < k).double().mean()) for k in ks}
+    return {k: 100.0 * float((ranks < k).double().mean()) for k in ks}
 
 
 def standard_error(percent: float, count: int) -> float:

@@ -1,4 +1,4 @@
-"""Whether one system's F1 is really above another's: a paired bootstrap over posts."""
+"""Significance of a difference in F1 between two systems: a paired bootstrap over posts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PostCounts = NDArray[np.int64]
 
 SAMPLES = 10_000
 _BLOCK = 2**22
-"""Posts drawn at once, over samples: 32 MiB of indices."""
+"""Posts drawn at once, over samples: 32 MiB of inrngs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def method(self) -> str:
-        """How the p-value and the interval came about, in words."""
+        """How p-value and interval were computed, in words."""
         runs = "" if self.runs == self.other_runs == 1 else f", means over {self.runs} and {self.other_runs} runs"
         return f"paired bootstrap over {self.posts:,} posts, {self.samples:,} samples, seed {self.seed}{runs}"
 
@@ -57,7 +57,7 @@ class Comparison:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures, unrounded, and how they came about, ready for JSON."""
+        """The figures, unrounded, and the method, ready for JSON."""
         return {
             "f1": self.f1,
             "other": self.other,
@@ -78,10 +78,10 @@ def paired_bootstrap(
 ) -> Comparison:
     """Compare two systems by drawing posts with replacement, the same posts for both.
 
-    A sample has as many posts as there are; in it each run's F1 is computed anew from summed counts, then the mean over
-    a system's runs, then the difference. The interval is the 2.5th to the 97.5th percentile of these differences. The
-    p-value moves them to a mean of no difference and asks how often one lies as far out as the difference found:
-    (1 + number of samples with abs(sampled - found) >= abs(found)) / (1 + samples).
+    A sample is as large as the test set. In each sample, F1 of a run is computed from summed counts, then the mean over
+    the runs of a system, then the difference of the systems. The interval is the 2.5th to the 97.5th percentile of
+    these differences. For the p-value they are shifted to a mean of zero: it is
+    (1 + number of samples with abs(sampled - observed) >= abs(observed)) / (1 + samples).
 
     Args:
         system: One (N, 3) array of counts by post for each of its runs, as `entity_counts` and `relation_counts` give.
@@ -102,17 +102,17 @@ def paired_bootstrap(
     posts = sizes.pop()
     first, second = (np.stack(runs, axis=1).astype(np.float64) for runs in (system, other))  # (N, runs, 3)
     f1, reference = float(_mean_f1(first.sum(0))), float(_mean_f1(second.sum(0)))
-    found = f1 - reference
+    observed = f1 - reference
     sampled = np.concatenate(
         [_weighted_f1(weights, first) - _weighted_f1(weights, second) for weights in _weights(posts, samples, seed)]
     )
     low, high = np.percentile(sampled, [2.5, 97.5])
     # differences are exact to about 1e-13; two that are equal on paper must be equal here
-    far = int((np.abs(sampled - found) >= abs(found) - 1e-9).sum())
+    far = int((np.abs(sampled - observed) >= abs(observed) - 1e-9).sum())
     return Comparison(
         f1=f1,
         other=reference,
-        difference=found,
+        difference=observed,
         low=float(low),
         high=float(high),
         p=(1 + far) / (1 + samples),
@@ -126,11 +126,11 @@ def paired_bootstrap(
 
 def _weights(posts: int, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
     """How often each post is in each sample: (samples of a block, posts)."""
-    dice = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     block = max(1, _BLOCK // posts)
     for start in range(0, samples, block):
         rows = min(block, samples - start)
-        drawn = dice.integers(posts, size=(rows, posts)) + np.arange(rows)[:, None] * posts
+        drawn = rng.integers(posts, size=(rows, posts)) + np.arange(rows)[:, None] * posts
         yield np.bincount(drawn.ravel(), minlength=rows * posts).reshape(rows, posts).astype(np.float64)
 
 

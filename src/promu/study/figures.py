@@ -19,7 +19,7 @@ from promu.report.charts import STYLE, to_svg
 
 HEAT = "magma"
 MISSING = "–"
-"""Stands where a bar would, of what was not measured."""
+"""In place of a bar, if nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def lines(panels: Mapping[str, Sequence[Line]], x_label: str, y_label: str, log:
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
         for axis, (title, drawn) in zip(axes, panels.items(), strict=True):
             for line in drawn:
-                there = [(x, value) for x, value in line.points if value is not None]
-                if there:
-                    spread = [value.std or 0.0 for _, value in there]
-                    xs, ys = [x for x, _ in there], [value.mean for _, value in there]
+                measured = [(x, value) for x, value in line.points if value is not None]
+                if measured:
+                    spread = [value.std or 0.0 for _, value in measured]
+                    xs, ys = [x for x, _ in measured], [value.mean for _, value in measured]
                     axis.errorbar(xs, ys, spread, label=line.name, marker="o", markersize=3, capsize=2)
             if log:
                 axis.set_xscale("log")
@@ -60,7 +60,7 @@ def lines(panels: Mapping[str, Sequence[Line]], x_label: str, y_label: str, log:
 
 
 def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Mapping[str, Sequence[str]]) -> str:
-    """A panel below the other for each title, in it groups of bars (F1, 0 to 100); a dash where there is no value.
+    """A panel below the other for each title, in it groups of bars (F1, 0 to 100); a dash where measured is no value.
 
     Args:
         panels: By title, by series, a value for each group.
@@ -74,12 +74,12 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Ma
             places = np.arange(len(names[title]))
             for number, (name, values) in enumerate(series.items()):
                 middles = places + (number - (len(series) - 1) / 2) * width
-                there = [(x, value) for x, value in zip(middles, values, strict=True) if value is not None]
+                measured = [(x, value) for x, value in zip(middles, values, strict=True) if value is not None]
                 axis.bar(
-                    [x for x, _ in there],
-                    [value.mean for _, value in there],
+                    [x for x, _ in measured],
+                    [value.mean for _, value in measured],
                     width * 0.92,
-                    yerr=[value.std or 0.0 for _, value in there],
+                    yerr=[value.std or 0.0 for _, value in measured],
                     color=f"C{number}",
                     label=name,
                     error_kw={"linewidth": 0.7},

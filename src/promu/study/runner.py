@@ -41,35 +41,6 @@ class JobResult:
     cpu_seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far a call of `run_jobs` is. As a string: the time left, and what is running.
-
-    Attributes:
-        done, failed, total: Numbers of jobs.
-        running: The last (stage, done, total) of each running job, by its label.
-        left: Estimate of the seconds left; None while no job has finished.
-    """
-
-    done: int
-    failed: int
-    total: int
-    running: Mapping[str, tuple[str, int, int]]
-    left: float | None = None
-
-    def __str__(self) -> str:
-        """The time left, and what is running."""
-        parts = []
-        if self.left is not None:
-            minutes = self.left / 60
-            parts.append(f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left")
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        for label, (stage, done, total) in self.running.items():
-            parts.append(f"{label} {100 * done // max(total, 1)} %" if stage else label)
-        return "; ".join(parts) or "starting"
-
-
 def run_jobs(
     wanted: Iterable[Job],
     folder: Path,
@@ -170,8 +141,7 @@ class _Run:
                 else:
                     self._finished(key, record)
                     self._log({name: value for name, value in record.items() if name != "result"})
-            progress = self._progress()
-            report(str(progress), progress.done, progress.total)
+            self._report()
 
     def _ready(self) -> list[Job]:
         """Jobs whose inputs are done; first the one that starts the longest chain of jobs."""
@@ -210,10 +180,18 @@ class _Run:
             if key in self.stages:
                 self.stages[key] = tuple(stage)  # type: ignore[assignment]
 
-    def _progress(self) -> Progress:
+    def _report(self) -> None:
+        """Report the number of finished jobs; the stage is the time left, and what is running."""
         failed = sum(result.result is None for result in self.results.values())
-        running = {self.jobs[key].label: stage for key, stage in self.stages.items()}
-        return Progress(len(self.results) - failed, failed, len(self.jobs), running, self._left())
+        left, parts = self._left(), []
+        if left is not None:
+            parts.append(f"about {left / 60:.0f} min left" if left >= 60 else "less than a minute left")
+        if failed:
+            parts.append(f"{failed} failed")
+        for key, (stage, done, total) in self.stages.items():
+            label = self.jobs[key].label
+            parts.append(f"{label} {100 * done // max(total, 1)} %" if stage else label)
+        report("; ".join(parts) or "starting", len(self.results) - failed, len(self.jobs))
 
     def _left(self) -> float | None:
         """The work left, shared by the workers; but not less than the longest chain of jobs."""
