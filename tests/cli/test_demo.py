@@ -11,6 +11,7 @@ import pytest
 from promu import score
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
+from promu.newsreel import NewsreelSettings
 from promu.study.demo_study import STUDY, run_demo
 
 pytestmark = pytest.mark.slow
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.slow
 SMALL = ("hidden_size=32", "num_attention_heads=2", "intermediate_size=32")
 TINY = STUDY.model_copy(
     update={
-        "world": {"pairs": 120, "ner_posts": (24, 8, 12), "re_posts": (150, 16, 24)},
+        "world": NewsreelSettings(pairs=120, ner_posts=(24, 8, 12), re_posts=(150, 16, 24)),
         "pretrain_set": (
             "training.epochs=1",
             "teacher.training.epochs=1",

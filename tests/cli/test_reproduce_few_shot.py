@@ -154,7 +154,7 @@ def test_joint_sets_of_ones_own_without_a_writer(tmp_path: Path, tiny_models: Pa
             {"joint": "newsreel-ner"},
             "the study needs a recipe of the task joint here, and 'newsreel-ner' is one of ner",
         ),
-        ({"world": {"colour": 1}}, "world: "),
+        ({"world": {"colour": 1}}, "unknown recipe key 'world.colour'; allowed here"),
     ],
 )
 def test_what_cannot_be_studied_is_refused(

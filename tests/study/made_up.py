@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from promu.study.exhibit import Frame, Measurement
+from promu.study.exhibit import Measurement
 
 TASKS = {"entities": "ner", "relations": "re"}
-FRAME = Frame(TASKS, one_test=False)
 PIXEL = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )

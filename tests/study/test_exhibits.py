@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from promu.evaluation.counts import Summary
-from promu.study.exhibit import Frame, Measurement, Section
+from promu.study.exhibit import Measurement, Section
 from promu.study.run_study import EXHIBITS, build_sections
 
-from .made_up import FRAME, TASKS, everything, places
+from .made_up import TASKS, everything, places
 
 
-def built(found: list[Measurement], frame: Frame = FRAME) -> dict[str, Section]:
-    return {section.name: section for section in build_sections(found, frame)}
+def built(found: list[Measurement], one_test: bool = False) -> dict[str, Section]:
+    return {section.name: section for section in build_sections(found, TASKS, one_test)}
 
 
 def f1(section: Section, table: str, row: int, column: str) -> float:
@@ -56,7 +56,7 @@ def test_table1_has_precision_recall_f1_the_groups_and_the_gains() -> None:
 
 def test_seeds_that_share_their_test_posts_do_not_count_them_twice() -> None:
     found = places("table1", {("text-only",): 40.0, ("promu",): 70.0})
-    table = {one_test: built(found, Frame(TASKS, one_test))["table1"].tables[-1] for one_test in (True, False)}
+    table = {one_test: built(found, one_test)["table1"].tables[-1] for one_test in (True, False)}
     widths = {}
     for one_test, gains in table.items():
         low, high = str(gains.rows[0][2]).replace("−", "-").split(" to ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from promu.study.exhibit import Frame, Measurement
+from promu.study.exhibit import Measurement
 from promu.study.few_shot import (
     CHECKED,
     CURVE,
@@ -23,7 +23,6 @@ from promu.study.few_shot import (
 )
 from promu.study.run_study import build_sections
 
-FRAME = Frame({TASK: "joint"}, one_test=False)
 EXHIBITS = {exhibit.name: exhibit for exhibit in FEW_SHOT_EXHIBITS}
 
 
@@ -45,7 +44,7 @@ def places(exhibit: str, rows: dict[tuple[str, ...], float], seeds: int = 2) -> 
 
 
 def tables(measured: list[Measurement]) -> dict[str, list[list[str]]]:
-    (section,) = build_sections(measured, FRAME, EXHIBITS)
+    (section,) = build_sections(measured, {TASK: "joint"}, False, EXHIBITS)
     return {table.name: [list(table.columns), *table.texts()] for table in section.tables}
 
 
@@ -53,7 +52,7 @@ def test_the_curve_goes_by_system_and_number() -> None:
     rows: dict[tuple[str, ...], float] = {
         (system, posts): 30.0 for posts in ("50", "100") for system in (JOINT, PIPELINE)
     }
-    (section,) = build_sections(places(CURVE, rows), FRAME, EXHIBITS)
+    (section,) = build_sections(places(CURVE, rows), {TASK: "joint"}, False, EXHIBITS)
     found = section.tables[0].texts()
     assert [row[:2] for row in found] == [[JOINT, "50"], [JOINT, "100"], [PIPELINE, "50"], [PIPELINE, "100"]]
     assert found[0][2:] == ["30.0 ± 0.0", "15.0 ± 0.0", "40.0 ± 0.0"]
@@ -62,7 +61,7 @@ def test_the_curve_goes_by_system_and_number() -> None:
 
 def test_systems_are_compared_with_the_joint_model_and_shown_by_group() -> None:
     measured = places(SYSTEMS, {(JOINT,): 60.0, (PIPELINE,): 40.0})
-    svg = build_sections(measured, FRAME, EXHIBITS)[0].figures[0].svg
+    svg = build_sections(measured, {TASK: "joint"}, False, EXHIBITS)[0].figures[0].svg
     assert all(word in svg for word in (JOINT, PIPELINE, "all posts", "knowledge decides"))
     found = tables(measured)
     assert found[SYSTEMS][0] == ["system", "P", "R", "F1", "entities F1", "text decides", "knowledge decides"]

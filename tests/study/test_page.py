@@ -12,14 +12,14 @@ import pytest
 from promu.study.run_study import build_sections
 from promu.study.study_page import Study, write_study
 
-from .made_up import FRAME, everything, places
+from .made_up import TASKS, everything, places
 
 STUDY = Study("tiny", "promu reproduce all --recipe tiny", "Smaller than <life>.", 3, 12, 3700.0)
 
 
 @pytest.mark.slow
 def test_every_form_is_written_and_the_page_needs_nothing_beside_it(tmp_path: Path) -> None:
-    sections = build_sections(everything(), FRAME)
+    sections = build_sections(everything(), TASKS, False)
     page = write_study(tmp_path, STUDY, sections).read_text(encoding="utf-8")
     tables = [table.name for section in sections for table in section.tables]
     figures = [drawn.name for section in sections for drawn in section.figures]
@@ -36,7 +36,7 @@ def test_every_form_is_written_and_the_page_needs_nothing_beside_it(tmp_path: Pa
 
 @pytest.mark.slow
 def test_markdown_links_to_the_figures_that_are_there(tmp_path: Path) -> None:
-    write_study(tmp_path, STUDY, build_sections(everything(), FRAME))
+    write_study(tmp_path, STUDY, build_sections(everything(), TASKS, False))
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     links = re.findall(r"\]\((.*?)\)", text)
     assert len(links) == len(list((tmp_path / "figures").iterdir())) and all(
@@ -49,7 +49,7 @@ def test_what_was_not_measured_is_listed(tmp_path: Path) -> None:
     found = [
         replace(place, result=None, failure="no room <on> disk") for place in places("transfer", {("promu",): 1.0}, 1)
     ]
-    page = write_study(tmp_path, STUDY, build_sections(found, FRAME)).read_text(encoding="utf-8")
+    page = write_study(tmp_path, STUDY, build_sections(found, TASKS, False)).read_text(encoding="utf-8")
     assert "promu · entities, seed 0: no room &lt;on&gt; disk" in page
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert "- promu · relations, seed 0: no room <on> disk" in text

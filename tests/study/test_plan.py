@@ -133,7 +133,6 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
             1,
             "figure5 shows images, and the recipe of 'posts' reads text alone",
         ),
-        ({"world": {"pears": 3}}, "table1", 1, "world: .*'pears'; see promu newsreel --help"),
         ({"pretrain": "newsreel-ner"}, "table1", 1, "this is a recipe for promu finetune"),
         ({"finetune": {"a": "nothing"}}, "table1", 1, "no recipe file 'nothing'"),
     ],
@@ -152,6 +151,10 @@ def test_a_study_recipe_is_checked(tmp_path: Path) -> None:
         ("pretrain: newsreel-pretrain\nfinetune: {}", "recipe key 'finetune'"),
         ("pretrain: a\nfinetune: {a: b}\nerror_rates: [1.5]", "error_rates"),
         ("pretrain: a\nfinetune: {a: b}\ntransfer_world: country", "so world .* is needed too"),
+        (
+            "pretrain: a\nfinetune: {a: b}\nworld: {pears: 3}",
+            r"unknown recipe key 'world.pears'; allowed here",
+        ),
         ("pretrain: a\nfinetune: {a: b}\nseeds: 3", "unknown recipe key 'seeds'"),
         ("task: ner", "this is a recipe for promu finetune"),
     ):

@@ -52,7 +52,7 @@ def test_jobs_are_done_with_their_inputs_and_a_failure_stops_only_its_own(
     assert [results[few(posts).key].result for posts in (10, 20)] == [{"posts": 10}, {"posts": 20}]
     failed = results[few(5, BAD).key]
     assert failed.result is None and failed.failure is not None
-    assert "needs 'bad drawing', which failed: newsreel: pairs is -1" in failed.failure
+    assert "needs 'bad drawing', which failed: pairs should be greater than or equal to 0, found -1" in failed.failure
     assert sorted(path.parent.name for path in folder.glob(f"*/{RESULT}")) == sorted(
         job.key for job in (WORLD, few(10), few(20))
     )

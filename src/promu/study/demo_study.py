@@ -22,7 +22,7 @@ from promu.errors import InputError
 from promu.evaluation.scoring import read_groups
 from promu.extraction.extractor import Extractor
 from promu.files import read_json_document, usable_cores, write_json
-from promu.newsreel import WORLD
+from promu.newsreel import WORLD, NewsreelSettings
 from promu.report.demo_report import (
     Curves,
     DemoReport,
@@ -49,7 +49,9 @@ SYSTEMS = {TEXT_ONLY: "text-only", SCRATCH: "from-scratch", PROMU: "promu"}
 """The systems as the study and as the report call them."""
 
 STUDY = StudyRecipe(
-    pretrain="newsreel-pretrain", finetune={task: f"newsreel-{kind}" for task, kind in TASKS.items()}, world={}
+    pretrain="newsreel-pretrain",
+    finetune={task: f"newsreel-{kind}" for task, kind in TASKS.items()},
+    world=NewsreelSettings(),
 )
 
 PAIRS_SHOWN = 6

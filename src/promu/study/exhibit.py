@@ -113,19 +113,6 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What the exhibits of a study share.
-
-    Attributes:
-        tasks: `ner` or `re` by the study's name of the task.
-        one_test: Whether the seeds share their test posts.
-    """
-
-    tasks: Mapping[str, str]
-    one_test: bool
-
-
-@dataclass(frozen=True)
 class Exhibit:
     """One table or figure, declared once.
 
@@ -133,14 +120,14 @@ class Exhibit:
         name: What `promu reproduce` calls it.
         about: What it shows, in a few words.
         requests: Of the study's recipe and a job factory: (row, task, job) of each result that it shows.
-        build: Of its measurements: the section of the page.
+        build: Makes the section of the page from the measurements.
         check: Of the same as `requests`: raises `InputError` if the recipe lacks what the exhibit needs.
     """
 
     name: str
     about: str
     requests: Callable[[Any, Any], Iterator[tuple[Row, str, Job]]]
-    build: Callable[[Sheet, Frame], Section]
+    build: Callable[[Sheet], Section]
     check: Callable[[Any, Any], None] = lambda study, factory: None
 
 
@@ -149,14 +136,24 @@ class Sheet:
 
     Args:
         measurements: Those of the exhibit.
-        tasks: The tasks of the study, in order; those without a measurement are left out.
+        kinds: `ner`, `re` or `joint` by the study's name of the task, in the order of the columns.
+        one_test: Whether the seeds share their test posts.
+
+    Attributes:
+        tasks: The tasks that have a measurement.
     """
 
-    def __init__(self, measurements: Sequence[Measurement], tasks: Iterable[str]) -> None:
+    def __init__(self, measurements: Sequence[Measurement], kinds: Mapping[str, str], one_test: bool) -> None:
         self.measurements = measurements
+        self.kinds = kinds
+        self.one_test = one_test
         self.rows: list[Row] = list(dict.fromkeys(one.row for one in measurements))
-        self.tasks = [task for task in tasks if any(one.task == task for one in measurements)]
+        self.tasks = [task for task in kinds if any(one.task == task for one in measurements)]
         self.seeds = sorted({one.seed for one in measurements})
+
+    def only(self, measurements: Iterable[Measurement]) -> Sheet:
+        """A sheet of these measurements of the same study."""
+        return Sheet(list(measurements), self.kinds, self.one_test)
 
     def at(self, row: Row, task: str) -> list[Measurement]:
         """The measurements of a row and task, by seed."""
@@ -212,14 +209,10 @@ def summary(values: Iterable[float | None]) -> Summary | None:
     return summarise(listed) if any(value is not None for value in listed) else None
 
 
-def compare(sheet: Sheet, first: Row, other: Row, task: str, one_test: bool) -> Comparison | None:
+def compare(sheet: Sheet, first: Row, other: Row, task: str) -> Comparison | None:
     """Paired bootstrap of two rows over the seeds that both have; None if there is no such seed.
 
-    Args:
-        sheet: Its results hold `post_counts`.
-        first, other: The rows.
-        task: The task.
-        one_test: Whether the seeds share their test posts. If not, the posts of all seeds are pooled.
+    The posts of all seeds are pooled if the seeds do not share their test posts.
     """
     results = [{one.seed: one.result for one in sheet.at(row, task) if one.result} for row in (first, other)]
     seeds = sorted(results[0].keys() & results[1].keys())
@@ -228,12 +221,12 @@ def compare(sheet: Sheet, first: Row, other: Row, task: str, one_test: bool) -> 
     counts: list[list[PostCounts]] = [
         [np.array(of_row[seed]["post_counts"], dtype=np.int64) for seed in seeds] for of_row in results
     ]
-    if not one_test:
+    if not sheet.one_test:
         counts = [[np.concatenate(runs)] for runs in counts]
     return paired_bootstrap(counts[0], counts[1], SAMPLES)
 
 
-def difference_table(sheet: Sheet, best: Row, name: str, one_test: bool) -> Table:
+def difference_table(sheet: Sheet, best: Row, name: str) -> Table:
     """The gain in F1 of one row over each other: over seeds, and with bootstrap interval and p-value."""
     columns = ["over"]
     for task in sheet.tasks:
@@ -244,7 +237,7 @@ def difference_table(sheet: Sheet, best: Row, name: str, one_test: bool) -> Tabl
             continue
         places: list[Content] = [" · ".join(row)]
         for task in sheet.tasks:
-            places += [sheet.gain(best, row, task), *_certainty(compare(sheet, best, row, task, one_test))]
+            places += [sheet.gain(best, row, task), *_certainty(compare(sheet, best, row, task))]
         rows.append(tuple(places))
     title = f"F1 points of {' · '.join(best)} over the others, with 95 % intervals"
     return Table(name, title, tuple(columns), tuple(rows))
@@ -258,7 +251,7 @@ def _certainty(comparison: Comparison | None) -> tuple[str | None, str | None]:
     return interval, "< .001" if comparison.p < 0.001 else f"{comparison.p:.3f}"
 
 
-def bootstrap_note(frame: Frame) -> str:
+def bootstrap_note(sheet: Sheet) -> str:
     """How the intervals and p-values of a section came about."""
-    pooled = "the test posts, means over seeds" if frame.one_test else "the test posts of all seeds together"
+    pooled = "the test posts, means over seeds" if sheet.one_test else "the test posts of all seeds together"
     return f"Intervals and p-values: paired bootstrap over {pooled}."

@@ -11,15 +11,12 @@ from promu.config import load_recipe
 from promu.corpora.joint_sets import FILES
 from promu.errors import InputError
 from promu.kecpm.kecpm_recipe import KecpmRecipe, Mode
-from promu.newsreel import NewsreelSettings
-from promu.newsreel.settings import JointSettings
 from promu.study import figures as svg
 from promu.study.exhibit import (
     PARTS,
     Content,
     Drawing,
     Exhibit,
-    Frame,
     Measurement,
     Section,
     Sheet,
@@ -29,7 +26,7 @@ from promu.study.exhibit import (
 )
 from promu.study.figures import Line
 from promu.study.job import SUBSET, Job
-from promu.study.job_factory import COSTS, JobFactory, Values, as_many_steps
+from promu.study.job_factory import COSTS, JobFactory, Values, as_many_steps, world_values
 from promu.study.paper_exhibits import PROMU, Requests
 from promu.study.study_recipe import FewShotStudyRecipe
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
@@ -52,7 +49,7 @@ class Recipes:
     """The recipes of a study.
 
     Raises:
-        InputError: One cannot be read or is of another kind, or a world has unknown settings.
+        InputError: One cannot be read or is of another kind.
     """
 
     def __init__(self, study: FewShotStudyRecipe) -> None:
@@ -64,14 +61,6 @@ class Recipes:
             self.writer = load_recipe(study.writer, KecpmRecipe, study.writer_set)
         if study.pretrain is not None:
             self.pretrain = load_recipe(study.pretrain, PretrainRecipe, study.pretrain_set)
-        for name, kind, settings in (
-            ("world", JointSettings, study.world),
-            ("captions", NewsreelSettings, study.captions),
-        ):
-            try:
-                kind(**(settings or {}))
-            except InputError as error:
-                raise InputError(f"{name}: {error}; see promu fewshot draw --help and promu newsreel --help") from None
 
 
 def _finetuning(name: str, overrides: tuple[str, ...], task: str) -> FinetuneRecipe:
@@ -166,7 +155,7 @@ class FewShotFactory:
     @cached_property
     def _captions(self) -> Values:
         """Settings of the drawn captions."""
-        return {**(self.study.captions or {}), "world": "news"}
+        return world_values(self.study.captions)
 
     @cached_property
     def _pretraining(self) -> JobFactory | None:
@@ -179,7 +168,7 @@ class FewShotFactory:
     def _drawn(self) -> Job | None:
         if self.study.world is None:
             return None
-        return self._job("draw-joint", "drawing", {**self.study.world, "seed": self.seed}, {})
+        return self._job("draw-joint", "drawing", {**self.study.world.model_dump(mode="json"), "seed": self.seed}, {})
 
     @cached_property
     def _denoiser(self) -> Job | None:
@@ -247,7 +236,7 @@ def _curve_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Reque
             yield (system, str(posts)), TASK, job
 
 
-def _curve(sheet: Sheet, frame: Frame) -> Section:
+def _curve(sheet: Sheet) -> Section:
     systems = list(dict.fromkeys(row[0] for row in sheet.rows))
     rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
     columns = ("system", "training posts", "F1", "macro F1", "entities F1")
@@ -275,10 +264,10 @@ def _systems_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Req
         yield (system,), TASK, job
 
 
-def _systems(sheet: Sheet, frame: Frame) -> Section:
+def _systems(sheet: Sheet) -> Section:
     table = _table(sheet, SYSTEMS, "Pipeline, joint model and writer on the same posts", "system")
-    tables = [table, *_gains(sheet, (JOINT,), SYSTEMS, frame)]
-    return sheet.section("Pipeline, joint model, writer", [bootstrap_note(frame)], tables, [_bars(sheet, SYSTEMS)])
+    tables = [table, *_gains(sheet, (JOINT,), SYSTEMS)]
+    return sheet.section("Pipeline, joint model, writer", [bootstrap_note(sheet)], tables, [_bars(sheet, SYSTEMS)])
 
 
 def _knowledge_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
@@ -293,11 +282,11 @@ def _knowledge_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> R
     yield (GIVEN,), TASK, factory.writer(posts, "text+knowledge")
 
 
-def _knowledge(sheet: Sheet, frame: Frame) -> Section:
-    scored = Sheet([one for one in sheet.measurements if one.task == TASK], [TASK])
+def _knowledge(sheet: Sheet) -> Section:
+    scored = sheet.only(one for one in sheet.measurements if one.task == TASK)
     table = _table(scored, KNOWLEDGE, "The writer by the knowledge in its prompts", "knowledge")
     wrong = [sheet.summary(row, ERRORS, "wrong_share") for row in scored.rows]
-    notes = [bootstrap_note(frame)]
+    notes = [bootstrap_note(sheet)]
     if any(share is not None for share in wrong):
         table = replace(
             table,
@@ -310,7 +299,7 @@ def _knowledge(sheet: Sheet, frame: Frame) -> Section:
             "answer, self-reflection, revised answer."
         )
     best = (CHECKED,) if (CHECKED,) in scored.rows else (GIVEN,)
-    tables = [table, *_gains(scored, best, KNOWLEDGE, frame)]
+    tables = [table, *_gains(scored, best, KNOWLEDGE)]
     return scored.section("Knowledge and self-reflection", notes, tables, [_bars(scored, KNOWLEDGE)])
 
 
@@ -320,8 +309,8 @@ def _decoding_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Re
             yield (system,), TASK, factory.systems(study.compared_at)[system]
 
 
-def _decoding(sheet: Sheet, frame: Frame) -> Section:
-    both = Sheet([one for measurement in sheet.measurements for one in _both_ways(measurement)], [TASK])
+def _decoding(sheet: Sheet) -> Section:
+    both = sheet.only(one for measurement in sheet.measurements for one in _both_ways(measurement))
     columns = ("system", "decoding", *(short for short, _ in PARTS), "parsed, %")
     rows: list[tuple[Content, ...]] = [
         (
@@ -333,10 +322,10 @@ def _decoding(sheet: Sheet, frame: Frame) -> Section:
     ]
     tables = [Table(DECODING, "Decoding with and without the grammar", columns, tuple(rows), keys=2)]
     for system in dict.fromkeys(row[0] for row in both.rows):
-        of_system = Sheet([one for one in both.measurements if one.row[0] == system], [TASK])
-        tables += _gains(of_system, (system, CONSTRAINED), f"{DECODING}-{system.replace(' ', '-')}", frame)
+        of_system = sheet.only(one for one in both.measurements if one.row[0] == system)
+        tables += _gains(of_system, (system, CONSTRAINED), f"{DECODING}-{system.replace(' ', '-')}")
     notes = [
-        bootstrap_note(frame),
+        bootstrap_note(sheet),
         "Of an answer that breaks the grammar, the quintuples before and after the break count.",
     ]
     return both.section("Constrained decoding", notes, tables)
@@ -372,8 +361,8 @@ def _bars(sheet: Sheet, name: str) -> Drawing:
     return Drawing(name, title, svg.bars({title: series}, {title: names}))
 
 
-def _gains(sheet: Sheet, best: tuple[str, ...], name: str, frame: Frame) -> list[Table]:
-    return [difference_table(sheet, best, f"{name}-gains", frame.one_test)] if len(sheet.rows) > 1 else []
+def _gains(sheet: Sheet, best: tuple[str, ...], name: str) -> list[Table]:
+    return [difference_table(sheet, best, f"{name}-gains")] if len(sheet.rows) > 1 else []
 
 
 FEW_SHOT_EXHIBITS = (

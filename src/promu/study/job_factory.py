@@ -67,7 +67,7 @@ class JobFactory:
         """Read the recipes of a study.
 
         Raises:
-            InputError: A recipe cannot be read or is of another kind, or the world has unknown settings.
+            InputError: A recipe cannot be read or is of another kind.
         """
         pretraining = load_recipe(study.pretrain, PretrainRecipe, study.pretrain_set)
         finetuning = {
@@ -78,11 +78,7 @@ class JobFactory:
                 raise InputError(f"a study has no joint extraction; name a recipe of the task ner or re for {name!r}")
         if study.world is None:
             return cls(pretraining, finetuning, None)
-        try:
-            NewsreelSettings(**study.world)
-        except InputError as error:
-            raise InputError(f"world: {error}; see promu newsreel --help for what can be set") from None
-        return cls(pretraining, finetuning, {**study.world, "world": "news"})
+        return cls(pretraining, finetuning, world_values(study.world))
 
     def in_world(self, name: str) -> JobFactory:
         """The same in another drawn world."""
@@ -269,8 +265,7 @@ class JobFactory:
         recipe = self.finetuning[task]
         if self.world is None:
             return len(TASKS[recipe.task].read(Path(recipe.data.train)))
-        settings = NewsreelSettings(**{name: value for name, value in self.world.items() if name != "world"})
-        return (settings.ner_posts if recipe.task == "ner" else settings.re_posts)[0]
+        return int(self.world[f"{recipe.task}_posts"][0])
 
     def _data(self, task: str) -> Values:
         """A task's files: of the drawn corpus, or as its recipe names them."""
@@ -312,6 +307,11 @@ class JobFactory:
         given = {name: job for name, job in inputs.items() if job is not None}
         world = "" if self.world is None or self.world["world"] == "news" else f" · {self.world['world']}"
         return Job(kind, f"seed {self.seed}{world} · {label}", settings, given, COSTS[kind])
+
+
+def world_values(world: NewsreelSettings) -> Values:
+    """The settings of a job that draws this corpus, without the seed."""
+    return {**world.model_dump(mode="json", exclude={"seed"}), "world": "news"}
 
 
 def as_many_steps(training: Values, posts: int, whole: int) -> Values:

@@ -16,7 +16,6 @@ from promu.study.exhibit import (
     Content,
     Drawing,
     Exhibit,
-    Frame,
     Row,
     Section,
     Sheet,
@@ -78,7 +77,7 @@ def _check_table1(study: StudyRecipe, factory: JobFactory) -> None:
         raise InputError(f"table1: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
 
 
-def _table1(sheet: Sheet, frame: Frame) -> Section:
+def _table1(sheet: Sheet) -> Section:
     columns = ["system", *(f"{task} {short}" for task in sheet.tasks for short, _ in PARTS)]
     rows = [
         (row[0], *(sheet.summary(row, task, "test", part) for task in sheet.tasks for _, part in PARTS))
@@ -94,8 +93,8 @@ def _table1(sheet: Sheet, frame: Frame) -> Section:
         tables.append(Table("table1-groups", "Table 1 by what decides the post: F1", tuple(columns), tuple(rows)))
     notes = []
     if (PROMU,) in sheet.rows:
-        tables.append(difference_table(sheet, (PROMU,), "table1-gains", frame.one_test))
-        notes.append(bootstrap_note(frame))
+        tables.append(difference_table(sheet, (PROMU,), "table1-gains"))
+        notes.append(bootstrap_note(sheet))
     return sheet.section("Table 1: systems and ablations", notes, tables)
 
 
@@ -113,7 +112,7 @@ def _check_table2(study: StudyRecipe, factory: JobFactory) -> None:
         raise InputError(f"table2: fusion {unknown[0]!r} is unknown; use one of {', '.join(sorted(FUSIONS))}")
 
 
-def _table2(sheet: Sheet, frame: Frame) -> Section:
+def _table2(sheet: Sheet) -> Section:
     columns: list[str] = ["fusion"]
     for task in sheet.tasks:
         columns += [f"{task}, without", f"{task}, pre-trained", "gain"]
@@ -137,7 +136,7 @@ def _table3_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
                 yield (entity, relation), task, factory.finetune(task, name, init=init)
 
 
-def _table3(sheet: Sheet, frame: Frame) -> Section:
+def _table3(sheet: Sheet) -> Section:
     columns = ("entity prompt", "relation prompt", *(f"{task} F1" for task in sheet.tasks))
     rows = tuple(
         (
@@ -172,7 +171,7 @@ def _check_images(exhibit: str, factory: JobFactory) -> None:
             raise InputError(f"{exhibit} shows images, and the recipe of {name!r} reads text alone; name another")
 
 
-def _figure3(sheet: Sheet, frame: Frame) -> Section:
+def _figure3(sheet: Sheet) -> Section:
     columns = ("system", "alignment ↓", "uniformity ↓", "nearest prompt, %", "neighbours, %", "fused neighbours, %")
     keys = ("alignment", "uniformity", "nearest_prompt", "neighbours", "fused_neighbours")
     tables, figures = [], []
@@ -201,11 +200,11 @@ def _figure4_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
             yield (system,), task, finetuned(factory, system, task)
 
 
-def _figure4(sheet: Sheet, frame: Frame) -> Section:
+def _figure4(sheet: Sheet) -> Section:
     tables, panels, names = [], {}, {}
     even = bool(sheet.tasks)
     for task in sheet.tasks:
-        per, count = ("per_type", RAREST_TYPES) if frame.tasks[task] == "ner" else ("per_relation", RAREST_RELATIONS)
+        per, count = ("per_type", RAREST_TYPES) if sheet.kinds[task] == "ner" else ("per_relation", RAREST_RELATIONS)
         frequency = _train_frequency(sheet, task)
         even = even and max(frequency.values(), default=1) < 3 * max(min(frequency.values(), default=1), 1)
         tail = rarest(frequency, count)
@@ -240,7 +239,7 @@ def _figure5_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
         yield (PROMU,), task, factory.attention(task, before, after)
 
 
-def _figure5(sheet: Sheet, frame: Frame) -> Section:
+def _figure5(sheet: Sheet) -> Section:
     models = (("before", "without pre-training"), ("after", "with pre-training"))
     figures: list[Drawing] = []
     rows: list[tuple[Content, ...]] = []

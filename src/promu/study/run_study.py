@@ -10,7 +10,7 @@ from typing import Any
 
 from promu.config import load_recipe
 from promu.errors import InputError
-from promu.study.exhibit import Exhibit, Frame, Measurement, Request, Section, Sheet
+from promu.study.exhibit import Exhibit, Measurement, Request, Section, Sheet
 from promu.study.few_shot import FEW_SHOT_EXHIBITS, TASK, FewShotFactory, Recipes
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import PAPER_EXHIBITS
@@ -75,7 +75,7 @@ def run_study(
     if out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another --out", out)
     results = run_jobs((request.job for request in requests), out / "jobs", study.workers)
-    sections = build_sections(measurements(requests, results), Frame(tasks, study.world is None), exhibits)
+    sections = build_sections(measurements(requests, results), tasks, study.world is None, exhibits)
     command = shlex.join(["promu", "reproduce", exhibit, "--recipe", recipe, "--seeds", str(seeds), "--out", str(out)])
     cpu_seconds = sum(result.cpu_seconds for result in results.values())
     page = write_study(out, Study(recipe, command, study.note, seeds, len(results), cpu_seconds), sections)
@@ -137,10 +137,20 @@ def measurements(requests: Sequence[Request], results: Mapping[str, JobResult]) 
 
 
 def build_sections(
-    measured: Sequence[Measurement], frame: Frame, exhibits: Mapping[str, Exhibit] = EXHIBITS
+    measured: Sequence[Measurement],
+    tasks: Mapping[str, str],
+    one_test: bool,
+    exhibits: Mapping[str, Exhibit] = EXHIBITS,
 ) -> list[Section]:
-    """A section for every exhibit that has a measurement, in the order of the measurements."""
+    """A section for every exhibit that has a measurement, in the order of the measurements.
+
+    Args:
+        measured: The measurements.
+        tasks: `ner`, `re` or `joint` by the study's name of the task.
+        one_test: Whether the seeds share their test posts.
+        exhibits: By name.
+    """
     return [
-        exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], frame.tasks), frame)
+        exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], tasks, one_test))
         for name in dict.fromkeys(one.exhibit for one in measured)
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from promu.config import Count, Positive, Settings, Share
+from promu.newsreel.settings import JointSettings, NewsreelSettings
 from promu.training.recipe import TrainingSettings
 
 ErrorKind = Literal["boxes", "nouns", "matched"]
@@ -24,7 +25,7 @@ class StudyRecipe(Settings):
     )
     pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe, each `key=value`.")
     finetune_set: Overrides = Field(default=(), description="Overrides of the fine-tuning recipes, each `key=value`.")
-    world: dict[str, Any] | None = Field(
+    world: NewsreelSettings | None = Field(
         default=None,
         description="Settings of the drawn corpus, one world per seed; null takes the data of the recipes.",
     )
@@ -95,11 +96,11 @@ class FewShotStudyRecipe(Settings):
     relations_set: Overrides = Field(default=(), description="Overrides of the pipeline's relation recipe.")
     writer_set: Overrides = Field(default=(), description="Overrides of the writer's recipe.")
     pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe.")
-    world: dict[str, Any] | None = Field(
+    world: JointSettings | None = Field(
         default=None, description="Settings of the drawn joint set (`promu fewshot draw`), one per seed."
     )
-    captions: dict[str, Any] | None = Field(
-        default=None, description="Settings of the drawn caption pairs (`promu newsreel`); null takes the defaults."
+    captions: NewsreelSettings = Field(
+        default=NewsreelSettings(), description="Settings of the drawn caption pairs (`promu newsreel`)."
     )
     sets: tuple[JointFiles, ...] = Field(
         default=(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from promu.errors import InputError
 from promu.newsreel import WORLDS
 from promu.study import figures as svg
-from promu.study.exhibit import Drawing, Exhibit, Frame, Section, Sheet, Table
+from promu.study.exhibit import Drawing, Exhibit, Section, Sheet, Table
 from promu.study.figures import Line
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, finetuned, pretrained
@@ -32,7 +32,7 @@ def _temperature_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
             yield row, task, other.finetune(task, name, init=init)
 
 
-def _temperature(sheet: Sheet, frame: Frame) -> Section:
+def _temperature(sheet: Sheet) -> Section:
     columns = ("temperature", "value", "entropy of nouns", "of relations", "L_CIT's at the end", *sheet.tasks)
     rows = tuple(
         (
@@ -70,7 +70,7 @@ def _robustness_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
                     yield (kind, labels, f"{rate:g}"), task, factory.finetune(task, name, init=init)
 
 
-def _robustness(sheet: Sheet, frame: Frame) -> Section:
+def _robustness(sheet: Sheet) -> Section:
     columns = ("errors in", "labels", "share wrong", *(f"{task} F1" for task in sheet.tasks))
     rows = tuple((*row, *(sheet.f1(row, task) for task in sheet.tasks)) for row in sheet.rows)
     table = Table("robustness", "Test F1 with errors in the data of pre-training", columns, rows, keys=3)
@@ -107,7 +107,7 @@ def _check_transfer(study: StudyRecipe, factory: JobFactory) -> None:
         raise InputError(f"transfer_world {study.transfer_world!r} is unknown; use one of {', '.join(sorted(WORLDS))}")
 
 
-def _transfer(sheet: Sheet, frame: Frame) -> Section:
+def _transfer(sheet: Sheet) -> Section:
     columns = ("system", *(f"{task} F1" for task in sheet.tasks))
     rows = tuple((row[0], *(sheet.f1(row, task) for task in sheet.tasks)) for row in sheet.rows)
     notes = ["Fine-tuned and tested in a second drawn world, which has other kinds of things, other words and looks."]
@@ -125,7 +125,7 @@ def _curve_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
             yield (system, str(whole)), task, finetuned(factory, system, task)
 
 
-def _curve(sheet: Sheet, frame: Frame) -> Section:
+def _curve(sheet: Sheet) -> Section:
     systems = list(dict.fromkeys(row[0] for row in sheet.rows))
     rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
     measured = [row for row in rows if any(sheet.f1(row, task) for task in sheet.tasks)]
