@@ -117,7 +117,7 @@ class ModelSettings(Settings):
         "within an installed Python package, or a configuration with `model_type` for random weights",
     )
     vision: str | dict[str, Any] | None = Field(
-        default=None, description="the same for the vision encoder; null makes a text-only backbone"
+        default=None, description="vision encoder, named in the same ways; null makes a text-only backbone"
     )
     tokenizer: str | None = Field(default=None, description="folder or hub name; null takes the text encoder's own")
     config: Annotated[BackboneSettings, Field(description="further settings of the backbone")] = {}

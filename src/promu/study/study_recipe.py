@@ -63,16 +63,16 @@ class StudyRecipe(Settings):
 class JointFiles(Settings):
     """The JMERE files of a joint set."""
 
-    train: str
-    dev: str
-    test: str
+    train: str = Field(description="Posts to train on.")
+    dev: str = Field(description="Posts by which the best epoch is chosen.")
+    test: str = Field(description="Posts that are scored once, at the end.")
 
 
 class PipelineRecipes(Settings):
     """The fine-tuning recipes of the two models of a pipeline."""
 
-    entities: str
-    relations: str
+    entities: str = Field(description="The recipe of the entity model: a file or a name.")
+    relations: str = Field(description="The recipe of the relation model: a file or a name.")
 
 
 class FewShotStudyRecipe(Settings):

@@ -17,8 +17,8 @@ class TrainingSettings(Settings):
     epochs: Positive = Field(default=1, description="times through the data; may be a fraction")
     batch_size: Count = Field(default=16, description="rows a step, of all processes together")
     lr: Positive = Field(default=1e-4, description="highest learning rate (AdamW)")
-    head_lr: Positive | None = Field(default=None, description="that of what is not the backbone; null takes `lr`")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-3, description="of AdamW")
+    head_lr: Positive | None = Field(default=None, description="highest learning rate of the heads; null takes `lr`")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-3, description="weight decay of AdamW")
     warmup: Share = Field(default=0.1, description="share of the steps in which the rate rises")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="`bf16` or `fp32`; `auto` takes bf16 where the device computes it natively"
@@ -64,7 +64,7 @@ class FinetuneRecipe(Recipe):
         description="`raise` stops at the first post whose image is missing or broken, `text-only` reads "
         "such a post as text and counts it, `none` reads every post as text",
     )
-    seed: NotNegativeInt = Field(default=0, description="of the order of posts, dropout and new weights")
+    seed: NotNegativeInt = Field(default=0, description="seed of the order of posts, of dropout and of new weights")
     out: str = Field(description="folder of the run")
 
     @model_validator(mode="after")
@@ -96,7 +96,7 @@ class PretrainData(Settings):
         default=None, description="corpus to validate on; null takes the images that building held out"
     )
     nouns: str | NounSettings = Field(description="file of candidates, or how to find them")
-    relations: str | PropertySettings = Field(description="the same")
+    relations: str | PropertySettings = Field(description="file of candidates, or how to find them")
 
 
 class ViewSettings(Settings):
@@ -121,11 +121,11 @@ class TeacherSettings(Settings):
     text: str | dict[str, Any] | None = Field(
         default=None, description="text encoder of a teacher to train, as under `model`"
     )
-    vision: str | dict[str, Any] | None = Field(default=None, description="its vision encoder")
-    config: BackboneSettings = Field(default=BackboneSettings(), description="as `model.config`")
-    training: TrainingSettings = Field(default=TrainingSettings(), description="as `training`")
-    views: ViewSettings = Field(default=ViewSettings(crop=0.3), description="its views; `crop` is 0.3")
-    seed: NotNegativeInt = Field(default=0, description="of its training")
+    vision: str | dict[str, Any] | None = Field(default=None, description="vision encoder of a teacher to train")
+    config: BackboneSettings = Field(default=BackboneSettings(), description="further settings of its backbone")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="its optimiser and schedule")
+    views: ViewSettings = Field(default=ViewSettings(crop=0.3), description="its views of the images")
+    seed: NotNegativeInt = Field(default=0, description="seed of its training")
 
     @model_validator(mode="after")
     def _one_origin(self) -> TeacherSettings:
@@ -143,7 +143,7 @@ class LabelSettings(Settings):
     entity_template: str = Field(default="1", description='prompt of a noun: `"1"` or `"2"`')
     relation_template: str = Field(default="A", description="prompt of a relation: `A`, `B` or `C`")
     temperature: Positive | None = Field(
-        default=None, description="of the softmax over candidates; null takes the teacher's own"
+        default=None, description="temperature of the softmax over candidates; null takes the teacher's own"
     )
     top_k: Count = Field(
         default=16, description="candidates stored of each label, beside the probability of all the others together"
@@ -162,11 +162,11 @@ class LossSettings(Settings):
     """The weights of Eq 11 and the switches of the ablations."""
 
     itm: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_ITM (Eq 3); 0 turns a loss off")
-    cit: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="of L_CIT (Eq 4, 5)")
-    coe: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="of L_COE (Eq 6-8)")
-    cir: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="of L_CIR (Eq 9, 10)")
+    cit: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_CIT (Eq 4, 5)")
+    coe: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_COE (Eq 6-8)")
+    cir: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_CIR (Eq 9, 10)")
     mlm: Annotated[float, Field(ge=0.0)] = Field(
-        default=0.0, description="of masked language modelling of 15 % of the tokens (beyond the paper)"
+        default=0.0, description="weight of masked language modelling of 15 % of the tokens (beyond the paper)"
     )
     hard_labels: bool = Field(default=False, description="the likeliest candidate alone, in place of the distribution")
     confidence_floor: Share = Field(default=0.0, description="labels whose top probability is lower are left out")
@@ -209,7 +209,7 @@ class PretrainRecipe(Recipe):
         description="the student begins with the self-trained teacher's encoders and projections, which must have its "
         "shape (beyond the paper)",
     )
-    seed: NotNegativeInt = Field(default=0, description="of the order of pairs, views, dropout and new weights")
+    seed: NotNegativeInt = Field(default=0, description="seed of the order of pairs, of views, dropout and new weights")
     out: str = Field(description="folder of the run")
 
     @model_validator(mode="after")
