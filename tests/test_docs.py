@@ -19,6 +19,9 @@ from promu.config import find_recipe, load_recipe
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = NewsreelSettings(seed=0, pairs=64, ner_posts=(24, 8, 8), re_posts=(150, 16, 16))
@@ -105,7 +108,6 @@ def run(words: list[str]) -> int:
     return main([*words, *([] if "training.epochs=1" in words else QUICK.get(command, []))])
 
 
-@pytest.mark.slow
 def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

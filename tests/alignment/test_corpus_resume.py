@@ -79,6 +79,7 @@ def run_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
         forks.kill()
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path, run_forks: Forks) -> None:
     """Killed again and again at random, the build ends with the very files of one that was not."""
     settings = write_set(tmp_path, 200)
@@ -100,6 +101,7 @@ print(killed)
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
+@pytest.mark.slow
 def test_killed_as_a_file_gets_its_name(tmp_path: Path, run_forks: Forks) -> None:
     """The moments between two files, one by one: before each rename of a shard, and of a header."""
     settings = write_set(tmp_path, 6)
@@ -149,6 +151,7 @@ module.build_corpus(settings, out)
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
+@pytest.mark.slow
 def test_ten_times_the_captions_cost_the_same_memory(tmp_path: Path, run_forks: Forks) -> None:
     """Peak memory over the start's, of 300 images and of 3,000 with 30,000 captions."""
     code = """

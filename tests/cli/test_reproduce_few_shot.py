@@ -14,6 +14,8 @@ from promu.cli import main
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"epochs": 1, "batch_size": 16, "lr": 1e-3, "precision": "fp32"}
 WRITER = {
     "model": {

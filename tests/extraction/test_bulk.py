@@ -235,6 +235,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.slow
 def test_a_kill_at_any_moment_loses_and_doubles_nothing(
     workers: int, settings: BulkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +318,7 @@ def test_what_a_run_stopped_while_splitting_left_is_cleared_and_nothing_else(
     assert parts.read_text() == "a file of that name"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_said_and_its_part_done_next_time(settings: BulkSettings, tmp_path: Path) -> None:
     source, output = write(tmp_path / "posts.jsonl", drawn(20)), tmp_path / "out.jsonl"
     with pytest.raises(InputError, match=r"a worker process was killed .*it goes on where it stopped"):

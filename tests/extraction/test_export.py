@@ -20,6 +20,8 @@ from promu.tasks.model_folder import open_predictor
 from promu.tasks.predictor import OnnxPredictor, Predictor
 from promu.tasks.task import TASKS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exported(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

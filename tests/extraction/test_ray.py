@@ -39,6 +39,7 @@ print(result.posts, result.extracted, result.dead)
 """
 
 
+@pytest.mark.slow
 def test_several_workers_of_which_one_is_killed(tiny_models: Path, images: Path, tmp_path: Path) -> None:
     posts = [{"id": f"p{number}", "text": TEXTS[number % 3] if number % 9 else " "} for number in range(30)]
     source, output, marker = tmp_path / "posts.jsonl", tmp_path / "out.jsonl", tmp_path / "marker"

@@ -15,6 +15,8 @@ from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"model_type": "t5", "d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_decoder_layers": 1}
 MODEL = Seq2SeqSettings(name={**SMALL, "num_heads": 2, "dropout_rate": 0.0}, tokenizer=TokenizerSettings(size=420))
 TEXTS = [f"a {noun} by the {place}" for noun in ("dog", "cat", "owl", "hen") for place in ("sea", "road", "wood")]

@@ -104,6 +104,7 @@ def test_a_target_is_read_back(run: Path, drawn: Path) -> None:
         assert list(decode_answer(one, ids).quintuples) == quintuples(post)
 
 
+@pytest.mark.slow
 def test_a_model_learns_the_posts_it_is_shown(drawn: Path, tmp_path: Path) -> None:
     """With the grammar it then finds them all, without it most of them."""
     file = tmp_path / "six.json"
@@ -135,6 +136,7 @@ def test_recorded_knowledge_takes_the_place_of_the_file_s(drawn: Path, tmp_path:
         read_split(drawn / "train.json", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_published_files(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The recipe for them, with a tiny model in a folder in the place of T5, on the first posts of each file."""
     monkeypatch.setenv("PROMU_SHARED", str(shared))
@@ -156,6 +158,7 @@ def test_the_published_files(shared: Path, tmp_path: Path, monkeypatch: pytest.M
     assert run["inexpressible_quintuples"] == 0
 
 
+@pytest.mark.slow
 def test_every_published_quintuple_can_be_expressed(shared: Path) -> None:
     from promu.kecpm.decoding import decode_answer, encode_answer
     from promu.kecpm.grammar import Grammar, GrammarTokenizer, Phrases

@@ -69,6 +69,7 @@ def test_it_stops_when_dev_does_not_improve(unbroken: Path) -> None:
 
 
 @pytest.mark.parametrize("kill_at", ["5", "save"])
+@pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(kill_at: str, unbroken: Path, drawn: Path, tmp_path: Path) -> None:
     settings = recipe(drawn, tmp_path / "run")
     words = [sys.executable, "-c", KILLED, json.dumps(settings), kill_at]

@@ -136,6 +136,7 @@ def test_a_budget_and_a_dead_endpoint_lose_nothing(
     assert json.loads(capsys.readouterr().out)["requests"]["sent"] == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(server: LlmServer, tiny_world: Path, tmp_path: Path) -> None:
     answers = oracle(tiny_world, "ner")
 

@@ -43,6 +43,7 @@ def _gathered(rank: int) -> dict[str, torch.Tensor]:
     return {"rows": rows.detach(), "gradient": own.grad if own.grad is not None else torch.zeros(0, 2)}
 
 
+@pytest.mark.slow
 def test_rows_are_gathered_in_order_and_their_gradients_summed(tmp_path: Path) -> None:
     first, second = together(_gathered, tmp_path)
     assert torch.equal(first["rows"], torch.arange(6.0).reshape(3, 2) + 10)
@@ -115,6 +116,7 @@ def _parts(rank: int) -> list[dict[str, torch.Tensor]]:
     return found
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_and_gradients_of_one(tmp_path: Path) -> None:
     found = together(_parts, tmp_path)
     for case, (norm, cut) in enumerate(CASES):

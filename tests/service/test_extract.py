@@ -92,6 +92,7 @@ def test_offsets_point_at_the_right_characters(text: str, service: Running) -> N
         assert entity["text"].startswith(found["tokens"][entity["start"]])
 
 
+@pytest.mark.slow
 def test_a_long_post_says_how_much_of_it_was_read(service: Running, extractor: Extractor) -> None:
     text = "a" * 19_000 + " Ann met" * 125  # 20,000 characters, of which the model reads the first 94 pieces
     with service.client() as client:

@@ -308,6 +308,7 @@ def free_port() -> int:
         return port
 
 
+@pytest.mark.slow
 def test_the_command_serves_with_two_workers_and_stops_when_told(tiny_models: Path) -> None:
     port = free_port()
     command = [sys.executable, "-m", "promu.cli", "serve", "--model", str(tiny_models), "--port", str(port)]

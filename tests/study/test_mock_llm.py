@@ -46,6 +46,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_first_answers_err_at_the_rate_and_reflection_recovers_its_share(drawn: Path, tmp_path: Path) -> None:
     first, checked = ask(drawn, tmp_path / "first", False), ask(drawn, tmp_path / "checked", True)
     assert first["sentences"] == checked["sentences"] > 200

@@ -60,6 +60,7 @@ def one(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("training", [{"micro_batch": 3}, {}], ids=["parts", "whole"])
+@pytest.mark.slow
 def test_two_processes_train_as_one(training: dict[str, Any], one: Path, tiny_world: Path, tmp_path: Path) -> None:
     write_json(tmp_path / "recipe.json", plain_recipe(tiny_world, tmp_path / "run", **training))
     done = torchrun("-m", "promu.cli", "pretrain", str(tmp_path / "recipe.json"))
@@ -76,6 +77,7 @@ def same_weights(first: Path, second: Path) -> bool:
     return all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
 
 
+@pytest.mark.slow
 def test_what_l_cit_alone_leaves_out_stops_no_group(one: Path, tiny_world: Path, tmp_path: Path) -> None:
     recipe = plain_recipe(tiny_world, tmp_path / "run", epochs=1)
     recipe["teacher"] = {"init": str(one / "teacher" / "model")}
@@ -86,6 +88,7 @@ def test_what_l_cit_alone_leaves_out_stops_no_group(one: Path, tiny_world: Path,
     assert (tmp_path / "run" / "model" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_group_that_lost_a_process_stops_and_goes_on(one: Path, tiny_world: Path, tmp_path: Path) -> None:
     recipe, script = tmp_path / "recipe.json", tmp_path / "dies.py"
     write_json(recipe, plain_recipe(tiny_world, tmp_path / "run"))

@@ -29,6 +29,8 @@ from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # a study is made of other recipes: run by tests/cli/test_reproduce.py
 # KECPM's writers are run by tests/training/generation/test_train.py
