@@ -115,8 +115,16 @@ def test_long_curves_are_thinned_to_means() -> None:
     [
         ("samples.json", '[{"image": "red.png"}]', "samples.json: not the samples of a run"),
         ("samples.json", "[3]", "samples.json: not the samples of a run"),
-        ("samples.json", '[{"image": "data:image/png;base64,?", "regions": []}]', "an image is not base64"),
-        ("samples.json", '[{"image": "gone.png", "caption": "", "regions": []}]', "gone.png: no such image"),
+        (
+            "samples.json",
+            '[{"image": "data:image/png;base64,?", "caption": "", "regions": [], "relations": {}}]',
+            "an image is not base64",
+        ),
+        (
+            "samples.json",
+            '[{"image": "gone.png", "caption": "", "regions": [], "relations": {}}]',
+            "gone.png: no such image",
+        ),
         ("recipe.json", "[]", "recipe.json: a JSON object is expected"),
         ("result.json", "{", "result.json:1: not JSON"),
     ],

@@ -11,10 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Required
 
 from markupsafe import Markup
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
+from promu.config import first_problem
 from promu.errors import InputError
 from promu.files import read_json_document, read_text, write_text
 from promu.report.charts import LOSSES, Series, line_chart
@@ -161,22 +164,32 @@ _MOMENTS = (("teacher", "teacher"), ("before", "student before"), ("after", "stu
 _WAYS = (("caption_to_image", "caption → image"), ("image_to_caption", "image → caption"))
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """A region or image, and its candidates with their probabilities at each moment (None: not labelled)."""
+class _Labels(TypedDict, total=False):
+    """Candidates with their probabilities, by who labelled and when."""
 
-    name: str
-    moments: tuple[tuple[str, tuple[tuple[str, float], ...] | None], ...]
+    teacher: list[tuple[str, float]]
+    before: list[tuple[str, float]]
+    after: list[tuple[str, float]]
+
+
+class _Region(_Labels):
+    box: Required[tuple[float, float, float, float]]
+
+
+class _Sample(TypedDict):
+    image: str
+    caption: str
+    regions: list[_Region]
+    relations: _Labels
 
 
 @dataclass(frozen=True, slots=True)
 class SampleView:
-    """A sample image with the labels of its regions and of the whole."""
+    """A sample image, and for each region and the whole image a name and the labels of each moment."""
 
     image: Embedded
     caption: str
-    regions: tuple[Compared, ...]
-    relations: Compared
+    labels: tuple[tuple[str, _Labels], ...]
 
 
 def write_run_report(out: Path) -> Path:
@@ -211,6 +224,7 @@ def render_run(out: Path) -> str:
             charts=_charts(log),
             figures=figures,
             samples=_samples(out),
+            moments=_MOMENTS,
             settings=_flat(recipe),
             result=_flat(result),
         )
@@ -334,43 +348,23 @@ def _samples(out: Path) -> list[SampleView]:
     path = out / "samples.json"
     if not path.is_file():
         return []
-    value = read_json_document(path)
     try:
-        return [_sample(sample, out) for sample in value]
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"not the samples of a run ({type(error).__name__}: {error}); delete the file", path) from None
-
-
-def _sample(sample: Mapping[str, Any], out: Path) -> SampleView:
-    image = sample["image"]
-    source = _decoded(image) if image.startswith("data:") else out / image
-    regions = sample["regions"]
-    boxes = [((box := region["box"])[0], box[1], box[2], box[3]) for region in regions]
-    return SampleView(
-        embed(source, f"Image with the caption: {sample['caption']}", [(box, "") for box in boxes]),
-        sample["caption"],
-        tuple(_compared(f"region {number}", region) for number, region in enumerate(regions, start=1)),
-        _compared("whole image", sample["relations"]),
-    )
-
-
-def _decoded(uri: str) -> bytes:
-    try:
-        return base64.b64decode(uri.partition("base64,")[2], validate=True)
+        samples = TypeAdapter(list[_Sample]).validate_python(read_json_document(path))
+        return [_sample(sample, out) for sample in samples]
+    except ValidationError as error:
+        raise InputError(f"not the samples of a run ({first_problem(error)}); delete the file", path) from None
     except binascii.Error as error:
-        raise ValueError(f"an image is not base64: {error}") from None
+        raise InputError(f"an image is not base64: {error}; delete the file", path) from None
 
 
-def _compared(name: str, labels: Mapping[str, Any]) -> Compared:
-    return Compared(
-        name,
-        tuple(
-            (
-                called,
-                tuple((str(candidate), float(share)) for candidate, share in labels[key]) if key in labels else None,
-            )
-            for key, called in _MOMENTS
-        ),
+def _sample(sample: _Sample, out: Path) -> SampleView:
+    source: Path | bytes = out / sample["image"]
+    if sample["image"].startswith("data:"):
+        source = base64.b64decode(sample["image"].partition("base64,")[2], validate=True)
+    boxes = [(region["box"], "") for region in sample["regions"]]
+    names = [f"region {number}" for number in range(1, len(boxes) + 1)]
+    return SampleView(
+        embed(source, f"Image with the caption: {sample['caption']}", boxes),
+        sample["caption"],
+        (*zip(names, sample["regions"], strict=True), ("whole image", sample["relations"])),
     )
