@@ -42,7 +42,7 @@ def test_a_users_table(tmp_path: Path) -> None:
         ("a\tP1\nb P2\n", "own.tsv:2: a line is relation, tab, property such as P26; found 'b P2'"),
         ("a\tQ5\n", "own.tsv:1: a line is relation"),
         ("\tP5\n", "own.tsv:1: a line is relation"),
-        ("a\tP1\na\tP2\n", "own.tsv:2: the relation 'a' stands twice; remove one"),
+        ("a\tP1\na\tP2\n", "own.tsv:2: the relation 'a' occurs twice; remove one"),
     ],
 )
 def test_a_broken_table_is_named_with_its_line(tmp_path: Path, text: str, reason: str) -> None:

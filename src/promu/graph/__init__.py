@@ -1,1 +1,1 @@
-"""What was extracted from many posts as one graph: entities merged, relations with their evidence."""
+"""Extractions from many posts as one graph: merged entities, and relations with their evidence."""

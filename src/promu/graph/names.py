@@ -1,7 +1,7 @@
-"""Names for the things of a graph that are unique in the world: IRIs under a base that the user sets.
+"""Names in a graph: keys by which entities are merged, IRIs under a base that the user sets, Wikidata properties.
 
-They are made of a thing's own words, not of counters, so that graphs of different runs speak of the same entity by the
-same IRI. All are plain ASCII: whatever else stands in a name is percent-encoded.
+IRIs are made of names, not of counters, so that graphs of different runs have the same IRI for the same entity. All are
+ASCII: other characters are percent-encoded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from promu.errors import InputError
 from promu.files import is_blank, read_lines, shorten
 
 BASE = "https://promu.example/"
-"""Where IRIs lie by default: a host that is reserved for examples and belongs to nobody."""
+"""The default base: a host that is reserved for examples and belongs to nobody."""
 WIKIDATA = "http://www.wikidata.org/prop/direct/"
 """Namespace of Wikidata's properties as predicates between two items (`wdt:`)."""
 
@@ -28,10 +28,10 @@ _PATH = re.compile(r"(/[^/]+){2,}")
 
 
 def check_base(base: str) -> str:
-    """The base, where IRIs can lie under it.
+    """The base, if names can be added to it.
 
     Raises:
-        InputError: It is no http, https or urn IRI in ASCII, or does not end so that a name can follow.
+        InputError: It is no http, https or urn IRI in ASCII, or does not end in /, # or :.
     """
     if not _BASE.fullmatch(base) or base[-1] not in "/#:":
         raise InputError(
@@ -41,7 +41,7 @@ def check_base(base: str) -> str:
 
 
 def entity_iri(base: str, key: str, type: str | None) -> str:
-    """`{base}entity/{type}/{key}`, without the type where an entity has none."""
+    """`{base}entity/{type}/{key}`; without a type `{base}entity/{key}`."""
     return f"{base}entity/{_segment(key)}" if type is None else f"{base}entity/{_segment(type)}/{_segment(key)}"
 
 
@@ -56,33 +56,35 @@ def form_iri(entity: str, form: str) -> str:
 
 
 def relation_iri(base: str, label: str) -> str:
-    """`{base}relation/{label}`, where a label that is a path, as MNRE's are, stays one."""
+    """`{base}relation/{label}`; a label that is a path, as in MNRE, stays a path."""
     if _PATH.fullmatch(label):
         return f"{base}relation/{'/'.join(map(_segment, label[1:].split('/')))}"
     return f"{base}relation/{_segment(label)}"
 
 
 def statement_iri(base: str, head: str, label: str, tail: str) -> str:
-    """A relation between two entities as a thing that can be spoken of; `head` and `tail` are their IRIs."""
+    """The statement of a relation between two entities; `head` and `tail` are their IRIs."""
     digest = hashlib.sha256("\n".join((head, relation_iri(base, label), tail)).encode("ascii")).hexdigest()
     return f"{base}statement/{digest[:32]}"
 
 
 def evidence_iri(statement: str, post: str, spans: tuple[int, int, int, int]) -> str:
-    """One place where a statement was read; `spans` are head's and tail's words."""
+    """One piece of evidence; `spans` are head's and tail's words."""
     return f"{statement}?post={quote(post, safe='')}&words={'-'.join(map(str, spans))}"
 
 
 def _segment(text: str) -> str:
-    """One segment of a path; dots alone are encoded, since `.` and `..` mean folders there."""
+    """One segment of a path; a segment of dots is encoded, since `.` and `..` mean folders."""
     segment = quote(text, safe="")
     return segment.replace(".", "%2E") if not segment.strip(".") else segment
 
 
-_UNSEEN = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF])
-"""Characters without a shape or a meaning of their own: soft hyphen, zero-width space, word joiner, marks of direction.
+_INVISIBLE = dict.fromkeys(
+    [0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF]
+)
+"""Characters without a shape: soft hyphen, zero-width space, word joiner, direction marks.
 
-The zero-width joiners stay: families of emoji and Persian words are written with them.
+The zero-width joiners stay: emoji and Persian words need them.
 """
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _LEADING = re.compile(r"[@#] ?|the ")
@@ -91,16 +93,16 @@ _LEADING = re.compile(r"[@#] ?|the ")
 def normalise_name(text: str) -> str:
     """The key of a name: names with equal keys (and equal types) are one entity.
 
-    1. Unicode NFKC and full case folding, characters that are not seen left out: `ＮＡＳＡ` and `Nasa` are one.
+    1. Unicode NFKC and full case folding, without invisible characters: `ＮＡＳＡ` and `Nasa` are one.
     2. Every run of white space is one blank, none at the ends.
     3. Leading `@`, `#` and `the` are left out, as often as they come: `@NASA`, `#nasa` and `the NASA` are one too.
 
-    Nothing else is done: no nicknames, no plurals, no splitting of hashtags. A step that would leave nothing is not
-    taken (`#` is `#`), so that the key is empty only where `text` is blank. Keys are their own keys.
+    Nothing else is done: no nicknames, no plurals, no splitting of hashtags. A step that would leave nothing is skipped
+    (`#` is `#`), so that the key is empty only if `text` is blank. The key of a key is the key.
     """
-    # Folding may undo NFKC and the other way round, so that one round is not enough for a few characters.
+    # folding may undo NFKC and the other way round: a few characters need a second round
     folded = text
-    while (once := unicodedata.normalize("NFKC", folded.translate(_UNSEEN)).casefold()) != folded:
+    while (once := unicodedata.normalize("NFKC", folded.translate(_INVISIBLE)).casefold()) != folded:
         folded = once
     name = _BLANKS.sub(" ", folded or text).strip()
     while (found := _LEADING.match(name)) and found.end() < len(name):
@@ -112,16 +114,16 @@ _PROPERTY = re.compile(r"P[1-9]\d*")
 
 
 def read_relation_properties(path: Path | None = None) -> dict[str, str]:
-    """Relation label -> Wikidata property (`P26`), out of lines of label, tab, property; None is promu's own table.
+    """Relation label -> Wikidata property (`P26`), from lines of label, tab, property; None is promu's own table.
 
-    What follows a second tab is for the reader, and a line that starts with # is a comment.
+    Text after a second tab is a note, a line that starts with # a comment.
 
     Raises:
-        InputError: The file is missing or empty, or a line is something else, or a label stands twice.
+        InputError: The file is missing or empty, a line is malformed, or a label occurs twice.
     """
     if path is None:
-        with resources.as_file(resources.files("promu.graph") / "data" / "wikidata_relations.tsv") as own:
-            return read_relation_properties(own)
+        with resources.as_file(resources.files("promu.graph") / "data" / "wikidata_relations.tsv") as table:
+            return read_relation_properties(table)
     properties: dict[str, str] = {}
     for number, line in read_lines(path, None):
         if line is None or is_blank(line) or line.startswith("#"):
@@ -131,6 +133,6 @@ def read_relation_properties(path: Path | None = None) -> dict[str, str]:
         if not label.strip() or not _PROPERTY.fullmatch(identifier):
             raise InputError(f"a line is relation, tab, property such as P26; found {shorten(line)}", path, number)
         if label in properties:
-            raise InputError(f"the relation {shorten(label)} stands twice; remove one of the lines", path, number)
+            raise InputError(f"the relation {shorten(label)} occurs twice; remove one of the lines", path, number)
         properties[label] = identifier
     return properties

@@ -1,1 +1,1 @@
-"""Pages for people to look at: the demo's report, the report of a run, a look at the labels."""
+"""Reports as HTML pages: of the demo, of a pre-training run, of soft pseudo-labels; and their charts."""

@@ -1,1 +1,1 @@
-"""A trained model behind HTTP: the API, and the page on which a person can try it."""
+"""A trained model behind HTTP: the API, and a page to try it on."""
