@@ -243,7 +243,7 @@ def _mention_post(raw: str | dict[str, Any]) -> MentionPost:
                 raise InputError(f"{what} {index} repeats {what} {first[item]}: {item}; remove one of them")
     if any(relation.type == NO_RELATION for relation in post.relations):
         raise InputError(f"a relation is of type {NO_RELATION!r}, which means that there is none; leave it out")
-    names = [_name(entity, f"entity {index}") for index, entity in enumerate(record["entities"])]
+    names = [_name(entity, f"entities[{index}]") for index, entity in enumerate(record["entities"])]
     texts, keys, characters = zip(*names, strict=True) if names else ((), (), ())
     return MentionPost(post, texts, keys, characters)
 
