@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from promu.corpora.check import check
-from promu.corpora.formats import FORMATS, find_splits, read_pairs, read_posts, read_regions, write_posts
+from promu.corpora.formats import FORMATS, find_format, find_splits, read_posts, write_posts
 from promu.corpora.releases import RELEASES, has_stray_inside, identify
 from promu.errors import InputError
 
@@ -204,6 +204,6 @@ def test_the_table_of_formats(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="format 'captions' holds pairs, but posts are needed"):
         read_posts(tmp_path / "posts.jsonl", "captions")
     with pytest.raises(InputError, match="formats with pairs: captions, newsclippings"):
-        read_pairs(tmp_path / "posts.jsonl", "mnre")
+        find_format("mnre", "pairs")
     with pytest.raises(InputError, match="formats with regions: coco"):
-        read_regions(tmp_path / "posts.jsonl", "mnre")
+        find_format("mnre", "regions")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.newsreel.shown import relation_of
 
 from promu import progress
 from promu.corpora.captions import read_captions
@@ -278,7 +279,7 @@ def test_the_images_of_ambiguous_posts_show_their_relation(corpus: tuple[Path, N
         drawn.setdefault(file_of[box["image_id"]], []).append(kind_of[box["category_id"]])
     for row in mnre_rows(out / "re" / "mnre_test.txt"):
         if groups[row["img_id"].removesuffix(".jpg")] == "image":
-            assert WORLD.relation_of(drawn[row["img_id"]]) == row["relation"]
+            assert relation_of(WORLD, drawn[row["img_id"]]) == row["relation"]
 
 
 def test_the_card_tells_settings_bounds_and_checksums(corpus: tuple[Path, NewsreelReport]) -> None:

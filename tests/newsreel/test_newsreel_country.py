@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
+from tests.newsreel.shown import relation_of
 
 from promu.corpora.conll import read_conll
 from promu.corpora.mnre import read_mnre
@@ -52,7 +53,7 @@ def test_no_image_shows_two_relations_and_every_scene_shows_its_own() -> None:
             assert sum(relation.shown_by(kinds) for relation in COUNTRY.relations) <= 1, kinds
     maker = SceneMaker(COUNTRY, generator(0, "test"))
     for label in COUNTRY.labels:
-        assert all(COUNTRY.relation_of(maker.pair(label).main) == label for _ in range(60))
+        assert all(relation_of(COUNTRY, maker.pair(label).main) == label for _ in range(60))
     order = list(COUNTRY.types)
     for first, head in enumerate(order):
         for tail in order[first:]:

@@ -7,6 +7,7 @@ from itertools import combinations_with_replacement
 
 import pytest
 from PIL import ImageChops
+from tests.newsreel.shown import relation_of
 
 from promu.newsreel import WORLD, Scene, draw_scene
 from promu.newsreel.country import COUNTRY
@@ -44,8 +45,8 @@ NAMES = sorted(WORLD.kind)
     ],
 )
 def test_the_things_of_a_image_decide_its_relation(kinds: tuple[str, ...], label: str) -> None:
-    assert WORLD.relation_of(kinds) == label
-    assert WORLD.relation_of(kinds[::-1]) == label
+    assert relation_of(WORLD, kinds) == label
+    assert relation_of(WORLD, kinds[::-1]) == label
 
 
 def test_no_image_shows_two_relations() -> None:
@@ -60,10 +61,10 @@ def test_scenes_show_the_relation_they_are_told_to() -> None:
     for label in WORLD.labels:
         for _ in range(60):
             scene = maker.pair(label)
-            assert scene.relation == label == WORLD.relation_of(scene.main)
+            assert scene.relation == label == relation_of(WORLD, scene.main)
             assert 2 <= len(scene.main) <= 3
     scenes = [maker.any() for _ in range(3000)]
-    assert all(scene.relation == WORLD.relation_of(scene.main) for scene in scenes)
+    assert all(scene.relation == relation_of(WORLD, scene.main) for scene in scenes)
     assert Counter(len(scene.main) == 1 for scene in scenes)[True] / 3000 == pytest.approx(0.40, abs=0.04)
     assert sum(scene.relation != NO_RELATION for scene in scenes) / 3000 == pytest.approx(0.45, abs=0.04)
 

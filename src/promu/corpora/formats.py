@@ -15,7 +15,7 @@ from promu.corpora.mnre import read_mnre, write_mnre
 from promu.corpora.posts import read_posts_jsonl, write_posts_jsonl
 from promu.corpora.releases import has_stray_inside
 from promu.errors import InputError
-from promu.schema import CaptionPair, Post, Region
+from promu.schema import Post
 
 Kind = Literal["posts", "pairs", "regions"]
 Reader = Callable[[Path, "list[InputError] | None"], Any]
@@ -136,30 +136,6 @@ def read_posts(path: str | Path, format: str, problems: list[InputError] | None 
     """
     posts: list[Post] = find_format(format, "posts").read(Path(path), problems)
     return posts
-
-
-def read_pairs(
-    path: str | Path, format: str = "captions", problems: list[InputError] | None = None
-) -> list[CaptionPair]:
-    """Read caption pairs in a named format.
-
-    Raises:
-        InputError: an unknown format or one without pairs; or what the reader raises.
-    """
-    pairs: list[CaptionPair] = find_format(format, "pairs").read(Path(path), problems)
-    return pairs
-
-
-def read_regions(
-    path: str | Path, format: str = "coco", problems: list[InputError] | None = None
-) -> dict[str, list[Region]]:
-    """Read regions by image file name in a named format.
-
-    Raises:
-        InputError: an unknown format or one without regions; or what the reader raises.
-    """
-    regions: dict[str, list[Region]] = find_format(format, "regions").read(Path(path), problems)
-    return regions
 
 
 def write_posts(path: str | Path, posts: Iterable[Post], format: str) -> None:

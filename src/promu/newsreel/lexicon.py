@@ -204,10 +204,6 @@ class World:
         texts += [text for templates in self.type_posts.values() for text in templates]
         return {word.lower() for text in texts for word in text.split()}
 
-    def relation_of(self, kinds: Sequence[str]) -> str:
-        """The label of the relation that an image with exactly these main things shows, or `None`."""
-        return next((relation.label for relation in self.relations if relation.shown_by(kinds)), NO_RELATION)
-
 
 Item = TypeVar("Item")
 
