@@ -146,11 +146,11 @@ def test_files_of_pairs(line: str, said: str, desk: Desk) -> None:
     [
         (
             {"entities": [{"start": 0, "end": 4}]},
-            r"posts\.jsonl:1: span of entity 0 \[0, 4\] is no span of the 3",
+            r"posts\.jsonl:1: span of entities\[0\] \[0, 4\] is no span of the 3",
         ),
         (
             {"relations": [{"head": 0, "tail": 1, "type": "x"}]},
-            r"posts\.jsonl:1: tail of relation 0 is 1, but .* 1",
+            r"posts\.jsonl:1: relations\[0\].tail is 1, but .* 1",
         ),
         ({"text": ""}, r"posts\.jsonl:1: text is empty"),
         ({"text": "\u200b"}, r"posts\.jsonl:1: text has no words"),
@@ -311,7 +311,7 @@ def test_a_model_for_another_task_or_with_another_vocabulary(desk: Desk) -> None
     pieces = len(tokenizer)
     tokenizer.add_tokens(["Zorva"])
     tokenizer.save_pretrained(model)
-    said = f"the tokenizer has {pieces + 1} pieces, the model knows {pieces}; copy the tokenizer"
+    said = f"the tokenizer has {pieces + 1} tokens, the model knows {pieces}; copy the tokenizer"
     assert said in desk.extract("--text", "Ann", model=model)
     spoil_json("config.json", text_config={**TINY_TEXT, "vocab_size": 60})(model)
     load_tokenizer(str(desk.models / "re")).save_pretrained(model)
@@ -323,9 +323,9 @@ def test_a_model_for_another_task_or_with_another_vocabulary(desk: Desk) -> None
     [
         (
             {"text": "no/such-encoder"},
-            r"encoder 'no/such-encoder' cannot be loaded .*; name a folder",
+            r"tokenizer 'no/such-encoder' cannot be loaded .*; name a folder",
         ),
-        ({"text": "/no/such/folder"}, r"encoder '/no/such/folder' cannot be loaded"),
+        ({"text": "/no/such/folder"}, r"tokenizer '/no/such/folder' cannot be loaded"),
         ({"init": "/no/such/folder"}, r"/no/such/folder"),
         ({"text": "package:promu_no_such/model"}, r"package 'promu_no_such' is not installed; install it"),
         ({"text": "package:promu/no_such"}, r"the package has no folder 'no_such'"),

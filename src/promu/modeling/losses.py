@@ -123,12 +123,16 @@ class JointLoss:
         weights: By name, of `LOSS_NAMES` and of the fusion's losses; a loss of weight 0 is not computed.
         space: Of the model, where L_CIT has weight.
 
+    In training, `JointLoss.of(model).of_batch(model, batch)` is the loss of a batch and its parts.
+
     Example:
-        ```python
-        loss = JointLoss.of(model)  # weighted as the model's configuration says, which a recipe has set
-        total, parts = loss.of_batch(model, batch)
-        total.backward()
-        ```
+        L_ITM alone, at twice its weight, of two pairs that the head cannot tell apart.
+
+        >>> from promu.modeling.pretraining import PairOutput
+        >>> batch = {"input_ids": torch.zeros(2, 5, dtype=torch.long), "matched": torch.tensor([1, 0])}
+        >>> total, parts = JointLoss({"itm": 2.0})(PairOutput(itm_logits=torch.zeros(2, 2)), batch)
+        >>> round(total.item(), 4), round(parts["itm"].item(), 4)
+        (1.3863, 0.6931)
     """
 
     def __init__(self, weights: Mapping[str, float], space: SharedSpace | None = None) -> None:

@@ -41,7 +41,7 @@ from promu.tasks.predictor import Task
 from promu.tasks.task import TASKS
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.finetune import finetune
-from promu.training.prepare import prepare, start, train_teacher
+from promu.training.prepare import prepare, prepare_sources, train_teacher
 from promu.training.pretrain import pretrain, student
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe, TrainingSettings
 
@@ -69,15 +69,15 @@ def draw(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
 def build_corpus(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Build corpus, nouns and tokenizer of a pre-training recipe. `settings`: its `data` and `tokenizer`."""
     unused = {"teacher": {"name": "unused"}, "model": {"text": "unused"}}
-    begun = start(_pretrain_recipe({**settings, **unused}, out))
-    return {"pairs": len(begun.corpus), "matched": int(begun.corpus.matched.sum())}
+    sources = prepare_sources(_pretrain_recipe({**settings, **unused}, out))
+    return {"pairs": len(sources.corpus), "matched": int(sources.corpus.matched.sum())}
 
 
 def teach(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Train the teacher of a pre-training recipe."""
     recipe = _pretrain_recipe(settings, out)
-    begun = start(recipe)
-    train_teacher(recipe, begun.corpus, begun.tokenizer)
+    sources = prepare_sources(recipe)
+    train_teacher(recipe, sources.corpus, sources.tokenizer)
     return {}
 
 

@@ -129,25 +129,20 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         return cast(FinetuneResult, finished)
     started = time.perf_counter()
     task = TASKS[recipe.task]
-    paths = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
-    splits = {name: task.read(Path(path)) for name, path in paths.items() if path is not None}
+    files = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
+    paths = {split: Path(file) for split, file in files.items() if file is not None}
+    splits = {split: task.read(path) for split, path in paths.items()}
     try:
         names = task.labels(splits["train"])
     except InputError as error:
-        raise error.at(recipe.data.train) from None
-    beyond = {split: task.check(posts, names, Path(str(paths[split]))) for split, posts in splits.items()}
+        raise error.at(paths["train"]) from None
+    beyond = {split: task.check(posts, names, paths[split]) for split, posts in splits.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
 
     set_seed(recipe.seed)
     tokenizer = tokenizer_of(recipe.model)
     labels = {name: index for index, name in enumerate(names)}
-    model = build_model(
-        task.model_class,
-        recipe.model,
-        tokenizer,
-        id2label={index: name for name, index in labels.items()},
-        label2id=labels,
-    )
+    model = build_model(task.model_class, recipe.model, tokenizer, id2label=dict(enumerate(names)), label2id=labels)
     encoder = WordEncoder(tokenizer, model.config.max_length)
     predictor = TorchPredictor(task, model, encoder)
     folder = None if recipe.data.images is None else Path(recipe.data.images)
@@ -166,7 +161,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         return {**task.batch(encoder, posts, labels), **images.batch([post.image for post in posts])}
 
     def predict(split: str) -> list[Predictions]:
-        record_scoring(out, split, Path(str(paths[split])), model)
+        record_scoring(out, split, paths[split], model)
         model.eval()
         return list(predictor.predict(splits[split], images.batch))
 
@@ -179,45 +174,42 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         model.train()
         return {"f1": float(result["f1"])}
 
-    log = fit(
-        model,
-        Shuffled(len(splits["train"])),
-        collate,
-        recipe.training,
-        out,
-        recipe.seed,
-        recipe.task,
-        validate,
-        "f1",
-    )
-    result: dict[str, Any] = {
-        "task": recipe.task,
-        "seed": recipe.seed,
-        "best_epoch": best_epoch(log, "f1"),
-        "posts": {split: len(posts) for split, posts in splits.items()},
-        "data": {split: _identity(Path(str(paths[split])), posts) for split, posts in splits.items()},
-        "beyond_the_model": beyond,
-    }
-    predictions: dict[str, list[Predictions]] = {s: predict(s) for s in ("dev", "test") if s in splits}
-    result["calibration"] = calibrate(predictor, predictions)
+    order = Shuffled(len(splits["train"]))
+    log = fit(model, order, collate, recipe.training, out, recipe.seed, recipe.task, validate, "f1")
+    predictions = {split: predict(split) for split in splits if split != "train"}
+    calibration = calibrate(predictor, predictions)
     (out / "predictions").mkdir(exist_ok=True)
+    scores = {}
     for split, of_split in predictions.items():
-        predicted, result[split] = figures(split, of_split)
-        task.write(out / "predictions" / Path(str(paths[split])).name, predicted)
-    result["weights"] = weights_checksum(model.state_dict())
-    result["scored"] = times_scored(read_scored(out))
-    result["images"] = {split: images.counts(post.image for post in posts) for split, posts in splits.items()}
+        predicted, scores[split] = figures(split, of_split)
+        task.write(out / "predictions" / paths[split].name, predicted)
+    counts = {split: len(posts) for split, posts in splits.items()}
     model.config.promu_training = {
         "recipe": settings,
-        "posts": result["posts"],
-        "calibration": result["calibration"],
-        "dev": result["dev"],
-        "test": result.get("test"),
+        "posts": counts,
+        "calibration": calibration,
+        "dev": scores["dev"],
+        "test": scores.get("test"),
     }
     save_folder(out / "model", model, tokenizer)
-    result["seconds"] = round(time.perf_counter() - started, 2)
+    result = FinetuneResult(
+        task=recipe.task,
+        seed=recipe.seed,
+        best_epoch=best_epoch(log, "f1"),
+        posts=counts,
+        data={split: _identity(paths[split], posts) for split, posts in splits.items()},
+        beyond_the_model=beyond,
+        calibration=calibration,
+        dev=scores["dev"],
+        weights=weights_checksum(model.state_dict()),
+        scored=times_scored(read_scored(out)),
+        images={split: images.counts(post.image for post in posts) for split, posts in splits.items()},
+        seconds=round(time.perf_counter() - started, 2),
+    )
+    if "test" in scores:
+        result["test"] = scores["test"]
     finish(out, result)
-    return cast(FinetuneResult, result)
+    return result
 
 
 def _identity(path: Path, posts: Sequence[Post]) -> dict[str, str]:

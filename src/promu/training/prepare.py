@@ -46,12 +46,28 @@ from promu.training.tokenizers import train_wordpiece
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Everything that joint pre-training starts from.
+class Sources:
+    """What comes before the teacher.
 
     Attributes:
         corpus, dev: To train on, and to validate on; `dev` may be None.
         tokenizer: The student's.
+        nouns, relations: The candidates of Eq 6 and Eq 9.
+    """
+
+    corpus: PairShards
+    dev: PairShards | None
+    tokenizer: PreTrainedTokenizerBase
+    nouns: Sequence[str]
+    relations: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that joint pre-training starts from.
+
+    Attributes:
+        corpus, dev, tokenizer: As in `Sources`.
         teacher_folder: Where the self-trained teacher is; None for one off the shelf.
         store, dev_store: The teacher's labels of both corpora.
     """
@@ -64,28 +80,19 @@ class Prepared:
     dev_store: LabelStore | None
 
 
-@dataclass(frozen=True)
-class Begun:
-    """What comes before the teacher: corpora, tokenizer, and the candidates of Eq 6 and Eq 9."""
-
-    corpus: PairShards
-    dev: PairShards | None
-    tokenizer: PreTrainedTokenizerBase
-    nouns: Sequence[str]
-    relations: Sequence[str]
-
-
 def prepare(recipe: PretrainRecipe) -> Prepared:
     """Make whatever the recipe's folder does not hold yet. Several processes share the teacher and the labels.
 
     Raises:
         InputError: Data, candidates, encoder or folder cannot be used.
     """
-    begun = start(recipe)
-    folder = train_teacher(recipe, begun.corpus, begun.tokenizer)
-    corpora = {"labels": begun.corpus} if begun.dev is None else {"labels": begun.corpus, "labels-dev": begun.dev}
-    stores = label(recipe, begun, folder, corpora, (process_number(), processes()))
-    return Prepared(begun.corpus, begun.dev, begun.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
+    sources = prepare_sources(recipe)
+    folder = train_teacher(recipe, sources.corpus, sources.tokenizer)
+    corpora = {"labels": sources.corpus}
+    if sources.dev is not None:
+        corpora["labels-dev"] = sources.dev
+    stores = label(recipe, sources, folder, corpora, (process_number(), processes()))
+    return Prepared(sources.corpus, sources.dev, sources.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
 
 
 def label_recipe(
@@ -111,18 +118,18 @@ def label_recipe(
         raise InputError(
             f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
         )
-    begun = start(recipe)
-    folder = train_teacher(recipe, begun.corpus, begun.tokenizer)
-    return label(recipe, begun, folder, {"labels": begun.corpus}, shard)["labels"], begun.corpus
+    sources = prepare_sources(recipe)
+    folder = train_teacher(recipe, sources.corpus, sources.tokenizer)
+    return label(recipe, sources, folder, {"labels": sources.corpus}, shard)["labels"], sources.corpus
 
 
-def start(recipe: PretrainRecipe) -> Begun:
+def prepare_sources(recipe: PretrainRecipe) -> Sources:
     """Claim the run's folder and make what comes before the teacher; faults of the recipe's data show here, early."""
     with in_order():
         begin(Path(recipe.out), recipe.model_dump(mode="json"))
         corpus, dev = open_corpora(recipe)
         nouns, relation_names = candidates(recipe, corpus)
-        return Begun(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
+        return Sources(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
 
 
 def open_corpora(recipe: PretrainRecipe) -> tuple[PairShards, PairShards | None]:
@@ -234,7 +241,7 @@ def _teacher_is_trained(out: Path) -> bool:
 
 def label(
     recipe: PretrainRecipe,
-    begun: Begun,
+    sources: Sources,
     teacher_folder: Path | None,
     corpora: Mapping[str, PairShards],
     shard: tuple[int, int],
@@ -243,7 +250,7 @@ def label(
 
     Args:
         recipe: Templates, temperature, how many candidates a label stores.
-        begun: The candidates.
+        sources: The candidates.
         teacher_folder: Of the self-trained teacher; None for one off the shelf.
         corpora: By the name of their store's folder.
         shard: Which share of the images.
@@ -259,8 +266,8 @@ def label(
         header = LabelHeader(
             teacher=teacher.identity,
             detector=str(corpus.header.get("settings", {}).get("detector", "")),
-            nouns=tuple(begun.nouns),
-            relations=tuple(begun.relations),
+            nouns=tuple(sources.nouns),
+            relations=tuple(sources.relations),
             entity_template=settings.entity_template,
             relation_template=settings.relation_template,
             temperature=settings.temperature or teacher.temperature,
