@@ -73,7 +73,7 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
         raise Refusal(422, error.reason) from None
 
 
-def run(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Extraction | Refusal]:
+def extract_jobs(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Extraction | Refusal]:
     """One batch, in order; a post with too many pairs of entities is refused in its place."""
     answers: dict[int, Extraction | Refusal] = {}
     for explain in {job.explain for job in jobs}:
@@ -203,7 +203,7 @@ class Service:
 
     def _extract(self, jobs: Sequence[Job]) -> Sequence[Extraction | Refusal]:
         started = time.perf_counter()
-        results = run(self.extractor, jobs, self.settings)
+        results = extract_jobs(self.extractor, jobs, self.settings)
         self.gate.worked(len(jobs), time.perf_counter() - started)
         return results
 

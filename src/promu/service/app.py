@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 import promu
 from promu.extraction.extractor import Extractor
 from promu.service import api, pages
-from promu.service.api import load_extractor, prepare, run
+from promu.service.api import extract_jobs, load_extractor, prepare
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer
 from promu.service.schemas import BatchIn, PostIn
@@ -39,7 +39,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
         torch.set_num_threads(settings.threads)
     model = extractor or load_extractor(settings)
     # the first pass sets up much; no request should wait for that
-    run(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
+    extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
     metrics = Metrics()
 
     @asynccontextmanager
