@@ -69,8 +69,8 @@ with open_client(LlmSettings(url={server.url!r}), Path({str(tmp_path / "llm.sqli
 """
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]
-    with AnswerStore(tmp_path / "llm.sqlite") as store:
-        assert store.count() == 30
+    with sqlite3.connect(tmp_path / "llm.sqlite") as database:
+        assert database.execute("SELECT count(*) FROM answers").fetchone() == (30,)
     sent = [body["messages"][0]["content"] for body in server.seen]
     assert set(sent) == {str(number) for number in range(30)}
     assert max(map(sent.count, sent)) <= 2  # once a process at most

@@ -151,20 +151,18 @@ def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:
     if isinstance(name, dict):
         rest = {field: value for field, value in missing.items() if field not in name}
         config = config_of(name, "model", "t5 or bart", **rest)
-        if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
-            raise InputError(_writes_none(str(config.model_type)))
+    else:
+        config = load(AutoConfig, name, "model")
+    if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
+        kind = config.model_type if isinstance(name, dict) else name
+        raise InputError(f"{kind!r} does not write text from text; name a T5 or BART type model")
+    if isinstance(name, dict):
         try:
             return AutoModelForSeq2SeqLM.from_config(config)
         except ValueError as error:  # sizes that do not go together
             raise InputError(f"model settings ({config.model_type}): {' '.join(str(error).split())}") from None
-    if type(load(AutoConfig, name, "model")) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
-        raise InputError(_writes_none(name))
     model: PreTrainedModel = load(AutoModelForSeq2SeqLM, name, "model", **SAFE_WEIGHTS)
     return model
-
-
-def _writes_none(name: str) -> str:
-    return f"{name!r} does not write text from text; name a T5 or BART type model"
 
 
 @torch.inference_mode()

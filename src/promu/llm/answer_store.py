@@ -126,11 +126,6 @@ class AnswerStore:
                     answers[key] = replace(answer, tokens_estimated=bool(answer.tokens_estimated))
         return answers
 
-    def count(self) -> int:
-        """How many answers the store has."""
-        with self._sqlite_errors(), self._lock:
-            return int(self._database.execute("SELECT count(*) FROM answers").fetchone()[0])
-
     def put(self, key: str, request: str, answer: Answer) -> Answer:
         """Store an answer, and return the stored one: that of another process where it was quicker."""
         values = (key, request, *astuple(answer))
