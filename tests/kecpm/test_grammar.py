@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.kecpm.conftest import TOKENIZERS
 
@@ -98,6 +98,7 @@ def test_any_quintuples_of_any_words_come_back(tokenizer: str, tokens: list[str]
 
 @pytest.mark.parametrize("tokenizer", NAMES)
 @given(tokens=words, seed=st.integers(0, 10**6), more=st.integers(0, 150))
+@example(tokens=[*["(person"] * 4, "2\xa0\xa0\xa0"], seed=90439, more=144)  # a "3)" longer than a "10)"
 @settings(max_examples=150)
 def test_whatever_is_allowed_leads_to_an_answer_that_fits(
     tokenizer: str, tokens: list[str], seed: int, more: int

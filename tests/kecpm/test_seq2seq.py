@@ -116,7 +116,7 @@ def test_beams_find_the_likeliest_of_all_answers(monkeypatch: pytest.MonkeyPatch
     setup = Setup("t5")
     one = Grammar(setup.phrases, ("Ann", "Bob"), 1)
     longest = max(len(encode_answer(one, [item])[0]) for item in _all(one))
-    one = Grammar(setup.phrases, ("Ann", "Bob"), 1, longest + 6)  # the room that is kept for a "(person 10)"
+    one = Grammar(setup.phrases, ("Ann", "Bob"), 1, longest + 8)  # the room that is kept for a "(person 10)"
     prompt = setup.prompts[0]
 
     def score(ids: tuple[int, ...]) -> float:

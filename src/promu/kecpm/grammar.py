@@ -193,7 +193,8 @@ class Phrases:
             for ends, names in inventory.between.items()
         }
         self._types: dict[tuple[str, int], Ids] = {}
-        longest_type = max(len(self.type_ids(kind, 10)) for kind in inventory.types)  # fewer than 100 are alike
+        numbers = range(1, 100)  # fewer than 100 names are alike; a tokenizer may know "10)" and not "3)"
+        longest_type = max(len(self.type_ids(kind, number)) for kind in inventory.types for number in numbers)
         longest_relation = max(len(ids) for options in self.relations.values() for _, ids in options)
         self.after_tail: int = longest_type + longest_relation + 1
         """Tokens that follow the name of a tail at most, if the answer ends then."""

@@ -49,7 +49,7 @@ class LlmSettings(SpendingSettings):
     """A model behind an OpenAI-compatible endpoint, and how it is asked."""
 
     # a key may stand in the address or in key_variable by mistake; no error shows them
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     url: str | None = Field(default=None, description=_URL)
     model: str | None = Field(default=None, description=_MODEL)
