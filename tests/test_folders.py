@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from promu.errors import InputError
-from promu.files import new_folder
+from promu.files import atomic
 
 
 def test_it_is_there_at_the_end_with_ordinary_permissions(tmp_path: Path) -> None:
     out = tmp_path / "new" / "set"
-    with new_folder(out) as building:
+    with atomic(out, folder=True) as building:
         (building / "file").write_text("x")
         assert not out.exists()
     (tmp_path / "ordinary").mkdir()
@@ -22,13 +22,13 @@ def test_it_is_there_at_the_end_with_ordinary_permissions(tmp_path: Path) -> Non
 
 
 def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:
-    with new_folder(tmp_path) as building:
+    with atomic(tmp_path, folder=True) as building:
         (building / "file").write_text("x")
     assert os.listdir(tmp_path) == ["file"]
 
 
 def test_what_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), new_folder(tmp_path / "set") as building:
+    with pytest.raises(KeyError), atomic(tmp_path / "set", folder=True) as building:
         (building / "file").write_text("x")
         raise KeyError
     assert os.listdir(tmp_path) == []
@@ -39,8 +39,8 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     for out, sentence in (
         (tmp_path, "this is there already and not empty; name another folder"),
         (tmp_path / "file", "this is there already and not empty"),
-        (tmp_path / "file" / "set", "cannot make a folder here"),
+        (tmp_path / "file" / "set", "the folder cannot be made"),
     ):
-        with pytest.raises(InputError, match=sentence), new_folder(out):
+        with pytest.raises(InputError, match=sentence), atomic(out, folder=True):
             pytest.fail("nothing is to be built")
     assert os.listdir(tmp_path) == ["file"]

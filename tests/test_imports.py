@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "promu"
 
 # From the ground up; a room imports itself and what stands on lower floors, never its neighbours.
 FLOORS = [
-    {"errors"},
-    {"schema", "files", "config", "progress"},
+    {"errors", "progress"},
+    {"schema", "files", "config"},
     {"hub"},
-    {"corpora", "modeling"},
-    {"newsreel", "alignment", "runs"},
+    {"corpora", "modeling", "runs"},
+    {"newsreel", "alignment"},
     {"evaluation"},
     {"llm"},
     {"tasks", "report"},

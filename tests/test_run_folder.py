@@ -7,34 +7,34 @@ from pathlib import Path
 import pytest
 
 from promu.errors import InputError
-from promu.runs import begin, finish, finished_result
+from promu.runs import RunFolder
 
 
 def test_a_run_finds_its_own_result_again(tmp_path: Path) -> None:
     out, settings = tmp_path / "run", {"seed": 1}
-    assert finished_result(out, settings) is None
-    begin(out, settings)
+    assert RunFolder(out).result(settings) is None
+    RunFolder(out).claim(settings)
     (out / "checkpoints").mkdir()
-    finish(out, {"f1": 50.0})
-    assert finished_result(out, settings) == {"f1": 50.0}
+    RunFolder(out).finish({"f1": 50.0})
+    assert RunFolder(out).result(settings) == {"f1": 50.0}
     assert not (out / "checkpoints").exists()
 
 
 def test_a_run_of_other_settings_is_named_and_refused(tmp_path: Path) -> None:
-    begin(tmp_path / "run", {"seed": 1})
-    finish(tmp_path / "run", {})
+    RunFolder(tmp_path / "run").claim({"seed": 1})
+    RunFolder(tmp_path / "run").finish({})
     with pytest.raises(InputError, match="other settings \\(seed\\)"):
-        begin(tmp_path / "run", {"seed": 2})
+        RunFolder(tmp_path / "run").claim({"seed": 2})
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear", encoding="utf-8")
     with pytest.raises(InputError, match="holds no run"):
-        begin(tmp_path, {"seed": 1})
+        RunFolder(tmp_path).claim({"seed": 1})
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_claim_alone_may_be_taken_over(tmp_path: Path) -> None:
-    begin(tmp_path / "run", {"seed": 1})
-    begin(tmp_path / "run", {"seed": 2})
-    assert finished_result(tmp_path / "run", {"seed": 2}) is None
+    RunFolder(tmp_path / "run").claim({"seed": 1})
+    RunFolder(tmp_path / "run").claim({"seed": 2})
+    assert RunFolder(tmp_path / "run").result({"seed": 2}) is None

@@ -10,10 +10,11 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -308,73 +309,84 @@ def _skip_blanks(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def write_text(path: str | Path, chunks: Iterable[str]) -> None:
-    """Write text atomically: a temporary file beside `path`, then `os.replace`; nothing is left after a failure.
+@contextmanager
+def atomic(path: str | Path, folder: bool = False, keep_existing: bool = False) -> Iterator[Path]:
+    """Something to write beside `path`, which becomes `path` when this ends well; nothing is left when it does not.
+
+    Args:
+        path: What is to be there whole or not at all.
+        folder: Whether it is a folder; then its parents are made, and it must not exist, unless empty.
+        keep_existing: Whether a file that is there meanwhile stays (`FileExistsError`), instead of being replaced.
+
+    Yields:
+        The path to write to: an empty file or folder.
 
     Raises:
-        InputError: the folder does not exist or cannot be written to, or the disk is full; or whatever producing
-            `chunks` raises.
+        InputError: `path` is taken, cannot be made or written, or the disk is full.
     """
     path = Path(path)
-    if path.is_dir():
+    if folder and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError("this is there already and not empty; name another folder, or remove it first", path)
+    if not folder and path.is_dir():
         raise InputError("is a folder; name a file to write to", path)
+    temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
+    if folder:
+        for leftover in path.parent.glob(f".{escape(path.name[:100])}.*.part"):  # of a process that was killed
+            shutil.rmtree(leftover)
+        make_folder(temporary)
+    else:
+        try:
+            temporary.touch(exist_ok=False)
+        except OSError as error:
+            raise InputError(f"cannot be written ({error.strerror}); does the folder exist?", path) from None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
+        yield temporary
+        if keep_existing:
+            os.link(temporary, path)  # a link, unlike a rename, never replaces
+        else:
+            os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"cannot be written ({error.strerror}); does the folder exist?", path) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.writelines(chunks)
-        # mkstemp makes private files; give the result the permissions an ordinary open would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # the write itself: a full disk, a quota
-            raise InputError(
-                f"cannot be written ({error.strerror}); make room and run the command again", path
-            ) from None
+        if error.filename is None:  # the write itself: a full disk, a quota
+            reason = f"cannot be written ({error.strerror or error}); make room and run the command again"
+            raise InputError(reason, path) from None
         raise
+    finally:
+        if folder:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, unless it is there.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the folder cannot be made ({error.strerror}); name one you may write to", path) from None
+
+
+def write_text(path: str | Path, chunks: Iterable[str]) -> None:
+    """Write text, one chunk after the other, whole or not at all.
+
+    Raises:
+        InputError: As `atomic`; or whatever producing `chunks` raises.
+    """
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(chunks)
 
 
 def write_lines(path: str | Path, lines: Sequence[str]) -> None:
-    """Write lines, each closed by a line feed, atomically."""
+    """Write lines, each closed by a line feed, whole or not at all."""
     write_text(path, (f"{line}\n" for line in lines))
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write one JSON document atomically."""
+    """Write one JSON document, whole or not at all."""
     write_text(path, [json.dumps(value, ensure_ascii=False, indent=1), "\n"])
-
-
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to be filled; it becomes `out` when that ends well, and is gone when it does not.
-
-    Yields:
-        The folder to fill.
-
-    Raises:
-        InputError: `out` is there already and not empty, or cannot be made.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("this is there already and not empty; name another folder, or remove it first", out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"cannot make a folder here ({error.strerror}); name one you may write to", out) from None
-    try:
-        # mkdtemp makes private folders; give this one the permissions that an ordinary one would have
-        umask = os.umask(0)
-        os.umask(umask)
-        building.chmod(0o777 & ~umask)
-        yield building
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def usable_cores() -> int:

@@ -1,17 +1,20 @@
 """Progress of long work: whoever runs a stage reports how far it is, whoever shows it says so with `shown`.
 
 No function takes a callback for this: the sink is a context variable, so that it reaches a stage however deep it lies.
-Threads that are started inside of `shown` do not have it, and worker processes report nothing.
+`map_concurrent` hands it to its threads; other threads do not have it, and worker processes report nothing.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 Sink = Callable[[str, int, int], None]
 """Is called with (stage, steps done, steps in all)."""
@@ -55,3 +58,25 @@ def shown(sink: Sink | None) -> Iterator[None]:
         yield
     finally:
         _sink.reset(token)
+
+
+def map_concurrent(
+    items: Iterable[Item], work: Callable[[Item], Result], concurrency: int, stopped: threading.Event, stage: str
+) -> list[Result]:
+    """`work` on every item in threads, so many at a time, reported as they are done.
+
+    The first exception, or an interrupt, sets `stopped`; what is under way is finished, the rest not begun.
+
+    Returns:
+        The results in the order of the items.
+    """
+    with ThreadPoolExecutor(concurrency) as pool:
+        futures = [pool.submit(copy_context().run, work, item) for item in items]
+        try:
+            for future in track(as_completed(futures), stage, len(futures)):
+                future.result()
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        return [future.result() for future in futures]

@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, what came of it, and what only a run that is still going needs."""
+"""The folder of a run: which settings it belongs to, what came of it, and the log of its evaluations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -18,87 +18,115 @@ import torch
 
 import promu
 from promu.errors import InputError
-from promu.files import checksum, parse_json_object, write_json
+from promu.files import checksum, make_folder, parse_json_object, write_json
 from promu.hub import weights_checksum
 
 RECIPE = "recipe.json"
 RESULT = "result.json"
-
-
-def check_folder(out: Path, settings: Mapping[str, Any]) -> None:
-    """Make sure that `out` holds no run, or one of these very settings.
-
-    Raises:
-        InputError: The folder holds a run of other settings, or is a file.
-    """
-    path = out / RECIPE
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"not JSON ({error}); delete the folder and run again", path) from None
-        differing = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
-        begun = any(file != path for file in out.iterdir())  # a claim alone is worth nothing
-        if differing and begun:
-            raise InputError(
-                f"this folder holds a run with other settings ({', '.join(differing)}); "
-                "choose another `out`, or delete it",
-                out,
-            )
-    elif out.exists() and not out.is_dir():
-        raise InputError("this is a file; choose another `out`", out)
-    elif out.is_dir() and any(out.iterdir()):
-        raise InputError("this folder is not empty and holds no run; choose another `out`", out)
-
-
-def begin(out: Path, settings: Mapping[str, Any]) -> None:
-    """Write a run's settings into its folder, or check that the run that is there has the same.
-
-    Raises:
-        InputError: As `check_folder`.
-    """
-    check_folder(out, settings)
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / RECIPE, settings)
-
-
-def finished_result(out: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a run of these settings left in `out` when it ended; None where it has not.
-
-    Raises:
-        InputError: As `check_folder`.
-    """
-    check_folder(out, settings)
-    if not (out / RESULT).is_file():
-        return None
-    discard_checkpoints(out)
-    return dict(json.loads((out / RESULT).read_text(encoding="utf-8")))
-
-
-def finish(out: Path, result: Mapping[str, Any]) -> None:
-    """Keep the result, and drop what only resuming needs."""
-    write_json(out / RESULT, result)
-    discard_checkpoints(out)
-
-
-def discard_checkpoints(out: Path) -> None:
-    """Remove what a run needs only while it can still be resumed."""
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-
+EVALUATIONS = "evaluations.jsonl"
 
 logger = logging.getLogger(__name__)
 
-SCORED = "scored.jsonl"
+
+def refuse_other_settings(found: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, what: str) -> None:
+    """Make sure that what is in a folder was made with these settings.
+
+    Raises:
+        InputError: Some differ; the message names them.
+    """
+    differing = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
+    if differing:
+        raise InputError(
+            f"this folder holds a {what} with other settings ({', '.join(differing)}); "
+            "choose another folder (out), or delete this one",
+            folder,
+        )
+
+
+class RunFolder:
+    """A folder that belongs to one set of settings; a run of other settings, or of something else, is refused.
+
+    Args:
+        path: The folder; `claim` makes it.
+        what: What the folder holds, for error messages.
+        settings_file: The name of the file that keeps the settings.
+    """
+
+    def __init__(self, path: str | Path, what: str = "run", settings_file: str = RECIPE) -> None:
+        self.path = Path(path)
+        self.what = what
+        self.settings_file = self.path / settings_file
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Make sure that the folder is free or belongs to these settings; the settings alone may be replaced.
+
+        Raises:
+            InputError: It holds a run of other settings, or something else; or it is a file.
+        """
+        if self.settings_file.is_file():
+            try:
+                found = dict(json.loads(self.settings_file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"these are no settings of a {self.what} ({error}); delete the folder and run again",
+                    self.settings_file,
+                ) from None
+            if any(file != self.settings_file for file in self._files()):
+                refuse_other_settings(found, settings, self.path, self.what)
+        elif self.path.exists() and not self.path.is_dir():
+            raise InputError("this is a file; choose another folder (out)", self.path)
+        elif self.path.is_dir() and self._files():
+            raise InputError(
+                f"this folder is not empty and holds no {self.what}; choose another folder (out)", self.path
+            )
+
+    def claim(self, settings: Mapping[str, Any]) -> None:
+        """Make the folder and write the settings into it, or check that they are those of the run that is there.
+
+        Raises:
+            InputError: As `check`, or the folder cannot be made.
+        """
+        self.check(settings)
+        make_folder(self.path)
+        for leftover in set(self.path.iterdir()) - set(self._files()):
+            leftover.unlink()
+        write_json(self.settings_file, settings)
+
+    def result(self, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What a run of these settings left here when it ended; None where it has not.
+
+        Raises:
+            InputError: As `check`.
+        """
+        self.check(settings)
+        if not (self.path / RESULT).is_file():
+            return None
+        self.discard_checkpoints()
+        return dict(json.loads((self.path / RESULT).read_text(encoding="utf-8")))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Keep the result, and drop what only resuming needs."""
+        write_json(self.path / RESULT, result)
+        self.discard_checkpoints()
+
+    def discard_checkpoints(self) -> None:
+        """Remove what a run needs only while it can still be resumed."""
+        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+
+    def _files(self) -> list[Path]:
+        """What is in the folder, without what a kill left while the settings were written."""
+        leftovers = f".{self.settings_file.name}.*.part"
+        return [file for file in self.path.iterdir() if not file.match(leftovers)]
 
 
 @dataclass(frozen=True, slots=True)
-class Scoring:
+class Evaluation:
     """One time that a file of gold was scored.
 
     Attributes:
         split: `dev`, `test`, or `other` for a file that is neither.
         file, sha256: The file and the checksum of its bytes.
-        weights: Checksum of the model's weights, see `weights_checksum`.
+        weights: Checksum of the model's weights, see `promu.hub.weights_checksum`.
         time: When, in UTC, ISO 8601.
         version: The code, see `code_version`.
     """
@@ -111,80 +139,87 @@ class Scoring:
     version: str
 
 
-def record_scoring(run: Path, split: str, file: Path, model: torch.nn.Module) -> None:
-    """Add to a run's record that `file` is about to be scored, and warn if the test set was scored before.
+class EvaluationLog:
+    """The log of a run's evaluations, `evaluations.jsonl`: it shows whether the test set was used more than once.
 
-    Raises:
-        InputError: The file or the record cannot be read.
+    Args:
+        run: The folder of the run.
     """
-    earlier = read_scored(run)
-    new = Scoring(
-        split,
-        str(file),
-        checksum(file),
-        weights_checksum(model.state_dict()),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        code_version(),
-    )
-    with (run / SCORED).open("a", encoding="utf-8") as record:
-        record.write(json.dumps(asdict(new), ensure_ascii=False) + "\n")
-        record.flush()
-        os.fsync(record.fileno())
-    before = [scoring for scoring in earlier if scoring.split == new.split == "test"]
-    if before:
-        others = sum(scoring.weights != new.weights for scoring in before)
-        logger.warning(
-            "%s: this run's test set was scored %d times before, %d of them with other weights, first on %s (%s); "
-            "choose nothing by these figures",
-            file,
-            len(before),
-            others,
-            before[0].time,
-            run / SCORED,
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / EVALUATIONS
+
+    def add(self, split: str, file: Path, model: torch.nn.Module) -> None:
+        """Add that `file` is about to be scored, and warn if the test set was scored before.
+
+        Raises:
+            InputError: The file or the log cannot be read.
+        """
+        earlier = self.read()
+        new = Evaluation(
+            split,
+            str(file),
+            checksum(file),
+            weights_checksum(model.state_dict()),
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            code_version(),
         )
+        with self.path.open("a", encoding="utf-8") as log:
+            log.write(json.dumps(asdict(new), ensure_ascii=False) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
+        before = [one for one in earlier if one.split == new.split == "test"]
+        if before:
+            logger.warning(
+                "%s: this run's test set was scored %d times before, %d of them with other weights, first on %s (%s); "
+                "choose nothing by these figures",
+                file,
+                len(before),
+                sum(one.weights != new.weights for one in before),
+                before[0].time,
+                self.path,
+            )
+
+    def read(self) -> list[Evaluation]:
+        """All evaluations, oldest first; empty where nothing was scored.
+
+        Raises:
+            InputError: A line is no evaluation.
+        """
+        if not self.path.is_file():
+            return []
+        found = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                found.append(Evaluation(**parse_json_object(line)))
+            except InputError as error:
+                raise error.at(self.path, number) from None
+            except TypeError:
+                raise InputError("no evaluation; promu alone writes this file", self.path, number) from None
+        return found
+
+    def weights_by_split(self) -> dict[str, int]:
+        """With how many different weights each split was scored; 1 for a test set that was used once."""
+        weights: dict[str, set[str]] = {}
+        for one in self.read():
+            weights.setdefault(one.split, set()).add(one.weights)
+        return {split: len(found) for split, found in weights.items()}
 
 
 def record_evaluation(model_folder: Path, file: Path, model: torch.nn.Module) -> None:
-    """`record_scoring` for a saved model, where it still lies in the folder of its run; elsewhere nothing is recorded.
+    """Log an evaluation of a saved model, where it still lies in the folder of its run; elsewhere nothing is logged.
 
     The split is the one under which the run scored a file of these bytes before.
 
     Raises:
-        InputError: As `record_scoring`.
+        InputError: As `EvaluationLog.add`.
     """
     run = model_folder.resolve().parent
     if not (run / RECIPE).is_file():
         return
-    known = {scoring.sha256: scoring.split for scoring in read_scored(run)}
-    record_scoring(run, known.get(checksum(file), "other"), file, model)
-
-
-def read_scored(run: Path) -> list[Scoring]:
-    """The record of a run, oldest first; empty where nothing was scored.
-
-    Raises:
-        InputError: A line is no such record.
-    """
-    path = run / SCORED
-    if not path.is_file():
-        return []
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            found.append(Scoring(**parse_json_object(line)))
-        except InputError as error:
-            raise error.at(path, number) from None
-        except TypeError:
-            raise InputError("no record of a scoring; the file is written by promu alone", path, number) from None
-    return found
-
-
-def times_scored(scorings: Sequence[Scoring]) -> dict[str, int]:
-    """With how many different weights each split was scored; 1 for a test set that was touched once."""
-    weights: dict[str, set[str]] = {}
-    for scoring in scorings:
-        weights.setdefault(scoring.split, set()).add(scoring.weights)
-    return {split: len(found) for split, found in weights.items()}
+    log = EvaluationLog(run)
+    splits = {one.sha256: one.split for one in log.read()}
+    log.add(splits.get(checksum(file), "other"), file, model)
 
 
 @lru_cache(maxsize=1)

@@ -120,7 +120,9 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     settings = write_set(tmp_path, 3)
     build_corpus(settings, tmp_path / "out")
     before = content(tmp_path / "out")
-    with pytest.raises(InputError, match=r"holds a corpus with other settings \(falsify, side\); choose another --out"):
+    with pytest.raises(
+        InputError, match=r"holds a corpus with other settings \(falsify, side\); choose another folder"
+    ):
         build_corpus(with_(settings, falsify="none", side=8), tmp_path / "out")
     settings.captions.write_text(settings.captions.read_text() + "0.png,one more\r\n")
     with pytest.raises(InputError, match=r"other settings \(captions_read\)"):

@@ -103,7 +103,7 @@ def test_what_was_added_is_there_after_opening_again(tmp_path: Path) -> None:
 def test_a_store_of_other_settings_is_refused(tmp_path: Path, change: dict[str, object], named: str) -> None:
     LabelStore(tmp_path, HEADER).add(["a.jpg"], [labels(1, 0)])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(InputError, match=rf"made with other settings \({named}\); delete it or choose another folder"):
+    with pytest.raises(InputError, match=rf"a label store with other settings \({named}\); choose another folder"):
         LabelStore(tmp_path, replace(HEADER, **change))  # type: ignore[arg-type]
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

@@ -254,7 +254,7 @@ def test_a_shard_that_is_none(corpus: PairShards, tmp_path: Path, shard: tuple[i
 
 def test_other_settings_are_refused_and_named(corpus: PairShards, tmp_path: Path) -> None:
     label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "labels")
-    with pytest.raises(InputError, match=r"made with other settings \(teacher, temperature\)"):
+    with pytest.raises(InputError, match=r"label store with other settings \(teacher, temperature\)"):
         label_corpus(ColourTeacher(), corpus, replace(HEADER, teacher="x", temperature=0.1), tmp_path / "labels")
 
 

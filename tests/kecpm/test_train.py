@@ -65,7 +65,7 @@ def test_a_run_leaves_a_scored_model(run: Path, drawn: Path) -> None:
     gold = read_jmere(drawn / "test.json")
     predicted = read_jmere(run / "seed-3" / "predictions" / "test.json")
     assert score_joint(gold, predicted).micro.f1 == result["test"]["f1"]
-    scored = [json.loads(line)["split"] for line in (run / "seed-3" / "scored.jsonl").read_text().splitlines()]
+    scored = [json.loads(line)["split"] for line in (run / "seed-3" / "evaluations.jsonl").read_text().splitlines()]
     validated = [line for line in (run / "seed-3" / "log.jsonl").read_text().splitlines() if "eval_f1" in line]
     assert scored == [*["dev"] * len(validated), "dev", "test"] and validated
 

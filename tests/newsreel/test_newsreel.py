@@ -367,7 +367,7 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="is a file"):
         write_newsreel(tmp_path / "out", SMALL)
-    with pytest.raises(InputError, match="cannot make a folder here"):
+    with pytest.raises(InputError, match="the folder cannot be made"):
         write_newsreel(tmp_path / "out" / "deeper", SMALL)
 
 

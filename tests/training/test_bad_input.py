@@ -98,7 +98,7 @@ def test_the_desk_is_sound(desk: Desk, capsys: pytest.CaptureFixture[str]) -> No
     assert main(["extract", "--model", str(desk.models), "--input", str(desk.folder / "posts.jsonl")]) == 0
     assert json.loads(capsys.readouterr().out)["tokens"] == ["Ann", "met", "Bob"]
     desk.recipe["seed"] = 1
-    assert "holds a run with other settings (seed); choose another `out`, or delete it" in desk.finetune()
+    assert "holds a run with other settings (seed); choose another folder (out), or delete this one" in desk.finetune()
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_what_is_asked_of_extract(words: list[str], said: str, desk: Desk) -> No
 
 def test_an_out_that_is_a_file(desk: Desk) -> None:
     desk.recipe["out"] = str(desk.folder / "ner.txt")
-    assert "ner.txt: this is a file; choose another `out`" in desk.finetune()
+    assert "ner.txt: this is a file; choose another folder (out)" in desk.finetune()
 
 
 def test_a_failed_start_leaves_the_folder_free(desk: Desk) -> None:

@@ -38,8 +38,9 @@ from promu.corpora.shards import (
     shard_path,
 )
 from promu.errors import InputError
-from promu.files import write_json
+from promu.files import make_folder, write_json
 from promu.progress import report
+from promu.runs import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
     """Build a corpus in `out`, or go on with one that was stopped; a finished one of these settings is left alone.
 
     Returns:
-        What `build.json` keeps under "result": pairs "read", "kept" and "skipped" by reason (they add up), falsified
+        What `result.json` keeps: pairs "read", "kept" and "skipped" by reason (they add up), falsified
         pairs "made", and the headers of the "parts" "train" and (with `dev`) "dev".
 
     Raises:
@@ -73,16 +74,17 @@ def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
     )
     detector = build_detector(settings.detector, settings.regions, kept)
     claim = {**settings.model_dump(mode="json"), "detector": detector.identity, "captions_read": survey.digest}
-    result = _claim(out, claim)
-    if result is not None:
-        return result
+    run = RunFolder(out, "corpus", BUILD)
+    if (finished := run.result(claim)) is not None:
+        return finished
+    run.claim(claim)
     build = _Build(settings, survey, None if detector.identity == "none" else detector)
     parts = {"train": out / "train", "dev": out / "dev"} if settings.dev else {"train": out}
     headers = {part: build.part(part, folder) for part, folder in parts.items()}
     result = _result(survey, headers, out)
     for part, folder in parts.items():
         write_json(folder / HEADER, {**headers[part], "settings": claim})
-    write_json(out / BUILD, {"settings": claim, "result": result})
+    run.finish(result)
     return result
 
 
@@ -292,46 +294,6 @@ def _result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path)
     }
 
 
-def _claim(out: Path, claim: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Make `out` this build's folder; give the result if it is finished.
-
-    Raises:
-        InputError: It is a file, or the folder of something else.
-    """
-    path = out / BUILD
-    for leftover in out.glob(f".{BUILD}.*.part"):  # of a build that was killed as it wrote the file
-        leftover.unlink()
-    if path.is_file():
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            theirs = dict(state["settings"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"not the state of a build ({error}); delete the folder and build again", path) from None
-        differing = sorted(key for key in {*theirs, *claim} if theirs.get(key) != claim.get(key))
-        if differing and any(file != path for file in out.iterdir()):  # a claim alone is worth nothing
-            raise InputError(
-                f"this folder holds a corpus with other settings ({', '.join(differing)}); choose another --out, or "
-                "delete it",
-                out,
-            )
-        if not differing and "result" in state:
-            return dict(state["result"])
-    elif out.exists() and not out.is_dir():
-        raise InputError("this is a file; choose another --out", out)
-    elif out.is_dir() and any(out.iterdir()):
-        raise InputError("this folder is not empty and holds no corpus; choose another --out", out)
-    _make(out)
-    write_json(path, {"settings": claim})
-    return None
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", folder) from None
-
-
 class _Build:
     """The state that the shards of a build share."""
 
@@ -344,7 +306,7 @@ class _Build:
 
     def part(self, part: str, folder: Path) -> dict[str, Any]:
         """Make the shards of a part that are not there, and give its header."""
-        _make(folder)
+        make_folder(folder)
         for leftover in (*folder.glob("*.part"), *folder.glob(".*.part")):
             leftover.unlink()
         named = (
@@ -376,7 +338,7 @@ class _Build:
                 shard.counts = tally.to_dict()
             return
         # The captions of the whole stretch are compared; its images wait on the disk for what comes of it.
-        _make(folder / DRAFT)
+        make_folder(folder / DRAFT)
         images = []
         with ShardWriter(folder / DRAFT, number) as draft:
             for image in self._prepared(named, tally):

@@ -10,8 +10,6 @@ so that a store of millions of images costs its index.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -23,6 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from promu.errors import InputError
+from promu.files import atomic
+from promu.runs import refuse_other_settings
 
 HEADER = "header.json"
 
@@ -56,10 +56,9 @@ class LabelHeader:
     nouns_source: str = field(default="", compare=False)
     relations_source: str = field(default="", compare=False)
 
-    def differences(self, other: LabelHeader) -> list[str]:
-        """Names of the settings in which two headers differ."""
-        settings = [item.name for item in fields(self) if item.compare]
-        return [name for name in settings if getattr(self, name) != getattr(other, name)]
+    def settings(self) -> dict[str, Any]:
+        """What labels depend on, by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.compare}
 
 
 @dataclass(frozen=True)
@@ -124,12 +123,8 @@ class LabelStore:
         if header is not None and not (folder / HEADER).is_file():
             _write_header(folder, header)
         self.header = _read_header(folder)
-        if header is not None and (differing := self.header.differences(header)):
-            raise InputError(
-                f"this label store was made with other settings ({', '.join(differing)}); "
-                "delete it or choose another folder, stores are never mixed",
-                folder,
-            )
+        if header is not None:
+            refuse_other_settings(self.header.settings(), header.settings(), folder, "label store")
         self._parts: list[_Part] = []
         self._index: dict[str, tuple[int, int]] = {}  # image -> (part, row)
         for path in sorted(folder.glob("labels-*.safetensors")):
@@ -258,28 +253,14 @@ def _read_header(folder: Path) -> LabelHeader:
 def _write_once(path: Path, write: Callable[[Path], object]) -> bool:
     """Let `write` fill a file beside `path` and give it that name unless it is taken; whether it was free.
 
-    A link, unlike a rename, never replaces what another process has put there in the meantime.
-
     Raises:
         InputError: The file cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as error:
-        raise _not_written(path, error) from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        # mkstemp makes private files; give the result the permissions an ordinary open would have given.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.link(temporary, path)
+        with atomic(path, keep_existing=True) as temporary:
+            write(temporary)
     except FileExistsError:
         return False
     except (OSError, SafetensorError) as error:
         raise _not_written(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return True

@@ -22,7 +22,7 @@ from promu.corpora.formats import find_format, read_with_background
 from promu.corpora.jmere import Background, write_jmere
 from promu.corpora.mnre import relation_types, write_mnre
 from promu.errors import InputError
-from promu.files import new_folder
+from promu.files import atomic
 from promu.schema import NO_RELATION, Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 
 FILES = {
@@ -134,7 +134,7 @@ def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[
         InputError: A file cannot be read, holds what a format cannot, or `out` is there already and not empty.
     """
     counts = {}
-    with new_folder(out) as building:
+    with atomic(out, folder=True) as building:
         for task in ("ner", "re"):
             (building / task).mkdir()
         for split, path in files.items():
@@ -298,7 +298,7 @@ def write_few_shot(folder: Path, joint: JointSet, sets: FewShotSets) -> dict[str
     Raises:
         InputError: The folder is there already and not empty, or a post is one that the format cannot hold.
     """
-    with new_folder(folder) as building:
+    with atomic(folder, folder=True) as building:
         for split, rows in sets.rows.items():
             posts, background = [joint.posts[row] for row in rows], [joint.background[row] for row in rows]
             write_jmere(building / f"{split}.json", posts, background)

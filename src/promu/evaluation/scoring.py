@@ -36,7 +36,7 @@ from promu.evaluation.relation import (
     score_relations,
 )
 from promu.evaluation.significance import SAMPLES, Comparison, PostCounts, paired_bootstrap
-from promu.files import read_json_document, write_json, write_text
+from promu.files import make_folder, read_json_document, write_json, write_text
 from promu.schema import NO_RELATION, Post
 
 Source = str | Path | Sequence[Post]
@@ -370,7 +370,7 @@ def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post
         for word in post.tokens:
             if not word or word.split() != [word]:
                 raise InputError(f"post {post.id!r}: the word {word!r} holds a blank, which UMT's file cannot show")
-    _make(folder)
+    make_folder(folder)
     true, found = ([bio_tags(post) for post in _renamed(posts, _READ_AS)] for posts in (gold, predicted))
     names = dict.fromkeys(["O", *sorted({tag for tags in (*true, *found) for tag in tags})])
     write_text(
@@ -403,13 +403,6 @@ def export_relations(folder: Path, gold: Sequence[Post], predicted: Sequence[Pos
         "true": [numbers[name] for name, _ in pairs],
         "predicted": [numbers[name] for _, name in pairs],
     }
-    _make(folder)
+    make_folder(folder)
     write_json(folder / RELATIONS_FILE, record)
     return [folder / RELATIONS_FILE]
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder cannot be made ({error.strerror}); name another", folder) from None

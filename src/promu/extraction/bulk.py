@@ -30,8 +30,9 @@ from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS, read_source
-from promu.files import usable_cores, write_json, write_text
+from promu.files import make_folder, usable_cores, write_json, write_text
 from promu.progress import report
+from promu.runs import refuse_other_settings
 from promu.tasks.model_folder import BackendName, BackendPrecision
 
 
@@ -125,25 +126,17 @@ def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: in
     if file.is_file():
         found = json.loads(file.read_text(encoding="utf-8"))
         posts = int(found.pop("posts"))
-        differing = sorted(key for key in plan if found.get(key) != plan[key])
-        if not differing:
+        if found == plan:
             return posts
         if next(parts.glob("*.done.json"), None) is not None:
-            raise InputError(
-                f"a run with another {' and '.join(differing)} was stopped here; run it to its end with what it had, "
-                "delete this folder, or choose another output",
-                parts,
-            )
+            refuse_other_settings(found, plan, parts, "run that was stopped")
         file.unlink()  # its model could not be opened, for instance: nothing is lost
     _clear(parts)
     records = read_source(source)
     first = next(records, None)  # a file that is none of its kind is found before anything is written
     if first is None:
         raise InputError("the file holds no posts; is this the right file?", source)
-    try:
-        parts.mkdir()
-    except OSError as error:
-        raise InputError(f"cannot make this folder ({error.strerror}); write where you may", parts) from None
+    make_folder(parts)
     posts = 0
     try:
         for number, chunk in enumerate(_chunks(chain([first], records), part)):

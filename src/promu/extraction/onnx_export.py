@@ -21,7 +21,7 @@ from torch import nn
 from torch.export import Dim
 
 from promu.errors import InputError, first_line
-from promu.files import new_folder, write_json
+from promu.files import atomic, write_json
 from promu.modeling.loading import WEIGHTS
 from promu.tasks.model_folder import find_models, open_model
 from promu.tasks.predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph, vision_checksum
@@ -71,7 +71,7 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
         raise InputError("only models of entities alone or relations alone are exported; leave this to PyTorch", other)
     if output is None:
         return [_export(task, home, home, int8) for task, home in models]
-    with new_folder(output) as building:
+    with atomic(output, folder=True) as building:
         # of each model the place that it has in the old folder, or nothing where it is that folder itself
         places = [task if home.name == task and home != Path(name) else "" for task, home in models]
         done = [_export(task, home, building / place, int8) for (task, home), place in zip(models, places, strict=True)]

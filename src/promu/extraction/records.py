@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from promu.corpora.fields import csv_rows
 from promu.errors import InputError, first_line
-from promu.files import is_blank, parse_json_object, read_lines, shorten, write_text
+from promu.files import atomic, is_blank, parse_json_object, read_lines, shorten, write_text
 
 Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
 """Line or row number, and what stands there or why it cannot be read."""
@@ -130,21 +129,13 @@ def write_parquet(path: Path, parts: Parts) -> int:
     from pyarrow import Table, parquet
 
     schema = _schema()
-    temporary = path.with_name(f".{path.name}.part")
     count = 0
-    try:
-        with parquet.ParquetWriter(temporary, schema) as writer:
-            for part in parts:
-                rows = [_row(json.loads(line)) for line in part]
-                count += len(rows)
-                if rows:
-                    writer.write_table(Table.from_pylist(rows, schema))
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot be written ({reason}); make room and run the command again", path) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+        for part in parts:
+            rows = [_row(json.loads(line)) for line in part]
+            count += len(rows)
+            if rows:
+                writer.write_table(Table.from_pylist(rows, schema))
     return count
 
 

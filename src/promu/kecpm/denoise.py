@@ -21,7 +21,7 @@ from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, GrammarTokenizer
 from promu.kecpm.kecpm_model import padded_batch
 from promu.kecpm.kecpm_recipe import Seq2SeqSettings
 from promu.modeling.loading import save_folder
-from promu.runs import begin, finish, finished_result
+from promu.runs import RunFolder
 from promu.training.batches import Sample, Shuffled, rng_of
 from promu.training.loop import fit
 from promu.training.recipe import TokenizerSettings, TrainingSettings
@@ -71,14 +71,15 @@ def train_denoiser(
         "training": training.model_dump(mode="json"),
         "seed": seed,
     }
-    if (finished := finished_result(out, settings)) is not None:
+    run = RunFolder(out)
+    if (finished := run.result(settings)) is not None:
         return finished
     set_seed(seed)
     size = model.tokenizer
     tokenizer = train_text_to_text([*[_PROMPT] * size.min_frequency, *texts], size.size, size.min_frequency)
     ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
     reader = load_seq2seq(model.name, vocab_size=len(tokenizer), decoder_start_token_id=tokenizer.pad_token_id, **ids)
-    begin(out, settings)
+    run.claim(settings)
     words_to_ids = GrammarTokenizer(tokenizer)
     unknown = int(tokenizer.unk_token_id)  # type: ignore[arg-type]
 
@@ -101,5 +102,5 @@ def train_denoiser(
     log = fit(cast(Any, reader), Shuffled(len(texts)), collate, training, out, seed, "denoising")
     save_folder(out / "model", cast(Any, reader), tokenizer)
     result = {"texts": len(texts), "loss": next(line["loss"] for line in reversed(log) if "loss" in line)}
-    finish(out, result)
+    run.finish(result)
     return result

@@ -18,8 +18,9 @@ from promu.kecpm.knowledge_files import knowledge_for, write_knowledge
 from promu.kecpm.knowledge_questions import Fact, KnowledgeQuestions, PostKnowledge, PostText, State, ask_about_post
 from promu.llm.answer_store import AnswerStore
 from promu.llm.budget import Plan
-from promu.llm.client import Client, Usage, map_concurrent, open_client
+from promu.llm.client import Client, Usage, open_client
 from promu.llm.exemplars import Exemplar, choose_exemplars, make_pool, read_pool, write_pool
+from promu.progress import map_concurrent
 from promu.schema import Post
 
 logger = logging.getLogger(__name__)

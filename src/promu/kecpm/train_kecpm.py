@@ -25,7 +25,7 @@ from promu.kecpm.kecpm_model import KecpmModel, padded_batch
 from promu.kecpm.kecpm_recipe import KecpmRecipe
 from promu.kecpm.prompts import Prompt, exchange_names, read_split
 from promu.modeling.inventory import Inventory
-from promu.runs import begin, finish, finished_result, record_scoring
+from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
 from promu.training.batches import Sample, Shuffled
 from promu.training.loop import best_epoch, fit
@@ -93,7 +93,8 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
     """
     out = recipe.out / f"seed-{seed}"
     settings = {**recipe.model_dump(mode="json", exclude={"seeds", "out"}), "seed": seed}
-    if (finished := finished_result(out, settings)) is not None:
+    run = RunFolder(out)
+    if (finished := run.result(settings)) is not None:
         return finished
     started = time.perf_counter()
     paths = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
@@ -104,7 +105,8 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
 
     set_seed(seed)
     model = KecpmModel.create(recipe.model, recipe.prompt, recipe.decoding, inventory, splits["train"])
-    begin(out, settings)
+    run.claim(settings)
+    evaluations = EvaluationLog(out)
     prompts = {name: model.prompts(split) for name, split in splits.items()}
     targets, inexpressible = model.targets(splits["train"].posts)
     if inexpressible:
@@ -126,7 +128,7 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
         return predicted, {**scores.to_dict(), "parsed": parsed}
 
     def validate() -> dict[str, float]:
-        record_scoring(out, "dev", paths["dev"], model.model)
+        evaluations.add("dev", paths["dev"], model.model)
         return {"f1": float(evaluate("dev", constrained=True)[1]["f1"])}
 
     log = fit(
@@ -150,14 +152,14 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
     }
     (out / "predictions").mkdir(exist_ok=True)
     for split in ("dev", "test"):
-        record_scoring(out, split, paths[split], model.model)
+        evaluations.add(split, paths[split], model.model)
         for constrained in (True, False):
             end = "" if constrained else "_unconstrained"
             predicted, result[f"{split}{end}"] = evaluate(split, constrained)
             write_jmere(out / "predictions" / f"{paths[split].stem}{end}.json", predicted)
     model.save(out / "model", settings)
     result["seconds"] = round(time.perf_counter() - started, 2)
-    finish(out, result)
+    run.finish(result)
     return result
 
 

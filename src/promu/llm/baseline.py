@@ -21,10 +21,11 @@ from promu.files import read_json_document, shorten, write_json
 from promu.llm.answer_store import AnswerStore
 from promu.llm.answers import AnswerFault, Fault, Span, find_spans, json_list, json_object, next_free_span
 from promu.llm.budget import Plan
-from promu.llm.client import ParsedAnswer, Usage, map_concurrent, open_client
+from promu.llm.client import ParsedAnswer, Usage, open_client
 from promu.llm.exemplars import ShuffledExemplars
 from promu.llm.llm_settings import BaselineSettings
 from promu.llm.messages import Message, PromptImages, Request, label_lines, load_template, request_key
+from promu.progress import map_concurrent
 from promu.schema import NO_RELATION, Entity, Post
 
 logger = logging.getLogger(__name__)

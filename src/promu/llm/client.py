@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from promu.llm.answers import AnswerFault, Fault, RequestRejected, complete_text
 from promu.llm.budget import Budget
 from promu.llm.llm_settings import LlmSettings
 from promu.llm.messages import Message, Request, request_key
-from promu.progress import track
 
 Value = TypeVar("Value")
 
@@ -195,33 +193,3 @@ def open_client(settings: LlmSettings, store: Path) -> Iterator[Client]:
     budget, stopped = Budget(settings), threading.Event()
     with AnswerStore(store) as answers, Endpoint(settings, budget, stopped) as endpoint:
         yield Client(answers, endpoint, budget, stopped)
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def map_concurrent(
-    items: Iterable[Item],
-    work: Callable[[Item], Result],
-    concurrency: int,
-    stopped: threading.Event,
-    stage: str = "asking",
-) -> list[Result]:
-    """`work` on every item, so many at a time.
-
-    The first exception, or an interrupt, sets `stopped`; work that has begun is finished, the rest is not begun.
-
-    Returns:
-        The results in the order of the items.
-    """
-    with ThreadPoolExecutor(concurrency) as pool:
-        futures: list[Future[Result]] = [pool.submit(work, item) for item in items]
-        try:
-            for future in track(as_completed(futures), stage, len(futures)):
-                future.result()
-        except BaseException:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        return [future.result() for future in futures]

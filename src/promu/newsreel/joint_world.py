@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from promu.corpora.jmere import Background, write_jmere
-from promu.files import new_folder, write_json
+from promu.files import atomic, write_json
 from promu.newsreel.lexicon import World, generator, pick, shuffled
 from promu.newsreel.news import WORLD
 from promu.newsreel.scenes import Scene
@@ -64,7 +64,7 @@ def write_joint(out: Path, settings: JointSettings | None = None, world: World =
     settings = settings or JointSettings()
     counts: dict[str, int] = {}
     every: list[JointPost] = []
-    with new_folder(out) as building:
+    with atomic(out, folder=True) as building:
         for split, count in zip(SPLITS, settings.posts, strict=True):
             posts = joint_posts(split, count, settings, world)
             write_jmere(building / f"{split}.json", [one.post for one in posts], [one.background for one in posts])

@@ -14,7 +14,7 @@ import numpy as np
 from promu.corpora.conll import write_conll
 from promu.corpora.mnre import write_mnre
 from promu.errors import InputError
-from promu.files import checksum, new_folder
+from promu.files import atomic, checksum
 from promu.newsreel.drawing import DrawnThing, draw_scene
 from promu.newsreel.lexicon import World, generator
 from promu.newsreel.news import WORLD
@@ -81,7 +81,7 @@ def write_newsreel(out: Path, settings: NewsreelSettings | None = None, world: W
     settings = settings or NewsreelSettings()
     if (drawn := _drawn_before(out, settings, world)) is not None:
         return drawn
-    with new_folder(out) as building:
+    with atomic(out, folder=True) as building:
         drawn = _Writer(building, settings, world).write()
     return replace(drawn, path=out)
 

@@ -35,7 +35,7 @@ from promu.report.demo_report import (
     write_report,
 )
 from promu.report.post_view import ExtractedPost, NamedBox
-from promu.runs import begin
+from promu.runs import RunFolder
 from promu.schema import Post, Region
 from promu.study.job import Job, with_inputs
 from promu.study.job_factory import JobFactory
@@ -77,7 +77,7 @@ def run_demo(
     Raises:
         InputError: The folder holds something else, or a job failed.
     """
-    begin(out, {"seed": seed, "study": study.model_dump(mode="json")})
+    RunFolder(out).claim({"seed": seed, "study": study.model_dump(mode="json")})
     started = time.perf_counter()
     factory = replace(JobFactory.of(study), seed=seed)
     run = _Run(out / "jobs", factory, {})

@@ -30,7 +30,7 @@ from promu.modeling.inputs import WordEncoder
 from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
-from promu.runs import begin
+from promu.runs import RunFolder
 from promu.schema import Post, quintuples
 from promu.study.attention_maps import attention_job
 from promu.study.embeddings import embeddings_job
@@ -126,7 +126,7 @@ def pre_train(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     values = dict(settings)
     stores, features = Path(values.pop("stores")), Path(values.pop("features")) / FEATURES
     recipe = _pretrain_recipe(values, out)
-    begin(out, recipe.model_dump(mode="json"))
+    RunFolder(out).claim(recipe.model_dump(mode="json"))
     for name in STORES:
         if (stores / name).is_dir():
             _link_files(stores / name, out / name)

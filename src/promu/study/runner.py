@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from promu.errors import InputError
-from promu.files import usable_cores
+from promu.files import make_folder, usable_cores
 from promu.progress import report, shown
 from promu.study.job import Job, with_inputs
 
@@ -68,10 +68,7 @@ def run_jobs(
         InputError: A worker process died, the folder cannot be written, or another call works in it.
     """
     jobs = with_inputs(wanted)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"the folder cannot be made ({error.strerror}); choose another --out", folder) from None
+    make_folder(folder)
     return _Run(jobs, folder, workers or usable_cores(), threads or {}).run()
 
 

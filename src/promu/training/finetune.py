@@ -19,7 +19,7 @@ from promu.files import checksum
 from promu.hub import weights_checksum
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, save_folder, tokenizer_of
-from promu.runs import begin, finish, finished_result, read_scored, record_scoring, times_scored
+from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
 from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
@@ -104,8 +104,8 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     """Fine-tune one task: the best epoch is chosen on dev, test is scored once at the end.
 
     Under the recipe's `out`: `recipe.json`, `log.jsonl`, `model/` (safetensors, tokenizer, labels), `predictions/` in
-    the format of the gold, `scored.jsonl` (what was scored when, with which weights), `result.json`. A killed run goes
-    on where it was; a finished one returns its result.
+    the format of the gold, `evaluations.jsonl` (what was scored when, with which weights), `result.json`. A killed run
+    goes on where it was; a finished one returns its result.
 
     Args:
         recipe: Name of a recipe that ships with promu, YAML file, settings, or the object.
@@ -125,7 +125,8 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     recipe = load_recipe(recipe, FinetuneRecipe, overrides)
     out = Path(recipe.out)
     settings = recipe.model_dump(mode="json")
-    if (finished := finished_result(out, settings)) is not None:
+    run = RunFolder(out)
+    if (finished := run.result(settings)) is not None:
         return cast(FinetuneResult, finished)
     started = time.perf_counter()
     task = TASKS[recipe.task]
@@ -154,14 +155,15 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     named = sorted({post.image for posts in splits.values() for post in posts if post.image is not None})
     for image in named:  # a broken one stops the run now, not after an hour
         images.get(image)
-    begin(out, settings)
+    run.claim(settings)
+    evaluations = EvaluationLog(out)
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         posts = [splits["train"][sample.row] for sample in samples]
         return {**task.batch(encoder, posts, labels), **images.batch([post.image for post in posts])}
 
     def predict(split: str) -> list[Predictions]:
-        record_scoring(out, split, paths[split], model)
+        evaluations.add(split, paths[split], model)
         model.eval()
         return list(predictor.predict(splits[split], images.batch))
 
@@ -202,13 +204,13 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         calibration=calibration,
         dev=scores["dev"],
         weights=weights_checksum(model.state_dict()),
-        scored=times_scored(read_scored(out)),
+        scored=evaluations.weights_by_split(),
         images={split: images.counts(post.image for post in posts) for split, posts in splits.items()},
         seconds=round(time.perf_counter() - started, 2),
     )
     if "test" in scores:
         result["test"] = scores["test"]
-    finish(out, result)
+    run.finish(result)
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,14 @@ from promu.alignment.teacher import load_teacher
 from promu.config import ModelSettings, load_recipe
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
-from promu.files import write_text
+from promu.files import atomic, write_text
 from promu.hub import resolve
 from promu.modeling.distributed import in_order, process_number, processes, wait_for_all
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, load_tokenizer, save_folder
 from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder
-from promu.runs import begin, discard_checkpoints
+from promu.runs import RunFolder
 from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit
@@ -126,7 +125,7 @@ def label_recipe(
 def prepare_sources(recipe: PretrainRecipe) -> Sources:
     """Claim the run's folder and make what comes before the teacher; faults of the recipe's data show here, early."""
     with in_order():
-        begin(Path(recipe.out), recipe.model_dump(mode="json"))
+        RunFolder(recipe.out).claim(recipe.model_dump(mode="json"))
         corpus, dev = open_corpora(recipe)
         nouns, relation_names = candidates(recipe, corpus)
         return Sources(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
@@ -194,9 +193,8 @@ def prepare_tokenizer(recipe: PretrainRecipe, corpus: PairShards) -> PreTrainedT
         texts = [pair.caption for pair in corpus.pairs()]
         for path in recipe.tokenizer.texts:
             texts += read_text_lines(Path(path))
-        temporary = folder.with_name("tokenizer.tmp")
-        train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(temporary)
-        os.replace(temporary, folder)
+        with atomic(folder, folder=True) as temporary:
+            train_wordpiece(texts, recipe.tokenizer.size, recipe.tokenizer.min_frequency).save_pretrained(temporary)
     return load_tokenizer(str(folder))
 
 
@@ -210,7 +208,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
     out = Path(recipe.out)
     folder = out / "teacher"
     if _teacher_is_trained(out):
-        discard_checkpoints(folder)
+        RunFolder(folder).discard_checkpoints()
         return folder / "model"
     set_seed(settings.seed)
     encoders = ModelSettings(text=settings.text, vision=settings.vision, config=settings.config)
@@ -231,7 +229,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
     with in_order() as first:
         if first:
             save_folder(folder / "model", model, tokenizer)
-            discard_checkpoints(folder)
+            RunFolder(folder).discard_checkpoints()
     return folder / "model"
 
 

@@ -27,7 +27,7 @@ from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.report.label_report import SAMPLES as SAMPLES_FILE
 from promu.report.label_report import join_samples, sample_predictions
 from promu.report.run_report import suspicious, write_run_report
-from promu.runs import finish, finished_result
+from promu.runs import RunFolder
 from promu.training.batches import CorpusOrder, Sample
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit
@@ -94,7 +94,7 @@ def pretrain(recipe: str | Path | Mapping[str, Any] | PretrainRecipe, overrides:
     recipe = load_recipe(recipe, PretrainRecipe, overrides)
     out = Path(recipe.out)
     settings = recipe.model_dump(mode="json")
-    if (finished := finished_result(out, settings)) is not None:
+    if (finished := RunFolder(out).result(settings)) is not None:
         return cast(PretrainResult, finished)
     started = time.perf_counter()
     join_group()
@@ -106,7 +106,7 @@ def pretrain(recipe: str | Path | Mapping[str, Any] | PretrainRecipe, overrides:
     with in_order() as first:
         if first:
             _save(recipe, ready, model, encoder, log, time.perf_counter() - started)
-        return cast(PretrainResult, finished_result(out, settings))
+        return cast(PretrainResult, RunFolder(out).result(settings))
 
 
 def student(recipe: PretrainRecipe, ready: Prepared) -> PromuForPreTraining:
@@ -245,5 +245,5 @@ def _save(
         warnings=warnings,
         seconds=round(seconds, 2),
     )
-    finish(out, result)
+    RunFolder(out).finish(result)
     write_run_report(out)

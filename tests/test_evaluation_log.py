@@ -17,14 +17,7 @@ from promu.errors import InputError
 from promu.files import checksum
 from promu.hub import weights_checksum
 from promu.modeling.loading import load_model
-from promu.runs import (
-    SCORED,
-    code_version,
-    read_scored,
-    record_evaluation,
-    record_scoring,
-    times_scored,
-)
+from promu.runs import EVALUATIONS, EvaluationLog, code_version, record_evaluation
 from promu.tasks.task import TASKS
 
 
@@ -37,28 +30,28 @@ def gold(tmp_path: Path) -> Path:
 
 def test_a_line_says_what_was_scored_with_what(tmp_path: Path, gold: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = torch.nn.Linear(2, 2)
-    record_scoring(tmp_path, "dev", gold, model)
-    record_scoring(tmp_path, "dev", gold, model)
-    record_scoring(tmp_path, "test", gold, model)
+    EvaluationLog(tmp_path).add("dev", gold, model)
+    EvaluationLog(tmp_path).add("dev", gold, model)
+    EvaluationLog(tmp_path).add("test", gold, model)
     assert not caplog.records, "dev may be scored at will, and test once"
-    first, _, last = read_scored(tmp_path)
+    first, _, last = EvaluationLog(tmp_path).read()
     assert (first.split, first.file, first.sha256) == ("dev", str(gold), checksum(gold))
     assert first.weights == last.weights == weights_checksum(model.state_dict()) and first.version == code_version()
     assert datetime.fromisoformat(first.time).utcoffset() == timedelta(0)
-    assert times_scored(read_scored(tmp_path)) == {"dev": 1, "test": 1}
+    assert EvaluationLog(tmp_path).weights_by_split() == {"dev": 1, "test": 1}
 
 
 def test_a_second_scoring_of_test_is_warned_about_and_stays(
     tmp_path: Path, gold: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
-    record_scoring(tmp_path, "test", gold, one)
-    before = (tmp_path / SCORED).read_bytes()
+    EvaluationLog(tmp_path).add("test", gold, one)
+    before = (tmp_path / EVALUATIONS).read_bytes()
     with caplog.at_level(logging.WARNING):
-        record_scoring(tmp_path, "test", gold, other)
+        EvaluationLog(tmp_path).add("test", gold, other)
     assert "test set was scored 1 times before, 1 of them with other weights" in caplog.text
-    assert (tmp_path / SCORED).read_bytes().startswith(before)
-    assert times_scored(read_scored(tmp_path)) == {"test": 2}
+    assert (tmp_path / EVALUATIONS).read_bytes().startswith(before)
+    assert EvaluationLog(tmp_path).weights_by_split() == {"test": 2}
 
 
 def test_weights_are_known_by_their_values() -> None:
@@ -75,18 +68,18 @@ def test_weights_are_known_by_their_values() -> None:
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"split": "test"}'])
 def test_a_record_that_is_none_is_named(line: str, tmp_path: Path, gold: Path) -> None:
-    record_scoring(tmp_path, "test", gold, torch.nn.Linear(1, 1))
-    with (tmp_path / SCORED).open("a") as file:
+    EvaluationLog(tmp_path).add("test", gold, torch.nn.Linear(1, 1))
+    with (tmp_path / EVALUATIONS).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(InputError) as caught:
-        record_scoring(tmp_path, "test", gold, torch.nn.Linear(1, 1))
-    assert (caught.value.path, caught.value.line) == (str(tmp_path / SCORED), 2)
+        EvaluationLog(tmp_path).add("test", gold, torch.nn.Linear(1, 1))
+    assert (caught.value.path, caught.value.line) == (str(tmp_path / EVALUATIONS), 2)
 
 
 def test_a_model_outside_its_run_leaves_no_record(tmp_path: Path, gold: Path) -> None:
     (tmp_path / "model").mkdir()
     record_evaluation(tmp_path / "model", gold, torch.nn.Linear(1, 1))
-    assert not (tmp_path / SCORED).exists()
+    assert not (tmp_path / EVALUATIONS).exists()
 
 
 def test_a_run_proves_that_test_was_touched_once(
@@ -112,14 +105,14 @@ def test_a_run_proves_that_test_was_touched_once(
     assert "test was scored with the chosen weights alone" in capsys.readouterr().out
     result = json.loads((run / "result.json").read_text())
     # dev after each of three epochs, then once more with the best epoch's weights
-    assert [scoring.split for scoring in read_scored(run)] == ["dev"] * 4 + ["test"]
+    assert [scoring.split for scoring in EvaluationLog(run).read()] == ["dev"] * 4 + ["test"]
     assert result["scored"] == {"dev": 3, "test": 1}
     assert result["data"]["test"] == {
         "file": data["test"],
         "sha256": checksum(data["test"]),
         "release": "unknown",
     }
-    chosen = {scoring.weights for scoring in read_scored(run)[-2:]}
+    chosen = {scoring.weights for scoring in EvaluationLog(run).read()[-2:]}
     model = load_model(TASKS["ner"].model_class, run / "model")
     assert chosen == {result["weights"]} == {weights_checksum(model.state_dict())}
     # once more from the command line: a copy of the file is the same test set
@@ -130,4 +123,4 @@ def test_a_run_proves_that_test_was_touched_once(
     caplog.clear()
     assert main(["evaluate", "ner", str(run / "model"), "--data", data["train"]]) == 0
     assert "scored" not in caplog.text
-    assert [scoring.split for scoring in read_scored(run)[4:]] == ["test", "test", "other"]
+    assert [scoring.split for scoring in EvaluationLog(run).read()[4:]] == ["test", "test", "other"]
