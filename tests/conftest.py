@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 # Before torch is imported anywhere: with one test process a core, more threads only wait for each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -14,6 +14,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from promu import Extractor
 
 # The first example of a property may import torch; a deadline would fail the machine, not the code.
 settings.register_profile("promu", deadline=None)
@@ -37,82 +40,11 @@ def shared() -> Path:
     return folder
 
 
-TEXTS = (
-    "Ann Lee met Bob at the old bridge in Rome today , so happy",
-    "the crew of Zorva won a medal and a ring near Mount Kelmo !",
-    "what a night with Tavi and the dog , thanks to the ship Orla",
-)
-ENTITY_TYPES = ("LOC", "MISC", "ORG", "PER")
-RELATIONS = (
-    "None",
-    "/loc/loc/contain",
-    "/org/loc/located_in",
-    "/per/misc/awarded",
-    "/per/org/member_of",
-    "/per/per/peer",
-)
-TINY_TEXT: dict[str, Any] = {
-    "model_type": "bert",
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 96,
-}
-TINY_VISION: dict[str, Any] = {
-    "model_type": "promu_conv_vit",
-    "image_size": 32,
-    "patch_size": 8,
-    "hidden_size": 32,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-}
-
-
-def save_tiny_model(folder: Path, task: str, images: bool = True) -> Path:
-    """A model of `task` with random weights that finds much, and something else in each post."""
-    import torch
-
-    from promu.modeling.configuration import PromuConfig
-    from promu.modeling.loading import encoder_config, save_folder
-    from promu.tasks.task import TASKS
-    from promu.training.tokenizers import train_wordpiece
-
-    tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
-    names = {
-        "ner": ["O", *(f"{p}-{t}" for t in ENTITY_TYPES for p in "BI")],
-        "re": list(RELATIONS),
-        "joint": list(RELATIONS[1:]),
-    }[task]
-    torch.manual_seed(7)
-    model: Any = TASKS[task].model_class(
-        PromuConfig(
-            text_config=encoder_config(TINY_TEXT, vocab_size=len(tokenizer)),
-            vision_config=encoder_config(TINY_VISION) if images else None,
-            max_length=96,
-            id2label=dict(enumerate(names)),
-            label2id={name: index for index, name in enumerate(names)},
-        )
-    )
-    head = {"ner": "emitter", "re": "classifier", "joint": "emitter"}[task]
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            # the usual start is so faint that neither word nor image would change an answer
-            if parameter.ndim > 1 and "embeddings" not in name:
-                parameter.mul_(6.0 if name.startswith("promu") else 20.0)
-        bias = model.get_submodule(head).bias
-        bias[0] = -4.0  # O and None seldom, so that there is something to look at
-        if task == "joint":
-            bias[2::2] = -12.0  # and names short, for the same reason
-            model.relater.output.bias[0] = -4.0
-    save_folder(folder, model, tokenizer)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with `ner/` and `re/`; treat it as read-only."""
+    from tests.factories import save_tiny_model
+
     folder = tmp_path_factory.mktemp("models")
     for task in ("ner", "re"):
         save_tiny_model(folder / task, task)
@@ -120,8 +52,18 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def extractor(tiny_models: Path) -> Extractor:
+    """An extractor of `tiny_models`; a call changes nothing in it."""
+    from promu import Extractor
+
+    return Extractor.from_pretrained(tiny_models, device="cpu")
+
+
+@pytest.fixture(scope="session")
 def tiny_joint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with `joint/`; treat it as read-only."""
+    from tests.factories import save_tiny_model
+
     folder = tmp_path_factory.mktemp("joint")
     save_tiny_model(folder / "joint", "joint")
     return folder

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import TEXTS, save_tiny_model
+from tests.factories import TEXTS, save_tiny_model
 
 from promu.cli import main
 from promu.corpora.posts import read_posts_jsonl

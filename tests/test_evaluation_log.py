@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import TINY_TEXT
+from tests.factories import TINY_TEXT
 
 from promu.cli import main
 from promu.errors import InputError

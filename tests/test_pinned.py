@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import TINY_TEXT, TINY_VISION
+from tests.factories import TINY_TEXT, TINY_VISION
 from tests.kecpm.test_seq2seq import Setup
 
 from promu.cli import main

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
+from tests.factories import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu import progress
 from promu.alignment import sentence_vectors as module

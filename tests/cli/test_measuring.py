@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.training.pairs import COLOURS, captioned, tiny_pair_model, tokenizer, write_corpus
+from tests.factories import COLOURS, caption_tokenizer, captioned, tiny_pair_model, write_corpus
 
 from promu.cli import main
 from promu.modeling.loading import save_folder
@@ -18,7 +18,7 @@ from promu.modeling.loading import save_folder
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models, images, captions and gold boxes; treat it as read-only."""
     folder = tmp_path_factory.mktemp("desk")
-    pieces = tokenizer()
+    pieces = caption_tokenizer()
     save_folder(folder / "model", tiny_pair_model(pieces), pieces)
     save_folder(folder / "teacher", tiny_pair_model(pieces, dual=True), pieces)
     (folder / "images").mkdir()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.conftest import TINY_TEXT, TINY_VISION
+from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.cli import main
 from promu.newsreel.joint_world import write_joint

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.training.pairs import COLOURS, captioned
+from tests.factories import COLOURS, captioned
 
 from promu.errors import InputError
 from promu.evaluation.pair_corpus import PairFolder, read_pairs

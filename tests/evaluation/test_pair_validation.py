@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from tests.training.pairs import NOUNS, captioned, label_corpus, tiny_pair_model, tokenizer, write_corpus
+from tests.factories import NOUNS, caption_tokenizer, captioned, label_corpus, tiny_pair_model, write_corpus
 
 from promu import progress
 from promu.alignment.label_store import LabelHeader, LabelStore
@@ -31,7 +31,7 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def encoder() -> WordEncoder:
-    return WordEncoder(tokenizer(), 32)
+    return WordEncoder(caption_tokenizer(), 32)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tests.training.pairs import COLOURS, NOUNS, image_bytes, tiny_pair_model, tokenizer
+from tests.factories import COLOURS, NOUNS, caption_tokenizer, image_bytes, tiny_pair_model
 
 from promu.corpora.images import load_image
 from promu.errors import InputError
@@ -51,7 +51,7 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def encoder() -> WordEncoder:
-    return WordEncoder(tokenizer(), 32)
+    return WordEncoder(caption_tokenizer(), 32)
 
 
 def opened(image: str) -> Image.Image:

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from tests.conftest import ROOT, TEXTS
+from tests.conftest import ROOT
+from tests.factories import TEXTS
 
 from promu import ExtractionConfig, Extractor, progress
 from promu.cli import main

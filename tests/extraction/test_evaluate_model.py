@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 
 import promu
 from promu.cli import main

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 
 from promu import Extractor
 from promu.corpora.posts import read_posts_jsonl

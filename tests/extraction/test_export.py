@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TEXTS, save_tiny_model
+from tests.factories import TEXTS, save_tiny_model
 
 from promu import Extractor
 from promu.cli import main

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tests.conftest import TEXTS, save_tiny_model
+from tests.factories import TEXTS, save_tiny_model
 
 from promu import Extractor
 from promu.corpora.images import load_image
@@ -27,11 +27,6 @@ from promu.tasks.model_folder import open_model, open_predictor
 from promu.tasks.task import TASKS, pair_posts
 
 TEXT = "Ann Lee met Bob\u2019s dog \U0001f600 at the #bridge in Rome , so happy !"
-
-
-@pytest.fixture(scope="module")
-def extractor(tiny_models: Path) -> Extractor:
-    return Extractor.from_pretrained(tiny_models, device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 
 from promu.cli import main
 from promu.corpora.jmere import read_jmere, write_jmere

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.conftest import ROOT, TEXTS
+from tests.conftest import ROOT
+from tests.factories import TEXTS
 
 pytest.importorskip("ray", reason="Ray is not installed; pip install 'promu[ray]'")
 

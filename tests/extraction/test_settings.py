@@ -9,18 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import TEXTS, save_tiny_model
+from tests.factories import TEXTS, save_tiny_model
 
 from promu import Extractor
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
 from promu.hub import best_precision
 from promu.tasks.model_folder import open_model, open_predictor
-
-
-@pytest.fixture(scope="module")
-def extractor(tiny_models: Path) -> Extractor:
-    return Extractor.from_pretrained(tiny_models, device="cpu")
 
 
 def test_thresholds(extractor: Extractor) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 
 from promu import ExtractionConfig, Extractor
 from promu.errors import InputError
@@ -16,11 +16,6 @@ from promu.extraction.result import Extraction
 from promu.schema import Entity, Post
 
 TOO_MANY = r"the text has 2 pairs of entities that may be related, at most 1 are looked at; shorten it"
-
-
-@pytest.fixture(scope="module")
-def extractor(tiny_models: Path) -> Extractor:
-    return Extractor.from_pretrained(tiny_models, device="cpu")
 
 
 def told(found: Extraction | InputError) -> object:

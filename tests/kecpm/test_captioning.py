@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
+from tests.factories import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu.errors import InputError
 from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_captioner

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from tests.conftest import save_tiny_model
+from tests.factories import save_tiny_model
 
 from promu.modeling.backbone import model_card
 from promu.tasks.model_folder import open_model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.modeling.conftest import tiny_config
+from tests.factories import tiny_config
 from transformers import PreTrainedTokenizerBase
 
 from promu.config import ModelSettings

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.modeling.conftest import joint_loss, tiny_batch, tiny_config
+from tests.factories import joint_loss, tiny_batch, tiny_config
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.modeling.conftest import joint_loss
+from tests.factories import joint_loss
 
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import SharedSpace

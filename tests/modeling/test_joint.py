@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import TINY_TEXT, TINY_VISION
+from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.modeling.conftest import joint_loss
+from tests.factories import joint_loss
 from torch.nn import functional
 
 from promu.errors import InputError

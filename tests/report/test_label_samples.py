@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from tests.training.pairs import NOUNS, captioned, label_corpus, tiny_pair_model, tokenizer, write_corpus
+from tests.factories import NOUNS, caption_tokenizer, captioned, label_corpus, tiny_pair_model, write_corpus
 
 from promu.modeling.inputs import WordEncoder
 from promu.report.label_report import join_samples, sample_predictions
 
 
 def test_before_and_after_stand_beside_the_teacher(tmp_path: Path) -> None:
-    encoder = WordEncoder(tokenizer(), 32)
+    encoder = WordEncoder(caption_tokenizer(), 32)
     corpus = write_corpus(tmp_path / "corpus", captioned())
     store = label_corpus(tmp_path / "labels", corpus, regions=5, skip=("blue.png",))
     model = tiny_pair_model(encoder.tokenizer)
@@ -41,7 +41,7 @@ def test_before_and_after_stand_beside_the_teacher(tmp_path: Path) -> None:
 
 
 def test_a_student_without_a_head_says_nothing_there(tmp_path: Path) -> None:
-    encoder = WordEncoder(tokenizer(), 32)
+    encoder = WordEncoder(caption_tokenizer(), 32)
     corpus = write_corpus(tmp_path / "corpus", captioned())
     store = label_corpus(tmp_path / "labels", corpus)
     model = tiny_pair_model(encoder.tokenizer, itm=1, cit=1, coe=1, cir=0)

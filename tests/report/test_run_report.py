@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.factories import COLOURS, image_bytes
 from tests.report.test_report import EVIL, Page
 from tests.report.test_run_log import RECALL, run
-from tests.training.pairs import COLOURS, image_bytes
 
 from promu.errors import InputError
 from promu.report.run_report import POINTS, thinned, write_run_report

@@ -66,11 +66,6 @@ def running(settings: ServiceSettings, extractor: Extractor) -> Iterator[Running
 
 
 @pytest.fixture(scope="session")
-def extractor(tiny_models: Path) -> Extractor:
-    return Extractor.from_pretrained(tiny_models, device="cpu")
-
-
-@pytest.fixture(scope="session")
 def start(tiny_models: Path, extractor: Extractor) -> Start:
     """Start a service with other settings: `with start(queue=2) as service`."""
 

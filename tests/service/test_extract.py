@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 from tests.service.conftest import Running, Start
 
 from promu import Extractor

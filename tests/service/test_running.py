@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 from tests.service.conftest import Running, SlowExtractor, Start
 
 from promu import ExtractionConfig, Extractor

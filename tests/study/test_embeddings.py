@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import TEXTS, TINY_TEXT, TINY_VISION
+from tests.factories import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu.alignment.corpus_build import build_corpus
 from promu.alignment.corpus_settings import CorpusSettings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import TINY_TEXT, TINY_VISION
+from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.cli import main
 from promu.modeling.loading import load_tokenizer

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.training.pairs import captioned, write_corpus
+from tests.factories import captioned, write_corpus
 
 from promu.corpora.shards import PairShards
 from promu.training import batches as module

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
-from tests.conftest import TEXTS
+from tests.factories import TEXTS
 
 from promu.evaluation.calibration import log_loss
 from promu.modeling.inputs import WordEncoder

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.conftest import TINY_TEXT
+from tests.factories import TINY_TEXT, caption_tokenizer, captioned, label_corpus, write_corpus
 from tests.modeling.tiny_detectors import save_tiny_yolox
-from tests.training.pairs import captioned, label_corpus, tokenizer, write_corpus
 from tests.training.test_resume import pretrain_recipe
 
 from promu import progress
@@ -99,7 +98,7 @@ def test_views_stay_as_they_are_and_boxes_follow_them(
 ) -> None:
     config = config_of(encoder)
     store = label_corpus(tmp_path / "labels", corpus)
-    words = WordEncoder(tokenizer(), 32)
+    words = WordEncoder(caption_tokenizer(), 32)
     crops = 0
     for epoch in range(6):
         samples = [Sample(epoch, row) for row in range(len(corpus))]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.modeling.conftest import joint_loss, tiny_config
+from tests.factories import joint_loss, tiny_config
 from tests.modeling.test_distributed import HEADS, make_model, whole_batch
 
 from promu.modeling.losses import JointLoss

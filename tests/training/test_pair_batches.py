@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.training.pairs import write_corpus
+from tests.factories import write_corpus
 
 from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.corpora.shards import CaptionedImage, PairShards

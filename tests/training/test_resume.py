@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import TINY_TEXT, TINY_VISION
+from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.cli import main
 

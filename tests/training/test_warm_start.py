@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.conftest import TINY_VISION
+from tests.factories import TINY_VISION
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig

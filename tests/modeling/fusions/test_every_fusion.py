@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.modeling.conftest import GRID, WIDTH, joint_loss, tiny_batch, tiny_config
+from tests.factories import GRID, WIDTH, joint_loss, tiny_batch, tiny_config
 from tests.modeling.test_distributed import HEADS, own_part, together, whole_batch
 from transformers import LayoutLMConfig, MPNetConfig, RobertaConfig
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.modeling.conftest import GRID, WIDTH, tiny_batch, tiny_config
+from tests.factories import GRID, WIDTH, tiny_batch, tiny_config
 from tests.modeling.tiny_detectors import save_tiny_yolox
 from torch.nn import functional
 from transformers import PreTrainedModel, ViTConfig

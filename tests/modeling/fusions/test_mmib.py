@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from tests.modeling.conftest import joint_loss, tiny_batch, tiny_config
+from tests.factories import joint_loss, tiny_batch, tiny_config
 from tests.modeling.test_distributed import HEADS, whole_batch
 from torch import distributions
 from torch.nn import functional
