@@ -66,8 +66,6 @@ def by_hand(model: Any, encoder: WordEncoder, image: str, region: Region) -> lis
             **encoder.batch([encoder.text("")]),
             pixel_values=to_pixels(opened(image), 32)[None],
             boxes=box[None, None],
-            box_mask=torch.ones(1, 1),
-            entity_labels=torch.zeros(1, 1, len(NOUNS)),
         )
     return [NOUNS[index] for index in output.entity_logits[0, 0].topk(5).indices.tolist()]
 
