@@ -118,14 +118,12 @@ class Exhibit:
 
     Attributes:
         name: What `promu reproduce` calls it.
-        about: What it shows, in a few words.
         requests: Of the study's recipe and a job factory: (row, task, job) of each result that it shows.
         build: Makes the section of the page from the measurements.
         check: Of the same as `requests`: raises `InputError` if the recipe lacks what the exhibit needs.
     """
 
     name: str
-    about: str
     requests: Callable[[Any, Any], Iterator[tuple[Row, str, Job]]]
     build: Callable[[Sheet], Section]
     check: Callable[[Any, Any], None] = lambda study, factory: None

@@ -366,8 +366,8 @@ def _gains(sheet: Sheet, best: tuple[str, ...], name: str) -> list[Table]:
 
 
 FEW_SHOT_EXHIBITS = (
-    Exhibit(CURVE, "F1 by the number of labelled posts", _curve_requests, _curve),
-    Exhibit(SYSTEMS, "pipeline, joint model and writer", _systems_requests, _systems),
-    Exhibit(KNOWLEDGE, "the writer's knowledge, and self-reflection", _knowledge_requests, _knowledge),
-    Exhibit(DECODING, "decoding with and without the grammar", _decoding_requests, _decoding),
+    Exhibit(CURVE, _curve_requests, _curve),
+    Exhibit(SYSTEMS, _systems_requests, _systems),
+    Exhibit(KNOWLEDGE, _knowledge_requests, _knowledge),
+    Exhibit(DECODING, _decoding_requests, _decoding),
 )

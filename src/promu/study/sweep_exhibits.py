@@ -142,8 +142,8 @@ def _curve(sheet: Sheet) -> Section:
 
 
 SWEEP_EXHIBITS = (
-    Exhibit("temperature", "temperatures of the labels and of L_CIT", _temperature_requests, _temperature),
-    Exhibit("robustness", "errors in boxes, nouns or the matched flag", _robustness_requests, _robustness),
-    Exhibit("transfer", "pre-training in one world, tests in another", _transfer_requests, _transfer, _check_transfer),
-    Exhibit("learning-curve", "F1 by the number of labelled posts", _curve_requests, _curve),
+    Exhibit("temperature", _temperature_requests, _temperature),
+    Exhibit("robustness", _robustness_requests, _robustness),
+    Exhibit("transfer", _transfer_requests, _transfer, _check_transfer),
+    Exhibit("learning-curve", _curve_requests, _curve),
 )
