@@ -7,13 +7,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from promu.cli.console import note, print_table, progress_bars
 from promu.errors import InputError
+from promu.extraction.extraction_config import ExtractionConfig
 from promu.files import write_text
 from promu.progress import track
-from promu.schema import MissingPostImage
 
 if TYPE_CHECKING:
     from promu.extraction.result import Extraction
@@ -26,21 +28,17 @@ def extract(
     image: Path | None = None,
     input: Path | None = None,
     images: Path | None = None,
-    missing_images: MissingPostImage = "raise",
     output: Path | None = None,
-    entity_threshold: float = 0.0,
-    relation_threshold: float = 0.0,
-    explain: bool = False,
-    batch_size: int = 32,
+    config: Annotated[ExtractionConfig | None, Parameter(name="*")] = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
     backend: Literal["torch", "onnx"] = "torch",
     device: str | None = None,
     precision: Literal["fp32", "bf16", "int8"] | None = None,
 ) -> None:
-    """Extract entities and relations: one JSON line a post.
+    """Extract entities and relations, one JSON line for each post.
 
-    With --input and --output, posts of any number: what cannot be read goes with its reason to a file of dead letters
+    With --input and --output, the posts may be of any number. Posts that cannot be read go with the reason to a file
     beside the output (out.dead.jsonl), and the same command, given again, goes on where it was stopped.
 
     Args:
@@ -49,12 +47,7 @@ def extract(
         image: Its image.
         input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
         images: Folder that the posts' images are named in; by default the folder of --input.
-        missing_images: A missing or broken image: stop, or read its post as text.
         output: Write here, .jsonl or .parquet, in place of standard output.
-        entity_threshold: Leave out entities with a lower score.
-        relation_threshold: Leave out relations with a lower score.
-        explain: Add which words, patches and regions of the image the model attended to.
-        batch_size: Posts a forward pass.
         workers: Processes that extract, each with models of its own (with --output).
         engine: Who runs the workers: this machine, or Ray (promu[ray]).
         backend: What computes: PyTorch, or what promu export has made.
@@ -81,15 +74,7 @@ def extract(
         from promu.hub import quiet
 
         quiet()
-    from promu.extraction.extraction_config import extraction_config
-
-    config = extraction_config(
-        batch_size=batch_size,
-        entity_threshold=entity_threshold,
-        relation_threshold=relation_threshold,
-        explain=explain,
-        missing_images=missing_images,
-    )
+    config = config or ExtractionConfig()
     if input is not None and output is not None:
         from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
 
