@@ -308,7 +308,7 @@ def test_what_a_run_stopped_while_splitting_left_is_cleared_and_nothing_else(
     parts.mkdir()
     (parts / "thesis.txt").write_text("of the user")
     (parts / "000000.in.jsonl").write_text('{"number": 1, "rec')
-    with pytest.raises(InputError, match=r"parts/thesis\.txt: this is in the way, and no run has left it; move it"):
+    with pytest.raises(InputError, match=r"parts/thesis\.txt: promu did not write this file; move it"):
         extract_file(source, output, settings)
     (parts / "thesis.txt").rename(tmp_path / "thesis.txt")
     assert (parts / "000000.in.jsonl").exists()

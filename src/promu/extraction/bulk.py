@@ -1,9 +1,9 @@
-"""Posts by the million: split into parts, extracted part by part, joined again.
+"""Extraction from files of any size: the input is split into parts, each part is extracted, and the parts are joined.
 
-Beside the output lies, while a run lasts, a folder of parts. `plan.json`, written last of all when the input is split,
-says what the run is; part 7 is done when `000007.done.json` is there, which is written after all else of that part.
-Every file gets its name when it is whole. So a run that was killed at any moment goes on with the parts that are not
-done, and whoever does a part twice writes the same files again.
+During a run there is a folder of parts beside the output. `plan.json` describes the run; it is written last when the
+input is split. `000007.done.json` marks part 7 as done; it is written after all other files of that part. A file gets
+its name only when it is whole. So a killed run goes on with the parts that are not done, and a part that is done twice
+gives the same files.
 """
 
 from __future__ import annotations
@@ -35,10 +35,22 @@ from promu.progress import report
 from promu.runs import refuse_other_settings
 from promu.tasks.model_folder import BackendName, BackendPrecision
 
+logger = logging.getLogger(__name__)
+
+PART = 256
+"""Posts in a part: a kill costs each worker no more than these."""
+
+Prepare = Callable[[], None] | None
+Done = Iterator[dict[str, int]]
+"""The counts of `extract_part`, for each part as it is done."""
+
+RAY_STORE_BYTES = 100 * 2**20
+"""Memory of Ray's object store on one machine: only numbers of parts and counts are stored."""
+
 
 @dataclass(frozen=True, slots=True)
 class BulkSettings:
-    """What a bulk run does with each post.
+    """The models, images and options of a bulk run.
 
     Attributes:
         model, device, precision, backend: As in `Extractor.from_pretrained`.
@@ -58,261 +70,6 @@ class BulkSettings:
         return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend)
 
 
-def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:
-    """Extract from one part and leave its files behind; returns its counts, as `BulkResult` names them."""
-    name = f"{number:06d}"
-    dead: dict[int, dict[str, Any]] = {}
-    records: list[tuple[int, dict[str, Any]]] = []
-    with (parts / f"{name}.in.jsonl").open(encoding="utf-8") as file:
-        for line in file:
-            item = json.loads(line)
-            if "reason" in item:
-                dead[item["number"]] = item
-            else:
-                records.append((item["number"], item["record"]))
-    problems: list[InputError] = []
-    found = extractor.extract(
-        ({"id": str(place), **record} for place, record in records),
-        images=settings.images,
-        problems=problems,
-        config=settings.config,
-    )
-    counts: Counter[str] = Counter()
-
-    def lines() -> Iterator[str]:
-        for result in found:
-            counts.update(extracted=1, as_text=result.image == "missing", unread=result.image == "unread")
-            counts["cut"] += result.words_read is not None
-            yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
-
-    write_text(parts / f"{name}.out.jsonl", lines())
-    for problem in problems:
-        place, record = records[(problem.line or 1) - 1]
-        dead[place] = letter(place, record.get("id"), problem.at(problem.path))
-    write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
-    result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
-    write_json(parts / f"{name}.done.json", result)
-    return result
-
-
-def letter(number: int, id: object, error: InputError) -> dict[str, Any]:
-    """A line of dead letters."""
-    return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": str(error)}
-
-
-_OURS = re.compile(r"\d{6,}\.(in|out|dead)\.jsonl|\..+\.part")
-"""Names of what a run that was stopped leaves behind, before a part is done."""
-
-
-def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
-    """Split the input into parts, unless that was done before.
-
-    Args:
-        source: Posts, see `promu.extraction.records`.
-        settings: What is done with each.
-        parts: The folder of the parts, which is made.
-        part: Posts a part.
-
-    Returns:
-        The number of posts.
-
-    Raises:
-        InputError: The input cannot be used; a run with something else has done parts here; something else is in the
-            folder; or it cannot be made.
-    """
-    given = {**asdict(settings), "config": settings.config.model_dump()}
-    plan = {"input": _identity(source), "settings": given, "model": _model(settings), "part": part}
-    file = parts / "plan.json"
-    if file.is_file():
-        found = json.loads(file.read_text(encoding="utf-8"))
-        posts = int(found.pop("posts"))
-        if found == plan:
-            return posts
-        if next(parts.glob("*.done.json"), None) is not None:
-            refuse_other_settings(found, plan, parts, "run that was stopped")
-        file.unlink()  # its model could not be opened, for instance: nothing is lost
-    _clear(parts)
-    records = read_source(source)
-    first = next(records, None)  # a file that is none of its kind is found before anything is written
-    if first is None:
-        raise InputError("the file holds no posts; is this the right file?", source)
-    make_folder(parts)
-    posts = 0
-    try:
-        for number, chunk in enumerate(_chunks(chain([first], records), part)):
-            posts += len(chunk)
-            write_text(parts / f"{number:06d}.in.jsonl", map(_split_line, chunk))
-    except InputError:
-        shutil.rmtree(parts)
-        raise
-    write_json(file, {**plan, "posts": posts})
-    return posts
-
-
-def _clear(parts: Path) -> None:
-    """Remove what a run left that was stopped before it had a plan."""
-    if not parts.exists():
-        return
-    files = parts.iterdir() if parts.is_dir() else [parts]
-    other = next((file for file in files if not _OURS.fullmatch(file.name)), None)
-    if other is not None:
-        raise InputError("this is in the way, and no run has left it; move it, or choose another output", other)
-    shutil.rmtree(parts)
-
-
-def _split_line(item: tuple[int, dict[str, Any] | InputError]) -> str:
-    number, record = item
-    if isinstance(record, InputError):
-        line = letter(number, None, InputError(record.reason))  # the number says where
-    else:
-        line = {"number": number, "record": record}
-    return json.dumps(line) + "\n"  # in ASCII, so that half surrogate pairs get as far as the check of the post
-
-
-def _identity(path: Path) -> dict[str, Any]:
-    """By which a file is known again, without reading it."""
-    if not path.is_file():
-        raise InputError("no such file; check the path", path)
-    facts = path.stat()
-    return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
-
-
-def _model(settings: BulkSettings) -> list[dict[str, Any]]:
-    folder = Path(settings.model)
-    return [_identity(file) for pattern in ("*.safetensors", "*.onnx") for file in sorted(folder.rglob(pattern))]
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    items = iter(items)
-    while chunk := list(islice(items, size)):
-        yield chunk
-
-
-Prepare = Callable[[], None] | None
-Done = Iterator[dict[str, int]]
-"""What `extract_part` counted, of each part as it is done."""
-
-RAY_STORE_BYTES = 100 * 2**20
-"""For Ray's objects on one machine: numbers of parts and counts are all that travels."""
-
-
-def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
-    """Parts one after the other in this process, or by `workers` processes.
-
-    Raises:
-        InputError: A process was killed.
-    """
-    if workers == 1:
-        extractor = settings.open()
-        for number in numbers:
-            yield extract_part(extractor, settings, parts, number)
-        return
-    settings.open()  # what is wrong with the model is said once, and in its own words
-    threads = max(1, usable_cores() // workers)
-    pool = ProcessPoolExecutor(
-        min(workers, len(numbers)), multiprocessing.get_context("spawn"), _begin, (settings, parts, threads, prepare)
-    )
-    try:
-        for task in as_completed([pool.submit(_do, number) for number in numbers]):
-            yield task.result()
-    except BrokenProcessPool:
-        raise InputError(
-            "a worker process was killed (out of memory?); run the same command again, with fewer workers if need be: "
-            "it goes on where it stopped"
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_work: Any = None
-"""In a worker process: what does a part."""
-
-
-def _begin(settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
-    global _work
-    _work = _PartWorker(settings, parts, threads, prepare)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: Any) -> None:
-    """Leave no worker behind when the process that feeds it is killed."""
-    parent.join()
-    os._exit(1)
-
-
-def _do(number: int) -> dict[str, int]:
-    found: dict[str, int] = _work.do(number)
-    return found
-
-
-class _PartWorker:
-    """A process of its own with an extractor of its own."""
-
-    def __init__(self, settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
-        if prepare is not None:
-            prepare()
-        torch.set_num_threads(threads)
-        self.settings, self.parts = settings, parts
-        self.extractor = settings.open()
-
-    def do(self, number: int) -> dict[str, int]:
-        """Do one part."""
-        return extract_part(self.extractor, self.settings, self.parts, number)
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The same for a row of Ray Data."""
-        return {"counts": self.do(int(row["part"]))}
-
-
-def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
-    """Parts by actors of Ray Data: on the cluster that `RAY_ADDRESS` names, else on this machine.
-
-    Model, images and the folder of parts must lie where every machine of the cluster finds them under the same name.
-    An actor that dies is started again, and its part done again.
-
-    Raises:
-        InputError: Ray is not installed.
-    """
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise InputError("engine ray needs Ray; install promu[ray], or use engine local") from None
-    settings.open()
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
-    own = not ray.is_initialized()
-    if own:
-        here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": RAY_STORE_BYTES}
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get("RAY_ADDRESS") else here))
-    try:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        # a block a part: what is handed out, and what is done again
-        data = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
-        worker: Any = _PartWorker  # Ray's types know functions of a row, not classes of such
-        told = data.map(
-            worker,
-            fn_constructor_args=(settings, parts.absolute(), 1, prepare),
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
-            num_cpus=1,
-        )
-        for row in told.iter_rows():
-            yield {key: int(value) for key, value in row["counts"].items() if value is not None}
-    finally:
-        if own:
-            ray.shutdown()
-
-
-Engine = Callable[[BulkSettings, Path, Sequence[int], int, Prepare], Done]
-ENGINES: dict[str, Engine] = {"local": run_local, "ray": run_ray}
-
-logger = logging.getLogger(__name__)
-
-PART = 256
-"""Posts a part: what a kill costs, at most, for each worker."""
-
-
 @dataclass(frozen=True, slots=True)
 class BulkResult:
     """What became of the posts: `posts` = `extracted` + `dead`.
@@ -320,10 +77,10 @@ class BulkResult:
     Attributes:
         posts: In the input.
         extracted: In the output.
-        dead: That could not be read; the file of dead letters has them, with reasons.
-        as_text: Of the extracted, read as text because the image was missing or broken.
-        unread: Of the extracted, read without their image because the model reads text alone.
-        cut: Of the extracted, longer than the model takes, and read up to there.
+        dead: Could not be read; the file of dead letters has them, with reasons.
+        as_text: Extracted, but read as text because the image was missing or broken.
+        unread: Extracted, but without the image because the model reads text alone.
+        cut: Extracted, but longer than the model takes, and read up to there.
     """
 
     posts: int
@@ -348,17 +105,17 @@ def extract_file(
     prepare: Callable[[], None] | None = None,
     part: int = PART,
 ) -> BulkResult:
-    """Extract from a file of posts of any size, in constant memory; a run that was stopped goes on where it was.
+    """Extract from a file of posts of any size, in constant memory; a run that was stopped goes on where it stopped.
 
     Args:
         source: Posts in JSON lines, CSV or Parquet (`promu.extraction.records`).
         output: JSON lines or Parquet, by its suffix; there whole or not at all. Beside it goes `dead_letters(output)`,
             a line `{"number", "id", "reason"}` for each post that could not be read, where there is any.
-        settings: What to do with each post.
+        settings: Models, images and options.
         workers: Processes, each with models of its own.
         engine: A name in `ENGINES`.
         prepare: Called first in each worker process; a function that can be pickled.
-        part: Posts a part.
+        part: Posts in a part.
 
     Raises:
         InputError: Input, output, model or settings cannot be used, or not a single post can be read; a worker died.
@@ -375,16 +132,16 @@ def extract_file(
     totals: Counter[str] = Counter()
     todo = []
     for number in range(count):
-        found = _done(parts, number)
-        if found is None:
+        counts = _done(parts, number)
+        if counts is None:
             todo.append(number)
         else:
-            totals.update(found)
+            totals.update(counts)
     if totals:
         logger.info("%d of %d posts were extracted before; the run goes on", totals["posts"], posts)
     if todo:
-        for found in ENGINES[engine](settings, parts, todo, workers, prepare):
-            totals.update(found)
+        for counts in ENGINES[engine](settings, parts, todo, workers, prepare):
+            totals.update(counts)
             report("extracting", totals["posts"], posts)
     return _join(source, parts, output, posts, count, totals)
 
@@ -424,3 +181,245 @@ def _join(source: Path, parts: Path, output: Path, posts: int, count: int, total
 def _lines(path: Path) -> Iterator[str]:
     with path.open(encoding="utf-8", newline="") as file:
         yield from file
+
+
+_PART_FILES = re.compile(r"\d{6,}\.(in|out|dead)\.jsonl|\..+\.part")
+"""Names of the files that a stopped run leaves behind before a part is done."""
+
+
+def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
+    """Split the input into parts, unless that was done before.
+
+    Args:
+        source: Posts, see `promu.extraction.records`.
+        settings: Models, images and options.
+        parts: The folder of the parts, which is made.
+        part: Posts in a part.
+
+    Returns:
+        The number of posts.
+
+    Raises:
+        InputError: The input cannot be used; another run has done parts here; the folder contains files that promu did
+            not write; or it cannot be made.
+    """
+    given = {**asdict(settings), "config": settings.config.model_dump()}
+    plan = {"input": _identity(source), "settings": given, "model": _model(settings), "part": part}
+    file = parts / "plan.json"
+    if file.is_file():
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        posts = int(earlier.pop("posts"))
+        if earlier == plan:
+            return posts
+        if next(parts.glob("*.done.json"), None) is not None:
+            refuse_other_settings(earlier, plan, parts, "run that was stopped")
+        file.unlink()  # for instance its model could not be opened: nothing is lost
+    _clear(parts)
+    records = read_source(source)
+    first = next(records, None)  # a file of another format raises before anything is written
+    if first is None:
+        raise InputError("the file holds no posts; is this the right file?", source)
+    make_folder(parts)
+    posts = 0
+    try:
+        for number, chunk in enumerate(_chunks(chain([first], records), part)):
+            posts += len(chunk)
+            write_text(parts / f"{number:06d}.in.jsonl", map(_split_line, chunk))
+    except InputError:
+        shutil.rmtree(parts)
+        raise
+    write_json(file, {**plan, "posts": posts})
+    return posts
+
+
+def _clear(parts: Path) -> None:
+    """Remove the files of a run that was stopped before it had a plan."""
+    if not parts.exists():
+        return
+    files = parts.iterdir() if parts.is_dir() else [parts]
+    other = next((file for file in files if not _PART_FILES.fullmatch(file.name)), None)
+    if other is not None:
+        raise InputError("promu did not write this file; move it, or choose another output", other)
+    shutil.rmtree(parts)
+
+
+def _split_line(item: tuple[int, dict[str, Any] | InputError]) -> str:
+    number, record = item
+    if isinstance(record, InputError):
+        line = letter(number, None, InputError(record.reason))  # the number says where
+    else:
+        line = {"number": number, "record": record}
+    return json.dumps(line) + "\n"  # in ASCII, so that half surrogate pairs get as far as the check of the post
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Path, size and time of a file: whether it is still the same, without reading it."""
+    if not path.is_file():
+        raise InputError("no such file; check the path", path)
+    facts = path.stat()
+    return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
+
+
+def _model(settings: BulkSettings) -> list[dict[str, Any]]:
+    folder = Path(settings.model)
+    return [_identity(file) for pattern in ("*.safetensors", "*.onnx") for file in sorted(folder.rglob(pattern))]
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    items = iter(items)
+    while chunk := list(islice(items, size)):
+        yield chunk
+
+
+def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:
+    """Extract from one part and leave its files behind; returns its counts, as `BulkResult` names them."""
+    name = f"{number:06d}"
+    dead: dict[int, dict[str, Any]] = {}
+    records: list[tuple[int, dict[str, Any]]] = []
+    with (parts / f"{name}.in.jsonl").open(encoding="utf-8") as file:
+        for line in file:
+            item = json.loads(line)
+            if "reason" in item:
+                dead[item["number"]] = item
+            else:
+                records.append((item["number"], item["record"]))
+    problems: list[InputError] = []
+    extractions = extractor.extract(
+        ({"id": str(place), **record} for place, record in records),
+        images=settings.images,
+        problems=problems,
+        config=settings.config,
+    )
+    counts: Counter[str] = Counter()
+
+    def lines() -> Iterator[str]:
+        for result in extractions:
+            counts.update(extracted=1, as_text=result.image == "missing", unread=result.image == "unread")
+            counts["cut"] += result.words_read is not None
+            yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
+
+    write_text(parts / f"{name}.out.jsonl", lines())
+    for problem in problems:
+        place, record = records[(problem.line or 1) - 1]
+        dead[place] = letter(place, record.get("id"), problem.at(problem.path))
+    write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
+    result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
+    write_json(parts / f"{name}.done.json", result)
+    return result
+
+
+def letter(number: int, id: object, error: InputError) -> dict[str, Any]:
+    """A line of dead letters."""
+    return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": str(error)}
+
+
+def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
+    """Parts one after the other in this process, or by `workers` processes.
+
+    Raises:
+        InputError: A process was killed.
+    """
+    if workers == 1:
+        extractor = settings.open()
+        for number in numbers:
+            yield extract_part(extractor, settings, parts, number)
+        return
+    settings.open()  # an error of the model is raised once, here
+    threads = max(1, usable_cores() // workers)
+    pool = ProcessPoolExecutor(
+        min(workers, len(numbers)), multiprocessing.get_context("spawn"), _begin, (settings, parts, threads, prepare)
+    )
+    try:
+        for task in as_completed([pool.submit(_do, number) for number in numbers]):
+            yield task.result()
+    except BrokenProcessPool:
+        raise InputError(
+            "a worker process was killed (out of memory?); run the same command again, with fewer workers if need be: "
+            "it goes on where it stopped"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: Any = None
+"""The worker of this process, if it is a worker process."""
+
+
+def _begin(settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
+    global _worker
+    _worker = _PartWorker(settings, parts, threads, prepare)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: Any) -> None:
+    """Leave no worker behind when the process that feeds it is killed."""
+    parent.join()
+    os._exit(1)
+
+
+def _do(number: int) -> dict[str, int]:
+    counts: dict[str, int] = _worker.do(number)
+    return counts
+
+
+class _PartWorker:
+    """A worker process, with its own extractor."""
+
+    def __init__(self, settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
+        if prepare is not None:
+            prepare()
+        torch.set_num_threads(threads)
+        self.settings, self.parts = settings, parts
+        self.extractor = settings.open()
+
+    def do(self, number: int) -> dict[str, int]:
+        """Do one part."""
+        return extract_part(self.extractor, self.settings, self.parts, number)
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The same for a row of Ray Data."""
+        return {"counts": self.do(int(row["part"]))}
+
+
+def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
+    """Parts by actors of Ray Data: on the cluster that `RAY_ADDRESS` names, else on this machine.
+
+    Model, images and the folder of parts must have the same path on every machine of the cluster.
+    An actor that dies is started again, and its part done again.
+
+    Raises:
+        InputError: Ray is not installed.
+    """
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise InputError("engine ray needs Ray; install promu[ray], or use engine local") from None
+    settings.open()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no data about this run leaves the machine
+    started = not ray.is_initialized()
+    if started:
+        here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": RAY_STORE_BYTES}
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get("RAY_ADDRESS") else here))
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        # one block for each part: blocks are handed out, and done again after a failure
+        data = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
+        worker: Any = _PartWorker  # Ray's types know functions of a row, not classes of such
+        results = data.map(
+            worker,
+            fn_constructor_args=(settings, parts.absolute(), 1, prepare),
+            compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
+            num_cpus=1,
+        )
+        for row in results.iter_rows():
+            yield {key: int(value) for key, value in row["counts"].items() if value is not None}
+    finally:
+        if started:
+            ray.shutdown()
+
+
+Engine = Callable[[BulkSettings, Path, Sequence[int], int, Prepare], Done]
+ENGINES: dict[str, Engine] = {"local": run_local, "ray": run_ray}

@@ -275,11 +275,11 @@ class Extractor:
         """The answers to one batch."""
         images = EncodedImages()
         if self._finder is None:
-            found = [to_extraction(request, request.post.entities) for request in requests]
+            extractions = [to_extraction(request, request.post.entities) for request in requests]
         else:
             images = self._finder.encode_images(_pixels(self._finder, requests))
-            found = find_entities(self._finder, requests, images, config)
-        pairs = [fitting_pairs(one.entities, self._relation_labels) for one in found]
+            extractions = find_entities(self._finder, requests, images, config)
+        pairs = [fitting_pairs(one.entities, self._relation_labels) for one in extractions]
         refused: dict[int, InputError] = {}
         for number, of_post in enumerate(pairs):
             if config.max_pairs is not None and len(of_post) > config.max_pairs:
@@ -294,8 +294,8 @@ class Extractor:
                 pixels = _pixels(self._relater, requests)
                 images = self._relater.encode_images({row: pixels[row] for row in pixels if pairs[row]})
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
-            found = find_relations(self._relater, found, pairs, images, config, size)
-        return [refused.get(number, one) for number, one in enumerate(found)]
+            extractions = find_relations(self._relater, extractions, pairs, images, config, size)
+        return [refused.get(number, one) for number, one in enumerate(extractions)]
 
 
 def _pixels(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torch.Tensor]:

@@ -162,9 +162,9 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
             "marker_index" if task == "re" else "word_index": positions,
         }
         if vision:
-            shown = torch.ones(rows, dtype=torch.long)
-            shown[1:] = 0
-            given |= {"visual": model.promu.encode_images(pixels(rows)), "image_mask": shown}
+            image_mask = torch.ones(rows, dtype=torch.long)
+            image_mask[1:] = 0
+            given |= {"visual": model.promu.encode_images(pixels(rows)), "image_mask": image_mask}
         return given
 
     output = "logits" if task == "re" else "emissions"

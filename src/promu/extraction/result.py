@@ -33,7 +33,7 @@ class AttendedRegion:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Where the vectors behind one answer looked, as mean over the fusion's layers and heads.
+    """The attention of the vectors behind one answer: the mean over the fusion's layers and heads.
 
     Words and patches together have 1 at most: the rest is on special tokens and the image's CLS.
 
@@ -61,8 +61,8 @@ class Explanation:
     """The attention behind each answer of an extraction.
 
     Attributes:
-        entities: One an entity, read where its words are; empty where entities were given and not found.
-        relations: One a relation, read where the markers of head and tail are; by a joint model where their words are.
+        entities: One for each entity, read at its words; empty where the entities were given.
+        relations: One for each relation, read at the markers of head and tail; with a joint model at their words.
     """
 
     entities: tuple[Attention, ...]
@@ -82,15 +82,15 @@ def mean_map(attentions: Sequence[torch.Tensor]) -> NDArray[np.float64]:
 
 
 def attention_from(
-    shares: NDArray[np.float64], pieces: int, places: Sequence[int], words: Sequence[int], count: int, image: bool
+    shares: NDArray[np.float64], tokens: int, places: Sequence[int], words: Sequence[int], count: int, image: bool
 ) -> Attention:
     """What the vectors at `places` attended to.
 
     Args:
-        shares: (Q, M) one post's map: columns of the text's pieces, then those of visual CLS and patches.
-        pieces: How many columns the text has, padding included.
+        shares: (Q, M) one post's map: columns of the text's tokens, then those of visual CLS and patches.
+        tokens: How many columns the text has, padding included.
         places: Rows to take the mean of.
-        words: The word of each piece, -1 where it is none.
+        words: The word of each token, -1 where it is none.
         count: Words in the post.
         image: Whether the post has an image.
     """
@@ -99,8 +99,8 @@ def attention_from(
     for column, word in enumerate(words):
         if word >= 0:
             of_words[word] += mean[column]
-    side = math.isqrt(max(0, len(mean) - pieces - 1)) if image else 0
-    patches = mean[pieces + 1 : pieces + 1 + side * side].reshape(side, side)
+    side = math.isqrt(max(0, len(mean) - tokens - 1)) if image else 0
+    patches = mean[tokens + 1 : tokens + 1 + side * side].reshape(side, side)
     return Attention(tuple(of_words.tolist()), tuple(map(tuple, patches.tolist())), attended_regions(patches))
 
 
@@ -111,7 +111,7 @@ def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]
     if not total:
         return ()
     left = {(int(row), int(column)) for row, column in np.argwhere(patches > HOT * patches.mean())}
-    found = []
+    regions = []
     while left:
         group, edge = set(), [left.pop()]
         while edge:
@@ -122,8 +122,8 @@ def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]
             edge.extend(near)
         tops, sides = [row for row, _ in group], [column for _, column in group]
         box = (min(sides) / columns, min(tops) / rows, (max(sides) + 1) / columns, (max(tops) + 1) / rows)
-        found.append(AttendedRegion(box, float(sum(patches[place] for place in group)) / total))
-    return tuple(sorted(found, key=lambda region: (-region.share, region.box))[:MOST_REGIONS])
+        regions.append(AttendedRegion(box, float(sum(patches[place] for place in group)) / total))
+    return tuple(sorted(regions, key=lambda region: (-region.share, region.box))[:MOST_REGIONS])
 
 
 ImageUse = Literal["used", "none", "missing", "unread"]
@@ -162,7 +162,7 @@ class Extraction:
         offsets: Where each token lies in `text`, in Unicode code points, end exclusive.
         image: Whether the post's image was read, see `ImageUse`.
         words_read: How many words, from the first, the model that finds entities had room for; None for all.
-        explanation: What the model attended to, where that was asked for.
+        explanation: What the model attended to, with the option `explain`.
     """
 
     id: str
@@ -194,7 +194,7 @@ class Extraction:
     def to_dict(self) -> dict[str, Any]:
         """As `promu extract` writes it: `id`, `tokens`, `entities`, `relations`, ready for JSON.
 
-        A score is null where the entity was given and not found; `explanation` is there where it was asked for.
+        A score is null where the entity was given; `explanation` is there only with the option `explain`.
         """
         entities = []
         for entity in self.entities:

@@ -79,9 +79,9 @@ class JointExtraction:
             raise InputError("no post has a relation; joint extraction learns from posts that have some")
         return sorted(triple_label(*triple) for triple in Inventory.of(posts).triples)
 
-    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+    def check(self, posts: Sequence[Post], labels: Sequence[str], path: Path) -> dict[str, int]:
         """Count the quintuples that no answer of the model can hold, and say so; none is refused."""
-        inventory = inventory_of(known)
+        inventory = inventory_of(labels)
         counts: dict[str, int] = {}
         for post in posts:
             for reason, count in targets(post, inventory, len(post.tokens)).beyond.items():
@@ -96,7 +96,7 @@ class JointExtraction:
         return encoder.words(post.tokens)
 
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
-        """`word_index`, `word_mask` (B, W) beside the pieces; gold (B, E, 3), (B, F, 3) where ids are given."""
+        """`word_index`, `word_mask` (B, W) beside the input ids; gold (B, E, 3), (B, F, 3) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
         batch = encoder.word_batch(encoded)
         if labels is not None:
@@ -124,7 +124,7 @@ class JointExtraction:
         """Probabilities of entities and of whole quintuples.
 
         An entity's score is the smallest marginal probability among its words' labels, as in MNER; a relation's is that
-        of the whole quintuple: the product of its ends' and of its own probability.
+        of the whole quintuple: the probabilities of its two ends and of the relation, multiplied.
         """
         inventory = inventory_of(predictor.labels)
         temperature = float(predictor.config.score_temperature)

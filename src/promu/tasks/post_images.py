@@ -87,9 +87,9 @@ class ImageFolder:
 
     def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
         """`pixel_values` (B, 3, S, S) bytes and `image_mask` (B,); nothing where no post has an image."""
-        found = [self.get(image) for image in images]
-        if all(pixels is None for pixels in found):
+        images_read = [self.get(image) for image in images]
+        if all(pixels is None for pixels in images_read):
             return {}
         blank = torch.zeros(3, self.size or 0, self.size or 0, dtype=torch.uint8)
-        stack = torch.stack([blank if pixels is None else pixels for pixels in found])
-        return {"pixel_values": stack, "image_mask": torch.tensor([int(pixels is not None) for pixels in found])}
+        stack = torch.stack([blank if pixels is None else pixels for pixels in images_read])
+        return {"pixel_values": stack, "image_mask": torch.tensor([int(pixels is not None) for pixels in images_read])}

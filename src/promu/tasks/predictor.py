@@ -73,7 +73,7 @@ class Task(Protocol):
     def labels(self, posts: Sequence[Post]) -> list[str]:
         """Label names in the order of the model's outputs."""
 
-    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+    def check(self, posts: Sequence[Post], labels: Sequence[str], path: Path) -> dict[str, int]:
         """Refuse gold that a model with these labels cannot give (InputError), or count it by the reason."""
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
@@ -219,10 +219,10 @@ class Predictor(ABC):
 
     def answers(self, predictions: Iterable[Predictions]) -> list[Post]:
         """The same of all batches, by the posts' numbers."""
-        found: dict[int, Post] = {}
+        posts: dict[int, Post] = {}
         for batch in predictions:
-            found.update(zip(batch.rows, self.answer(batch), strict=True))
-        return [found[row] for row in sorted(found)]
+            posts.update(zip(batch.rows, self.answer(batch), strict=True))
+        return [posts[row] for row in sorted(posts)]
 
 
 def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -43,9 +43,9 @@ class EntityRecognition:
         """O, then B and I of each entity type in alphabetical order."""
         return bio_labels(sorted({entity.type for post in posts for entity in post.entities if entity.type}))
 
-    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+    def check(self, posts: Sequence[Post], labels: Sequence[str], path: Path) -> dict[str, int]:
         """As `check_labels`."""
-        check_labels(self, posts, known, path)
+        check_labels(self, posts, labels, path)
         return {}
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
@@ -53,7 +53,7 @@ class EntityRecognition:
         return encoder.words(post.tokens)
 
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
-        """`word_index`, `word_mask` (B, W) beside the pieces; `labels` (B, W) where ids are given."""
+        """`word_index`, `word_mask` (B, W) beside the input ids; `labels` (B, W) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
         batch = encoder.word_batch(encoded)
         if labels is not None:
@@ -135,12 +135,12 @@ class RelationClassification:
 
     def labels(self, posts: Sequence[Post]) -> list[str]:
         """`None` first, then the relations in alphabetical order."""
-        found = {relation.type for post in posts for relation in post.relations}
-        return [NO_RELATION, *sorted(found - {NO_RELATION})]
+        types = {relation.type for post in posts for relation in post.relations}
+        return [NO_RELATION, *sorted(types - {NO_RELATION})]
 
-    def check(self, posts: Sequence[Post], known: Sequence[str], path: Path) -> dict[str, int]:
+    def check(self, posts: Sequence[Post], labels: Sequence[str], path: Path) -> dict[str, int]:
         """As `check_labels`."""
-        check_labels(self, posts, known, path)
+        check_labels(self, posts, labels, path)
         return {}
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
@@ -150,7 +150,7 @@ class RelationClassification:
         return encoder.pair(post.tokens, (head.start, head.end), (tail.start, tail.end))
 
     def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
-        """`marker_index` (B, 2) beside the pieces; `labels` (B,) where ids are given."""
+        """`marker_index` (B, 2) beside the input ids; `labels` (B,) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
         batch = {**encoder.batch(encoded), "marker_index": torch.tensor([text.positions for text in encoded])}
         if labels is not None:
@@ -202,16 +202,16 @@ def relation_probabilities(predictor: Predictor, logits: torch.Tensor) -> torch.
     return (logits / predictor.config.score_temperature).softmax(-1)
 
 
-def check_labels(task: Task, posts: Sequence[Post], known: Sequence[str], path: Path) -> None:
+def check_labels(task: Task, posts: Sequence[Post], labels: Sequence[str], path: Path) -> None:
     """Refuse gold labels that the model cannot give.
 
     Raises:
-        InputError: A label of `posts` is not among `known`.
+        InputError: A label of `posts` is not among `labels`.
     """
-    unknown = sorted(set(task.labels(posts)) - set(known))
+    unknown = sorted(set(task.labels(posts)) - set(labels))
     if unknown:
         raise InputError(
-            f"label {unknown[0]!r} occurs here, but the model knows only {', '.join(known)}; "
+            f"label {unknown[0]!r} occurs here, but the model knows only {', '.join(labels)}; "
             "rename it, or train on data that has it",
             path,
         )
