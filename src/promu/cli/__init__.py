@@ -16,7 +16,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import promu
-from promu.cli import demo, doctor, evaluate, extract, graph, llm, reproduce, score, train
+from promu.cli import demo, doctor, evaluate, graph, llm, reproduce, score, train
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
@@ -39,8 +39,8 @@ COMMANDS: dict[str, Callable[..., Any] | App | tuple[str, str]] = {
     "baseline": llm.baseline_app,
     "knowledge": llm.knowledge_app,
     "reproduce": reproduce.reproduce,
-    "extract": extract.extract,
-    "export": extract.export,
+    "extract": ("promu.cli.extract:extract", "Extract entities and relations, one JSON line for each post."),
+    "export": ("promu.cli.extract:export", "Export a model for extraction without PyTorch's weights (--backend onnx)."),
     "graph": graph.app,
     "serve": ("promu.cli.serve:serve", "Answer over HTTP, with a page at / on which to try the model."),
     "score": score.app,
