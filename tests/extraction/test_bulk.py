@@ -314,7 +314,7 @@ def test_what_a_run_stopped_while_splitting_left_is_cleared_and_nothing_else(
     assert (parts / "000000.in.jsonl").exists()
     assert extract_file(source, output, settings).posts == 9
     parts.write_text("a file of that name")
-    with pytest.raises(InputError, match="in the way"):
+    with pytest.raises(InputError, match="promu did not write this file"):
         extract_file(source, output, settings)
     assert parts.read_text() == "a file of that name"
 
