@@ -1,4 +1,4 @@
-"""What every reader and writer here shares: lines with their numbers, JSON without surprises, atomic writing.
+"""Reading and writing files: lines with their numbers, strict JSON, and files and folders that are whole or absent.
 
 Readers take an optional list `problems`. Without it the first malformed record raises; with it each malformed
 record is appended and skipped. A file that cannot be read at all (missing, empty, UTF-16) raises in both cases.

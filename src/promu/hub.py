@@ -23,7 +23,7 @@ from promu.errors import InputError, first_line
 PACKAGE = "package:"
 REVISION = "@"
 
-KINDS = ("*.json", "*.txt", "*.model", "*.safetensors")
+FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Files of a model that are fetched: configurations, vocabularies, weights; never what would have to be unpickled."""
 
 
@@ -41,12 +41,12 @@ def resolve(name: str) -> str:
     return str(fetch(name)) if REVISION in name and not Path(name).exists() else name
 
 
-def fetch(name: str, kinds: tuple[str, ...] = KINDS) -> Path:
+def fetch(name: str, patterns: tuple[str, ...] = FETCHED) -> Path:
     """The folder of the hub's cache that holds a model, fetched where it is not there.
 
     Args:
         name: `NAME`, `OWNER/NAME`, or either with `@REVISION`.
-        kinds: Patterns of the files that are asked for.
+        patterns: Of the files that are fetched.
 
     Raises:
         InputError: There is no such model or revision within reach.
@@ -56,7 +56,7 @@ def fetch(name: str, kinds: tuple[str, ...] = KINDS) -> Path:
     if repository.startswith((".", "/", "~")) or repository.count("/") > 1:
         raise InputError("no such model folder; check the path", name)
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(kinds)))
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
     except (OSError, ValueError) as error:
         raise InputError(
             f"neither a model folder nor a hub model within reach ({first_line(error)}); check the name", name
@@ -178,12 +178,12 @@ def _cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-# Loggers of libraries that report each step of what they do at the level of warnings.
-_TALKERS = ("accelerate", "huggingface_hub", "PIL", "torch", "torchao")
+# They report each step at the level of warnings.
+_NOISY_LOGGERS = ("accelerate", "huggingface_hub", "PIL", "torch", "torchao")
 
 
 def quiet() -> None:
-    """Let transformers and its kin speak of errors only, and draw no bars of their own. Imports torch with them."""
+    """Let transformers and its relatives log errors only and show no progress bars; imports torch and transformers."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch  # noqa: F401  (sets its loggers' levels as it is imported)
@@ -191,7 +191,7 @@ def quiet() -> None:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in _TALKERS:
+    for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate|huggingface_hub)(\..*)?")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from promu.errors import InputError
-from promu.hub import KINDS, best_device, fetch
+from promu.hub import FETCHED, best_device, fetch
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer, saved_class
@@ -16,7 +16,7 @@ from promu.tasks.task import TASKS
 BackendName = Literal["torch", "onnx"]
 BackendPrecision = Literal["fp32", "bf16", "int8"]
 
-FILES = (*KINDS, "*.onnx")
+FILES = (*FETCHED, "*.onnx")
 """The files of a model that torch and ONNX read."""
 
 
