@@ -29,7 +29,7 @@ from promu.report.demo_report import (
     SystemResult,
     TeacherQuality,
 )
-from promu.report.post_view import ExtractedPost, NamedBox
+from promu.report.post_view import ExtractedPost
 from promu.schema import Post, Region
 
 SIZE = 48
@@ -132,7 +132,7 @@ def posts(corpus: Path, rng: random.Random) -> list[ExtractedPost]:
                     result_of(post, rng, spoil=index == 1),
                     [{"start": e.start, "end": e.end, "type": e.type} for e in post.entities],
                     gold_relations(post) if task == "re" else None,
-                    [NamedBox(share(region), region.label) for region in regions[image]],
+                    [(share(region), region.label) for region in regions[image]],
                 )
             )
     return extracted

@@ -27,7 +27,7 @@ from promu.report.demo_report import (
     write_report,
 )
 from promu.report.html import duration, percent, signed
-from promu.report.post_view import ExtractedPost, NamedBox
+from promu.report.post_view import ExtractedPost
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 EVIL = "<script>alert(1)</script>"
@@ -166,7 +166,7 @@ def test_markup_in_the_data_stays_text(sample: DemoReport, tmp_path: Path) -> No
     other = {"start": 1, "end": 2, "text": "b", "type": "PER", "score": None}
     relation = {"head": 0, "tail": 1, "type": EVIL, "score": 0.5}
     result = {"id": EVIL, "tokens": [EVIL, "b"], "entities": [entity, other], "relations": [relation]}
-    post = ExtractedPost(image, "text", result, [{"start": 0, "end": 1, "type": EVIL}], None, [NamedBox(box, EVIL)])
+    post = ExtractedPost(image, "text", result, [{"start": 0, "end": 1, "type": EVIL}], None, [(box, EVIL)])
     system = SystemResult(EVIL, Scores(1, 1, 1, {EVIL: 1}), Scores(1, 1, 1), 1)
     curves = Curves([(0, 1)], [{"step": 0, EVIL: 1}], {EVIL: [(0, 1)]})
     html = render(empty(pairs=[pair], posts=[post], systems=[system], curves=curves, command=EVIL))
@@ -210,7 +210,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("box", [(0.5, 0.1, 0.5, 0.2), (0, 0, float("nan"), 1), (0, 1, 1, 0)])
 def test_a_box_without_area_is_refused(box: tuple[float, float, float, float]) -> None:
     with pytest.raises(InputError, match="cannot be drawn"):
-        NamedBox(box, "thing")
+        ExtractedPost(None, "text", {}, regions=[(box, "thing")])
+    with pytest.raises(InputError, match="cannot be drawn"):
+        LabelledRegion(box, "thing", [])
 
 
 def test_figures_as_json(sample: DemoReport) -> None:

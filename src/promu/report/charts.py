@@ -8,9 +8,8 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -75,12 +74,9 @@ _PAGE_STYLE: Any = {
     "ytick.labelcolor": COLOURS["soft"][0],
     "text.color": COLOURS["ink"][0],
 }
-_SIZE = (4.7, 2.6)
-_NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
+class Series(NamedTuple):
     """One line: its name, its colour in `COLOURS`, and its points (x, y). A value that is not finite leaves a gap."""
 
     name: str
@@ -88,62 +84,57 @@ class Series:
     points: Sequence[tuple[float, float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Bars:
-    """A group of bars from 0 to 100.
-
-    Attributes:
-        name: Stands below the group.
-        bars: Name, colour in `COLOURS` and value of each.
-        limit: A dashed line across the group.
-    """
+class Bars(NamedTuple):
+    """A group of bars from 0 to 100: name, colour in `COLOURS` and value of each; `limit` is a dashed line across."""
 
     name: str
     bars: Sequence[tuple[str, str, float]]
     limit: float | None = None
 
 
-def line_chart(label: str, series: Sequence[Series], y_max: float | None = None) -> Markup | None:
-    """Lines over one pair of axes, y from 0 (or below, where values are), with a legend above them.
+def line_charts(
+    charts: Iterable[tuple[str, str, str, Sequence[Series]]], y_max: Mapping[str, float] | None = None
+) -> list[tuple[str, str, str, Markup]]:
+    """(title, what the axes are, explanation, SVG) of each chart with points, of (title, axes, explanation, lines).
 
-    Args:
-        label: What the chart shows, in words; the first and the last value of each line are added.
-        series: The lines.
-        y_max: The y axis reaches at least to this.
+    `y_max` is how far the y axis reaches at least, by title.
+    """
+    return [
+        (title, axes, note, chart)
+        for title, axes, note, series in charts
+        if (chart := line_chart(f"{title}, {axes}", series, (y_max or {}).get(title, 0.0))) is not None
+    ]
 
-    Returns:
-        The SVG; None if no line has a point.
+
+def line_chart(label: str, series: Sequence[Series], y_max: float = 0.0) -> Markup | None:
+    """Lines over one pair of axes, y from 0 (or below, where values are) to at least `y_max`; None without a point.
+
+    `label` says in words what the chart shows; the first and the last value of each line are added.
     """
     finite = {one.name: [y for x, y in one.points if math.isfinite(x) and math.isfinite(y)] for one in series}
     drawn = [one for one in series if finite[one.name]]
     if not drawn:
         return None
     with matplotlib.rc_context(STYLE | _PAGE_STYLE | {"svg.hashsalt": label}):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        axis = figure.subplots()
+        figure, axis = _figure()
         for one in drawn:
             marker = "o" if len(finite[one.name]) == 1 else None
             xs, ys = [x for x, _ in one.points], [y if math.isfinite(y) else math.nan for _, y in one.points]
             axis.plot(xs, ys, color=COLOURS[one.colour][0], label=one.name, marker=marker, markersize=4)
         values = [y for one in drawn for y in finite[one.name]]
-        axis.set_ylim(bottom=min(0.0, *values), top=max(y_max or 0.0, *values) * 1.05 or 1.0)
+        axis.set_ylim(bottom=min(0.0, *values), top=max(y_max, *values) * 1.05 or 1.0)
         figure.legend(loc="outside upper left", ncols=4, handlelength=1.2)
         ends = "; ".join(f"{one.name} from {finite[one.name][0]:.3g} to {finite[one.name][-1]:.3g}" for one in drawn)
         return to_inline_svg(figure, f"{label}. {ends}")
 
 
 def bar_chart(label: str, groups: Sequence[Bars]) -> Markup | None:
-    """Grouped bars on an axis from 0 to 100, each with its value above it.
-
-    Returns:
-        The SVG; None if there is no bar.
-    """
+    """Grouped bars on an axis from 0 to 100, each with its value above it; None if there is no bar."""
     widest = max((len(group.bars) for group in groups), default=0)
     if not widest:
         return None
     with matplotlib.rc_context(STYLE | _PAGE_STYLE | {"svg.hashsalt": label}):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        axis = figure.subplots()
+        figure, axis = _figure()
         width = 0.84 / widest
         for place, group in enumerate(groups):
             middles = place + (np.arange(len(group.bars)) - (len(group.bars) - 1) / 2) * width
@@ -159,6 +150,11 @@ def bar_chart(label: str, groups: Sequence[Bars]) -> Markup | None:
         axis.set_xticks(range(len(groups)), [group.name for group in groups])
         axis.set(ylim=(0, 108), yticks=(0, 25, 50, 75, 100))
         return to_inline_svg(figure, label)
+
+
+def _figure() -> tuple[Figure, Any]:
+    figure = Figure(figsize=(4.7, 2.6), layout="constrained")
+    return figure, figure.subplots()
 
 
 def to_inline_svg(figure: Figure, label: str) -> Markup:
@@ -178,6 +174,6 @@ def to_inline_svg(figure: Figure, label: str) -> Markup:
 def to_svg(figure: Figure) -> str:
     """A figure as an SVG element, without XML prolog; call it within the style that the figure was drawn in."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     return text[text.index("<svg") :]

@@ -10,9 +10,9 @@ from typing import Any
 from markupsafe import Markup
 
 from promu.files import write_text
-from promu.report.charts import LOSSES, SYSTEMS, Bars, Series, bar_chart, line_chart
+from promu.report.charts import LOSSES, SYSTEMS, Bars, Series, bar_chart, line_charts
 from promu.report.html import Box, Embedded, check_box, embed, page_templates
-from promu.report.post_view import MARKS, ExtractedPost, PostView, view_post
+from promu.report.post_view import MARKS, ExtractedPost, view_post
 
 Candidate = tuple[str, float]
 """A noun or a relation, and its probability (0-1)."""
@@ -22,8 +22,7 @@ Candidate = tuple[str, float]
 class Scores:
     """Micro precision, recall and F1 of one task on the test posts, all 0-100.
 
-    Attributes:
-        by_group: F1 of the posts of each group; "text" and "image" say what decides their labels.
+    `by_group` is F1 of the posts of each group; "text" and "image" say what decides their labels.
     """
 
     precision: float
@@ -79,8 +78,7 @@ class TeacherQuality:
 class LabelledRegion:
     """A region, what was drawn there, and the teacher's most probable nouns, best first.
 
-    Attributes:
-        names: The nouns that would be right, if known; they are marked in the report.
+    `names` are the nouns that would be right, if known; they are marked in the report.
     """
 
     box: Box
@@ -112,8 +110,7 @@ class DemoReport:
         seconds: Wall time of the whole run.
         systems: In the order of the tables.
         ceiling: Best F1 (0-100) that a reader of the text alone can expect in this world, by task ("ner", "re").
-        curves: How training went.
-        teacher: The teacher's quality; None where it was not measured.
+        teacher: None where the teacher's quality was not measured.
         pairs: Some pairs with their soft labels.
         posts: Some unseen posts with what was extracted.
         command: The command that makes this report again.
@@ -132,12 +129,8 @@ class DemoReport:
 
 def to_json(data: DemoReport) -> dict[str, Any]:
     """The figures of a run as `report.json` holds them, F1 in 0-100."""
-    return {
-        "seed": data.seed,
-        "seconds": data.seconds,
-        "systems": [asdict(system) for system in data.systems],
-        "ceiling": dict(data.ceiling),
-    }
+    systems = [asdict(system) for system in data.systems]
+    return {"seed": data.seed, "seconds": data.seconds, "systems": systems, "ceiling": dict(data.ceiling)}
 
 
 TASKS = (("ner", "Entities", "MNER"), ("re", "Relations", "MRE"))
@@ -145,26 +138,6 @@ GROUPS = {"text": "text decides", "image": "image decides"}
 PROMU = "promu"
 MOSAIC = 12
 """Images beside the title."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskView:
-    """What the page says of one task.
-
-    Attributes:
-        rows: Of the table: system, and for each column a figure and whether it is the column's best.
-        gains: F1 points of promu over each other system.
-    """
-
-    key: str
-    title: str
-    short: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
-    chart: Markup | None
-    gains: tuple[tuple[str, float], ...]
-    f1: float | None
-    ceiling: float | None
 
 
 def write_report(path: Path, data: DemoReport) -> None:
@@ -177,57 +150,58 @@ def write_report(path: Path, data: DemoReport) -> None:
 
 
 def render(data: DemoReport) -> str:
-    """The report as one HTML document that loads nothing and runs no script.
-
-    Raises:
-        InputError: An image is missing or broken, or an extraction contradicts itself.
-    """
+    """The report as one HTML document that loads nothing and runs no script (as `write_report`)."""
     posts = [view_post(post) for post in data.posts]
     pairs = [(pair, _image(pair)) for pair in data.pairs]
-    return (
-        page_templates()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            tasks=[_task(data, *task) for task in TASKS],
-            system_colours=SYSTEMS,
-            charts=_charts(data.curves),
-            pairs=pairs,
-            posts=posts,
-            marks=MARKS,
-            mosaic=_mosaic(pairs, posts),
-        )
+    # for the head of the page: each image once, as many as fill whole rows of four
+    images = [image for _, image in pairs] + [post.image for post in posts if post.image is not None]
+    mosaic = list({image.uri: image for image in images}.values())[:MOSAIC]
+    page = page_templates().get_template("report.html.j2")
+    return page.render(
+        data=data,
+        tasks=[_task(data, *task) for task in TASKS],
+        system_colours=SYSTEMS,
+        charts=_charts(data.curves),
+        pairs=pairs,
+        posts=posts,
+        marks=MARKS,
+        mosaic=mosaic[: len(mosaic) // 4 * 4],
     )
 
 
-def _task(data: DemoReport, key: str, title: str, short: str) -> TaskView:
+def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
+    """What the page says of one task.
+
+    `rows` of the table: system, and for each column a figure and whether it is the column's best. `gains`: F1 points of
+    promu over each other system.
+    """
     scores: dict[str, Scores] = {system.name: getattr(system, key) for system in data.systems}
-    groups = {group for one in scores.values() for group in one.by_group}
     columns: dict[str, dict[str, float]] = {
-        "Precision": {name: one.precision for name, one in scores.items()},
-        "Recall": {name: one.recall for name, one in scores.items()},
-        "F1": {name: one.f1 for name, one in scores.items()},
+        name: {system: getattr(one, name.lower()) for system, one in scores.items()}
+        for name in ("Precision", "Recall", "F1")
     }
     ceiling = data.ceiling.get(key)
     bars = [_bars("all posts", columns["F1"], ceiling)]
+    groups = {group for one in scores.values() for group in one.by_group}
     for group in sorted(groups, key=lambda group: (group not in GROUPS, group != "text", group)):
         name = GROUPS.get(group, group)
         values = {system: one.by_group[group] for system, one in scores.items() if group in one.by_group}
         columns[f"F1, {name}"] = values
         bars.append(_bars(name, values))
     label = f"Bar chart of F1 in {title.lower()}, by system and by what decides; the figures are in the table below"
-    gains = [(name, scores[PROMU].f1 - one.f1) for name, one in scores.items() if PROMU in scores and name != PROMU]
-    return TaskView(
-        key,
-        title,
-        short,
-        tuple(columns),
-        tuple((name, tuple(_cell(column, name) for column in columns.values())) for name in scores),
-        bar_chart(label, bars) if scores else None,
-        tuple(sorted(gains, key=lambda gain: gain[0] != "from-scratch")),
-        scores[PROMU].f1 if PROMU in scores else None,
-        ceiling,
-    )
+    promu = scores[PROMU].f1 if PROMU in scores else None
+    gains = [(name, promu - one.f1) for name, one in scores.items() if promu is not None and name != PROMU]
+    return {
+        "key": key,
+        "title": title,
+        "short": short,
+        "columns": list(columns),
+        "rows": [(name, [_cell(column, name) for column in columns.values()]) for name in scores],
+        "chart": bar_chart(label, bars),
+        "gains": sorted(gains, key=lambda gain: gain[0] != "from-scratch"),
+        "f1": promu,
+        "ceiling": ceiling,
+    }
 
 
 def _bars(name: str, values: Mapping[str, float], limit: float | None = None) -> Bars:
@@ -243,16 +217,11 @@ def _cell(column: Mapping[str, float], name: str) -> tuple[str, bool]:
 
 
 def _charts(curves: Curves) -> list[tuple[str, str, str, Markup]]:
-    """(title, what the axes are, explanation, SVG) of each chart that has points."""
     names = list(dict.fromkeys(name for row in curves.pretraining for name in row if name != "step"))
-    losses = [
-        Series(
-            LOSSES[name][0] if name in LOSSES else name,
-            LOSSES[name][1] if name in LOSSES else "soft",
-            [(row["step"], row[name]) for row in curves.pretraining if name in row],
-        )
-        for name in names
-    ]
+    losses = []
+    for name in names:
+        short, colour, _ = LOSSES.get(name, (name, "soft", ""))
+        losses.append(Series(short, colour, [(row["step"], row[name]) for row in curves.pretraining if name in row]))
     meanings = " ".join(f"{short}: {meaning}" for name, (short, _, meaning) in LOSSES.items() if name in names)
     charts = [
         ("Teacher", "loss by step", "", [Series("loss", "teal", curves.teacher)]),
@@ -264,21 +233,10 @@ def _charts(curves: Curves) -> list[tuple[str, str, str, Markup]]:
         tasks.setdefault(task, []).append(Series(system, SYSTEMS.get(system, "soft"), points))
     for task, series in tasks.items():
         charts.append((f"Fine-tuning: {task}" if task else "Fine-tuning", "dev F1 by epoch", "", series))
-    return [
-        (title, axes, note, chart)
-        for title, axes, note, series in charts
-        if (chart := line_chart(f"{title}, {axes}", series)) is not None
-    ]
+    return line_charts(charts)
 
 
 def _image(pair: LabelledPair) -> Embedded:
-    drawn = " and ".join(region.drawn for region in pair.regions)
+    things = " and ".join(region.drawn for region in pair.regions)
     boxes = [(region.box, region.labels[0][0] if region.labels else "") for region in pair.regions]
-    return embed(pair.image, f"Drawn image of {drawn}" if drawn else "Drawn image", boxes)
-
-
-def _mosaic(pairs: Sequence[tuple[LabelledPair, Embedded]], posts: Sequence[PostView]) -> list[Embedded]:
-    """Images for the head of the page, each once, as many as fill whole rows of four."""
-    images = [image for _, image in pairs] + [post.image for post in posts if post.image is not None]
-    unique = list({image.uri: image for image in images}.values())[:MOSAIC]
-    return unique[: len(unique) // 4 * 4]
+    return embed(pair.image, f"Drawn image of {things}" if things else "Drawn image", boxes)

@@ -6,8 +6,8 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 from PIL import Image
@@ -56,21 +56,17 @@ def signed(points: float) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds as a person says them: "48 s", "7 min 12 s", "1 h 4 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def percent(share: float) -> str:
     """A share as whole percent, with "< 1 %" and "> 99 %" where rounding would give 0 or 100."""
     if 0 < share < 0.005:
         return "< 1 %"
-    if 0.995 < share < 1:
-        return "> 99 %"
-    return f"{100 * share:.0f} %"
+    return "> 99 %" if 0.995 < share < 1 else f"{100 * share:.0f} %"
 
 
 def check_box(box: Box) -> None:
@@ -79,14 +75,13 @@ def check_box(box: Box) -> None:
     Raises:
         InputError: A corner is not finite, or the box has no area.
     """
-    if len(box) != 4 or not all(math.isfinite(value) for value in box) or box[2] <= box[0] or box[3] <= box[1]:
+    if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
         raise InputError(
             f"report: box {tuple(box)} cannot be drawn; it must be (x0, y0, x1, y1) with x1 > x0 and y1 > y0"
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """One outlined box with its label, in overlay units; `tag_*` is the label's ground."""
 
     x: float
@@ -100,37 +95,21 @@ class Tag:
     tag_height: float = _TAG_HEIGHT
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """An image ready for the page.
-
-    Attributes:
-        uri: `data:` URI of the image.
-        width: Of the embedded image, in pixels.
-        height: Of the embedded image, in pixels.
-        alt: What the image shows, in words.
-        tags: The boxes over it.
-        view_height: Height of the overlay; its width is `OVERLAY`.
-    """
+class Embedded(NamedTuple):
+    """An image ready for the page, `alt` in words, with the boxes over it; `view_height` is the overlay's."""
 
     uri: str
     width: int
     height: int
     alt: str
-    tags: tuple[Tag, ...]
+    tags: list[Tag]
     view_height: float
 
 
 def embed(
     source: Path | bytes | Image.Image, alt: str, boxes: Sequence[tuple[Box, str]] = (), side: int = MAX_SIDE
 ) -> Embedded:
-    """Read an image and lay out its labelled boxes.
-
-    Args:
-        source: The image, its file, or its bytes.
-        alt: Its description.
-        boxes: Boxes as shares of width and height, each with its label; they are numbered from 1.
-        side: Longest side on the page, in pixels.
+    """Read an image and lay out its labelled boxes, numbered from 1; `side` is its longest on the page, in pixels.
 
     Raises:
         InputError: The image is missing, empty or broken.
@@ -150,7 +129,7 @@ def data_uri(image: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _tags(boxes: Sequence[tuple[Box, str]], view_height: float) -> tuple[Tag, ...]:
+def _tags(boxes: Sequence[tuple[Box, str]], view_height: float) -> list[Tag]:
     tags: list[Tag] = []
     for number, ((x0, y0, x1, y1), label) in enumerate(boxes, start=1):
         # Half the outline's width is kept inside, so that a box along the image's edge stays visible.
@@ -163,9 +142,10 @@ def _tags(boxes: Sequence[tuple[Box, str]], view_height: float) -> tuple[Tag, ..
         places = [top - _TAG_HEIGHT, top, bottom, bottom - _TAG_HEIGHT]
         inside = [y for y in places if 0 <= y <= view_height - _TAG_HEIGHT] or [0.0]
         y = next((y for y in inside if not any(_overlap(x, y, width, tag) for tag in tags)), inside[0])
-        left, top, right, bottom, x, y, width = (round(v, 1) for v in (left, top, right, bottom, x, y, width))
+        corners = (left, top, right, bottom, x, y, width)
+        left, top, right, bottom, x, y, width = (round(value, 1) for value in corners)
         tags.append(Tag(left, top, round(right - left, 1), round(bottom - top, 1), text, x, y, width))
-    return tuple(tags)
+    return tags
 
 
 def _overlap(x: float, y: float, width: float, tag: Tag) -> bool:

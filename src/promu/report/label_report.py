@@ -37,8 +37,6 @@ class ImageView:
     """One image of the page.
 
     Attributes:
-        image: Its name.
-        shown: It, with its numbered regions.
         captions: (text, whether it belongs to the image).
         regions: For each region the detector's label and score ("" and 0 without one), and its first nouns: noun,
             probability, whether a caption of the image names it.
@@ -48,8 +46,8 @@ class ImageView:
     image: str
     shown: Embedded
     captions: tuple[tuple[str, bool], ...]
-    regions: tuple[tuple[str, float, tuple[tuple[str, float, bool], ...]], ...]
-    relations: tuple[tuple[str, float], ...]
+    regions: list[tuple[str, float, list[tuple[str, float, bool]]]]
+    relations: list[tuple[str, float]]
 
 
 def write_label_page(path: Path, store: LabelStore, corpus: PairShards, count: int = 12, seed: int = 0) -> None:
@@ -79,18 +77,14 @@ def view_image(image: CaptionedImage, store: LabelStore) -> ImageView:
     in_captions = {noun for text, matched in image.captions if matched for noun in nouns_in(text, set(header.nouns))}
     regions = []
     for place in range(len(labels.boxes)):
-        label, score = "", 0.0
-        if place < len(image.regions):
-            label, score = image.regions[place].label, image.regions[place].score
+        detected = [(region.label, region.score) for region in image.regions[place : place + 1]] or [("", 0.0)]
         nouns = _first(labels.entities[place : place + 1], header.nouns)
-        regions.append((label, score, tuple((noun, share, noun in in_captions) for noun, share in nouns)))
+        regions.append((*detected[0], [(noun, share, noun in in_captions) for noun, share in nouns]))
     alt = image.captions[0][0] if image.captions else image.image
     # the boxes are the store's: the labels belong to these
     boxes = [((x0, y0, x1, y1), "") for x0, y0, x1, y1 in labels.boxes.tolist()]
     shown = embed(image.decode(), alt, boxes, SIDE)
-    return ImageView(
-        image.image, shown, image.captions, tuple(regions), tuple(_first(labels.relation, header.relations))
-    )
+    return ImageView(image.image, shown, image.captions, regions, _first(labels.relation, header.relations))
 
 
 def _first(label: SparseLabels, candidates: Sequence[str]) -> list[tuple[str, float]]:
@@ -107,15 +101,9 @@ def sample_predictions(
     images: Sequence[int],
     moment: Literal["before", "after"] = "after",
 ) -> list[dict[str, Any]]:
-    """What `samples.json` holds, with the student's predictions of this moment.
+    """What `samples.json` holds, with the student's predictions of this moment, before the training or after it.
 
-    Args:
-        model: The student.
-        encoder: Its tokenizer.
-        corpus: The pairs.
-        store: The teacher's labels.
-        images: Numbers of images in the corpus; those without a label are left out.
-        moment: Before the training or after it.
+    `images` are numbers of images in the corpus; those without a label are left out.
 
     Raises:
         InputError: The store was made for other candidates than the model's, or an image is damaged.
@@ -127,18 +115,16 @@ def sample_predictions(
     samples = []
     for one in compare_labels(model, encoder, EncodedImages(model, corpus), store, labelled, captions, batch_size=16):
         name, caption = captions[one.index]
-        regions = []
-        for row, box in enumerate(one.boxes[:REGIONS]):
-            region = {
+        found = {"teacher": one.teacher_entities, moment: one.student_entities}
+        regions = [
+            {
                 "box": [round(float(value), 4) for value in box],
-                "teacher": _top(one.teacher_entities[row], nouns),
+                **{who: _top(rows[row], nouns) for who, rows in found.items() if rows is not None},
             }
-            if one.student_entities is not None:
-                region[moment] = _top(one.student_entities[row], nouns)
-            regions.append(region)
-        relations = {"teacher": _top(one.teacher_relation, names)}
-        if one.student_relation is not None:
-            relations[moment] = _top(one.student_relation, names)
+            for row, box in enumerate(one.boxes[:REGIONS])
+        ]
+        whole = {"teacher": one.teacher_relation, moment: one.student_relation}
+        relations = {who: _top(row, names) for who, row in whole.items() if row is not None}
         image = corpus.image(one.index).decode((MAX_SIDE, MAX_SIDE))
         image.thumbnail((MAX_SIDE, MAX_SIDE))
         samples.append(
@@ -158,7 +144,5 @@ def join_samples(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any
 
 def _top(distribution: torch.Tensor, candidates: Sequence[str]) -> list[list[Any]]:
     best = distribution.topk(min(SHOWN, len(distribution)))
-    return [
-        [candidates[index], round(value, 4)]
-        for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-    ]
+    ranked = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [[candidates[index], round(value, 4)] for index, value in ranked]

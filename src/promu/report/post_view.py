@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from promu.report.html import Box, Embedded, check_box, embed
 from promu.schema import NO_RELATION, Entity, Post, Relation
@@ -22,17 +23,6 @@ _STYLES = {"PER": "per", "LOC": "loc", "ORG": "org", "MISC": "misc", "OTHER": "m
 
 
 @dataclass(frozen=True, slots=True)
-class NamedBox:
-    """A region of a post's image and the detector's name for it."""
-
-    box: Box
-    label: str
-
-    def __post_init__(self) -> None:
-        check_box(self.box)
-
-
-@dataclass(frozen=True, slots=True)
 class ExtractedPost:
     """One unseen post and what was extracted from it.
 
@@ -44,7 +34,7 @@ class ExtractedPost:
             entities, and none is judged.
         gold_relations: `{"head_span", "tail_span", "type"}` each, spans as (start, end), type "None" for a pair without
             relation. None, or a pair that is not listed: not judged.
-        regions: What the detector found in the image.
+        regions: What the detector found in the image: the box and its name.
     """
 
     image: Path | None
@@ -52,11 +42,14 @@ class ExtractedPost:
     result: Mapping[str, Any]
     gold_entities: Sequence[Mapping[str, Any]] | None = None
     gold_relations: Sequence[Mapping[str, Any]] | None = None
-    regions: Sequence[NamedBox] = ()
+    regions: Sequence[tuple[Box, str]] = ()
+
+    def __post_init__(self) -> None:
+        for box, _ in self.regions:
+            check_box(box)
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """One extracted or missed entity or relation in words; `kind` is a key of `MARKS`."""
 
     kind: str
@@ -64,8 +57,7 @@ class Verdict:
     score: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch of the text: plain words, or (with a `label`) an entity."""
 
     text: str
@@ -82,9 +74,9 @@ class PostView:
     id: str
     decides: str
     image: Embedded | None
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]
     graph: Graph | None
-    verdicts: tuple[Verdict, ...]
+    verdicts: Sequence[Verdict]
     summary: str
     result: str
 
@@ -122,13 +114,16 @@ def view_post(post: ExtractedPost) -> PostView:
     gold = {(int(one["start"]), int(one["end"])): one["type"] for one in post.gold_entities or ()}
     missed = {span: kind for span, kind in gold.items() if span not in spans}
     entities = [_judge_entity(extracted, entity, gold, post.gold_entities is None) for entity in extracted.entities]
+    lost = [
+        Verdict(MISSED, f"“{_words(extracted, span)}” is {type_name(kind) or 'an entity'}")
+        for span, kind in missed.items()
+    ]
     relations, missed_relations = _judge_relations(extracted, post.gold_relations or ())
-    verdicts = (*entities, *(_missed(extracted, *one) for one in missed.items()), *relations, *missed_relations)
+    verdicts = [*entities, *lost, *relations, *missed_relations]
     image = None
     if post.image is not None:
-        things = ", ".join(region.label for region in post.regions)
-        alt = f"Image of post {extracted.id}" + (f": {things}" if things else "")
-        image = embed(post.image, alt, [(region.box, region.label) for region in post.regions])
+        things = ", ".join(label for _, label in post.regions)
+        image = embed(post.image, f"Image of post {extracted.id}" + (f": {things}" if things else ""), post.regions)
     graph = lay_out(
         [(extracted.words(entity), type_name(entity.type), style_of(entity.type)) for entity in extracted.entities],
         [
@@ -136,83 +131,76 @@ def view_post(post: ExtractedPost) -> PostView:
             for one, verdict in zip(extracted.relations, relations, strict=True)
         ],
     )
+    counts = Counter(verdict.kind for verdict in verdicts)
     words = {RIGHT: "right", WRONG: "wrong", MISSED: "missed", OPEN: "not judged"}
-    counts = {kind: sum(verdict.kind == kind for verdict in verdicts) for kind in words}
-    summary = ", ".join(f"{count} {words[kind]}" for kind, count in counts.items() if count) or "nothing found"
+    summary = ", ".join(f"{counts[kind]} {word}" for kind, word in words.items() if counts[kind]) or "nothing found"
     segments = _segments(extracted, entities, missed)
     return PostView(extracted.id, post.decides, image, segments, graph, verdicts, summary, _pretty(result))
 
 
+def _words(post: Post, span: Span) -> str:
+    return " ".join(post.tokens[slice(*span)])
+
+
 def _judge_entity(post: Post, entity: Entity, gold: Mapping[Span, str | None], unlabelled: bool) -> Verdict:
-    answer = f"“{post.words(entity)}” is {type_name(entity.type) or 'an entity'}"
+    kind, answer = type_name(entity.type), f"“{post.words(entity)}” is {type_name(entity.type) or 'an entity'}"
     span = (entity.start, entity.end)
     if unlabelled or (span in gold and gold[span] is None):
         return Verdict(OPEN, f"{answer}; the gold labels do not give its type", entity.score)
     if span not in gold:
         return Verdict(WRONG, f"{answer}; the gold labels have no entity with these words", entity.score)
-    if type_name(gold[span]) == type_name(entity.type):
+    if type_name(gold[span]) == kind:
         return Verdict(RIGHT, answer, entity.score)
     return Verdict(WRONG, f"{answer}; the gold label is {type_name(gold[span])}", entity.score)
 
 
-def _missed(post: Post, span: Span, kind: str | None) -> Verdict:
-    return Verdict(MISSED, f"“{' '.join(post.tokens[slice(*span)])}” is {type_name(kind) or 'an entity'}")
-
-
 def _judge_relations(post: Post, gold: Sequence[Mapping[str, Any]]) -> tuple[list[Verdict], list[Verdict]]:
     """A verdict for each extracted relation, and one for each gold relation of a pair without an answer."""
+
+    def triple(head: Span, tail: Span, label: str) -> str:
+        return f"“{_words(post, head)}” – {relation_name(label)} → “{_words(post, tail)}”"
+
     labels = {(tuple(one["head_span"]), tuple(one["tail_span"])): str(one["type"]) for one in gold}
     spans = [(entity.start, entity.end) for entity in post.entities]
-    verdicts = []
+    verdicts, answered = [], set()
     for relation in post.relations:
         pair = (spans[relation.head], spans[relation.tail])
-        answer = _triple(post, *pair, relation.type)
+        answered.add(frozenset(pair))
         label, reverse = labels.get(pair), labels.get(pair[::-1], NO_RELATION)
         if label == relation.type:
-            kind, sentence = RIGHT, answer
+            kind, why = RIGHT, ""
         elif label is not None:
-            kind = WRONG
-            sentence = f"{answer}; the gold label is {'no relation' if label == NO_RELATION else relation_name(label)}"
+            kind, why = WRONG, f"; the gold label is {'no relation' if label == NO_RELATION else relation_name(label)}"
         elif reverse != NO_RELATION:
-            kind, sentence = WRONG, f"{answer}; the gold label is {relation_name(reverse)}, the other way round"
+            kind, why = WRONG, f"; the gold label is {relation_name(reverse)}, the other way round"
         else:
-            kind, sentence = OPEN, f"{answer}; the gold labels say nothing about this pair"
-        verdicts.append(Verdict(kind, sentence, relation.score))
-    answered = {frozenset((spans[relation.head], spans[relation.tail])) for relation in post.relations}
-    missed = [
-        Verdict(MISSED, _triple(post, head, tail, label))
-        for (head, tail), label in labels.items()
-        if label != NO_RELATION and frozenset((head, tail)) not in answered
+            kind, why = OPEN, "; the gold labels say nothing about this pair"
+        verdicts.append(Verdict(kind, triple(*pair, relation.type) + why, relation.score))
+    return verdicts, [
+        Verdict(MISSED, triple(*pair, label))
+        for pair, label in labels.items()
+        if label != NO_RELATION and frozenset(pair) not in answered
     ]
-    return verdicts, missed
 
 
-def _triple(post: Post, head: Span, tail: Span, label: str) -> str:
-    words = [" ".join(post.tokens[slice(*span)]) for span in (head, tail)]
-    return f"“{words[0]}” – {relation_name(label)} → “{words[1]}”"
-
-
-def _segments(post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str | None]) -> tuple[Segment, ...]:
+def _segments(post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str | None]) -> list[Segment]:
     """The text cut at the entities; of two that overlap, the page colours the first."""
     spans = [
         (entity.start, entity.end, entity.type, verdict.kind, verdict.sentence)
         for entity, verdict in zip(post.entities, verdicts, strict=True)
     ]
-    spans += [(start, end, kind, MISSED, "in the gold labels, not found") for (start, end), kind in missed.items()]
+    spans += [(*span, kind, MISSED, "in the gold labels, not found") for span, kind in missed.items()]
     segments: list[Segment] = []
     done = 0
     # At the same place an extracted entity goes before a missed one.
     for start, end, kind, verdict, note in sorted(spans, key=lambda span: (span[0], span[3] == MISSED)):
         if start < done or end > len(post.tokens):
             continue
-        if start > done:
-            segments.append(Segment(" ".join(post.tokens[done:start])))
-        text = " ".join(post.tokens[start:end])
-        segments.append(Segment(text, type_name(kind) or "entity", style_of(kind), verdict, note))
+        segments.append(Segment(_words(post, (done, start))))
+        segments.append(Segment(_words(post, (start, end)), type_name(kind) or "entity", style_of(kind), verdict, note))
         done = end
-    if done < len(post.tokens):
-        segments.append(Segment(" ".join(post.tokens[done:])))
-    return tuple(segments)
+    segments.append(Segment(_words(post, (done, len(post.tokens)))))
+    return [segment for segment in segments if segment.text]
 
 
 def _pretty(result: Mapping[str, Any]) -> str:
@@ -233,8 +221,7 @@ _NAME, _LABEL = 7.6, 6.4  # width of a character of a name and of a label, in SV
 _NODE_HEIGHT, _MARGIN, _LEVEL, _PORT = 42.0, 2.0, 30.0, 14.0
 
 
-@dataclass(frozen=True, slots=True)
-class GraphEdge:
+class GraphEdge(NamedTuple):
     """An arrow to draw: from node `head` to node `tail`, its label and its verdict (right, wrong or open)."""
 
     head: int
@@ -243,8 +230,7 @@ class GraphEdge:
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A drawn entity; `x`, `y` is the upper left corner."""
 
     text: str
@@ -253,11 +239,10 @@ class Node:
     x: float
     y: float
     width: float
-    height: float = _NODE_HEIGHT
+    height: float
 
 
-@dataclass(frozen=True, slots=True)
-class Arrow:
+class Arrow(NamedTuple):
     """A drawn relation: SVG path data, and the middle of its label; `over`: the label interrupts the line."""
 
     path: str
@@ -269,12 +254,11 @@ class Arrow:
     over: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(NamedTuple):
     """A laid-out graph with its size."""
 
-    nodes: tuple[Node, ...]
-    arrows: tuple[Arrow, ...]
+    nodes: list[Node]
+    arrows: list[Arrow]
     width: float
     height: float
 
@@ -295,67 +279,59 @@ def lay_out(entities: Sequence[tuple[str, str, str]], edges: Sequence[GraphEdge]
     if not edges:
         return None
     used = sorted({index for edge in edges for index in (edge.head, edge.tail)})
-    place = {index: position for position, index in enumerate(used)}
+    edges = [edge._replace(head=used.index(edge.head), tail=used.index(edge.tail)) for edge in edges]
     straight: dict[int, GraphEdge] = {}
     arcs: list[GraphEdge] = []
     for edge in edges:
-        gap = min(place[edge.head], place[edge.tail])
-        if abs(place[edge.head] - place[edge.tail]) == 1 and gap not in straight:
+        gap = min(edge.head, edge.tail)
+        if abs(edge.head - edge.tail) == 1 and gap not in straight:
             straight[gap] = edge
         else:
             arcs.append(edge)
-    arcs.sort(key=lambda edge: abs(place[edge.head] - place[edge.tail]))
+    arcs.sort(key=lambda edge: abs(edge.head - edge.tail))
     top = _MARGIN + (_LEVEL * len(arcs) + 10 if arcs else 0)
     nodes: list[Node] = []
     x = _MARGIN
     for position, index in enumerate(used):
         text, kind, style = entities[index]
         width = round(max(_NAME * len(text), _LABEL * len(kind)) + 26, 1)
-        nodes.append(Node(text, kind, style, round(x, 1), round(top, 1), width))
+        nodes.append(Node(text, kind, style, round(x, 1), round(top, 1), width, _NODE_HEIGHT))
         x += width
         if position < len(used) - 1:
             x += _label_width(straight[position].label) + 34 if position in straight else 40.0
     arrows = []
     for gap, edge in sorted(straight.items()):
         y, left, right = top + _NODE_HEIGHT / 2, nodes[gap].x + nodes[gap].width, nodes[gap + 1].x
-        ends = (left + 3, right - 4) if place[edge.head] < place[edge.tail] else (right - 3, left + 4)
-        path = f"M{ends[0]:g} {y:g}L{ends[1]:g} {y:g}"
-        middle = round((left + right) / 2, 1)
+        start, end = (left + 3, right - 4) if edge.head < edge.tail else (right - 3, left + 4)
+        path, middle = f"M{start:g} {y:g}L{end:g} {y:g}", round((left + right) / 2, 1)
         arrows.append(Arrow(path, edge.label, edge.verdict, middle, y - 8, _label_width(edge.label), False))
-    ports = _ports([(place[edge.head], place[edge.tail]) for edge in arcs], nodes)
-    for level, (edge, (start, end)) in enumerate(zip(arcs, ports, strict=True), start=1):
-        arrows.append(_arc(edge, start, end, top, top - _LEVEL * level))
+    for level, (edge, (start, end)) in enumerate(zip(arcs, _ports(arcs, nodes), strict=True), start=1):
+        y, bend, width = top - _LEVEL * level, 10 if end > start else -10, _label_width(edge.label)
+        path = (
+            f"M{start:g} {top - 2:g}L{start:g} {y + 10:g}Q{start:g} {y:g} {start + bend:g} {y:g}"
+            f"L{end - bend:g} {y:g}Q{end:g} {y:g} {end:g} {y + 10:g}L{end:g} {top - 4:g}"
+        )
+        middle = round(max((start + end) / 2, width / 2 + _MARGIN), 1)
+        arrows.append(Arrow(path, edge.label, edge.verdict, middle, y, width, True))
     # A label above the row may be wider than the arc below it.
-    reach = max([x + _MARGIN, *(arrow.label_x + arrow.label_width / 2 + _MARGIN for arrow in arrows)])
-    return Graph(tuple(nodes), tuple(arrows), round(reach, 1), round(top + _NODE_HEIGHT + _MARGIN, 1))
+    reach = max([x, *(arrow.label_x + arrow.label_width / 2 for arrow in arrows)]) + _MARGIN
+    return Graph(nodes, arrows, round(reach, 1), round(top + _NODE_HEIGHT + _MARGIN, 1))
 
 
 def _label_width(label: str) -> float:
     return round(_LABEL * len(label) + 14, 1)
 
 
-def _ports(arcs: Sequence[tuple[int, int]], nodes: Sequence[Node]) -> list[tuple[float, float]]:
-    """Where each arc (head, tail; innermost first) leaves and enters, such that nested arcs do not cross."""
-    ends: dict[int, list[tuple[int, int, int]]] = {}
-    for level, (head, tail) in enumerate(arcs):
-        for node, other in ((head, tail), (tail, head)):
+def _ports(arcs: Sequence[GraphEdge], nodes: Sequence[Node]) -> list[tuple[float, float]]:
+    """Where each arc (innermost first) leaves and enters, such that nested arcs do not cross."""
+    slots: dict[int, list[tuple[bool, int, int]]] = {}
+    for level, edge in enumerate(arcs):
+        for node, other in ((edge.head, edge.tail), (edge.tail, edge.head)):
             # From left to right: arcs from the left, inner ones first; then arcs to the right, outer ones first.
-            ends.setdefault(node, []).append((int(other > node), -level if other > node else level, level))
+            slots.setdefault(node, []).append((other > node, -level if other > node else level, level))
     at: dict[tuple[int, int], float] = {}
-    for node, slots in ends.items():
-        centre = nodes[node].x + nodes[node].width / 2
-        for slot, (_, _, level) in enumerate(sorted(slots)):
-            at[node, level] = round(centre + _PORT * (slot - (len(slots) - 1) / 2), 1)
-    return [(at[head, level], at[tail, level]) for level, (head, tail) in enumerate(arcs)]
-
-
-def _arc(edge: GraphEdge, start: float, end: float, row: float, y: float) -> Arrow:
-    """An arc at height `y` over a row of nodes that begins at `row`."""
-    bend = 10 if end > start else -10
-    path = (
-        f"M{start:g} {row - 2:g}L{start:g} {y + 10:g}Q{start:g} {y:g} {start + bend:g} {y:g}"
-        f"L{end - bend:g} {y:g}Q{end:g} {y:g} {end:g} {y + 10:g}L{end:g} {row - 4:g}"
-    )
-    width = _label_width(edge.label)
-    middle = max((start + end) / 2, width / 2 + _MARGIN)
-    return Arrow(path, edge.label, edge.verdict, round(middle, 1), y, width, True)
+    for node, found in slots.items():
+        left = nodes[node].x + nodes[node].width / 2 - _PORT * (len(found) - 1) / 2
+        for slot, (_, _, level) in enumerate(sorted(found)):
+            at[node, level] = round(left + _PORT * slot, 1)
+    return [(at[edge.head, level], at[edge.tail, level]) for level, edge in enumerate(arcs)]

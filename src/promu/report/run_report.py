@@ -8,7 +8,6 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Required
@@ -20,19 +19,17 @@ from typing_extensions import TypedDict
 from promu.config import first_problem
 from promu.errors import InputError
 from promu.files import read_json_document, read_text, write_text
-from promu.report.charts import LOSSES, Series, line_chart
+from promu.report.charts import LOSSES, Series, line_charts
 from promu.report.html import Embedded, duration, embed, page_templates
 
 LogLine = Mapping[str, float]
 """`step`, `epoch`, then either `loss`, its parts, `lr`, `samples` and `seconds`, or figures on dev named `eval_…`."""
 
-REPORT = "report.html"
 POINTS = 200
 """Points of a curve; of a longer one each point is the mean of several log lines."""
 
-NO_BETTER_THAN_CHANCE = 0.55
+_CHANCE = 0.55
 """A ROC-AUC up to here counts as chance."""
-
 _LEAST_FALL = 0.01
 _WINDOW = 3
 
@@ -76,31 +73,27 @@ def throughput(log: Sequence[LogLine]) -> list[tuple[float, float]]:
     ]
 
 
-_CHECKS = (
-    # loss, figures on dev that should rise (their mean counts), a distance that may fall instead, name, remedy
-    (
-        "cit",
+_CHECKS = {
+    # loss: figures on dev that should rise (their mean counts), a distance that may fall instead, name, remedy
+    "cit": (
         ("eval_caption_to_image_r10", "eval_image_to_caption_r10"),
         None,
         "recall@10",
         "the model memorises the pairs, or dev is of another kind: take more pairs, stronger views, fewer epochs",
     ),
-    (
-        "coe",
+    "coe": (
         ("eval_entity_top1",),
         "eval_entity_kl",
         "agreement with the teacher on regions",
         "look at the labels (promu label --health), and whether the boxes are in the right place (--show)",
     ),
-    (
-        "cir",
+    "cir": (
         ("eval_relation_top1",),
         "eval_relation_kl",
         "agreement with the teacher on images",
         "look at the labels (promu label --health): one relation may be the answer to everything",
     ),
-)
-_MATCHING = ("eval_itm_auc_falsified", "eval_itm_auc_random")
+}
 
 
 def suspicious(log: Sequence[LogLine]) -> list[str]:
@@ -115,12 +108,9 @@ def suspicious(log: Sequence[LogLine]) -> list[str]:
     if diverged:
         step = f"{diverged[0]:g}"
         warnings.append(f"the loss is no number at step {step}; lower the learning rate, or clip the gradients harder")
-    for loss, names, distance, called, remedy in _CHECKS:
-        figures = []
-        for line in log:
-            values = [line[name] for name in names if name in line]
-            if values:
-                figures.append((line["step"], sum(values) / len(values)))
+    for loss, (names, distance, called, remedy) in _CHECKS.items():
+        found = [(line["step"], [line[name] for name in names if name in line]) for line in log]
+        figures = [(step, statistics.fmean(values)) for step, values in found if values]
         if len(figures) < 2:
             continue
         (first, before), (last, after) = figures[0], figures[-1]
@@ -132,11 +122,12 @@ def suspicious(log: Sequence[LogLine]) -> list[str]:
                 f"L_{loss.upper()} fell from {fall[0]:.3g} to {fall[1]:.3g} while {called} on dev went from "
                 f"{before:.1f} to {after:.1f} between steps {first:g} and {last:g}; {remedy}"
             )
-    judged = [(line["step"], line[name]) for line in log for name in _MATCHING if name in line]
+    matching = ("eval_itm_auc_falsified", "eval_itm_auc_random")
+    judged = [(line["step"], line[name]) for line in log for name in matching if name in line]
     if judged:
         last, auc = next((step, value) for step, value in judged if step == judged[-1][0])
         fall = _fall(log, "itm", 0)
-        if fall is not None and auc <= NO_BETTER_THAN_CHANCE:
+        if fall is not None and auc <= _CHANCE:
             warnings.append(
                 f"L_ITM fell from {fall[0]:.3g} to {fall[1]:.3g}, but at step {last:g} the matching head separates "
                 f"matched from falsified captions on dev with an AUC of {auc:.2f}, where chance is .5; train it "
@@ -160,10 +151,6 @@ def _fall(log: Sequence[LogLine], name: str, since: float) -> tuple[float, float
     return (before, after) if before - after > max(noise, _LEAST_FALL * abs(before)) else None
 
 
-_MOMENTS = (("teacher", "teacher"), ("before", "student before"), ("after", "student after"))
-_WAYS = (("caption_to_image", "caption → image"), ("image_to_caption", "image → caption"))
-
-
 class _Labels(TypedDict, total=False):
     """Candidates with their probabilities, by who labelled and when."""
 
@@ -183,15 +170,6 @@ class _Sample(TypedDict):
     relations: _Labels
 
 
-@dataclass(frozen=True, slots=True)
-class SampleView:
-    """A sample image, and for each region and the whole image a name and the labels of each moment."""
-
-    image: Embedded
-    caption: str
-    labels: tuple[tuple[str, _Labels], ...]
-
-
 def write_run_report(out: Path) -> Path:
     """Write `report.html` into a run's folder, from its `log.jsonl` and what else is there.
 
@@ -201,7 +179,7 @@ def write_run_report(out: Path) -> Path:
     Raises:
         InputError: The folder has no log, or one of these files is damaged.
     """
-    path = out / REPORT
+    path = out / "report.html"
     write_text(path, [render_run(out)])
     return path
 
@@ -211,23 +189,20 @@ def render_run(out: Path) -> str:
     log = read_log(out / "log.jsonl")
     recipe, result = (_object(out / name) for name in ("recipe.json", "result.json"))
     figures = _figures(log)
-    return (
-        page_templates()
-        .get_template("run_report.html.j2")
-        .render(
-            name=out.name or str(out.resolve().name),
-            seed=recipe.get("seed"),
-            finished=bool(result),
-            facts=_facts(log, result),
-            warnings=suspicious(log),
-            validated=bool(figures),
-            charts=_charts(log),
-            figures=figures,
-            samples=_samples(out),
-            moments=_MOMENTS,
-            settings=_flat(recipe),
-            result=_flat(result),
-        )
+    page = page_templates().get_template("run_report.html.j2")
+    return page.render(
+        name=out.name or str(out.resolve().name),
+        seed=recipe.get("seed"),
+        finished=bool(result),
+        facts=_facts(log, result),
+        warnings=suspicious(log),
+        validated=bool(figures),
+        charts=_charts(log),
+        figures=figures,
+        samples=_samples(out),
+        moments=(("teacher", "teacher"), ("before", "student before"), ("after", "student after")),
+        settings=_flat(recipe),
+        result=_flat(result),
     )
 
 
@@ -243,8 +218,7 @@ def _object(path: Path) -> dict[str, Any]:
 
 def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures at the head of the page: number and what it counts."""
-    last = log[-1]
-    facts = [(f"{last['step']:,}", "steps")]
+    facts = [(f"{log[-1]['step']:,}", "steps")]
     samples = [line["samples"] for line in log if "samples" in line]
     if samples:
         facts.append((f"{round(samples[-1]):,}", "pairs read"))
@@ -259,44 +233,35 @@ def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str,
 
 
 def _charts(log: Sequence[LogLine]) -> list[tuple[str, str, str, Markup]]:
-    """(title, what the axes are, explanation, SVG) of each chart that has points."""
+    def lines(*rows: tuple[str, str, str]) -> list[Series]:
+        """Series of a name, a colour, and the figure on dev."""
+        return [Series(name, colour, curve(log, f"eval_{figure}")) for name, colour, figure in rows]
+
     losses = [Series(short, colour, thinned(curve(log, name))) for name, (short, colour, _) in LOSSES.items()]
+    losses.append(Series("sum", "soft", thinned(curve(log, "loss"))))
     meanings = " ".join(f"{short}: {meaning}" for name, (short, _, meaning) in LOSSES.items() if curve(log, name))
+    dev = lines(*((short, colour, f"loss_{name}") for name, (short, colour, _) in LOSSES.items()))
     charts = [
-        ("Losses", "loss by step", meanings, [*losses, Series("sum", "soft", thinned(curve(log, "loss")))]),
-        (
-            "Losses on dev",
-            "loss by step, without augmentation",
-            "",
-            [Series(short, colour, curve(log, f"eval_loss_{name}")) for name, (short, colour, _) in LOSSES.items()],
-        ),
+        ("Losses", "loss by step", meanings, losses),
+        ("Losses on dev", "loss by step, without augmentation", "", dev),
     ]
-    for way, called in _WAYS:
-        recalls = [
-            Series(f"R@{k}", colour, curve(log, f"eval_{way}_r{k}"))
-            for k, colour in ((1, "teal"), (5, "blue"), (10, "purple"))
-        ]
+    for way, called in (("caption_to_image", "caption → image"), ("image_to_caption", "image → caption")):
+        recalls = lines(*((f"R@{k}", hue, f"{way}_r{k}") for k, hue in ((1, "teal"), (5, "blue"), (10, "purple"))))
         charts.append((f"Retrieval, {called}", "percent on dev, by step", "", recalls))
-    areas = [
-        Series(f"{called} / {against}", colour, curve(log, f"eval_{judge}_auc_{against}"))
-        for judge, called, against, colour in (
-            ("cosine", "cosine", "falsified", "amber"),
-            ("cosine", "cosine", "random", "grey"),
-            ("itm", "ITM", "falsified", "purple"),
-            ("itm", "ITM", "random", "blue"),
-        )
-    ]
+    areas = lines(
+        ("cosine / falsified", "amber", "cosine_auc_falsified"),
+        ("cosine / random", "grey", "cosine_auc_random"),
+        ("ITM / falsified", "purple", "itm_auc_falsified"),
+        ("ITM / random", "blue", "itm_auc_random"),
+    )
     note = "Matched pairs against the corpus's falsified captions and against random ones; .5 is chance."
     charts.append(("Matched or not", "ROC-AUC on dev, by step", note, areas))
-    agreement = [
-        Series(f"{called} top {k}", colour, curve(log, f"eval_{head}_top{k}"))
-        for head, called, k, colour in (
-            ("entity", "regions", 1, "teal"),
-            ("entity", "regions", 5, "grey"),
-            ("relation", "images", 1, "blue"),
-            ("relation", "images", 5, "purple"),
-        )
-    ]
+    agreement = lines(
+        ("regions top 1", "teal", "entity_top1"),
+        ("regions top 5", "grey", "entity_top5"),
+        ("images top 1", "blue", "relation_top1"),
+        ("images top 5", "purple", "relation_top5"),
+    )
     note = "How often the student's first candidate is the teacher's first, or among its first five."
     charts.append(("Agreement with the teacher", "percent on dev, by step", note, agreement))
     for title, axes, points in (
@@ -305,19 +270,14 @@ def _charts(log: Sequence[LogLine]) -> list[tuple[str, str, str, Markup]]:
         ("Temperature of L_CIT", "by step", curve(log, "temperature")),
     ):
         charts.append((title, axes, "", [Series(title.split()[0].lower(), "teal", thinned(points))]))
-    drawn = []
-    for title, axes, note, series in charts:
-        chart = line_chart(f"{title}, {axes}", series, 1.0 if series is areas else None)
-        if chart is not None:
-            drawn.append((title, axes, note, chart))
-    return drawn
+    return line_charts(charts, {"Matched or not": 1.0})
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most `POINTS` points: the means of neighbours, the step being that of the last of them."""
     size = -(-len(points) // POINTS) or 1
     return [
-        (part[-1][0], sum(value for _, value in part) / len(part))
+        (part[-1][0], statistics.fmean(value for _, value in part))
         for part in (points[start : start + size] for start in range(0, len(points), size))
     ]
 
@@ -325,12 +285,11 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _figures(log: Sequence[LogLine]) -> list[tuple[str, str, str]]:
     """Every figure on dev, at the first and at the last validation."""
     names = dict.fromkeys(name for line in log for name in line if name.startswith("eval_"))
-    rows = []
-    for name in names:
-        values = [value for _, value in curve(log, name)]
-        if values:
-            rows.append((name.removeprefix("eval_").replace("_", " "), f"{values[0]:.4g}", f"{values[-1]:.4g}"))
-    return rows
+    return [
+        (name.removeprefix("eval_").replace("_", " "), f"{points[0][1]:.4g}", f"{points[-1][1]:.4g}")
+        for name in names
+        if (points := curve(log, name))
+    ]
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -344,27 +303,28 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
     return rows
 
 
-def _samples(out: Path) -> list[SampleView]:
+def _samples(out: Path) -> list[tuple[Embedded, str, list[tuple[str, _Labels]]]]:
+    """Each sample's image and caption, and for each region and the whole image a name and the labels of each moment."""
     path = out / "samples.json"
     if not path.is_file():
         return []
     try:
         samples = TypeAdapter(list[_Sample]).validate_python(read_json_document(path))
-        return [_sample(sample, out) for sample in samples]
+        return [(_image(sample, out), sample["caption"], _labels(sample)) for sample in samples]
     except ValidationError as error:
         raise InputError(f"not the samples of a run ({first_problem(error)}); delete the file", path) from None
     except binascii.Error as error:
         raise InputError(f"an image is not base64: {error}; delete the file", path) from None
 
 
-def _sample(sample: _Sample, out: Path) -> SampleView:
+def _image(sample: _Sample, out: Path) -> Embedded:
     source: Path | bytes = out / sample["image"]
     if sample["image"].startswith("data:"):
         source = base64.b64decode(sample["image"].partition("base64,")[2], validate=True)
     boxes = [(region["box"], "") for region in sample["regions"]]
-    names = [f"region {number}" for number in range(1, len(boxes) + 1)]
-    return SampleView(
-        embed(source, f"Image with the caption: {sample['caption']}", boxes),
-        sample["caption"],
-        (*zip(names, sample["regions"], strict=True), ("whole image", sample["relations"])),
-    )
+    return embed(source, f"Image with the caption: {sample['caption']}", boxes)
+
+
+def _labels(sample: _Sample) -> list[tuple[str, _Labels]]:
+    regions = [(f"region {number}", region) for number, region in enumerate(sample["regions"], start=1)]
+    return [*regions, ("whole image", sample["relations"])]

@@ -34,7 +34,7 @@ from promu.report.demo_report import (
     to_json,
     write_report,
 )
-from promu.report.post_view import ExtractedPost, NamedBox
+from promu.report.post_view import ExtractedPost
 from promu.runs import RunFolder
 from promu.schema import Post, Region
 from promu.study.job import Job, with_inputs
@@ -240,7 +240,7 @@ def _extracted(
             {"head_span": (head.start, head.end), "tail_span": (tail.start, tail.end), "type": relation.type}
         ],
         regions=[
-            NamedBox((x0 / header.width, y0 / header.height, x1 / header.width, y1 / header.height), region.label)
+            ((x0 / header.width, y0 / header.height, x1 / header.width, y1 / header.height), region.label)
             for region in _best_first(regions.get(post.image, ()))
             for x0, y0, x1, y1 in [region.box]
         ],
