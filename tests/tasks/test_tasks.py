@@ -22,7 +22,7 @@ from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.inputs import Batch, WordEncoder
 from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.tasks.predictor import Predictions, Predictor, Task, TorchPredictor
-from promu.tasks.task import TASKS, check_labels, pair_posts
+from promu.tasks.task import TASKS, pair_posts
 from promu.training.tokenizers import train_wordpiece
 
 TOKENIZER = train_wordpiece(["the dog runs over a wide field in the city"] * 2, 300)
@@ -210,8 +210,8 @@ def test_a_label_that_the_model_cannot_give_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"label 'B-ORG' occurs here, but the model knows only O, B-PER, I-PER; rename"
     ):
-        check_labels(NER, [replace(POST, entities=POST.entities[2:])], bio_labels(["PER"]), tmp_path)
-    check_labels(NER, [replace(POST, entities=POST.entities[:1])], bio_labels(["LOC", "PER"]), tmp_path)
+        NER.check([replace(POST, entities=POST.entities[2:])], bio_labels(["PER"]), tmp_path)
+    NER.check([replace(POST, entities=POST.entities[:1])], bio_labels(["LOC", "PER"]), tmp_path)
 
 
 def test_one_post_a_pair() -> None:

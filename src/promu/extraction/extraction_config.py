@@ -29,10 +29,7 @@ class ExtractionConfig(BaseModel):
 
     batch_size: int = Field(default=32, ge=1, description="Posts, or pairs of entities, in one forward pass.")
     entity_threshold: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Entities with a lower score are left out, and with them their relations.",
+        default=0.0, ge=0, le=1, description="Entities with a lower score are left out, and with them their relations."
     )
     relation_threshold: float = Field(default=0.0, ge=0, le=1, description="Relations with a lower score are left out.")
     explain: bool = Field(

@@ -195,11 +195,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         )
     if hasattr(model, "crf"):
         save_file({key: value.contiguous() for key, value in model.crf.state_dict().items()}, folder / CRF)
-    facts = {
-        "precision": "int8" if int8 else "fp32",
-        "vision_checksum": vision_checksum(model),
-        "distance": distance,
-    }
+    facts = {"precision": "int8" if int8 else "fp32", "vision_checksum": vision_checksum(model), "distance": distance}
     write_json(folder / FACTS, facts)
     return distance
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +16,8 @@ import torch
 
 from promu.corpora.formats import read_posts, write_posts
 from promu.errors import InputError
-from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.crf import span_probability
-from promu.modeling.inputs import Batch, EncodedText, WordEncoder
+from promu.modeling.inputs import Batch, WordEncoder
 from promu.modeling.inventory import Inventory
 from promu.modeling.joint_decoding import decode
 from promu.modeling.joint_model import (
@@ -28,7 +29,7 @@ from promu.modeling.joint_model import (
     triple_label,
 )
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
-from promu.tasks.predictor import Predictions, Predictor
+from promu.tasks.predictor import Groups, Posts, Predictions, Predictor, Task
 
 if TYPE_CHECKING:  # imported when something is scored
     from promu.evaluation.joint_scores import JointScores
@@ -48,28 +49,26 @@ class Targets:
 
     entities: list[tuple[int, int, int]]
     relations: list[tuple[int, int, int]]
-    beyond: dict[str, int]
+    beyond: Counter[str]
 
 
-class JointExtraction:
+class JointExtraction(Task):
     """JMERE: typed spans and the relations between them, decoded together.
 
     Sets are JMERE files or, where the name ends in .jsonl, posts as JSON lines. Only entities that are in a relation
     count, since JMERE files name no others.
     """
 
-    name = "joint"
-    model_class: type[PromuPreTrainedModel] = PromuForJointExtraction
+    name, model_class, output = "joint", PromuForJointExtraction, "candidates"
 
     def read(self, path: Path) -> list[Post]:
-        """JMERE, or posts as JSON lines."""
         return read_posts(path, _format(path))
 
-    def write(self, path: Path, posts: Sequence[Post]) -> None:
+    def write(self, path: Path, posts: Posts) -> None:
         """The same, entities in no relation left out."""
         write_posts(path, [with_quintuples(post, quintuples(post)) for post in posts], _format(path))
 
-    def labels(self, posts: Sequence[Post]) -> list[str]:
+    def labels(self, posts: Posts) -> list[str]:
         """The triples of head type, relation and tail type, in alphabetical order.
 
         Raises:
@@ -79,23 +78,18 @@ class JointExtraction:
             raise InputError("no post has a relation; joint extraction learns from posts that have some")
         return sorted(triple_label(*triple) for triple in Inventory.of(posts).triples)
 
-    def check(self, posts: Sequence[Post], labels: Sequence[str], path: Path) -> dict[str, int]:
+    def check(self, posts: Posts, labels: Sequence[str], path: Path) -> dict[str, int]:
         """Count the quintuples that no answer of the model can hold, and say so; none is refused."""
         inventory = inventory_of(labels)
-        counts: dict[str, int] = {}
+        counts: Counter[str] = Counter()
         for post in posts:
-            for reason, count in targets(post, inventory, len(post.tokens)).beyond.items():
-                counts[reason] = counts.get(reason, 0) + count
+            counts.update(targets(post, inventory, len(post.tokens)).beyond)
         if counts:
             reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-            logger.warning("%s: no answer can hold %d quintuples (%s)", path, sum(counts.values()), reasons)
-        return counts
+            logger.warning("%s: no answer can hold %d quintuples (%s)", path, counts.total(), reasons)
+        return dict(counts)
 
-    def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
-        """Pieces with the position of each word's first one."""
-        return encoder.words(post.tokens)
-
-    def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
+    def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
         """`word_index`, `word_mask` (B, W) beside the input ids; gold (B, E, 3), (B, F, 3) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
         batch = encoder.word_batch(encoded)
@@ -106,21 +100,14 @@ class JointExtraction:
             batch["gold_relations"] = _padded([one.relations for one in gold])
         return batch
 
-    def outputs(self, output: Any) -> Candidates:
-        """The candidates."""
-        candidates: Candidates = output.candidates
-        return candidates
-
     def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
         """The best legal answer of each post, entities by position."""
         inventory = inventory_of(predictor.labels)
         touching = _doubles(touching_gains(predictor.crf))
-        return [
-            _decoded(post, candidates, touching, inventory)
-            for post, candidates in zip(predictions.posts, _rows(predictions.outputs), strict=True)
-        ]
+        found = zip(predictions.posts, _rows(predictions.outputs), strict=True)
+        return [_decoded(post, candidates, touching, inventory) for post, candidates in found]
 
-    def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Sequence[Post]) -> list[Post]:
+    def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Posts) -> list[Post]:
         """Probabilities of entities and of whole quintuples.
 
         An entity's score is the smallest marginal probability among its words' labels, as in MNER; a relation's is that
@@ -135,13 +122,7 @@ class JointExtraction:
             for answer, candidates, of_words in zip(answers, _rows(outputs), marginals, strict=True)
         ]
 
-    def score(
-        self,
-        gold: Sequence[Post],
-        predicted: Sequence[Post],
-        groups: Mapping[str, str] | None = None,
-        labels: Sequence[str] = (),
-    ) -> JointScores:
+    def score(self, gold: Posts, predicted: Posts, groups: Groups = None, labels: Sequence[str] = ()) -> JointScores:
         """Quintuples by spans, types, relation and direction; macro F1 also over the relations of the labels."""
         from promu.evaluation.joint_scores import score_joint
 
@@ -166,26 +147,23 @@ def targets(post: Post, inventory: Inventory, words: int) -> Targets:
         inventory: What the model knows.
         words: How many of its words the model reads.
     """
-    types = {name: number for number, name in enumerate(inventory.types)}
-    names = {name: number for number, name in enumerate(inventory.relations)}
     places: dict[tuple[int, int, int], int] = {}
     relations: dict[frozenset[int], tuple[int, int, int]] = {}
-    beyond: dict[str, int] = {}
+    beyond: Counter[str] = Counter()
     for item in quintuples(post):
-        reason = _reason(item, inventory, words)
-        if reason is None:
-            ends = [(*span, types[str(kind)]) for span, kind in _ends(item)]
-            if any(_clash(end, place) for end in ends for place in (*places, *ends)):
-                reason = "whose names overlap others or have two types"
-        if reason is None:
-            head, tail = (places.setdefault(end, len(places)) for end in ends)
-            pair = frozenset((head, tail))
-            if pair in relations:
-                reason = "of a pair that has another relation"
-            else:
-                relations[pair] = head, tail, names[item.relation]
-        if reason is not None:
-            beyond[reason] = beyond.get(reason, 0) + 1
+        if reason := _reason(item, inventory, words):
+            beyond[reason] += 1
+            continue
+        kinds = ((item.head, item.head_type), (item.tail, item.tail_type))
+        ends = [(*span, inventory.types.index(str(kind))) for span, kind in kinds]
+        others = (*places, *ends)
+        if any(end != other and end[0] < other[1] and other[0] < end[1] for end in ends for other in others):
+            beyond["whose names overlap others or have two types"] += 1
+            continue
+        head, tail = (places.setdefault(end, len(places)) for end in ends)
+        relation = (head, tail, inventory.relations.index(item.relation))
+        if relations.setdefault(frozenset((head, tail)), relation) is not relation:
+            beyond["of a pair that has another relation"] += 1
     return Targets(list(places), list(relations.values()), beyond)
 
 
@@ -195,25 +173,13 @@ def _reason(item: Quintuple, inventory: Inventory, words: int) -> str | None:
         return "of types and a relation that do not go together in training"
     if any(end - start > LONGEST for start, end in (item.head, item.tail)):
         return f"with a name of more than {LONGEST} words"
-    if any(end > words for _, end in (item.head, item.tail)):
-        return "past the last word that is read"
-    return None
-
-
-def _ends(item: Quintuple) -> tuple[tuple[tuple[int, int], str | None], tuple[tuple[int, int], str | None]]:
-    return (item.head, item.head_type), (item.tail, item.tail_type)
-
-
-def _clash(one: tuple[int, int, int], other: tuple[int, int, int]) -> bool:
-    """Whether two entities (start, end, type) cannot be in one answer."""
-    return one != other and one[0] < other[1] and other[0] < one[1]
+    return "past the last word that is read" if max(item.head[1], item.tail[1]) > words else None
 
 
 def _padded(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
     """(B, longest, 3), -1 where a row has ended; one at least."""
     longest = max(1, *map(len, rows))
-    filled = [[*row, *[(-1, -1, -1)] * (longest - len(row))] for row in rows]
-    return torch.tensor(filled)
+    return torch.tensor([[*row, *[(-1, -1, -1)] * (longest - len(row))] for row in rows])
 
 
 def _rows(candidates: Candidates) -> Iterator[Candidates]:
@@ -228,14 +194,11 @@ def _decoded(post: Post, candidates: Candidates, touching: npt.NDArray[np.float6
     spans = [(start, end) for start, end in candidates.spans.tolist()]
     relation_scores = _doubles(candidates.relations - candidates.relations.amax(-1, keepdim=True))
     best = decode(spans, _doubles(candidates.gains), touching, relation_scores, inventory)
-    entities: list[Entity] = []
-    place: dict[int, int] = {}
-    for candidate, kind in sorted(best.entities, key=lambda entity: spans[entity[0]]):
-        place[candidate] = len(entities)
-        entities.append(Entity(*spans[candidate], inventory.types[kind]))
+    found = sorted(best.entities, key=lambda entity: spans[entity[0]])
+    place = {candidate: number for number, (candidate, _) in enumerate(found)}
+    entities = tuple(Entity(*spans[candidate], inventory.types[kind]) for candidate, kind in found)
     relations = [Relation(place[head], place[tail], inventory.relations[name]) for head, tail, name in best.relations]
-    relations.sort(key=lambda relation: (relation.head, relation.tail))
-    return replace(post, entities=tuple(entities), relations=tuple(relations))
+    return replace(post, entities=entities, relations=tuple(sorted(relations, key=attrgetter("head", "tail"))))
 
 
 def _scored(
@@ -260,8 +223,7 @@ def _scored(
 
 
 def _doubles(values: torch.Tensor) -> npt.NDArray[np.float64]:
-    doubles: npt.NDArray[np.float64] = values.detach().cpu().double().numpy()
-    return doubles
+    return values.detach().cpu().double().numpy()
 
 
 def _format(path: Path) -> str:

@@ -16,16 +16,12 @@ from promu.tasks.task import TASKS
 BackendName = Literal["torch", "onnx"]
 BackendPrecision = Literal["fp32", "bf16", "int8"]
 
-FILES = (*FETCHED, "*.onnx")
-"""The files of a model that torch and ONNX read."""
-
 
 def find_models(name: str | Path) -> list[tuple[str, Path]]:
     """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, of `joint/`, or of the folder itself.
 
-    Args:
-        name: A folder, or the name of such a folder on the Hugging Face hub, with `@REVISION` where it matters; it is
-            fetched into the hub's cache.
+    A `name` that is no folder is that of such a folder on the Hugging Face hub, with `@REVISION` where it matters; it
+    is fetched into the hub's cache.
 
     Raises:
         InputError: There is no such folder, no model in it, or a joint one beside others.
@@ -34,7 +30,7 @@ def find_models(name: str | Path) -> list[tuple[str, Path]]:
     if not folder.is_dir():
         if isinstance(name, Path):
             raise InputError("no such model folder; check the path", name)
-        folder = fetch(name, FILES)
+        folder = fetch(name, (*FETCHED, "*.onnx"))
     homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
     if len(homes) > 1 and "joint" in dict(homes):
         raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
@@ -47,32 +43,34 @@ def find_models(name: str | Path) -> list[tuple[str, Path]]:
     return [(task_of(folder), folder)]
 
 
-def task_of(folder: Path) -> str:
+def task_of(folder: Path, task: str | None = None) -> str:
     """The task, a name in `TASKS`, that the model in `folder` was fine-tuned for.
 
     Raises:
-        InputError: There is no model, or one that was not fine-tuned.
+        InputError: There is no model, or one that was not fine-tuned, or not for `task`.
     """
     kind = saved_class(folder)
-    for name, task in TASKS.items():
-        if kind == task.model_class.__name__:
-            return name
-    raise InputError(f"this folder holds {kind}, which extracts nothing; fine-tune it first (promu finetune)", folder)
+    saved = next((name for name, one in TASKS.items() if kind == one.model_class.__name__), None)
+    if saved is None:
+        raise InputError(
+            f"this folder holds {kind}, which extracts nothing; fine-tune it first (promu finetune)", folder
+        )
+    if task not in (None, saved):
+        raise InputError(f"this model is for the task {saved!r}, not {task!r}; name the other model's folder", folder)
+    return saved
 
 
 def open_model(task: str, folder: str | Path, device: str | None = None) -> tuple[PromuPreTrainedModel, WordEncoder]:
     """A PyTorch model fine-tuned for `task`, in evaluation mode, and its tokenizer.
 
-    Args:
-        task: A name in `TASKS`.
-        folder: What fine-tuning saved: config.json, model.safetensors, tokenizer.json.
-        device: A torch device; None takes the best there is.
+    The folder is what fine-tuning saved: config.json, model.safetensors, tokenizer.json. `device` None is the best
+    there is.
 
     Raises:
         InputError: The folder is none, is for another task, or a part of it is missing or broken.
     """
     folder = Path(folder)
-    _check_task(task, folder)
+    task_of(folder, task)
     tokenizer = load_tokenizer(str(folder))
     model: Any = load_model(TASKS[task].model_class, folder)
     size = int(model.config.text_config.vocab_size)  # type: ignore[union-attr]
@@ -82,8 +80,7 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
             "was saved with",
             folder,
         )
-    encoder = WordEncoder(tokenizer, model.config.max_length)
-    return model.to(device or best_device()).eval(), encoder
+    return model.to(device or best_device()).eval(), WordEncoder(tokenizer, model.config.max_length)
 
 
 def open_predictor(
@@ -93,12 +90,7 @@ def open_predictor(
     precision: BackendPrecision | None = None,
     backend: BackendName = "torch",
 ) -> Predictor:
-    """A model fine-tuned for `task`, ready to predict.
-
-    Args:
-        task: A name in `TASKS`.
-        folder: The model's.
-        device, precision, backend: As in `Extractor.from_pretrained`.
+    """A model fine-tuned for `task`, ready to predict; device, precision and backend as in `Extractor.from_pretrained`.
 
     Raises:
         InputError: As `open_model`; device, precision and backend do not go together.
@@ -110,14 +102,8 @@ def open_predictor(
     if precision == "bf16" or device not in (None, "cpu"):
         raise InputError("backend onnx computes in fp32 or int8 on the CPU; drop device and precision, or use torch")
     folder = Path(folder)
-    _check_task(task, folder)
+    task_of(folder, task)
     predictor = OnnxPredictor(TASKS[task], folder)
     if precision is not None and predictor.precision != precision:
         raise InputError(f"the graphs here are {predictor.precision}, not {precision}; export the model again", folder)
     return predictor
-
-
-def _check_task(task: str, folder: Path) -> None:
-    saved = task_of(folder)
-    if saved != task:
-        raise InputError(f"this model is for the task {saved!r}, not {task!r}; name the other model's folder", folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -31,10 +31,8 @@ class ImageFolder:
     """
 
     def __init__(self, folder: Path | None, size: int | None, policy: ImagePolicy, budget: int = 2**30) -> None:
-        self.folder = folder
-        self.size = size
-        self.policy = policy if size is not None else "none"
-        self.budget = budget
+        self.folder, self.size, self.budget = folder, size, budget
+        self.policy: ImagePolicy = policy if size is not None else "none"
         self.missing: dict[str, str] = {}
         """Images that could not be read, and the kind of what is wrong with each."""
         self._kept: dict[str, torch.Tensor] = {}
@@ -66,30 +64,28 @@ class ImageFolder:
             self._kept[image] = pixels
         return pixels
 
-    def counts(self, images: Iterable[str | None]) -> dict[str, int]:
+    def counts(self, images: Iterable[str | None]) -> dict[str, Any]:
         """How many posts were read with an image, and how many as text and why; and the policy.
 
-        An image is missing where there is no such file, broken where the file cannot be decoded, unwanted where the
-        policy is `none`.
+        A broken image cannot be decoded; an unwanted one is not read because the policy is `none`.
         """
-        reasons = ("with image", "image missing", "image broken", "image unwanted", "no image named")
-        result = dict.fromkeys(reasons, 0)
+        counts = dict.fromkeys(("with image", "image missing", "image broken", "image unwanted", "no image named"), 0)
         for image in images:
             if image is None:
-                result["no image named"] += 1
+                counts["no image named"] += 1
             elif self.policy == "none":
-                result["image unwanted"] += 1
+                counts["image unwanted"] += 1
             elif image in self.missing:
-                result["image missing" if self.missing[image] == "missing image" else "image broken"] += 1
+                counts["image missing" if self.missing[image] == "missing image" else "image broken"] += 1
             else:
-                result["with image"] += 1
-        return {**result, "policy": self.policy}  # type: ignore[dict-item]
+                counts["with image"] += 1
+        return {**counts, "policy": self.policy}
 
     def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
         """`pixel_values` (B, 3, S, S) bytes and `image_mask` (B,); nothing where no post has an image."""
-        images_read = [self.get(image) for image in images]
-        if all(pixels is None for pixels in images_read):
+        decoded = [self.get(image) for image in images]
+        blank = next((torch.zeros_like(pixels) for pixels in decoded if pixels is not None), None)
+        if blank is None:
             return {}
-        blank = torch.zeros(3, self.size or 0, self.size or 0, dtype=torch.uint8)
-        stack = torch.stack([blank if pixels is None else pixels for pixels in images_read])
-        return {"pixel_values": stack, "image_mask": torch.tensor([int(pixels is not None) for pixels in images_read])}
+        stack = torch.stack([blank if pixels is None else pixels for pixels in decoded])
+        return {"pixel_values": stack, "image_mask": torch.tensor([int(pixels is not None) for pixels in decoded])}

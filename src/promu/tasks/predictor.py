@@ -12,9 +12,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from promu.modeling.loading import load_tokenizer, read_json_object
 from promu.progress import report
 from promu.schema import Post
 
+Posts = Sequence[Post]
+Groups = Mapping[str, str] | None
+"""Group names by post id, for figures by group."""
 ImageBatches = Callable[[Sequence[str | None]], Batch]
 """File names of a batch to `pixel_values` and `image_mask`; to nothing where no post has an image."""
 
@@ -58,48 +62,67 @@ class Predictions(NamedTuple):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class Task(Protocol):
-    """What fine-tuning, evaluation and extraction need to know of a task."""
+class Task(ABC):
+    """What fine-tuning, evaluation and extraction need to know of a task.
+
+    Attributes:
+        name: Its name in `TASKS`.
+        model_class: What models of the task are.
+        output: The part of a model's output that answers are decoded from; it has a method `cpu`.
+    """
 
     name: str
     model_class: type[PromuPreTrainedModel]
+    output: str
 
+    @abstractmethod
     def read(self, path: Path) -> list[Post]:
         """Posts of the task's published format."""
 
-    def write(self, path: Path, posts: Sequence[Post]) -> None:
+    @abstractmethod
+    def write(self, path: Path, posts: Posts) -> None:
         """Posts, predicted ones too, in that format."""
 
-    def labels(self, posts: Sequence[Post]) -> list[str]:
+    @abstractmethod
+    def labels(self, posts: Posts) -> list[str]:
         """Label names in the order of the model's outputs."""
 
-    def check(self, posts: Sequence[Post], labels: Sequence[str], path: Path) -> dict[str, int]:
+    def check(self, posts: Posts, labels: Sequence[str], path: Path) -> dict[str, int]:
         """Refuse gold that a model with these labels cannot give (InputError), or count it by the reason."""
+        unknown = sorted(set(self.labels(posts)) - set(labels))
+        if unknown:
+            raise InputError(
+                f"label {unknown[0]!r} occurs here, but the model knows only {', '.join(labels)}; "
+                "rename it, or train on data that has it",
+                path,
+            )
+        return {}
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
-        """Input ids of one post."""
+        """Input ids of one post, with the positions that the model answers for: each word's first piece."""
+        return encoder.words(post.tokens)
 
-    def batch(self, encoder: WordEncoder, posts: Sequence[Post], labels: Mapping[str, int] | None) -> Batch:
+    @abstractmethod
+    def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
         """Model inputs without images; with targets where label ids are given."""
 
     def outputs(self, output: Any) -> Any:
-        """The part of the model's output that answers are decoded from; it has a method `cpu`."""
+        """The part of the model's output that `output` names."""
+        return getattr(output, self.output)
 
+    @abstractmethod
     def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
         """The posts with the most probable answers in place of gold, without scores."""
 
-    def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Sequence[Post]) -> list[Post]:
+    @abstractmethod
+    def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Posts) -> list[Post]:
         """Decoded posts with probabilities as scores, at the model's temperature (`score_temperature`)."""
 
-    def score(
-        self,
-        gold: Sequence[Post],
-        predicted: Sequence[Post],
-        groups: Mapping[str, str] | None = None,
-        labels: Sequence[str] = (),
-    ) -> Any:
+    @abstractmethod
+    def score(self, gold: Posts, predicted: Posts, groups: Groups = None, labels: Sequence[str] = ()) -> Any:
         """The task's figures; a mean over labels counts those of the model too, where they are given."""
 
+    @abstractmethod
     def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
         """The score of each answer to one post, and whether it is right."""
 
@@ -172,8 +195,8 @@ class Predictor(ABC):
         """Encode images: bytes (3, S, S) by the post's number in the batch."""
         if not pixels:
             return EncodedImages()
-        stack = torch.stack(list(pixels.values())).to(self.device)
-        return EncodedImages(self._encode_images(stack), {number: row for row, number in enumerate(pixels)})
+        vectors = self._encode_images(torch.stack(list(pixels.values())).to(self.device))
+        return EncodedImages(vectors, {number: row for row, number in enumerate(pixels)})
 
     def encode(self, posts: Sequence[Post]) -> Batch:
         """The inputs of a batch of posts, without images."""
@@ -192,20 +215,13 @@ class Predictor(ABC):
             rows: The posts' numbers; 0, 1, ... by default.
         """
         batch = self.encode(posts)
-        given = {name: value.to(self.device) for name, value in {**batch, **images}.items()}
-        output = self(given, explain)
-        outputs = self.task.outputs(output).cpu()
+        output = self({name: value.to(self.device) for name, value in {**batch, **images}.items()}, explain)
         attentions = output.attentions if explain else None
+        outputs = self.task.outputs(output).cpu()
         return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions)
 
     def predict(self, posts: Sequence[Post], images: ImageBatches, batch_size: int = 64) -> Iterator[Predictions]:
-        """Predictions for all posts, in batches of posts of like length.
-
-        Args:
-            posts: As in `predict_batch`.
-            images: Gives a batch's images by their file names.
-            batch_size: Posts a forward pass.
-        """
+        """Predictions for all posts (see `predict_batch`), in batches of posts of like length."""
         done = 0
         for rows in by_length([len(post.tokens) for post in posts], 1 if self.one_by_one else batch_size):
             chosen = [posts[row] for row in rows]
@@ -219,10 +235,8 @@ class Predictor(ABC):
 
     def answers(self, predictions: Iterable[Predictions]) -> list[Post]:
         """The same of all batches, by the posts' numbers."""
-        posts: dict[int, Post] = {}
-        for batch in predictions:
-            posts.update(zip(batch.rows, self.answer(batch), strict=True))
-        return [posts[row] for row in sorted(posts)]
+        numbered = (pair for batch in predictions for pair in zip(batch.rows, self.answer(batch), strict=True))
+        return [post for _, post in sorted(numbered, key=itemgetter(0))]
 
 
 def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -238,7 +252,7 @@ class TorchPredictor(Predictor):
     Args:
         task: The model's.
         model: Put into evaluation mode.
-        encoder: Its tokenizer.
+        encoder: The model's tokenizer.
         precision: None leaves the model as it is, as for one in training, and then it may give no attention maps.
             `fp32` and `bf16` change its attention for good; `bf16` also its linear layers, and it computes under
             autocast.
@@ -259,8 +273,7 @@ class TorchPredictor(Predictor):
             if best_precision(str(self.device)) != "bf16":
                 raise InputError(f"precision bf16 is only emulated on this {self.device.type}; use fp32")
             for module in model.modules():
-                # else autocast would convert the weights again in every call
-                if isinstance(module, nn.Linear):
+                if isinstance(module, nn.Linear):  # else autocast would convert the weights again in every call
                     module.to(torch.bfloat16)
         if self.explains:
             # this attention always has its maps: nothing is switched while other threads compute
@@ -268,17 +281,13 @@ class TorchPredictor(Predictor):
 
     @property
     def device(self) -> torch.device:
-        """As `Predictor.device`; a model in training may be moved."""
-        device: torch.device = self.model.device
-        return device
+        return self.model.device  # asked anew: a model in training may be moved
 
     @cached_property
     def vision_checksum(self) -> str | None:
-        """As `Predictor.vision_checksum`."""
         return vision_checksum(self.model)
 
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
-        """As `Predictor.__call__`."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             return self.model(**batch, output_attentions=output_attentions)
 
@@ -301,9 +310,7 @@ class OnnxPredictor(Predictor):
 
     An int8 graph scales a layer's inputs by the largest value of the whole batch, so each post is read alone.
 
-    Args:
-        task: The model's.
-        folder: The model's, with config.json, the tokenizer and `onnx/`.
+    The folder of the model has config.json, the tokenizer and `onnx/`.
 
     Raises:
         InputError: There are no graphs, or damaged ones; onnxruntime is not installed.
@@ -330,7 +337,6 @@ class OnnxPredictor(Predictor):
             self.crf.load_state_dict(load_file(graphs / CRF))
 
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
-        """As `Predictor.__call__`."""
         given = {name: batch[name].numpy() for name in self._inputs if name in batch}
         rows = len(batch["input_ids"])
         if "pixel_values" in batch:
