@@ -154,3 +154,19 @@ def test_every_page_that_is_linked_to_exists() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_what_the_pages_say_of_the_code_is_there() -> None:
+    """Modules named in backticks exist, and the names of the architecture's table stand in them."""
+    package = ROOT / "src" / "promu"
+    for page in PAGES:
+        for path in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text(encoding="utf-8")):
+            places = (ROOT, package, ROOT / "tests", package / "modeling")
+            assert any((folder / path).is_file() for folder in places), f"{page.name} names {path}"
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .* \| `([\w/]+\.py)` \| (.*) \|$", table, flags=re.MULTILINE)
+    assert len(rows) >= 14
+    for path, names in rows:
+        code = (package / path).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(?:class |def )?{name}\b", code, flags=re.MULTILINE), f"{path} has no {name}"
