@@ -161,8 +161,8 @@ def test_what_the_pages_say_of_the_code_is_there() -> None:
     package = ROOT / "src" / "promu"
     for page in PAGES:
         for path in re.findall(r"`((?:\w+/)+\w+\.py)`", page.read_text(encoding="utf-8")):
-            places = (ROOT, package, ROOT / "tests", package / "modeling")
-            assert any((folder / path).is_file() for folder in places), f"{page.name} names {path}"
+            foreign = path == "example/train.py"  # of MEGA's release
+            assert foreign or any((folder / path).is_file() for folder in (ROOT, package)), f"{page.name} names {path}"
     table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .* \| `([\w/]+\.py)` \| (.*) \|$", table, flags=re.MULTILINE)
     assert len(rows) >= 14
