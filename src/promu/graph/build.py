@@ -8,30 +8,24 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from promu.corpora.posts import from_record
 from promu.errors import InputError
 from promu.files import fault, filled_lines, iterate_records, parse_json_object, shorten
+from promu.graph import names
 from promu.graph.graph_export import write_jsonld, write_tables, write_turtle
 from promu.graph.graph_store import INDEXES, TABLES, VERSION
-from promu.graph.names import (
-    BASE,
-    WIKIDATA,
-    check_base,
-    entity_iri,
-    normalise_name,
-    read_relation_properties,
-    relation_iri,
-    statement_iri,
-)
 from promu.progress import is_shown, report
-from promu.schema import NO_RELATION, Post, Relation
+from promu.schema import NO_RELATION, Post
 
 GraphFormat = Literal["ttl", "jsonld", "sqlite", "parquet"]
 
@@ -55,11 +49,8 @@ class GraphSummary:
     """What a graph holds.
 
     Attributes:
-        posts: Posts read.
-        mentions: Spans in them.
-        entities: What the spans were merged into.
-        evidence: Relations extracted from posts, without the weak ones.
-        relations: What these were merged into.
+        mentions: Spans in the posts; `entities` are what they were merged into.
+        evidence: Relations extracted from posts, without the weak ones; `relations` are what they were merged into.
         weak: Relations extracted from posts that were left out for their score.
         loops: Of `relations`, those of an entity with itself: two spans of one post that were merged.
         unmapped: Rows of evidence of each relation without a Wikidata property.
@@ -80,7 +71,7 @@ def build_graph(
     out: str | Path,
     to: GraphFormat,
     *,
-    base: str = BASE,
+    base: str = names.BASE,
     properties: Mapping[str, str] | Path | None = None,
     min_score: float = 0.0,
     problems: list[InputError] | None = None,
@@ -92,7 +83,6 @@ def build_graph(
     Args:
         extractions: Files of JSON lines or Parquet, read one after the other; no post id may occur twice.
         out: The file to write; for `parquet` a folder that does not exist yet.
-        to: The format.
         base: What the graph's own IRIs begin with.
         properties: Relation label -> Wikidata property, or a file of them (`read_relation_properties`); None is promu's
             own table.
@@ -113,7 +103,7 @@ def build_graph(
         ```
     """
     out, paths = Path(out), [Path(path) for path in extractions]
-    check_base(base)
+    names.check_base(base)
     if not 0 <= min_score <= 1:
         raise InputError(f"the lowest score is {min_score}; scores are from 0 to 1")
     if not out.absolute().parent.is_dir():
@@ -123,7 +113,7 @@ def build_graph(
     if to == "parquet" and out.exists():
         raise InputError("is a file, and Parquet needs a folder for its tables; name another place", out)
     if properties is None or isinstance(properties, Path):
-        properties = read_relation_properties(properties)
+        properties = names.read_relation_properties(properties)
     with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=out.parent) as work:
         database = Path(work) / "graph.sqlite"
         try:
@@ -135,8 +125,8 @@ def build_graph(
                     except InputError as error:
                         fault(problems, error.at(path, number))
                 summary = builder.finish(base, properties)
-                writer, product = WRITERS[to], database
-                if writer is not None:
+                product = database
+                if writer := WRITERS[to]:
                     product = Path(work) / "graph"
                     writer(connection, product)
         except sqlite3.OperationalError as error:
@@ -177,9 +167,7 @@ class MentionPost:
 def read_extractions(path: Path, problems: list[InputError] | None = None) -> Iterator[tuple[int, MentionPost]]:
     """Yield (line or row number from 1, post) of JSON lines or of Parquet; the first bytes tell which it is.
 
-    Args:
-        path: The file.
-        problems: Where malformed lines go; None raises the first.
+    Malformed lines go to `problems`; None raises the first.
 
     Raises:
         InputError: The file is missing, empty, damaged or holds no post; without `problems` also any malformed line.
@@ -208,9 +196,6 @@ def _is_parquet(path: Path) -> bool:
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         with pq.ParquetFile(path) as file:
             yield file
@@ -243,15 +228,15 @@ def _mention_post(raw: str | dict[str, Any]) -> MentionPost:
                 raise InputError(f"{what} {index} repeats {what} {first[item]}: {item}; remove one of them")
     if any(relation.type == NO_RELATION for relation in post.relations):
         raise InputError(f"a relation is of type {NO_RELATION!r}, which means that there is none; leave it out")
-    names = [_name(entity, f"entities[{index}]") for index, entity in enumerate(record["entities"])]
-    texts, keys, characters = zip(*names, strict=True) if names else ((), (), ())
+    found = [_name(entity, f"entities[{index}]") for index, entity in enumerate(record["entities"])]
+    texts, keys, characters = zip(*found, strict=True) if found else ((), (), ())
     return MentionPost(post, texts, keys, characters)
 
 
 def _name(entity: dict[str, Any], what: str) -> tuple[str, str, Span]:
     """An entity as written, its key, and its place in the text."""
     text, start, end = entity.get("text"), entity.get("char_start"), entity.get("char_end")
-    if not isinstance(text, str) or "\0" in text or not (key := normalise_name(text)):
+    if not isinstance(text, str) or "\0" in text or not (key := names.normalise_name(text)):
         raise InputError(f"text of {what} must be a string with something in it, found {shorten(text)}")
     try:
         text.encode("utf-8")
@@ -267,15 +252,18 @@ def _name(entity: dict[str, Any], what: str) -> tuple[str, str, Span]:
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts of one entity or relation; `score` is the best."""
+    """Counts of one entity or relation; `score` is the best, `last` the number of the latest post."""
 
     id: int
     mentions: int = 0
     posts: int = 0
+    last: int = 0
     score: float | None = None
 
-    def add(self, score: float | None) -> None:
+    def add(self, post: int, score: float | None) -> None:
         self.mentions += 1
+        self.posts += post != self.last
+        self.last = post
         if score is not None and (self.score is None or score > self.score):
             self.score = score
 
@@ -289,10 +277,13 @@ class _Builder:
     """Fills an empty database (a connection in autocommit mode) with posts, then with what they were merged into."""
 
     def __init__(self, connection: sqlite3.Connection, min_score: float) -> None:
-        self._connection = connection
-        self._min_score = min_score
-        self._entities: dict[tuple[str, str | None], _EntityTally] = {}
-        self._relations: dict[tuple[int, str, int], _Tally] = {}
+        self._connection, self._min_score = connection, min_score
+        self._entities: defaultdict[tuple[str, str | None], _EntityTally] = defaultdict(
+            lambda: _EntityTally(len(self._entities) + 1)
+        )
+        self._relations: defaultdict[tuple[int, str, int], _Tally] = defaultdict(
+            lambda: _Tally(len(self._relations) + 1)
+        )
         self._evidence: list[tuple[Any, ...]] = []
         self._posts = self._weak = 0
         # A file that is not whole has no name yet, so that a journal would only cost time.
@@ -313,55 +304,33 @@ class _Builder:
             raise InputError(f"a post with the id {shorten(post.id)} came before; give each post an id of its own")
         self._posts += 1
         self._weak += len(post.relations) - len(strong)
-        self._count_relations(mentions, strong, self._count_entities(mentions))
+        entities = []
+        for entity, key, text in zip(post.entities, mentions.keys, mentions.texts, strict=True):
+            merged = self._entities[key, entity.type]
+            merged.add(self._posts, entity.score)
+            merged.forms[text] += 1
+            entities.append(merged.id)
+        for one in strong:
+            relation = self._relations[entities[one.head], one.type, entities[one.tail]]
+            relation.add(self._posts, one.score)
+            head, tail = post.entities[one.head], post.entities[one.tail]
+            words = (head.start, head.end, tail.start, tail.end)
+            characters = (*mentions.characters[one.head], *mentions.characters[one.tail])
+            self._evidence.append((relation.id, self._posts, *words, *characters, one.score))
         if len(self._evidence) >= _EVIDENCE_ROWS:
             self._write_evidence()
-
-    def _count_entities(self, mentions: MentionPost) -> list[_EntityTally]:
-        tallies = []
-        for entity, key, text in zip(mentions.post.entities, mentions.keys, mentions.texts, strict=True):
-            tally = self._entities.get((key, entity.type))
-            if tally is None:
-                tally = self._entities[key, entity.type] = _EntityTally(len(self._entities) + 1)
-            tally.add(entity.score)
-            tally.forms[text] += 1
-            tallies.append(tally)
-        for tally in {tally.id: tally for tally in tallies}.values():
-            tally.posts += 1
-        return tallies
-
-    def _count_relations(self, mentions: MentionPost, strong: Sequence[Relation], entities: Sequence[_Tally]) -> None:
-        tallies: dict[int, _Tally] = {}
-        for relation in strong:
-            triple = (entities[relation.head].id, relation.type, entities[relation.tail].id)
-            tally = self._relations.get(triple)
-            if tally is None:
-                tally = self._relations[triple] = _Tally(len(self._relations) + 1)
-            tally.add(relation.score)
-            tallies[tally.id] = tally
-            head, tail = mentions.post.entities[relation.head], mentions.post.entities[relation.tail]
-            words = (head.start, head.end, tail.start, tail.end)
-            characters = (*mentions.characters[relation.head], *mentions.characters[relation.tail])
-            self._evidence.append((tally.id, self._posts, *words, *characters, relation.score))
-        for tally in tallies.values():
-            tally.posts += 1
 
     def _write_evidence(self) -> None:
         self._connection.executemany("INSERT INTO evidence VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._evidence)
         self._evidence.clear()
 
     def finish(self, base: str, properties: Mapping[str, str]) -> GraphSummary:
-        """Write the merged entities and relations, and make the indexes.
-
-        Args:
-            base: What the graph's own IRIs begin with.
-            properties: Relation label -> Wikidata property.
-        """
+        """Write the merged entities and relations, and make the indexes; as `build_graph`."""
         insert = self._connection.execute
         self._write_evidence()
         iris = []  # in the order of the entities' ids, which count from 1
         for (key, type), tally in self._entities.items():
-            iris.append(entity_iri(base, key, type))
+            iris.append(names.entity_iri(base, key, type))
             name = min(tally.forms.items(), key=lambda item: (-item[1], item[0]))[0]
             entity = (tally.id, iris[-1], name, key, type, tally.mentions, tally.posts, tally.score)
             insert("INSERT INTO entities VALUES (?, ?, ?, ?, ?, ?, ?, ?)", entity)
@@ -369,8 +338,8 @@ class _Builder:
             self._connection.executemany("INSERT INTO forms VALUES (?, ?, ?)", forms)
         unmapped: Counter[str] = Counter()
         for (head, label, tail), count in self._relations.items():
-            predicate = WIKIDATA + properties[label] if label in properties else relation_iri(base, label)
-            statement = statement_iri(base, iris[head - 1], label, iris[tail - 1])
+            predicate = names.WIKIDATA + properties[label] if label in properties else names.relation_iri(base, label)
+            statement = names.statement_iri(base, iris[head - 1], label, iris[tail - 1])
             counts = (count.mentions, count.posts, count.score)
             relation = (count.id, statement, head, label, predicate, tail, *counts)
             insert("INSERT INTO relations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", relation)

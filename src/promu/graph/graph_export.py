@@ -26,26 +26,33 @@ class Iri(str):
 
 
 Term = Iri | str | int | float
-Node = tuple[Iri, list[tuple[str, list[Term]]]]
-"""A subject with its predicates (prefixed names or whole IRIs) and their objects."""
+About = list[tuple[str, list[Term]]]
+"""Predicates (prefixed names or whole IRIs) of a subject, and their objects."""
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
-_PLACES = [f"{end}{unit}{place}" for unit in ("", "Char") for end in ("head", "tail") for place in ("Start", "End")]
+_ENDS = [f"{end}_{place}" for end in ("head", "tail") for place in ("start", "end")]
+_PLACES = [*_ENDS, *(end.replace("_", "_char_") for end in _ENDS)]
+_PREDICATES = ["v:" + re.sub("_(.)", lambda sign: sign[1].upper(), place) for place in _PLACES]
+_RELATIONS = (
+    "relations.mentions, relations.posts, relations.score FROM relations"
+    " JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail ORDER BY"
+)
+_FORMS = "SELECT form, mentions FROM forms WHERE entity = ? ORDER BY form"
 
 
 def write_turtle(connection: sqlite3.Connection, path: Path) -> None:
     """Write a graph as Turtle (UTF-8)."""
-    write_text(path, _turtle(connection))
 
+    def lines() -> Iterator[str]:
+        for prefix, namespace in prefixes(base_of(connection)).items():
+            yield f"@prefix {prefix}: <{namespace}> .\n"
+        for subject, about in nodes(connection):
+            parts = " ;\n    ".join(
+                f"{f'<{name}>' if '/' in name else name} {', '.join(map(_turtle_term, terms))}" for name, terms in about
+            )
+            yield f"\n<{subject}> {parts} .\n"
 
-def _turtle(connection: sqlite3.Connection) -> Iterator[str]:
-    for prefix, namespace in prefixes(base_of(connection)).items():
-        yield f"@prefix {prefix}: <{namespace}> .\n"
-    for subject, about in nodes(connection):
-        lines = " ;\n    ".join(
-            f"{f'<{name}>' if '/' in name else name} {', '.join(map(_turtle_term, terms))}" for name, terms in about
-        )
-        yield f"\n<{subject}> {lines} .\n"
+    write_text(path, lines())
 
 
 def _turtle_term(term: Term) -> str:
@@ -59,15 +66,15 @@ def _turtle_term(term: Term) -> str:
 
 def write_jsonld(connection: sqlite3.Connection, path: Path) -> None:
     """Write a graph as JSON-LD 1.1: one document with its context in it, a node a line."""
-    write_text(path, _jsonld(connection))
 
+    def lines() -> Iterator[str]:
+        yield f'{{"@context": {json.dumps(prefixes(base_of(connection)))},\n"@graph": [\n'
+        for index, (subject, about) in enumerate(nodes(connection)):
+            node = {"@id": subject} | {name: [_json_term(term) for term in terms] for name, terms in about}
+            yield f"{',' * bool(index)}\n{json.dumps(node, ensure_ascii=False)}"
+        yield "\n]}\n"
 
-def _jsonld(connection: sqlite3.Connection) -> Iterator[str]:
-    yield f'{{"@context": {json.dumps(prefixes(base_of(connection)))},\n"@graph": [\n'
-    for index, (subject, about) in enumerate(nodes(connection)):
-        node = {"@id": subject} | {name: [_json_term(term) for term in terms] for name, terms in about}
-        yield f"{',' * bool(index)}\n{json.dumps(node, ensure_ascii=False)}"
-    yield "\n]}\n"
+    write_text(path, lines())
 
 
 def _json_term(term: Term) -> object:
@@ -93,7 +100,7 @@ def base_of(connection: sqlite3.Connection) -> str:
     return str(base)
 
 
-def nodes(connection: sqlite3.Connection) -> Iterator[Node]:
+def nodes(connection: sqlite3.Connection) -> Iterator[tuple[Iri, About]]:
     """Every triple of a graph, once, grouped by subjects; a subject may come more than once."""
     base = base_of(connection)
     space = prefixes(base)
@@ -106,11 +113,11 @@ def nodes(connection: sqlite3.Connection) -> Iterator[Node]:
     yield from _relations(connection, base, Iri(space["rdf"] + "Statement"))
 
 
-def _entities(connection: sqlite3.Connection, base: str) -> Iterator[Node]:
+def _entities(connection: sqlite3.Connection, base: str) -> Iterator[tuple[Iri, About]]:
     rows = connection.execute("SELECT id, iri, name, key, type, mentions, posts, score FROM entities ORDER BY iri")
     for id, iri, name, key, type, *counts in rows:
-        forms = connection.execute("SELECT form, mentions FROM forms WHERE entity = ? ORDER BY form", (id,)).fetchall()
-        about: list[tuple[str, list[Term]]] = [("rdf:type", [Iri(type_iri(base, type))])] if type is not None else []
+        forms = connection.execute(_FORMS, (id,)).fetchall()
+        about: About = [("rdf:type", [Iri(type_iri(base, type))])] if type is not None else []
         about += [("rdfs:label", [name]), ("v:key", [key]), *_counts(*counts)]
         about.append(("v:form", [Iri(form_iri(iri, form)) for form, _ in forms]))
         yield Iri(iri), about
@@ -118,12 +125,10 @@ def _entities(connection: sqlite3.Connection, base: str) -> Iterator[Node]:
             yield Iri(form_iri(iri, form)), [("rdf:value", [form]), ("v:mentions", [count])]
 
 
-def _relations(connection: sqlite3.Connection, base: str, statement: Iri) -> Iterator[Node]:
+def _relations(connection: sqlite3.Connection, base: str, statement: Iri) -> Iterator[tuple[Iri, About]]:
     rows = connection.execute(
-        "SELECT relations.id, relations.iri, head.iri, label, property, tail.iri, relations.mentions, relations.posts,"
-        " relations.score FROM relations"
-        " JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"
-        " ORDER BY head.iri, property, tail.iri, label"
+        f"SELECT relations.id, relations.iri, head.iri, label, property, tail.iri, {_RELATIONS}"
+        " head.iri, property, tail.iri, label"
     )
     last = None
     for id, iri, head, label, predicate, tail, *counts in rows:
@@ -132,7 +137,7 @@ def _relations(connection: sqlite3.Connection, base: str, statement: Iri) -> Ite
             yield Iri(head), [(short, [Iri(tail)])]
         last = (head, predicate, tail)
         evidence = list(_evidence(connection, id, iri))
-        about: list[tuple[str, list[Term]]] = [
+        about: About = [
             ("rdf:type", [statement]),
             ("rdf:subject", [Iri(head)]),
             ("rdf:predicate", [Iri(predicate)]),
@@ -145,22 +150,21 @@ def _relations(connection: sqlite3.Connection, base: str, statement: Iri) -> Ite
         yield from evidence
 
 
-def _evidence(connection: sqlite3.Connection, relation: int, statement: str) -> Iterator[Node]:
+def _evidence(connection: sqlite3.Connection, relation: int, statement: str) -> Iterator[tuple[Iri, About]]:
     rows = connection.execute(
-        "SELECT name, head_start, head_end, tail_start, tail_end, head_char_start, head_char_end, tail_char_start,"
-        " tail_char_end, score FROM evidence JOIN posts ON posts.id = post WHERE relation = ?"
+        f"SELECT name, {', '.join(_PLACES)}, score FROM evidence JOIN posts ON posts.id = post WHERE relation = ?"
         " ORDER BY name, head_start, head_end, tail_start, tail_end",
         (relation,),
     )
     for post, *places, score in rows:
-        about: list[tuple[str, list[Term]]] = [("v:post", [post])]
-        about += [(f"v:{name}", [place]) for name, place in zip(_PLACES, places, strict=True)]
+        about: About = [("v:post", [post])]
+        about += [(name, [place]) for name, place in zip(_PREDICATES, places, strict=True)]
         about += [("v:score", [score])] if score is not None else []
         yield Iri(evidence_iri(statement, post, (places[0], places[1], places[2], places[3]))), about
 
 
-def _counts(mentions: int, posts: int, score: float | None) -> list[tuple[str, list[Term]]]:
-    counts: list[tuple[str, list[Term]]] = [("v:mentions", [mentions]), ("v:posts", [posts])]
+def _counts(mentions: int, posts: int, score: float | None) -> About:
+    counts: About = [("v:mentions", [mentions]), ("v:posts", [posts])]
     return counts if score is None else [*counts, ("v:score", [score])]
 
 
@@ -168,32 +172,28 @@ _ROWS = 20_000
 """Rows in memory at once."""
 
 _COUNTS = [("mentions", pa.int64()), ("posts", pa.int64()), ("score", pa.float64())]
-_FORMS = pa.list_(pa.struct([("form", pa.string()), ("mentions", pa.int64())]))
-_SPANS = [(f"{end}_{place}", pa.int64()) for end in ("head", "tail") for place in ("start", "end")]
-_CHARACTERS = [(f"{end}_char_{place}", pa.int64()) for end in ("head", "tail") for place in ("start", "end")]
+_FORM = pa.struct([("form", pa.string()), ("mentions", pa.int64())])
+
+
+def _strings(*columns: str) -> list[tuple[str, Any]]:
+    return [(column, pa.string()) for column in columns]
+
 
 SCHEMAS = {
-    "entities": pa.schema(
-        [*((name, pa.string()) for name in ("iri", "name", "key", "type")), *_COUNTS, ("forms", _FORMS)]
-    ),
-    "relations": pa.schema([*((name, pa.string()) for name in ("iri", "head", "label", "property", "tail")), *_COUNTS]),
+    "entities": pa.schema([*_strings("iri", "name", "key", "type"), *_COUNTS, ("forms", pa.list_(_FORM))]),
+    "relations": pa.schema([*_strings("iri", "head", "label", "property", "tail"), *_COUNTS]),
     "evidence": pa.schema(
-        [("relation", pa.string()), ("post", pa.string()), *_SPANS, *_CHARACTERS, ("score", pa.float64())]
+        [*_strings("relation", "post"), *((place, pa.int64()) for place in _PLACES), ("score", pa.float64())]
     ),
 }
 
 _QUERIES = {
     "entities": "SELECT iri, name, key, type, mentions, posts, score, id FROM entities ORDER BY iri",
-    "relations": (
-        "SELECT relations.iri, head.iri, label, property, tail.iri, relations.mentions, relations.posts,"
-        " relations.score FROM relations"
-        " JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"
-        " ORDER BY relations.iri"
-    ),
+    "relations": f"SELECT relations.iri, head.iri, label, property, tail.iri, {_RELATIONS} relations.iri",
     "evidence": (
-        "SELECT relations.iri, posts.name, head_start, head_end, tail_start, tail_end, head_char_start, head_char_end,"
-        " tail_char_start, tail_char_end, evidence.score FROM evidence JOIN relations ON relations.id = relation"
-        " JOIN posts ON posts.id = post ORDER BY relations.iri, evidence.score DESC, posts.name"
+        f"SELECT relations.iri, posts.name, {', '.join(_PLACES)}, evidence.score FROM evidence JOIN relations"
+        " ON relations.id = relation JOIN posts ON posts.id = post"
+        " ORDER BY relations.iri, evidence.score DESC, posts.name"
     ),
 }
 
@@ -213,18 +213,13 @@ def write_tables(connection: sqlite3.Connection, folder: Path) -> None:
                 rows = connection.execute(_QUERIES[name])
                 while some := rows.fetchmany(_ROWS):
                     if name == "entities":
-                        some = [(*row, _forms(connection, id)) for *row, id in some]
-                    columns = zip(*some, strict=True)
-                    writer.write_table(
-                        pa.table(
-                            [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)], tagged
-                        )
-                    )
+                        forms = (connection.execute(_FORMS, (id,)).fetchall() for *_, id in some)
+                        some = [
+                            (*row, [{"form": form, "mentions": count} for form, count in written])
+                            for (*row, _), written in zip(some, forms, strict=True)
+                        ]
+                    columns = zip(zip(*some, strict=True), schema.types, strict=True)
+                    writer.write_table(pa.table([pa.array(column, kind) for column, kind in columns], tagged))
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"cannot be written ({reason}); make room and run the command again", path) from None
-
-
-def _forms(connection: sqlite3.Connection, entity: int) -> list[dict[str, Any]]:
-    rows = connection.execute("SELECT form, mentions FROM forms WHERE entity = ? ORDER BY form", (entity,))
-    return [{"form": form, "mentions": mentions} for form, mentions in rows]

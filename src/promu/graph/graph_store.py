@@ -70,7 +70,6 @@ CREATE INDEX evidence_relation ON evidence (relation, score DESC);
 """
 """Made once all rows are in, which is faster than row by row."""
 
-
 BEST = 3
 """Pieces of evidence of each relation in an answer."""
 SIMILAR = 5
@@ -94,10 +93,7 @@ class NamedEntity:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A post with a relation: its words, and which of them (start, end) are the head and the tail.
-
-    `tokens` is empty where the graph holds no words.
-    """
+    """A post with a relation: its words (none where the graph holds none), and the spans of head and tail in them."""
 
     post: str
     tokens: tuple[str, ...]
@@ -125,7 +121,6 @@ class EntityFacts:
     """What a graph holds of one entity.
 
     Attributes:
-        entity: The entity.
         forms: Its written forms with their counts, the most frequent first.
         links: Its relations, by number of posts, then by score: the first `limit` out of it and the first `limit` into
             it. A relation of it with itself is among both.
@@ -160,10 +155,9 @@ class GraphAnswer:
 
 
 def query_graph(graph: str | Path, name: str, type: str | None = None, limit: int = 20) -> GraphAnswer:
-    """What a graph holds of a name.
+    """What a graph, which `build_graph` wrote as `sqlite`, holds of a name.
 
     Args:
-        graph: What `build_graph` wrote as `sqlite`.
         name: In any spelling that merging takes for the same: capitals, @, # and a leading "the" make no difference.
         type: Only the entity of this type.
         limit: Relations out of an entity, and into it, at most.
@@ -223,20 +217,20 @@ def find_entities(connection: sqlite3.Connection, name: str, type: str | None = 
 
 def similar_entities(connection: sqlite3.Connection, name: str, type: str | None = None) -> list[NamedEntity]:
     """At most `SIMILAR` entities whose names share most pairs of letters with `name`; reads every name of the graph."""
-    wanted = _letter_pairs(normalise_name(name))
+
+    def letter_pairs(key: str) -> Counter[str]:
+        return Counter(map("".join, pairwise(f" {key} ")))
+
+    wanted = letter_pairs(normalise_name(name))
     similar: list[tuple[float, int, int]] = []
     rows = connection.execute("SELECT id, key, posts FROM entities WHERE ? IS NULL OR type = ?", (type, type))
     for id, key, posts in rows:
-        pairs = _letter_pairs(key)
+        pairs = letter_pairs(key)
         dice = 2 * (wanted & pairs).total() / (wanted.total() + pairs.total())
         if dice >= _SIMILARITY:
             similar.append((-dice, -posts, id))
     query = f"SELECT {_ENTITY.format('entities')} FROM entities WHERE id = ?"
     return [NamedEntity(*connection.execute(query, (id,)).fetchone()) for _, _, id in sorted(similar)[:SIMILAR]]
-
-
-def _letter_pairs(key: str) -> Counter[str]:
-    return Counter(map("".join, pairwise(f" {key} ")))
 
 
 def facts_of(connection: sqlite3.Connection, entity: NamedEntity, limit: int) -> EntityFacts:
@@ -261,13 +255,12 @@ def _links(connection: sqlite3.Connection, entity: NamedEntity, outward: bool, l
         (entity.id, limit),
     ).fetchall()
     return [
-        Link(label, predicate, NamedEntity(*other), outward, mentions, posts, score, _evidence(connection, id))
+        Link(label, predicate, NamedEntity(*other), outward, mentions, posts, score, _best_evidence(connection, id))
         for id, label, predicate, mentions, posts, score, *other in rows
     ]
 
 
-def _evidence(connection: sqlite3.Connection, relation: int) -> tuple[Evidence, ...]:
-    """The `BEST` pieces of evidence with the highest scores."""
+def _best_evidence(connection: sqlite3.Connection, relation: int) -> tuple[Evidence, ...]:
     rows = connection.execute(
         "SELECT name, tokens, head_start, head_end, tail_start, tail_end, score FROM evidence"
         " JOIN posts ON posts.id = post WHERE relation = ? ORDER BY score DESC, name, head_start, tail_start LIMIT ?",

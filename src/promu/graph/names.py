@@ -33,11 +33,11 @@ def check_base(base: str) -> str:
     Raises:
         InputError: It is no http, https or urn IRI in ASCII, or does not end in /, # or :.
     """
-    if not _BASE.fullmatch(base) or base[-1] not in "/#:":
-        raise InputError(
-            f"the base {shorten(base)} cannot carry names; give one like https://example.org/graph/, ending in / or #"
-        )
-    return base
+    if _BASE.fullmatch(base) and base[-1] in "/#:":
+        return base
+    raise InputError(
+        f"the base {shorten(base)} cannot carry names; give one like https://example.org/graph/, ending in / or #"
+    )
 
 
 def entity_iri(base: str, key: str, type: str | None) -> str:
@@ -57,9 +57,8 @@ def form_iri(entity: str, form: str) -> str:
 
 def relation_iri(base: str, label: str) -> str:
     """`{base}relation/{label}`; a label that is a path, as in MNRE, stays a path."""
-    if _PATH.fullmatch(label):
-        return f"{base}relation/{'/'.join(map(_segment, label[1:].split('/')))}"
-    return f"{base}relation/{_segment(label)}"
+    parts = label[1:].split("/") if _PATH.fullmatch(label) else [label]
+    return f"{base}relation/{'/'.join(map(_segment, parts))}"
 
 
 def statement_iri(base: str, head: str, label: str, tail: str) -> str:

@@ -7,23 +7,15 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from promu.errors import InputError
 from promu.files import shorten, write_text
-from promu.graph.graph_store import (
-    EntityFacts,
-    Evidence,
-    Link,
-    NamedEntity,
-    between,
-    facts_of,
-    find_entities,
-    open_graph,
-    similar_entities,
-)
+from promu.graph import graph_store
+from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity
 from promu.graph.names import WIKIDATA
 from promu.report.html import page_templates
-from promu.report.post_view import relation_name, style_of
+from promu.report.post_view import Node, relation_name, style_of
 
 _AMONG = 40  # relations among the neighbours that are listed
 _LONGEST = 26  # characters of a name or label that are drawn; the lists have all of it
@@ -47,20 +39,19 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
     """
     if not 1 <= limit <= 100:
         raise InputError(f"limit is {limit}; from 1 to 100 relations can be drawn each way")
-    with open_graph(graph) as connection:
-        entities = find_entities(connection, name, type)
+    with graph_store.open_graph(graph) as connection:
+        entities = graph_store.find_entities(connection, name, type)
         if not entities:
-            similar = ", ".join(f"{one.name!r} ({one.type})" for one in similar_entities(connection, name, type))
-            kind = f" of type {type}" if type else ""
-            raise InputError(
-                f"nothing{kind} is called {shorten(name)}" + (f"; similar are {similar}" if similar else "")
-            )
+            similar = graph_store.similar_entities(connection, name, type)
+            names = "; similar are " * bool(similar) + ", ".join(f"{one.name!r} ({one.type})" for one in similar)
+            raise InputError(f"nothing{f' of type {type}' if type else ''} is called {shorten(name)}{names}")
         if len(entities) > 1:
             types = ", ".join(str(one.type) for one in entities)
             raise InputError(f"{shorten(name)} is several entities, of the types {types}; say which with --type")
-        facts = facts_of(connection, entities[0], limit)
+        facts = graph_store.facts_of(connection, entities[0], limit)
         others = {link.other.id: link.other for link in facts.links if link.other.id != facts.entity.id}
-        among = [one for one in between(connection, list(others.values())) if one.head.id != one.tail.id]
+        found = graph_store.between(connection, list(others.values()))
+        among = [one for one in found if one.head.id != one.tail.id]
     environment = page_templates("promu.graph")  # colours and type are those of promu's reports
     environment.filters |= {"relation_name": relation_name, "style_of": style_of}
     page = environment.get_template("view.html.j2").render(
@@ -75,59 +66,27 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
     write_text(out, [page])
 
 
-@dataclass(frozen=True, slots=True)
-class LinkView:
-    """A relation ready for the page.
-
-    Attributes:
-        number: Its place there.
-        wikidata: A property such as P26, or empty.
-        quotes: Of each evidence the post's id, its words as (text, "head", "tail" or ""), and the score.
-    """
-
-    number: int
-    head: NamedEntity
-    tail: NamedEntity
-    link: Link
-    wikidata: str
-    quotes: tuple[tuple[str, tuple[tuple[str, str], ...], float | None], ...]
-
-
-def _link_view(facts: EntityFacts, number: int, link: Link) -> LinkView:
+def _link_view(facts: EntityFacts, number: int, link: Link) -> dict[str, Any]:
+    """A relation for the page; `quotes` has of each evidence the post's id, its words as `_segments`, and the score."""
     head, tail = (facts.entity, link.other) if link.outward else (link.other, facts.entity)
     wikidata = link.property.removeprefix(WIKIDATA) if link.property.startswith(WIKIDATA) else ""
-    quotes = tuple((evidence.post, _segments(evidence), evidence.score) for evidence in link.evidence)
-    return LinkView(number, head, tail, link, wikidata, quotes)
+    quotes = [(evidence.post, _segments(evidence), evidence.score) for evidence in link.evidence]
+    return {"number": number, "head": head, "tail": tail, "link": link, "wikidata": wikidata, "quotes": quotes}
 
 
-def _segments(evidence: Evidence) -> tuple[tuple[str, str], ...]:
-    """The words of a post, cut at head and tail; spans that overlap go to the one that begins first."""
+def _segments(evidence: Evidence) -> list[tuple[str, str]]:
+    """The words of a post as (text, "head", "tail" or ""); spans that overlap go to the one that begins first."""
     segments, position = [], 0
     for start, end, role in sorted([(*evidence.head, "head"), (*evidence.tail, "tail")]):
         start = max(start, position)
         if evidence.tokens and start < end:
-            segments.append((" ".join(evidence.tokens[position:start]), ""))
-            segments.append((" ".join(evidence.tokens[start:end]), role))
+            segments += [(evidence.tokens[position:start], ""), (evidence.tokens[start:end], role)]
             position = end
-    segments.append((" ".join(evidence.tokens[position:]), ""))
-    return tuple(segment for segment in segments if segment[0])
+    segments.append((evidence.tokens[position:], ""))
+    return [(" ".join(words), role) for words, role in segments if words]
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """A drawn entity; `x`, `y` is the upper left corner, `text` its name, shortened."""
-
-    text: str
-    type: str
-    style: str
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A drawn relation: its number in the list of links, SVG path data from head to tail, and its label's middle.
 
     `box` is the neighbour at its other end, on the first line to it alone; `weight` is the stroke's width.
@@ -139,15 +98,14 @@ class Line:
     label_x: float
     label_y: float
     weight: float
-    box: Box | None
+    box: Node | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A laid-out neighbourhood with its size."""
 
-    middle: Box
-    lines: tuple[Line, ...]
+    middle: Node
+    lines: list[Line]
     width: float
     height: float
 
@@ -184,7 +142,7 @@ def draw_neighbours(facts: EntityFacts) -> Drawing | None:
     x = _MARGIN + left.width
     middle = _box(facts.entity, x, (height - tall) / 2, width, tall)
     lines = [*_lines(facts.links, left, middle, height, False), *_lines(facts.links, right, middle, height, True)]
-    return Drawing(middle, tuple(lines), round(x + width + right.width + _MARGIN, 1), round(height, 1))
+    return Drawing(middle, lines, round(x + width + right.width + _MARGIN, 1), round(height, 1))
 
 
 def _column(facts: EntityFacts, outward: bool) -> _Column:
@@ -197,7 +155,7 @@ def _column(facts: EntityFacts, outward: bool) -> _Column:
     return _Column(list(by_id.values()), max([72.0, *boxes]), max([60.0, *labels]))
 
 
-def _lines(links: Sequence[Link], column: _Column, middle: Box, height: float, outward: bool) -> list[Line]:
+def _lines(links: Sequence[Link], column: _Column, middle: Node, height: float, outward: bool) -> list[Line]:
     y = (height - column.height) / 2
     port = middle.y + middle.height / 2 - _PORT * (column.rows - 1) / 2
     edge = middle.x + middle.width if outward else middle.x  # where lines meet the middle
@@ -206,7 +164,7 @@ def _lines(links: Sequence[Link], column: _Column, middle: Box, height: float, o
     lines = []
     for entity, numbers in column.neighbours:
         tall = _ROW * len(numbers)
-        box: Box | None = _box(entity, end if outward else end - column.box, y, column.box, tall)
+        box: Node | None = _box(entity, end if outward else end - column.box, y, column.box, tall)
         for number in numbers:
             row = y + _ROW / 2
             path = (
@@ -222,9 +180,9 @@ def _lines(links: Sequence[Link], column: _Column, middle: Box, height: float, o
     return lines
 
 
-def _box(entity: NamedEntity, x: float, y: float, width: float, height: float) -> Box:
+def _box(entity: NamedEntity, x: float, y: float, width: float, height: float) -> Node:
     values = [round(value, 1) for value in (x, y, width, height)]
-    return Box(_short(entity.name), entity.type or "", style_of(entity.type), *values)
+    return Node(_short(entity.name), entity.type or "", style_of(entity.type), *values)
 
 
 def _label(link: Link) -> str:
