@@ -17,15 +17,17 @@ from promu.corpora.formats import read_with_background
 from promu.corpora.jmere import Background, read_jmere_background, write_jmere
 from promu.errors import InputError
 from promu.kecpm.kecpm_recipe import ProviderSettings
-from promu.kecpm.knowledge_files import knowledge_for, read_knowledge, write_knowledge
-from promu.kecpm.knowledge_questions import (
+from promu.kecpm.post_knowledge import (
     LONGEST_SENTENCE,
     Fact,
     KnowledgeQuestions,
     PostKnowledge,
     PostText,
     ask_about_post,
+    knowledge_for,
     parse_facts,
+    read_knowledge,
+    write_knowledge,
 )
 from promu.llm.answers import AnswerFault
 from promu.llm.client import Client
@@ -182,7 +184,7 @@ def test_what_is_written_is_read_for_its_posts(tmp_path: Path) -> None:
         PostKnowledge("answered"),
     ]
     described = [ANN, replace(ANN, tokens=("else",)), replace(ANN, captions=("again",))]
-    write_knowledge(path, described, found, [["7"], [], []])
+    write_knowledge(path, zip(described, found, [["7"], [], []], strict=True))
     posts = [Post("1", each.tokens) for each in described]
     assert knowledge_for(posts, path) == [
         Background(("two men at a statue",), ('so; "said" 🦜',)),

@@ -16,7 +16,7 @@ from promu.cli import main
 from promu.config import load_recipe
 from promu.corpora.jmere import read_jmere, write_jmere
 from promu.kecpm.kecpm_recipe import KnowledgeRecipe
-from promu.kecpm.knowledge_files import knowledge_for
+from promu.kecpm.post_knowledge import knowledge_for
 from promu.llm.exemplars import read_pool
 from promu.schema import Entity, Post, Relation
 

@@ -10,9 +10,8 @@ import pytest
 from tests.llm.llm_server import LlmServer, serve
 
 from promu.llm import endpoint as endpoint_module
-from promu.llm.answer_store import AnswerStore
-from promu.llm.budget import Budget
-from promu.llm.client import Client
+from promu.llm.answers import AnswerStore
+from promu.llm.client import Budget, Client
 from promu.llm.endpoint import Endpoint
 from promu.llm.llm_settings import LlmSettings, SpendingSettings
 
@@ -44,7 +43,7 @@ def connect(server: LlmServer, tmp_path: Path) -> Iterator[Callable[..., Client]
         store = AnswerStore(tmp_path / "llm.sqlite")
         endpoint = Endpoint(LlmSettings(url=server.url, patience=patience, timeout=timeout), budget, stopped)
         opened.extend((store, endpoint))
-        return Client(store, endpoint, budget, stopped)
+        return Client(store, endpoint.complete, budget, stopped)
 
     yield make
     for resource in opened:

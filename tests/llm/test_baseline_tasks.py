@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from promu.errors import InputError
 from promu.llm.answers import AnswerFault
 from promu.llm.baseline import TASKS, build_requests
-from promu.llm.exemplars import ShuffledExemplars, text_identity
+from promu.llm.exemplars import shuffled_exemplars, text_identity
 from promu.llm.llm_settings import BaselineSettings
 from promu.llm.messages import PromptImages, Request
 from promu.schema import Entity, Post, Relation
@@ -159,20 +159,20 @@ def test_exemplars_show_each_label_before_any_twice() -> None:
     train = [Post(str(n), (f"w{n}",), None, (Entity(0, 1, "PER" if n % 10 else "LOC"),)) for n in range(40)]
     asked = Post("x", ("asked",))
     for seed in range(5):
-        chosen = ShuffledExemplars(train, type_of, 40, seed).for_post(asked)
+        chosen = shuffled_exemplars(train, type_of, 40, seed)(asked)
         assert type_of(chosen[0]) | type_of(chosen[1]) == {"PER", "LOC"}
         assert sorted(post.id for post in chosen) == sorted(post.id for post in train)
-        assert ShuffledExemplars(train, type_of, 3, seed).for_post(asked) == chosen[:3]
-    first, second = (ShuffledExemplars(train, type_of, 3, seed).for_post(asked) for seed in (0, 1))
+        assert shuffled_exemplars(train, type_of, 3, seed)(asked) == chosen[:3]
+    first, second = (shuffled_exemplars(train, type_of, 3, seed)(asked) for seed in (0, 1))
     assert first != second
 
 
 def test_a_post_of_the_same_text_is_no_exemplar() -> None:
     train = posts("the old bridge", "THE oldbridge", "Rome tonight")
     own = posts("The Old Bridge")[0]
-    assert [post.id for post in ShuffledExemplars(train, type_of, 1, 0).for_post(own)] == ["2"]
+    assert [post.id for post in shuffled_exemplars(train, type_of, 1, 0)(own)] == ["2"]
     with pytest.raises(InputError, match="2 exemplars are asked for, but the training posts have 1 of another text"):
-        ShuffledExemplars(train, type_of, 2, 0).for_post(own)
+        shuffled_exemplars(train, type_of, 2, 0)(own)
 
 
 def test_exemplars_stand_before_the_question_as_turns_with_their_images(images: Path) -> None:

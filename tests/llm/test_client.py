@@ -18,11 +18,10 @@ from tests.llm.llm_server import LlmServer, said
 
 from promu.errors import InputError
 from promu.llm import endpoint
-from promu.llm.answer_store import AnswerStore
-from promu.llm.answers import AnswerFault, json_object
+from promu.llm.answers import AnswerFault, AnswerStore, json_object
 from promu.llm.client import Client, open_client
 from promu.llm.llm_settings import LlmSettings, SpendingSettings
-from promu.llm.messages import Message, PromptImage, Request, request_key
+from promu.llm.messages import Message, PromptImage, Request
 from promu.progress import map_concurrent
 
 Connect = Callable[..., Client]
@@ -44,7 +43,7 @@ def test_an_answer_is_paid_for_once(server: LlmServer, connect: Connect) -> None
         10,
     )
     assert len(server.seen) == 1
-    assert again.counts == {"answers from the store": 1}
+    assert again.budget.counts == {"answers from the store": 1}
     for other in (ask("else"), ask(model="n"), ask(temperature=0.5), ask(max_tokens=51), ask(schema=SCHEMA)):
         again.ask(other)
     assert len(server.seen) == 6
@@ -85,14 +84,14 @@ def test_passing_faults_are_waited_out(server: LlmServer, connect: Connect, faul
     client = connect()
     assert client.ask(ask()).content == "fine"
     assert client.budget.sent == len(server.seen) == 3
-    assert sum(client.budget.retries.values()) == 2
+    assert client.budget.counts["answers paid for"] == 1 and client.budget.counts.total() == 3
 
 
 def test_a_time_out_is_asked_again(server: LlmServer, connect: Connect) -> None:
     server.faults = ["silence"]
     client = connect(timeout=0.5)
     assert client.ask(ask()).content == "fine"
-    assert client.budget.retries.keys() == {"time-out"}
+    assert client.budget.counts.keys() == {"repeated, time-out", "answers paid for"}
 
 
 def test_retry_after_shortens_no_pause(server: LlmServer, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +126,7 @@ def test_an_endpoint_that_stays_down_stops_the_run_and_loses_nothing(server: Llm
     later = connect()
     assert later.ask(ask("before")) == kept
     map_concurrent(range(100), lambda n: later.ask(ask(str(n))), 4, later.stopped, "asking")
-    assert later.counts["answers paid for"] == 100
+    assert later.budget.counts["answers paid for"] == 100
 
 
 def test_a_wait_longer_than_our_patience_is_said_at_once(server: LlmServer, connect: Connect) -> None:
@@ -289,7 +288,7 @@ def test_an_endpoint_without_schemas_is_asked_in_plain_words(server: LlmServer, 
     server.accepts = lambda body: "response_format json_schema is not supported" if "response_format" in body else None
     client = connect()
     map_concurrent(range(8), lambda n: client.ask(ask(str(n), schema=SCHEMA)), 4, client.stopped, "asking")
-    assert client.counts["answers paid for"] == 8
+    assert client.budget.counts["answers paid for"] == 8
     assert "response_format" not in server.seen[-1]
     assert len(server.seen) <= 12  # the four that were under way when the first complaint came
 
@@ -325,12 +324,12 @@ def test_the_budget_ends_the_run_before_it_is_overdrawn(server: LlmServer, conne
     client = connect(SpendingSettings(price_prompt=2.0, price_answer=5.0, max_cost=0.0015))
     with pytest.raises(InputError, match=r"the limit on the cost, 0.0015, is reached"):
         map_concurrent(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.stopped, "asking")
-    assert client.counts["answers paid for"] == 5
+    assert client.budget.counts["answers paid for"] == 5
     assert client.budget.cost == pytest.approx(5 * 250e-6)
     client = connect(SpendingSettings(max_requests=2))
     with pytest.raises(InputError, match="the limit of 2 requests is reached"):
         map_concurrent(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.stopped, "asking")
-    assert client.counts == {"answers from the store": 5, "answers paid for": 2}
+    assert client.budget.counts == {"answers from the store": 5, "answers paid for": 2}
 
 
 def test_an_emoji_that_was_cut_in_two_is_kept_as_a_question_mark(server: LlmServer, connect: Connect) -> None:
@@ -345,7 +344,7 @@ def test_tokens_are_estimated_where_the_endpoint_counts_none(server: LlmServer, 
     client = connect()
     answer = client.ask(ask("y" * 9))
     assert (answer.prompt_tokens, answer.completion_tokens, answer.tokens_estimated) == (3 + 4, 11, True)
-    assert client.counts["answers without a token count"] == 1
+    assert client.budget.counts["answers without a token count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -375,7 +374,7 @@ def test_a_image_is_known_by_its_file_and_sent_small(
     assert text == {"type": "text", "text": "what is it"}
     assert sent["image_url"]["url"].startswith("data:image/jpeg;base64,")
     other = Request("m", (Message("user", "what is it", (PromptImage.read(images / "1.png", 24),)),), 50)
-    assert request_key(other.to_json()) != request_key(request.to_json())
+    assert other.key != request.key
 
 
 def test_a_image_that_many_prompts_show_is_encoded_once(

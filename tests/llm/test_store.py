@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from promu.errors import InputError
-from promu.llm import answer_store as store_module
-from promu.llm.answer_store import Answer, AnswerStore
+from promu.llm.answers import Answer, AnswerStore
 
 ANSWER = Answer('ja ; "nein" 🦜', None, "stop", 3, 2, False, "m", "http://h", 0.5)
 
@@ -26,8 +25,7 @@ def test_what_is_put_is_got(tmp_path: Path) -> None:
         assert store.get("other") is None
 
 
-def test_many_are_looked_up_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "_BATCH", 7)
+def test_many_are_looked_up_at_once(tmp_path: Path) -> None:
     with AnswerStore(tmp_path / "s") as store:
         for number in range(0, 60, 2):
             store.put(str(number), "{}", ANSWER)
@@ -38,7 +36,7 @@ def test_a_store_survives_a_kill_in_the_middle_of_writing(tmp_path: Path) -> Non
     program = f"""
 import os
 from pathlib import Path
-from promu.llm.answer_store import Answer, AnswerStore
+from promu.llm.answers import Answer, AnswerStore
 store = AnswerStore(Path({str(tmp_path / "s")!r}))
 for number in range(10):
     store.put(str(number), "{{}}", Answer("yes", None, "stop", 3, 2, False, "m", "h", 0.5))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from promu.corpora.jmere import read_jmere, read_jmere_background
-from promu.kecpm.knowledge_questions import PostText
+from promu.kecpm.post_knowledge import PostText
 from promu.kecpm.prompts import read_split
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings

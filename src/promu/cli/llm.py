@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from promu.cli.console import print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
-    from promu.llm.budget import Plan
+    from promu.llm.client import Plan
 
 baseline_app = App(name="baseline", help="What systems that promu does not train make of the same data.")
 
@@ -92,7 +92,7 @@ def generate(
 
 def print_plan(plan: Plan, json: bool) -> None:
     """Show the first prompt of a run and what the run would send."""
-    from promu.llm.budget import HOW
+    from promu.llm.client import HOW
 
     if json:
         print_json(plan.to_dict())

@@ -43,11 +43,7 @@ def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...
     return captions
 
 
-def captions_of_images(
-    posts: Sequence[Post],
-    folder: Path,
-    captioner: Captioner,
-) -> list[tuple[str, ...]]:
+def captions_of_images(posts: Sequence[Post], folder: Path, captioner: Captioner) -> list[tuple[str, ...]]:
     """One caption an image, each image read once; a post that names no image has no caption.
 
     Raises:

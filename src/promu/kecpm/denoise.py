@@ -38,11 +38,7 @@ _PROMPT = f"{OPEN} {AND} {AGAIN} {NOTHING} Relations: Types: Text: Caption: Know
 
 
 def train_denoiser(
-    texts: Sequence[str],
-    model: Seq2SeqSettings,
-    training: TrainingSettings,
-    seed: int,
-    out: Path,
+    texts: Sequence[str], model: Seq2SeqSettings, training: TrainingSettings, seed: int, out: Path
 ) -> dict[str, Any]:
     """Train a model from random weights to restore texts, and save it with its tokenizer under `out/model`.
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,19 @@ from promu.corpora.formats import read_with_background
 from promu.files import write_json
 from promu.hub import quiet
 from promu.kecpm.kecpm_recipe import KnowledgeRecipe
-from promu.kecpm.knowledge_files import knowledge_for, write_knowledge
-from promu.kecpm.knowledge_questions import Fact, KnowledgeQuestions, PostKnowledge, PostText, State, ask_about_post
-from promu.llm.answer_store import AnswerStore
-from promu.llm.budget import Plan
-from promu.llm.client import Client, Usage, open_client
+from promu.kecpm.post_knowledge import (
+    Fact,
+    KnowledgeQuestions,
+    PostKnowledge,
+    PostText,
+    State,
+    ask_about_post,
+    knowledge_for,
+    write_knowledge,
+)
+from promu.llm.answers import AnswerStore
+from promu.llm.client import Client, Plan, Usage, ask_all
 from promu.llm.exemplars import Exemplar, choose_exemplars, make_pool, read_pool, write_pool
-from promu.progress import map_concurrent
 from promu.schema import Post
 
 logger = logging.getLogger(__name__)
@@ -36,14 +43,7 @@ _INCOMPLETE: dict[State, str] = {
 
 @dataclass(frozen=True, slots=True)
 class KnowledgeResult:
-    """What came of all posts.
-
-    Attributes:
-        recipe: The settings.
-        posts: What came of each post, in the order of the files.
-        files: The files of knowledge, one for each file of posts.
-        usage: Requests, tokens and money; None where no request was sent.
-    """
+    """What came of each post in the order of the files, the files of knowledge, and the usage if anything was sent."""
 
     recipe: KnowledgeRecipe
     posts: list[PostKnowledge]
@@ -78,11 +78,7 @@ class KnowledgeResult:
 
 
 def plan_knowledge(recipe: RecipeSource, overrides: Sequence[str] = ()) -> Plan:
-    """What `generate_knowledge` would send; nothing is sent.
-
-    Raises:
-        InputError: As `generate_knowledge`.
-    """
+    """What `generate_knowledge` would send; nothing is sent. Raises as that does."""
     return _Stage(load_recipe(recipe, KnowledgeRecipe, overrides)).plan
 
 
@@ -117,11 +113,12 @@ def generate_knowledge(recipe: RecipeSource, overrides: Sequence[str] = (), unli
     ```
     """
     stage = _Stage(load_recipe(recipe, KnowledgeRecipe, overrides))
+    provider, out = stage.recipe.provider, stage.recipe.out
     usage = None
-    if stage.left and stage.recipe.provider.source == "endpoint":
-        stage.plan.check_allowed(stage.recipe.provider.max_cost, unlimited)
-        logger.info("sending %s", stage.plan)
-        usage = stage.ask()
+    if stage.left and provider.source == "endpoint":
+        answers, usage = ask_all(stage.plan, provider, out, stage.left, stage.ask, unlimited)
+        for number, answer in zip(stage.left, answers, strict=True):
+            stage.results[number] = answer
     return stage.write(usage)
 
 
@@ -139,7 +136,7 @@ class _Stage:
         if provider.source == "file":
             self._read_files()
             self.chosen: list[list[int]] = [[]] * len(self.posts)
-            self.plan = Plan.of(len(self.posts), len(self.posts), [], provider, ())
+            self.plan = Plan.of(len(self.posts), 0, [], provider, ())
             return
         quiet()
         self.pool = _pool(recipe)
@@ -150,19 +147,17 @@ class _Stage:
         texts = [(post.text, post.caption) for post in self.posts]
         choice = recipe.out / "choice.json"
         self.chosen = choose_exemplars(texts, self.pool, exemplars.count, exemplars.encoder, choice)
-        self.store = provider.store or recipe.out / "llm.sqlite"
         self.results = [PostKnowledge("not recorded")] * len(self.posts)
-        if self.store.is_file() or provider.source == "store":
-            with AnswerStore(self.store, read_only=True) as store:
+        if (file := provider.store_for(recipe.out)).is_file() or provider.source == "store":
+            with AnswerStore(file, read_only=True) as store:
                 client = Client(store)
-                self.results = [self._ask(client, number) for number in range(len(self.posts))]
+                self.results = [self.ask(client, number) for number in range(len(self.posts))]
         self.left = [number for number, result in enumerate(self.results) if result.state == "not recorded"]
         first = [self.questions.first(self.posts[number], self.chosen[number]) for number in self.left]
         checks = [self.questions.longest_reflection(request) for request in first] if provider.reflection else []
         shown = self.questions.first(self.posts[0], self.chosen[0]).messages
         shown += (self.questions.reflect,) if provider.reflection else ()
-        complete = len(self.posts) - len(self.left)
-        self.plan = Plan.of(len(self.posts), complete, [*first, *checks], provider, shown)
+        self.plan = Plan.of(len(self.posts), len(self.left), [*first, *checks], provider, shown)
 
     def _read_files(self) -> None:
         """Take the knowledge from files."""
@@ -178,24 +173,9 @@ class _Stage:
         self.sizes.append(len(posts))
         self.posts += [PostText(post.id, post.tokens, each) for post, each in zip(posts, captions, strict=True)]
 
-    def _ask(self, client: Client, number: int) -> PostKnowledge:
+    def ask(self, client: Client, number: int) -> PostKnowledge:
+        """Get the knowledge about one post."""
         return ask_about_post(client, self.questions, self.posts[number], self.chosen[number])
-
-    def ask(self) -> Usage:
-        """Ask the endpoint what is left; fills `results`."""
-        self.recipe.out.mkdir(parents=True, exist_ok=True)
-        provider = self.recipe.provider
-        with open_client(provider, self.store) as client:
-            answers = map_concurrent(
-                self.left,
-                lambda number: self._ask(client, number),
-                provider.concurrency,
-                client.stopped,
-                f"asking {provider.model}",
-            )
-            for number, answer in zip(self.left, answers, strict=True):
-                self.results[number] = answer
-            return client.usage()
 
     def write(self, usage: Usage | None) -> KnowledgeResult:
         """Write a file of knowledge for each file of posts, and the result."""
@@ -203,11 +183,9 @@ class _Stage:
         recipe.out.mkdir(parents=True, exist_ok=True)
         files = [recipe.knowledge_file(path) for path in recipe.data.posts]
         ids = [[self.pool[number].id for number in numbers] for numbers in self.chosen]
-        start = 0
+        rows = zip(self.posts, results, ids, strict=True)
         for file, size in zip(files, self.sizes, strict=True):
-            part = slice(start, start + size)
-            start += size
-            write_knowledge(file, self.posts[part], results[part], ids[part])
+            write_knowledge(file, islice(rows, size))
         result = KnowledgeResult(recipe, results, files, usage)
         write_json(recipe.out / "result.json", result.to_dict())
         states = Counter(each.state for each in results)

@@ -12,7 +12,7 @@ from promu.alignment.sentence_vectors import SentenceVectors
 from promu.corpora.jmere import Background, read_jmere, read_jmere_background
 from promu.kecpm.grammar import GrammarTokenizer
 from promu.kecpm.kecpm_recipe import PromptSettings
-from promu.kecpm.knowledge_files import knowledge_for
+from promu.kecpm.post_knowledge import knowledge_for
 from promu.modeling.inventory import Inventory, type_words
 from promu.schema import Post
 

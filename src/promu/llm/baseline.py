@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +18,11 @@ from promu.errors import InputError
 from promu.evaluation.ner import NerScores, score_entities
 from promu.evaluation.relation import RelationScores, score_relations
 from promu.files import read_json_document, shorten, write_json
-from promu.llm.answer_store import AnswerStore
-from promu.llm.answers import AnswerFault, Fault, Span, find_spans, json_list, json_object, next_free_span
-from promu.llm.budget import Plan
-from promu.llm.client import ParsedAnswer, Usage, open_client
-from promu.llm.exemplars import ShuffledExemplars
+from promu.llm.answers import AnswerFault, AnswerStore, Fault, Span, find_spans, json_list, json_object, next_free_span
+from promu.llm.client import Client, ParsedAnswer, Plan, Usage, ask_all
+from promu.llm.exemplars import shuffled_exemplars
 from promu.llm.llm_settings import BaselineSettings
-from promu.llm.messages import Message, PromptImages, Request, label_lines, load_template, request_key
-from promu.progress import map_concurrent
+from promu.llm.messages import Message, PromptImages, Request, label_lines, load_template
 from promu.schema import NO_RELATION, Entity, Post
 
 logger = logging.getLogger(__name__)
@@ -69,10 +66,8 @@ class EntityTask:
             if not isinstance(item, dict) or not isinstance(item.get("text"), str):
                 raise AnswerFault("wrong shape", f'entity {number} must be an object with "text" and "type"')
             if item.get("type") not in labels:
-                raise AnswerFault(
-                    "wrong shape",
-                    f"the type of entity {number} is {shorten(item.get('type'))}; allowed are {', '.join(labels)}",
-                )
+                reason = f"the type of entity {number} is {shorten(item.get('type'))}; allowed are {', '.join(labels)}"
+                raise AnswerFault("wrong shape", reason)
             spans = find_spans(post.tokens, item["text"])
             span = next_free_span(spans, taken)
             if span is None:
@@ -99,19 +94,13 @@ class RelationTask:
         return [NO_RELATION, *sorted(names - {NO_RELATION})]
 
     def question(self, post: Post) -> str:
-        relation = post.relations[0]
-        pair = post.entities[relation.head], post.entities[relation.tail]
-        opening: dict[int, list[str]] = {}
-        closing: dict[int, list[str]] = {}
-        for name, entity in zip(("E1", "E2"), pair, strict=True):
-            opening.setdefault(entity.start, []).append(f"[{name}]")
-            closing.setdefault(entity.end, []).insert(0, f"[/{name}]")
-        words: list[str] = []
-        for index in range(len(post.tokens) + 1):
-            words += closing.get(index, []) + opening.get(index, []) + list(post.tokens[index : index + 1])
-        head, tail = map(post.words, pair)
+        head, tail = (post.entities[index] for index in (post.relations[0].head, post.relations[0].tail))
+        words = list(post.tokens)
+        for name, entity in (("E2", tail), ("E1", head)):  # the last is outside where they begin or end together
+            words[entity.start] = f"[{name}] {words[entity.start]}"
+            words[entity.end - 1] += f" [/{name}]"
         template = _template("re_post.txt", ("text", "head", "tail"))
-        return template.substitute(text=" ".join(words), head=head, tail=tail).strip()
+        return template.substitute(text=" ".join(words), head=post.words(head), tail=post.words(tail)).strip()
 
     def solution(self, post: Post) -> str:
         return json.dumps({"relation": post.relations[0].type}, ensure_ascii=False)
@@ -131,28 +120,13 @@ class RelationTask:
 
 BaselineTask = EntityTask | RelationTask
 TASKS: dict[str, BaselineTask] = {"ner": EntityTask(), "re": RelationTask()}
-"""Task name -> BaselineTask."""
 
 _template = cache(load_template)
 
 
 def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
     """JSON schema of an object; `strict` structured output wants every property required and no other."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class FailedPost:
-    """A post without a usable answer."""
-
-    position: int
-    id: str
-    faults: tuple[Fault, ...]
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +134,9 @@ class BaselineResult:
     """What a model made of all posts.
 
     Attributes:
-        task, settings: What was asked for.
         posts: Every post with the model's labels; a failed one without entities, or with the relation `None`.
         scores: Of all posts, failed ones too.
-        failed: The posts without a usable answer.
+        failed: What was wrong with each answer, by the position of a post without a usable one.
         faults: Unusable answers by kind, also those that a correction made good.
         placed: What answers listed, and how much of it is "not in the text" or "already taken" by an earlier entity.
         labels: The labels that the model chose from.
@@ -176,7 +149,7 @@ class BaselineResult:
     settings: BaselineSettings
     posts: list[Post]
     scores: NerScores | RelationScores
-    failed: list[FailedPost]
+    failed: dict[int, tuple[Fault, ...]]
     faults: dict[str, int]
     placed: dict[str, int]
     labels: list[str]
@@ -186,17 +159,17 @@ class BaselineResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; without the posts."""
+        failed = [
+            {"position": position, "id": self.posts[position].id, "faults": list(map(asdict, faults))}
+            for position, faults in self.failed.items()
+        ]
         return {
-            "task": self.task,
             # without the place where a key may stand by mistake
             "settings": self.settings.model_dump(mode="json", exclude={"key_variable"}),
+            **{name: getattr(self, name) for name in ("task", "faults", "placed", "labels", "images")},
             "posts": len(self.posts),
-            "answered": len(self.posts) - len(self.failed),
-            "failed": [asdict(failed) for failed in self.failed],
-            "faults": self.faults,
-            "placed": self.placed,
-            "labels": self.labels,
-            "images": self.images,
+            "answered": len(self.posts) - len(failed),
+            "failed": failed,
             **self.usage,
             "predictions": str(self.predictions),
             "scores": self.scores.to_dict(),
@@ -204,11 +177,7 @@ class BaselineResult:
 
 
 def plan_baseline(name: Literal["ner", "re"], settings: BaselineSettings) -> Plan:
-    """What `run_baseline` would send; nothing is sent.
-
-    Raises:
-        InputError: As `run_baseline`.
-    """
+    """What `run_baseline` would send; nothing is sent. Raises as that does."""
     return _Baseline(TASKS[name], settings).plan
 
 
@@ -228,23 +197,12 @@ def run_baseline(name: Literal["ner", "re"], settings: BaselineSettings, unlimit
             used; or a limit is reached.
     """
     run = _Baseline(TASKS[name], settings)
-    run.plan.check_allowed(settings.max_cost, unlimited)
-    settings.out.mkdir(parents=True, exist_ok=True)
-    if run.plan.requests:
-        logger.info("sending %s", run.plan)
-    with open_client(settings, run.store) as client:
 
-        def ask(index: int) -> ParsedAnswer[Labelled]:
-            post = run.posts[index]
-            return client.ask_and_parse(
-                run.requests[index], lambda text: run.task.label(post, text, run.labels), settings.corrections
-            )
+    def ask(client: Client, index: int) -> ParsedAnswer[Labelled]:
+        parse = partial(run.task.label, run.posts[index], labels=run.labels)
+        return client.ask_and_parse(run.requests[index], parse, settings.corrections)
 
-        answers = map_concurrent(
-            range(len(run.posts)), ask, settings.concurrency, client.stopped, f"asking {settings.model}"
-        )
-        usage = client.usage()
-    result = run.result(answers, usage)
+    result = run.result(*ask_all(run.plan, settings, settings.out, range(len(run.posts)), ask, unlimited))
     write_json(settings.out / "result.json", result.to_dict())
     return result
 
@@ -254,7 +212,6 @@ class _Baseline:
 
     def __init__(self, task: BaselineTask, settings: BaselineSettings) -> None:
         self.task, self.settings = task, settings
-        self.store = settings.store or settings.out / "llm.sqlite"
         self.images = PromptImages(settings.images, settings.image_size, settings.missing_images)
         self.data, train_file = _data_files(task, settings)
         self.posts = task.read(self.data)
@@ -268,32 +225,29 @@ class _Baseline:
         if missing := sorted(set(task.labels(self.posts)) - set(self.labels)):
             logger.warning("the model is not offered %d labels that the gold has: %s", len(missing), ", ".join(missing))
         self.requests = build_requests(task, self.posts, train, self.labels, self.images, settings, meanings)
-        keys = [request_key(request.to_json()) for request in self.requests]
-        stored: set[str] = set()
-        if self.store.is_file():
-            with AnswerStore(self.store, read_only=True) as store:
-                stored = set(store.get_many(list(dict.fromkeys(keys))))
-        left = [request for key, request in zip(keys, self.requests, strict=True) if key not in stored]
-        complete = len(self.requests) - len(left)
-        self.plan = Plan.of(len(self.posts), complete, left, settings, self.requests[0].messages)
+        stored: Collection[str] = ()
+        if (file := settings.store_for(settings.out)).is_file():
+            with AnswerStore(file, read_only=True) as store:
+                stored = store.get_many([request.key for request in self.requests])
+        left = [request for request in self.requests if request.key not in stored]
+        self.plan = Plan.of(len(self.posts), len(left), left, settings, self.requests[0].messages)
 
     def result(self, answers: Sequence[ParsedAnswer[Labelled]], usage: Usage) -> BaselineResult:
         """Write and score the predictions."""
-        predicted: list[Post] = []
-        failed: list[FailedPost] = []
+        predicted = [
+            self.task.unanswered(post) if answer.value is None else answer.value[0]
+            for post, answer in zip(self.posts, answers, strict=True)
+        ]
+        failed = {position: answer.faults for position, answer in enumerate(answers) if answer.value is None}
         placed: Counter[str] = Counter()
-        for position, (post, answer) in enumerate(zip(self.posts, answers, strict=True)):
-            if answer.value is None:
-                failed.append(FailedPost(position, post.id, answer.faults))
-                predicted.append(self.task.unanswered(post))
-            else:
-                predicted.append(answer.value[0])
-                placed.update(answer.value[1])
+        for answer in answers:
+            placed.update({} if answer.value is None else answer.value[1])
         if failed:
+            first = min(failed)
             logger.warning(
                 f"{len(failed)} of {len(predicted)} posts have no usable answer and count as if nothing was found in "
-                f"them; result.json names each with its reason, the first is post {failed[0].position + 1}: "
-                f"{failed[0].faults[-1].reason}"
+                f"them; result.json names each with its reason, the first is post {first + 1}: "
+                f"{failed[first][-1].reason}"
             )
         file = self.settings.out / "predictions" / self.data.name
         file.parent.mkdir(exist_ok=True)
@@ -338,7 +292,7 @@ def build_requests(
     """
     system = load_template(f"{task.name}.txt", ("labels",))
     opening = Message("system", system.substitute(labels=label_lines(labels, meanings)).strip())
-    exemplars = ShuffledExemplars(train, lambda post: set(task.labels([post])), settings.shots, settings.seed)
+    exemplars = shuffled_exemplars(train, lambda post: set(task.labels([post])), settings.shots, settings.seed)
     schema = task.schema(labels)
 
     def question(post: Post) -> Message:
@@ -347,7 +301,7 @@ def build_requests(
     requests = []
     for post in posts:
         messages = [opening]
-        for exemplar in exemplars.for_post(post):
+        for exemplar in exemplars(post):
             messages += [question(exemplar), Message("assistant", task.solution(exemplar))]
         messages.append(question(post))
         requests.append(Request(settings.model, tuple(messages), settings.max_tokens, settings.temperature, schema))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import logging
+import math
 import os
 import random
 import threading
@@ -16,9 +17,8 @@ import tenacity
 
 from promu.errors import InputError
 from promu.files import shorten
-from promu.llm.answer_store import Answer
-from promu.llm.answers import RequestRejected
-from promu.llm.budget import Budget
+from promu.llm.answers import Answer, RequestRejected
+from promu.llm.client import Budget
 from promu.llm.llm_settings import LlmSettings
 from promu.llm.messages import Request, text_tokens
 
@@ -41,8 +41,7 @@ class _TransientError(Exception):
 
     def __init__(self, kind: str, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
-        self.kind = kind
-        self.retry_after = retry_after
+        self.kind, self.retry_after = kind, retry_after
 
 
 class Endpoint:
@@ -90,7 +89,7 @@ class Endpoint:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TransientError),
             wait=self._wait,
-            stop=lambda state: tenacity.stop_before_delay(self._patience(_fault(state)))(state),
+            stop=self._is_over,
             sleep=tenacity.sleep_using_event(self._stopped),
             before_sleep=self._note_retry,
             retry_error_callback=self._give_up,
@@ -108,13 +107,14 @@ class Endpoint:
             self._not_before = max(self._not_before, time.monotonic() + retry_after)
         return max(backoff, retry_after)  # "Retry-After: 0" is no leave to ask without a pause
 
-    def _patience(self, fault: _TransientError) -> float:
-        misspelt = fault.kind == "no connection" and not self._connected
-        return min(self._settings.patience, _FIRST_PATIENCE) if misspelt else self._settings.patience
+    def _is_over(self, state: tenacity.RetryCallState) -> bool:
+        misspelt = _fault(state).kind == "no connection" and not self._connected
+        patience = min(self._settings.patience, _FIRST_PATIENCE if misspelt else math.inf)
+        return tenacity.stop_before_delay(patience)(state)
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         fault = _fault(state)
-        self._budget.count_retry(fault.kind)
+        self._budget.count(f"repeated, {fault.kind}")
         logger.warning("%s: %s; retry in %.1f s", self.address, fault, state.upcoming_sleep)
 
     def _give_up(self, state: tenacity.RetryCallState) -> NoReturn:
@@ -154,11 +154,9 @@ class Endpoint:
                 return self._attempt(request, messages)
             raise RequestRejected(reason)
         remedy = "check its address and the model's name"
-        variable = self._settings.key_variable
         if status in (401, 403):
-            remedy = (
-                f"check the key in {variable}" if self._key else f"set the environment variable {variable} to a key"
-            )
+            remedy = "check the key in {}" if self._key else "set the environment variable {} to a key"
+            remedy = remedy.format(self._settings.key_variable)
         elif status in (301, 302, 307, 308):
             remedy = f"give the address it points to, {shorten(self._redacted(response.headers.get('location', '')))}"
         raise InputError(f"{self.address} does not serve us ({reason}); {remedy}")

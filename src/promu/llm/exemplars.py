@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -49,13 +50,9 @@ class Exemplar(Record):
 
 
 def make_pool(posts: Sequence[Post], backgrounds: Sequence[Background]) -> list[Exemplar]:
-    """Exemplars of labelled training posts.
+    """Exemplars of labelled training posts, each with its background.
 
     The reasoning is the knowledge recorded with a post; where there is none, a sentence for each of its relations.
-
-    Args:
-        posts: Training posts, and no others.
-        backgrounds: One for each post.
 
     Raises:
         InputError: An entity of a relation has no type.
@@ -77,13 +74,9 @@ def _exemplar(post: Post, background: Background) -> Exemplar:
     sentences = background.knowledge or [
         f'"{one.head}" is a {one.head_type} and "{one.tail}" a {one.tail_type}: {one.relation}.' for one in quintuples
     ]
-    return Exemplar(
-        id=post.id,
-        text=" ".join(post.tokens),
-        caption=" ".join(background.captions),
-        quintuples=tuple(quintuples),
-        reasoning=" ".join(sentences) or "No relation is stated.",
-    )
+    text, caption = " ".join(post.tokens), " ".join(background.captions)
+    reasoning = " ".join(sentences) or "No relation is stated."
+    return Exemplar(id=post.id, text=text, caption=caption, quintuples=tuple(quintuples), reasoning=reasoning)
 
 
 def read_pool(path: str | Path) -> list[Exemplar]:
@@ -92,12 +85,12 @@ def read_pool(path: str | Path) -> list[Exemplar]:
     Raises:
         InputError: The file is missing or empty, or a line is malformed.
     """
-    pool = read_line_records(
-        path, None, lambda line: read_record(Exemplar, parse_json_object(line), "the exemplar", True), "exemplars"
-    )
-    return [
-        each if each.id else each.model_copy(update={"id": str(number)}) for number, each in enumerate(pool, start=1)
-    ]
+
+    def parse(line: str) -> Exemplar:
+        return read_record(Exemplar, parse_json_object(line), "the exemplar", True)
+
+    pool = enumerate(read_line_records(path, None, parse, "exemplars"), start=1)
+    return [each.model_copy(update={"id": each.id or str(number)}) for number, each in pool]
 
 
 def write_pool(path: str | Path, exemplars: Sequence[Exemplar]) -> None:
@@ -123,7 +116,7 @@ def choose_exemplars(
         posts: Text and caption of each.
         pool: The exemplars.
         count: How many a post.
-        encoder: Text encoder: folder, hub name, or `package:NAME/PATH`.
+        encoder: Folder, hub name, or `package:NAME/PATH`.
         path: JSON file that the choice is written to.
 
     Raises:
@@ -153,9 +146,6 @@ def choose_exemplars(
     return chosen
 
 
-_ROWS = 4096
-
-
 def most_similar(
     queries: torch.Tensor, pool: torch.Tensor, count: int, excluded: Sequence[Sequence[int]]
 ) -> list[list[int]]:
@@ -177,53 +167,36 @@ def most_similar(
             "text for some post; add exemplars or ask for fewer"
         )
     chosen: list[list[int]] = []
-    for start in range(0, len(queries), _ROWS):
-        scores = queries[start : start + _ROWS] @ pool.T
-        for row, columns in enumerate(excluded[start : start + _ROWS]):
+    for start in range(0, len(queries), 4096):  # which bounds the memory
+        scores = queries[start : start + 4096] @ pool.T
+        for row, columns in enumerate(excluded[start : start + 4096]):
             scores[row, list(columns)] = -torch.inf
         chosen += scores.topk(count, dim=1).indices.tolist()
     return chosen
 
 
-class ShuffledExemplars:
-    """Training posts as exemplars of any post but those of its own text, whose labels would give away its own.
+def shuffled_exemplars(
+    posts: Sequence[Post], labels_of: Callable[[Post], set[str]], count: int, seed: int
+) -> Callable[[Post], list[Post]]:
+    """A function from a post to `count` training posts of another text, whose labels give away nothing about it.
 
-    Args:
-        posts: The training posts.
-        labels_of: The labels that a post shows.
-        count: Exemplars a prompt.
-        seed: Of their choice.
+    They are the same for all posts, so that endpoints can cache the beginning of the prompt: shuffled by the seed,
+    those first that show a label not shown before. Where the post's own text is among the training posts, they are
+    chosen as if it were not: its labels then do not influence the choice either.
+
+    Raises:
+        InputError: Of the function: there are too few training posts.
     """
+    described = [(text_identity(post.tokens), labels_of(post), post) for post in posts]
+    texts = {text for text, _, _ in described}
 
-    def __init__(self, posts: Sequence[Post], labels_of: Callable[[Post], set[str]], count: int, seed: int) -> None:
-        self._posts = [(text_identity(post.tokens), labels_of(post), post) for post in posts] if count else []
-        self._texts = {text for text, _, _ in self._posts}
-        self._count, self._seed = count, seed
-        self._usual: list[Post] | None = None
-
-    def for_post(self, post: Post) -> list[Post]:
-        """Exemplars for one post: the same for all, so that endpoints can cache the beginning of the prompt.
-
-        Where the post's own text is among the training posts, they are chosen as if it were not: its labels then do
-        not influence the choice either.
-
-        Raises:
-            InputError: There are too few training posts.
-        """
-        text = text_identity(post.tokens)
-        if text in self._texts:
-            return self._choose(text)
-        if self._usual is None:
-            self._usual = self._choose(None)
-        return self._usual
-
-    def _choose(self, without: str | None) -> list[Post]:
-        """Shuffled by the seed, those first that show a label not shown before."""
-        shuffled = [(labels, post) for text, labels, post in self._posts if text != without]
-        random.Random(self._seed).shuffle(shuffled)
-        if len(shuffled) < self._count:
+    @cache
+    def choose(without: str | None) -> list[Post]:
+        shuffled = [(labels, post) for text, labels, post in described if text != without]
+        random.Random(seed).shuffle(shuffled)
+        if len(shuffled) < count:
             raise InputError(
-                f"{self._count} exemplars are asked for, but the training posts have {len(shuffled)} of another text"
+                f"{count} exemplars are asked for, but the training posts have {len(shuffled)} of another text"
             )
         shown: set[str] = set()
         first: list[Post] = []
@@ -231,4 +204,6 @@ class ShuffledExemplars:
         for labels, post in shuffled:
             (rest if labels <= shown else first).append(post)
             shown |= labels
-        return (first + rest)[: self._count]
+        return (first + rest)[:count]
+
+    return lambda post: choose(text if (text := text_identity(post.tokens)) in texts else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
@@ -11,19 +11,15 @@ from pydantic import ConfigDict, Field, model_validator
 from promu.config import Settings
 from promu.schema import MissingPostImage
 
+Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
 
 class SpendingSettings(Settings):
     """What one run may spend. Prices are money per million tokens, in any currency."""
 
-    price_prompt: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="Money per million tokens of prompts."
-    )
-    price_answer: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="Money per million tokens of answers."
-    )
-    max_cost: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="Most money that one run may spend; needs the prices."
-    )
+    price_prompt: Money | None = Field(default=None, description="Money per million tokens of prompts.")
+    price_answer: Money | None = Field(default=None, description="Money per million tokens of answers.")
+    max_cost: Money | None = Field(default=None, description="Most money that one run may spend; needs the prices.")
     max_requests: int | None = Field(default=None, ge=0, description="Most requests that one run may send.")
 
     def cost(self, prompt_tokens: int, answer_tokens: int) -> float | None:
@@ -71,14 +67,17 @@ class LlmSettings(SpendingSettings):
             return url
         return f"{url}/chat/completions" if urlsplit(url).path else f"{url}/v1/chat/completions"
 
+    def store_for(self, out: Path) -> Path:
+        """The file of answers of a run that writes to `out`."""
+        return self.store or out / "llm.sqlite"
+
     @model_validator(mode="after")
     def _endpoint_is_usable(self) -> LlmSettings:
         if self.model is not None and not self.model.strip():
             raise ValueError("the model's name is empty; give the one that the endpoint knows it by")
         if not self.key_variable.isidentifier():
-            raise ValueError(
-                "key_variable is no name of an environment variable; give the name, such as PROMU_LLM_KEY, not the key"
-            )
+            remedy = "give the name, such as PROMU_LLM_KEY, not the key"
+            raise ValueError(f"key_variable is no name of an environment variable; {remedy}")
         if self.url is None:
             return self
         if any(mark in self.url for mark in "@?#"):

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.files import read_text
+from promu.files import checksum, read_text
 from promu.schema import MissingPostImage, Post
 
 logger = logging.getLogger(__name__)
@@ -41,11 +41,8 @@ def text_tokens(text: str) -> int:
 class PromptImage:
     """An image of a prompt, decoded only when it is sent.
 
-    Attributes:
-        path: The file.
-        longest: Pixels of its longer side as sent, at most.
-        digest: SHA-256 of the file; stands for the image in the hash of a request.
-        size: (width, height) as sent.
+    `longest` limits the pixels of its longer side as sent, `size` is (width, height) as sent; `digest`, the SHA-256 of
+    the file, stands for the image in the hash of a request.
     """
 
     path: Path
@@ -60,16 +57,10 @@ class PromptImage:
         Raises:
             InputError: It is missing or broken.
         """
-        size = _shrunk_size(load_image(path, target=(longest, longest)).size, longest)
-        return cls(path, longest, hashlib.sha256(path.read_bytes()).hexdigest(), size)
-
-    def data_url(self) -> str:
-        """The shrunk image as a JPEG in a `data:` address.
-
-        Raises:
-            InputError: The file has gone or is broken since `read`.
-        """
-        return _data_url(self)
+        width, height = load_image(path, target=(longest, longest)).size
+        factor = min(1.0, longest / max(width, height))
+        size = max(1, round(width * factor)), max(1, round(height * factor))
+        return cls(path, longest, checksum(path), size)
 
     @property
     def tokens(self) -> int:
@@ -79,15 +70,11 @@ class PromptImage:
 
 @lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the image again
 def _data_url(image: PromptImage) -> str:
-    pixels = load_image(image.path, target=(image.longest, image.longest))
+    """The shrunk image as a JPEG in a `data:` address."""
     buffer = io.BytesIO()
-    pixels.resize(_shrunk_size(pixels.size, image.longest)).save(buffer, "JPEG", quality=90)
+    pixels = load_image(image.path, target=(image.longest, image.longest))
+    pixels.resize(image.size).save(buffer, "JPEG", quality=90)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _shrunk_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    factor = min(1.0, longest / max(size))
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
 class PromptImages:
@@ -102,17 +89,11 @@ class PromptImages:
     def __init__(self, folder: Path | None, longest: int = 768, missing: MissingPostImage = "raise") -> None:
         if folder is not None and not folder.is_dir():
             raise InputError("no such folder of images; correct --images, or leave it out to send text alone", folder)
-        self.folder = folder
-        self.longest = longest
-        self.missing = missing
+        self.folder, self.longest, self.missing = folder, longest, missing
         self._images: dict[str, PromptImage | None] = {}
 
     def of(self, post: Post) -> tuple[PromptImage, ...]:
-        """The post's image, or nothing.
-
-        Raises:
-            InputError: It is missing or broken, and that is an error.
-        """
+        """The post's image, or nothing; raises InputError where it is missing or broken, if that is an error."""
         if self.folder is None or post.image is None:
             return ()
         if post.image not in self._images:
@@ -120,9 +101,8 @@ class PromptImages:
                 self._images[post.image] = PromptImage.read(self.folder / post.image, self.longest)
             except InputError as error:
                 if self.missing == "raise":
-                    raise InputError(
-                        f"{error.reason}; or send its post as text alone (--missing-images text-only)", error.path
-                    ) from None
+                    remedy = "or send its post as text alone (--missing-images text-only)"
+                    raise InputError(f"{error.reason}; {remedy}", error.path) from None
                 self._images[post.image] = None
                 logger.warning("%s; its posts are sent as text alone", error)
         image = self._images[post.image]
@@ -145,31 +125,20 @@ class Message:
 
     def to_wire(self) -> dict[str, Any]:
         """As the chat-completions interface wants it."""
-        return self._with([image.data_url() for image in self.images])
+        return self._content([_data_url(image) for image in self.images])
 
     def to_record(self) -> dict[str, Any]:
         """As it is hashed and stored: an image stands there by the digest of its file and its size limit."""
-        return self._with([f"sha256:{image.digest}@{image.longest}" for image in self.images])
+        return self._content([f"sha256:{image.digest}@{image.longest}" for image in self.images])
 
-    def _with(self, addresses: list[str]) -> dict[str, Any]:
-        if not addresses:
-            return {"role": self.role, "content": self.text}
-        parts: list[dict[str, Any]] = [{"type": "text", "text": self.text}]
-        parts += [{"type": "image_url", "image_url": {"url": address}} for address in addresses]
-        return {"role": self.role, "content": parts}
+    def _content(self, addresses: list[str]) -> dict[str, Any]:
+        shown = [{"type": "image_url", "image_url": {"url": address}} for address in addresses]
+        return {"role": self.role, "content": [{"type": "text", "text": self.text}, *shown] if shown else self.text}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One question to a model.
-
-    Attributes:
-        model: The name the endpoint knows it by.
-        messages: The conversation so far.
-        max_tokens: Most tokens of the answer.
-        temperature: 0 for the likeliest answer.
-        schema: JSON schema of the answer; None where free text is wanted.
-    """
+    """One question to a model: the conversation so far; `schema` is the JSON schema of the answer, None for text."""
 
     model: str
     messages: tuple[Message, ...]
@@ -182,14 +151,14 @@ class Request:
 
         Whether the schema is sent as `response_format` is no part of it: that depends on the endpoint.
         """
-        content = {
-            "model": self.model,
-            "messages": [message.to_record() for message in self.messages],
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "schema": self.schema,
-        }
+        content = {name: getattr(self, name) for name in ("model", "max_tokens", "temperature", "schema")}
+        content["messages"] = [message.to_record() for message in self.messages]
         return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def key(self) -> str:
+        """The SHA-256 of `to_json`, under which the answer is stored."""
+        return hashlib.sha256(self.to_json().encode("utf-8", "surrogatepass")).hexdigest()
 
     def prompt_tokens(self) -> int:
         """Tokens expected, by `CHARACTERS_PER_TOKEN` and `PIXELS_PER_TOKEN`, and four a message."""
@@ -197,18 +166,10 @@ class Request:
         return images + sum(4 + text_tokens(message.text) for message in self.messages)
 
 
-def request_key(text: str) -> str:
-    """The SHA-256 of a request's `to_json`, under which its answer is stored."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def load_template(name: str, fields: tuple[str, ...], folder: Path | None = None) -> Template:
     """A template, checked to hold each of `fields` and nothing else; a plain $ is written $$.
 
-    Args:
-        name: File name.
-        fields: What will be filled in.
-        folder: A user's templates, which win; those that it lacks are the package's.
+    The templates of `folder` win; those that it lacks are the package's.
 
     Raises:
         InputError: The file cannot be read, or its $names are not those of `fields`.
@@ -229,17 +190,12 @@ def load_template(name: str, fields: tuple[str, ...], folder: Path | None = None
 def label_lines(labels: Sequence[str], meanings: Mapping[str, str] | None = None) -> str:
     """Labels, one a line, with their meaning where it is known; letter case does not matter.
 
-    Args:
-        labels: As the data writes them.
-        meanings: Meaning by label; wins over those that come with the package.
+    The `meanings` win over those that come with the package.
     """
-    every: dict[str, str] = {**json.loads(_packaged("labels.json")), **(meanings or {})}
-    by_name = {name.casefold(): meaning for name, meaning in every.items()}
-    return "\n".join(
-        f"- {label}: {by_name[label.casefold()]}" if label.casefold() in by_name else f"- {label}" for label in labels
-    )
+    every = {**json.loads(_packaged("labels.json")), **(meanings or {})}
+    endings = {name.casefold(): f": {meaning}" for name, meaning in every.items()}
+    return "\n".join(f"- {label}{endings.get(label.casefold(), '')}" for label in labels)
 
 
 def _packaged(name: str) -> str:
-    """The text of a file that comes with the package."""
     return (files("promu.llm") / "templates" / name).read_text(encoding="utf-8")

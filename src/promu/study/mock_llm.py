@@ -10,22 +10,22 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
 from promu.corpora.jmere import read_jmere, read_jmere_background
 from promu.kecpm.kecpm_recipe import ProviderSettings
-from promu.kecpm.knowledge_files import write_knowledge
-from promu.kecpm.knowledge_questions import (
+from promu.kecpm.post_knowledge import (
     Fact,
     KnowledgeQuestions,
     PostKnowledge,
     PostText,
     ask_about_post,
     facts_to_json,
+    write_knowledge,
 )
-from promu.llm.answer_store import Answer, AnswerStore
-from promu.llm.answers import find_spans
+from promu.llm.answers import Answer, AnswerStore, find_spans
 from promu.llm.client import Client
 from promu.llm.messages import Request, text_tokens
 from promu.newsreel.lexicon import World
@@ -135,13 +135,11 @@ def write_mock_knowledge(files: Sequence[Path], out: Path, errors: ErrorRates, r
     # the address is never used: the mock takes the place of the endpoint
     questions = KnowledgeQuestions([], ProviderSettings(url="http://localhost", model=NAME, reflection=reflection))
     with AnswerStore(out / "llm.sqlite") as store:
-        client = Client(store, mock)
+        client = Client(store, mock.complete)
         answers = [ask_about_post(client, questions, post, ()) for post in track(every, f"asking {NAME}")]
-    start = 0
+    rows = zip(every, answers, repeat(()))
     for file, posts in zip(files, described, strict=True):
-        part = answers[start : start + len(posts)]
-        start += len(posts)
-        write_knowledge(out / f"{file.stem}.jsonl", posts, part, [()] * len(posts))
+        write_knowledge(out / f"{file.stem}.jsonl", islice(rows, len(posts)))
     return _error_counts(every, answers, mock)
 
 

@@ -1,20 +1,34 @@
-"""Knowledge about one post (KECPM, stage 2): question, answer, self-reflection, revised answer."""
+"""Knowledge about single posts (KECPM, stage 2): question, answer, self-reflection, revised answer, and their files.
+
+A file of knowledge, written by `promu knowledge generate` or published, has a record for each post, which is found by
+the post's id and text.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
 
-from promu.files import shorten
+from promu.corpora.fields import Record, Text, read_record
+from promu.corpora.formats import read_with_background
+from promu.corpora.jmere import Background
+from promu.errors import InputError
+from promu.files import filled_lines, parse_json_object, read_line_records, shorten, write_lines
 from promu.kecpm.kecpm_recipe import ProviderSettings
 from promu.llm.answers import AnswerFault, Fault, find_spans, json_list
 from promu.llm.baseline import object_schema
 from promu.llm.client import Client
-from promu.llm.exemplars import Exemplar
+from promu.llm.exemplars import Exemplar, text_identity
 from promu.llm.messages import CHARACTERS_PER_TOKEN, Message, Request, load_template
+from promu.schema import Post
+
+logger = logging.getLogger(__name__)
 
 LONGEST_SENTENCE = 400
 """Characters of one sentence; a longer one is an essay."""
@@ -60,14 +74,9 @@ endpoint, and the store lacks an answer that is needed."""
 
 @dataclass(frozen=True, slots=True)
 class PostKnowledge:
-    """What came of one post.
+    """What came of one post: facts in the end, those `first` before self-reflection, and each unusable answer's fault.
 
-    Attributes:
-        state: See `State`.
-        knowledge: The facts that stand in the end.
-        first: Those of the answer before self-reflection.
-        faults: What was wrong with each unusable answer.
-        counts: `sentences` of all answers, and how many were `about another name` than one of the post's.
+    The `counts` are of `sentences` of all answers, and of those `about another name` than one of the post's.
     """
 
     state: State
@@ -95,15 +104,11 @@ class KnowledgeQuestions:
         self._post = load_template("knowledge_post.txt", ("exemplars", "text", "caption"), templates)
         self._opening = Message("system", opening.substitute(sentences=SENTENCES).strip())
         self.reflect = Message("user", load_template("knowledge_reflect.txt", (), templates).substitute().strip())
-        self._exemplars = [
-            exemplar.substitute(
-                text=each.text,
-                caption=each.caption or "(none)",
-                quintuples="; ".join(map(str, each.quintuples)) or "none",
-                reasoning=each.reasoning,
-            ).strip()
-            for each in pool
-        ]
+        self._exemplars = []
+        for each in pool:
+            quintuples = "; ".join(map(str, each.quintuples)) or "none"
+            values = {"text": each.text, "caption": each.caption or "(none)", "reasoning": each.reasoning}
+            self._exemplars.append(exemplar.substitute(values, quintuples=quintuples).strip())
         self.settings = settings
 
     def first(self, post: PostText, exemplars: Sequence[int]) -> Request:
@@ -128,16 +133,9 @@ class KnowledgeQuestions:
 def ask_about_post(
     client: Client, questions: KnowledgeQuestions, post: PostText, exemplars: Sequence[int]
 ) -> PostKnowledge:
-    """Get the knowledge about one post.
-
-    Raises:
-        InputError: The endpoint cannot be used, the budget is used up, or the run is stopped.
-    """
-
-    def parse(text: str) -> tuple[tuple[Fact, ...], Counter[str]]:
-        return parse_facts(text, post)
-
+    """Get the knowledge about one post; raises as `Client.ask_and_parse`."""
     settings = questions.settings
+    parse = partial(parse_facts, post=post)
     request = questions.first(post, exemplars)
     answer = client.ask_and_parse(request, parse, settings.corrections)
     if answer.value is None:
@@ -173,12 +171,11 @@ def parse_facts(text: str, post: PostText) -> tuple[tuple[Fact, ...], Counter[st
         if not isinstance(about, str) or not isinstance(sentence, str) or not sentence.strip():
             raise AnswerFault("wrong shape", f'item {number} must be an object of texts "about" and "sentence"')
         if len(sentence) > LONGEST_SENTENCE:
-            raise AnswerFault(
-                "too long", f"sentence {number} has {len(sentence):,} characters; {LONGEST_SENTENCE} at most"
-            )
+            reason = f"sentence {number} has {len(sentence):,} characters; {LONGEST_SENTENCE} at most"
+            raise AnswerFault("too long", reason)
         facts.append(Fact(about.strip(), " ".join(sentence.split())))
     about_post = tuple(dict.fromkeys(fact for fact in facts if _is_named(fact.about, post)))
-    others = [fact.about for fact in facts if not _is_named(fact.about, post)]
+    others = [fact.about for fact in facts if fact not in about_post]
     if facts and not about_post:
         raise AnswerFault("off topic", f"none of the names stands in the text: {shorten(others, 200)}")
     return about_post, Counter({"sentences": len(facts), "about another name": len(others)})
@@ -189,3 +186,105 @@ def _is_named(name: str, post: PostText) -> bool:
         return True
     words = " ".join(name.split()).casefold()
     return bool(words) and f" {words} " in f" {' '.join(post.caption.split())} ".casefold()
+
+
+_Key = tuple[str, str]
+"""Id and text: posts share images, and thus ids."""
+
+
+class _Line(Record):
+    """A line of a file; `about` and what follows are there for people who read it."""
+
+    id: Text
+    text: Text
+    knowledge: tuple[str, ...]
+    captions: tuple[str, ...] = ()
+    about: Any = None
+    first: Any = None
+    exemplars: Any = None
+    state: Any = None
+    reason: Any = None
+
+
+def write_knowledge(path: Path, rows: Iterable[tuple[PostText, PostKnowledge, Sequence[str]]]) -> None:
+    """Write one line a post, atomically: of the post, what came of it, and the ids of the exemplars in its prompt."""
+    lines = []
+    for post, result, shown in rows:
+        record = {
+            "id": post.id,
+            "text": post.text,
+            "captions": list(post.captions),
+            "knowledge": [fact.sentence for fact in result.knowledge],
+            "about": [fact.about for fact in result.knowledge],
+            "first": [fact.sentence for fact in result.first],
+            "exemplars": list(shown),
+            "state": result.state,
+        }
+        if result.state != "answered" and result.faults:
+            record["reason"] = f"{result.faults[-1].kind}: {result.faults[-1].reason}"
+        lines.append(json.dumps(record, ensure_ascii=False))
+    write_lines(path, lines)
+
+
+def read_knowledge(path: str | Path) -> dict[_Key, list[Background]]:
+    """Read a file of knowledge: ours, or a published one with its captions, as a JSON list or as JSON lines.
+
+    Returns:
+        Captions and knowledge by id and text; where a post occurs more than once, in the order of the file.
+
+    Raises:
+        InputError: The file is missing, empty or malformed.
+    """
+    path = Path(path)
+    records: Iterable[tuple[_Key, Background]]
+    if _is_published(path):
+        published = zip(*read_with_background(path, "jmere"), strict=True)
+        records = ((_key(post.id, post.tokens), background) for post, background in published)
+    else:
+        records = read_line_records(path, None, _parse, "posts with knowledge")
+    by_post: dict[_Key, list[Background]] = {}
+    for key, background in records:
+        by_post.setdefault(key, []).append(background)
+    return by_post
+
+
+def knowledge_for(posts: Sequence[Post], path: str | Path) -> list[Background | None]:
+    """The captions and knowledge of each post, None where the file has none of it.
+
+    Posts are found by id and text; the second post of the same id and text gets the second record, if there is one.
+
+    Raises:
+        InputError: As `read_knowledge`, or the file has nothing of any of the posts.
+    """
+    by_post = read_knowledge(path)
+    backgrounds: list[Background | None] = []
+    for post in posts:
+        records = by_post.get(_key(post.id, post.tokens))
+        backgrounds.append(None if records is None else records[0] if len(records) == 1 else records.pop(0))
+    missing = sum(background is None for background in backgrounds)
+    if posts and missing == len(posts):
+        reason = f"the file has knowledge of none of the {len(posts)} posts; is it that of another split?"
+        raise InputError(reason, path)
+    if missing:
+        logger.warning("%s: no knowledge of %d of %d posts is recorded", path, missing, len(posts))
+    return backgrounds
+
+
+def _is_published(path: Path) -> bool:
+    """Whether the first line begins a JSON list or is a published record; what is wrong with it is for its reader."""
+    first = next((line for _, line in filled_lines(path, []) if line is not None), "").lstrip()
+    if first.startswith("["):
+        return True
+    try:
+        return "token" in parse_json_object(first)
+    except InputError:
+        return False
+
+
+def _key(id: str, tokens: Sequence[str]) -> _Key:
+    return id, text_identity(tokens)
+
+
+def _parse(line: str) -> tuple[_Key, Background]:
+    record = read_record(_Line, parse_json_object(line), "the line", within=True)
+    return _key(record.id, [record.text]), Background(record.captions, record.knowledge)
