@@ -19,7 +19,7 @@ from promu import Extractor
 from promu.corpora.images import load_image
 from promu.corpora.posts import from_text
 from promu.errors import InputError
-from promu.extraction.relation_types import fitting_labels, label_types
+from promu.extraction.passes import fitting_labels, label_types
 from promu.extraction.result import Extraction
 from promu.modeling.inputs import to_pixels
 from promu.schema import Entity, Post, Relation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promu.extraction.relation_types import fitting_labels, fitting_pairs, label_types
+from promu.extraction.passes import fitting_labels, fitting_pairs, label_types
 from promu.schema import Entity
 
 LABELS = ["None", "/per/misc/awarded", "/per/per/peer", "/loc/loc/contain"]

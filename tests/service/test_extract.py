@@ -116,7 +116,7 @@ def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor:
         )
         assert "explanation" not in client.post("/extract", json=post).raise_for_status().json()
     assert expected is not None and len(found["explanation"]["entities"]) == len(found["entities"])
-    patches = expected.to_dict()["entities"][0]["patches"]
+    patches = expected.entities[0].patches
     for answer in (found, form):
         for row, expected_row in zip(answer["explanation"]["entities"][0]["patches"], patches, strict=True):
             assert row == pytest.approx(expected_row, abs=1e-5)

@@ -16,7 +16,7 @@ import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
@@ -44,19 +44,10 @@ Prepare = Callable[[], None] | None
 Done = Iterator[dict[str, int]]
 """The counts of `extract_part`, for each part as it is done."""
 
-RAY_STORE_BYTES = 100 * 2**20
-"""Memory of Ray's object store on one machine: only numbers of parts and counts are stored."""
-
 
 @dataclass(frozen=True, slots=True)
 class BulkSettings:
-    """The models, images and options of a bulk run.
-
-    Attributes:
-        model, device, precision, backend: As in `Extractor.from_pretrained`.
-        images: The folder that the posts' images are named in.
-        config: The options of each post.
-    """
+    """The models as in `Extractor.from_pretrained`, the folder that the posts' images are named in, and the options."""
 
     model: str
     images: str
@@ -66,7 +57,6 @@ class BulkSettings:
     config: ExtractionConfig = field(default_factory=ExtractionConfig)
 
     def open(self) -> Extractor:
-        """The extractor."""
         return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend)
 
 
@@ -102,7 +92,7 @@ def extract_file(
     settings: BulkSettings,
     workers: int = 1,
     engine: str = "local",
-    prepare: Callable[[], None] | None = None,
+    prepare: Prepare = None,
     part: int = PART,
 ) -> BulkResult:
     """Extract from a file of posts of any size, in constant memory; a run that was stopped goes on where it stopped.
@@ -127,42 +117,32 @@ def extract_file(
     if not output.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", output.parent)
     parts = output.with_name(output.name + ".parts")
-    posts = split_into_parts(source, settings, parts, part)
-    count = -(-posts // part)
+    posts = _split(source, settings, parts, part)
+    names = [f"{number:06d}" for number in range(-(-posts // part))]
+    done = {number: parts / f"{name}.done.json" for number, name in enumerate(names)}
+    todo = [number for number, file in done.items() if not file.is_file()]
     totals: Counter[str] = Counter()
-    todo = []
-    for number in range(count):
-        counts = _done(parts, number)
-        if counts is None:
-            todo.append(number)
-        else:
-            totals.update(counts)
+    for number in done.keys() - todo:
+        totals.update(json.loads(done[number].read_text(encoding="utf-8")))
     if totals:
         logger.info("%d of %d posts were extracted before; the run goes on", totals["posts"], posts)
     if todo:
         for counts in ENGINES[engine](settings, parts, todo, workers, prepare):
             totals.update(counts)
             report("extracting", totals["posts"], posts)
-    return _join(source, parts, output, posts, count, totals)
+    return _join(source, parts, output, posts, names, totals)
 
 
-def _done(parts: Path, number: int) -> dict[str, int] | None:
-    try:
-        return dict(json.loads((parts / f"{number:06d}.done.json").read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-
-
-def _join(source: Path, parts: Path, output: Path, posts: int, count: int, totals: Mapping[str, int]) -> BulkResult:
+def _join(
+    source: Path, parts: Path, output: Path, posts: int, names: Sequence[str], totals: Mapping[str, int]
+) -> BulkResult:
     """Output and dead letters out of the parts, which are then removed."""
-    names = [f"{number:06d}" for number in range(count)]
     counts = {key: totals.get(key, 0) for key in ("extracted", "dead", "as_text", "unread", "cut")}
-    letters = dead_letters(output)
     if not counts["extracted"]:
-        with (parts / f"{names[0]}.dead.jsonl").open(encoding="utf-8") as file:
-            first = json.loads(file.readline())
+        first = json.loads(next(_lines(parts / f"{names[0]}.dead.jsonl")))
         shutil.rmtree(parts)
         raise InputError(f"{first['reason']} (none of the {posts} posts could be read)", source, first["number"])
+    letters = dead_letters(output)
     if counts["dead"]:
         write_text(letters, (line for name in names for line in _lines(parts / f"{name}.dead.jsonl")))
     else:
@@ -187,24 +167,17 @@ _PART_FILES = re.compile(r"\d{6,}\.(in|out|dead)\.jsonl|\..+\.part")
 """Names of the files that a stopped run leaves behind before a part is done."""
 
 
-def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
-    """Split the input into parts, unless that was done before.
-
-    Args:
-        source: Posts, see `promu.extraction.records`.
-        settings: Models, images and options.
-        parts: The folder of the parts, which is made.
-        part: Posts in a part.
-
-    Returns:
-        The number of posts.
+def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
+    """Split the input into parts, unless that was done before; returns the number of posts.
 
     Raises:
         InputError: The input cannot be used; another run has done parts here; the folder contains files that promu did
             not write; or it cannot be made.
     """
+    model = Path(settings.model)
+    weights = [file for pattern in ("*.safetensors", "*.onnx") for file in sorted(model.rglob(pattern))]
     given = {**asdict(settings), "config": settings.config.model_dump()}
-    plan = {"input": _identity(source), "settings": given, "model": _model(settings), "part": part}
+    plan = {"input": _identity(source), "settings": given, "model": [_identity(one) for one in weights], "part": part}
     file = parts / "plan.json"
     if file.is_file():
         earlier = json.loads(file.read_text(encoding="utf-8"))
@@ -214,17 +187,24 @@ def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: in
         if next(parts.glob("*.done.json"), None) is not None:
             refuse_other_settings(earlier, plan, parts, "run that was stopped")
         file.unlink()  # for instance its model could not be opened: nothing is lost
-    _clear(parts)
+    if parts.exists():  # of a run that was stopped before it had a plan
+        leftovers = parts.iterdir() if parts.is_dir() else [parts]
+        other = next((one for one in leftovers if not _PART_FILES.fullmatch(one.name)), None)
+        if other is not None:
+            raise InputError("promu did not write this file; move it, or choose another output", other)
+        shutil.rmtree(parts)
     records = read_source(source)
     first = next(records, None)  # a file of another format raises before anything is written
     if first is None:
         raise InputError("the file holds no posts; is this the right file?", source)
+    records = chain([first], records)
     make_folder(parts)
     posts = 0
     try:
-        for number, chunk in enumerate(_chunks(chain([first], records), part)):
+        for number, chunk in enumerate(iter(lambda: list(islice(records, part)), [])):
             posts += len(chunk)
-            write_text(parts / f"{number:06d}.in.jsonl", map(_split_line, chunk))
+            # in ASCII, so that half surrogate pairs get as far as the check of the post
+            write_text(parts / f"{number:06d}.in.jsonl", (json.dumps(_split_line(*item)) + "\n" for item in chunk))
     except InputError:
         shutil.rmtree(parts)
         raise
@@ -232,24 +212,15 @@ def split_into_parts(source: Path, settings: BulkSettings, parts: Path, part: in
     return posts
 
 
-def _clear(parts: Path) -> None:
-    """Remove the files of a run that was stopped before it had a plan."""
-    if not parts.exists():
-        return
-    files = parts.iterdir() if parts.is_dir() else [parts]
-    other = next((file for file in files if not _PART_FILES.fullmatch(file.name)), None)
-    if other is not None:
-        raise InputError("promu did not write this file; move it, or choose another output", other)
-    shutil.rmtree(parts)
-
-
-def _split_line(item: tuple[int, dict[str, Any] | InputError]) -> str:
-    number, record = item
+def _split_line(number: int, record: dict[str, Any] | InputError) -> dict[str, Any]:
     if isinstance(record, InputError):
-        line = letter(number, None, InputError(record.reason))  # the number says where
-    else:
-        line = {"number": number, "record": record}
-    return json.dumps(line) + "\n"  # in ASCII, so that half surrogate pairs get as far as the check of the post
+        return _letter(number, None, record.reason)  # the number says where
+    return {"number": number, "record": record}
+
+
+def _letter(number: int, id: object, reason: str) -> dict[str, Any]:
+    """A line of dead letters."""
+    return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": reason}
 
 
 def _identity(path: Path) -> dict[str, Any]:
@@ -260,40 +231,18 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
 
 
-def _model(settings: BulkSettings) -> list[dict[str, Any]]:
-    folder = Path(settings.model)
-    return [_identity(file) for pattern in ("*.safetensors", "*.onnx") for file in sorted(folder.rglob(pattern))]
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    items = iter(items)
-    while chunk := list(islice(items, size)):
-        yield chunk
-
-
 def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:
     """Extract from one part and leave its files behind; returns its counts, as `BulkResult` names them."""
     name = f"{number:06d}"
-    dead: dict[int, dict[str, Any]] = {}
-    records: list[tuple[int, dict[str, Any]]] = []
-    with (parts / f"{name}.in.jsonl").open(encoding="utf-8") as file:
-        for line in file:
-            item = json.loads(line)
-            if "reason" in item:
-                dead[item["number"]] = item
-            else:
-                records.append((item["number"], item["record"]))
+    items = [json.loads(line) for line in _lines(parts / f"{name}.in.jsonl")]
+    dead = {item["number"]: item for item in items if "reason" in item}
+    records = [(item["number"], item["record"]) for item in items if "record" in item]
+    posts = ({"id": str(place), **record} for place, record in records)
     problems: list[InputError] = []
-    extractions = extractor.extract(
-        ({"id": str(place), **record} for place, record in records),
-        images=settings.images,
-        problems=problems,
-        config=settings.config,
-    )
     counts: Counter[str] = Counter()
 
     def lines() -> Iterator[str]:
-        for result in extractions:
+        for result in extractor.extract(posts, images=settings.images, problems=problems, config=settings.config):
             counts.update(extracted=1, as_text=result.image == "missing", unread=result.image == "unread")
             counts["cut"] += result.words_read is not None
             yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
@@ -301,16 +250,11 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
     write_text(parts / f"{name}.out.jsonl", lines())
     for problem in problems:
         place, record = records[(problem.line or 1) - 1]
-        dead[place] = letter(place, record.get("id"), problem.at(problem.path))
+        dead[place] = _letter(place, record.get("id"), str(problem.at(problem.path)))
     write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
     result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
     write_json(parts / f"{name}.done.json", result)
     return result
-
-
-def letter(number: int, id: object, error: InputError) -> dict[str, Any]:
-    """A line of dead letters."""
-    return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": str(error)}
 
 
 def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
@@ -345,23 +289,21 @@ _worker: Any = None
 """The worker of this process, if it is a worker process."""
 
 
-def _begin(settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
+def _begin(*worker: Any) -> None:
     global _worker
-    _worker = _PartWorker(settings, parts, threads, prepare)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _worker = _PartWorker(*worker)
+    parent: Any = multiprocessing.parent_process()
 
+    def end_with_parent() -> None:
+        """Leave no worker behind when the process that feeds it is killed."""
+        parent.join()
+        os._exit(1)
 
-def _end_with(parent: Any) -> None:
-    """Leave no worker behind when the process that feeds it is killed."""
-    parent.join()
-    os._exit(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _do(number: int) -> dict[str, int]:
-    counts: dict[str, int] = _worker.do(number)
-    return counts
+    return _worker.do(number)
 
 
 class _PartWorker:
@@ -375,7 +317,6 @@ class _PartWorker:
         self.extractor = settings.open()
 
     def do(self, number: int) -> dict[str, int]:
-        """Do one part."""
         return extract_part(self.extractor, self.settings, self.parts, number)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -401,7 +342,8 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no data about this run leaves the machine
     started = not ray.is_initialized()
     if started:
-        here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": RAY_STORE_BYTES}
+        # the object store holds numbers of parts and counts only
+        here: dict[str, Any] = {"num_cpus": workers, "object_store_memory": 100 * 2**20}
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if os.environ.get("RAY_ADDRESS") else here))
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False

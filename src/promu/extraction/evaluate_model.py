@@ -14,7 +14,6 @@ from promu.evaluation.ner import NerScores
 from promu.evaluation.relation import RelationScores
 from promu.evaluation.scoring import read_groups
 from promu.extraction.extractor import Extractor
-from promu.extraction.result import Extraction
 from promu.progress import track
 from promu.runs import record_evaluation
 from promu.schema import MissingPostImage, Post
@@ -32,9 +31,8 @@ class Evaluation:
         task: `ner`, `re` or `joint`.
         scores: The task's figures.
         predictions: The gold posts, in their order, with predicted answers in place of gold.
-        with_image: How many posts were read with their image.
-        as_text: How many were read as text.
-        missing: How many of these because their image is missing or broken.
+        with_image, as_text: How many posts were read with their image, and how many as text.
+        missing: How many as text because their image is missing or broken.
         reads_images: Whether the model reads images at all.
         unknown_labels: Labels of the gold that the model cannot predict.
 
@@ -169,38 +167,27 @@ def predict_pipeline(
     missing_images: MissingPostImage = "raise",
     batch_size: int = 32,
 ) -> tuple[list[Post], int]:
-    """The posts of a joint set with what two models find in place of gold.
+    """The posts of a joint set with what two models find in place of gold, and how many were read with their image.
 
     Relations get a joint set's names, `member_of` for `/per/org/member_of`, and entity types the gold's spelling: a
     model of Twitter's posts says PER and OTHER where a JMERE file has per and misc. A type that the gold lacks is put
-    in lower case if all of the gold's are.
-
-    Args:
-        extractor: With a model for each of the two tasks.
-        posts: Of their gold nothing is read but the spelling of types.
-        images: Folder of their images; None reads text alone.
-        missing_images: As in `ExtractionConfig`.
-        batch_size: Posts in one forward pass.
-
-    Returns:
-        The posts, and how many were read with their image.
+    in lower case if all of the gold's are. Nothing else is read of the gold.
     """
     spelling = {paper_name(str(entity.type)): str(entity.type) for post in posts for entity in post.entities}
     lower = all(name.islower() for name in spelling.values())
-    bare = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
-    extracted = extractor.extract(bare, images=images, missing_images=missing_images, batch_size=batch_size)
-    answers = list(track(extracted, "reading", len(posts)))
-    predicted = [_respelled(post, answer, spelling, lower) for post, answer in zip(posts, answers, strict=True)]
-    return predicted, sum(answer.image == "used" for answer in answers)
 
-
-def _respelled(post: Post, answer: Extraction, spelling: Mapping[str, str], lower: bool) -> Post:
     def spelled(kind: str) -> str:
         return spelling.get(paper_name(kind)) or (paper_name(kind).lower() if lower else kind)
 
-    entities = tuple(replace(entity, type=spelled(str(entity.type))) for entity in answer.entities)
-    relations = tuple(
-        replace(relation, type=relation.type.rpartition("/")[2] if relation.type.startswith("/") else relation.type)
-        for relation in answer.relations
-    )
-    return replace(post, entities=entities, relations=relations)
+    bare = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
+    extracted = extractor.extract(bare, images=images, missing_images=missing_images, batch_size=batch_size)
+    predicted, with_image = [], 0
+    for post, answer in zip(posts, track(extracted, "reading", len(posts)), strict=True):
+        with_image += answer.image == "used"
+        entities = tuple(replace(entity, type=spelled(str(entity.type))) for entity in answer.entities)
+        relations = tuple(
+            replace(one, type=one.type.rpartition("/")[2] if one.type.startswith("/") else one.type)
+            for one in answer.relations
+        )
+        predicted.append(replace(post, entities=entities, relations=relations))
+    return predicted, with_image

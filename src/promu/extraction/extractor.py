@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +19,7 @@ import torch
 
 from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
-from promu.extraction.passes import find_entities, find_relations, to_extraction
-from promu.extraction.relation_types import fitting_pairs
+from promu.extraction.passes import find_entities, find_relations, fitting_pairs, to_extraction
 from promu.extraction.request import ImageSource, PostLike, Request, UnreadableImage, make_request, to_post
 from promu.extraction.result import Extraction
 from promu.schema import NO_RELATION, Post
@@ -37,8 +37,9 @@ PAIRS_ALONE = 32
 class Extractor:
     """Entities and relations from posts, by one fine-tuned model for each of the two tasks, or by one for both.
 
-    No call changes it, so threads may share one. In fp32 and int8 the same post gives the same answer in whatever batch
-    it is read (scores to about 1e-5); bf16 rounds coarser than that.
+    No call changes it, so threads may share one. Options are the fields of `ExtractionConfig`: given as `config`, as
+    keywords, or as both, where keywords replace those of `config`. In fp32 and int8 the same post gives the same answer
+    in whatever batch it is read (scores to about 1e-5); bf16 rounds coarser than that.
 
     Attributes:
         explains: Whether it can say what its answers attended to; what runs on ONNX cannot.
@@ -72,11 +73,9 @@ class Extractor:
         self._relater = by_task.get("re")
         if self._relater is not None and NO_RELATION not in self._relater.labels:
             raise InputError(f"the relation model has no label {NO_RELATION!r}; fine-tune it on data that has it")
-        # the labels of relations; a joint model's name the types of both ends too
         relating = by_task.get("joint") or self._relater
         self._relation_labels = () if relating is None else relating.labels
-        sizes = (predictor.config.image_size for predictor in predictors)
-        self._sizes = frozenset(size for size in sizes if size is not None)
+        self._sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
         self.explains = all(predictor.explains for predictor in predictors)
         self.reads_images = bool(self._sizes)
@@ -124,8 +123,7 @@ class Extractor:
             post: Running text, its words, a dictionary as in posts.jsonl, or a post.
             image: Its image: a file, its bytes, or opened. No other file is read, whatever the post names.
             id: For a post that brings none.
-            config: The options; `max_pixels` and `missing_images` count here.
-            options: Fields of `ExtractionConfig` that replace those of `config`.
+            config: Of its options `max_pixels` and `missing_images` count here.
 
         Raises:
             UnreadableImage: The image is missing, broken or too large.
@@ -151,13 +149,8 @@ class Extractor:
     ) -> list[Extraction | InputError]:
         """The second step: requests that this extractor has prepared, to answers in their order.
 
-        Args:
-            requests: Of any number; those of like length share a forward pass.
-            config: The options.
-            options: Fields of `ExtractionConfig` that replace those of `config`.
-
-        Returns:
-            For each request an extraction, or why it is refused: it has more pairs of entities than `max_pairs`.
+        Requests of like length share a forward pass. In place of an answer stands why a request is refused: it has more
+        pairs of entities than `max_pairs`.
 
         Raises:
             InputError: An explanation is asked of models that give none.
@@ -185,9 +178,7 @@ class Extractor:
         Args:
             text: Running text, its words, or a `Post` (whose own `id` and, without `image`, image are taken).
             image: The image: a file, its bytes, or opened; None where there is none.
-            id: Of the post.
-            config: The options.
-            options: Fields of `ExtractionConfig` that replace those of `config`.
+            id: For a post that brings none.
 
         Raises:
             InputError: As `extract`.
@@ -195,9 +186,7 @@ class Extractor:
         config = extraction_config(config, **options)
         post = to_post(text, id)
         (answer,) = self.run([self._prepare(post, post.image if image is None else image, config)], config)
-        if isinstance(answer, InputError):
-            raise answer
-        return answer
+        return _raised(answer)
 
     def extract(
         self,
@@ -216,8 +205,6 @@ class Extractor:
                 they are.
             images: The folder that the posts' images are named in; None for the working directory.
             problems: Where posts that cannot be read go, their number as `line`; None raises the first.
-            config: The options.
-            options: Fields of `ExtractionConfig` that replace those of `config`.
 
         Raises:
             InputError: A text without words, an image that cannot be read, a post without entities where there is no
@@ -240,24 +227,18 @@ class Extractor:
         while window := list(islice(numbered, config.batch_size * WINDOW)):
             posts: list[tuple[int, Post]] = []
             for number, item in window:
-                try:
+                with _collected(problems, number):
                     posts.append((number, to_post(item, str(number))))
-                except InputError as error:
-                    _fault(problems, error, number)
             answers: dict[int, Extraction] = {}
             for rows in by_length([len(post.tokens) for _, post in posts], config.batch_size):
                 requests: dict[int, Request] = {}
                 for row in rows:
                     number, post = posts[row]
-                    try:
+                    with _collected(problems, number):
                         requests[row] = self._prepare(post, None if post.image is None else folder / post.image, config)
-                    except InputError as error:
-                        _fault(problems, error, number)
                 for row, answer in zip(requests, self.run(list(requests.values()), config), strict=True):
-                    if isinstance(answer, InputError):
-                        _fault(problems, answer, posts[row][0])
-                    else:
-                        answers[row] = answer
+                    with _collected(problems, posts[row][0]):
+                        answers[row] = _raised(answer)
             yield from (answers[row] for row in sorted(answers))
 
     def _prepare(self, post: Post, image: ImageSource | None, config: ExtractionConfig) -> Request:
@@ -275,7 +256,7 @@ class Extractor:
         """The answers to one batch."""
         images = EncodedImages()
         if self._finder is None:
-            extractions = [to_extraction(request, request.post.entities) for request in requests]
+            extractions = [to_extraction(request) for request in requests]
         else:
             images = self._finder.encode_images(_pixels(self._finder, requests))
             extractions = find_entities(self._finder, requests, images, config)
@@ -304,7 +285,18 @@ def _pixels(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torc
     return {} if size is None else {row: one.pixels[size] for row, one in enumerate(requests) if one.pixels}
 
 
-def _fault(problems: list[InputError] | None, error: InputError, number: int) -> None:
-    if problems is None:
-        raise error
-    problems.append(error.at(error.path, number))
+def _raised(answer: Extraction | InputError) -> Extraction:
+    if isinstance(answer, InputError):
+        raise answer
+    return answer
+
+
+@contextmanager
+def _collected(problems: list[InputError] | None, number: int) -> Iterator[None]:
+    """Errors go to `problems` with the post's number, where that is a list."""
+    try:
+        yield
+    except InputError as error:
+        if problems is None:
+            raise
+        problems.append(error.at(error.path, number))

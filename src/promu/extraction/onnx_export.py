@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from promu.files import atomic, write_json
 from promu.modeling.loading import WEIGHTS
 from promu.tasks.model_folder import find_models, open_model
 from promu.tasks.predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph, vision_checksum
+from promu.tasks.task import TASKS
 
 PARITY = 1e-4
 """Largest distance of an fp32 graph's emissions or logits from PyTorch's, over the shapes of `_SHAPES`."""
@@ -34,13 +36,9 @@ _SHAPES = ((1, 5), (2, 17), (3, 40))
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One model that was exported.
+    """One model that was exported: where it can be loaded from, and the size of its graphs.
 
-    Attributes:
-        task: A name in `TASKS`.
-        folder: Where it can be loaded from.
-        distance: Largest difference of an output from PyTorch's.
-        bytes: Size of the graphs.
+    `distance` is the largest difference of an output from PyTorch's.
     """
 
     task: str
@@ -62,7 +60,9 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
         InputError: There is no model, the output is there and not empty, something else stands where graphs go, ONNX is
             not installed, a fusion or encoder has no ONNX form, or an fp32 graph does not compute what PyTorch does.
     """
-    _needs_onnx()
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        if find_spec(package) is None:
+            raise InputError(f"exporting needs {package}; install promu[onnx]")
     if output is None and not Path(name).is_dir():
         raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
     models = find_models(name)
@@ -76,16 +76,6 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
         places = [task if home.name == task and home != Path(name) else "" for task, home in models]
         done = [_export(task, home, building / place, int8) for (task, home), place in zip(models, places, strict=True)]
     return [replace(one, folder=output / place) for one, place in zip(done, places, strict=True)]
-
-
-def _needs_onnx() -> None:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise InputError(f"exporting needs {error.name}; install promu[onnx]") from None
-    del onnx, onnxruntime, onnxscript
 
 
 def _export(task: str, home: Path, target: Path, int8: bool) -> Exported:
@@ -144,49 +134,41 @@ class _Answer(nn.Module):
 
 @torch.inference_mode()
 def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
-    vision = model.config.image_size is not None
-    size = model.config.image_size or 0
+    """Write a model's graphs and return the largest distance of an output from PyTorch's."""
+    size = model.config.image_size
     generator = torch.Generator().manual_seed(0)
 
-    def pixels(rows: int) -> torch.Tensor:
-        return torch.randint(0, 256, (rows, 3, size, size), dtype=torch.uint8, generator=generator)
+    def draw(end: int, *shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
+        return torch.randint(0, end, shape, dtype=dtype, generator=generator)
 
-    def inputs(rows: int, length: int) -> dict[str, torch.Tensor]:
-        vocabulary = model.config.text_config.vocab_size
+    def inputs(rows: int, length: int) -> dict[str, dict[str, torch.Tensor]]:
+        """Random inputs by the name of the graph."""
         mask = torch.ones(rows, length, dtype=torch.long)
         mask[0, length - 1 :] = 0
-        positions = torch.randint(0, length - 1, (rows, 2 if task == "re" else length // 2), generator=generator)
-        given = {
-            "input_ids": torch.randint(0, vocabulary, (rows, length), generator=generator),
-            "attention_mask": mask,
-            "marker_index" if task == "re" else "word_index": positions,
-        }
-        if vision:
-            image_mask = torch.ones(rows, dtype=torch.long)
-            image_mask[1:] = 0
-            given |= {"visual": model.promu.encode_images(pixels(rows)), "image_mask": image_mask}
-        return given
+        positions = draw(length - 1, rows, 2 if task == "re" else length // 2)
+        given = {"input_ids": draw(model.config.text_config.vocab_size, rows, length), "attention_mask": mask}
+        given["marker_index" if task == "re" else "word_index"] = positions
+        if size is None:
+            return {ANSWER: given}
+        pixels = draw(256, rows, 3, size, size, dtype=torch.uint8)
+        image_mask = torch.ones(rows, dtype=torch.long)
+        image_mask[1:] = 0
+        given |= {"visual": model.promu.encode_images(pixels), "image_mask": image_mask}
+        return {ANSWER: given, VISION: {"pixels": pixels}}
 
-    output = "logits" if task == "re" else "emissions"
-    graphs: list[tuple[nn.Module, dict[str, torch.Tensor], str, str]]
-    graphs = [(_Answer(model).eval(), inputs(2, 9), ANSWER, output)]
-    if vision:
-        graphs.append((_Vision(model).eval(), {"pixels": pixels(2)}, VISION, "visual"))
-    for module, given, name, result in graphs:
-        _write_graph(module, given, folder / name, result)
-    if int8:
-        for _, _, name, _ in graphs:
+    modules = {ANSWER: _Answer(model).eval(), VISION: _Vision(model).eval()}
+    outputs = {ANSWER: TASKS[task].output, VISION: "visual"}
+    for name, given in inputs(2, 9).items():
+        _write_graph(modules[name], given, folder / name, outputs[name])
+        if int8:
             _to_int8(folder / name)
     distance = 0.0
     for rows, length in _SHAPES:
-        checks: list[tuple[nn.Module, dict[str, torch.Tensor]]] = [(graphs[0][0], inputs(rows, length))]
-        if vision:
-            checks.append((graphs[1][0], {"pixels": pixels(rows)}))
-        for (module, given), (_, _, name, _) in zip(checks, graphs, strict=True):
+        for name, given in inputs(rows, length).items():
             graph = open_graph(folder / name)
             names = {value.name for value in graph.get_inputs()}
             answer = graph.run(None, {key: value.numpy() for key, value in given.items() if key in names})[0]
-            expected = module(*given.values()).float()
+            expected = modules[name](*given.values()).float()
             distance = max(distance, float((torch.from_numpy(answer) - expected).abs().max()))
     if not int8 and not distance <= PARITY:
         raise InputError(
@@ -202,28 +184,18 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
 
 def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, output: str) -> None:
     """One graph whose rows, length, positions and visual tokens may be any number."""
-    open_sizes = {"pixels": (0,), "image_mask": (0,)}
     shapes = []
     for name, value in given.items():
-        # the visual tokens are the last but one of (B, K+1, d) or (B, V, K+1, d)
-        free = open_sizes.get(name) or ((0, value.ndim - 2) if name == "visual" else (0, 1))
-        if name == "marker_index":
-            free = (0,)
+        free = {0} if name in ("pixels", "image_mask", "marker_index") else {0, 1}
+        if name == "visual":
+            free = {0, value.ndim - 2}  # the tokens are the last but one of (B, K+1, d) or (B, V, K+1, d)
         shapes.append(dict.fromkeys(free, Dim.DYNAMIC))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module,
-                tuple(given.values()),
-                str(path),
-                dynamo=True,
-                external_data=False,
-                input_names=list(given),
-                output_names=[output],
-                dynamic_shapes=tuple(shapes),
-                verbose=False,
-            )
+            names = {"input_names": list(given), "output_names": [output], "dynamic_shapes": tuple(shapes)}
+            form: Any = {"dynamo": True, "external_data": False, "verbose": False, **names}
+            torch.onnx.export(module, tuple(given.values()), str(path), **form)
     except torch.onnx.errors.OnnxExporterError as error:
         raise InputError(f"this model has no ONNX form ({first_line(error)}); leave it with PyTorch") from None
 

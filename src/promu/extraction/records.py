@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
 
 COLUMNS = ("id", "text", "tokens", "image")
 """What is read of a table; a table may have other columns, which are left alone."""
-
-CSV_REMEDY = "put texts with commas, quotation marks or line ends in quotes, quotes doubled"
 
 
 def read_source(path: Path) -> Numbered:
@@ -49,8 +48,9 @@ def _json_lines(path: Path) -> Numbered:
 
 def _csv(path: Path) -> Numbered:
     problems: list[InputError] = []
+    remedy = "put texts with commas, quotation marks or line ends in quotes, quotes doubled"
     start = 1
-    for start, row in csv_rows(path, lambda names: _check_header(names, problems), CSV_REMEDY, problems):
+    for start, row in csv_rows(path, lambda names: _check_header(names, problems), remedy, problems):
         # a line that is no UTF-8 is gone: before a row it was one of its own, within it the row is not what it was
         yield from ((problem.line or start, problem) for problem in problems if (problem.line or start) < start)
         broken = next((problem for problem in problems if (problem.line or start) >= start), None)
@@ -84,9 +84,8 @@ def _parquet(path: Path) -> Numbered:
     with file:
         names = [name for name in COLUMNS if name in file.schema_arrow.names]
         if "text" not in names and "tokens" not in names:
-            raise InputError(
-                f"a column text or tokens is needed; found {', '.join(file.schema_arrow.names) or 'none'}", path
-            )
+            there = ", ".join(file.schema_arrow.names) or "none"
+            raise InputError(f"a column text or tokens is needed; found {there}", path)
         number = 0
         try:
             for batch in file.iter_batches(1000, columns=names):
@@ -103,64 +102,42 @@ Parts = Iterable[Iterable[str]]
 """Lines of JSON, as `Extraction.to_dict` has them, part by part."""
 
 
-def write_json_lines(path: Path, parts: Parts) -> int:
-    """Write the lines, whole or not at all; returns how many there are."""
+def _write_json_lines(path: Path, parts: Parts) -> int:
     count = 0
 
     def lines() -> Iterator[str]:
         nonlocal count
-        for part in parts:
-            for line in part:
-                count += 1
-                yield line
+        for line in chain.from_iterable(parts):
+            count += 1
+            yield line
 
     write_text(path, lines())
     return count
 
 
-def write_parquet(path: Path, parts: Parts) -> int:
-    """Write a row a line, a row group a part, whole or not at all; returns how many rows there are.
+def _write_parquet(path: Path, parts: Parts) -> int:
+    """A row a line, a row group a part. Columns are the keys of the lines; `explanation` holds JSON."""
+    import pyarrow as pa
+    from pyarrow import parquet
 
-    Columns are the keys of the lines; `explanation` holds JSON.
-
-    Raises:
-        InputError: The disk is full, or the folder cannot be written to.
-    """
-    from pyarrow import Table, parquet
-
-    schema = _schema()
+    whole, text, number = pa.int32(), pa.string(), pa.float64()
+    span = [("start", whole), ("end", whole), ("text", text), ("type", text), ("score", number)]
+    entity = pa.struct([*span, ("char_start", whole), ("char_end", whole)])
+    relation = pa.struct([("head", whole), ("tail", whole), ("type", text), ("score", number)])
+    lists = [("tokens", pa.list_(text)), ("entities", pa.list_(entity)), ("relations", pa.list_(relation))]
+    schema = pa.schema([("id", text), *lists, ("explanation", text)])
     count = 0
     with atomic(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for part in parts:
-            rows = [_row(json.loads(line)) for line in part]
+            rows = [json.loads(line) for line in part]
+            for row in rows:
+                if "explanation" in row:
+                    row["explanation"] = json.dumps(row["explanation"])
             count += len(rows)
             if rows:
-                writer.write_table(Table.from_pylist(rows, schema))
+                writer.write_table(pa.Table.from_pylist(rows, schema))
     return count
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    if "explanation" in record:
-        record["explanation"] = json.dumps(record["explanation"])
-    return record
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    whole, text, number = pa.int32(), pa.string(), pa.float64()
-    spans = [("start", whole), ("end", whole), ("text", text), ("type", text), ("score", number)]
-    entity = pa.struct([*spans, ("char_start", whole), ("char_end", whole)])
-    relation = pa.struct([("head", whole), ("tail", whole), ("type", text), ("score", number)])
-    return pa.schema(
-        [
-            ("id", text),
-            ("tokens", pa.list_(text)),
-            ("entities", pa.list_(entity)),
-            ("relations", pa.list_(relation)),
-            ("explanation", text),
-        ]
-    )
-
-
-SINKS: dict[str, Callable[[Path, Parts], int]] = {".jsonl": write_json_lines, ".parquet": write_parquet}
+SINKS: dict[str, Callable[[Path, Parts], int]] = {".jsonl": _write_json_lines, ".parquet": _write_parquet}
+"""By suffix: writes a file whole or not at all, and returns how many lines or rows it has."""

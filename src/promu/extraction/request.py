@@ -44,11 +44,7 @@ class Request:
 
 
 def to_post(post: PostLike, id: str) -> Post:
-    """A post with its text.
-
-    Args:
-        post: Any form of a post.
-        id: For a post that brings none.
+    """A post with its text; `id` is for one that brings none.
 
     Raises:
         InputError: It has no words, or a value is not legal.
@@ -63,13 +59,7 @@ def to_post(post: PostLike, id: str) -> Post:
 
 
 def make_request(post: Post, image: ImageSource | None, sizes: frozenset[int], max_pixels: int) -> Request:
-    """Read the image of a post.
-
-    Args:
-        post: With its text.
-        image: Its image.
-        sizes: Sides in pixels that the models take; empty where they read text alone.
-        max_pixels: An image of more is not decoded.
+    """Read the image of a post, unless it has more than `max_pixels`, once for each of the models' `sizes`.
 
     Raises:
         UnreadableImage: As `promu.corpora.images.load_image` says it.

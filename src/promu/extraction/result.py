@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from promu.schema import Entity, Relation
 
 HOT = 2.0
 """A patch belongs to a region when it holds more than so many times the mean patch's share."""
-MOST_REGIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +46,6 @@ class Attention:
     patches: tuple[tuple[float, ...], ...]
     regions: tuple[AttendedRegion, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "words": list(self.words),
-            "patches": [list(row) for row in self.patches],
-            "regions": [{"box": list(region.box), "share": region.share} for region in self.regions],
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -67,13 +58,6 @@ class Explanation:
 
     entities: tuple[Attention, ...]
     relations: tuple[Attention, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {
-            "entities": [attention.to_dict() for attention in self.entities],
-            "relations": [attention.to_dict() for attention in self.relations],
-        }
 
 
 def mean_map(attentions: Sequence[torch.Tensor]) -> NDArray[np.float64]:
@@ -105,7 +89,10 @@ def attention_from(
 
 
 def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]:
-    """Boxes around the patches (rows, columns) that touch each other and hold more than `HOT` times the mean share."""
+    """Boxes around patches (rows, columns) that touch each other and hold more than `HOT` times the mean share.
+
+    These are three at most, the strongest first.
+    """
     rows, columns = patches.shape
     total = float(patches.sum())
     if not total:
@@ -123,7 +110,7 @@ def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]
         tops, sides = [row for row, _ in group], [column for _, column in group]
         box = (min(sides) / columns, min(tops) / rows, (max(sides) + 1) / columns, (max(tops) + 1) / rows)
         regions.append(AttendedRegion(box, float(sum(patches[place] for place in group)) / total))
-    return tuple(sorted(regions, key=lambda region: (-region.share, region.box))[:MOST_REGIONS])
+    return tuple(sorted(regions, key=lambda region: (-region.share, region.box))[:3])
 
 
 ImageUse = Literal["used", "none", "missing", "unread"]
@@ -199,24 +186,8 @@ class Extraction:
         entities = []
         for entity in self.entities:
             start, end = self.characters(entity)
-            entities.append(
-                {
-                    "start": entity.start,
-                    "end": entity.end,
-                    "text": self.text[start:end],
-                    "type": entity.type,
-                    "score": entity.score,
-                    "char_start": start,
-                    "char_end": end,
-                }
-            )
-        return {
-            "id": self.id,
-            "tokens": list(self.tokens),
-            "entities": entities,
-            "relations": [
-                {"head": relation.head, "tail": relation.tail, "type": relation.type, "score": relation.score}
-                for relation in self.relations
-            ],
-            **({} if self.explanation is None else {"explanation": self.explanation.to_dict()}),
-        }
+            words = {"start": entity.start, "end": entity.end, "text": self.text[start:end], "type": entity.type}
+            entities.append({**words, "score": entity.score, "char_start": start, "char_end": end})
+        relations = [asdict(relation) for relation in self.relations]
+        record = {"id": self.id, "tokens": list(self.tokens), "entities": entities, "relations": relations}
+        return record if self.explanation is None else {**record, "explanation": asdict(self.explanation)}
