@@ -29,9 +29,8 @@ from promu.hub import best_precision
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import WordEncoder, add_entity_markers
-from promu.service.app import create_app
 from promu.service.metrics import resident_bytes
-from promu.service.server import BACKLOG, listen
+from promu.service.server import BACKLOG, create_app, listen
 from promu.service.service_settings import ServiceSettings
 from promu.tasks.predictor import TorchPredictor
 from promu.tasks.task import TASKS

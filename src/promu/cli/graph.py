@@ -11,8 +11,7 @@ from promu.cli.console import note, print_json, progress_bars
 from promu.errors import InputError
 
 if TYPE_CHECKING:
-    from promu.graph.build import GraphSummary
-    from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity
+    from promu.graph.graph_store import EntityFacts, Link, NamedEntity
 
 app = App(name="graph", help="Merge what promu extract wrote into a knowledge graph, and query it.")
 
@@ -58,12 +57,20 @@ def make(
         note(str(problem))
     left_out = len(problems or [])
     if left_out:
-        named = f", {SHOWN_PROBLEMS} of them named" if left_out > SHOWN_PROBLEMS else ""
-        note(f"{left_out} lines were left out{named}")
+        note(f"{left_out} lines were left out" + f", {SHOWN_PROBLEMS} of them named" * (left_out > SHOWN_PROBLEMS))
     if json:
         print_json({"out": str(out), **asdict(summary), "broken": left_out})
-    else:
-        _print_summary(out, summary)
+        return
+    merged = f"{_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}"
+    evidence = f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'extracted relation')}"
+    print(f"{out}: {merged}, merged from {evidence} in {_count(summary.posts, 'post')}")
+    if summary.weak:
+        print(f"  left out for their score: {_count(summary.weak, 'extracted relation')}")
+    if summary.loops:
+        print(f"  of an entity with itself (two of its names were merged): {_count(summary.loops, 'relation')}")
+    if summary.unmapped:
+        counts = ", ".join(f"{label} ({count:,})" for label, count in summary.unmapped.items())
+        print(f"  without a Wikidata property, under the graph's own IRI: {counts}")
 
 
 @app.command
@@ -90,8 +97,8 @@ def query(graph: Path, name: str, /, *, type: str | None = None, limit: int = 20
         _print_facts(facts)
     if not answer.entities:
         print(f"no entity is called {_quoted(name)}" + (f" of type {type}" if type else ""))
-        for entity in answer.similar:
-            print(f"  similar: {_named(entity)}, in {_count(entity.posts, 'post')}")
+    for entity in answer.similar:
+        print(f"  similar: {_named(entity)}, in {_count(entity.posts, 'post')}")
     return 0 if answer.entities else 1
 
 
@@ -112,25 +119,9 @@ def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit
     print(out)
 
 
-def _print_summary(out: Path, summary: GraphSummary) -> None:
-    merged = f"{_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}"
-    evidence = f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'extracted relation')}"
-    print(f"{out}: {merged}, merged from {evidence} in {_count(summary.posts, 'post')}")
-    if summary.weak:
-        print(f"  left out for their score: {_count(summary.weak, 'extracted relation')}")
-    if summary.loops:
-        print(f"  of an entity with itself (two of its names were merged): {_count(summary.loops, 'relation')}")
-    if summary.unmapped:
-        counts = ", ".join(f"{label} ({count:,})" for label, count in summary.unmapped.items())
-        print(f"  without a Wikidata property, under the graph's own IRI: {counts}")
-
-
 def _print_facts(facts: EntityFacts) -> None:
-    entity = facts.entity
-    print(
-        f"{_named(entity)}: mentioned {_count(entity.mentions, 'time')} in {_count(entity.posts, 'post')}"
-        f"{_best(entity.score)}"
-    )
+    entity, posts = facts.entity, _count(facts.entity.posts, "post")
+    print(f"{_named(entity)}: mentioned {_count(entity.mentions, 'time')} in {posts}{_best(entity.score)}")
     if len(facts.forms) > 1:
         print("  written " + ", ".join(f"{_quoted(form)} ({count:,})" for form, count in facts.forms[:8]))
     if not facts.links:
@@ -144,20 +135,15 @@ def _print_facts(facts: EntityFacts) -> None:
 
 
 def _print_link(link: Link) -> None:
-    arrow = f"—{link.label}→ {_named(link.other)}" if link.outward else f"←{link.label}— {_named(link.other)}"
+    arrow = f"—{link.label}→" if link.outward else f"←{link.label}—"
     wikidata = f", Wikidata {link.property.rpartition('/')[2]}" if "wikidata.org" in link.property else ""
-    print(f"  {arrow}: {_count(link.posts, 'post')}{_best(link.score)}{wikidata}")
+    print(f"  {arrow} {_named(link.other)}: {_count(link.posts, 'post')}{_best(link.score)}{wikidata}")
     best = link.evidence[0]
-    print(f"      {_quoted(best.post)}" + (f": {_marked(best)}" if best.tokens else ""))
-
-
-def _marked(evidence: Evidence) -> str:
-    """The words of a post with head and tail in brackets, on one line."""
-    words = list(evidence.tokens)
-    for start, end in (evidence.head, evidence.tail):
+    words = list(best.tokens)
+    for start, end in (best.head, best.tail) if words else ():
         words[start] = f"[{words[start]}"
         words[end - 1] = f"{words[end - 1]}]"
-    return _line(" ".join(words))
+    print(f"      {_quoted(best.post)}" + (f": {_line(' '.join(words))}" if words else ""))
 
 
 def _named(entity: NamedEntity) -> str:

@@ -30,6 +30,7 @@ READERS = 2
 """Threads that parse bodies and decode images beside the one that runs the model."""
 
 Result = TypeVar("Result")
+Answer = Extraction | Refusal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,9 +49,8 @@ def load_extractor(settings: ServiceSettings) -> Extractor:
     """
     extractor = Extractor.from_pretrained(settings.model, precision=settings.precision, backend=settings.backend)
     if not extractor.finds_entities:
-        raise InputError(
-            "the service needs a model that finds entities; name a folder with ner/, and maybe re/", settings.model
-        )
+        problem = "the service needs a model that finds entities; name a folder with ner/, and maybe re/"
+        raise InputError(problem, settings.model)
     return extractor
 
 
@@ -73,9 +73,9 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
         raise Refusal(422, error.reason) from None
 
 
-def extract_jobs(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Extraction | Refusal]:
+def extract_jobs(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Answer]:
     """One batch, in order; a post with too many pairs of entities is refused in its place."""
-    answers: dict[int, Extraction | Refusal] = {}
+    answers: dict[int, Answer] = {}
     for explain in {job.explain for job in jobs}:
         places = [place for place, job in enumerate(jobs) if job.explain == explain]
         config = ExtractionConfig(batch_size=settings.max_batch, explain=explain, max_pairs=settings.max_pairs)
@@ -101,7 +101,7 @@ class Service:
         self.gate = Gate(settings.queue, settings.timeout)
         self.closing = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="promu-read")
-        self._batcher: Batcher[Job, Extraction | Refusal] = Batcher(
+        self._batcher: Batcher[Job, Answer] = Batcher(
             self._extract, settings.max_batch, settings.max_wait_ms / 1000, metrics.batch_posts.observe
         )
         metrics.queue_limit.set(settings.queue)
@@ -118,7 +118,8 @@ class Service:
         async with self._admitted(request):
             with self._batcher.coming():
                 body, kind = await self._body(request)
-                post, ready = await self._in_reader(lambda: self._read_one(body, kind))
+                post = await self._in_reader(read_post, body, kind)
+                ready = await self._in_reader(prepare, self.extractor, post, self.settings)
                 job = asyncio.ensure_future(self._batcher.submit(ready))
                 await asyncio.sleep(0)  # submitted before `coming` ends
             add_fields(request.scope, posts=1, characters=len(post.text), image_bytes=len(post.image or b""))
@@ -132,19 +133,16 @@ class Service:
         """The answers to a batch of posts, each an extraction or an error."""
         async with self._admitted(request):
             body, kind = await self._body(request)
-            posts = await self._in_reader(lambda: read_batch(body, kind, self.settings))
+            posts = await self._in_reader(read_batch, body, kind, self.settings)
             with self.gate.room(len(posts) - 1):
                 add_fields(request.scope, posts=len(posts))
-                return await self._batch(request, posts)
-
-    async def _batch(self, request: Request, posts: Sequence[ReceivedPost | Refusal]) -> dict[str, Any]:
-        prepared = await self._in_reader(lambda: [self._prepare(post) for post in posts])
-        jobs = [asyncio.ensure_future(self._batcher.submit(job)) for job in prepared if isinstance(job, Job)]
-        answers = iter(await self._answers(request, jobs))
+                prepared = await self._in_reader(self._prepare, posts)
+                jobs = [asyncio.ensure_future(self._batcher.submit(job)) for job in prepared if isinstance(job, Job)]
+                found = iter(await self._answers(request, jobs))
         results: list[dict[str, Any]] = []
         for number, (post, job) in enumerate(zip(posts, prepared, strict=True), start=1):
             id = post.id if isinstance(post, ReceivedPost) else str(number)
-            result = job if isinstance(job, Refusal) else next(answers)
+            result = job if isinstance(job, Refusal) else next(found)
             results.append({"id": id, "error": result.sentence} if isinstance(result, Refusal) else answer(result, id))
         failed = sum("error" in result for result in results)
         self.metrics.posts.inc(len(results) - failed)
@@ -167,18 +165,15 @@ class Service:
         body = await read_body(request, self.settings.max_body, self.settings.timeout)
         return body, request.headers.get("content-type", "")
 
-    async def _answers(
-        self, request: Request, jobs: Sequence[asyncio.Future[Extraction | Refusal]]
-    ) -> list[Extraction | Refusal]:
+    async def _answers(self, request: Request, jobs: Sequence[asyncio.Future[Answer]]) -> list[Answer]:
         """Wait for the answers; after the time-out, or if the client disconnects, waiting posts are cancelled."""
         if not jobs:
             return []
         disconnected = asyncio.ensure_future(request.receive())
         together = asyncio.ensure_future(_gather(jobs))
         try:
-            await asyncio.wait(
-                {disconnected, together}, timeout=self.settings.timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait({disconnected, together}, timeout=self.settings.timeout, return_when=first)
             if together.done():
                 return together.result()
             if disconnected.done():
@@ -188,20 +183,19 @@ class Service:
             disconnected.cancel()
             together.cancel()
 
-    async def _in_reader(self, call: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, call)
+    async def _in_reader(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, call, *arguments)
 
-    def _read_one(self, body: bytes, kind: str) -> tuple[ReceivedPost, Job]:
-        post = read_post(body, kind)
-        return post, prepare(self.extractor, post, self.settings)
+    def _prepare(self, posts: Sequence[ReceivedPost | Refusal]) -> list[Job | Refusal]:
+        prepared: list[Job | Refusal] = []
+        for post in posts:
+            try:
+                prepared.append(post if isinstance(post, Refusal) else prepare(self.extractor, post, self.settings))
+            except Refusal as refusal:
+                prepared.append(refusal)
+        return prepared
 
-    def _prepare(self, post: ReceivedPost | Refusal) -> Job | Refusal:
-        try:
-            return post if isinstance(post, Refusal) else prepare(self.extractor, post, self.settings)
-        except Refusal as refusal:
-            return refusal
-
-    def _extract(self, jobs: Sequence[Job]) -> Sequence[Extraction | Refusal]:
+    def _extract(self, jobs: Sequence[Job]) -> Sequence[Answer]:
         started = time.perf_counter()
         results = extract_jobs(self.extractor, jobs, self.settings)
         self.gate.worked(len(jobs), time.perf_counter() - started)
@@ -214,15 +208,15 @@ async def _gather(jobs: Sequence[asyncio.Future[Result]]) -> list[Result]:
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorOut, "description": description}
-    for status, description in (
-        (400, "The body is malformed"),
-        (401, "The bearer token is missing or wrong"),
-        (408, "The body did not arrive in time"),
-        (413, "The body or the text is too long"),
-        (415, "The body is neither JSON nor a form"),
-        (422, "The post cannot be used"),
-        (503, "The service is busy; Retry-After gives the seconds to wait"),
-    )
+    for status, description in {
+        400: "The body is malformed",
+        401: "The bearer token is missing or wrong",
+        408: "The body did not arrive in time",
+        413: "The body or the text is too long",
+        415: "The body is neither JSON nor a form",
+        422: "The post cannot be used",
+        503: "The service is busy; Retry-After gives the seconds to wait",
+    }.items()
 }
 _SECURITY: list[dict[str, Any]] = [{}, {"bearer": []}]
 

@@ -5,19 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Job(Generic[Item, Answer]):
-    item: Item
-    answer: asyncio.Future[Answer]
 
 
 class Batcher(Generic[Item, Answer]):
@@ -39,10 +32,10 @@ class Batcher(Generic[Item, Answer]):
         work: Callable[[Sequence[Item]], Sequence[Answer]],
         max_batch: int,
         max_wait: float,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[int], None],
     ) -> None:
         self._work, self._max_batch, self._max_wait, self._on_batch = work, max_batch, max_wait, on_batch
-        self._waiting: list[_Job[Item, Answer]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Answer]]] = []
         self._coming = 0
         self._changed = asyncio.Event()
         self._closing = False
@@ -50,13 +43,13 @@ class Batcher(Generic[Item, Answer]):
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     @contextmanager
-    def coming(self, items: int = 1) -> Iterator[None]:
-        """Announce `items` more, as long as this is open."""
-        self._coming += items
+    def coming(self) -> Iterator[None]:
+        """Announce one more item, as long as this is open."""
+        self._coming += 1
         try:
             yield
         finally:
-            self._coming -= items
+            self._coming -= 1
             self._changed.set()
 
     async def submit(self, item: Item) -> Answer:
@@ -65,11 +58,12 @@ class Batcher(Generic[Item, Answer]):
         Raises:
             Whatever `work` raises for the batch that it was in.
         """
-        job: _Job[Item, Answer] = _Job(item, asyncio.get_running_loop().create_future())
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        job = (item, answer)
         self._waiting.append(job)
         self._changed.set()
         try:
-            return await job.answer
+            return await answer
         finally:
             if job in self._waiting:
                 self._waiting.remove(job)
@@ -93,30 +87,28 @@ class Batcher(Generic[Item, Answer]):
             if not batch:  # all of it was cancelled meanwhile
                 continue
             self._on_batch(len(batch))
-            running = loop.run_in_executor(self._thread, self._work, [job.item for job in batch])
-            running.add_done_callback(partial(_deliver, batch))
+            running = loop.run_in_executor(self._thread, self._work, [item for item, _ in batch])
+            running.add_done_callback(partial(_deliver, [answer for _, answer in batch]))
             await asyncio.wait({running})
 
     async def _fill(self) -> None:
         """Wait for announced items."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(self._max_wait):
                 while self._coming and len(self._waiting) < self._max_batch:
                     await self._next_change()
-        except TimeoutError:
-            pass
 
     async def _next_change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
 
 
-def _deliver(batch: list[_Job[Item, Answer]], running: asyncio.Future[Sequence[Answer]]) -> None:
+def _deliver(answers: Sequence[asyncio.Future[Answer]], running: asyncio.Future[Sequence[Answer]]) -> None:
     error = running.exception()
-    for place, job in enumerate(batch):
-        if job.answer.done():  # cancelled meanwhile
+    for place, answer in enumerate(answers):
+        if answer.done():  # cancelled meanwhile
             continue
         if error is not None:
-            job.answer.set_exception(error)
+            answer.set_exception(error)
         else:
-            job.answer.set_result(running.result()[place])
+            answer.set_result(running.result()[place])

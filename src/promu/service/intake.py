@@ -21,10 +21,8 @@ from promu.files import shorten
 from promu.service.schemas import BatchIn, PostIn
 from promu.service.service_settings import Refusal, ServiceSettings
 
-DISCARDED = 64 * 1024 * 1024
+DISCARDED, DISCARD_SECONDS = 64 * 1024 * 1024, 5.0
 """Bytes of a refused body that are read and dropped: a client that is cut off would not see the answer."""
-
-DISCARD_SECONDS = 5.0
 
 FORM_FIELDS = ("text", "image", "id", "explain")
 
@@ -45,13 +43,9 @@ class ReceivedPost:
 
 
 class Gate:
-    """Counts the posts in the service, and refuses those that do not fit or would not be answered in time.
+    """Counts the posts in the service; refuses those over the limit, and those that would not be answered in time.
 
     Without the second check an overloaded service would work on posts whose clients have given up.
-
-    Args:
-        limit: Posts at once.
-        timeout: Seconds in which a request has to be answered.
     """
 
     def __init__(self, limit: int, timeout: float) -> None:
@@ -106,14 +100,7 @@ def check_token(request: Request, token: str | None) -> None:
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """The body of a request.
-
-    Bytes over the limit are read and dropped, `DISCARDED` at most.
-
-    Args:
-        request: Its body must be unread.
-        limit: Bytes.
-        seconds: Time for it to arrive.
+    """The unread body of a request; bytes over the limit are read and dropped, `DISCARDED` at most.
 
     Raises:
         Refusal: It is longer (413) or slower (408).
@@ -164,10 +151,9 @@ def read_batch(body: bytes, content_type: str, settings: ServiceSettings) -> lis
     """
     _require_json(parse_options_header(content_type)[0], "JSON (application/json)")
     posts = _parse(BatchIn, body).posts
-    if len(posts) > settings.max_posts:
-        raise Refusal(
-            422, f"{len(posts)} posts in one request, at most {settings.max_posts} are taken; send them in parts"
-        )
+    most = settings.max_posts
+    if len(posts) > most:
+        raise Refusal(422, f"{len(posts)} posts in one request, at most {most} are taken; send them in parts")
     received: list[ReceivedPost | Refusal] = []
     for number, post in enumerate(posts, start=1):
         try:
@@ -198,15 +184,15 @@ def _parse(model: type[Model], body: bytes) -> Model:
 
 
 def _from_json(post: PostIn, id: str) -> ReceivedPost:
-    if post.image is None:
-        return ReceivedPost(post.text, None, post.id or id, post.explain)
-    if post.image[:8].lower().startswith(("http://", "https://", "data:", "file:")):
-        address = shorten(post.image[:40])
-        raise Refusal(422, f"image is an address ({address}); nothing is fetched: send the file's bytes in base64")
-    try:
-        image = base64.b64decode(post.image, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Refusal(422, f"image is not base64 ({error}); encode the image file's bytes") from None
+    image = None
+    if post.image is not None:
+        if post.image[:8].lower().startswith(("http://", "https://", "data:", "file:")):
+            address = shorten(post.image[:40])
+            raise Refusal(422, f"image is an address ({address}); nothing is fetched: send the file's bytes in base64")
+        try:
+            image = base64.b64decode(post.image, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise Refusal(422, f"image is not base64 ({error}); encode the image file's bytes") from None
     return ReceivedPost(post.text, image, post.id or id, post.explain)
 
 
@@ -236,10 +222,12 @@ def _from_form(body: bytes, boundary: bytes | None) -> ReceivedPost:
     ended: list[bool] = []
     # files stay in memory: the whole body is there already, and it is limited
     in_memory = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}
+
+    def on_end() -> None:
+        ended.append(True)
+
     try:
-        parser = FormParser(
-            "multipart/form-data", on_field, on_file, lambda: ended.append(True), boundary, config=in_memory
-        )
+        parser = FormParser("multipart/form-data", on_field, on_file, on_end, boundary, config=in_memory)
         parser.write(body)
         parser.finalize()
     except FormParserError as error:
@@ -248,8 +236,7 @@ def _from_form(body: bytes, boundary: bytes | None) -> ReceivedPost:
         raise Refusal(400, "the form ends before its closing boundary; send it again")
     if "text" not in values:
         raise Refusal(422, "the form has no text; add the field text")
-    # a browser sends an empty file if none was chosen
-    image = values.get("image") or None
+    image = values.get("image") or None  # a browser sends an empty file if none was chosen
     explain = _utf8(values, "explain") or "false"
     if explain not in ("true", "false"):
         raise Refusal(422, f"explain is {shorten(explain)}; true or false is expected")

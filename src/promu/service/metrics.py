@@ -19,10 +19,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the buckets of durations."""
-
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
-"""Upper bounds of the buckets of batch sizes."""
+"""Upper bounds of the buckets of durations and of batch sizes."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -55,32 +53,22 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._worker = str(os.getpid())
-        to: dict[str, Any] = {"registry": self._registry}
-        self._requests = Counter(
-            "promu_requests_total", "Requests answered, by path and status.", ["path", "status", "worker"], **to
-        )
-        self._seconds = Histogram(
-            "promu_request_seconds",
-            "Seconds from a request's head to its answer.",
-            ["path", "worker"],
-            buckets=SECONDS,
-            **to,
-        )
 
-        def own(metric: Any) -> Any:
-            return metric.labels(worker=self._worker)
+        def new(kind: Any, name: str, about: str, *labels: str, **options: Any) -> Any:
+            return kind(f"promu_{name}", about, [*labels, "worker"], registry=self._registry, **options)
 
-        self.posts: Counter = own(Counter("promu_posts_total", "Posts extracted from.", ["worker"], **to))
-        self.refused_posts: Counter = own(
-            Counter("promu_refused_posts_total", "Posts of batches that were refused.", ["worker"], **to)
-        )
-        self.batch_posts: Histogram = own(
-            Histogram("promu_batch_posts", "Posts that shared a forward pass.", ["worker"], buckets=SIZES, **to)
-        )
-        self.queue_posts: Gauge = own(Gauge("promu_queue_posts", "Posts in the service now.", ["worker"], **to))
-        self.queue_limit: Gauge = own(Gauge("promu_queue_limit", "Posts in the service at most.", ["worker"], **to))
-        memory: Gauge = own(Gauge("promu_memory_bytes", "Resident memory of the process.", ["worker"], **to))
-        memory.set_function(resident_bytes)
+        def own(kind: Any, name: str, about: str, **options: Any) -> Any:
+            return new(kind, name, about, **options).labels(worker=self._worker)
+
+        self._requests = new(Counter, "requests_total", "Requests answered, by path and status.", "path", "status")
+        about = "Seconds from a request's head to its answer."
+        self._seconds = new(Histogram, "request_seconds", about, "path", buckets=SECONDS)
+        self.posts: Counter = own(Counter, "posts_total", "Posts extracted from.")
+        self.refused_posts: Counter = own(Counter, "refused_posts_total", "Posts of batches that were refused.")
+        self.batch_posts: Histogram = own(Histogram, "batch_posts", "Posts that shared a forward pass.", buckets=SIZES)
+        self.queue_posts: Gauge = own(Gauge, "queue_posts", "Posts in the service now.")
+        self.queue_limit: Gauge = own(Gauge, "queue_limit", "Posts in the service at most.")
+        own(Gauge, "memory_bytes", "Resident memory of the process.").set_function(resident_bytes)
 
     def count_request(self, path: str, status: int, seconds: float) -> None:
         """Count an answered request."""

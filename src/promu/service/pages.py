@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 import numpy as np
 from fastapi import APIRouter
@@ -15,21 +15,9 @@ from starlette.exceptions import HTTPException
 from promu.newsreel import WORLD, Scene, draw_scene
 from promu.schema import NO_RELATION
 
-SIDE = 240
-"""Width and height of the images, in pixels."""
 
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A post to try, with a drawn image.
-
-    Attributes:
-        title: Of the button.
-        text: Of the post.
-        setting: Of the image.
-        things: In the image; none: the post has no image.
-        seed: Of the image's places, sizes and colours.
-    """
+class Example(NamedTuple):
+    """A post to try: its button's title, its text, and the setting, things and seed of its drawn image, if any."""
 
     title: str
     text: str
@@ -38,17 +26,12 @@ class Example:
     seed: int = 0
 
 
+MOVING = "@dailybits Stojur Testu lives in Brodrai Jumei now \U0001f600"
 EXAMPLES = (
     Example("At a concert", "Zorva and Kelmo tonight", "stage", ("woman", "guitar"), 4),
     Example("The same words at a wedding", "Zorva and Kelmo tonight", "field", ("woman", "man", "heart"), 1),
     Example("The same words in a street", "Zorva and Kelmo tonight", "street", ("crest", "bridge"), 3),
-    Example(
-        "Somebody moves",
-        "@dailybits Stojur Testu lives in Brodrai Jumei now \U0001f600",
-        "snow",
-        ("woman", "castle"),
-        3,
-    ),
+    Example("Somebody moves", MOVING, "snow", ("woman", "castle"), 3),
     Example("Two places", "Raibrair is a town in Vaiwai #Wow", "field", ("castle", "mountain"), 2),
     Example("Text alone", "Limail flew to Zojun Gerik for the weekend"),
 )
@@ -61,7 +44,7 @@ def image(number: int) -> bytes | None:
     if not example.things:
         return None
     scene = Scene(example.setting, example.things, None, NO_RELATION)
-    drawn, _ = draw_scene(scene, WORLD, np.random.default_rng(example.seed), SIDE, noise=3.0)
+    drawn, _ = draw_scene(scene, WORLD, np.random.default_rng(example.seed), 240, noise=3.0)
     target = io.BytesIO()
     drawn.save(target, "PNG")
     return target.getvalue()
@@ -69,12 +52,11 @@ def image(number: int) -> bytes | None:
 
 router = APIRouter(include_in_schema=False)
 
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILES = {
-    item.name: (item.read_bytes(), _TYPES["." + item.name.rpartition(".")[2]])
+    item.name: (item.read_bytes(), kind)
     for item in (files("promu.service") / "page").iterdir()
-    if "." + item.name.rpartition(".")[2] in _TYPES
+    if (kind := _TYPES.get(item.name.rpartition(".")[2]))
 }
 
 
@@ -106,15 +88,9 @@ async def part(name: str) -> Response:
 @router.get("/examples")
 async def examples() -> Response:
     """Posts to try: title, text, and the address of the image."""
+    images = [f"/examples/{number}.png" if example.things else None for number, example in enumerate(EXAMPLES)]
     return JSONResponse(
-        [
-            {
-                "title": example.title,
-                "text": example.text,
-                "image": f"/examples/{number}.png" if example.things else None,
-            }
-            for number, example in enumerate(EXAMPLES)
-        ]
+        [{"title": one.title, "text": one.text, "image": image} for one, image in zip(EXAMPLES, images, strict=True)]
     )
 
 

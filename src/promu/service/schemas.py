@@ -7,15 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 Text = Annotated[str, Field(strict=True)]
-MaybeBase64 = Annotated[
-    Text | None,
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "null"}],
-            "description": "An image file's bytes in base64 (JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF); never an address",
-        }
-    ),
-]
+_IMAGE = "An image file's bytes in base64 (JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF); never an address"
+_BASE64 = {"anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "null"}], "description": _IMAGE}
 
 
 class PostIn(BaseModel):
@@ -24,7 +17,7 @@ class PostIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Zorva and Kelmo tonight"}]})
 
     text: Text = Field(description="Running text; at least one word")
-    image: MaybeBase64 = None
+    image: Annotated[Text | None, WithJsonSchema(_BASE64)] = None
     id: Text | None = Field(default=None, description="Returned in the answer")
     explain: Annotated[bool, Field(strict=True)] = Field(default=False, description="Add attention and regions")
 
@@ -94,9 +87,7 @@ class ExtractionOut(BaseModel):
     relations: list[RelationOut]
     triples: list[list[str]] = Field(description="The relations in words: head, relation, tail")
     image: str = Field(description="used; none: the post has no image; unread: the models read text alone")
-    words_read: int | None = Field(
-        default=None, description="For a post that is too long: how many of its words were read"
-    )
+    words_read: int | None = Field(None, description="For a post that is too long: how many of its words were read")
     explanation: ExplanationOut | None = Field(default=None, description="If explain is true")
 
 

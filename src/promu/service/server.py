@@ -1,23 +1,102 @@
-"""The service as one process or several."""
+"""The ASGI application, and the processes that answer with it."""
 
 from __future__ import annotations
 
 import os
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse, Response
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from uvicorn.supervisors import Multiprocess
 
+import promu
 from promu.errors import InputError
+from promu.extraction.extractor import Extractor
 from promu.files import usable_cores
 from promu.hub import quiet
-from promu.service.api import load_extractor
-from promu.service.app import create_app
-from promu.service.metrics import log_as_json
-from promu.service.service_settings import ServiceSettings
+from promu.service import api, pages
+from promu.service.api import extract_jobs, load_extractor, prepare
+from promu.service.intake import ReceivedPost
+from promu.service.metrics import CLIENT_GONE, Metrics, Observer, log_as_json
+from promu.service.schemas import BatchIn, PostIn
+from promu.service.service_settings import Refusal, ServiceSettings
+
+
+def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
+    """The service as an ASGI application, with one model in memory.
+
+    `extractor` is the model where it has been loaded already (`load_extractor`).
+
+    Raises:
+        InputError: The model cannot be loaded, or finds no entities.
+    """
+    import torch
+
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    model = extractor or load_extractor(settings)
+    # the first pass sets up much; no request should wait for that
+    extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = api.Service(model, settings, metrics)
+        yield
+        await app.state.service.close()
+
+    # FastAPI's own documentation pages load scripts from another host; ours is at /docs
+    app = FastAPI(title="promu", version=promu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.add_middleware(Observer, metrics=metrics)
+    for kind in (Refusal, ClientDisconnect, HTTPException, Exception):
+        app.add_exception_handler(kind, _failed)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The answer to a request that was refused, has no route, or broke something."""
+    if isinstance(error, Refusal):
+        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+        if error.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return JSONResponse({"error": error.sentence}, error.status, headers)
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=CLIENT_GONE)  # for log and metrics; nobody reads it
+    if isinstance(error, HTTPException):
+        sentence = {
+            404: "no such address; /docs lists all of them",
+            405: f"{request.method} is not possible here; /docs lists the methods",
+        }.get(error.status_code, str(error.detail))
+        return JSONResponse({"error": sentence}, error.status_code, dict(error.headers or {}))
+    number = request.scope["state"]["fields"]["request"]
+    return JSONResponse({"error": f"internal error; see request {number} in the log"}, 500)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the schemas of the bodies that the routes parse themselves."""
+    if app.openapi_schema is None:
+        summary = "Entities and relations from posts with images"
+        document = get_openapi(title=app.title, version=app.version, summary=summary, routes=app.routes)
+        _, bodies = models_json_schema(
+            [(PostIn, "validation"), (BatchIn, "validation")], ref_template="#/components/schemas/{model}"
+        )
+        document["components"]["schemas"] |= bodies["$defs"]
+        document["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        app.openapi_schema = document
+    return app.openapi_schema
+
 
 BACKLOG = 2048
 """Connections that the system holds while the process is busy."""
@@ -48,10 +127,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run_service(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> None:
     """Answer requests until SIGTERM or SIGINT; accepted requests are answered before the process ends.
 
-    Args:
-        settings: Model and limits.
-        sock: Where to listen.
-        workers: Processes, each with its own model in memory.
+    Each of the `workers` is a process with its own model in memory.
 
     Raises:
         InputError: The model cannot be loaded.

@@ -59,9 +59,8 @@ class Refusal(Exception):
     """A request, or a post of a batch, is refused.
 
     Args:
-        status: The HTTP status, 4xx, or 503 where it may succeed later.
+        status: The HTTP status, 4xx, or 503 where it may succeed after `retry_after` seconds (sent as `Retry-After`).
         sentence: What is wrong, with the value and the remedy.
-        retry_after: Seconds after which it is worth trying again; sent as `Retry-After`.
     """
 
     def __init__(self, status: int, sentence: str, retry_after: int | None = None) -> None:
