@@ -19,23 +19,17 @@ from promu.cli.console import print_json
 if TYPE_CHECKING:
     import torch
 
-Status = Literal["ok", "note", "broken"]
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the diagnosis.
+    """What was looked at and what was found, in words; `broken` keeps promu from working, `note` stops nothing.
 
-    Attributes:
-        name: What was looked at.
-        value: What was found, in words.
-        status: `broken` is what keeps promu from working; `note` is worth knowing and stops nothing.
-        remedy: What to do about it; None where there is nothing to do.
+    `remedy` is what to do about it.
     """
 
     name: str
     value: str
-    status: Status = "ok"
+    status: Literal["ok", "note", "broken"] = "ok"
     remedy: str | None = None
 
 
@@ -58,11 +52,10 @@ def _libraries() -> list[Finding]:
     findings = [Finding("promu", distribution.version), *map(_library, _requirements(distribution, ""))]
     for extra in sorted(set(distribution.metadata.get_all("Provides-Extra") or []) - {"dev"}):
         libraries = [_library(requirement) for requirement in _requirements(distribution, extra)]
-        value = ", ".join(f"{library.name} {library.value}" for library in libraries)
-        if all(library.status == "ok" for library in libraries):
-            findings.append(Finding(f"promu[{extra}]", value))
-        else:
-            findings.append(Finding(f"promu[{extra}]", value, "note", f"pip install 'promu[{extra}]', if you need it"))
+        found = Finding(f"promu[{extra}]", ", ".join(f"{library.name} {library.value}" for library in libraries))
+        if any(library.status != "ok" for library in libraries):
+            found = replace(found, status="note", remedy=f"pip install 'promu[{extra}]', if you need it")
+        findings.append(found)
     return findings
 
 
@@ -77,16 +70,14 @@ def _requirements(distribution: importlib.metadata.Distribution, extra: str) -> 
 
 
 def _library(requirement: Requirement) -> Finding:
-    wanted = f"{requirement.name}{requirement.specifier}"
+    name, remedy = requirement.name, f"pip install '{requirement.name}{requirement.specifier}'"
     try:
-        version = importlib.metadata.version(requirement.name)
+        version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(requirement.name, "not installed", "broken", f"pip install '{wanted}'")
+        return Finding(name, "not installed", "broken", remedy)
     if not requirement.specifier.contains(version, prereleases=True):
-        return Finding(
-            requirement.name, f"{version}, but promu needs {requirement.specifier}", "broken", f"pip install '{wanted}'"
-        )
-    return Finding(requirement.name, version)
+        return Finding(name, f"{version}, but promu needs {requirement.specifier}", "broken", remedy)
+    return Finding(name, version)
 
 
 def _torchvision() -> Finding:
@@ -107,12 +98,8 @@ def _torchvision() -> Finding:
     if attempt.returncode == 0:
         return Finding("torchvision", "installed and working, but not needed", "note")
     said = attempt.stderr.strip().splitlines() or [f"its import ended with exit status {attempt.returncode}"]
-    return Finding(
-        "torchvision",
-        f"installed but broken, and transformers breaks with it: {said[-1]}",
-        "broken",
-        "pip uninstall torchvision",
-    )
+    problem = f"installed but broken, and transformers breaks with it: {said[-1]}"
+    return Finding("torchvision", problem, "broken", "pip uninstall torchvision")
 
 
 def _device() -> list[Finding]:
@@ -123,9 +110,8 @@ def _device() -> list[Finding]:
     device = best_device()
     precision = best_precision(device)
     named = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
-    rates = {
-        name: _matmul_rate(device, dtype) for name, dtype in {"fp32": torch.float32, "bf16": torch.bfloat16}.items()
-    }
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    rates = {name: _matmul_rate(device, dtype) for name, dtype in dtypes.items()}
     measured = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items())
     speed = Finding("speed", f"matrix product: {measured}")
     if precision == "bf16" and rates["bf16"] < rates["fp32"]:

@@ -136,16 +136,6 @@ class EntityFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
-    """A relation between two neighbours of an entity."""
-
-    head: NamedEntity
-    label: str
-    tail: NamedEntity
-    posts: int
-
-
-@dataclass(frozen=True, slots=True)
 class GraphAnswer:
     """The entities of a name, the most frequent first; where there is none, entities with similar names."""
 
@@ -272,8 +262,10 @@ def _best_evidence(connection: sqlite3.Connection, relation: int) -> tuple[Evide
     )
 
 
-def between(connection: sqlite3.Connection, entities: list[NamedEntity]) -> list[Between]:
-    """The relations among some entities, by number of posts; of an entity with itself too."""
+def between(
+    connection: sqlite3.Connection, entities: list[NamedEntity]
+) -> list[tuple[NamedEntity, str, NamedEntity, int]]:
+    """(head, label, tail, posts) of the relations among some entities, by number of posts; also with itself."""
     by_id = {entity.id: entity for entity in entities}
     marks = ", ".join("?" * len(by_id))
     rows = connection.execute(
@@ -281,4 +273,4 @@ def between(connection: sqlite3.Connection, entities: list[NamedEntity]) -> list
         " ORDER BY posts DESC, score DESC, id",
         (*by_id, *by_id),
     )
-    return [Between(by_id[head], label, by_id[tail], posts) for head, label, tail, posts in rows]
+    return [(by_id[head], label, by_id[tail], posts) for head, label, tail, posts in rows]

@@ -51,7 +51,7 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
         facts = graph_store.facts_of(connection, entities[0], limit)
         others = {link.other.id: link.other for link in facts.links if link.other.id != facts.entity.id}
         found = graph_store.between(connection, list(others.values()))
-        among = [one for one in found if one.head.id != one.tail.id]
+        among = [one for one in found if one[0].id != one[2].id]
     environment = page_templates("promu.graph")  # colours and type are those of promu's reports
     environment.filters |= {"relation_name": relation_name, "style_of": style_of}
     page = environment.get_template("view.html.j2").render(

@@ -59,13 +59,10 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class TeacherQuality:
-    """How well the teacher names drawn things that it was not trained to name.
+    """How well the teacher names drawn things that it was not trained to name; all but `regions` are shares (0-1).
 
-    Attributes:
-        named: Share (0-1) of the crops whose top noun names the drawn thing.
-        mass: Mean probability (0-1) that falls on nouns that name it.
-        regions: Number of crops.
-        chance: `named` of a guess (0-1).
+    `named` of the `regions` crops have a top noun that names the drawn thing, `chance` of a guess would; `mass` is the
+    mean probability of nouns that name it.
     """
 
     named: float
@@ -106,9 +103,7 @@ class DemoReport:
     """Everything that the report of one demo run shows.
 
     Attributes:
-        seed: Seed of world, teacher and models.
         seconds: Wall time of the whole run.
-        systems: In the order of the tables.
         ceiling: Best F1 (0-100) that a reader of the text alone can expect in this world, by task ("ner", "re").
         teacher: None where the teacher's quality was not measured.
         pairs: Some pairs with their soft labels.
@@ -180,14 +175,17 @@ def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
         name: {system: getattr(one, name.lower()) for system, one in scores.items()}
         for name in ("Precision", "Recall", "F1")
     }
-    ceiling = data.ceiling.get(key)
-    bars = [_bars("all posts", columns["F1"], ceiling)]
     groups = {group for one in scores.values() for group in one.by_group}
-    for group in sorted(groups, key=lambda group: (group not in GROUPS, group != "text", group)):
-        name = GROUPS.get(group, group)
-        values = {system: one.by_group[group] for system, one in scores.items() if group in one.by_group}
-        columns[f"F1, {name}"] = values
-        bars.append(_bars(name, values))
+    split = {
+        GROUPS.get(group, group): {name: one.by_group[group] for name, one in scores.items() if group in one.by_group}
+        for group in sorted(groups, key=lambda group: (group not in GROUPS, group != "text", group))
+    }
+    ceiling = data.ceiling.get(key)
+    bars = [
+        Bars(name, [(system, SYSTEMS.get(system, "soft"), f1) for system, f1 in values.items()], limit)
+        for name, values, limit in [("all posts", columns["F1"], ceiling), *((*part, None) for part in split.items())]
+    ]
+    columns |= {f"F1, {name}": values for name, values in split.items()}
     label = f"Bar chart of F1 in {title.lower()}, by system and by what decides; the figures are in the table below"
     promu = scores[PROMU].f1 if PROMU in scores else None
     gains = [(name, promu - one.f1) for name, one in scores.items() if promu is not None and name != PROMU]
@@ -202,10 +200,6 @@ def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
         "f1": promu,
         "ceiling": ceiling,
     }
-
-
-def _bars(name: str, values: Mapping[str, float], limit: float | None = None) -> Bars:
-    return Bars(name, [(system, SYSTEMS.get(system, "soft"), value) for system, value in values.items()], limit)
 
 
 def _cell(column: Mapping[str, float], name: str) -> tuple[str, bool]:

@@ -104,8 +104,7 @@ def suspicious(log: Sequence[LogLine]) -> list[str]:
     gives no warning. The AUC of the matching head is compared with chance.
     """
     warnings = []
-    diverged = [line["step"] for line in log if not math.isfinite(line.get("loss", 0.0))]
-    if diverged:
+    if diverged := [line["step"] for line in log if not math.isfinite(line.get("loss", 0.0))]:
         step = f"{diverged[0]:g}"
         warnings.append(f"the loss is no number at step {step}; lower the learning rate, or clip the gradients harder")
     for loss, (names, distance, called, remedy) in _CHECKS.items():
@@ -123,8 +122,7 @@ def suspicious(log: Sequence[LogLine]) -> list[str]:
                 f"{before:.1f} to {after:.1f} between steps {first:g} and {last:g}; {remedy}"
             )
     matching = ("eval_itm_auc_falsified", "eval_itm_auc_random")
-    judged = [(line["step"], line[name]) for line in log for name in matching if name in line]
-    if judged:
+    if judged := [(line["step"], line[name]) for line in log for name in matching if name in line]:
         last, auc = next((step, value) for step, value in judged if step == judged[-1][0])
         fall = _fall(log, "itm", 0)
         if fall is not None and auc <= _CHANCE:
@@ -179,18 +177,11 @@ def write_run_report(out: Path) -> Path:
     Raises:
         InputError: The folder has no log, or one of these files is damaged.
     """
-    path = out / "report.html"
-    write_text(path, [render_run(out)])
-    return path
-
-
-def render_run(out: Path) -> str:
-    """The report as one HTML document that loads nothing and runs no script (as `write_run_report`)."""
     log = read_log(out / "log.jsonl")
     recipe, result = (_object(out / name) for name in ("recipe.json", "result.json"))
     figures = _figures(log)
     page = page_templates().get_template("run_report.html.j2")
-    return page.render(
+    html = page.render(
         name=out.name or str(out.resolve().name),
         seed=recipe.get("seed"),
         finished=bool(result),
@@ -204,6 +195,8 @@ def render_run(out: Path) -> str:
         settings=_flat(recipe),
         result=_flat(result),
     )
+    write_text(path := out / "report.html", [html])
+    return path
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -219,14 +212,11 @@ def _object(path: Path) -> dict[str, Any]:
 def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The figures at the head of the page: number and what it counts."""
     facts = [(f"{log[-1]['step']:,}", "steps")]
-    samples = [line["samples"] for line in log if "samples" in line]
-    if samples:
+    if samples := [line["samples"] for line in log if "samples" in line]:
         facts.append((f"{round(samples[-1]):,}", "pairs read"))
-    seconds = result.get("seconds") or max((line.get("seconds", 0.0) for line in log), default=0.0)
-    if seconds:
+    if seconds := result.get("seconds") or max((line.get("seconds", 0.0) for line in log), default=0.0):
         facts.append((duration(float(seconds)), "in all" if "seconds" in result else "so far"))
-    speeds = sorted(speed for _, speed in throughput(log))
-    if speeds:
+    if speeds := sorted(speed for _, speed in throughput(log)):
         facts.append((f"{speeds[len(speeds) // 2]:,.0f}/s", "pairs, at the median"))
     facts += [(f"{result[name]:,}", name) for name in ("pairs", "images") if isinstance(result.get(name), int)]
     return facts

@@ -21,9 +21,9 @@ from promu.extraction.extractor import Extractor
 from promu.extraction.request import Request as PostRequest
 from promu.extraction.result import Extraction
 from promu.service.batching import Batcher
-from promu.service.intake import Gate, ReceivedPost, check_token, discard_body, read_batch, read_body, read_post
+from promu.service.intake import Gate, ReceivedPost, check_token, decode, discard_body, read_batch, read_body, read_post
 from promu.service.metrics import Metrics, add_fields
-from promu.service.schemas import MULTIPART, BatchOut, ErrorOut, ExtractionOut, StatusOut
+from promu.service.schemas import MULTIPART, BatchOut, ErrorOut, ExtractionOut, PostIn, StatusOut
 from promu.service.service_settings import Refusal, ServiceSettings
 
 READERS = 2
@@ -137,11 +137,10 @@ class Service:
             with self.gate.room(len(posts) - 1):
                 add_fields(request.scope, posts=len(posts))
                 prepared = await self._in_reader(self._prepare, posts)
-                jobs = [asyncio.ensure_future(self._batcher.submit(job)) for job in prepared if isinstance(job, Job)]
+                jobs = [asyncio.ensure_future(self._batcher.submit(job)) for _, job in prepared if isinstance(job, Job)]
                 found = iter(await self._answers(request, jobs))
         results: list[dict[str, Any]] = []
-        for number, (post, job) in enumerate(zip(posts, prepared, strict=True), start=1):
-            id = post.id if isinstance(post, ReceivedPost) else str(number)
+        for id, job in prepared:
             result = job if isinstance(job, Refusal) else next(found)
             results.append({"id": id, "error": result.sentence} if isinstance(result, Refusal) else answer(result, id))
         failed = sum("error" in result for result in results)
@@ -186,13 +185,17 @@ class Service:
     async def _in_reader(self, call: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._readers, call, *arguments)
 
-    def _prepare(self, posts: Sequence[ReceivedPost | Refusal]) -> list[Job | Refusal]:
-        prepared: list[Job | Refusal] = []
-        for post in posts:
+    def _prepare(self, posts: Sequence[PostIn]) -> list[tuple[str, Job | Refusal]]:
+        """The id of each post of a batch, and what is to be worked on; a post that cannot be used is a refusal."""
+        prepared: list[tuple[str, Job | Refusal]] = []
+        for number, one in enumerate(posts, start=1):
+            id = str(number)
             try:
-                prepared.append(post if isinstance(post, Refusal) else prepare(self.extractor, post, self.settings))
+                post = decode(one, id)
+                id = post.id
+                prepared.append((id, prepare(self.extractor, post, self.settings)))
             except Refusal as refusal:
-                prepared.append(refusal)
+                prepared.append((id, refusal))
         return prepared
 
     def _extract(self, jobs: Sequence[Job]) -> Sequence[Answer]:
@@ -221,11 +224,11 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 _SECURITY: list[dict[str, Any]] = [{}, {"bearer": []}]
 
 
-def _takes(**schemas: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a body that a route reads itself; `schemas` by the end of the media type."""
+def _takes(**content: dict[str, Any]) -> dict[str, Any]:
+    """The OpenAPI of a body that a route reads itself, of JSON and maybe of a form."""
     kinds = {"json": "application/json", "form": "multipart/form-data"}
-    content = {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}, "security": _SECURITY}
+    schemas = {kinds[kind]: {"schema": schema} for kind, schema in content.items()}
+    return {"requestBody": {"required": True, "content": schemas}, "security": _SECURITY}
 
 
 def service_of(request: Request) -> Service:

@@ -140,27 +140,17 @@ def read_post(body: bytes, content_type: str) -> ReceivedPost:
     if kind == b"multipart/form-data":
         return _from_form(body, options.get(b"boundary"))
     _require_json(kind, "JSON (application/json) or a form (multipart/form-data)")
-    return _from_json(_parse(PostIn, body), "1")
+    return decode(_parse(PostIn, body), "1")
 
 
-def read_batch(body: bytes, content_type: str, settings: ServiceSettings) -> list[ReceivedPost | Refusal]:
-    """The posts of a request to `/extract/batch`; a post that cannot be read is a refusal in its place.
-
-    Raises:
-        Refusal: As `read_post`; and 422 for more posts than are allowed.
-    """
+def read_batch(body: bytes, content_type: str, settings: ServiceSettings) -> list[PostIn]:
+    """The posts of a request to `/extract/batch`; errors as `read_post`, and 422 for more posts than are allowed."""
     _require_json(parse_options_header(content_type)[0], "JSON (application/json)")
     posts = _parse(BatchIn, body).posts
     most = settings.max_posts
     if len(posts) > most:
         raise Refusal(422, f"{len(posts)} posts in one request, at most {most} are taken; send them in parts")
-    received: list[ReceivedPost | Refusal] = []
-    for number, post in enumerate(posts, start=1):
-        try:
-            received.append(_from_json(post, str(number)))
-        except Refusal as refusal:
-            received.append(refusal)
-    return received
+    return posts
 
 
 def _require_json(kind: bytes, expected: str) -> None:
@@ -183,7 +173,8 @@ def _parse(model: type[Model], body: bytes) -> Model:
         raise Refusal(422, f"{place}: {first['msg'][0].lower()}{first['msg'][1:]}") from None
 
 
-def _from_json(post: PostIn, id: str) -> ReceivedPost:
+def decode(post: PostIn, id: str) -> ReceivedPost:
+    """A post with its image's bytes; `id` is for a post without one (errors as `read_post`)."""
     image = None
     if post.image is not None:
         if post.image[:8].lower().startswith(("http://", "https://", "data:", "file:")):
