@@ -151,38 +151,31 @@ def is_blank(line: str) -> bool:
     return not line.strip(_BLANKS)
 
 
-def read_line_records(
-    path: str | Path, problems: list[InputError] | None, parse: Callable[[str], Record], what: str
+def read_records(
+    path: str | Path,
+    problems: list[InputError] | None,
+    parse: Callable[[Any], Record],
+    what: str,
+    numbered: Iterable[tuple[int, Any]] | None = None,
 ) -> list[Record]:
-    """Read a file of one record a line; blank lines are allowed.
+    """Read a file of one record a line, blank lines left out; as `iterate_records`.
 
     Args:
         path: The file.
-        problems: Where malformed lines go; None raises the first.
-        parse: Turns one line into a record; raises InputError without a place.
+        problems: Where malformed records go; None raises the first.
+        parse: Turns one raw record (a line) into a record; raises InputError without a place.
         what: The plural noun for a record, for the sentence about a file without any.
-
-    Raises:
-        InputError: as `read_lines`; a malformed line when `problems` is None; no record at all.
+        numbered: Line number and raw record of each, where they are not the lines.
     """
     path = Path(path)
-    return locate_records(path, problems, filled_lines(path, problems), parse, what)
+    if numbered is None:
+        numbered = filled_lines(path, problems)
+    return [record for _, record in iterate_records(path, problems, numbered, parse, what)]
 
 
 def filled_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, str | None]]:
     """`read_lines` without the blank ones."""
     return ((number, line) for number, line in read_lines(path, problems) if line is None or not is_blank(line))
-
-
-def locate_records(
-    path: Path,
-    problems: list[InputError] | None,
-    numbered: Iterable[tuple[int, Any]],
-    parse: Callable[[Any], Record],
-    what: str,
-) -> list[Record]:
-    """As `iterate_records`, all of them and without the line numbers."""
-    return [record for _, record in iterate_records(path, problems, numbered, parse, what)]
 
 
 def iterate_records(
@@ -192,7 +185,11 @@ def iterate_records(
     parse: Callable[[Any], Record],
     what: str,
 ) -> Iterator[tuple[int, Record]]:
-    """Parse (line number, raw record) pairs, adding path and line to what `parse` raises; None is skipped."""
+    """Parse (line number, raw record) pairs, adding path and line to what `parse` raises; None is skipped.
+
+    Raises:
+        InputError: as `read_lines`; a malformed record when `problems` is None; no record at all.
+    """
     seen = False
     for number, raw in numbered:
         seen = True
@@ -272,12 +269,31 @@ def read_json_document(path: Path) -> Any:
         raise InputError("not usable JSON (nested too deeply)", path) from None
 
 
-def iterate_json_list(text: str) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, element) of a text that is a JSON list, so that an element's faults can name its line.
+def opening(path: Path) -> str:
+    """The first line that is not blank, without blanks before it; what is wrong with a line is for the file's reader.
 
     Raises:
-        InputError: the list breaks off or is not JSON; carries the line but no path.
+        InputError: as `read_lines`.
     """
+    return next((line for _, line in filled_lines(path, []) if line is not None), "").lstrip()
+
+
+def json_list(path: Path, text: str, problems: list[InputError] | None) -> Iterator[tuple[int, tuple[int, Any] | None]]:
+    """Yield (line number, (index, element)) of a file whose text is a JSON list; None in place of what is not JSON.
+
+    Raises:
+        InputError: without `problems`, the list breaks off or is not JSON.
+    """
+    try:
+        for index, (line, value) in enumerate(_elements(text)):
+            yield line, (index, value)
+    except InputError as error:
+        fault(problems, error.at(path, error.line))
+        yield error.line or 1, None
+
+
+def _elements(text: str) -> Iterator[tuple[int, Any]]:
+    """Yield (line number, element) of a text that is a JSON list, so that an element's faults can name its line."""
     position = _skip_blanks(text, text.index("[") + 1)
     line, counted = 1, 0
     while not text.startswith("]", position):

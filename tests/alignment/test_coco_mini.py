@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.evaluation.detection import score_detections
 
-from promu.alignment.detector import DetectorSettings
+from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.corpora.coco import read_coco
 from promu.corpora.images import load_image

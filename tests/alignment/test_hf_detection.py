@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.alignment.hf_families import FAMILIES, LABELS, SOFTMAX, make_detector
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from promu.alignment.detector import Detector, DetectorSettings
+from promu.alignment.corpus_settings import Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.errors import InputError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from promu.alignment.detector import DetectorSettings
+from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.detectors import CocoRegions, NoRegions, build_detector
 from promu.errors import InputError
 from promu.schema import Region

@@ -9,8 +9,8 @@ import torch
 from tests.factories import TEXTS, TINY_TEXT, TINY_VISION
 
 from promu import progress
-from promu.alignment import sentence_vectors as module
-from promu.alignment.sentence_vectors import SentenceVectors
+from promu.alignment import falsify as module
+from promu.alignment.falsify import SentenceVectors
 from promu.errors import InputError
 
 

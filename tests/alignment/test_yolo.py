@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promu.alignment.detector import DetectorSettings
+from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.alignment.yolo import YoloRegions, letterbox, suppress, to_input
 from promu.errors import InputError

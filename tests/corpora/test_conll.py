@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promu.corpora.conll import read_conll, read_conll_lenient, stray_inside_lines, write_conll
+from promu.corpora.conll import read_conll, stray_inside_lines, write_conll
 from promu.errors import InputError
 from promu.schema import Entity, Post, Relation
 
@@ -122,7 +122,7 @@ def test_every_malformed_line_is_listed(tmp_path: Path) -> None:
 def test_lenient_takes_a_stray_inside_as_a_begin(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = put(tmp_path, "IMGID:1\na\tI-PER\nb\tI-PER\nc\tI-LOC\nd\tO\n")
     with caplog.at_level(logging.INFO):
-        (post,) = read_conll_lenient(path)
+        (post,) = read_conll(path, stray_inside="begin")
     assert post.entities == (Entity(0, 2, "PER"), Entity(2, 3, "LOC"))
     assert stray_inside_lines(path) == [2, 4]
     assert "2 I- tags" in caplog.text

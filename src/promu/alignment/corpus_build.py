@@ -22,21 +22,11 @@ from typing import Any
 import numpy as np
 
 from promu.alignment.corpus_images import BATCH, prepare_images
-from promu.alignment.corpus_settings import CorpusSettings
-from promu.alignment.detector import Detector, DetectorSettings
+from promu.alignment.corpus_settings import CorpusSettings, Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
-from promu.alignment.falsify import Encode, falsified_of, falsify, word_vectors
-from promu.alignment.sentence_vectors import SentenceVectors
+from promu.alignment.falsify import Encode, SentenceVectors, falsified_of, falsify, word_vectors
 from promu.corpora.captions import NamedImage, Skipped, guess_format, iterate_named_images
-from promu.corpora.shards import (
-    HEADER,
-    CaptionedImage,
-    ShardWriter,
-    read_shard,
-    shard_counts,
-    shard_images,
-    shard_path,
-)
+from promu.corpora.shards import HEADER, CaptionedImage, ShardWriter, read_shard, shard_counts, shard_images, shard_path
 from promu.errors import InputError
 from promu.files import make_folder, write_json
 from promu.progress import report

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from promu.alignment.corpus_settings import CorpusSettings
-from promu.alignment.detector import Detector
+from promu.alignment.corpus_settings import CorpusSettings, Detector
 from promu.corpora.captions import NamedImage, Skipped
 from promu.corpora.images import load_image, probe_image
 from promu.corpora.shards import CaptionedImage

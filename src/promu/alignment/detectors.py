@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
-from promu.alignment.detector import Detector, DetectorSettings
+from promu.alignment.corpus_settings import Detector, DetectorSettings
 from promu.corpora.coco import read_coco_images
 from promu.errors import InputError
 from promu.files import checksum

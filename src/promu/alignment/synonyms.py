@@ -13,25 +13,19 @@ from promu.errors import InputError
 from promu.files import read_lines
 from promu.schema import Region
 
-COCO_SYNONYMS = Path(__file__).parent / "data" / "coco_synonyms.tsv"
-"""The table for COCO's 80 categories."""
-
 Synonyms = Mapping[str, frozenset[str]]
 
 
 def read_synonyms(path: str | Path | None = None) -> dict[str, frozenset[str]]:
     """A synonym table: `category<TAB>noun, noun, ...` a line; blank lines and lines that start with # are skipped.
 
-    Args:
-        path: The file; COCO's table where none is named.
-
     Returns:
-        The nouns that name each category, lower-cased, the category's name among them.
+        The nouns that name each category, lower-cased, the category's name among them; of COCO without a path.
 
     Raises:
         InputError: The file is missing or empty, a line has no tab or no noun, or a category stands twice.
     """
-    path = Path(path or COCO_SYNONYMS)
+    path = Path(path or Path(__file__).parent / "data" / "coco_synonyms.tsv")
     table: dict[str, frozenset[str]] = {}
     for number, line in read_lines(path, None):
         if line is None or not line.strip() or line.startswith("#"):
@@ -90,13 +84,5 @@ class DetectorPrior:
         return mixed
 
 
-_LISTED = """
-person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
-parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
-tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
-tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot,
-hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote,
-keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear,
-hair drier, toothbrush
-"""
-COCO_NAMES = tuple(name.strip() for name in _LISTED.split(","))
+COCO_NAMES = tuple(read_synonyms())
+"""COCO's categories in its order."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from promu.alignment.detector import DetectorSettings
+from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.synonyms import COCO_NAMES
 from promu.errors import InputError
 from promu.files import is_blank, read_bytes, read_lines, shorten, usable_cores

@@ -23,12 +23,13 @@ from promu.files import (
     fault,
     filled_lines,
     is_blank,
-    iterate_json_list,
     iterate_records,
-    locate_records,
+    json_list,
+    opening,
     parse_json_object,
     read_bytes,
     read_json_document,
+    read_records,
     read_text,
     shorten,
 )
@@ -40,8 +41,6 @@ MAX_CAPTION = 1000
 FORMATS = ("captions", "newsclippings", "folder")
 
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-
-BASE_NAME = "data.json"
 
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 _EXAMPLES = 20
@@ -86,39 +85,20 @@ class _Annotation(Record, extra="ignore"):
 def read_captions(path: str | Path, problems: list[InputError] | None = None) -> list[CaptionPair]:
     """Read caption pairs; the first character decides between JSON lines and CSV.
 
-    Args:
-        path: The file. `image` is a path relative to the folder of images; `matched` is 1/0 or true/false and
-            true where there is no such column.
-        problems: Where malformed rows go; None raises the first.
-
-    Raises:
-        InputError: the file is missing or empty, holds no pair, or its header is wrong; without `problems` also any
-            malformed row.
+    `image` is a path relative to the folder of images; `matched` is 1/0 or true/false and true where there is no such
+    column. Problems and errors as of every reader (`promu.corpora`); a wrong header is an error.
     """
     return [pair for _, pair in iterate_captions(path, problems)]
 
 
 def iterate_captions(path: str | Path, problems: list[InputError] | None = None) -> Iterator[tuple[int, CaptionPair]]:
-    """Yield (first line of the row, pair) as `read_captions` reads them, in the memory of a row.
-
-    Raises:
-        InputError: as `read_captions`, once the file has been read that far.
-    """
+    """Yield (first line of the row, pair) as `read_captions` reads them, in the memory of a row."""
     path = Path(path)
-    if is_json_lines(path):
+    if opening(path).startswith(("{", "[")):
         lines = filled_lines(path, problems)
         return iterate_records(path, problems, lines, lambda line: _pair(parse_json_object(line)), "caption pairs")
-    rows = csv_rows(
-        path, _check_header, "put captions with commas or quotation marks in quotes, quotes doubled", problems
-    )
-    return iterate_records(path, problems, rows, _pair, "caption pairs")
-
-
-def is_json_lines(path: Path) -> bool:
-    """Whether the first character of a file of captions is that of a JSON object, or a JSON list's."""
-    # A line that is not UTF-8 is skipped here; the pass that reads the records reports it.
-    head = next((line for _, line in filled_lines(path, []) if line is not None), "")
-    return head.lstrip().startswith(("{", "["))
+    remedy = "put captions with commas or quotation marks in quotes, quotes doubled"
+    return iterate_records(path, problems, csv_rows(path, _check_header, remedy, problems), _pair, "caption pairs")
 
 
 def _check_header(names: list[str]) -> None:
@@ -137,9 +117,7 @@ def iterate_image_folder(
 ) -> Iterator[tuple[Path, int, CaptionPair]]:
     """Yield (file of captions, line, pair) in the order of the names; files with other endings are no part of the set.
 
-    Args:
-        folder: The folder; images are named by their path in it.
-        problems: Where an image without captions, or captions without an image, go; None raises the first.
+    Images are named by their path in the folder. An image without captions, or captions without an image, are problems.
 
     Raises:
         InputError: There is no such folder, or no pair in it; without `problems` also what is wrong with a file.
@@ -193,17 +171,11 @@ def read_newsclippings(
 ) -> list[CaptionPair]:
     """Read an annotation file as caption pairs; `matched` is the opposite of `falsified`.
 
-    Args:
-        path: The annotation file.
-        problems: Where malformed annotations and base entries go; None raises the first.
-        base: The VisualNews base; by default `data.json` beside the annotation file.
-
-    Raises:
-        InputError: either file is missing, empty or not such JSON; without `problems` also any malformed entry, or an
-            annotation whose ids the base does not have.
+    `base` is the VisualNews base, by default `data.json` beside the annotation file. Problems and errors as of every
+    reader (`promu.corpora`), of both files; an annotation whose ids the base does not have is a problem too.
     """
     path = Path(path)
-    base = path.parent / BASE_NAME if base is None else Path(base)
+    base = path.parent / "data.json" if base is None else Path(base)
     annotations = read_json_document(path)
     listed = annotations.get("annotations") if isinstance(annotations, dict) else None
     if not isinstance(listed, list):
@@ -221,7 +193,7 @@ def read_newsclippings(
         return CaptionPair(entries[record.image_id].image_path, entries[record.id].caption, not record.falsified)
 
     # The position in the list names the record: these files are a single line.
-    return locate_records(path, problems, ((1, item) for item in enumerate(listed)), pair, "annotations")
+    return read_records(path, problems, pair, "annotations", ((1, item) for item in enumerate(listed)))
 
 
 def _read_base(path: Path, problems: list[InputError] | None) -> dict[str, _BaseEntry]:
@@ -229,18 +201,11 @@ def _read_base(path: Path, problems: list[InputError] | None) -> dict[str, _Base
     if not text.lstrip().startswith("["):
         raise InputError("the VisualNews base must be a JSON list", path)
 
-    def numbered() -> Iterator[tuple[int, tuple[int, object] | None]]:
-        try:
-            for count, (line, value) in enumerate(iterate_json_list(text)):
-                yield line, (count, value)
-        except InputError as error:
-            fault(problems, error.at(path, error.line))
-            yield error.line or 1, None
-
     def entry(item: tuple[int, object]) -> _BaseEntry:
         return read_record(_BaseEntry, item[1], f"base entry {item[0]}", within=True)
 
-    return {record.id: record for record in locate_records(path, problems, numbered(), entry, "entries")}
+    entries = read_records(path, problems, entry, "entries", json_list(path, text, problems))
+    return {record.id: record for record in entries}
 
 
 @dataclass(slots=True)
@@ -278,11 +243,7 @@ class NamedImage:
 
 
 def guess_format(path: Path) -> str:
-    """Which of `FORMATS` the captions at `path` have.
-
-    Raises:
-        InputError: There is nothing.
-    """
+    """Which of `FORMATS` the captions at `path` have."""
     if path.is_dir():
         return "folder"
     if path.suffix == ".json" and b'"annotations"' in read_bytes(path)[:10_000]:
@@ -301,12 +262,9 @@ def iterate_named_images(
     Args:
         path: The file or folder of captions.
         format: One of `FORMATS`.
-        policy: Whether a pair that cannot be used is raised or counted.
+        policy: `raise` raises the first pair that cannot be used, `skip` counts it.
         falsified: Whether pairs that the set calls falsified are kept.
         skipped: Where pairs that are left out are counted.
-
-    Raises:
-        InputError: What cannot be read at all; with `raise` also the first pair that cannot be used.
     """
     problems: list[InputError] | None = None if policy == "raise" else []
 
@@ -326,9 +284,8 @@ def iterate_named_images(
         _drain(problems, skipped)
 
     for image, rows in groupby(usable(), key=lambda row: row[2].image):
-        first, *rest = rows
-        captions = tuple((pair.caption, pair.matched) for _, _, pair in (first, *rest))
-        yield NamedImage(image, captions, first[0], first[1])
+        places, lines, pairs = zip(*rows, strict=True)
+        yield NamedImage(image, tuple((pair.caption, pair.matched) for pair in pairs), places[0], lines[0])
 
 
 def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Hashable, Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from promu.corpora.formats import Format, find_format, find_splits, label_map
+from promu.corpora.formats import Format, find_format, find_splits, paper_name
 from promu.corpora.images import load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
 from promu.errors import InputError
@@ -31,14 +31,10 @@ _UNTYPED = "untyped"
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two splits share; distinct texts and images are counted, of the second split's.
+    """What two splits share: distinct texts (equal word by word) and names of images in both, and of the second in all.
 
-    Attributes:
-        first, second: The splits.
-        texts, of_texts: Texts in both, and texts of the second. Texts are equal word by word.
-        images, of_images: Names of images in both, and of the second.
-        same_content: Images of the second whose bytes the first has under another name; None where none was opened.
-        examples: The first few shared texts, images, and pairs of names of equal content.
+    `same_content` are images of the second whose bytes the first has under another name; None where none was opened.
+    `examples` are the first few shared texts, images, and pairs of names of equal content.
     """
 
     first: str
@@ -57,13 +53,11 @@ class Overlap:
 
     def lines(self) -> list[str]:
         """The same as text."""
-        content = "content not compared, none opened"
-        if self.same_content is not None:
-            content = f"{self.same_content:,} more by content"
-        head = (
-            f"{self.first} and {self.second} share {self.texts:,} of the latter's {self.of_texts:,} texts, "
-            f"{self.images:,} of its {self.of_images:,} images by name ({content})"
-        )
+        more = self.same_content
+        content = "content not compared, none opened" if more is None else f"{more:,} more by content"
+        texts = f"{self.texts:,} of the latter's {self.of_texts:,} texts"
+        images = f"{self.images:,} of its {self.of_images:,} images by name ({content})"
+        head = f"{self.first} and {self.second} share {texts}, {images}"
         return [head, *(f"  same {kind}: {example}" for kind, shown in self.examples.items() for example in shown)]
 
 
@@ -75,12 +69,10 @@ class ImageReport:
         named: Distinct image names.
         shared: Names that more than one post or pair uses.
         checked: Whether a folder of images was given; the rest is 0 and empty otherwise.
-        missing: Names without a file.
-        broken: Files that cannot be decoded.
+        missing: Names without a file; the first `MAX_SHOWN` are in `missing_names`.
+        broken: Files that cannot be decoded; the first `MAX_SHOWN`, with reasons, are in `broken_reasons`.
         same_content: Files beyond the first of each group with identical bytes under different names.
         stand_ins: Files with the bytes of `STAND_IN`, which the field puts in the place of images that are missing.
-        missing_names: The first `MAX_SHOWN` missing names.
-        broken_reasons: The first `MAX_SHOWN` broken names, each with its reason.
     """
 
     named: int = 0
@@ -101,14 +93,12 @@ class ImageReport:
 
     def lines(self) -> list[str]:
         """The same as text."""
-        found = "; no folder of images given, none opened"
+        found = "no folder of images given, none opened"
         if self.checked:
-            found = (
-                f"; {self.missing:,} missing, {self.broken:,} broken, "
-                f"{self.same_content:,} repeat another under a new name, "
-                f"{self.stand_ins:,} stand in for one that was missing"
-            )
-        lines = [f"  images: {self.named:,} named, {self.shared:,} of them more than once{found}"]
+            repeats = f"{self.same_content:,} repeat another under a new name"
+            found = f"{self.missing:,} missing, {self.broken:,} broken, {repeats}"
+            found += f", {self.stand_ins:,} stand in for one that was missing"
+        lines = [f"  images: {self.named:,} named, {self.shared:,} of them more than once; {found}"]
         lines += [f"    missing: {name}" for name in self.missing_names]
         lines += _more(self.missing, len(self.missing_names))
         lines += [f"    broken: {name}: {reason}" for name, reason in self.broken_reasons]
@@ -146,21 +136,19 @@ class FileReport:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        figures: dict[str, Any]
-        if self.kind == "posts":
-            names = ("tokens", "entities", "label_map", "relations")
-            figures = {"posts": self.records, **{name: getattr(self, name) for name in names}}
-        elif self.kind == "pairs":
-            mismatched = self.records - self.matched
-            figures = {"pairs": self.records, "matched": self.matched, "mismatched": mismatched}
-        else:
-            figures = {"images_with_regions": self.records, "regions": self.regions}
+        posts = {name: getattr(self, name) for name in ("tokens", "entities", "label_map", "relations")}
+        pairs = {"matched": self.matched, "mismatched": self.records - self.matched}
+        figures: dict[str, dict[str, Any]] = {
+            "posts": {"posts": self.records, **posts},
+            "pairs": {"pairs": self.records, **pairs},
+            "regions": {"images_with_regions": self.records, "regions": self.regions},
+        }
         return {
             "path": str(self.path),
             "split": self.split,
             "release": self.release,
             "ok": self.ok,
-            **figures,
+            **figures[self.kind],
             "duplicates": self.duplicates,
             "images": self.images.to_dict(),
             "notes": self.notes,
@@ -204,13 +192,8 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole report as JSON-ready data."""
-        return {
-            "path": str(self.path),
-            "format": self.format,
-            "ok": self.ok,
-            "files": [file.to_dict() for file in self.files],
-            "overlaps": [overlap.to_dict() for overlap in self.overlaps],
-        }
+        files, overlaps = [file.to_dict() for file in self.files], [overlap.to_dict() for overlap in self.overlaps]
+        return {"path": str(self.path), "format": self.format, "ok": self.ok, "files": files, "overlaps": overlaps}
 
     def lines(self) -> list[str]:
         """The report as plain text, the problems last as `file:line: reason`."""
@@ -253,11 +236,8 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
     splits: dict[str, _Contents] = {}
     reports = []
     for split, file in files:
-        report = FileReport(file, split, entry.kind)
-        _check_file(
-            report, entry, folder, opened, _Contents() if split is None else splits.setdefault(split, _Contents())
-        )
-        reports.append(report)
+        reports.append(FileReport(file, split, entry.kind))
+        _check_file(reports[-1], entry, folder, opened, splits.setdefault(split or "", _Contents()))
     overlaps = [_overlap(first, splits[first], second, splits[second]) for first, second in combinations(splits, 2)]
     return CheckReport(path, format, reports, overlaps)
 
@@ -271,12 +251,11 @@ class _Contents:
     digests: dict[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenedImage:
+class _OpenedImage(NamedTuple):
     """An image file: the digest of its bytes, or why it has none; neither where it is missing."""
 
-    digest: str | None
-    fault: str | None
+    digest: str | None = None
+    fault: str | None = None
 
 
 def _check_file(
@@ -316,7 +295,7 @@ def _count_posts(report: FileReport, posts: list[Post], pair_per_post: bool) -> 
         report.release = unknown_name(posts)
     report.tokens = sum(len(post.tokens) for post in posts)
     report.entities = _count(_UNTYPED if one.type is None else one.type for post in posts for one in post.entities)
-    report.label_map = label_map(name for name in report.entities if name != _UNTYPED)
+    report.label_map = {name: paper_name(name) for name in report.entities if name != _UNTYPED}
     report.relations = _count(relation.type for post in posts for relation in post.relations)
     spans = ([(one.start, one.end) for one in post.entities] if pair_per_post else () for post in posts)
     distinct = {(post.tokens, tuple(pair)) for post, pair in zip(posts, spans, strict=True)}
@@ -341,15 +320,14 @@ def _check_images(names: list[str], folder: Path | None, opened: dict[str, _Open
         image = opened[name]
         if image.fault is not None:
             report.broken += 1
-            if len(report.broken_reasons) < MAX_SHOWN:
-                report.broken_reasons.append((name, image.fault))
+            report.broken_reasons.append((name, image.fault))
         elif image.digest is None:
             report.missing += 1
-            if len(report.missing_names) < MAX_SHOWN:
-                report.missing_names.append(name)
+            report.missing_names.append(name)
         else:
             report.same_content += image.digest in digests
             digests.add(image.digest)
+    del report.broken_reasons[MAX_SHOWN:], report.missing_names[MAX_SHOWN:]
     stand_in = opened[STAND_IN].digest
     if stand_in is not None:
         report.stand_ins = sum(opened[name].digest == stand_in for name in uses if name != STAND_IN)
@@ -362,12 +340,12 @@ def _open(path: Path) -> _OpenedImage:
         # Decoding is what finds a truncated file; a small target makes it cheap for big JPEGs.
         load_image(data, target=(64, 64))
     except FileNotFoundError:
-        return _OpenedImage(None, None)
+        return _OpenedImage()
     except InputError as error:
-        return _OpenedImage(None, error.reason)
+        return _OpenedImage(fault=error.reason)
     except (OSError, ValueError) as error:
-        return _OpenedImage(None, f"cannot be read ({error})")
-    return _OpenedImage(hashlib.sha256(data).hexdigest(), None)
+        return _OpenedImage(fault=f"cannot be read ({error})")
+    return _OpenedImage(hashlib.sha256(data).hexdigest())
 
 
 def _overlap(first: str, before: _Contents, second: str, after: _Contents) -> Overlap:
@@ -376,11 +354,8 @@ def _overlap(first: str, before: _Contents, second: str, after: _Contents) -> Ov
     content = None
     if before.digests is not None and after.digests is not None:
         names = {digest: name for name, digest in before.digests.items()}
-        content = [
-            f"{name} is {names[digest]}"
-            for name, digest in after.digests.items()
-            if digest in names and name not in before.images
-        ]
+        new = ((name, digest) for name, digest in after.digests.items() if name not in before.images)
+        content = [f"{name} is {names[digest]}" for name, digest in new if digest in names]
     shared = {"text": texts, "image": images, "content": content or []}
     return Overlap(
         first,

@@ -75,32 +75,16 @@ class CocoImage:
 
 
 def read_coco(path: str | Path, problems: list[InputError] | None = None) -> dict[str, list[Region]]:
-    """Read the boxes of each image; an image without a box has an empty list.
-
-    As `read_coco_images`, the sizes left out.
-
-    Returns:
-        Image file name -> its regions, in the order of the file.
-    """
+    """Image file name -> its regions (none: an empty list), as `read_coco_images` reads them."""
     return {name: image.regions for name, image in read_coco_images(path, problems).items()}
 
 
 def read_coco_images(path: str | Path, problems: list[InputError] | None = None) -> dict[str, CocoImage]:
-    """Read the images of a COCO file with their boxes.
+    """Read the images of a COCO file with their boxes: image file name -> size and regions, in the file's order.
 
     COCO's (x, y, width, height) becomes (x0, y0, x1, y1), cut at the image's edges where the file gives its size.
     Crowd annotations and boxes without area (the published COCO has a few) are left out and counted in the log. An
-    annotation may carry a `score`, which is 1 by default.
-
-    Args:
-        path: The file.
-        problems: Where malformed entries go; None raises the first.
-
-    Returns:
-        Image file name -> its size and its regions, in the order of the file.
-
-    Raises:
-        InputError: the file is missing, empty or not such JSON; without `problems` also any malformed entry.
+    annotation may carry a `score`, which is 1 by default. Problems and errors as of every reader (`promu.corpora`).
     """
     path = Path(path)
     document = read_json_document(path)
@@ -111,15 +95,15 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
     files: dict[int, _Image] = {}
     for _, image in _entries(document, "images", _Image, path, problems):
         files[image.id] = image
-        images.setdefault(image.file_name, CocoImage(_given(image.width), _given(image.height)))
+        size = (side if side < _NO_SIZE else None for side in (image.width, image.height))
+        images.setdefault(image.file_name, CocoImage(*size))
     labels = {category.id: category.name for _, category in _entries(document, "categories", _Category, path, problems)}
     dropped = 0
     for what, annotation in _entries(document, "annotations", _Annotation, path, problems):
         try:
             image = _look_up(files, annotation.image_id, f"image_id of {what}")
-            region = _region(
-                annotation, image, _look_up(labels, annotation.category_id, f"category_id of {what}"), what
-            )
+            label = _look_up(labels, annotation.category_id, f"category_id of {what}")
+            region = _region(annotation, image, label, what)
         except InputError as error:
             fault(problems, error.at(path))
             continue
@@ -135,7 +119,7 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
 def _entries(
     document: dict[str, Any], section: str, kind: type[RecordType], path: Path, problems: list[InputError] | None
 ) -> Iterator[tuple[str, RecordType]]:
-    """Yield the entries of a section that are well formed, each with what it is called."""
+    """Yield the well-formed entries of a section, each with what it is called."""
     entries = document.get(section)
     if not isinstance(entries, list):
         raise InputError(f"{section!r} must be a list; is this a COCO instances file?", path)
@@ -144,10 +128,6 @@ def _entries(
             yield f"{section} {index}", read_record(kind, entry, f"{section} {index}", within=True)
         except InputError as error:
             fault(problems, error.at(path))
-
-
-def _given(size: float) -> float | None:
-    return size if size < _NO_SIZE else None
 
 
 def _look_up(table: dict[int, Value], key: object, what: str) -> Value:

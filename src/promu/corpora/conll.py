@@ -41,27 +41,21 @@ class _Block:
     tags: list[str] = field(default_factory=list)
     broken: bool = False
 
-    def post(self) -> Post:
-        assert self.id is not None
-        return Post(self.id, tuple(self.tokens), f"{self.id}.jpg", tuple(_entities(self.tags)))
-
 
 def read_conll(
     path: str | Path, problems: list[InputError] | None = None, *, stray_inside: StrayInside | None = None
 ) -> list[Post]:
-    """Read a Twitter-2015/2017 file.
+    """Read a Twitter-2015/2017 file; a malformed line is one problem, and its post is skipped.
 
-    A post's id is its IMGID and its image `<IMGID>.jpg`; several posts may share one.
+    A post's id is its IMGID and its image `<IMGID>.jpg`; several posts may share one. Errors as of every reader
+    (`promu.corpora`).
 
     Args:
         path: The file.
-        problems: Where each malformed line goes, its post being skipped; None raises the first.
+        problems: Where malformed lines go.
         stray_inside: What an I- tag that continues nothing is: an "error", the "begin" of an entity (seqeval's default
             mode), or no part of one, "drop" (seqeval's strict mode, IOB2). None is "begin" for the published
             Twitter-2015 files, as the field's scorers have it, and "error" for all others.
-
-    Raises:
-        InputError: the file is missing, empty or holds no post; without `problems` also any malformed line.
     """
     path = Path(path)
     if stray_inside is None:
@@ -73,11 +67,6 @@ def read_conll(
     return posts
 
 
-def read_conll_lenient(path: str | Path, problems: list[InputError] | None = None) -> list[Post]:
-    """`read_conll` with `stray_inside="begin"`."""
-    return read_conll(path, problems, stray_inside="begin")
-
-
 def stray_inside_lines(path: str | Path) -> list[int]:
     """The lines whose I- tag continues nothing, in the posts that are otherwise well formed."""
     return _parse(Path(path), [], "begin")[1]
@@ -86,12 +75,8 @@ def stray_inside_lines(path: str | Path) -> list[int]:
 def write_conll(path: str | Path, posts: Iterable[Post]) -> None:
     """Write posts so that `read_conll` gives them back; atomic.
 
-    The format has no way to say that a post has no image, so a post without one reads back with `<id>.jpg`.
-    Scores are not kept.
-
-    Raises:
-        InputError: a post that the format cannot hold: relations, overlapping or untyped entities, an image of
-            another name, an empty or broken token.
+    A post without an image reads back with `<id>.jpg`, and scores are not kept. The format cannot hold relations,
+    overlapping or untyped entities, an image of another name, and empty or broken tokens.
     """
     write_text(path, (_format(post) for post in posts))
 
@@ -113,7 +98,7 @@ def _parse(path: Path, problems: list[InputError] | None, stray_inside: StrayIns
         if not block.tokens and not block.broken:
             fault(problems, InputError(f"post {shorten(block.id)} has no words", path, block.line))
         elif not block.broken:
-            posts.append(block.post())
+            posts.append(Post(str(block.id), tuple(block.tokens), f"{block.id}.jpg", tuple(_entities(block.tags))))
     if empty:
         raise InputError("the file holds no posts; is this the right file?", path)
     return posts, strays
@@ -134,9 +119,8 @@ def _blocks(
                 previous, block = block, _Block(None, number, broken=True)
                 if previous is not None:
                     yield previous
-                block = _Block(
-                    check_field(FILE_NAME, line.removeprefix(_MARK).strip(), "the image id after IMGID:"), number
-                )
+                id = check_field(FILE_NAME, line.removeprefix(_MARK).strip(), "the image id after IMGID:")
+                block = _Block(id, number)
                 if previous is not None:
                     raise InputError("a blank line is missing before this IMGID line")
                 continue
@@ -167,10 +151,8 @@ def _add_word(block: _Block, line: str, number: int, stray_inside: StrayInside, 
     if tag.startswith("I-") and previous[2:] != tag[2:] and not block.broken:
         if stray_inside == "error":
             after = f"after {previous[:40]}" if block.tags else "at the start of a post"
-            raise InputError(
-                f"{tag[:40]} {after} continues no entity; write B-{tag[2:40]}, or read the file as format "
-                "conll-lenient, which takes such a tag as the begin of an entity"
-            )
+            remedy = "read the file as format conll-lenient, which takes such a tag as the begin of an entity"
+            raise InputError(f"{tag[:40]} {after} continues no entity; write B-{tag[2:40]}, or {remedy}")
         strays.append(number)
         tag = f"B-{tag[2:]}" if stray_inside == "begin" else "O"
     block.tokens.append(token)
@@ -178,7 +160,6 @@ def _add_word(block: _Block, line: str, number: int, stray_inside: StrayInside, 
 
 
 def _entities(tags: list[str]) -> Iterator[Entity]:
-    """Entities of a well-formed tag sequence."""
     start: int | None = None
     for index, tag in enumerate([*tags, "O"]):
         if start is not None and not tag.startswith("I-"):

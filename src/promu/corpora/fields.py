@@ -10,25 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Strict,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
 from promu.errors import InputError
 from promu.files import fault, is_blank, read_lines, shorten
 
 
-def _sized(value: object) -> object:
+def _some(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError(f"must be a list, found {shorten(value)}")
+    if not value:
+        raise ValueError("is an empty list; a post has at least one word")
     return value
 
 
@@ -47,12 +41,6 @@ def _text(value: str) -> str:
 def _token(value: str) -> str:
     if any(mark in value for mark in "\t\n\r"):
         raise ValueError(f"holds a tab or a line break: {shorten(value)}")
-    return value
-
-
-def _tokens(value: tuple[str, ...]) -> tuple[str, ...]:
-    if not value:
-        raise ValueError("is an empty list; a post has at least one word")
     return value
 
 
@@ -88,7 +76,7 @@ Text = Annotated[str, Strict(), AfterValidator(_text)]
 """A string with something in it that can be written as UTF-8."""
 Token = Annotated[Text, AfterValidator(_token)]
 """Text without tab or line break."""
-Tokens = Annotated[tuple[Token, ...], BeforeValidator(_sized), AfterValidator(_tokens)]
+Tokens = Annotated[tuple[Token, ...], BeforeValidator(_some)]
 """A list of one token or more."""
 FileName = Annotated[Token, AfterValidator(_file_name)]
 """A plain file name: no folder, since images lie directly in their folder."""
@@ -106,15 +94,15 @@ TEXT, TOKEN, TOKENS, FILE_NAME, IMAGE_PATH = (
 )
 
 
-class Record(BaseModel):
+class Record(pydantic.BaseModel):
     """A mapping of a file. Keys that it does not declare are refused, unless it says `extra="ignore"`.
 
     A misspelt optional key would otherwise be dropped without a word.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    @model_validator(mode="before")
+    @pydantic.model_validator(mode="before")
     @classmethod
     def _check_keys(cls, value: object) -> object:
         required = [name for name, field in cls.model_fields.items() if field.is_required()]
@@ -140,13 +128,7 @@ def _key(key: object) -> str:
 
 
 def read_record(kind: type[RecordType], value: object, what: str, within: bool = False) -> RecordType:
-    """A record of a file, checked.
-
-    Args:
-        kind: What it must be.
-        value: What was read.
-        what: What it is called in an error sentence.
-        within: Whether the sentence about a field names the record too, because no line number does.
+    """A record of a file, checked; error sentences call it `what`, also about a field if `within` (no line names it).
 
     Raises:
         InputError: The first field that is wrong, its value, and what is allowed; with a `kind` if the field gives one.
@@ -158,11 +140,7 @@ def read_record(kind: type[RecordType], value: object, what: str, within: bool =
 
 
 def check_field(adapter: TypeAdapter[Any], value: object, what: str) -> Any:
-    """A single value, checked by one of the adapters above.
-
-    Raises:
-        InputError: As `read_record`.
-    """
+    """A single value, checked by one of the adapters above; raises as `read_record`."""
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
@@ -188,10 +166,8 @@ def check_span(span: tuple[int, int], tokens: tuple[str, ...], what: str) -> tup
     """
     start, end = span
     if not 0 <= start < end <= len(tokens):
-        raise InputError(
-            f"{what} [{shorten(start)}, {shorten(end)}] is no span of the {len(tokens)} words; "
-            "spans count words from 0, end exclusive"
-        )
+        reason = f"is no span of the {len(tokens)} words; spans count words from 0, end exclusive"
+        raise InputError(f"{what} [{shorten(start)}, {shorten(end)}] {reason}")
     return start, end
 
 
@@ -213,18 +189,15 @@ def stem(file_name: str) -> str:
 
 
 def csv_rows(
-    path: Path,
-    check_header: Callable[[list[str]], None],
-    remedy: str,
-    problems: list[InputError] | None = None,
+    path: Path, check_header: Callable[[list[str]], None], remedy: str, problems: list[InputError] | None = None
 ) -> Iterator[tuple[int, dict[str, str] | None]]:
     """Yield (first line of the row, row by column), None for a row that has been reported.
 
     Args:
         path: A file in UTF-8.
         check_header: Raises `InputError` where the names of the columns will not do; path and line are added.
-        remedy: What to do about a row that is no CSV or has too few or too many columns, after a semicolon.
-        problems: Where broken rows go; None stops at the first.
+        remedy: What to do about a row that is no CSV or has too few or too many columns.
+        problems: Where broken rows go.
 
     Raises:
         InputError: The header will not do, or a row is broken and `problems` is None.

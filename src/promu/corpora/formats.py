@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from promu.corpora.captions import read_captions, read_newsclippings
 from promu.corpora.coco import read_coco
-from promu.corpora.conll import read_conll, read_conll_lenient, stray_inside_lines, write_conll
+from promu.corpora.conll import read_conll, stray_inside_lines, write_conll
 from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
 from promu.corpora.mnre import read_mnre, write_mnre
 from promu.corpora.posts import read_posts_jsonl, write_posts_jsonl
@@ -25,8 +26,19 @@ Splits = Mapping[str, tuple[str, ...]]
 _CONLL_SPLITS: Splits = {"train": ("train.txt",), "valid": ("valid.txt", "val.txt", "dev.txt"), "test": ("test.txt",)}
 
 
-def _jmere_names(split: str) -> tuple[str, ...]:
-    return (f"{split}.json", f"{split}_ofa_image_caption.json", f"{split}_ofa_knowledge.json")
+_read_lenient = partial(read_conll, stray_inside="begin")
+_MNRE_SPLITS: Splits = {"train": ("mnre_train.txt",), "valid": ("mnre_val.txt",), "test": ("mnre_test.txt",)}
+_JMERE_SPLITS: Splits = {
+    name: (f"{split}.json", f"{split}_ofa_image_caption.json", f"{split}_ofa_knowledge.json")
+    for name, split in (("train", "train"), ("valid", "val"), ("test", "test"))
+}
+_COCO_SPLITS: Splits = {
+    "all": ("instances.json", "regions.json"),
+    "train": ("instances_train2017.json", "instances_train2014.json"),
+    "valid": ("instances_val2017.json", "instances_val2014.json"),
+}
+_POST_SPLITS: Splits = {**{name: (f"{name}.jsonl",) for name in ("train", "valid", "test")}, "all": ("posts.jsonl",)}
+_PAIR_SPLITS: Splits = {"train": ("train.json",), "valid": ("val.json",), "test": ("test.json",)}
 
 
 def _conll_notes(path: Path) -> list[str]:
@@ -35,12 +47,8 @@ def _conll_notes(path: Path) -> list[str]:
 
 def _lenient_notes(path: Path) -> list[str]:
     lines = stray_inside_lines(path)
-    if not lines:
-        return []
-    return [
-        f"{len(lines)} I- tags that continue no entity were read as the begin of one (lines "
-        f"{', '.join(map(str, lines[:5]))}{' …' if len(lines) > 5 else ''})"
-    ]
+    shown = ", ".join(map(str, lines[:5])) + (" …" if len(lines) > 5 else "")
+    return [f"{len(lines)} I- tags that continue no entity were read as the begin of one (lines {shown})"] * bool(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,49 +73,13 @@ FORMATS: dict[str, Format] = {
     entry.name: entry
     for entry in (
         Format("conll", "posts", read_conll, write_conll, _CONLL_SPLITS, notes=_conll_notes),
-        Format("conll-lenient", "posts", read_conll_lenient, write_conll, _CONLL_SPLITS, notes=_lenient_notes),
-        Format(
-            "mnre",
-            "posts",
-            read_mnre,
-            write_mnre,
-            {"train": ("mnre_train.txt",), "valid": ("mnre_val.txt",), "test": ("mnre_test.txt",)},
-            pair_per_post=True,
-        ),
-        Format(
-            "jmere",
-            "posts",
-            read_jmere,
-            write_jmere,
-            {"train": _jmere_names("train"), "valid": _jmere_names("val"), "test": _jmere_names("test")},
-            notes=jmere_notes,
-        ),
-        Format(
-            "posts",
-            "posts",
-            read_posts_jsonl,
-            write_posts_jsonl,
-            {"train": ("train.jsonl",), "valid": ("valid.jsonl",), "test": ("test.jsonl",), "all": ("posts.jsonl",)},
-        ),
+        Format("conll-lenient", "posts", _read_lenient, write_conll, _CONLL_SPLITS, notes=_lenient_notes),
+        Format("mnre", "posts", read_mnre, write_mnre, _MNRE_SPLITS, pair_per_post=True),
+        Format("jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, notes=jmere_notes),
+        Format("posts", "posts", read_posts_jsonl, write_posts_jsonl, _POST_SPLITS),
         Format("captions", "pairs", read_captions, None, {"all": ("captions.csv", "captions.jsonl")}),
-        Format(
-            "newsclippings",
-            "pairs",
-            read_newsclippings,
-            None,
-            {"train": ("train.json",), "valid": ("val.json",), "test": ("test.json",)},
-        ),
-        Format(
-            "coco",
-            "regions",
-            read_coco,
-            None,
-            {
-                "all": ("instances.json", "regions.json"),
-                "train": ("instances_train2017.json", "instances_train2014.json"),
-                "valid": ("instances_val2017.json", "instances_val2014.json"),
-            },
-        ),
+        Format("newsclippings", "pairs", read_newsclippings, None, _PAIR_SPLITS),
+        Format("coco", "regions", read_coco, None, _COCO_SPLITS),
     )
 }
 """Format name -> Format."""
@@ -129,21 +101,12 @@ def find_format(name: str, kind: Kind | None = None) -> Format:
 
 
 def read_posts(path: str | Path, format: str, problems: list[InputError] | None = None) -> list[Post]:
-    """Read posts in a named format; see the format's own reader.
-
-    Raises:
-        InputError: an unknown format or one without posts; or what the reader raises.
-    """
-    posts: list[Post] = find_format(format, "posts").read(Path(path), problems)
-    return posts
+    """Read posts in a named format; raises for one that is unknown or without posts, and as the format's reader."""
+    return list(find_format(format, "posts").read(Path(path), problems))
 
 
 def write_posts(path: str | Path, posts: Iterable[Post], format: str) -> None:
-    """Write posts in a named format, atomically.
-
-    Raises:
-        InputError: an unknown format or one without posts; or a post that the format cannot hold.
-    """
+    """Write posts in a named format, atomically; raises for one that is unknown or without posts, and as its writer."""
     write = find_format(format, "posts").write
     assert write is not None
     write(Path(path), posts)
@@ -170,29 +133,14 @@ def find_splits(folder: str | Path, format: str) -> list[tuple[str, Path]]:
 
 
 def read_with_background(path: Path, format: str) -> tuple[list[Post], list[Background]]:
-    """Posts, and the captions and knowledge of each, which only the format jmere has.
-
-    Raises:
-        InputError: The file cannot be read in that format.
-    """
+    """Posts, and the captions and knowledge of each, which only the format jmere has; raises as `read_posts`."""
     posts = read_posts(path, format)
-    if format == "jmere":
-        return posts, read_jmere_background(path)
-    return posts, [Background((), ())] * len(posts)
-
-
-_PAPER_NAMES = {"OTHER": "MISC"}
+    return posts, read_jmere_background(path) if format == "jmere" else [Background((), ())] * len(posts)
 
 
 def paper_name(label: str) -> str:
     """The name of a file's entity type in the papers: upper case, and MISC for OTHER; other names are left alone."""
-    upper = label.upper()
-    return _PAPER_NAMES.get(upper, upper)
-
-
-def label_map(labels: Iterable[str]) -> dict[str, str]:
-    """File's name -> papers' name of each entity type, in the order given. Readers keep the file's name."""
-    return {label: paper_name(label) for label in labels}
+    return "MISC" if label.upper() == "OTHER" else label.upper()
 
 
 def clashing_names(labels: Iterable[str], others: Iterable[str]) -> dict[str, str]:

@@ -34,18 +34,9 @@ _UPRIGHT = {
 }
 # What Pillow's decoders are known to raise on damaged data, beside their own OSError.
 _DECODER_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
+    OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, MemoryError, RuntimeError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +66,7 @@ def load_image(
 
     Args:
         source: A file, its bytes, or an opened image.
-        max_pixels: Refuse more pixels than this, from the header, before any is decoded.
+        max_pixels: More are refused, from the header, before any is decoded.
         target: (width, height) in pixels that the caller will shrink to. A big JPEG is then decoded at a half, quarter
             or eighth of its size, never below `target`; the result's size is thus not the file's.
 
@@ -83,8 +74,7 @@ def load_image(
         An image of mode RGB that shares nothing with `source`.
 
     Raises:
-        InputError: missing, empty, truncated, not an image, a kind of pixels that has no RGB meaning, or more than
-            `max_pixels`.
+        InputError: missing, empty, truncated, not an image, too many pixels, or a kind that has no RGB meaning.
     """
     if isinstance(source, Image.Image):
         _check_size(source.size, None, max_pixels)
@@ -95,18 +85,14 @@ def load_image(
 
 
 def _bytes(source: Path | str | bytes) -> tuple[bytes, Path | None]:
-    if isinstance(source, bytes):
-        data, path = source, None
-    else:
-        path = Path(source)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise InputError(
-                "no such image; check the name and the folder of images", path, kind="missing image"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"the image cannot be read ({error})", path) from None
+    path = None if isinstance(source, bytes) else Path(source)
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except FileNotFoundError:
+        reason = "no such image; check the name and the folder of images"
+        raise InputError(reason, path, kind="missing image") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"the image cannot be read ({error})", path) from None
     if not data:
         raise InputError("the image has 0 bytes; fetch it again", path, kind="image of 0 bytes")
     return data, path
@@ -134,11 +120,8 @@ def _open(data: bytes, path: Path | None, max_pixels: int) -> Image.Image:
 def _check_size(size: tuple[int, int], path: Path | None, max_pixels: int) -> None:
     width, height = size
     if width * height > max_pixels:
-        raise InputError(
-            f"the image has {width:,} x {height:,} pixels, more than {max_pixels:,}; shrink it or raise the limit",
-            path,
-            kind="image too large",
-        )
+        reason = f"the image has {width:,} x {height:,} pixels, more than {max_pixels:,}; shrink it or raise the limit"
+        raise InputError(reason, path, kind="image too large")
     if width * height == 0:
         raise InputError(f"the image has no pixels ({width} x {height})", path)
 
@@ -172,9 +155,8 @@ def _to_rgb(image: Image.Image, path: Path | None) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _from_deep(image, path).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, clear).convert("RGB")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     # convert returns the same object for an RGB image, whose pixels would then be shared with the caller's.
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
@@ -183,11 +165,8 @@ def _from_deep(image: Image.Image, path: Path | None) -> Image.Image:
     """Sixteen bits a pixel to eight; Pillow's own conversion cuts values at 255 and gives white."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 0xFFFF:
-        raise InputError(
-            f"the image's values (mode {image.mode}) are neither 8 nor 16 bits, so what is white is not known; "
-            "save it as 8-bit PNG",
-            path,
-        )
+        reason = f"the image's values (mode {image.mode}) are neither 8 nor 16 bits, so what is white is not known"
+        raise InputError(f"{reason}; save it as 8-bit PNG", path)
     return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
 
 

@@ -9,36 +9,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict, StrictStr
 
-from promu.corpora.fields import (
-    FileName,
-    Record,
-    Span,
-    Text,
-    Tokens,
-    check_name,
-    check_span,
-    read_record,
-    stem,
-)
+from promu.corpora.fields import FileName, Record, Span, Text, Tokens, check_name, check_span, read_record, stem
 from promu.errors import InputError
-from promu.files import (
-    fault,
-    is_blank,
-    iterate_json_list,
-    locate_records,
-    parse_json_object,
-    read_lines,
-    read_text,
-    shorten,
-    write_text,
-)
+from promu.files import json_list, opening, parse_json_object, read_records, read_text, shorten, write_text
 from promu.schema import Entity, Post, Relation
 
 Sentences = Annotated[list[StrictStr], Strict()]
@@ -56,43 +36,21 @@ def read_jmere(path: str | Path, problems: list[InputError] | None = None) -> li
     """Read a JMERE file.
 
     A post's entities are the distinct (span, type) pairs of its labels in order of first mention; its relations are
-    in the file's order. Its id is `img_id` without suffix.
-
-    Args:
-        path: A JSON list or JSON lines.
-        problems: Where malformed records go; None raises the first.
-
-    Raises:
-        InputError: the file is missing, empty or holds no post; without `problems` also any malformed record.
+    in the file's order. Its id is `img_id` without suffix. Problems and errors as of every reader (`promu.corpora`).
     """
     return [post for post, _ in _read(Path(path), problems)]
 
 
 def read_jmere_background(path: str | Path, problems: list[InputError] | None = None) -> list[Background]:
-    """The captions and knowledge of a file's posts, one for each post that `read_jmere` gives, in the same order.
-
-    Either is empty where the file has none.
-
-    Raises:
-        InputError: as `read_jmere`.
-    """
-    path = Path(path)
-    return [
-        background for _, background in locate_records(path, problems, _raw_records(path, problems), _parse, "posts")
-    ]
+    """The captions and knowledge (empty where there is none) of each post that `read_jmere` gives, in its order."""
+    return [background for _, background in _read(Path(path), problems)]
 
 
 def write_jmere(path: str | Path, posts: Iterable[Post], background: Sequence[Background] | None = None) -> None:
     """Write posts as the published JSON list, so that `read_jmere` gives them back; atomic. Scores are not kept.
 
-    Args:
-        path: The file.
-        posts: To be written.
-        background: Captions and knowledge of each; what is empty is left out.
-
-    Raises:
-        InputError: a post that the format cannot hold: an entity in no relation or not in order of first mention,
-            another type than per, loc, org and misc, no image, an id that is not its image's name.
+    The format cannot hold an entity in no relation or not in order of first mention, another type than per, loc, org
+    and misc, and an id that is not the image's name. `background` is of each post; what is empty is left out.
     """
     records = [_record(post) for post in posts]
     if background is not None:
@@ -123,31 +81,10 @@ def jmere_notes(path: Path) -> list[str]:
 
 
 def _read(path: Path, problems: list[InputError] | None) -> list[tuple[Post, Background]]:
-    return locate_records(path, problems, _raw_records(path, problems), _parse, "posts")
-
-
-def _raw_records(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, dict[str, Any] | None]]:
-    """Yield (line, object), None for what was not JSON and has been reported."""
-    lines = read_lines(path, problems)
-    first = next(((number, line) for number, line in lines if line is None or not is_blank(line)), None)
-    if first is not None and first[1] is not None and first[1].lstrip().startswith("["):
-        try:
-            yield from iterate_json_list(read_text(path))
-        except InputError as error:
-            fault(problems, error.at(path, error.line))
-            yield error.line or 1, None
-        return
-    for number, line in ([first] if first else []) + list(lines):
-        if line is None:
-            yield number, None
-        elif not is_blank(line):
-            try:
-                record = parse_json_object(line)
-            except InputError as error:
-                fault(problems, error.at(path, number))
-                yield number, None
-            else:
-                yield number, record
+    if opening(path).startswith("["):
+        elements = json_list(path, read_text(path), problems)
+        return read_records(path, problems, lambda element: _parse(element[1]), "posts", elements)
+    return read_records(path, problems, lambda line: _parse(parse_json_object(line)), "posts")
 
 
 class _End(Record):
@@ -193,21 +130,14 @@ def _record(post: Post) -> dict[str, object]:
     where = f"post {shorten(post.id)} cannot be written as JMERE"
     mentioned = dict.fromkeys(index for relation in post.relations for index in (relation.head, relation.tail))
     if list(mentioned) != list(range(len(post.entities))):
-        raise InputError(
-            f"{where}: the format names entities through relations only; drop entities in no relation and order the "
-            "others by first mention, or write it as posts"
-        )
+        remedy = "drop entities in no relation and order the others by first mention, or write it as posts"
+        raise InputError(f"{where}: the format names entities through relations only; {remedy}")
     if len({(entity.start, entity.end, entity.type) for entity in post.entities}) < len(post.entities):
         raise InputError(f"{where}: an entity occurs twice")
     if post.image is None or stem(post.image) != post.id:
         raise InputError(f"{where}: its image must be named after its id, found {shorten(post.image)}")
-    ends = [
-        {"name": post.words(entity), "pos": [entity.start, entity.end], "tags": entity.type} for entity in post.entities
-    ]
-    labels = [
-        [{"beg_ent": ends[relation.head], "sec_ent": ends[relation.tail], "relation": relation.type}]
-        for relation in post.relations
-    ]
+    ends = [{"name": post.words(end), "pos": [end.start, end.end], "tags": end.type} for end in post.entities]
+    labels = [[{"beg_ent": ends[one.head], "sec_ent": ends[one.tail], "relation": one.type}] for one in post.relations]
     record: dict[str, object] = {"token": list(post.tokens), "img_id": post.image, "label_list": labels}
     try:
         _parse(record)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,8 @@ class JointSet:
 def read_joint(path: str | Path, format: str = "jmere") -> JointSet:
     """Read a labelled set as a joint one.
 
-    Args:
-        path: A file.
-        format: One with relations: jmere, mnre (lines are grouped into posts, and a relation's name is the last part
-            of its label, whose types go to the entities), or posts.
+    Its format is one with relations: jmere, posts, or mnre, whose lines are grouped into posts; a relation's name is
+    then the last part of its label, whose types go to the entities.
 
     Raises:
         InputError: the file cannot be read, or no post has a relation.
@@ -80,18 +78,15 @@ def read_joint(path: str | Path, format: str = "jmere") -> JointSet:
 
 def group_pairs(posts: Sequence[Post]) -> list[Post]:
     """MNRE's pairs grouped into posts by id and words, in order of first mention; `None` pairs stay among them."""
-    groups: dict[tuple[str, tuple[str, ...]], list[Quintuple]] = {}
-    first: dict[tuple[str, tuple[str, ...]], Post] = {}
+    groups: dict[tuple[str, tuple[str, ...]], tuple[Post, list[Quintuple]]] = {}
     for post in posts:
-        key = (post.id, post.tokens)
-        first.setdefault(key, post)
+        _, items = groups.setdefault((post.id, post.tokens), (post, []))
         for relation in post.relations:
             head, tail = post.entities[relation.head], post.entities[relation.tail]
             head_type, tail_type = relation_types(relation.type)
             name = relation.type if head_type is None else relation.type.rpartition("/")[2]
-            item = Quintuple((head.start, head.end), head_type, (tail.start, tail.end), tail_type, name)
-            groups.setdefault(key, []).append(item)
-    return [with_quintuples(post, groups.get(key, ())) for key, post in first.items()]
+            items.append(Quintuple((head.start, head.end), head_type, (tail.start, tail.end), tail_type, name))
+    return [with_quintuples(post, items) for post, items in groups.values()]
 
 
 def _cleaned(posts: Sequence[Post], background: Sequence[Background]) -> JointSet:
@@ -121,11 +116,7 @@ def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[
 
     Entities are those of the quintuples; of two that overlap, which CoNLL cannot hold, the first in the post's order
     stays. MNRE gets each quintuple under `/head type/tail type/relation`, and `None` for every other ordered pair of
-    the post's entities.
-
-    Args:
-        files: By split, names of `FILES`.
-        out: The folder to make.
+    the post's entities. Splits are named as in `FILES`.
 
     Returns:
         By split: `posts`, `entities`, `relations`, `none_pairs`, `overlapping_entities` (left out of CoNLL alone).
@@ -167,7 +158,8 @@ def entity_post(post: Post) -> Post:
 
 def pair_post(post: Post) -> Post:
     """The post with a relation in MNRE's form for every ordered pair of its entities, `None` where there is none."""
-    named = [_named(relation, post.entities) for relation in post.relations]
+    types = [entity.type for entity in post.entities]
+    named = [replace(one, type=f"/{types[one.head]}/{types[one.tail]}/{one.type}") for one in post.relations]
     related = {(relation.head, relation.tail) for relation in named}
     spans = [(entity.start, entity.end) for entity in post.entities]
     pairs = [
@@ -178,11 +170,6 @@ def pair_post(post: Post) -> Post:
     return replace(post, relations=(*named, *pairs))
 
 
-def _named(relation: Relation, entities: Sequence[Entity]) -> Relation:
-    head, tail = entities[relation.head].type, entities[relation.tail].type
-    return replace(relation, type=f"/{head}/{tail}/{relation.type}")
-
-
 def _entities(posts: Sequence[Post]) -> int:
     return sum(len(post.entities) for post in posts)
 
@@ -191,11 +178,8 @@ def _entities(posts: Sequence[Post]) -> int:
 class Fit:
     """How well a drawn set's relations are distributed as those of the whole set.
 
-    Attributes:
-        posts: Posts drawn.
-        relations: How often each relation occurs in them.
-        whole: How often it occurs in the whole set.
-        divergence: Jensen-Shannon divergence of the two distributions in bits, 0 (equal) to 1.
+    `relations` is how often each occurs in the drawn `posts`, `whole` how often in the whole set; `divergence` is the
+    Jensen-Shannon divergence of the two distributions in bits, 0 (equal) to 1.
     """
 
     posts: int
@@ -210,13 +194,7 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return {
-            "posts": self.posts,
-            "relations": self.relations,
-            "whole": self.whole,
-            "divergence": self.divergence,
-            "absent": self.absent,
-        }
+        return {**asdict(self), "absent": self.absent}
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +220,7 @@ def sample_few_shot(
 
     Args:
         posts: The whole set.
-        train: Posts of the training set.
-        dev: Posts of the dev set; 0 draws none.
+        train, dev: Posts of the two sets; 0 for dev draws none.
         seed: Of the choice.
         relations: Relations that must be there; None takes those that the posts have.
 
@@ -254,43 +231,31 @@ def sample_few_shot(
     names = list(whole) if relations is None else list(dict.fromkeys(relations))
     lacking = [name for name in names if name not in whole]
     if lacking:
-        raise InputError(
-            f"relation {lacking[0]!r} must be present, but no post has it; the posts have {', '.join(whole)}"
-        )
-    sizes = {name: size for name, size in zip(SPLITS, (train, dev), strict=True) if size}
+        reason = f"must be present, but no post has it; the posts have {', '.join(whole)}"
+        raise InputError(f"relation {lacking[0]!r} {reason}")
     for name, size in (("train", train), ("dev", dev)):
         if size < len(names) and not (size == 0 and name == "dev"):
-            raise InputError(
-                f"{size} {name} posts cannot hold each of {len(names)} relations; ask for at least {len(names)}"
-                + (", or for 0" if name == "dev" else "")
-            )
+            remedy = f"ask for at least {len(names)}" + (", or for 0" if name == "dev" else "")
+            raise InputError(f"{size} {name} posts cannot hold each of {len(names)} relations; {remedy}")
     texts = len({post.tokens for post in posts})
     if train + dev > texts:
-        raise InputError(
-            f"{train} train and {dev} dev posts were asked for, but there are {texts} posts of different text; "
-            "ask for fewer"
-        )
+        reason = f"{train} train and {dev} dev posts were asked for, but there are {texts} posts of different text"
+        raise InputError(f"{reason}; ask for fewer")
     sampler = _Sampler(posts, list(whole), np.random.default_rng(seed))
+    sizes = {name: size for name, size in zip(SPLITS, (train, dev), strict=True) if size}
     rows: dict[str, list[int]] = {name: [] for name in sizes}
-    for split in sizes:
+    for chosen in rows.values():
         for name in reversed(names):  # rarest first
-            sampler.cover(rows[split], name)
+            sampler.cover(chosen, name)
     for split, size in sizes.items():
         sampler.fill(rows[split], size)
-    drawn = sum(map(len, rows.values()))
     fits = {split: _fit([posts[row] for row in chosen], whole) for split, chosen in rows.items()}
-    return FewShotSets(
-        {split: sorted(chosen) for split, chosen in rows.items()}, fits, len(posts) - drawn - int(sampler.free.sum())
-    )
+    repeats = len(posts) - sum(map(len, rows.values())) - int(sampler.free.sum())
+    return FewShotSets({split: sorted(chosen) for split, chosen in rows.items()}, fits, repeats)
 
 
 def write_few_shot(folder: Path, joint: JointSet, sets: FewShotSets) -> dict[str, Path]:
-    """Write the drawn sets as JMERE files, captions and knowledge included; all of them or none.
-
-    Args:
-        folder: To be made.
-        joint: The whole set.
-        sets: What was drawn from it.
+    """Write the sets drawn from `joint` as JMERE files, captions and knowledge included; all of them or none.
 
     Returns:
         The file of each set.
@@ -319,37 +284,33 @@ class _Sampler:
         self.rng = rng
         self.names = {name: column for column, name in enumerate(names)}
         self.counts = np.zeros((len(posts), len(names)))
-        for row, post in enumerate(posts):
-            for relation in post.relations:
-                self.counts[row, self.names[relation.type]] += 1
-        self.share = self.counts.sum(0) / self.counts.sum()
         self.free = np.ones(len(posts), dtype=bool)
         same: dict[tuple[str, ...], list[int]] = {}
         for row, post in enumerate(posts):
             same.setdefault(post.tokens, []).append(row)
+            for relation in post.relations:
+                self.counts[row, self.names[relation.type]] += 1
+        self.share = self.counts.sum(0) / self.counts.sum()
         self.twins = [same[post.tokens] for post in posts]
 
     def cover(self, rows: list[int], name: str) -> None:
         """Add a post with this relation where none of `rows` has it and one is left."""
         column = self.counts[:, self.names[name]]
-        if column[rows].any():
-            return
         left = np.flatnonzero(self.free & (column > 0))
-        if len(left):
-            self._take(rows, self._best(rows, left))
+        if len(left) and not column[rows].any():
+            self._take(rows, left)
 
     def fill(self, rows: list[int], size: int) -> None:
         """Add the posts that fit best until there are `size`."""
         while len(rows) < size:
-            self._take(rows, self._best(rows, np.flatnonzero(self.free)))
+            self._take(rows, np.flatnonzero(self.free))
 
-    def _best(self, rows: list[int], left: np.ndarray) -> int:
+    def _take(self, rows: list[int], left: np.ndarray) -> None:
+        """Add the best of a few posts drawn from `left`."""
         some = self.rng.choice(left, size=min(CHOICE, len(left)), replace=False)
         sums = self.counts[rows].sum(0) + self.counts[some]
         expected = sums.sum(1, keepdims=True) * self.share
-        return int(some[(((sums - expected) ** 2) / self.share).sum(1).argmin()])
-
-    def _take(self, rows: list[int], row: int) -> None:
+        row = int(some[(((sums - expected) ** 2) / self.share).sum(1).argmin()])
         rows.append(row)
         self.free[self.twins[row]] = False
 
@@ -361,9 +322,5 @@ def _frequency(posts: Sequence[Post]) -> dict[str, int]:
 
 def _fit(posts: Sequence[Post], whole: dict[str, int]) -> Fit:
     found = _frequency(posts)
-    return Fit(
-        len(posts),
-        found,
-        whole,
-        max(0.0, js_divergence([found.get(name, 0) for name in whole], list(whole.values()))),
-    )
+    divergence = js_divergence([found.get(name, 0) for name in whole], list(whole.values()))
+    return Fit(len(posts), found, whole, max(0.0, divergence))

@@ -30,7 +30,7 @@ from promu.corpora.fields import (
     stem,
 )
 from promu.errors import InputError
-from promu.files import read_line_records, shorten, write_text
+from promu.files import read_records, shorten, write_text
 from promu.schema import NO_RELATION, Entity, Post, Relation
 
 MAX_LITERAL_CHARACTERS = 20_000
@@ -44,20 +44,13 @@ def read_mnre(path: str | Path, problems: list[InputError] | None = None) -> lis
     """Read an MNRE file: each line one post with two entities, head first, and one relation.
 
     The entities' types are the first two parts of the relation's label, None where it is `None`. A post's id is its
-    `img_id` without suffix; posts may share it.
-
-    Args:
-        path: The file.
-        problems: Where malformed lines go; None raises the first.
-
-    Raises:
-        InputError: the file is missing, empty or holds no post; without `problems` also any malformed line.
+    `img_id` without suffix; posts may share it. Problems and errors as of every reader (`promu.corpora`).
     """
     with warnings.catch_warnings():
         # A backslash in a damaged literal is a matter for our sentence, not for a warning of Python's parser.
         warnings.simplefilter("ignore", category=SyntaxWarning)
         warnings.simplefilter("ignore", category=DeprecationWarning)
-        return read_line_records(path, problems, _parse, "posts")
+        return read_records(path, problems, _parse, "posts")
 
 
 def relation_types(label: str) -> tuple[str | None, str | None]:
@@ -78,11 +71,8 @@ def write_mnre(path: str | Path, posts: Iterable[Post]) -> None:
     """Write one line a relation so that `read_mnre` gives the posts back; atomic.
 
     The label alone carries the entities' types, so the entities' own are not kept, nor are scores: to write a
-    prediction, replace the relation of the gold post. A post of several relations becomes several lines.
-
-    Raises:
-        InputError: a post that the format cannot hold: no relation, an entity in none, no image, an id that is not
-            its image's name.
+    prediction, replace the relation of the gold post. A post of several relations becomes several lines. The format
+    cannot hold a post without relation, an entity in none, and an id that is not the image's name.
     """
     write_text(path, (f"{record!r}\n" for post in posts for record in _records(post)))
 
@@ -143,10 +133,5 @@ def _records(post: Post) -> Iterator[dict[str, object]]:
         head, tail = post.entities[relation.head], post.entities[relation.tail]
         if (head.start, head.end) == (tail.start, tail.end):
             raise InputError(f"{where}: head and tail are the same span")
-        yield {
-            "token": tokens,
-            "h": {"name": post.words(head), "pos": [head.start, head.end]},
-            "t": {"name": post.words(tail), "pos": [tail.start, tail.end]},
-            "img_id": image,
-            "relation": relation.type,
-        }
+        h, t = ({"name": post.words(end), "pos": [end.start, end.end]} for end in (head, tail))
+        yield {"token": tokens, "h": h, "t": t, "img_id": image, "relation": relation.type}

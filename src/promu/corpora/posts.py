@@ -16,21 +16,10 @@ from typing import Annotated, Any
 
 from pydantic import Strict, StrictInt
 
-from promu.corpora.fields import (
-    TEXT,
-    TOKENS,
-    Id,
-    Record,
-    Score,
-    Text,
-    Tokens,
-    check_field,
-    check_span,
-    read_record,
-)
+from promu.corpora.fields import TEXT, TOKENS, Id, Record, Score, Text, Tokens, check_field, check_span, read_record
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
-from promu.files import is_blank, locate_records, parse_json_object, read_lines, shorten, write_lines
+from promu.files import filled_lines, parse_json_object, read_records, shorten, write_lines
 from promu.schema import Entity, Post, Relation
 
 
@@ -38,22 +27,10 @@ def read_posts_jsonl(path: str | Path, problems: list[InputError] | None = None)
     """Read posts from JSON lines, labelled or not.
 
     A line with `text` alone is split by `tokenize`. With `tokens`, those are the words, and `text`, if given too, must
-    hold them in order.
-
-    Args:
-        path: The file.
-        problems: Where malformed lines go; None raises the first.
-
-    Raises:
-        InputError: the file is missing, empty or holds no post; without `problems` also any malformed line.
+    hold them in order. Problems and errors as of every reader (`promu.corpora`).
     """
-    path = Path(path)
-    numbered = (
-        (number, None if line is None else (number, line))
-        for number, line in read_lines(path, problems)
-        if line is None or not is_blank(line)
-    )
-    return locate_records(path, problems, numbered, lambda item: _parse(parse_json_object(item[1]), item[0]), "posts")
+    numbered = ((number, line and (number, line)) for number, line in filled_lines(Path(path), problems))
+    return read_records(path, problems, lambda item: _parse(parse_json_object(item[1]), item[0]), "posts", numbered)
 
 
 def from_text(text: str, id: str = "1", image: str | None = None) -> Post:
@@ -92,32 +69,20 @@ def post_record(post: Post) -> dict[str, Any]:
     Offsets are Python string indices, that is Unicode code points.
     """
     post = with_text(post)
-    record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens)}
-    if post.image is not None:
-        record["image"] = post.image
-    record["entities"] = [_entity_record(entity, post) for entity in post.entities]
-    record["relations"] = [
-        _without_none(head=relation.head, tail=relation.tail, type=relation.type, score=relation.score)
-        for relation in post.relations
-    ]
-    return record
-
-
-def _entity_record(entity: Entity, post: Post) -> dict[str, Any]:
-    start, end = post.offsets[entity.start][0], post.offsets[entity.end - 1][1]
+    entities = []
+    for one in post.entities:
+        start, end = post.offsets[one.start][0], post.offsets[one.end - 1][1]
+        entity = {"start": one.start, "end": one.end, "text": str(post.text)[start:end], "type": one.type}
+        entities.append({**entity, "char_start": start, "char_end": end, "score": one.score})
+    relations = [{"head": one.head, "tail": one.tail, "type": one.type, "score": one.score} for one in post.relations]
+    record = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
     return _without_none(
-        start=entity.start,
-        end=entity.end,
-        text=str(post.text)[start:end],
-        type=entity.type,
-        char_start=start,
-        char_end=end,
-        score=entity.score,
+        {**record, "entities": list(map(_without_none, entities)), "relations": list(map(_without_none, relations))}
     )
 
 
-def _without_none(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
+def _without_none(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if value is not None}
 
 
 def write_posts_jsonl(path: str | Path, posts: Iterable[Post]) -> None:
@@ -191,9 +156,8 @@ def _align(tokens: tuple[str, ...], text: str) -> tuple[tuple[int, int], ...]:
     for token in tokens:
         start = text.find(token, position)
         if start < 0:
-            raise InputError(
-                f"token {shorten(token)} is not in the text after position {position}; drop text or tokens"
-            )
+            reason = f"is not in the text after position {position}; drop text or tokens"
+            raise InputError(f"token {shorten(token)} {reason}")
         position = start + len(token)
         offsets.append((start, position))
     return tuple(offsets)

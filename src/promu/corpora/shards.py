@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,7 +131,8 @@ class ShardWriter:
     def _flush(self) -> None:
         if self._waiting:
             with self._complaining():
-                self._writer.write_table(_table(self._waiting), row_group_size=GROUP)
+                table = pa.Table.from_pylist([_row(image) for image in self._waiting], schema=_SCHEMA)
+                self._writer.write_table(table, row_group_size=GROUP)
             self._waiting.clear()
 
     @contextmanager
@@ -140,11 +141,8 @@ class ShardWriter:
             yield
         except OSError as error:
             reason = error.strerror or " ".join(str(error).split())
-            raise InputError(
-                f"this shard cannot be written ({reason}); make room and run the same command again, what is finished "
-                "is kept",
-                self.path,
-            ) from error
+            remedy = "make room and run the same command again, what is finished is kept"
+            raise InputError(f"this shard cannot be written ({reason}); {remedy}", self.path) from error
 
     def __enter__(self) -> Self:
         return self
@@ -166,11 +164,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 
 def shard_counts(path: Path) -> dict[str, Any]:
-    """The `counts` that the writer of a finished shard gave it.
-
-    Raises:
-        InputError: The shard is damaged.
-    """
+    """The `counts` that the writer of a finished shard gave it; raises for a damaged one."""
     with _opened(path) as file:
         return dict(json.loads(file.metadata.metadata[_COUNTS.encode()]))
 
@@ -188,11 +182,7 @@ def read_shard(path: Path, data: bool = True) -> Iterator[CaptionedImage]:
 
 
 def shard_images(path: Path) -> Iterator[str]:
-    """The names of the images of a shard in order.
-
-    Raises:
-        InputError: The shard is damaged.
-    """
+    """The names of the images of a shard in order; raises as `read_shard`."""
     with _opened(path) as file:
         for batch in file.iter_batches(columns=["image"]):
             yield from batch.column("image").to_pylist()
@@ -233,11 +223,8 @@ class PairShards:
         self._offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))])  # first pair of each image
         counted = self.header.get("images", self.images)
         if counted != self.images:
-            raise InputError(
-                f"{HEADER} counts {counted} images and the shards hold {self.images}; one is missing, or from "
-                "elsewhere: copy the corpus again or build it again",
-                self.folder,
-            )
+            reason = f"{HEADER} counts {counted} images and the shards hold {self.images}; one is missing, or from"
+            raise InputError(f"{reason} elsewhere: copy the corpus again or build it again", self.folder)
         if not len(self):
             raise InputError("this corpus holds no caption pair; build it again", self.folder)
         self._group = lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
@@ -250,8 +237,7 @@ class PairShards:
         """The pair of a row."""
         index = self.image_of(row)
         image = self.image(index)
-        caption, matched = image.captions[row - int(self._offsets[index])]
-        return CaptionPair(image.image, caption, matched)
+        return CaptionPair(image.image, *image.captions[row - int(self._offsets[index])])
 
     @property
     def images(self) -> int:
@@ -275,9 +261,8 @@ class PairShards:
 
     def pairs(self) -> Iterator[CaptionPair]:
         """Every pair in the order of the rows, without reading an image."""
-        for captioned in self.captions():
-            for caption, matched in captioned.captions:
-                yield CaptionPair(captioned.image, caption, matched)
+        for image in self.captions():
+            yield from (CaptionPair(image.image, caption, matched) for caption, matched in image.captions)
 
     def captions(self) -> Iterator[CaptionedImage]:
         """Every image in order with its captions and regions, its `data` left out."""
@@ -293,15 +278,8 @@ class PairShards:
 def describe_corpora(folder: Path, first: int) -> dict[str, dict[str, Any]]:
     """What a corpus holds, or each part (train, dev) of one that was built with images held out.
 
-    Args:
-        folder: The corpus, or the folder of its parts.
-        first: Images to show of each.
-
     Returns:
         By folder its header, and as "first" its first images with captions and regions, all ready for JSON.
-
-    Raises:
-        InputError: As `PairShards`.
     """
     folders = [folder / part for part in ("train", "dev") if (folder / part / HEADER).is_file()]
     if (folder / HEADER).is_file() or not folders:
@@ -315,13 +293,10 @@ def describe_corpora(folder: Path, first: int) -> dict[str, dict[str, Any]]:
 
 
 def _described(image: CaptionedImage) -> dict[str, Any]:
-    return {
-        "image": image.image,
-        "width": image.width,
-        "height": image.height,
-        "captions": [{"text": text, "matched": matched} for text, matched in image.captions],
-        "regions": [{"box": list(one.box), "label": one.label, "score": one.score} for one in image.regions],
-    }
+    captions = [{"text": text, "matched": matched} for text, matched in image.captions]
+    regions = [{"box": list(one.box), "label": one.label, "score": one.score} for one in image.regions]
+    size = {"width": image.width, "height": image.height}
+    return {"image": image.image, **size, "captions": captions, "regions": regions}
 
 
 @contextmanager
@@ -335,35 +310,25 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise InputError(f"this shard is damaged ({reason}); delete the corpus, build it again", path) from error
 
 
-def _table(images: Sequence[CaptionedImage]) -> pa.Table:
-    return pa.Table.from_pydict(
-        {
-            "image": [image.image for image in images],
-            "bytes": [image.data for image in images],
-            "width": [image.width for image in images],
-            "height": [image.height for image in images],
-            "captions": [[text for text, _ in image.captions] for image in images],
-            "matched": [[matched for _, matched in image.captions] for image in images],
-            "boxes": [[list(region.box) for region in image.regions] for image in images],
-            "labels": [[region.label for region in image.regions] for image in images],
-            "scores": [[region.score for region in image.regions] for image in images],
-        },
-        schema=_SCHEMA,
-    )
+def _row(image: CaptionedImage) -> dict[str, Any]:
+    return {
+        "image": image.image,
+        "bytes": image.data,
+        "width": image.width,
+        "height": image.height,
+        "captions": [text for text, _ in image.captions],
+        "matched": [matched for _, matched in image.captions],
+        "boxes": [region.box for region in image.regions],
+        "labels": [region.label for region in image.regions],
+        "scores": [region.score for region in image.regions],
+    }
 
 
 def _image(row: dict[str, Any]) -> CaptionedImage:
-    return CaptionedImage(
-        image=row["image"],
-        data=row.get("bytes", b""),
-        width=row["width"],
-        height=row["height"],
-        captions=tuple(zip(row["captions"], row["matched"], strict=True)),
-        regions=tuple(
-            Region((box[0], box[1], box[2], box[3]), label, score)
-            for box, label, score in zip(row["boxes"], row["labels"], row["scores"], strict=True)
-        ),
-    )
+    captions = tuple(zip(row["captions"], row["matched"], strict=True))
+    regions = zip(map(tuple, row["boxes"]), row["labels"], row["scores"], strict=True)
+    size = row["width"], row["height"]
+    return CaptionedImage(row["image"], row.get("bytes", b""), *size, captions, tuple(Region(*one) for one in regions))
 
 
 def _read_header(folder: Path) -> dict[str, Any]:

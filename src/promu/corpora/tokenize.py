@@ -40,12 +40,8 @@ def tokenize(text: str) -> list[tuple[str, int, int]]:
     Every visible character belongs to exactly one token. Blanks, control and zero-width characters between words
     belong to none; inside an emoji sequence or a word (as in Persian) zero-width joiners stay.
 
-    Args:
-        text: Any string.
-
     Returns:
-        (token, start, end) with `text[start:end] == token`, in order and without overlap; offsets count Unicode code
-        points, end exclusive.
+        (token, start, end) with `text[start:end] == token`, in order; offsets count code points, end exclusive.
     """
     tokens: list[tuple[str, int, int]] = []
     position = 0
@@ -64,15 +60,12 @@ def tokenize(text: str) -> list[tuple[str, int, int]]:
 
 def _token_end(text: str, start: int) -> int:
     fixed = _FIXED.match(text, start)
-    if fixed:
-        if fixed[0].lower().startswith(("http", "www")):
-            # A full stop or bracket after a URL ends the sentence, not the address.
-            tail = _URL_TAIL.search(fixed[0])
-            return fixed.end() - len(tail[0]) if tail else fixed.end()
+    if fixed is None:
+        return _word_end(text, start) if _is_word(text[start]) else _symbol_end(text, start)
+    if not fixed[0].lower().startswith(("http", "www")):
         return fixed.end()
-    if _is_word(text[start]):
-        return _word_end(text, start)
-    return _symbol_end(text, start)
+    # A full stop or bracket after a URL ends the sentence, not the address.
+    return start + len(_URL_TAIL.sub("", fixed[0]))
 
 
 def _word_end(text: str, start: int) -> int:

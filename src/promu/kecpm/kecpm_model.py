@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from promu.alignment.sentence_vectors import SentenceVectors
+from promu.alignment.falsify import SentenceVectors
 from promu.errors import InputError
 from promu.hub import best_device, resolve
 from promu.kecpm.decoding import encode_answer, generate_answers, load_seq2seq

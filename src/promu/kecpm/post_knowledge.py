@@ -19,7 +19,7 @@ from promu.corpora.fields import Record, Text, read_record
 from promu.corpora.formats import read_with_background
 from promu.corpora.jmere import Background
 from promu.errors import InputError
-from promu.files import filled_lines, parse_json_object, read_line_records, shorten, write_lines
+from promu.files import opening, parse_json_object, read_records, shorten, write_lines
 from promu.kecpm.kecpm_recipe import ProviderSettings
 from promu.llm.answers import AnswerFault, Fault, find_spans, json_list
 from promu.llm.baseline import object_schema
@@ -241,7 +241,7 @@ def read_knowledge(path: str | Path) -> dict[_Key, list[Background]]:
         published = zip(*read_with_background(path, "jmere"), strict=True)
         records = ((_key(post.id, post.tokens), background) for post, background in published)
     else:
-        records = read_line_records(path, None, _parse, "posts with knowledge")
+        records = read_records(path, None, _parse, "posts with knowledge")
     by_post: dict[_Key, list[Background]] = {}
     for key, background in records:
         by_post.setdefault(key, []).append(background)
@@ -272,7 +272,7 @@ def knowledge_for(posts: Sequence[Post], path: str | Path) -> list[Background | 
 
 def _is_published(path: Path) -> bool:
     """Whether the first line begins a JSON list or is a published record; what is wrong with it is for its reader."""
-    first = next((line for _, line in filled_lines(path, []) if line is not None), "").lstrip()
+    first = opening(path)
     if first.startswith("["):
         return True
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from promu.alignment.sentence_vectors import SentenceVectors
+from promu.alignment.falsify import SentenceVectors
 from promu.corpora.jmere import Background, read_jmere, read_jmere_background
 from promu.kecpm.grammar import GrammarTokenizer
 from promu.kecpm.kecpm_recipe import PromptSettings

@@ -20,7 +20,7 @@ from pydantic import StringConstraints
 from promu.corpora.fields import Record, read_record
 from promu.corpora.jmere import Background
 from promu.errors import InputError
-from promu.files import parse_json_object, read_json_document, read_line_records, write_json, write_lines
+from promu.files import parse_json_object, read_json_document, read_records, write_json, write_lines
 from promu.schema import Post
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -89,7 +89,7 @@ def read_pool(path: str | Path) -> list[Exemplar]:
     def parse(line: str) -> Exemplar:
         return read_record(Exemplar, parse_json_object(line), "the exemplar", True)
 
-    pool = enumerate(read_line_records(path, None, parse, "exemplars"), start=1)
+    pool = enumerate(read_records(path, None, parse, "exemplars"), start=1)
     return [each.model_copy(update={"id": each.id or str(number)}) for number, each in pool]
 
 
