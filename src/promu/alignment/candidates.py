@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,8 @@ _UNNEEDED = (
     "spancat", "textcat", "textcat_multilabel",
 )  # fmt: skip
 _REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
+
+_DATA = Path(__file__).parent / "data"
 
 ITEM = "WikibaseItem"
 """The data type of properties whose value is an item, so that they relate two things."""
@@ -83,9 +84,8 @@ def read_candidates(path: Path, limit: int | None = None) -> list[str]:
         if not candidate:
             raise InputError("the line begins with a tab; write the candidate before it", path, number)
         if candidate in lines:
-            raise InputError(
-                f"candidate {candidate!r} already stands on line {lines[candidate]}; remove one", path, number
-            )
+            reason = f"candidate {candidate!r} already stands on line {lines[candidate]}; remove one"
+            raise InputError(reason, path, number)
         lines[candidate] = number
     if not lines:
         raise InputError("no candidate in this file; write one a line", path)
@@ -93,21 +93,13 @@ def read_candidates(path: Path, limit: int | None = None) -> list[str]:
 
 
 def frequent_nouns(captions: Iterable[str], lexicon: Iterable[str], limit: int) -> list[tuple[str, int]]:
-    """The most frequent nouns of the captions with their counts, most frequent first.
+    """The `limit` (M) most frequent nouns of the captions as (noun, count), as `most_frequent` orders them.
 
-    Args:
-        captions: The corpus's captions.
-        lexicon: The words that count as nouns, in their base form; a plural counts for its singular.
-        limit: M, how many to keep at most.
-
-    Returns:
-        (noun, count) pairs; ties in alphabetical order; a noun that no caption holds is left out.
+    `lexicon` has the words that count as nouns, in their base form; a plural counts for its singular. A noun that no
+    caption holds is left out.
     """
     nouns = set(lexicon)
-    counts: Counter[str] = Counter()
-    for caption in captions:
-        counts.update(nouns_in(caption, nouns))
-    return most_frequent(counts, limit)
+    return most_frequent(Counter(noun for caption in captions for noun in nouns_in(caption, nouns)), limit)
 
 
 def most_frequent(counts: Counter[str], limit: int) -> list[tuple[str, int]]:
@@ -161,10 +153,7 @@ def count_nouns(captions: Collection[str], pipeline: str, processes: int = 1) ->
     A noun is a word of two letters or more, nothing but letters, that the pipeline tags NOUN (names, PROPN, are none).
     It counts under its lemma; where the pipeline gives none, under the lower-cased word, plurals with their singular.
 
-    Args:
-        captions: The corpus's captions.
-        pipeline: A spaCy pipeline: its folder, or the name of an installed one.
-        processes: How many processes share the work.
+    The spaCy pipeline is named by its folder, or is an installed one; `processes` share the work.
 
     Raises:
         InputError: spaCy is not installed, there is no such pipeline, or it tags no parts of speech.
@@ -183,11 +172,7 @@ def count_nouns(captions: Collection[str], pipeline: str, processes: int = 1) ->
 
 
 def load_pipeline(name: str) -> Any:
-    """The spaCy pipeline called `name` with what finds nouns, and no more.
-
-    Raises:
-        InputError: As `count_nouns`.
-    """
+    """The spaCy pipeline called `name` with what finds nouns, and no more; raises as `count_nouns`."""
     try:
         import spacy
     except ImportError:
@@ -202,16 +187,9 @@ def load_pipeline(name: str) -> Any:
     return nlp
 
 
-def read_stop_list(path: Path | None = None) -> list[str]:
-    """The nouns that are never candidates, as `read_candidates` reads them; None is the list that comes with promu.
-
-    Raises:
-        InputError: As `read_candidates`.
-    """
-    if path is not None:
-        return read_candidates(path)
-    with resources.as_file(resources.files("promu.alignment") / "data" / "noun_stop_list.txt") as file:
-        return read_candidates(file)
+def read_stop_list(path: str | Path | None = None) -> list[str]:
+    """The nouns that are never candidates, as `read_candidates` reads them; None is the list that comes with promu."""
+    return read_candidates(Path(path or _DATA / "noun_stop_list.txt"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +231,14 @@ def read_properties(path: Path) -> list[Property]:
     labels: dict[str, int] = {}
     for number, row in csv_rows(path, _check_header, "fetch the table again"):
         assert row is not None, "a broken row has stopped the reading"
-        item = _property(row, path, number)
+        try:
+            item = _property(row)
+        except InputError as error:
+            raise error.at(path, number) from None
         for what, value, lines in (("ID", item.id, ids), ("label", item.label, labels)):
             if value in lines:
-                raise InputError(
-                    f"{what} {value!r} already stands on line {lines[value]}; remove one of the rows", path, number
-                )
+                reason = f"{what} {value!r} already stands on line {lines[value]}; remove one of the rows"
+                raise InputError(reason, path, number)
             lines[value] = number
         properties.append(item)
     if not properties:
@@ -266,7 +246,7 @@ def read_properties(path: Path) -> list[Property]:
     return properties
 
 
-def read_meta_rules(path: Path | None = None) -> list[MetaRule]:
+def read_meta_rules(path: str | Path | None = None) -> list[MetaRule]:
     """Rules that name meta properties, one a line; None is the list that comes with promu.
 
     A line is a property's ID, or `label:` or `description:` and words; a # begins a comment.
@@ -274,9 +254,7 @@ def read_meta_rules(path: Path | None = None) -> list[MetaRule]:
     Raises:
         InputError: The file is missing or empty, or a line is something else.
     """
-    if path is None:
-        with resources.as_file(resources.files("promu.alignment") / "data" / "wikidata_meta.txt") as file:
-            return read_meta_rules(file)
+    path = Path(path or _DATA / "wikidata_meta.txt")
     rules = []
     for number, line in files.read_lines(path, None):
         text = (line or "").partition("#")[0].strip()
@@ -284,11 +262,8 @@ def read_meta_rules(path: Path | None = None) -> list[MetaRule]:
             continue
         match = _RULE.fullmatch(text)
         if match is None:
-            raise InputError(
-                f"a rule is a property's ID, or `label:` or `description:` and words, found {shorten(text)}",
-                path,
-                number,
-            )
+            reason = f"a rule is a property's ID, or `label:` or `description:` and words, found {shorten(text)}"
+            raise InputError(reason, path, number)
         rules.append(MetaRule(match["field"] or "id", match["words"] or match["id"]))
     return rules
 
@@ -304,14 +279,14 @@ def _check_header(names: list[str]) -> None:
         raise InputError(f"column {missing[0]!r} is missing; the first line must name {', '.join(_COLUMNS)}")
 
 
-def _property(row: dict[str, str], path: Path, number: int) -> Property:
+def _property(row: dict[str, str]) -> Property:
     item, label, uses = row["ID"].strip(), " ".join(row["label"].split()), row["Count"].strip()
     if not _ID.fullmatch(item):
-        raise InputError(f"ID must be P and a number, found {shorten(item)}", path, number)
+        raise InputError(f"ID must be P and a number, found {shorten(item)}")
     if not label:
-        raise InputError(f"property {item} has no label; remove the row", path, number)
+        raise InputError(f"property {item} has no label; remove the row")
     if not (uses.isascii() and uses.isdigit()):
-        raise InputError(f"Count must be a whole number, found {shorten(uses)}", path, number)
+        raise InputError(f"Count must be a whole number, found {shorten(uses)}")
     return Property(item, label, row["description"].strip(), row["Data type"].strip(), int(uses))
 
 
@@ -335,10 +310,9 @@ def write_nouns(
     Args:
         source: A corpus folder, or a file of captions (CSV or JSON lines).
         out: The file: a noun a line, after a tab its count.
-        pipeline: As for `count_nouns`.
+        pipeline, processes: As for `count_nouns`.
         top: M, how many nouns to keep.
         stop: As for `read_stop_list`.
-        processes: As for `count_nouns`.
 
     Raises:
         InputError: As the functions that this calls; no caption belongs to its image, or no noun is left.
@@ -377,10 +351,9 @@ def write_relations(table: Path, out: Path, top: int = 100, meta: Path | None = 
     """Find the most used Wikidata properties that relate two things, and write their labels to a file.
 
     Args:
-        table: As for `read_properties`.
+        table, meta: As for `read_properties` and `read_meta_rules`.
         out: The file: a label a line, after a tab its uses and ID.
         top: L, how many relations to keep.
-        meta: As for `read_meta_rules`.
 
     Raises:
         InputError: As the functions that this calls; or no relation is left.

@@ -38,8 +38,6 @@ BUILD = "build.json"
 """Whose folder it is: the settings of the build, and its result once it is finished."""
 DRAFT = "draft"
 
-_COUNTED = ("images", "pairs", "matched", "wanted", "made", "similarity")
-
 
 def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
     """Build a corpus in `out`, or go on with one that was stopped; a finished one of these settings is left alone.
@@ -59,9 +57,7 @@ def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
     if settings.format == "auto":
         settings = settings.model_copy(update={"format": guess_format(settings.captions)})
     survey = survey_captions(settings)
-    kept = DetectorSettings(
-        confidence=settings.confidence, max_regions=settings.max_regions, class_names=settings.class_names
-    )
+    kept = DetectorSettings(**{name: getattr(settings, name) for name in DetectorSettings.model_fields})
     detector = build_detector(settings.detector, settings.regions, kept)
     claim = {**settings.model_dump(mode="json"), "detector": detector.identity, "captions_read": survey.digest}
     run = RunFolder(out, "corpus", BUILD)
@@ -84,9 +80,8 @@ class Survey:
 
     Attributes:
         digest: Checksum of the pairs that can be used.
-        read: Pairs read, those that cannot be used too.
+        read, skipped: All pairs, and those that cannot be used, whatever their image is.
         images: Images named, by part: "train" and "dev".
-        skipped: Pairs that cannot be used, whatever their image is.
         held_out: The hashes of the images held out.
     """
 
@@ -98,7 +93,7 @@ class Survey:
 
     def part(self, seed: int, image: str) -> str:
         """Whether an image goes to "train" or "dev"."""
-        return "dev" if _hash(seed, image) in self.held_out else "train"
+        return "dev" if _hash(f"{seed}\0{image}") in self.held_out else "train"
 
 
 def survey_captions(settings: CorpusSettings) -> Survey:
@@ -115,14 +110,11 @@ def survey_captions(settings: CorpusSettings) -> Survey:
         survey.read += len(named.captions)
         survey.images["train"] += 1
         if settings.made and not all(matched for _, matched in named.captions):
-            raise InputError(
-                f"this set has falsified pairs already (of image {named.image!r}), so that none are made; "
-                "take --falsify keep, or none to leave them out",
-                named.path,
-                named.line,
-            )
+            reason = f"this set has falsified pairs already (of image {named.image!r}), so that none are made"
+            remedy = "take --falsify keep, or none to leave them out"
+            raise InputError(f"{reason}; {remedy}", named.path, named.line)
         if settings.dev:
-            key = _hash(settings.seed, named.image)
+            key = _hash(f"{settings.seed}\0{named.image}")
             if key in held_out:
                 held_out[key] += 1
             elif len(held_out) < settings.dev or key < -largest[0]:
@@ -137,13 +129,10 @@ def survey_captions(settings: CorpusSettings) -> Survey:
     survey.images["dev"] = sum(held_out.values())
     survey.images["train"] -= survey.images["dev"]
     if not survey.images["train"]:
-        images = survey.images["dev"]
-        raise InputError(
-            f"the captions name {images:,} images, and {settings.dev:,} are to be held out; hold out fewer"
-            if images
-            else "no pair of these captions can be used; see what `promu check` says",
-            settings.captions,
-        )
+        reason = "no pair of these captions can be used; see what `promu check` says"
+        if images := survey.images["dev"]:
+            reason = f"the captions name {images:,} images, and {settings.dev:,} are to be held out; hold out fewer"
+        raise InputError(reason, settings.captions)
     return survey
 
 
@@ -161,21 +150,23 @@ def _count_lines(settings: CorpusSettings) -> int:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b"")) or 1
 
 
-def _hash(seed: int, image: str) -> int:
-    """A number that is always the same for an image; the smallest are held out."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}\0{image}".encode(), digest_size=8).digest())
+def _hash(text: str) -> int:
+    """A number of eight bytes that is always the same for a text."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
 
 
 @dataclass(slots=True)
 class Tally:
     """What is counted while a shard is made; kept in the shard, so that a build that goes on knows it.
 
-    `counts` has the names of `_COUNTED`: pairs are those of the set, `similarity` is summed over those made.
+    In `counts`, pairs are those of the set, and the similarity is summed over those made.
     """
 
     skipped: Skipped = field(default_factory=Skipped)
     regions: Counter[str] = field(default_factory=Counter)
-    counts: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(_COUNTED, 0))
+    counts: dict[str, Any] = field(
+        default_factory=lambda: dict.fromkeys(("images", "pairs", "matched", "wanted", "made", "similarity"), 0)
+    )
 
     def add(self, image: CaptionedImage) -> None:
         """Count an image that is kept."""
@@ -185,15 +176,14 @@ class Tally:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for `merge`."""
-        skipped = {"skipped": dict(self.skipped.pairs), "examples": self.skipped.examples}
-        return {**skipped, "regions": dict(self.regions), **self.counts}
+        return {"skipped": self.skipped.to_dict(), "regions": dict(self.regions), "counts": self.counts}
 
-    def merge(self, counts: Mapping[str, Any]) -> None:
-        """Add what another has counted, as `to_dict` gave it."""
-        self.skipped.merge(Skipped(Counter(counts["skipped"]), list(counts["examples"])))
-        self.regions.update(counts["regions"])
-        for name in _COUNTED:
-            self.counts[name] += counts[name]
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Add what another has counted, as its `to_dict` gave it."""
+        self.skipped.merge(other["skipped"])
+        self.regions.update(other["regions"])
+        for name, count in other["counts"].items():
+            self.counts[name] += count
 
 
 def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettings) -> dict[str, Any]:
@@ -210,22 +200,15 @@ def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettin
         first = f", the first: {tally.skipped.examples[0]}" if tally.skipped.examples else ""
         reason = f"none of {named:,} images of this corpus ({part}) can be read{first}"
         raise InputError(reason, settings.image_folder)
-    if counts["made"] < counts["wanted"]:
-        logger.warning(
-            "%s: %d falsified pairs of %d could be made; the captions of other images are too few, or too alike",
-            part,
-            counts["made"],
-            counts["wanted"],
-        )
-    repeated = _repeated(paths)
-    if repeated:
-        logger.warning(
-            "%s: %d times an image comes again after others and is stored again; sort the captions by image",
-            part,
-            repeated,
-        )
-    pairs = counts["pairs"] + counts["made"]
-    similar = settings.falsify == "similar" and counts["made"] > 0
+    made, wanted = counts["made"], counts["wanted"]
+    if made < wanted:
+        problem = "could be made; the captions of other images are too few, or too alike"
+        logger.warning("%s: %d falsified pairs of %d %s", part, made, wanted, problem)
+    if repeated := _repeated(paths):
+        problem = "comes again after others and is stored again; sort the captions by image"
+        logger.warning("%s: %d times an image %s", part, repeated, problem)
+    pairs = counts["pairs"] + made
+    similarity = counts["similarity"] / made if settings.falsify == "similar" and made else None
     return {
         "part": part,
         "images_named": named,
@@ -234,12 +217,7 @@ def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettin
         "pairs": pairs,
         "matched": counts["matched"],
         "falsified": pairs - counts["matched"],
-        "made": {
-            "pairs": counts["made"],
-            "wanted": counts["wanted"],
-            "share": counts["made"] / pairs,
-            "mean_similarity": counts["similarity"] / counts["made"] if similar else None,
-        },
+        "made": {"pairs": made, "wanted": wanted, "share": made / pairs, "mean_similarity": similarity},
         "regions": {name: tally.regions[name] for name in ("kept", "clipped", "dropped")},
         "skipped": tally.skipped.to_dict(),
         "shards": len(paths),
@@ -249,12 +227,7 @@ def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettin
 
 def _repeated(paths: Sequence[Path]) -> int:
     """How many rows show an image that an earlier one shows; costs eight bytes an image."""
-    digests = (
-        int.from_bytes(hashlib.blake2b(image.encode(), digest_size=8).digest())
-        for path in paths
-        for image in shard_images(path)
-    )
-    rows = np.fromiter(digests, dtype=np.uint64)
+    rows = np.fromiter((_hash(image) for path in paths for image in shard_images(path)), dtype=np.uint64)
     return len(rows) - len(np.unique(rows))
 
 
@@ -265,23 +238,15 @@ def _result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path)
         InputError: They do not add up.
     """
     skipped = Skipped()
-    skipped.merge(survey.skipped)
-    for header in headers.values():
-        skipped.merge(Skipped(Counter(header["skipped"]["pairs"]), list(header["skipped"]["examples"])))
+    for counted in (survey.skipped.to_dict(), *(header["skipped"] for header in headers.values())):
+        skipped.merge(counted)
     kept = sum(header["pairs"] - header["made"]["pairs"] for header in headers.values())
     if survey.read != kept + skipped.pairs.total():
-        raise InputError(
-            f"{survey.read:,} pairs were read, {kept:,} kept and {skipped.pairs.total():,} skipped, which does not add "
-            "up; did the captions change meanwhile? Delete the folder and build again",
-            out,
-        )
-    return {
-        "read": survey.read,
-        "kept": kept,
-        "skipped": skipped.to_dict(),
-        "made": sum(header["made"]["pairs"] for header in headers.values()),
-        "parts": dict(headers),
-    }
+        reason = f"{survey.read:,} pairs were read, {kept:,} kept and {skipped.pairs.total():,} skipped"
+        remedy = "did the captions change meanwhile? Delete the folder and build again"
+        raise InputError(f"{reason}, which does not add up; {remedy}", out)
+    made = sum(header["made"]["pairs"] for header in headers.values())
+    return {"read": survey.read, "kept": kept, "skipped": skipped.to_dict(), "made": made, "parts": dict(headers)}
 
 
 class _Build:
@@ -299,17 +264,14 @@ class _Build:
         make_folder(folder)
         for leftover in (*folder.glob("*.part"), *folder.glob(".*.part")):
             leftover.unlink()
-        named = (
-            image
-            for image in named_images(self.settings, Skipped())
-            if self.survey.part(self.settings.seed, image.image) == part
-        )
+        every, seed = named_images(self.settings, Skipped()), self.settings.seed
+        named = (image for image in every if self.survey.part(seed, image.image) == part)
         paths = []
         for number, size in enumerate(_even(self.survey.images[part], self.settings.shard)):
             stretch = list(islice(named, size))
             paths.append(shard_path(folder, number))
             if not paths[-1].exists():
-                self._shard(stretch, folder, number, part)
+                self._shard(stretch, folder, number, int(part == "dev"))
             else:
                 self._advance(size)
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
@@ -319,31 +281,32 @@ class _Build:
         self.done += images
         report("images", self.done, self.survey.images.total())
 
-    def _shard(self, named: Sequence[NamedImage], folder: Path, number: int, part: str) -> None:
+    def _shard(self, named: Sequence[NamedImage], folder: Path, number: int, part: int) -> None:
         tally = Tally()
-        if not self.settings.made:
-            with ShardWriter(folder, number) as shard:
-                for image in self._prepared(named, tally):
-                    shard.add(image)
-                shard.counts = tally.to_dict()
-            return
-        # The captions of the whole stretch are compared; its images wait on the disk for what comes of it.
-        make_folder(folder / DRAFT)
-        images = []
-        with ShardWriter(folder / DRAFT, number) as draft:
-            for image in self._prepared(named, tally):
+        images = self._prepared(named, tally)
+        if self.settings.made:
+            images = self._with_falsified(images, tally, folder / DRAFT, (self.settings.seed, part, number))
+        with ShardWriter(folder, number) as shard:
+            for image in images:
+                shard.add(image)
+            shard.counts = tally.to_dict()
+
+    def _with_falsified(
+        self, images: Iterator[CaptionedImage], tally: Tally, folder: Path, seed: tuple[int, int, int]
+    ) -> Iterator[CaptionedImage]:
+        """The captions of a whole stretch are compared; its images wait on the disk for what comes of it."""
+        make_folder(folder)
+        waiting = []
+        with ShardWriter(folder, seed[-1]) as draft:
+            for image in images:
                 draft.add(image)
-                images.append(replace(image, data=b""))
-        seed = (self.settings.seed, int(part == "dev"), number)
-        added = falsify(images, self.settings.share, self._encoder(), seed)
+                waiting.append(replace(image, data=b""))
+        added = falsify(waiting, self.settings.share, self._encoder(), seed)
         tally.counts["wanted"] = falsified_of(tally.counts["pairs"], self.settings.share)
         tally.counts["made"] = sum(map(len, added))
         tally.counts["similarity"] = round(sum(other.similarity or 0.0 for others in added for other in others), 3)
-        with ShardWriter(folder, number) as shard:
-            for image, others in zip(read_shard(draft.path), added, strict=True):
-                made = tuple((other.text, False) for other in others)
-                shard.add(replace(image, captions=image.captions + made))
-            shard.counts = tally.to_dict()
+        for image, others in zip(read_shard(draft.path), added, strict=True):
+            yield replace(image, captions=image.captions + tuple((other.text, False) for other in others))
         draft.path.unlink()
 
     def _prepared(self, named: Sequence[NamedImage], tally: Tally) -> Iterator[CaptionedImage]:
@@ -356,13 +319,11 @@ class _Build:
             self._advance(min(BATCH, len(named) - number * BATCH))
 
     def _encoder(self) -> Encode | None:
-        settings = self.settings
-        if settings.falsify == "uniform":
+        if self.settings.falsify == "uniform":
             return None
-        if settings.text_encoder is None:
-            return word_vectors
         if self.encoder is None:  # not before it is needed: a build that goes on may need it no more
-            self.encoder = SentenceVectors(settings.text_encoder)
+            name = self.settings.text_encoder
+            self.encoder = word_vectors if name is None else SentenceVectors(name)
         return self.encoder
 
 

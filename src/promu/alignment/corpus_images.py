@@ -90,8 +90,7 @@ def _load(named: NamedImage, settings: CorpusSettings, whole: bool) -> tuple[Cap
     if side is not None and shrink:
         stored = upright.copy()
         stored.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        stored.save(buffer, "JPEG", quality=QUALITY)
+        stored.save(buffer := io.BytesIO(), "JPEG", quality=QUALITY)
         data = buffer.getvalue()
     return CaptionedImage(named.image, data, *stored.size, named.captions, digest=digest), upright
 
@@ -100,15 +99,13 @@ def _read(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise InputError(
-                f"the image is too large: {size:,} bytes, more than {MAX_BYTES:,}; shrink it", kind="image too large"
-            )
-        data = path.read_bytes()
+            reason = f"the image is too large: {size:,} bytes, more than {MAX_BYTES:,}; shrink it"
+            raise InputError(reason, kind="image too large")
+        return path.read_bytes()
     except FileNotFoundError:
         raise InputError("no such image; check the name and the folder of images", kind="missing image") from None
     except OSError as error:
         raise InputError(f"the image cannot be read ({error.strerror})") from None
-    return data
 
 
 def _scaled(

@@ -14,11 +14,17 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForObjectDetection
 
 from promu.alignment.corpus_settings import Detector, DetectorSettings
+from promu.alignment.yolo import YoloRegions
 from promu.corpora.coco import read_coco_images
 from promu.errors import InputError
 from promu.files import checksum
 from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
 from promu.schema import Region
+
+logger = logging.getLogger(__name__)
+
+BATCH = 8
+"""Images that a Hugging Face model reads at once."""
 
 
 class HuggingFaceRegions:
@@ -30,17 +36,15 @@ class HuggingFaceRegions:
     Args:
         name: A local folder or a hub name; its weights must be in safetensors form.
         settings: What is kept.
-        batch: Images a pass at most.
 
     Raises:
         InputError: There is no such model within reach, it cannot be loaded, or it lacks weights or names of classes.
     """
 
-    def __init__(self, name: str, settings: DetectorSettings, batch: int = 8) -> None:
+    def __init__(self, name: str | Path, settings: DetectorSettings) -> None:
         self.settings = settings
-        self.batch = batch
         self.device = best_device()
-        self.processor, self.model = _load(name)
+        self.processor, self.model = _load(str(name))
         self.model.to(self.device).eval()
         self._masked = "pixel_mask" in inspect.signature(self.model.forward).parameters
         made_from = (self.processor.to_dict(), self.model.config.id2label)
@@ -59,8 +63,8 @@ class HuggingFaceRegions:
             by_size[entry["pixel_values"].shape].append(row)
         regions: list[list[Region]] = [[] for _ in images]
         for rows in by_size.values():
-            for start in range(0, len(rows), self.batch):
-                part = rows[start : start + self.batch]
+            for start in range(0, len(rows), BATCH):
+                part = rows[start : start + BATCH]
                 for row, found in zip(part, self._pass([prepared[row] for row in part], part, images), strict=True):
                     regions[row] = self.settings.keep(found, images[row].size)
         return regions
@@ -68,51 +72,36 @@ class HuggingFaceRegions:
     def _pass(self, prepared: list[Any], rows: list[int], images: Sequence[Image.Image]) -> list[list[Region]]:
         names = ["pixel_values"] + ["pixel_mask"] * (self._masked and "pixel_mask" in prepared[0])
         inputs = {name: torch.cat([entry[name] for entry in prepared]).to(self.device) for name in names}
-        results = self.processor.post_process_object_detection(
-            self.model(**inputs),
-            threshold=self.settings.confidence,
-            target_sizes=[(images[row].height, images[row].width) for row in rows],
-        )
+        sizes = [(images[row].height, images[row].width) for row in rows]
+        read = self.processor.post_process_object_detection
+        results = read(self.model(**inputs), threshold=self.settings.confidence, target_sizes=sizes)
         return [self._regions(result) for result in results]
 
     def _regions(self, result: dict[str, torch.Tensor]) -> list[Region]:
         names = self.model.config.id2label
         found: dict[tuple[float, ...], Region] = {}
-        for box, label, score in zip(
-            map(tuple, result["boxes"].tolist()), result["labels"].tolist(), result["scores"].tolist(), strict=True
-        ):
+        for corners, label, score in zip(*(result[key].tolist() for key in ("boxes", "labels", "scores")), strict=True):
+            box = tuple(corners)
             if box[0] < box[2] and box[1] < box[3] and (box not in found or found[box].score < score):
                 found[box] = Region(box, names[label], min(1.0, score))
         return list(found.values())
 
 
 def _load(name: str) -> tuple[Any, Any]:
+    """Processor and model; refuses what transformers warns of only: a head with random weights, unnamed classes."""
     processor = load(AutoImageProcessor, name, "image processor of detector")
     model, report = load(AutoModelForObjectDetection, name, "detector", **SAFE_WEIGHTS, output_loading_info=True)
-    _require_trained(name, processor, model, report["missing_keys"])
-    return processor, model
-
-
-def _require_trained(name: str, processor: Any, model: Any, missing: set[str]) -> None:
-    """Refuse what transformers loads with a warning only: a head with random weights, classes without a name."""
-    if untrained := sorted(missing & dict(model.named_parameters()).keys()):
-        raise InputError(
-            f"detector {name!r} comes without {len(untrained)} of its weights, the first {untrained[0]!r}: it was "
-            "saved without its detection head; name a model trained to detect"
-        )
-    if sorted(model.config.id2label) != list(range(model.config.num_labels)):
-        raise InputError(
-            f"detector {name!r} numbers its classes {', '.join(map(str, sorted(model.config.id2label)[:3]))}, ...; "
-            f"id2label in its config.json must name 0 to {model.config.num_labels - 1}"
-        )
+    if untrained := sorted(report["missing_keys"] & dict(model.named_parameters()).keys()):
+        reason = f"comes without {len(untrained)} of its weights, the first {untrained[0]!r}: it was saved without its"
+        raise InputError(f"detector {name!r} {reason} detection head; name a model trained to detect")
+    numbers, count = sorted(model.config.id2label), model.config.num_labels
+    if numbers != list(range(count)):
+        reason = f"numbers its classes {', '.join(map(str, numbers[:3]))}, ..."
+        raise InputError(f"detector {name!r} {reason}; id2label in its config.json must name 0 to {count - 1}")
     if not hasattr(processor, "post_process_object_detection"):
-        raise InputError(
-            f"the preprocessor_config.json of detector {name!r} names {type(processor).__name__}, which reads no "
-            "boxes; save the model's own image processor there"
-        )
-
-
-logger = logging.getLogger(__name__)
+        reason = f"names {type(processor).__name__}, which reads no boxes; save the model's own image processor there"
+        raise InputError(f"the preprocessor_config.json of detector {name!r} {reason}")
+    return processor, model
 
 
 class CocoRegions:
@@ -144,11 +133,10 @@ class CocoRegions:
             return []
         across = 1.0 if image.width is None else size[0] / image.width
         down = 1.0 if image.height is None else size[1] / image.height
-        scaled = (
-            Region((x0 * across, y0 * down, x1 * across, y1 * down), region.label, region.score)
-            for region in image.regions
-            for x0, y0, x1, y1 in [region.box]
-        )
+        scaled = []
+        for region in image.regions:
+            x0, y0, x1, y1 = region.box
+            scaled.append(Region((x0 * across, y0 * down, x1 * across, y1 * down), region.label, region.score))
         return self.settings.keep(scaled, size)
 
 
@@ -162,22 +150,11 @@ class NoRegions:
         return [[] for _ in images]
 
 
-def _hf(path: str | Path, settings: DetectorSettings) -> Detector:
-
-    return HuggingFaceRegions(str(path), settings)
-
-
-def _yolo(path: str | Path, settings: DetectorSettings) -> Detector:
-    from promu.alignment.yolo import YoloRegions
-
-    return YoloRegions(Path(path), settings)
-
-
 DETECTORS: dict[str, Callable[[str | Path, DetectorSettings], Detector]] = {
     "coco": CocoRegions,
-    "hf": _hf,
+    "hf": HuggingFaceRegions,
     "none": lambda path, settings: NoRegions(),
-    "yolo": _yolo,
+    "yolo": YoloRegions,
 }
 """`coco`: a COCO instances file; `hf`: a Hugging Face model, by folder or hub name; `yolo`: an ONNX file."""
 

@@ -39,7 +39,6 @@ _QUERIES = 256
 _BATCH = 128
 _WORD = re.compile(r"\w+")
 _Choice = tuple[int, float | None]  # (text, similarity)
-_Array = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 Encode = Callable[[Sequence[str]], torch.Tensor]
 """Texts to unit vectors (N, d)."""
@@ -65,9 +64,6 @@ def falsify(
             block unless too few captions of other images are there.
         encode: The vectors that say which captions are near in meaning; None takes any caption of another image.
         seed: What the choice depends on beside the input.
-
-    Returns:
-        As many lists as images.
     """
     added: list[list[Falsified]] = []
     for number, block in enumerate(_blocks(images)):
@@ -105,9 +101,6 @@ def _words(text: str) -> list[str]:
 class SentenceVectors:
     """Unit vectors of texts from a Hugging Face text encoder: the mean over its tokens, as sentence encoders are used.
 
-    Args:
-        name: A folder, a hub name, or `package:NAME/PATH`.
-
     Raises:
         InputError: There is no such encoder, or it does not read text alone.
     """
@@ -115,10 +108,8 @@ class SentenceVectors:
     def __init__(self, name: str) -> None:
         self.encoder = load_encoder(resolve(name)).eval()
         if self.encoder.main_input_name != "input_ids" or self.encoder.config.is_encoder_decoder:
-            raise InputError(
-                f"{name!r} ({self.encoder.config.model_type}) is no text encoder; name one of BERT's kind, such as "
-                "sentence-transformers/all-MiniLM-L6-v2"
-            )
+            reason = f"{name!r} ({self.encoder.config.model_type}) is no text encoder; name one of BERT's kind, such as"
+            raise InputError(f"{reason} sentence-transformers/all-MiniLM-L6-v2")
         self.tokenizer = load(AutoTokenizer, name, "tokenizer of text encoder")
         if len(self.tokenizer) < 50:  # transformers makes an empty one where it finds none
             raise InputError(f"text encoder {name!r} has no tokenizer; copy its files into the folder")
@@ -198,8 +189,7 @@ class _Pool:
         owned: dict[int, set[int]] = {}
         for index, number in self.captions:
             owned.setdefault(groups[index], set()).add(number)
-        # by image: texts that fit it
-        self.owned: list[_Array] = [np.array(sorted(owned.get(group, ())), dtype=np.int64) for group in groups]
+        self.owned = [sorted(owned.get(group, ())) for group in groups]  # by image: texts that fit it
 
 
 def _same_images(images: Sequence[CaptionedImage]) -> list[int]:
@@ -224,11 +214,10 @@ def _falsify_block(
 ) -> list[list[Falsified]]:
     pool = _Pool(images)
     candidates = _random(pool, rng) if encode is None else _nearest(pool, encode(pool.texts))
-    wanted = falsified_of(len(pool.captions), share)
+    missing = falsified_of(len(pool.captions), share)
     added: list[list[Falsified]] = [[] for _ in images]
     used: list[set[int]] = [set() for _ in images]
     order = rng.permutation(len(pool.captions))
-    missing = wanted
     while missing:
         before = missing
         for caption in order:
@@ -248,11 +237,10 @@ def _random(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
     """For each caption up to `NEAREST` texts that do not belong to its image."""
     chosen: list[list[_Choice]] = []
     for index, _ in pool.captions:
-        owned = set(pool.owned[index].tolist())
+        owned = set(pool.owned[index])
         size = min(len(pool.texts), NEAREST + len(owned))
         drawn = rng.choice(len(pool.texts), size=size, replace=False).tolist()
-        free: list[_Choice] = [(text, None) for text in drawn if text not in owned]
-        chosen.append(free[:NEAREST])
+        chosen.append([(text, None) for text in drawn if text not in owned][:NEAREST])
     return chosen
 
 
@@ -266,7 +254,7 @@ def _nearest(pool: _Pool, vectors: torch.Tensor) -> list[list[_Choice]]:
         if not len(rows):
             continue
         near = vectors[numbers[rows]] @ vectors.T
-        fits = _fitting(near, [torch.from_numpy(pool.owned[index]) for index in shown[rows].tolist()])
+        fits = _fitting(near, [torch.tensor(pool.owned[index], dtype=torch.long) for index in shown[rows].tolist()])
         fitting = torch.zeros(_QUERIES, near.shape[1]).index_add_(0, shown[rows] - start, fits.float()) > 0
         near[fitting[shown[rows] - start]] = -torch.inf
         top = near.topk(min(NEAREST, len(pool.texts)), dim=-1)

@@ -45,17 +45,14 @@ class SideHealth:
     """One side of the labels: regions' nouns, or images' relations.
 
     Attributes:
-        labels: How many there are.
-        candidates: M or L.
-        entropy: Mean entropy in nats.
-        entropy_share: The same as a share of its largest value, log M.
+        labels, candidates: How many there are of each (M or L candidates).
+        entropy, entropy_share: Mean entropy in nats, and as a share of its largest value, log M.
         top_probability: Mean probability of a label's first candidate.
         effective: exp of the entropy of the mean label: how many candidates are in use, by weight.
         information_gain: Of a label over the mean label, as a share of its maximum: how much of the mean label's
             entropy is gone once the region or image is given. 0 where all labels are the same, 1 where each is certain.
         top: The candidates that are first most often, each with its share of the labels, at most ten.
-        often: Candidates that are first in more than `OFTEN` of the labels.
-        never: Candidates that are first in none.
+        often, never: Candidates that are first in more than `OFTEN` of the labels, and in none.
     """
 
     labels: int
@@ -125,7 +122,7 @@ class SideTally:
         if not self.rows:
             return None
         shares = (self.first / self.rows).tolist()
-        order = sorted(range(len(shares)), key=lambda index: (-shares[index], index))
+        ranked = sorted(zip(self.candidates, shares, strict=True), key=lambda one: -one[1])
         mean_entropy, entropy_of_mean = self.entropy / self.rows, float(entropy(self.mean / self.rows))
         return SideHealth(
             labels=self.rows,
@@ -135,9 +132,9 @@ class SideTally:
             top_probability=self.top / self.rows,
             effective=math.exp(entropy_of_mean),
             information_gain=max(0.0, 1.0 - mean_entropy / entropy_of_mean) if entropy_of_mean > 0.0 else 0.0,
-            top=tuple((self.candidates[index], shares[index]) for index in order[:10] if shares[index]),
-            often=tuple(self.candidates[index] for index in order if shares[index] > OFTEN),
-            never=tuple(name for name, share in zip(self.candidates, shares, strict=True) if not share),
+            top=tuple(one for one in ranked[:10] if one[1]),
+            often=tuple(name for name, share in ranked if share > OFTEN),
+            never=tuple(name for name, share in ranked if not share),
         )
 
 
@@ -165,30 +162,26 @@ class AgreementTally:
         if not self.regions or len(self.named) < 2:
             return None
         regions = sum(len(firsts) for _, firsts in self.regions)
-        top1, top5 = self._agreement(range(len(self.named)))
-        shuffled = [self._agreement(others) for others in self._shuffles()]
-        chance1, chance5 = (sum(shares) / SHUFFLES for shares in zip(*shuffled, strict=True))
-        return Agreement(regions, top1, top5, chance1, chance5)
+        top = self._agreement(self.named)
+        shuffled = [self._agreement(named) for named in self._shuffles()]
+        return Agreement(regions, *top, *(sum(shares) / SHUFFLES for shares in zip(*shuffled, strict=True)))
 
-    def _shuffles(self) -> Iterator[list[int]]:
-        """For each place another one, never itself: its successor in a random ring."""
+    def _shuffles(self) -> Iterator[list[frozenset[int]]]:
+        """What is named at another place, never the same: at the successor in a random ring."""
         ring = list(range(len(self.named)))
         for seed in range(SHUFFLES):
             random.Random(seed).shuffle(ring)
-            others = [0] * len(ring)
-            for place, after in zip(ring, ring[1:] + ring[:1], strict=True):
-                others[place] = after
-            yield others
+            after = dict(zip(ring, ring[1:] + ring[:1], strict=True))
+            yield [self.named[after[place]] for place in range(len(ring))]
 
-    def _agreement(self, others: Sequence[int]) -> tuple[float, float]:
-        """Shares of first nouns and of first fives that agree with what is named at the place in `others`."""
+    def _agreement(self, named: Sequence[frozenset[int]]) -> list[float]:
+        """Shares of first nouns and of first fives that agree with what is named at their place."""
         hits = [
-            (first[0] in self.named[others[place]], not self.named[others[place]].isdisjoint(first))
+            (first[0] in named[place], not named[place].isdisjoint(first))
             for place, firsts in self.regions
             for first in firsts.tolist()
         ]
-        one, five = (sum(column) / len(hits) for column in zip(*hits, strict=True))
-        return one, five
+        return [sum(column) / len(hits) for column in zip(*hits, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -196,11 +189,9 @@ class LabelHealth:
     """What `label_health` measures.
 
     Attributes:
-        images: Images with labels.
+        images: Images with labels; `without_regions` of them have no region, which L_COE skips.
         unlabelled: Images of the corpus that the store does not hold.
-        without_regions: Images with labels but no region, which L_COE skips.
-        entities: Regions' labels; None without regions.
-        relations: Images' labels.
+        entities, relations: Regions' labels (None without regions), and images' labels.
         captions: Agreement of regions' labels with the captions that belong to their images, plurals counting for
             their singular; None where it cannot be measured.
         detector: Agreement of regions' labels with the detector's category; None where no candidate names one.
@@ -220,7 +211,7 @@ class LabelHealth:
     @property
     def findings(self) -> tuple[str, ...]:
         """A sentence for each failure that the figures look like, with what to turn."""
-        return findings(self)
+        return tuple(_findings(self))
 
     @property
     def healthy(self) -> bool:
@@ -239,12 +230,7 @@ class LabelHealth:
 
 
 def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> LabelHealth:
-    """Measure the labels of a corpus, and say which failure they look like.
-
-    Args:
-        store: The labels.
-        corpus: What they are labels of.
-        synonyms: Which nouns name the detector's categories.
+    """Measure the labels of a corpus, and say which failure they look like; `synonyms` name detectors' categories.
 
     Raises:
         InputError: A part of the store or a shard of the corpus is damaged.
@@ -271,33 +257,14 @@ def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> L
             for row, region in enumerate(image.regions):
                 named = nouns_naming(region.label, synonyms) & places.keys()
                 detector.add((places[noun] for noun in named), label.entities[row : row + 1])
-    return LabelHealth(
-        images,
-        unlabelled,
-        without_regions,
-        entities.result(),
-        relations.result(),
-        captions.result(),
-        detector.result(),
-        header.detector_weight,
-    )
+    sides, agreements = (entities.result(), relations.result()), (captions.result(), detector.result())
+    return LabelHealth(images, unlabelled, without_regions, *sides, *agreements, header.detector_weight)
 
 
-def findings(health: LabelHealth) -> tuple[str, ...]:
-    """A sentence for each failure that the figures look like, with what to turn."""
+def _findings(health: LabelHealth) -> Iterator[str]:
     if not health.images:
-        return ("no image of this corpus has labels: the store was made for another corpus, or labelling never ran",)
-    sentences = list(_counts(health))
-    if health.entities is not None:
-        sentences += _side("regions' nouns", health.entities, health.captions)
-        if _agrees(health.captions) is not False and health.entities.top[0][1] <= DOMINANT:
-            sentences += _estranged(health.detector, health.detector_weight)
-    if health.relations is not None:
-        sentences += _side("images' relations", health.relations, None)
-    return tuple(sentences)
-
-
-def _counts(health: LabelHealth) -> Iterator[str]:
+        yield "no image of this corpus has labels: the store was made for another corpus, or labelling never ran"
+        return
     if health.unlabelled:
         yield f"{health.unlabelled} images have no labels: run `promu label` again, it goes on where it stopped"
     if health.entities is None:
@@ -307,6 +274,19 @@ def _counts(health: LabelHealth) -> Iterator[str]:
             f"{health.without_regions} of {health.images} images have no region, and L_COE skips them: lower the "
             "detector's threshold, or use one that knows the corpus's things"
         )
+    if health.entities is not None:
+        yield from _side("regions' nouns", health.entities, health.captions)
+        # Where the labels are the teacher's alone, they are judged by the detector's categories of the same regions.
+        detector = health.detector if not health.detector_weight else None
+        sound = _agrees(health.captions) is not False and health.entities.top[0][1] <= DOMINANT
+        if sound and detector is not None and detector.regions >= FEW and detector.gain1 < DETECTOR:
+            yield (
+                f"the first noun names the detector's category in {detector.top1:.0%} of regions, by chance in "
+                f"{detector.chance1:.0%}: the teacher knows whole scenes, not what is cut out of them, or boxes are "
+                "wrong; mix the detector's category in (labels.detector_weight), or take another teacher"
+            )
+    if health.relations is not None:
+        yield from _side("images' relations", health.relations, None)
 
 
 def _side(what: str, side: SideHealth, captions: Agreement | None) -> Iterator[str]:
@@ -359,13 +339,3 @@ def _agrees(captions: Agreement | None) -> bool | None:
     if captions is None or captions.regions < FEW:
         return None
     return max(captions.gain1, captions.gain5) >= CAPTIONS
-
-
-def _estranged(detector: Agreement | None, weight: float) -> Iterator[str]:
-    """Where the labels are the teacher's alone, they are judged by the detector's categories of the same regions."""
-    if detector is not None and not weight and detector.regions >= FEW and detector.gain1 < DETECTOR:
-        yield (
-            f"the first noun names the detector's category in {detector.top1:.0%} of regions, by chance in "
-            f"{detector.chance1:.0%}: the teacher knows whole scenes, not what is cut out of them, or boxes are wrong; "
-            "mix the detector's category in (labels.detector_weight), or take another teacher"
-        )

@@ -39,8 +39,7 @@ class LabelHeader:
     `nouns` and `relations` are the candidates of Eq 6 and Eq 9 in order; `temperature` is the one of both softmaxes.
     `detector_weight` is how far a region's label follows the detector's category, and `synonyms` the checksum of the
     table that says which nouns name it (`promu.alignment.synonyms.DetectorPrior`; 0 and empty: not at all).
-    `nouns_source` and `relations_source` are notes of where the candidates came from. Labels depend on the lists alone,
-    so stores are equal whatever their notes.
+    `nouns_source` and `relations_source` note where the candidates came from; stores are equal whatever they say.
     """
 
     teacher: str
@@ -90,11 +89,7 @@ class SparseLabels:
     @staticmethod
     def cat(labels: Sequence[SparseLabels]) -> SparseLabels:
         """One after the other; all with the same k."""
-        return SparseLabels(
-            torch.cat([one.ids for one in labels]),
-            torch.cat([one.probabilities for one in labels]),
-            torch.cat([one.tail for one in labels]),
-        )
+        return SparseLabels(*(torch.cat([getattr(one, item.name) for one in labels]) for item in fields(SparseLabels)))
 
 
 @dataclass(frozen=True)
@@ -157,12 +152,8 @@ class LabelStore:
         tensors = {
             "region_counts": torch.tensor([len(label.boxes) for label in labels], dtype=torch.int32),
             "boxes": torch.cat([label.boxes for label in labels]).float(),
-            "entity_ids": entities.ids,
-            "entity_probabilities": entities.probabilities,
-            "entity_tail": entities.tail,
-            "relation_ids": relations.ids,
-            "relation_probabilities": relations.probabilities,
-            "relation_tail": relations.tail,
+            **{f"entity_{name}": tensor for name, tensor in vars(entities).items()},
+            **{f"relation_{name}": tensor for name, tensor in vars(relations).items()},
         }
         metadata = {"images": json.dumps(list(images), ensure_ascii=False)}
         # after the last part, not after their count: a damaged part in the middle may have been deleted
@@ -173,10 +164,9 @@ class LabelStore:
         self._append(_Part(path))
 
     def _append(self, part: _Part) -> None:
-        number = len(self._parts)
-        self._parts.append(part)
         for row, image in enumerate(part.take_images()):
-            self._index.setdefault(image, (number, row))
+            self._index.setdefault(image, (len(self._parts), row))
+        self._parts.append(part)
 
 
 class _Part:
@@ -203,11 +193,11 @@ class _Part:
         if not self._tensors:
             with _opened(self.path) as part:
                 self._tensors = {name: part.get_tensor(name) for name in _TENSORS}
-        get = self._tensors.__getitem__
-        entities = SparseLabels(get("entity_ids"), get("entity_probabilities"), get("entity_tail"))
-        relations = SparseLabels(get("relation_ids"), get("relation_probabilities"), get("relation_tail"))
+        boxes, *entities = (self._tensors[name] for name in _OF_REGIONS)
+        relations = (self._tensors[name] for name in _OF_IMAGES)
         regions = slice(int(self._starts[row]), int(self._starts[row + 1]))
-        return ImageLabels(get("boxes")[regions], entities[regions], relations[row : row + 1])
+        entity_labels, relation_label = SparseLabels(*entities)[regions], SparseLabels(*relations)[row : row + 1]
+        return ImageLabels(boxes[regions], entity_labels, relation_label)
 
 
 @contextmanager
@@ -217,16 +207,8 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as part:
             yield part
     except _FAULTS as error:
-        raise InputError(
-            f"this part of the label store is damaged ({error}); delete it and label again", path
-        ) from error
-
-
-def _not_written(path: Path, error: Exception) -> InputError:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    return InputError(
-        f"cannot be written ({reason}); make room and run the same command again, what is finished is kept", path
-    )
+        reason = f"this part of the label store is damaged ({error}); delete it and label again"
+        raise InputError(reason, path) from error
 
 
 def _write_header(folder: Path, header: LabelHeader) -> None:
@@ -241,26 +223,21 @@ def _read_header(folder: Path) -> LabelHeader:
     if not path.is_file():
         raise InputError("no label store here (header.json is missing); make one with `promu label`", folder)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()
-        }
-        return LabelHeader(**values)
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return LabelHeader(**raw | {name: tuple(value) for name, value in raw.items() if isinstance(value, list)})
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"not a label store's header ({error}); make the store again", path) from error
 
 
 def _write_once(path: Path, write: Callable[[Path], object]) -> bool:
-    """Let `write` fill a file beside `path` and give it that name unless it is taken; whether it was free.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
+    """Let `write` fill a file beside `path` and give it that name unless it is taken; whether it was free."""
     try:
         with atomic(path, keep_existing=True) as temporary:
             write(temporary)
     except FileExistsError:
         return False
     except (OSError, SafetensorError) as error:
-        raise _not_written(path, error) from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        remedy = "make room and run the same command again, what is finished is kept"
+        raise InputError(f"cannot be written ({reason}); {remedy}", path) from error
     return True

@@ -48,10 +48,10 @@ def label_corpus(
     Args:
         teacher: The frozen dual encoder.
         corpus: Images with their regions.
-        header: Candidates, templates, temperature: what the labels depend on.
+        header: What the labels depend on; with a `detector_weight` it needs the `synonyms`.
         store_folder: Where the store is, or will be.
         shard: (i, n): this process labels the images whose number is i modulo n.
-        synonyms: Which nouns name the detector's categories; needed where the header has a `detector_weight`.
+        synonyms: Which nouns name the detector's categories.
 
     Returns:
         The store as it then is, with what other processes have written by that time.
@@ -78,26 +78,10 @@ def label_corpus(
         if image.image not in store:
             todo.append(index)
         elif not torch.equal(store[image.image].boxes, relative_boxes(image.width, image.height, image.regions)):
-            raise InputError(
-                f"this label store holds image {image.image!r} with other regions than the corpus; "
-                "delete the store and label again",
-                store_folder,
-            )
-    if todo:
-        _label_images_of(corpus, todo, teacher, store, number, total, prior)
-    return LabelStore(store_folder, header)
-
-
-def _label_images_of(
-    corpus: PairShards,
-    todo: Sequence[int],
-    teacher: Teacher,
-    store: LabelStore,
-    process: int,
-    total: int,
-    prior: DetectorPrior | None,
-) -> None:
-    header = store.header
+            reason = f"this label store holds image {image.image!r} with other regions than the corpus"
+            raise InputError(f"{reason}; delete the store and label again", store_folder)
+    if not todo:
+        return LabelStore(store_folder, header)
     nouns = teacher.encode_prompts(prompts(header.nouns, header.entity_template, ENTITY_TEMPLATES))
     relations = teacher.encode_prompts(prompts(header.relations, header.relation_template, RELATION_TEMPLATES))
     done = total - len(todo)
@@ -113,7 +97,8 @@ def _label_images_of(
             images += [image.image for image in batch]
             done += len(batch)
             report(store.folder.name, done, total)
-        store.add(images, labels, process)
+        store.add(images, labels, number)
+    return LabelStore(store_folder, header)
 
 
 def _label_batch(
@@ -125,24 +110,19 @@ def _label_batch(
     header: LabelHeader,
     prior: DetectorPrior | None,
 ) -> list[ImageLabels]:
-    of_image = SparseLabels.from_dense(
-        soft_labels(teacher.encode_images(images), relations, header.temperature).cpu(), header.top_k
-    )
+    of_image = soft_labels(teacher.encode_images(images), relations, header.temperature).cpu()
     crops = [square_crop(image, region) for image, regions in zip(images, found, strict=True) for region in regions]
-    dense = (
-        soft_labels(teacher.encode_images(crops), nouns, header.temperature).cpu()
-        if crops
-        else torch.zeros(0, len(header.nouns))
-    )
+    of_region = torch.zeros(0, len(header.nouns))
+    if crops:
+        of_region = soft_labels(teacher.encode_images(crops), nouns, header.temperature).cpu()
     if prior is not None:
-        dense = prior(dense, [region for regions in found for region in regions])
-    of_region = SparseLabels.from_dense(dense, header.top_k)
+        of_region = prior(of_region, [region for regions in found for region in regions])
+    sparse = SparseLabels.from_dense(of_image, header.top_k), SparseLabels.from_dense(of_region, header.top_k)
     labels, start = [], 0
     for row, (image, regions) in enumerate(zip(images, found, strict=True)):
-        boxes = relative_boxes(image.width, image.height, regions)
-        rows = slice(start, start + len(regions))
-        labels.append(ImageLabels(boxes, of_region[rows], of_image[row : row + 1]))
-        start += len(regions)
+        boxes, end = relative_boxes(image.width, image.height, regions), start + len(regions)
+        labels.append(ImageLabels(boxes, sparse[1][start:end], sparse[0][row : row + 1]))
+        start = end
     return labels
 
 

@@ -57,11 +57,8 @@ def _in_batches(size: int) -> Callable[[Encode], Encode]:
 class SelfTrainedTeacher:
     """The paper's teacher: a dual encoder trained with L_CIT alone on the same captions, then frozen.
 
-    Args:
-        folder: A saved `PromuDualEncoder` with its tokenizer.
-
     Raises:
-        InputError: The folder does not hold one.
+        InputError: The folder does not hold a saved `PromuDualEncoder` with its tokenizer.
     """
 
     def __init__(self, folder: str | Path, device: str = "cpu") -> None:
@@ -91,9 +88,8 @@ class SelfTrainedTeacher:
 class HubTeacher:
     """A teacher off the shelf: any CLIP- or SigLIP-type model, trained by others on pairs of image and text.
 
-    Args:
-        name: A local folder or a hub name, weights in safetensors form. It must hold `get_text_features`,
-            `get_image_features` and a `logit_scale`, with its tokenizer and image processor beside it.
+    It lies in a local folder or on the hub, weights in safetensors form, tokenizer and image processor beside it, and
+    has `get_text_features`, `get_image_features` and a `logit_scale`.
 
     Raises:
         InputError: There is no such model, a part of it is missing or damaged, or it is of another type.
@@ -152,8 +148,6 @@ def _unit(features: Any) -> torch.Tensor:
 def _load_dual_encoder(name: str) -> Any:
     model = load(AutoModel, name, "teacher", **SAFE_WEIGHTS)
     if not all(hasattr(model, part) for part in ("get_text_features", "get_image_features", "logit_scale")):
-        raise InputError(
-            f"teacher {name!r} is a {model.config.model_type!r} model, which does not put texts and images in one "
-            "space; name a CLIP- or SigLIP-type one"
-        )
+        reason = f"is a {model.config.model_type!r} model, which does not put texts and images in one space"
+        raise InputError(f"teacher {name!r} {reason}; name a CLIP- or SigLIP-type one")
     return model

@@ -16,7 +16,7 @@ from PIL import Image
 from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.synonyms import COCO_NAMES
 from promu.errors import InputError
-from promu.files import is_blank, read_bytes, read_lines, shorten, usable_cores
+from promu.files import filled_lines, read_bytes, shorten, usable_cores
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
 from promu.schema import Region
 
@@ -39,11 +39,7 @@ class Frame:
 
 
 def letterbox(image: Image.Image, size: tuple[int, int], layout: YoloLayout) -> tuple[Array, Frame]:
-    """An image shrunk or grown into (height, width) pixels in its own shape, the rest grey.
-
-    Returns:
-        Bytes (height, width, 3) in RGB, and where the image lies in them.
-    """
+    """An image shrunk or grown into (height, width) pixels in its own shape, the rest grey: (height, width, 3)."""
     height, width = size
     scale = min(height / image.height, width / image.width)
     inner = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
@@ -62,13 +58,12 @@ def to_input(canvases: Sequence[Array], layout: YoloLayout) -> Array:
 
 
 def decode(output: Array, layout: str, size: tuple[int, int], confidence: float) -> tuple[Array, Array, Array]:
-    """What a detector says of one image, as boxes.
+    """What a detector says of one image, as boxes; those with a score below `confidence` are left out.
 
     Args:
         output: (N, columns), or (rows, N) for a transposed layout.
         layout: A name in `LAYOUTS`.
         size: (height, width) of the input.
-        confidence: Boxes with a lower score are left out.
 
     Returns:
         Boxes (n, 4) as x0, y0, x1, y1 in pixels of the input, scores (n,) and class ids (n,).
@@ -133,10 +128,8 @@ def find_regions(
     """
     boxes, scores, classes = decode(output, layout, size, settings.confidence)
     if classes.size and classes.max() >= len(names):
-        raise InputError(
-            f"the detector found class {classes.max()} (from 0) and {len(names)} names are known; give a file with its "
-            "class names, one a line"
-        )
+        reason = f"the detector found class {classes.max()} (from 0) and {len(names)} names are known"
+        raise InputError(f"{reason}; give a file with its class names, one a line")
     boxes = (boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2)
     boxes = np.clip(boxes, 0, [*image_size, *image_size])
     inside = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
@@ -157,7 +150,8 @@ class YoloRegions:
         InputError: onnxruntime is missing, the file is no such detector, or its classes have no names.
     """
 
-    def __init__(self, path: Path, settings: DetectorSettings) -> None:
+    def __init__(self, path: str | Path, settings: DetectorSettings) -> None:
+        path = Path(path)
         data = read_bytes(path)
         self.settings = settings
         self._session = _session(data, path)
@@ -169,15 +163,13 @@ class YoloRegions:
         self._batch = given.shape[0] if isinstance(given.shape[0], int) else BATCH
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.size = _input_size(given.shape, metadata, path)
-        grey = np.full((self._batch, 3, *self.size), PAD / 255, dtype=np.float32)
+        probe = self._run(np.full((self._batch, 3, *self.size), PAD / 255, dtype=np.float32))[:1]
         try:
-            probe = self._run(grey)[:1]
             self.layout = recognise_layout(probe, self.size)
         except InputError as error:
             raise error.at(path) from None
         self.names = _class_names(probe, self.layout, settings, metadata, path)
-        checksum = hashlib.sha256(data + repr(self.names).encode()).hexdigest()
-        self.identity = settings.identify("yolo", checksum)
+        self.identity = settings.identify("yolo", hashlib.sha256(data + repr(self.names).encode()).hexdigest())
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
         """As `Detector.detect`."""
@@ -241,18 +233,14 @@ def _class_names(
 ) -> tuple[str, ...]:
     count = count_classes(output, layout)
     if settings.class_names is not None:
-        names = tuple(
-            line for _, line in read_lines(settings.class_names, None) if line is not None and not is_blank(line)
-        )
+        names = tuple(str(line) for _, line in filled_lines(settings.class_names, None))
     elif "names" in metadata:
         value = _literal(metadata, "names", path)
         names = tuple(str(name) for name in (value.values() if isinstance(value, dict) else value))
     else:
         names = COCO_NAMES
     if count is not None and len(names) != count:
-        raise InputError(
-            f"the detector has {count} classes and {len(names)} names are known; give a file with its "
-            f"{count} class names, one a line",
-            settings.class_names or path,
-        )
+        reason = f"the detector has {count} classes and {len(names)} names are known"
+        remedy = f"give a file with its {count} class names, one a line"
+        raise InputError(f"{reason}; {remedy}", settings.class_names or path)
     return names

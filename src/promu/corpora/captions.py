@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -221,10 +221,10 @@ class Skipped:
         if len(self.examples) < _EXAMPLES:
             self.examples.append(str(error))
 
-    def merge(self, other: Skipped) -> None:
-        """Add what another has counted."""
-        self.pairs += other.pairs
-        self.examples = (self.examples + other.examples)[:_EXAMPLES]
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Add what another has counted, as its `to_dict` gave it."""
+        self.pairs.update(other["pairs"])
+        self.examples = [*self.examples, *other["examples"]][:_EXAMPLES]
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, the most frequent reason first."""

@@ -95,8 +95,8 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
     files: dict[int, _Image] = {}
     for _, image in _entries(document, "images", _Image, path, problems):
         files[image.id] = image
-        size = (side if side < _NO_SIZE else None for side in (image.width, image.height))
-        images.setdefault(image.file_name, CocoImage(*size))
+        width, height = (side if side < _NO_SIZE else None for side in (image.width, image.height))
+        images.setdefault(image.file_name, CocoImage(width, height))
     labels = {category.id: category.name for _, category in _entries(document, "categories", _Category, path, problems)}
     dropped = 0
     for what, annotation in _entries(document, "annotations", _Annotation, path, problems):

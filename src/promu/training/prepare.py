@@ -40,19 +40,13 @@ from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit
 from promu.training.pair_batches import CaptionCollator
-from promu.training.recipe import NounSettings, PretrainRecipe, PropertySettings
+from promu.training.recipe import NounSettings, PretrainRecipe
 from promu.training.tokenizers import train_wordpiece
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What comes before the teacher.
-
-    Attributes:
-        corpus, dev: To train on, and to validate on; `dev` may be None.
-        tokenizer: The student's.
-        nouns, relations: The candidates of Eq 6 and Eq 9.
-    """
+    """What comes before the teacher: corpora, the student's tokenizer, the candidates of Eq 6 and Eq 9."""
 
     corpus: PairShards
     dev: PairShards | None
@@ -63,12 +57,9 @@ class Sources:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that joint pre-training starts from.
+    """Everything that joint pre-training starts from: data, tokenizer, and the teacher's labels of both corpora.
 
-    Attributes:
-        corpus, dev, tokenizer: As in `Sources`.
-        teacher_folder: Where the self-trained teacher is; None for one off the shelf.
-        store, dev_store: The teacher's labels of both corpora.
+    `teacher_folder` is where the self-trained teacher is; None for one off the shelf.
     """
 
     corpus: PairShards
@@ -161,27 +152,22 @@ def candidates(recipe: PretrainRecipe, corpus: PairShards) -> tuple[Sequence[str
         chosen = _nouns_by_pipeline(nouns, Path(recipe.out) / "nouns.txt", corpus, settings.num_nouns)
     if isinstance(table, str):
         return chosen, read_candidates(Path(table), settings.num_relations)
-    return chosen, _relations_by_table(table, settings.num_relations)
+    properties, rules = read_properties(Path(table.properties)), read_meta_rules(table.meta)
+    return chosen, [item.label for item in relations(properties, rules, settings.num_relations)]
 
 
 def _nouns_by_pipeline(settings: NounSettings, path: Path, corpus: PairShards, limit: int) -> list[str]:
     if not path.is_file():
-        stop = set(read_stop_list(None if settings.stop is None else Path(settings.stop)))
+        stop = read_stop_list(settings.stop)
         distinct = list(dict.fromkeys(pair.caption for pair in corpus.pairs() if pair.matched))
         counts = count_nouns(distinct, settings.pipeline)
-        for word in stop & counts.keys():
-            del counts[word]
+        for word in stop:
+            counts.pop(word, None)
         if not counts:
-            raise InputError(
-                "this pipeline finds no noun in the captions; name one of their language", settings.pipeline
-            )
+            reason = "this pipeline finds no noun in the captions; name one of their language"
+            raise InputError(reason, settings.pipeline)
         write_text(path, (f"{noun}\t{number}\n" for noun, number in most_frequent(counts, len(counts))))
     return read_candidates(path, limit)
-
-
-def _relations_by_table(settings: PropertySettings, limit: int) -> list[str]:
-    rules = read_meta_rules(None if settings.meta is None else Path(settings.meta))
-    return [item.label for item in relations(read_properties(Path(settings.properties)), rules, limit)]
 
 
 def prepare_tokenizer(recipe: PretrainRecipe, corpus: PairShards) -> PreTrainedTokenizerBase:
@@ -244,15 +230,7 @@ def label(
     corpora: Mapping[str, PairShards],
     shard: tuple[int, int],
 ) -> dict[str, LabelStore]:
-    """The teacher's labels of some corpora, each in `out/NAME`.
-
-    Args:
-        recipe: Templates, temperature, how many candidates a label stores.
-        sources: The candidates.
-        teacher_folder: Of the self-trained teacher; None for one off the shelf.
-        corpora: By the name of their store's folder.
-        shard: Which share of the images.
-    """
+    """The teacher's labels of the `shard` of some corpora, named by the folder of their store in `out`."""
     settings = recipe.labels
     if teacher_folder is None:
         teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
