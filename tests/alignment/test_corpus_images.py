@@ -12,7 +12,6 @@ from tests.alignment.corpus_sets import noise, with_, write_rows, write_set
 from tests.corpora.test_images import encoded, png_header
 
 from promu.alignment import corpus_build
-from promu.alignment import corpus_images as prepare
 from promu.alignment.corpus_build import build_corpus
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
@@ -136,7 +135,7 @@ def test_side(tmp_path: Path) -> None:
 
 def test_a_huge_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = write_set(tmp_path, 2)
-    monkeypatch.setattr(prepare, "MAX_BYTES", 5000)
+    monkeypatch.setattr(corpus_build, "MAX_BYTES", 5000)
     with (tmp_path / "images" / "1.png").open("ab") as file:
         file.truncate(6000)
     result = build_corpus(with_(settings, missing_images="skip"), tmp_path / "out")

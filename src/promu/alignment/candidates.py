@@ -32,8 +32,7 @@ _IRREGULAR = {
 # Plural in form, and another thing than what is left without the s.
 _NO_PLURALS = frozenset({"clothes", "glasses", "jeans", "news", "pants", "shades", "shorts", "tights", "woods"})
 
-BATCH = 256
-"""Captions that the pipeline reads at once."""
+BATCH = 256  # captions that the pipeline reads at once
 
 # Parts of a pipeline that need time and are not needed to find nouns.
 _UNNEEDED = (
@@ -44,8 +43,7 @@ _REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm),
 
 _DATA = Path(__file__).parent / "data"
 
-ITEM = "WikibaseItem"
-"""The data type of properties whose value is an item, so that they relate two things."""
+ITEM = "WikibaseItem"  # the data type of properties whose value is an item, so that they relate two things
 
 _COLUMNS = ("ID", "label", "description", "Data type", "Count")
 _ID = re.compile(r"P[1-9]\d*")

@@ -3,40 +3,49 @@
 The captions are read as a stream, several times; a shard is made of a fixed stretch of the images they name and takes
 its name when it is whole. So a build costs the same memory whatever the size, and one that was killed goes on at the
 first shard that is not there, with the result of one that never was. Every pair that is read is kept or counted.
+Images are read once, shown to be sound, looked at by the detector, and shrunk where asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+import io
 import json
 import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from promu.alignment.corpus_images import BATCH, prepare_images
 from promu.alignment.corpus_settings import CorpusSettings, Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.alignment.falsify import Encode, SentenceVectors, falsified_of, falsify, word_vectors
 from promu.corpora.captions import NamedImage, Skipped, guess_format, iterate_named_images
+from promu.corpora.images import load_image, probe_image
 from promu.corpora.shards import HEADER, CaptionedImage, ShardWriter, read_shard, shard_counts, shard_images, shard_path
 from promu.errors import InputError
-from promu.files import make_folder, write_json
+from promu.files import make_folder, usable_cores, write_json
 from promu.progress import report
 from promu.runs import RunFolder
+from promu.schema import Region
 
 logger = logging.getLogger(__name__)
 
 BUILD = "build.json"
 """Whose folder it is: the settings of the build, and its result once it is finished."""
 DRAFT = "draft"
+MAX_BYTES = 200_000_000  # a bigger file is not read: it is a film or a damaged file, not a photograph
+BATCH = 16  # images that are decoded, and given to the detector, at once
+QUALITY = 90  # JPEG quality of shrunk images
+_WORKERS = min(8, usable_cores())
 
 
 def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
@@ -331,3 +340,92 @@ def _even(images: int, most: int) -> list[int]:
     """Shards of even size, none above `most`: in a last one of few captions none would be near in meaning."""
     count = -(-images // most)
     return [images // count + (number < images % count) for number in range(count)]
+
+
+def prepare_images(
+    named: Sequence[NamedImage],
+    settings: CorpusSettings,
+    detector: Detector | None,
+    skipped: Skipped,
+    regions: Counter[str],
+) -> Iterator[list[CaptionedImage]]:
+    """Yield the images that can be read, a list for every `BATCH` named ones; the others are `skipped`, or raise.
+
+    The detector sees each image upright and in full size. In `regions` are counted those "kept", "clipped" at the
+    image's edge (kept too), and "dropped" because less than a pixel of them lies in the image.
+    """
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for start in range(0, len(named), BATCH):
+            batch = named[start : start + BATCH]
+            loaded: list[tuple[CaptionedImage, Image.Image]] = []
+            results = pool.map(lambda item: _load(item, settings, detector is not None), batch)
+            for item, result in zip(batch, results, strict=True):
+                if not isinstance(result, InputError):
+                    loaded.append(result)
+                    continue
+                reason = f"image {item.image!r}: {result.reason}"
+                if settings.missing_images == "raise":
+                    raise InputError(f"{reason}; or leave such images out: --missing-images skip", item.path, item.line)
+                kind = result.kind or "broken image"
+                skipped.add(InputError(reason, item.path, item.line, kind), len(item.captions))
+            if detector is None or not loaded:
+                yield [image for image, _ in loaded]
+                continue
+            found = detector.detect([upright for _, upright in loaded], [image.image for image, _ in loaded])
+            yield [
+                replace(image, regions=_scaled(boxes, upright.size, image, regions))
+                for (image, upright), boxes in zip(loaded, found, strict=True)
+            ]
+
+
+def _load(named: NamedImage, settings: CorpusSettings, whole: bool) -> tuple[CaptionedImage, Image.Image] | InputError:
+    """An image as it will be stored, and decoded upright: in full size if `whole`, for the detector."""
+    side = settings.side
+    try:
+        data = _read(settings.image_folder / named.image)
+        info = probe_image(data)
+        shrink = side is not None and max(info.width, info.height) > side
+        # a JPEG that will be shrunk is decoded at a fraction of its size, which still reads it to the end
+        upright = load_image(data, target=(side, side) if side is not None and shrink and not whole else None)
+    except InputError as error:
+        return error
+    digest = hashlib.blake2b(data, digest_size=16).digest()
+    stored = upright
+    if side is not None and shrink:
+        stored = upright.copy()
+        stored.thumbnail((side, side), Image.Resampling.LANCZOS)
+        stored.save(buffer := io.BytesIO(), "JPEG", quality=QUALITY)
+        data = buffer.getvalue()
+    return CaptionedImage(named.image, data, *stored.size, named.captions, digest=digest), upright
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            reason = f"the image is too large: {size:,} bytes, more than {MAX_BYTES:,}; shrink it"
+            raise InputError(reason, kind="image too large")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError("no such image; check the name and the folder of images", kind="missing image") from None
+    except OSError as error:
+        raise InputError(f"the image cannot be read ({error.strerror})") from None
+
+
+def _scaled(
+    found: Sequence[Region], size: tuple[int, int], stored: CaptionedImage, counts: Counter[str]
+) -> tuple[Region, ...]:
+    """Regions of an upright image of full `size` to the frame of the stored one, cut at its edges."""
+    limits = (stored.width, stored.height) * 2
+    scales = (stored.width / size[0], stored.height / size[1]) * 2
+    kept = []
+    for region in found:
+        box = [edge * scale for edge, scale in zip(region.box, scales, strict=True)]
+        x0, y0, x1, y1 = (min(max(edge, 0.0), limit) for edge, limit in zip(box, limits, strict=True))
+        if x1 - x0 < 1.0 or y1 - y0 < 1.0:
+            counts["dropped"] += 1
+            continue
+        counts["kept"] += 1
+        counts["clipped"] += [x0, y0, x1, y1] != box
+        kept.append(Region((x0, y0, x1, y1), region.label, region.score))
+    return tuple(kept)

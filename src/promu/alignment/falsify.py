@@ -26,14 +26,10 @@ from promu.hub import best_device, best_precision, load, resolve
 from promu.modeling.encoders import load_encoder, pooled
 from promu.progress import report
 
-BLOCK = 8192
-"""Captions that are compared with each other at once."""
-NEAREST = 10
-"""One of so many nearest captions is taken at random: always the nearest would repeat the same pairs."""
-BUCKETS = 2048
-"""Length of `word_vectors`."""
-MAX_TOKENS = 128
-"""Tokens of a caption that `SentenceVectors` reads."""
+BLOCK = 8192  # captions that are compared with each other at once
+NEAREST = 10  # one of so many nearest captions is taken at random: always the nearest would repeat the same pairs
+BUCKETS = 2048  # length of `word_vectors`
+MAX_TOKENS = 128  # tokens of a caption that `SentenceVectors` reads
 
 _QUERIES = 256
 _BATCH = 128

@@ -16,28 +16,18 @@ from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.alignment.synonyms import Synonyms, nouns_naming
 from promu.corpora.shards import PairShards
 
-BATCH = 1024
-"""Images measured at once."""
-SHUFFLES = 5
-"""Shuffles that agreement by chance is the mean of."""
-OFTEN = 0.2
-"""Share of labels above which a candidate counts as often first."""
+BATCH = 1024  # images measured at once
+SHUFFLES = 5  # shuffles that agreement by chance is the mean of
+OFTEN = 0.2  # share of labels above which a candidate counts as often first
 
 # Thresholds of the findings.
-INFORMATION = 0.15
-"""Information gain below which labels are nearly all the same."""
-SHARP = 0.85
-"""Mean probability of the first candidate above which labels are one-hot in effect."""
-DOMINANT = 0.5
-"""Share of labels with the same first candidate above which that candidate dominates."""
-UNUSED = 0.75
-"""Share of candidates that are never first above which the list is too long, given ten labels a candidate."""
-CAPTIONS = 0.2
-"""Agreement with captions over chance that there must be, by the first noun or by the first five."""
-DETECTOR = 0.15
-"""The same of the first noun and the detector's category."""
-FEW = 50
-"""Labels below which neither information gain nor agreement is judged."""
+INFORMATION = 0.15  # information gain below which labels are nearly all the same
+SHARP = 0.85  # mean probability of the first candidate above which labels are one-hot in effect
+DOMINANT = 0.5  # share of labels with the same first candidate above which that candidate dominates
+UNUSED = 0.75  # share of candidates that are never first above which the list is too long, given ten labels a candidate
+CAPTIONS = 0.2  # agreement with captions over chance that there must be, by the first noun or by the first five
+DETECTOR = 0.15  # the same of the first noun and the detector's category
+FEW = 50  # labels below which neither information gain nor agreement is judged
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,8 @@ from promu.schema import Region
 if TYPE_CHECKING:
     from promu.alignment.teacher import Teacher
 
-PART_SIZE = 2048
-"""Images a part of the store: what a killed run loses at most."""
-BATCH = 64
-"""Images that are decoded and labelled at once."""
+PART_SIZE = 2048  # images a part of the store: what a killed run loses at most
+BATCH = 64  # images that are decoded and labelled at once
 
 
 def soft_labels(visual: torch.Tensor, prompt_vectors: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -20,12 +20,9 @@ from promu.files import filled_lines, read_bytes, shorten, usable_cores
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
 from promu.schema import Region
 
-PAD = 114
-"""The grey that every member of the family is trained to ignore around an image."""
-OVERLAP = 0.65
-"""Of two boxes of one class that overlap by more (intersection over union), the better one stays."""
-BATCH = 4
-"""Images a pass where the file allows any number; several passes run at once."""
+PAD = 114  # the grey that every member of the family is trained to ignore around an image
+OVERLAP = 0.65  # of two boxes of one class that overlap by more (intersection over union), the better one stays
+BATCH = 4  # images a pass where the file allows any number; several passes run at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,19 +46,15 @@ def newsreel(out: Path, /, *, settings: Annotated[NewsreelSettings | None, Flat]
     width = max(map(len, report.counts))
     for name, count in report.counts.items():
         print(f"  {name:<{width}}  {count:>7,}")
-    print(
-        f"text-only upper bound on test (best F1 without images): entities {bounds['ner']:.1f}, "
-        f"relations {bounds['re']:.1f}"
-    )
+    best = f"entities {bounds['ner']:.1f}, relations {bounds['re']:.1f}"
+    print(f"text-only upper bound on test (best F1 without images): {best}")
 
 
 def check(path: Path, /, *, format: str, images: Path | None = None, json: bool = False) -> int:
     """Read a file or a whole set; say what is in it, and every malformed line as `file:line: reason`.
 
     Of a whole set also what its splits share: texts, images by name, and with --images images by content. A file is
-    named by its checksum where that is known.
-
-    Exit status 2 when a line is malformed or an image missing or broken.
+    named by its checksum where that is known. Exit status 2 when a line is malformed or an image missing or broken.
 
     Args:
         path: A file, or the folder of a set.
@@ -70,8 +66,7 @@ def check(path: Path, /, *, format: str, images: Path | None = None, json: bool 
     if json:
         print_json(report.to_dict())
     else:
-        for line in report.lines():
-            print(line)
+        print("\n".join(report.lines()))
     return 0 if report.ok else 2
 
 
@@ -112,22 +107,15 @@ def sample(
     sets = sample_few_shot(joint.posts, train, dev, seed, relations)
     files = write_few_shot(out, joint, sets)
     if json:
-        print_json(
-            {
-                "seed": seed,
-                "whole": {"posts": len(joint.posts), **joint.left_out},
-                "texts_drawn_already": sets.repeats,
-                "sets": {split: {"path": str(files[split]), **fit.to_dict()} for split, fit in sets.fits.items()},
-            }
-        )
+        whole = {"posts": len(joint.posts), **joint.left_out}
+        drawn = {split: {"path": str(files[split]), **fit.to_dict()} for split, fit in sets.fits.items()}
+        print_json({"seed": seed, "whole": whole, "texts_drawn_already": sets.repeats, "sets": drawn})
         return
     for what, count in joint.left_out.items():
         note(f"{count:,} {what}")
-    print_table(
-        f"relations in {len(joint.posts):,} posts, and in those drawn (seed {seed})",
-        ["", "whole", "share", *(column for split in sets.fits for column in (split, "share"))],
-        _rows(sets.fits),
-    )
+    title = f"relations in {len(joint.posts):,} posts, and in those drawn (seed {seed})"
+    columns = ["", "whole", "share", *(column for split in sets.fits for column in (split, "share"))]
+    print_table(title, columns, _rows(sets.fits))
     for split, fit in sets.fits.items():
         print(f"{files[split]}: {fit.posts} posts, Jensen-Shannon divergence {fit.divergence:.4f} bits")
         if fit.absent:
@@ -184,14 +172,9 @@ def _rows(fits: Mapping[str, Fit]) -> Iterator[list[str]]:
     columns = [whole, *(fit.relations for fit in fits.values())]
     sums = [sum(column.values()) for column in columns]
     for name in whole:
-        yield [
-            name,
-            *(
-                cell
-                for column, total in zip(columns, sums, strict=True)
-                for cell in (f"{column.get(name, 0):,}", f"{100 * column.get(name, 0) / total:.1f} %")
-            ),
-        ]
+        counts = [column.get(name, 0) for column in columns]
+        shares = [f"{100 * count / total:.1f} %" for count, total in zip(counts, sums, strict=True)]
+        yield [name, *(cell for count, share in zip(counts, shares, strict=True) for cell in (f"{count:,}", share))]
 
 
 corpus_app = App(name="corpus", help="Make a corpus of captions and images for pre-training, or look at one.")
@@ -249,27 +232,16 @@ def show(corpus: Path, /, *, first: int = 5, json: bool = False) -> None:
 def _print_parts(parts: Mapping[str, Mapping[str, Any]]) -> None:
     """A table of what corpora hold, out of their headers; one that another program wrote may say less."""
     columns = ("images", "pairs", "matched", "falsified", "shards")
-    print_table(
-        "corpora",
-        ["", *columns, "regions", "MB"],
-        (
-            [
-                name,
-                *(_count(header.get(column)) for column in columns),
-                _count((header.get("regions") or {}).get("kept")),
-                "" if "bytes" not in header else f"{header['bytes'] / 1e6:.1f}",
-            ]
-            for name, header in parts.items()
-        ),
-    )
+    rows = []
     for name, header in parts.items():
-        made = header.get("made") or {}
-        if made.get("mean_similarity") is not None:
-            print(f"{name}: falsified captions are near their true ones at a cosine of {made['mean_similarity']:.3f}")
-
-
-def _count(value: Any) -> str:
-    return "" if value is None else f"{value:,}"
+        counts = [*(header.get(column) for column in columns), (header.get("regions") or {}).get("kept")]
+        size = f"{header['bytes'] / 1e6:.1f}" if "bytes" in header else ""
+        rows.append([name, *("" if count is None else f"{count:,}" for count in counts), size])
+    print_table("corpora", ["", *columns, "regions", "MB"], rows)
+    for name, header in parts.items():
+        similarity = (header.get("made") or {}).get("mean_similarity")
+        if similarity is not None:
+            print(f"{name}: falsified captions are near their true ones at a cosine of {similarity:.3f}")
 
 
 candidates_app = App(name="candidates", help="Candidates for prompts: nouns of the captions, relations of Wikidata.")
@@ -304,9 +276,7 @@ def nouns(
     with progress_bars():
         found = write_nouns(source, out, pipeline, top, stop, processes)
     if json:
-        result = asdict(found)
-        del result["notes"]
-        print_json({**result, "out": str(out)})
+        print_json({name: value for name, value in asdict(found).items() if name != "notes"} | {"out": str(out)})
         return
     rows = list(found.kept.items())[:SHOWN]
     print_table("nouns", ["noun", "count"], ((noun, f"{count:,}") for noun, count in rows))

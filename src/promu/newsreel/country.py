@@ -229,54 +229,7 @@ COUNTRY = World(
     """),
     prefixes=("",) * 5 + listed("dear all , | as promised : | oh , | a note : | PS :"),
     suffixes=("",) * 5 + listed(", yours truly | ( see overleaf ) | , with regards | , more soon | xx"),
-    silhouettes=read_silhouettes("""
-farmer: oval #d7b95f .08,.1 .92,.22; rect #d7b95f .3,0 .7,.16; oval skin .32,.14 .68,.32;
-    rect #c83c32 .14,.32 .86,.52; rect main .26,.38 .74,.7; rect main .26,.66 .46,1; rect main .54,.66 .74,1;
-    line:.07 #785532 .96,.2 .96,1
-cook: oval white .18,0 .48,.2; oval white .38,0 .68,.2; oval white .54,0 .84,.2; rect white .28,.1 .72,.22;
-    oval skin .32,.2 .68,.38; rect white .12,.38 .88,.56; poly main .26,.42 .74,.42 .82,.86 .18,.86;
-    rect dark .28,.86 .44,1; rect dark .56,.86 .72,1
-clown: oval #eb781e .08,.08 .4,.32; oval #eb781e .6,.08 .92,.32; oval white .28,.02 .72,.32;
-    oval #e11e28 .43,.14 .57,.23; poly main .5,.28 .98,.72 .74,1 .26,1 .02,.72; oval #fadc3c .43,.46 .57,.55;
-    oval #fadc3c .43,.62 .57,.71; oval #fadc3c .43,.78 .57,.87
-diver: rect #f0c828 .04,.3 .24,.72; oval main .26,0 .78,.32; oval #96dcf5 .34,.08 .72,.24; rect main .22,.3 .8,.68;
-    rect main .26,.66 .46,.9; rect main .56,.66 .76,.9; poly #f0c828 .26,.88 .46,.88 .5,1 .06,1;
-    poly #f0c828 .56,.88 .76,.88 .98,1 .54,1
-nurse: oval hair .26,.04 .74,.3; oval skin .34,.08 .66,.29; rect white .3,0 .7,.1; rect #dc1e2d .47,.01 .53,.09;
-    poly main .22,.3 .78,.3 .88,.88 .12,.88; rect white .34,.42 .66,.8; rect #dc1e2d .46,.48 .54,.7;
-    rect #dc1e2d .39,.55 .61,.63; rect skin .34,.88 .44,1; rect skin .56,.88 .66,1
-pennant: rect #5f462d 0,0 .08,1; poly main .08,.04 1,.34 .08,.64; poly white .08,.24 .55,.34 .08,.44
-signboard: rect #5f462d .16,.5 .26,1; rect #5f462d .74,.5 .84,1; rect dark 0,0 1,.62; rect main .05,.06 .95,.56;
-    rect white .14,.16 .86,.25; rect white .14,.34 .86,.43
-logo: oval main 0,0 1,1; poly white .5,.12 .82,.78 .18,.78; oval main .38,.44 .62,.68
-mill: poly main .36,.36 .64,.36 .78,1 .22,1; poly main*.6 .32,.38 .5,.22 .68,.38; line:.09 white .04,.06 .96,.7;
-    line:.09 white .96,.06 .04,.7; rect dark .44,.8 .56,1
-barn: poly main*.55 0,.42 .2,.12 .5,0 .8,.12 1,.42; rect main .06,.4 .94,1; rect white .34,.56 .66,1;
-    line:.06 main .34,.56 .66,1; line:.06 main .66,.56 .34,1
-island: oval main 0,.66 1,1.2; line:.09 #825a32 .48,.76 .54,.24; line:.11 #28963c .54,.22 .14,.3;
-    line:.11 #28963c .54,.22 .26,.04; line:.11 #28963c .54,.22 .84,.06; line:.11 #28963c .54,.22 .94,.34
-lighthouse: poly #fae15a .5,.1 0,0 0,.2; rect dark .36,.02 .64,.18; poly white .36,.18 .64,.18 .8,1 .2,1;
-    rect main .29,.3 .71,.42; rect main .29,.56 .71,.68; rect main .29,.82 .71,.94
-cake: rect main*.7 0,.56 1,1; rect white 0,.5 1,.66; rect main .18,.26 .82,.54; rect #faeb96 .28,.06 .35,.28;
-    rect #faeb96 .47,.06 .54,.28; rect #faeb96 .66,.06 .73,.28
-rosette: poly main*.75 .26,.5 .5,.6 .3,1 .1,.86; poly main*.75 .74,.5 .5,.6 .7,1 .9,.86; oval main .3,0 .7,.32;
-    oval main .04,.12 .44,.44; oval main .56,.12 .96,.44; oval main .14,.36 .54,.68; oval main .46,.36 .86,.68;
-    oval white .32,.2 .68,.5
-drum: rect main 0,.24 1,.84; oval main*.7 0,.7 1,1; oval #f5ebcd 0,.1 1,.4;
-    line:.05 #f5ebcd .02,.4 .25,.84 .5,.4 .75,.84 .98,.4; line:.07 #6e4b2d .2,0 .5,.24
-horse: rect main*.8 .16,.6 .24,1; rect main*.8 .28,.6 .36,1; rect main*.8 .56,.6 .64,1; rect main*.8 .68,.6 .76,1;
-    line:.08 dark .14,.44 .02,.8; oval main .1,.36 .78,.7; poly main .58,.5 .72,.06 .86,.06 .78,.58;
-    poly main .72,.04 1,.2 .96,.32 .72,.24; line:.07 dark .72,.02 .58,.44
-fish: poly main*.75 .26,.5 0,.1 0,.9; oval main .16,.08 1,.92; oval white .72,.28 .88,.5; oval dark .78,.34 .86,.46;
-    line:.07 white .56,.2 .48,.5 .56,.8
-kite: poly main .5,0 .94,.34 .5,.74 .06,.34; poly main*.6 .5,0 .5,.74 .06,.34;
-    line:.05 white .5,.74 .36,.84 .6,.92 .44,1
-bicycle: hoop:.07 dark 0,.4 .42,1; hoop:.07 dark .58,.4 1,1; line:.1 main .21,.7 .4,.26 .7,.26 .5,.72 .21,.7;
-    line:.09 main .4,.26 .5,.72; line:.09 dark .79,.7 .68,.06 .84,.04; rect dark .3,.14 .48,.22
-apple: oval main 0,.2 .6,.96; oval main .4,.2 1,.96; line:.08 #644628 .5,.3 .54,.02; oval #3ca03c .54,.02 .88,.18
-umbrella: rect dark .47,.4 .53,.94; hoop:.06 dark .3,.84 .53,1; poly main 0,.48 .12,.18 .36,.02 .64,.02 .88,.18 1,.48;
-    poly main*1.35 .34,.48 .44,.02 .56,.02 .66,.48
-    """),
+    silhouettes=read_silhouettes("country"),
 )
 
 WORLDS: dict[str, World] = {world.name: world for world in (WORLD, COUNTRY)}

@@ -22,14 +22,11 @@ HAIRS: tuple[Colour, ...] = ((60, 40, 30), (25, 20, 25), (190, 145, 70), (130, 6
 WHITE: Colour = (245, 245, 245)
 DARK: Colour = (35, 30, 35)
 
-COLOUR_JITTER = 35
-"""How far each channel of a kind's typical colour may move, of 255."""
+COLOUR_JITTER = 35  # how far each channel of a kind's typical colour may move, of 255
 
-BOX_JITTER = 2
-"""How far each edge of a written box may be off, in pixels."""
+BOX_JITTER = 2  # how far each edge of a written box may be off, in pixels
 
-MOST_OVERLAP = 0.3
-"""How much of the smaller of two things may lie under or over the other."""
+MOST_OVERLAP = 0.3  # how much of the smaller of two things may lie under or over the other
 
 SOLO_SIDE, PAIR_SIDE, EVIDENCE_SIDE, CLUTTER_SIDE = (0.48, 0.75), (0.42, 0.66), (0.32, 0.44), (0.15, 0.22)
 """Ranges of a thing's longer side, as a share of the image's side, by its role."""

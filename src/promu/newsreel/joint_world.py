@@ -24,14 +24,11 @@ from promu.progress import track
 from promu.schema import NO_RELATION, Post, Quintuple, with_quintuples
 
 SPLITS = ("train", "val", "test")
-SECOND = 0.2
-"""Share of posts with a second sentence, whose relation its words decide."""
+SECOND = 0.2  # share of posts with a second sentence, whose relation its words decide
 
-KIND_FACT = 0.8
-"""Share of names of which a sentence says what they are."""
+KIND_FACT = 0.8  # share of names of which a sentence says what they are
 
-OTHERS = 3
-"""Facts about others that a post's knowledge holds at most."""
+OTHERS = 3  # facts about others that a post's knowledge holds at most
 
 
 @dataclass(frozen=True)

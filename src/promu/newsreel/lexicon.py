@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -45,14 +46,15 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(" ".join(item.split()) for item in text.split("|"))
 
 
-def read_silhouettes(text: str) -> dict[str, tuple[Shape, ...]]:
-    """Silhouettes by kind from paragraphs `KIND: FORM COLOUR X,Y X,Y ...; FORM ...`, drawn in that order.
+def read_silhouettes(world: str) -> dict[str, tuple[Shape, ...]]:
+    """A world's silhouettes by kind, from paragraphs `KIND: FORM COLOUR X,Y X,Y ...; FORM ...`, drawn in that order.
 
     COLOUR is a name, `NAME*SHADE`, or `#rrggbb`; FORM is `hoop:WIDTH` and `line:WIDTH` where there is a width. Shapes
     are few and large, because an image may be no more than 48 pixels wide.
     """
     kinds: dict[str, list[str]] = {}
-    for line in text.strip().splitlines():
+    path = Path(__file__).parent / "data" / f"silhouettes_{world}.txt"
+    for line in path.read_text(encoding="utf-8").splitlines():
         name, colon, rest = line.partition(": ")
         if colon:
             kinds[name] = shapes = []

@@ -12,8 +12,7 @@ from promu.schema import NO_RELATION
 SOLO, RELATED = 0.40, 0.45
 """Shares of the images of caption pairs: one main thing, a relation; the rest are two unrelated things."""
 
-CLUTTERED = 0.25
-"""Share of solo scenes with a small second thing."""
+CLUTTERED = 0.25  # share of solo scenes with a small second thing
 
 
 @dataclass(frozen=True)

@@ -24,25 +24,19 @@ CODAS = ("", "", "", "n", "l", "r", "s", "k", "m")
 POOL_WORDS = {"train": 2400, "dev": 700, "test": 1600}
 """Name words of each split; the captions and the training posts share the pool "train"."""
 
-TWO_WORDS = 0.4
-"""Share of names of two words, the same for every type, so that their length says nothing about it."""
+TWO_WORDS = 0.4  # share of names of two words, the same for every type, so that their length says nothing about it
 
-NAMED = 0.5
-"""Share of mentions in captions that carry a proper name."""
+NAMED = 0.5  # share of mentions in captions that carry a proper name
 
-CLUTTER_MENTIONED = 0.4
-"""Share of captions that mention the small thing in the corner."""
+CLUTTER_MENTIONED = 0.4  # share of captions that mention the small thing in the corner
 
-SETTING_MENTIONED = 0.85
-"""Share of captions that name the setting."""
+SETTING_MENTIONED = 0.85  # share of captions that name the setting
 
 JOINTS = (" and ", " with ", " next to ", " beside ", " , ")
 
-SEARCHES = 60
-"""Random tries to find a similar image whose caption is false, before all are looked through."""
+SEARCHES = 60  # random tries to find a similar image whose caption is false, before all are looked through
 
-SOLO_POSTS = 0.5
-"""Share of posts for named entity recognition with one name; the others have two."""
+SOLO_POSTS = 0.5  # share of posts for named entity recognition with one name; the others have two
 
 SAME_TYPE = 0.6
 """Share of two-name posts whose names have one type, so that the place of a name does not give its type away."""
