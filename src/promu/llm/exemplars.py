@@ -133,7 +133,7 @@ def choose_exemplars(
             raise InputError("no choice of exemplars; delete the file, and it is made again", path)
         if written.get("of") == fingerprint:
             return written["chosen"]
-    from promu.alignment.sentence_vectors import SentenceVectors
+    from promu.alignment.falsify import SentenceVectors
 
     by_text: dict[str, list[int]] = {}
     for number, exemplar in enumerate(pool):
