@@ -81,10 +81,9 @@ def read_candidates(path: Path, limit: int | None = None) -> list[str]:
             continue
         if not candidate:
             raise InputError("the line begins with a tab; write the candidate before it", path, number)
-        if candidate in lines:
-            reason = f"candidate {candidate!r} already stands on line {lines[candidate]}; remove one"
-            raise InputError(reason, path, number)
-        lines[candidate] = number
+        above = lines.setdefault(candidate, number)
+        if above != number:
+            raise InputError(f"candidate {candidate!r} already stands on line {above}; remove one", path, number)
     if not lines:
         raise InputError("no candidate in this file; write one a line", path)
     return list(lines)[:limit]
@@ -107,8 +106,7 @@ def most_frequent(counts: Counter[str], limit: int) -> list[tuple[str, int]]:
 
 def nouns_in(caption: str, nouns: Collection[str]) -> Iterator[str]:
     """The words of a caption that are among `nouns` as they stand or in the singular, in their order."""
-    for match in WORD.finditer(caption.lower()):
-        word = match.group()
+    for word in WORD.findall(caption.lower()):
         base = word if word in nouns else singular(word, nouns)
         if base is not None:
             yield base
@@ -210,9 +208,8 @@ class MetaRule:
 
     def takes_out(self, item: Property) -> bool:
         """Whether the rule takes the property out."""
-        if self.field == "id":
-            return item.id == self.text
-        return self.text.lower() in getattr(item, self.field).lower()
+        value = getattr(item, self.field)
+        return value == self.text if self.field == "id" else self.text.lower() in value.lower()
 
 
 def read_properties(path: Path) -> list[Property]:
@@ -225,19 +222,17 @@ def read_properties(path: Path) -> list[Property]:
             that stands above, or no label.
     """
     properties: list[Property] = []
-    ids: dict[str, int] = {}
-    labels: dict[str, int] = {}
+    lines: dict[tuple[str, str], int] = {}
     for number, row in csv_rows(path, _check_header, "fetch the table again"):
         assert row is not None, "a broken row has stopped the reading"
         try:
             item = _property(row)
+            for what, value in (("ID", item.id), ("label", item.label)):
+                above = lines.setdefault((what, value), number)
+                if above != number:
+                    raise InputError(f"{what} {value!r} already stands on line {above}; remove one of the rows")
         except InputError as error:
             raise error.at(path, number) from None
-        for what, value, lines in (("ID", item.id, ids), ("label", item.label, labels)):
-            if value in lines:
-                reason = f"{what} {value!r} already stands on line {lines[value]}; remove one of the rows"
-                raise InputError(reason, path, number)
-            lines[value] = number
         properties.append(item)
     if not properties:
         raise InputError("the table holds no property; fetch it again", path)

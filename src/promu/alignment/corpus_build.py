@@ -177,12 +177,6 @@ class Tally:
         default_factory=lambda: dict.fromkeys(("images", "pairs", "matched", "wanted", "made", "similarity"), 0)
     )
 
-    def add(self, image: CaptionedImage) -> None:
-        """Count an image that is kept."""
-        self.counts["images"] += 1
-        self.counts["pairs"] += len(image.captions)
-        self.counts["matched"] += sum(matched for _, matched in image.captions)
-
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for `merge`."""
         return {"skipped": self.skipped.to_dict(), "regions": dict(self.regions), "counts": self.counts}
@@ -196,11 +190,7 @@ class Tally:
 
 
 def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettings) -> dict[str, Any]:
-    """What `corpus.json` says of a part, out of its shards.
-
-    Raises:
-        InputError: A shard is damaged, or none holds an image.
-    """
+    """What `corpus.json` says of a part, out of its shards; raises where none holds an image."""
     tally = Tally()
     for path in paths:
         tally.merge(shard_counts(path))
@@ -241,11 +231,7 @@ def _repeated(paths: Sequence[Path]) -> int:
 
 
 def _result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
-    """The counts of the whole build.
-
-    Raises:
-        InputError: They do not add up.
-    """
+    """The counts of the whole build; raises where they do not add up."""
     skipped = Skipped()
     for counted in (survey.skipped.to_dict(), *(header["skipped"] for header in headers.values())):
         skipped.merge(counted)
@@ -323,7 +309,9 @@ class _Build:
         batches = prepare_images(named, self.settings, self.detector, tally.skipped, tally.regions)
         for number, batch in enumerate(batches):
             for image in batch:
-                tally.add(image)
+                tally.counts["images"] += 1
+                tally.counts["pairs"] += len(image.captions)
+                tally.counts["matched"] += sum(matched for _, matched in image.captions)
                 yield image
             self._advance(min(BATCH, len(named) - number * BATCH))
 
@@ -366,12 +354,11 @@ def prepare_images(
                 reason = f"image {item.image!r}: {result.reason}"
                 if settings.missing_images == "raise":
                     raise InputError(f"{reason}; or leave such images out: --missing-images skip", item.path, item.line)
-                kind = result.kind or "broken image"
-                skipped.add(InputError(reason, item.path, item.line, kind), len(item.captions))
-            if detector is None or not loaded:
-                yield [image for image, _ in loaded]
-                continue
-            found = detector.detect([upright for _, upright in loaded], [image.image for image, _ in loaded])
+                error = InputError(reason, item.path, item.line, result.kind or "broken image")
+                skipped.add(error, len(item.captions))
+            found: Sequence[Sequence[Region]] = [()] * len(loaded)
+            if detector is not None and loaded:
+                found = detector.detect([upright for _, upright in loaded], [image.image for image, _ in loaded])
             yield [
                 replace(image, regions=_scaled(boxes, upright.size, image, regions))
                 for (image, upright), boxes in zip(loaded, found, strict=True)

@@ -13,7 +13,6 @@ from promu.config import Count, NotNegativeInt, Settings, Share
 from promu.schema import MissingPairImage, Region
 
 Format = Literal["auto", "captions", "newsclippings", "folder"]
-Falsify = Literal["keep", "none", "similar", "uniform"]
 
 
 class CorpusSettings(Settings):
@@ -23,10 +22,10 @@ class CorpusSettings(Settings):
         description="CSV or JSON lines of image and caption, NewsCLIPpings annotations (with data.json beside them), "
         "or a folder of images, each with its captions in a .txt file of its name"
     )
-    images: Path | None = Field(
-        default=None, description="folder of the images; not needed where the captions are a folder"
+    images: Path | None = Field(default=None, description="folder of the images, unless the captions are a folder")
+    format: Literal["auto", "captions", "newsclippings", "folder"] = Field(
+        default="auto", description="what the captions are; `auto` finds out"
     )
-    format: Format = Field(default="auto", description="what the captions are; `auto` finds out")
     detector: str = Field(
         default="none",
         description="what finds regions: `coco` (a file of boxes), `hf` (a model), `yolo` (an ONNX file) or `none`",
@@ -34,34 +33,24 @@ class CorpusSettings(Settings):
     regions: str | None = Field(default=None, description="the detector's file, folder or hub name")
     confidence: Share = Field(default=0.3, description="regions with a lower score are left out")
     max_regions: Count = Field(default=10, description="regions an image at most")
-    class_names: Path | None = Field(
-        default=None, description="file with one class name a line, for a YOLO file without its own"
-    )
+    class_names: Path | None = Field(default=None, description="file of class names by line, for a YOLO file without")
     missing_images: MissingPairImage = Field(
         default="raise",
         description="an image or caption that cannot be used: `raise` stops, `skip` leaves it out and counts it",
     )
-    falsify: Falsify = Field(
+    falsify: Literal["keep", "none", "similar", "uniform"] = Field(
         default="keep",
         description="pairs whose caption is another image's: as the set has them (`keep`), left out (`none`), or made, "
         "of captions near in meaning (`similar`) or of any (`uniform`); made ones need a set of true pairs only",
     )
-    share: Annotated[float, Field(gt=0.0, le=0.9)] = Field(
-        default=0.5, description="share of all pairs that made ones are to be"
-    )
+    share: Annotated[float, Field(gt=0.0, le=0.9)] = Field(default=0.5, description="share of made pairs in all")
     text_encoder: str | None = Field(
         default=None,
         description="text encoder that says which captions are near, such as sentence-transformers/all-MiniLM-L6-v2, a "
         "folder, or package:NAME/PATH; without it words are compared",
     )
-    side: Count | None = Field(
-        default=None,
-        description="longest side in pixels; larger images are stored as JPEG of that size, without it files are kept",
-    )
-    dev: NotNegativeInt = Field(
-        default=0,
-        description="images to hold out, chosen at random: the corpus is then `train` and `dev` in its folder",
-    )
+    side: Count | None = Field(default=None, description="longest side in pixels; larger images are shrunk to JPEGs")
+    dev: NotNegativeInt = Field(default=0, description="images to hold out, at random, as `dev` beside `train`")
     shard: Count = Field(default=4096, description="images a shard at most")
     seed: NotNegativeInt = Field(default=0, description="seed of what is held out and of the falsified pairs")
 
@@ -91,14 +80,9 @@ class Detector(Protocol):
     identity: str
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
-        """The regions of each image, best first.
+        """The regions of each upright RGB image, best first: in its pixels, clipped to it, none without area.
 
-        Args:
-            images: Upright RGB images of any sizes.
-            names: Their file names.
-
-        Returns:
-            For each image its regions, in pixels of the image given, clipped to it, none without area.
+        Images may have any sizes; `names` are their file names.
         """
 
 
@@ -107,9 +91,7 @@ class DetectorSettings(Settings):
 
     confidence: Share = Field(default=0.3, description="regions with a lower score are left out")
     max_regions: Count = Field(default=10, description="regions an image at most, the best")
-    class_names: Path | None = Field(
-        default=None, description="file with one class name a line, for a YOLO file without its own"
-    )
+    class_names: Path | None = Field(default=None, description="file of class names by line, for a YOLO file without")
 
     def identify(self, kind: str, checksum: str) -> str:
         """The identity of a detector: kind, checksum of all it was made from, and these settings."""

@@ -61,10 +61,9 @@ def falsify(
         encode: The vectors that say which captions are near in meaning; None takes any caption of another image.
         seed: What the choice depends on beside the input.
     """
-    added: list[list[Falsified]] = []
-    for number, block in enumerate(_blocks(images)):
-        added += _falsify_block(block, share, encode, np.random.default_rng([*seed, number]))
-    return added
+    blocks = enumerate(_blocks(images))
+    parts = (_falsify_block(block, share, encode, np.random.default_rng([*seed, number])) for number, block in blocks)
+    return [added for part in parts for added in part]
 
 
 def falsified_of(true: int, share: float) -> int:
@@ -118,10 +117,8 @@ class SentenceVectors:
         """(N, d), in the order of `texts`; a text is cut at `MAX_TOKENS`, or where the encoder's positions end."""
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))  # like lengths need little padding
         batches = [[texts[index] for index in order[start : start + _BATCH]] for start in range(0, len(order), _BATCH)]
-        inputs = [
-            self.tokenizer(batch, padding=True, truncation=True, max_length=self.tokens, return_tensors="pt")
-            for batch in batches
-        ]
+        how = {"padding": True, "truncation": True, "max_length": self.tokens, "return_tensors": "pt"}
+        inputs = [self.tokenizer(batch, **how) for batch in batches]
         parts: list[torch.Tensor] = []
         with _workers(self.device) as workers, ThreadPoolExecutor(workers) as pool:
             for part in pool.map(self._encode, inputs):
@@ -147,12 +144,10 @@ def _workers(device: str) -> Iterator[int]:
     several times the work itself.
     """
     threads = torch.get_num_threads()
-    if device != "cpu":
-        yield 1
-        return
-    torch.set_num_threads(1)
+    if device == "cpu":
+        torch.set_num_threads(1)
     try:
-        yield threads
+        yield threads if device == "cpu" else 1
     finally:
         torch.set_num_threads(threads)
 

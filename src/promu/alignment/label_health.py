@@ -152,9 +152,8 @@ class AgreementTally:
         if not self.regions or len(self.named) < 2:
             return None
         regions = sum(len(firsts) for _, firsts in self.regions)
-        top = self._agreement(self.named)
-        shuffled = [self._agreement(named) for named in self._shuffles()]
-        return Agreement(regions, *top, *(sum(shares) / SHUFFLES for shares in zip(*shuffled, strict=True)))
+        by_chance = zip(*map(self._agreement, self._shuffles()), strict=True)
+        return Agreement(regions, *self._agreement(self.named), *(sum(shares) / SHUFFLES for shares in by_chance))
 
     def _shuffles(self) -> Iterator[list[frozenset[int]]]:
         """What is named at another place, never the same: at the successor in a random ring."""
@@ -233,11 +232,11 @@ def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> L
     every = corpus.captions()
     while batch := list(islice(every, BATCH)):
         labelled = [image for image in batch if image.image in store]
+        images += len(labelled)
         unlabelled += len(batch) - len(labelled)
         if not labelled:
             continue
         labels = [store[image.image] for image in labelled]
-        images += len(labelled)
         without_regions += sum(not len(label.boxes) for label in labels)
         entities.add(SparseLabels.cat([label.entities for label in labels]))
         relations.add(SparseLabels.cat([label.relation for label in labels]))

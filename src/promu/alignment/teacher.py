@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,8 +20,6 @@ from promu.modeling.pretraining import PromuDualEncoder
 PROMPT_BATCH = 256
 IMAGE_BATCH = 64
 
-Encode = Callable[[Any, Sequence[Any]], torch.Tensor]
-
 
 class Teacher(Protocol):
     """Unit vectors of prompts and images in one space, and the temperature that the space was trained with.
@@ -40,21 +37,29 @@ class Teacher(Protocol):
         """(N, D) unit vectors of RGB images or crops of any size."""
 
 
-def _in_batches(size: int) -> Callable[[Encode], Encode]:
-    """Have a method encode `size` items at a time, without gradients."""
+class _BatchTeacher:
+    """Encodes a few prompts or images at a time, without gradients."""
 
-    def decorate(encode: Encode) -> Encode:
-        @functools.wraps(encode)
-        @torch.inference_mode()
-        def encode_all(self: Any, items: Sequence[Any]) -> torch.Tensor:
-            return torch.cat([encode(self, items[start : start + size]) for start in range(0, len(items), size)])
+    @torch.inference_mode()
+    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        """As `Teacher.encode_prompts`."""
+        starts = range(0, len(prompts), PROMPT_BATCH)
+        return torch.cat([self._prompts(prompts[start : start + PROMPT_BATCH]) for start in starts])
 
-        return encode_all
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """As `Teacher.encode_images`."""
+        starts = range(0, len(images), IMAGE_BATCH)
+        return torch.cat([self._images(images[start : start + IMAGE_BATCH]) for start in starts])
 
-    return decorate
+    def _prompts(self, prompts: Sequence[str]) -> torch.Tensor:
+        raise NotImplementedError
+
+    def _images(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        raise NotImplementedError
 
 
-class SelfTrainedTeacher:
+class SelfTrainedTeacher(_BatchTeacher):
     """The paper's teacher: a dual encoder trained with L_CIT alone on the same captions, then frozen.
 
     Raises:
@@ -71,21 +76,17 @@ class SelfTrainedTeacher:
         self.temperature = float(self.model.space.temperature.detach())
         self.device = device
 
-    @_in_batches(PROMPT_BATCH)
-    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        """As `Teacher.encode_prompts`."""
+    def _prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         batch = self.encoder.batch([self.encoder.text(prompt) for prompt in prompts])
         return self.model.encode_text(**{name: value.to(self.device) for name, value in batch.items()})
 
-    @_in_batches(IMAGE_BATCH)
-    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_images`."""
+    def _images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         size = self.model.config.image_size
         pixels = torch.stack([to_pixels(image, size) for image in images])
         return self.model.encode_images(pixels.to(self.device))
 
 
-class HubTeacher:
+class HubTeacher(_BatchTeacher):
     """A teacher off the shelf: any CLIP- or SigLIP-type model, trained by others on pairs of image and text.
 
     It lies in a local folder or on the hub, weights in safetensors form, tokenizer and image processor beside it, and
@@ -110,18 +111,14 @@ class HubTeacher:
         self.temperature = float((-self.model.logit_scale.detach()).exp())
         self.device = device
 
-    @_in_batches(PROMPT_BATCH)
-    def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        """As `Teacher.encode_prompts`."""
+    def _prompts(self, prompts: Sequence[str]) -> torch.Tensor:
         batch = self.tokenizer(
             list(prompts), padding=self.padding, truncation=True, max_length=self.max_length, return_tensors="pt"
         ).to(self.device)
         names = ("input_ids",) if self.padding == "max_length" else ("input_ids", "attention_mask")
         return _unit(self.model.get_text_features(**{name: batch[name] for name in names}))
 
-    @_in_batches(IMAGE_BATCH)
-    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_images`."""
+    def _images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         pixels = self.processor(images=list(images), return_tensors="pt")["pixel_values"].to(self.device)
         return _unit(self.model.get_image_features(pixel_values=pixels))
 

@@ -127,8 +127,7 @@ def find_regions(
     if classes.size and classes.max() >= len(names):
         reason = f"the detector found class {classes.max()} (from 0) and {len(names)} names are known"
         raise InputError(f"{reason}; give a file with its class names, one a line")
-    boxes = (boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2)
-    boxes = np.clip(boxes, 0, [*image_size, *image_size])
+    boxes = np.clip((boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2), 0, image_size * 2)
     inside = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
     inside = inside[suppress(boxes[inside], scores[inside], classes[inside], settings.max_regions)]
     return [
@@ -176,11 +175,10 @@ class YoloRegions:
 
     def _detect(self, images: Sequence[Image.Image]) -> list[list[Region]]:
         layout = LAYOUTS[self.layout]
-        framed = [letterbox(image, self.size, layout) for image in images]
-        pixels = to_input([canvas for canvas, _ in framed], layout)
+        canvases, frames = zip(*(letterbox(image, self.size, layout) for image in images), strict=True)
         return [
             find_regions(output, self.layout, self.size, frame, image.size, self.names, self.settings)
-            for output, (_, frame), image in zip(self._run(pixels), framed, images, strict=False)
+            for output, frame, image in zip(self._run(to_input(canvases, layout)), frames, images, strict=False)
         ]
 
     def _run(self, pixels: Array) -> Array:
