@@ -231,7 +231,8 @@ def _random(pool: _Pool, rng: np.random.Generator) -> list[list[_Choice]]:
         owned = set(pool.owned[index])
         size = min(len(pool.texts), NEAREST + len(owned))
         drawn = rng.choice(len(pool.texts), size=size, replace=False).tolist()
-        chosen.append([(text, None) for text in drawn if text not in owned][:NEAREST])
+        free: list[_Choice] = [(text, None) for text in drawn if text not in owned]
+        chosen.append(free[:NEAREST])
     return chosen
 
 
