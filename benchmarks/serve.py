@@ -30,8 +30,8 @@ from promu.modeling.classification import PromuForRelationClassification, PromuF
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import WordEncoder, add_entity_markers
 from promu.service.metrics import resident_bytes
+from promu.service.schemas import ServiceSettings
 from promu.service.server import BACKLOG, create_app, listen
-from promu.service.service_settings import ServiceSettings
 from promu.tasks.predictor import TorchPredictor
 from promu.tasks.task import TASKS
 from promu.training.tokenizers import train_wordpiece

@@ -19,8 +19,8 @@ from promu import ExtractionConfig, Extractor
 from promu.errors import InputError
 from promu.extraction.request import Request
 from promu.extraction.result import Extraction
+from promu.service.schemas import ServiceSettings
 from promu.service.server import BACKLOG, create_app, listen
-from promu.service.service_settings import ServiceSettings
 from promu.tasks.model_folder import open_predictor
 
 

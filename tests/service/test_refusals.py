@@ -16,8 +16,8 @@ from tests.service.conftest import Running, Start
 
 from promu import Extractor
 from promu.errors import InputError
+from promu.service.schemas import ServiceSettings
 from promu.service.server import create_app, listen
-from promu.service.service_settings import ServiceSettings
 
 JSON = {"content-type": "application/json"}
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from promu.cli.console import note
 from promu.errors import InputError
-from promu.service.service_settings import TOKEN_VARIABLE, ServiceSettings
+from promu.service.schemas import TOKEN_VARIABLE, ServiceSettings
 
 
 def serve(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,25 +109,15 @@ class Drawing(NamedTuple):
     height: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """The neighbours of one side with the numbers of the links to each, and the widths of their boxes and labels."""
+class _Column(NamedTuple):
+    """The neighbours of one side with the numbers of the links to each; widths of boxes and labels, rows, and size."""
 
     neighbours: list[tuple[NamedEntity, list[int]]]
     box: float
     label: float
-
-    @property
-    def rows(self) -> int:
-        return sum(len(numbers) for _, numbers in self.neighbours)
-
-    @property
-    def width(self) -> float:
-        return self.box + self.label + _CURVE if self.neighbours else 0.0
-
-    @property
-    def height(self) -> float:
-        return self.rows * _ROW + max(0, len(self.neighbours) - 1) * _GAP
+    rows: int
+    width: float
+    height: float
 
 
 def draw_neighbours(facts: EntityFacts) -> Drawing | None:
@@ -152,7 +141,9 @@ def _column(facts: EntityFacts, outward: bool) -> _Column:
             by_id.setdefault(link.other.id, (link.other, []))[1].append(number)
     boxes = [_width(_short(entity.name), _NAME) + 28 for entity, _ in by_id.values()]
     labels = [_width(_label(facts.links[number]), _LABEL) + 26 for _, numbers in by_id.values() for number in numbers]
-    return _Column(list(by_id.values()), max([72.0, *boxes]), max([60.0, *labels]))
+    box, label, rows = max([72.0, *boxes]), max([60.0, *labels]), len(labels)
+    height = rows * _ROW + max(0, len(by_id) - 1) * _GAP
+    return _Column(list(by_id.values()), box, label, rows, box + label + _CURVE if rows else 0.0, height)
 
 
 def _lines(links: Sequence[Link], column: _Column, middle: Node, height: float, outward: bool) -> list[Line]:

@@ -14,8 +14,8 @@ from promu.report.charts import LOSSES, SYSTEMS, Bars, Series, bar_chart, line_c
 from promu.report.html import Box, Embedded, check_box, embed, page_templates
 from promu.report.post_view import MARKS, ExtractedPost, view_post
 
-Candidate = tuple[str, float]
-"""A noun or a relation, and its probability (0-1)."""
+Candidates = Sequence[tuple[str, float]]
+"""Nouns or relations, each with its probability (0-1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class LabelledRegion:
 
     box: Box
     drawn: str
-    labels: Sequence[Candidate]
+    labels: Candidates
     names: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class LabelledPair:
     caption: str
     matched: bool
     regions: Sequence[LabelledRegion] = ()
-    relation: Sequence[Candidate] = ()
+    relation: Candidates = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,11 +194,10 @@ def _segments(post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str
     done = 0
     # At the same place an extracted entity goes before a missed one.
     for start, end, kind, verdict, note in sorted(spans, key=lambda span: (span[0], span[3] == MISSED)):
-        if start < done or end > len(post.tokens):
-            continue
-        segments.append(Segment(_words(post, (done, start))))
-        segments.append(Segment(_words(post, (start, end)), type_name(kind) or "entity", style_of(kind), verdict, note))
-        done = end
+        if done <= start and end <= len(post.tokens):
+            text, label = _words(post, (start, end)), type_name(kind) or "entity"
+            segments += [Segment(_words(post, (done, start))), Segment(text, label, style_of(kind), verdict, note)]
+            done = end
     segments.append(Segment(_words(post, (done, len(post.tokens)))))
     return [segment for segment in segments if segment.text]
 

@@ -20,11 +20,11 @@ from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import Request as PostRequest
 from promu.extraction.result import Extraction
+from promu.service import schemas
 from promu.service.batching import Batcher
 from promu.service.intake import Gate, ReceivedPost, check_token, decode, discard_body, read_batch, read_body, read_post
 from promu.service.metrics import Metrics, add_fields
-from promu.service.schemas import MULTIPART, BatchOut, ErrorOut, ExtractionOut, PostIn, StatusOut
-from promu.service.service_settings import Refusal, ServiceSettings
+from promu.service.schemas import PostIn, Refusal, ServiceSettings
 
 READERS = 2
 """Threads that parse bodies and decode images beside the one that runs the model."""
@@ -210,7 +210,7 @@ async def _gather(jobs: Sequence[asyncio.Future[Result]]) -> list[Result]:
 
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorOut, "description": description}
+    status: {"model": schemas.ErrorOut, "description": description}
     for status, description in {
         400: "The body is malformed",
         401: "The bearer token is missing or wrong",
@@ -224,11 +224,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 _SECURITY: list[dict[str, Any]] = [{}, {"bearer": []}]
 
 
-def _takes(**content: dict[str, Any]) -> dict[str, Any]:
-    """The OpenAPI of a body that a route reads itself, of JSON and maybe of a form."""
-    kinds = {"json": "application/json", "form": "multipart/form-data"}
-    schemas = {kinds[kind]: {"schema": schema} for kind, schema in content.items()}
-    return {"requestBody": {"required": True, "content": schemas}, "security": _SECURITY}
+def _takes(bodies: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The OpenAPI of a body that a route reads itself: its media types with their schemas."""
+    content = {kind: {"schema": schema} for kind, schema in bodies.items()}
+    return {"requestBody": {"required": True, "content": content}, "security": _SECURITY}
 
 
 def service_of(request: Request) -> Service:
@@ -242,9 +241,11 @@ router = APIRouter()
 
 @router.post(
     "/extract",
-    response_model=ExtractionOut,
+    response_model=schemas.ExtractionOut,
     responses=_REFUSALS,
-    openapi_extra=_takes(json={"$ref": "#/components/schemas/PostIn"}, form=MULTIPART),
+    openapi_extra=_takes(
+        {"application/json": {"$ref": "#/components/schemas/PostIn"}, "multipart/form-data": schemas.MULTIPART}
+    ),
     summary="Extract from one post",
 )
 async def extract(request: Request) -> Response:
@@ -254,9 +255,9 @@ async def extract(request: Request) -> Response:
 
 @router.post(
     "/extract/batch",
-    response_model=BatchOut,
+    response_model=schemas.BatchOut,
     responses=_REFUSALS,
-    openapi_extra=_takes(json={"$ref": "#/components/schemas/BatchIn"}),
+    openapi_extra=_takes({"application/json": {"$ref": "#/components/schemas/BatchIn"}}),
     summary="Extract from several posts",
 )
 async def extract_batch(request: Request) -> Response:
@@ -264,7 +265,7 @@ async def extract_batch(request: Request) -> Response:
     return JSONResponse(await service_of(request).many(request))
 
 
-@router.get("/health", response_model=StatusOut, summary="Is the process alive?")
+@router.get("/health", response_model=schemas.StatusOut, summary="Is the process alive?")
 async def health() -> Response:
     """200 while the process answers."""
     return JSONResponse({"status": "ok"})
@@ -272,8 +273,8 @@ async def health() -> Response:
 
 @router.get(
     "/ready",
-    response_model=StatusOut,
-    responses={503: {"model": StatusOut, "description": "It is stopping, or its queue is full"}},
+    response_model=schemas.StatusOut,
+    responses={503: {"model": schemas.StatusOut, "description": "It is stopping, or its queue is full"}},
     summary="Would a post be accepted now?",
 )
 async def ready(request: Request) -> Response:

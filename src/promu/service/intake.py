@@ -18,8 +18,7 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.requests import ClientDisconnect, Request
 
 from promu.files import shorten
-from promu.service.schemas import BatchIn, PostIn
-from promu.service.service_settings import Refusal, ServiceSettings
+from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
 
 DISCARDED, DISCARD_SECONDS = 64 * 1024 * 1024, 5.0
 """Bytes of a refused body that are read and dropped: a client that is cut off would not see the answer."""

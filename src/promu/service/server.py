@@ -27,8 +27,7 @@ from promu.service import api, pages
 from promu.service.api import extract_jobs, load_extractor, prepare
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer, log_as_json
-from promu.service.schemas import BatchIn, PostIn
-from promu.service.service_settings import Refusal, ServiceSettings
+from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
 
 
 def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
