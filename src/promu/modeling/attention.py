@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
@@ -22,15 +23,15 @@ MATMUL = "promu_matmul"
 
 def matmul_attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    position_bias: torch.Tensor | None = None,
+    position_bias: Tensor | None = None,
     **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Attention (B, heads, N, d) to vectors (B, N, heads, d) and maps (B, heads, N, N).
 
     The mask, and the bias of positions that T5's kind has, are added to the scores.
@@ -50,7 +51,7 @@ def matmul_attention(
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-def _survivors(maps: torch.Tensor, dropout: float) -> torch.Tensor:
+def _survivors(maps: Tensor, dropout: float) -> Tensor:
     """A mask of dropout in the kind of `maps`, with what is kept scaled up to make good for what is not.
 
     PyTorch draws 32 random bits an entry, which take longer than the products do; 16 are enough to meet a rate to

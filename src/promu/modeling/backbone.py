@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
@@ -132,15 +133,15 @@ class PromuOutput(ModelOutput):
         losses: The fusion's own losses (B,), unweighted, by name.
     """
 
-    text: torch.Tensor | None = None
-    visual: torch.Tensor | None = None
-    fused_text: torch.Tensor | None = None
-    fused_visual: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
-    losses: dict[str, torch.Tensor] | None = None
+    text: Tensor | None = None
+    visual: Tensor | None = None
+    fused_text: Tensor | None = None
+    fused_visual: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    losses: dict[str, Tensor] | None = None
 
 
-def vectors_at(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+def vectors_at(vectors: Tensor, index: Tensor) -> Tensor:
     """The vectors (B, N, d) at places (B, M): (B, M, d)."""
     return vectors.gather(1, index[..., None].expand(-1, -1, vectors.shape[-1]))
 
@@ -282,34 +283,28 @@ class PromuModel(HasEncoders):
         self.text_encoder.set_input_embeddings(value)
         self.config.text_config.vocab_size = value.num_embeddings  # type: ignore[union-attr, assignment]
 
-    def encode_text(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, text_features: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
         """Text encoder's vectors (B, N+2, d), before the fusion (arguments as in `forward`)."""
         if text_features is not None:
             return text_features.float()
         return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
-    def encode_images(
-        self,
-        pixel_values: torch.Tensor | None,
-        image_features: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def encode_images(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
         """Vision encoder's vectors as the fusion reads them, (B, K+1, d_v) or (B, V, K+1, d_v) (see `forward`)."""
         assert self.vision_encoder is not None
         return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.fusion.levels)
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
         output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        boxes: torch.Tensor | None = None,
+        visual: Tensor | None = None,
+        image_features: Tensor | None = None,
+        text_features: Tensor | None = None,
+        boxes: Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -342,7 +337,7 @@ class PromuModel(HasEncoders):
             losses=fused.losses or None,
         )
 
-    def fusion_loss(self, output: PromuOutput) -> torch.Tensor | float:
+    def fusion_loss(self, output: PromuOutput) -> Tensor | float:
         """What the fusion's own losses add to a fine-tuned task's: their weighted mean over the posts."""
         weights = self.fusion.loss_weights
         return sum(weights[name] * rows.mean() for name, rows in (output.losses or {}).items())

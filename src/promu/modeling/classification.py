@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
@@ -18,9 +17,9 @@ from promu.modeling.crf import LinearChainCrf
 class TokenClassificationOutput(ModelOutput):
     """Loss (mean over posts, Eq 13, and what the fusion adds) when labels were given; emissions (B, W, C)."""
 
-    loss: torch.Tensor | None = None
-    emissions: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    loss: Tensor | None = None
+    emissions: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PromuForTokenClassification(PromuPreTrainedModel):
@@ -48,15 +47,15 @@ class PromuForTokenClassification(PromuPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        word_index: torch.Tensor,
-        word_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        word_index: Tensor,
+        word_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        labels: Tensor | None = None,
         output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
+        visual: Tensor | None = None,
     ) -> TokenClassificationOutput:
         """Emissions, and the loss where labels are given.
 
@@ -80,9 +79,9 @@ class PromuForTokenClassification(PromuPreTrainedModel):
 class RelationClassificationOutput(ModelOutput):
     """Loss (Eq 15, and what the fusion adds) when labels were given; logits (B, N_r)."""
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PromuForRelationClassification(PromuPreTrainedModel):
@@ -108,14 +107,14 @@ class PromuForRelationClassification(PromuPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        marker_index: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        marker_index: Tensor,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        labels: Tensor | None = None,
         output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
+        visual: Tensor | None = None,
     ) -> RelationClassificationOutput:
         """Logits over relations, and the loss where labels are given.
 

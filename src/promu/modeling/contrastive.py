@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
 
@@ -43,15 +43,15 @@ class SharedSpace(nn.Module):
         init.constant_(self.log_temperature, math.log(self.initial_temperature))
 
     @property
-    def temperature(self) -> torch.Tensor:
+    def temperature(self) -> Tensor:
         """The temperature, a scalar, clamped to [0.001, 0.5]."""
         return self.log_temperature.exp().clamp(*TEMPERATURE_RANGE).squeeze()
 
-    def project_visual(self, pooled: torch.Tensor) -> torch.Tensor:
+    def project_visual(self, pooled: Tensor) -> Tensor:
         """(B, d_v) to unit vectors (B, D)."""
         return _unit(self.visual(pooled), self.visual_norm)
 
-    def project_text(self, pooled: torch.Tensor) -> torch.Tensor:
+    def project_text(self, pooled: Tensor) -> Tensor:
         """(B, d) to unit vectors (B, D)."""
         return _unit(self.text(pooled), self.text_norm)
 
@@ -64,12 +64,12 @@ class MatchedPairs(NamedTuple):
         image_ids, caption_ids: (N_m,) equal where image or caption is the same; None where no two are.
     """
 
-    visual: torch.Tensor
-    text: torch.Tensor
-    image_ids: torch.Tensor | None = None
-    caption_ids: torch.Tensor | None = None
+    visual: Tensor
+    text: Tensor
+    image_ids: Tensor | None = None
+    caption_ids: Tensor | None = None
 
-    def apply(self, function: Callable[[torch.Tensor], torch.Tensor]) -> MatchedPairs:
+    def apply(self, function: Callable[[Tensor], Tensor]) -> MatchedPairs:
         """With what `function` makes of each tensor."""
         return MatchedPairs(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
 
@@ -93,11 +93,11 @@ class CITLoss:
     def __init__(self, space: SharedSpace) -> None:
         self.space = space
 
-    def __call__(self, pairs: MatchedPairs) -> torch.Tensor:
+    def __call__(self, pairs: MatchedPairs) -> Tensor:
         """The loss, a scalar; 0 without a matched pair."""
         return self._contrast(pairs, learns=True)
 
-    def _contrast(self, pairs: MatchedPairs, learns: bool) -> torch.Tensor:
+    def _contrast(self, pairs: MatchedPairs, learns: bool) -> Tensor:
         """The loss; with `learns` the gradient reaches temperature and normalisation too."""
         space = self.space
         visual, text, image_ids, caption_ids = pairs.apply(gather_rows)
@@ -142,7 +142,7 @@ class CachedCITLoss(CITLoss):
         self.parts = parts
         self.number = number
 
-    def __call__(self, pairs: MatchedPairs) -> torch.Tensor:
+    def __call__(self, pairs: MatchedPairs) -> Tensor:
         """The loss of the whole batch, whose gradient flows to this part's `pairs` alone."""
         parts = [*self.parts[: self.number], pairs, *self.parts[self.number + 1 :]]
         columns = [None if None in column else torch.cat(column) for column in zip(*parts, strict=True)]
@@ -150,12 +150,12 @@ class CachedCITLoss(CITLoss):
 
 
 def contrastive_image_text_loss(
-    visual: torch.Tensor,
-    text: torch.Tensor,
-    temperature: torch.Tensor,
-    image_ids: torch.Tensor | None = None,
-    caption_ids: torch.Tensor | None = None,
-) -> torch.Tensor:
+    visual: Tensor,
+    text: Tensor,
+    temperature: Tensor,
+    image_ids: Tensor | None = None,
+    caption_ids: Tensor | None = None,
+) -> Tensor:
     """L_CIT (Eq 4, 5): symmetric cross-entropy over the matched pairs, mean over N_m and over both directions.
 
     Pairs that share an image or a caption are never each other's negatives. No matched pair gives 0.
@@ -183,7 +183,7 @@ def contrastive_image_text_loss(
     return (to_text + to_image) / 2
 
 
-def _unit(rows: torch.Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> torch.Tensor:
+def _unit(rows: Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> Tensor:
     """Unit vectors; in training with the batch's statistics, which only a pass that learns remembers."""
     if norm is not None:
         if learns or not norm.training:

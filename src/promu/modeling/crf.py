@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import initialization as init
 
 from promu.errors import InputError
@@ -31,7 +31,7 @@ from promu.modeling.chain import (
 )
 
 
-def span_probability(marginals: torch.Tensor, start: int, labels: Sequence[int]) -> float:
+def span_probability(marginals: Tensor, start: int, labels: Sequence[int]) -> float:
     """The smallest of the marginal probabilities (W, C) of a span's labels, of which the first is at word `start`."""
     words = torch.arange(start, start + len(labels))
     # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
@@ -43,7 +43,7 @@ def bio_labels(types: Sequence[str]) -> list[str]:
     return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in ("B", "I"))]
 
 
-def legal_transitions(labels: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def legal_transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Which labels may start a sequence (C,) and which may follow which (C, C), as booleans.
 
     I-x may only follow B-x or I-x.
@@ -73,8 +73,8 @@ class LinearChainCrf(nn.Module):
         labels: Label names, in the order of the emissions' last dimension.
     """
 
-    legal_start: torch.Tensor
-    legal_transitions: torch.Tensor
+    legal_start: Tensor
+    legal_transitions: Tensor
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class LinearChainCrf(nn.Module):
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def _chain(self, emissions: torch.Tensor, mask: torch.Tensor, temperature: float = 1.0) -> Chain:
+    def _chain(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Chain:
         """The scores, divided by the temperature, as arrays of doubles."""
         start, moves, end, emitted = (
             values.detach().to("cpu", torch.float64).numpy() / temperature
@@ -107,7 +107,7 @@ class LinearChainCrf(nn.Module):
             end,
         )
 
-    def forward(self, emissions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """-log p(Y | e) of each sequence (Eq 12, 13).
 
         Args:
@@ -135,7 +135,7 @@ class LinearChainCrf(nn.Module):
             return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
 
     @torch.no_grad()
-    def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+    def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
         """The best legal label sequence of each row (Viterbi), as long as its mask.
 
         Args:
@@ -146,7 +146,7 @@ class LinearChainCrf(nn.Module):
         return viterbi(self._chain(emissions, mask), mask.sum(1).cpu().numpy())
 
     @torch.no_grad()
-    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    def marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward).
 
         Args:
@@ -168,15 +168,15 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        emissions: torch.Tensor,
-        start: torch.Tensor,
-        transitions: torch.Tensor,
-        end: torch.Tensor,
+        emissions: Tensor,
+        start: Tensor,
+        transitions: Tensor,
+        end: Tensor,
         chain: Chain,
         weights: Weights,
         labels: Integers,
         mask: Booleans,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         found = forward_backward(weights, mask)
         ctx.paths = (found, weights, labels, mask)
         ctx.dtypes = [given.dtype for given in (emissions, start, transitions, end)]
@@ -184,7 +184,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return torch.from_numpy(loss).float()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found, weights, labels, mask = ctx.paths
         counts = surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
         typed = (torch.from_numpy(count).to(dtype) for count, dtype in zip(counts, ctx.dtypes, strict=True))
@@ -194,12 +194,12 @@ class _NegativeLogLikelihood(torch.autograd.Function):
 class _Scores(NamedTuple):
     """Scores of starting (C,), moving (C, C) and ending (C,)."""
 
-    start: torch.Tensor
-    transitions: torch.Tensor
-    end: torch.Tensor
+    start: Tensor
+    transitions: Tensor
+    end: Tensor
 
 
-def _path_score(emissions: torch.Tensor, scores: _Scores, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _path_score(emissions: Tensor, scores: _Scores, labels: Tensor, mask: Tensor) -> Tensor:
     weights = mask.to(emissions.dtype)
     emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
     moved = (scores.transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
@@ -207,7 +207,7 @@ def _path_score(emissions: torch.Tensor, scores: _Scores, labels: torch.Tensor, 
     return scores.start[labels[:, 0]] + emitted + moved + scores.end[last]
 
 
-def _log_partition(emissions: torch.Tensor, scores: _Scores, mask: torch.Tensor) -> torch.Tensor:
+def _log_partition(emissions: Tensor, scores: _Scores, mask: Tensor) -> Tensor:
     alpha = scores.start + emissions[:, 0]
     for word in range(1, emissions.shape[1]):
         after = torch.logsumexp(alpha[:, :, None] + scores.transitions, dim=1) + emissions[:, word]

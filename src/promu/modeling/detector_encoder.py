@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel, ViTConfig
 from transformers import initialization as init
@@ -151,8 +151,8 @@ class DetectorEncoderConfig(ViTConfig):
 class DetectorEmbeddings(nn.Module):
     """Features (B, K, C) to tokens (B, K+1, d): standardised by channel, projected, a CLS token in front, positions."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: DetectorEncoderConfig) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class DetectorEmbeddings(nn.Module):
         init.trunc_normal_(self.cls_token, std=self.initializer_range)
         init.trunc_normal_(self.position_embeddings, std=self.initializer_range)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(B, K, C) to (B, K+1, d)."""
         patches = self.projection(((features - self.mean) / self.std).to(self.projection.weight.dtype))
         first = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
@@ -231,7 +231,7 @@ class DetectorEncoderModel(PreTrainedModel):
         weights = {name: tensor.float() for name, tensor in self.trunk.state_dict().items()}
         return weights_checksum(weights, settings)
 
-    def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def features(self, pixel_values: Tensor) -> Tensor:
         """What the trunk makes of images: K = grid * grid patches of C channels, not yet standardised.
 
         Without gradient unless the trunk is trained.
@@ -245,7 +245,7 @@ class DetectorEncoderModel(PreTrainedModel):
         with torch.set_grad_enabled(self.config.train_trunk and torch.is_grad_enabled()):
             return self._pool(self.trunk(self._as_trained(pixel_values), self.config.maps))
 
-    def outputs(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def outputs(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
         """Features and what the detector says, from one pass and without gradient.
 
         Args:
@@ -272,10 +272,7 @@ class DetectorEncoderModel(PreTrainedModel):
             return self._pool(values), values[said].float()
 
     def forward(
-        self,
-        pixel_values: torch.Tensor | None = None,
-        features: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
+        self, pixel_values: Tensor | None = None, features: Tensor | None = None, output_hidden_states: bool = False
     ) -> BaseModelOutput:
         """Encode images, or features that were kept.
 
@@ -298,19 +295,19 @@ class DetectorEncoderModel(PreTrainedModel):
         )
 
     @torch.no_grad()
-    def fit_normalisation(self, features: torch.Tensor) -> None:
+    def fit_normalisation(self, features: Tensor) -> None:
         """Set the standardisation to the mean and spread of features (N, K, C); a channel that never varies stays."""
         flat = features.reshape(-1, features.shape[-1]).float()
         spread = flat.std(0)
         self.embeddings.mean.copy_(flat.mean(0))
         self.embeddings.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
 
-    def _as_trained(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def _as_trained(self, pixel_values: Tensor) -> Tensor:
         layout = LAYOUTS[self.config.layout]
         pixels = pixel_values.flip(1) if layout.bgr else pixel_values
         return pixels * layout.pixel_scale
 
-    def _pool(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _pool(self, values: dict[str, Tensor]) -> Tensor:
         grid = self.config.grid
         pooled = [functional.adaptive_avg_pool2d(values[name].float(), grid).flatten(2) for name in self.config.maps]
         return torch.cat(pooled, dim=1).transpose(1, 2)

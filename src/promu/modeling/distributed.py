@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from promu.errors import InputError
 
@@ -35,7 +35,7 @@ def process_number() -> int:
     return distributed.get_rank() if processes() > 1 else 0
 
 
-def group_sum(count: torch.Tensor) -> torch.Tensor:
+def group_sum(count: Tensor) -> Tensor:
     """The sum over the processes of a tensor of one shape, without gradient."""
     if processes() == 1:
         return count.detach()
@@ -44,7 +44,7 @@ def group_sum(count: torch.Tensor) -> torch.Tensor:
     return total
 
 
-def group_mean(own_sum: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+def group_mean(own_sum: Tensor, count: Tensor) -> Tensor:
     """A mean over the rows of all processes, to be averaged over the processes.
 
     Args:
@@ -54,7 +54,7 @@ def group_mean(own_sum: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
     return own_sum * processes() / count.clamp(min=1.0)
 
 
-def gather_rows(rows: torch.Tensor) -> torch.Tensor:
+def gather_rows(rows: Tensor) -> Tensor:
     """The rows of all processes, in the order of the processes; each may bring another number, also none.
 
     Args:
@@ -67,7 +67,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
         return rows
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(processes())]
     distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    gathered: torch.Tensor = _GatherRows.apply(rows, [int(count) for count in counts])  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherRows.apply(rows, [int(count) for count in counts])  # type: ignore[no-untyped-call]
     return gathered
 
 
@@ -75,7 +75,7 @@ class _GatherRows(torch.autograd.Function):
     """All-gather of ragged rows; backward sums the processes' gradients and keeps this process's part."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         """Pad to the longest, gather, cut the padding off."""
         ctx.start = sum(counts[: process_number()])
         ctx.rows = len(rows)
@@ -86,7 +86,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """Sum over the processes, this process's rows."""
         gradient = gradients[0].contiguous().clone()
         distributed.all_reduce(gradient)

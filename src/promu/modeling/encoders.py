@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from promu.errors import InputError
@@ -146,7 +146,7 @@ def split_text_encoder(encoder: PreTrainedModel) -> nn.ModuleList:
     return layers[half:]
 
 
-def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, how: str) -> torch.Tensor:
+def pooled(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
     """What stands for a whole text or image in L_CIT.
 
     Args:
@@ -172,7 +172,7 @@ def pooled(hidden: torch.Tensor, mask: torch.Tensor | None, how: str) -> torch.T
     return hidden[:, 0] + (hidden[:, 1:] * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
 
-def normalise_pixels(pixels: torch.Tensor, config: PromuConfig, dtype: torch.dtype) -> torch.Tensor:
+def normalise_pixels(pixels: Tensor, config: PromuConfig, dtype: torch.dtype) -> Tensor:
     """Pixels (B, 3, S, S) in 0..255, bytes or floats, to what the vision encoder was trained on."""
     mean = torch.tensor(config.image_mean, device=pixels.device, dtype=dtype).view(1, 3, 1, 1)
     std = torch.tensor(config.image_std, device=pixels.device, dtype=dtype).view(1, 3, 1, 1)
@@ -181,11 +181,11 @@ def normalise_pixels(pixels: torch.Tensor, config: PromuConfig, dtype: torch.dty
 
 def encode_image(
     encoder: PreTrainedModel,
-    pixels: torch.Tensor | None,
+    pixels: Tensor | None,
     config: PromuConfig,
-    features: torch.Tensor | None = None,
+    features: Tensor | None = None,
     levels: int | None = None,
-) -> torch.Tensor:
+) -> Tensor:
     """Visual tokens (B, K+1, d_v), CLS first, of images (Eq 1); (B, V, K+1, d_v) of several levels.
 
     Args:

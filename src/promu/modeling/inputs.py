@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
@@ -17,7 +18,7 @@ from promu.errors import InputError
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Tensor]
 """Inputs of a model by the names of its arguments."""
 
 PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
@@ -135,7 +136,7 @@ class WordEncoder:
         return {**self.batch(texts), "word_index": word_index, "word_mask": word_mask}
 
 
-def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
     """Ragged rows to a tensor (B, longest) and its mask; at least one column."""
     longest = max(1, *(len(row) for row in rows)) if rows else 1
     values = torch.full((len(rows), longest), fill, dtype=torch.long)
@@ -150,9 +151,7 @@ MASKED_SHARE = 0.15
 """Share of the tokens that masked language modelling hides (BERT's)."""
 
 
-def mask_tokens(
-    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, noise: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def mask_tokens(batch: Mapping[str, Tensor], encoder: WordEncoder, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Hide a random share of a batch's ordinary tokens behind [MASK]; special tokens and entity markers stay.
 
     Args:
@@ -174,13 +173,13 @@ def add_entity_markers(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.add_special_tokens({"additional_special_tokens": list(ENTITY_MARKERS)})
 
 
-def to_pixels(image: Image.Image, size: int) -> torch.Tensor:
+def to_pixels(image: Image.Image, size: int) -> Tensor:
     """An RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return as_pixels(image)
 
 
-def as_pixels(image: Image.Image) -> torch.Tensor:
+def as_pixels(image: Image.Image) -> Tensor:
     """An RGB image as it is: bytes (3, height, width) in 0..255."""
     return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
@@ -27,7 +27,7 @@ ALIKE = 1e-3
 """Paths whose scores differ by less are equally good."""
 
 
-def span_gains(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Tensor) -> torch.Tensor:
+def span_gains(emissions: Tensor, crf: LinearChainCrf, word_mask: Tensor) -> Tensor:
     """What the score of the CRF's path gains by one entity over none at all.
 
     Args:
@@ -47,7 +47,7 @@ def span_gains(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Te
     return _sum_over_spans(enter, over_none, moves, leave, word_mask)
 
 
-def span_margins(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Tensor) -> torch.Tensor:
+def span_margins(emissions: Tensor, crf: LinearChainCrf, word_mask: Tensor) -> Tensor:
     """The score of the CRF's best path among those with an entity; arguments and result as of `span_gains`."""
     moves = crf.transitions.masked_fill(~crf.legal_transitions, FORBIDDEN)
     words = emissions.shape[1]
@@ -70,9 +70,7 @@ def span_margins(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.
     return _sum_over_spans(torch.stack(enter, 1), emissions, moves, torch.stack(leave, 1), word_mask)
 
 
-def _sum_over_spans(
-    enter: torch.Tensor, emissions: torch.Tensor, moves: torch.Tensor, leave: torch.Tensor, word_mask: torch.Tensor
-) -> torch.Tensor:
+def _sum_over_spans(enter: Tensor, emissions: Tensor, moves: Tensor, leave: Tensor, word_mask: Tensor) -> Tensor:
     """(B, W, L, T): what is paid at a span's first word, within it and after its last word; -inf past the text.
 
     Args:
@@ -94,12 +92,12 @@ def _sum_over_spans(
     return scores.masked_fill((ends > word_mask.sum(1)[:, None, None])[..., None], -math.inf)
 
 
-def _windows(values: torch.Tensor) -> torch.Tensor:
+def _windows(values: Tensor) -> Tensor:
     """(B, N, T) to (B, N - L + 1, L, T): from each place the next `LONGEST`."""
     return values.unfold(1, LONGEST, 1).transpose(2, 3)
 
 
-def touching_gains(crf: LinearChainCrf) -> torch.Tensor:
+def touching_gains(crf: LinearChainCrf) -> Tensor:
     """What two entities that touch gain beside `span_gains` of both, (2, T, T): see `joint_decoding.decode`.
 
     The path moves from the last label of one to the first of the other, where the two spans' gains count a move to O
@@ -110,7 +108,7 @@ def touching_gains(crf: LinearChainCrf) -> torch.Tensor:
     return last[..., 1::2] - last[..., :1] - moves[0, 1::2]
 
 
-def gold_labels(entities: torch.Tensor, words: int) -> torch.Tensor:
+def gold_labels(entities: Tensor, words: int) -> Tensor:
     """(B, W) BIO label ids of the entities, see `PromuForJointExtraction.forward`."""
     start, end, kind = (part[..., None] for part in entities.unbind(-1))
     place = torch.arange(words, device=entities.device)
@@ -118,7 +116,7 @@ def gold_labels(entities: torch.Tensor, words: int) -> torch.Tensor:
     return labels.sum(1)
 
 
-def choose_candidates(margins: torch.Tensor, word_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def choose_candidates(margins: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
     """The spans of each text that the best paths have as an entity of some type.
 
     There is one for every two words of the text, whatever the batch, and all entities of the best path are among them,
@@ -148,7 +146,7 @@ def choose_candidates(margins: torch.Tensor, word_mask: torch.Tensor) -> tuple[t
     return torch.stack([start, end], dim=-1), mask
 
 
-def grid_place(spans: torch.Tensor) -> torch.Tensor:
+def grid_place(spans: Tensor) -> Tensor:
     """Where spans (..., 2) stand in a grid (W, L) that is flattened."""
     return spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1
 
@@ -164,11 +162,11 @@ class Candidates(NamedTuple):
         emissions: (B, W, 1 + 2 T) of the words' labels: O, then B- and I- of each type.
     """
 
-    spans: torch.Tensor
-    mask: torch.Tensor
-    gains: torch.Tensor
-    relations: torch.Tensor
-    emissions: torch.Tensor
+    spans: Tensor
+    mask: Tensor
+    gains: Tensor
+    relations: Tensor
+    emissions: Tensor
 
     def cpu(self) -> Self:
         """The same on the CPU."""
@@ -179,9 +177,9 @@ class Candidates(NamedTuple):
 class JointExtractionOutput(ModelOutput):
     """Loss (`PromuForJointExtraction.forward`) when gold was given, candidates, attention maps."""
 
-    loss: torch.Tensor | None = None
+    loss: Tensor | None = None
     candidates: Candidates | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PairRelater(nn.Module):
@@ -196,7 +194,7 @@ class PairRelater(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, 1 + relations)
 
-    def forward(self, words: torch.Tensor, whole: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+    def forward(self, words: Tensor, whole: Tensor, spans: Tensor) -> Tensor:
         """(B, K, K, 1 + R), from head to tail.
 
         Args:
@@ -241,16 +239,16 @@ class PromuForJointExtraction(PromuPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        word_index: torch.Tensor,
-        word_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        gold_entities: torch.Tensor | None = None,
-        gold_relations: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        word_index: Tensor,
+        word_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
+        gold_entities: Tensor | None = None,
+        gold_relations: Tensor | None = None,
         output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
+        visual: Tensor | None = None,
     ) -> JointExtractionOutput:
         """The loss where gold is given, else candidates.
 
@@ -311,7 +309,7 @@ def inventory_of(labels: Iterable[str]) -> Inventory:
     return Inventory.from_list(sorted(triples))
 
 
-def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+def mean_between(words: Tensor, spans: Tensor) -> Tensor:
     """The mean of the words between two spans, (B, K, K, d) in fp32; zeros where there are none.
 
     Args:
@@ -328,7 +326,7 @@ def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
     return between * (count > 0)[..., None]
 
 
-def relation_loss(logits: torch.Tensor, entities: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
+def relation_loss(logits: Tensor, entities: Tensor, relations: Tensor) -> Tensor:
     """(B,): the sum of -log p(relation or None) over the ordered pairs of gold entities.
 
     Args:

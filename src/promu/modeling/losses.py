@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from promu.modeling.contrastive import CITLoss, MatchedPairs, SharedSpace
@@ -41,12 +42,8 @@ class ITMLoss:
     """
 
     def __call__(
-        self,
-        logits: torch.Tensor,
-        matched: torch.Tensor,
-        weights: torch.Tensor | None = None,
-        total: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        self, logits: Tensor, matched: Tensor, weights: Tensor | None = None, total: Tensor | None = None
+    ) -> Tensor:
         """The loss, a scalar.
 
         Args:
@@ -75,9 +72,7 @@ class SoftLabelLoss:
         0.837
     """
 
-    def __call__(
-        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, total: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
         """The loss, a scalar.
 
         Args:
@@ -104,7 +99,7 @@ class MLMLoss:
         0.2877
     """
 
-    def __call__(self, logits: torch.Tensor, labels: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, total: Tensor | None = None) -> Tensor:
         """The loss, a scalar; 0 where no token counts.
 
         Args:
@@ -149,14 +144,14 @@ class JointLoss:
     def of_batch(
         self,
         model: Any,
-        batch: Mapping[str, torch.Tensor],
-        totals: Mapping[str, torch.Tensor] | None = None,
+        batch: Mapping[str, Tensor],
+        totals: Mapping[str, Tensor] | None = None,
         cit: CITLoss | None = None,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The joint loss of what a model returns for a batch (arguments as in `__call__`)."""
         return self(model(**self.inputs(batch)), batch, totals, cit)
 
-    def inputs(self, batch: Mapping[str, torch.Tensor], fuse: bool = True) -> dict[str, Any]:
+    def inputs(self, batch: Mapping[str, Tensor], fuse: bool = True) -> dict[str, Any]:
         """What the model is given of a batch.
 
         Args:
@@ -173,13 +168,13 @@ class JointLoss:
                 given["masked"] = batch["mlm_labels"] != -100
         return {**{name: batch[name] for name in names if name in batch}, **given}
 
-    def pairs(self, output: Any, batch: Mapping[str, torch.Tensor]) -> MatchedPairs:
+    def pairs(self, output: Any, batch: Mapping[str, Tensor]) -> MatchedPairs:
         """What L_CIT compares: the model's projections of the pairs that are matched and count."""
         chosen = _matched(batch).bool()
         columns = (output.visual, output.text, batch.get("image_ids"), batch.get("caption_ids"))
         return MatchedPairs(*columns).apply(lambda column: column[chosen])
 
-    def totals(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def totals(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """How many rows, regions, … the mean of each loss is over, in the batches of all processes together."""
         rows = _rows(batch)
         zero = rows.new_zeros(())
@@ -195,10 +190,10 @@ class JointLoss:
     def __call__(
         self,
         output: Any,
-        batch: Mapping[str, torch.Tensor],
-        totals: Mapping[str, torch.Tensor] | None = None,
+        batch: Mapping[str, Tensor],
+        totals: Mapping[str, Tensor] | None = None,
         cit: CITLoss | None = None,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The joint loss of a batch.
 
         Args:
@@ -221,7 +216,7 @@ class JointLoss:
         rows, matched = _rows(batch), _matched(batch)
         if totals is None:
             totals = self.totals(batch)
-        parts: dict[str, torch.Tensor] = {}
+        parts: dict[str, Tensor] = {}
         if output.itm_logits is not None:
             right = batch.get("matched", torch.ones_like(rows))
             parts["itm"] = self.itm(output.itm_logits, right, rows, totals["itm"])
@@ -242,29 +237,29 @@ class JointLoss:
             parts[name] = group_mean((losses * matched).sum(), totals["matched"])
         return self.weighted_sum(parts), {name: part.detach() for name, part in parts.items()}
 
-    def weighted_sum(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def weighted_sum(self, parts: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of losses (Eq 11), a scalar."""
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
 
-def _rows(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _rows(batch: Mapping[str, Tensor]) -> Tensor:
     """(B,), 1 for a row that counts."""
     ids = batch["input_ids"]
     return batch.get("row_mask", ids.new_ones(len(ids)))
 
 
-def _matched(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _matched(batch: Mapping[str, Tensor]) -> Tensor:
     """(B,), 1 for a row that counts and is matched."""
     rows = _rows(batch)
     return rows * batch.get("matched", torch.ones_like(rows))
 
 
-def _mlm_labels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _mlm_labels(batch: Mapping[str, Tensor]) -> Tensor:
     """(B, N+2) masked tokens of the rows that count, -100 elsewhere."""
     return batch["mlm_labels"].masked_fill(~_rows(batch).bool()[:, None], -100)
 
 
-def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
+def patch_coverage(boxes: Tensor, grid: int) -> Tensor:
     """Share of each patch that each box covers.
 
     Args:
@@ -276,7 +271,7 @@ def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     """
     edges = torch.arange(grid + 1, device=boxes.device, dtype=torch.float32) / grid
 
-    def overlap(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    def overlap(low: Tensor, high: Tensor) -> Tensor:
         inside = torch.minimum(high[..., None], edges[1:]) - torch.maximum(low[..., None], edges[:-1])
         return inside.clamp(min=0.0) * grid
 
@@ -286,7 +281,7 @@ def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     return (down[..., :, None] * across[..., None, :]).flatten(-2)
 
 
-def pool_regions(patches: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
+def pool_regions(patches: Tensor, coverage: Tensor) -> Tensor:
     """e_obj of Eq 7: the coverage-weighted mean of the fused patch vectors under each box.
 
     Args:

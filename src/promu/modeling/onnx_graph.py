@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
 
@@ -31,7 +31,7 @@ def _pairs(pads: Sequence[int], node: dict[str, Any]) -> list[int]:
     return [top, left]
 
 
-def _conv(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _conv(values: Values, node: dict[str, Any]) -> Tensor:
     x, weight, *bias = values
     sizes = node["attributes"]
     return functional.conv2d(
@@ -45,7 +45,7 @@ def _conv(values: Values, node: dict[str, Any]) -> torch.Tensor:
     )
 
 
-def _max_pool(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _max_pool(values: Values, node: dict[str, Any]) -> Tensor:
     sizes = node["attributes"]
     return functional.max_pool2d(
         values[0],
@@ -57,7 +57,7 @@ def _max_pool(values: Values, node: dict[str, Any]) -> torch.Tensor:
     )
 
 
-def _resize(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _resize(values: Values, node: dict[str, Any]) -> Tensor:
     scales = values[2] if len(values) > 2 else None
     if (
         node["attributes"].get("mode", "nearest") != "nearest"
@@ -69,7 +69,7 @@ def _resize(values: Values, node: dict[str, Any]) -> torch.Tensor:
     return functional.interpolate(values[0], scale_factor=[float(scale) for scale in scales[2:]], mode="nearest")
 
 
-def _slice(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _slice(values: Values, node: dict[str, Any]) -> Tensor:
     x, starts, ends, axes, steps = [*values, None, None][:5]
     where = [slice(None)] * x.dim()
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -78,18 +78,18 @@ def _slice(values: Values, node: dict[str, Any]) -> torch.Tensor:
     return x[tuple(where)]
 
 
-def _split(values: Values, node: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+def _split(values: Values, node: dict[str, Any]) -> tuple[Tensor, ...]:
     x, axis = values[0], node["attributes"].get("axis", 0)
     parts = values[1] if len(values) > 1 else node["attributes"].get("split")
     return torch.split(x, parts or -(-x.shape[axis] // len(node["outputs"])), dim=axis)
 
 
-def _reshape(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _reshape(values: Values, node: dict[str, Any]) -> Tensor:
     x, shape = values
     return x.reshape([x.shape[place] if size == 0 else size for place, size in enumerate(shape)])
 
 
-def _softmax(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _softmax(values: Values, node: dict[str, Any]) -> Tensor:
     x, attributes = values[0], node["attributes"]
     if attributes["opset"] >= 13:
         return x.softmax(attributes.get("axis", -1))
@@ -97,17 +97,17 @@ def _softmax(values: Values, node: dict[str, Any]) -> torch.Tensor:
     return x.flatten(attributes.get("axis", 1)).softmax(-1).view_as(x)
 
 
-def _silu(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _silu(values: Values, node: dict[str, Any]) -> Tensor:
     # in place where the plan says that nobody else reads the input, and no gradient will
     return functional.silu(values[0], inplace="last_reader" in node["attributes"] and not torch.is_grad_enabled())
 
 
-def _clip(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _clip(values: Values, node: dict[str, Any]) -> Tensor:
     x, low, high = [*values, None, None][:3]
     return x.clamp(low, high)
 
 
-OPERATIONS: dict[str, Callable[[Values, dict[str, Any]], torch.Tensor | tuple[torch.Tensor, ...]]] = {
+OPERATIONS: dict[str, Callable[[Values, dict[str, Any]], Tensor | tuple[Tensor, ...]]] = {
     "Add": lambda values, _: values[0] + values[1],
     "Clip": _clip,
     "Concat": lambda values, node: torch.cat(values, dim=node["attributes"]["axis"]),
@@ -180,7 +180,7 @@ class OnnxGraph(nn.Module):
         return module
 
     @torch.no_grad()
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take over the weights that `read_onnx` gave, by their names in the graph."""
         for name, slot in self._slots.items():
             getattr(self, slot).copy_(weights[name])
@@ -194,7 +194,7 @@ class OnnxGraph(nn.Module):
             else:
                 init.zeros_(tensor)
 
-    def forward(self, pixels: torch.Tensor, maps: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
+    def forward(self, pixels: Tensor, maps: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Run what is needed of the graph.
 
         Args:
@@ -247,7 +247,7 @@ class OnnxGraph(nn.Module):
         return plan[::-1]
 
 
-def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """A graph as data for `OnnxGraph`, and its weights by name, in fp32.
 
     A graph exported for one image becomes one for any number. x * sigmoid(x) becomes one operation.
@@ -275,12 +275,7 @@ def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         if entry.op_type == "Softmax":
             attributes["opset"] = opset
         nodes.append(
-            {
-                "op": entry.op_type,
-                "inputs": list(entry.input),
-                "outputs": list(entry.output),
-                "attributes": attributes,
-            }
+            {"op": entry.op_type, "inputs": list(entry.input), "outputs": list(entry.output), "attributes": attributes}
         )
     inputs = [entry for entry in model.graph.input if entry.name not in tensors]
     if len(inputs) != 1:

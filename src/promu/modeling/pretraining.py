@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from promu.errors import InputError
@@ -37,13 +37,13 @@ class PairOutput(ModelOutput):
         fusion_losses: The fusion's own losses (B,), unweighted, by name.
     """
 
-    visual: torch.Tensor | None = None
-    text: torch.Tensor | None = None
-    itm_logits: torch.Tensor | None = None
-    entity_logits: torch.Tensor | None = None
-    relation_logits: torch.Tensor | None = None
-    mlm_logits: torch.Tensor | None = None
-    fusion_losses: dict[str, torch.Tensor] | None = None
+    visual: Tensor | None = None
+    text: Tensor | None = None
+    itm_logits: Tensor | None = None
+    entity_logits: Tensor | None = None
+    relation_logits: Tensor | None = None
+    mlm_logits: Tensor | None = None
+    fusion_losses: dict[str, Tensor] | None = None
 
 
 class PairModel(PromuPreTrainedModel):
@@ -57,31 +57,30 @@ class PairModel(PromuPreTrainedModel):
     loss_weights: dict[str, float]
 
     @abstractmethod
-    def encode_visual(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_visual(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to the vision encoder's vectors (B, K+1, d_v) or (B, V, K+1, d_v)."""
 
     @abstractmethod
-    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens (B, N) to the text encoder's vectors (B, N, d)."""
 
-    def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens (B, N) to unit vectors (B, D) of the shared space."""
         hidden = self.encode_tokens(input_ids, attention_mask)
         return self.space.project_text(pooled(hidden, attention_mask, self.config.pooling))
 
-    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D) of the shared space."""
         return self.project_images(self.encode_visual(pixel_values))
 
-    def project_images(self, visual: torch.Tensor) -> torch.Tensor:
+    def project_images(self, visual: Tensor) -> Tensor:
         """What `encode_visual` returned to unit vectors (B, D) of the shared space."""
         return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
-    def _projections(self, text: torch.Tensor, visual: torch.Tensor, attention_mask: torch.Tensor) -> PairOutput:
+    def _projections(self, text: Tensor, visual: Tensor, attention_mask: Tensor) -> PairOutput:
         how = self.config.pooling
         return PairOutput(
-            visual=self.space.visual(pooled(visual, None, how)),
-            text=self.space.text(pooled(text, attention_mask, how)),
+            visual=self.space.visual(pooled(visual, None, how)), text=self.space.text(pooled(text, attention_mask, how))
         )
 
 
@@ -135,13 +134,13 @@ class PromuForPreTraining(PairModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        boxes: torch.Tensor | None = None,
-        masked: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_features: Tensor | None = None,
+        text_features: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masked: Tensor | None = None,
         fuse: bool = True,
     ) -> PairOutput:
         """Features and logits of a batch of caption pairs.
@@ -187,15 +186,15 @@ class PromuForPreTraining(PairModel):
         output.fusion_losses = backbone.losses
         return output
 
-    def encode_visual(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_visual(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to what `PromuModel.forward` takes as `visual`."""
         return self.promu.encode_images(pixel_values)
 
-    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """As `PairModel.encode_tokens`."""
         return self.promu.encode_text(input_ids, attention_mask)
 
-    def match_logits(self, backbone: PromuOutput, attention_mask: torch.Tensor) -> torch.Tensor:
+    def match_logits(self, backbone: PromuOutput, attention_mask: Tensor) -> Tensor:
         """The ITM head's logits (B, 2) of pairs that the backbone has read with this mask (B, N+2)."""
         assert backbone.fused_text is not None
         read = backbone.fused_text[:, 0]
@@ -224,16 +223,12 @@ class PromuDualEncoder(PairModel, HasEncoders):
         """The text encoder's token embeddings."""
         return self.text_encoder.get_input_embeddings()
 
-    def encode_visual(
-        self, pixel_values: torch.Tensor | None, image_features: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def encode_visual(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
         """As `PairModel.encode_visual`; `image_features` (B, K, C) of a frozen detector may stand for the pixels."""
         assert self.vision_encoder is not None
         return encode_image(self.vision_encoder, pixel_values, self.config, image_features)
 
-    def encode_tokens(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, text_features: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
         """As `PairModel.encode_tokens`; `text_features` (B, N, d) of a frozen text encoder may stand for the tokens."""
         if text_features is not None:
             return text_features.float()
@@ -241,11 +236,11 @@ class PromuDualEncoder(PairModel, HasEncoders):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_features: Tensor | None = None,
+        text_features: Tensor | None = None,
     ) -> PairOutput:
         """The projections of a batch (arguments as in `PromuForPreTraining.forward`)."""
         visual = self.encode_visual(pixel_values, image_features)

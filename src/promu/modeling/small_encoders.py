@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import torch
 from huggingface_hub.dataclasses import strict
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers import (
     AutoConfig,
@@ -72,7 +72,7 @@ class ConvStem(nn.Module):
         """ViT reads the expected dtype from `projection.weight`."""
         return self.blocks[-1]
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) to patch vectors (B, K, d)."""
         return self.blocks(pixel_values).flatten(2).transpose(1, 2)
 
@@ -147,7 +147,7 @@ class CharBiLstmModel(PreTrainedModel):
     config: CharBiLstmConfig
     base_model_prefix = "char_bilstm"
     main_input_name = "input_ids"
-    spelling: torch.Tensor
+    spelling: Tensor
 
     def __init__(self, config: CharBiLstmConfig) -> None:
         super().__init__(config)
@@ -185,7 +185,7 @@ class CharBiLstmModel(PreTrainedModel):
             spelling[number, : len(found)] = torch.tensor(list(found)) + 1
         self.spelling = spelling.to(self.spelling.device)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> BaseModelOutput:
         """Encode texts.
 
         Args:
@@ -205,7 +205,7 @@ class CharBiLstmModel(PreTrainedModel):
         read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])
         return BaseModelOutput(last_hidden_state=self.dropout(read))
 
-    def _characters(self, pieces: torch.Tensor) -> torch.Tensor:
+    def _characters(self, pieces: Tensor) -> Tensor:
         """(P,) pieces to the strongest answer (P, filters) of each filter to any three of a piece's characters."""
         spelt = self.spelling[pieces]
         answers = self.convolution(self.character_embeddings(spelt).transpose(1, 2)).relu()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from promu.corpora.shards import PairShards
@@ -130,7 +131,7 @@ class FeatureViews:
             sample = self.cache.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         """As `Views.__call__`."""
         number = int(rng.integers(self.settings.cached))
         return torch.from_numpy(np.array(self.cache.values[index, number])), self._view(index, number)
@@ -144,13 +145,7 @@ class FeatureViews:
 BATCH_OF_TEXTS = 128
 
 
-def views_of(
-    model: HasEncoders,
-    corpus: PairShards,
-    settings: ViewSettings,
-    folder: Path,
-    seed: int,
-) -> Views:
+def views_of(model: HasEncoders, corpus: PairShards, settings: ViewSettings, folder: Path, seed: int) -> Views:
     """What a model is trained on: pixels, or stored features where its vision encoder is a frozen detector.
 
     Args:
@@ -177,13 +172,7 @@ class CachedTexts:
         folder: Where vectors are stored, in another folder for each encoder and corpus.
     """
 
-    def __init__(
-        self,
-        model: HasEncoders,
-        encoder: WordEncoder,
-        corpus: PairShards,
-        folder: Path,
-    ) -> None:
+    def __init__(self, model: HasEncoders, encoder: WordEncoder, corpus: PairShards, folder: Path) -> None:
         captions = list(dict.fromkeys(["", *(pair.caption for pair in corpus.pairs())]))  # one may be dropped
         self.rows = {caption: row for row, caption in enumerate(captions)}
         pieces = [encoder.text(caption) for caption in captions]
@@ -207,7 +196,7 @@ class CachedTexts:
 
         self.cache.fill(BATCH_OF_TEXTS, compute, "captions")
 
-    def __call__(self, captions: Sequence[str]) -> torch.Tensor:
+    def __call__(self, captions: Sequence[str]) -> Tensor:
         """(B, longest, d) of these captions, zeros after the end of each."""
         places = [slice(*self.starts[self.rows[caption] :][:2]) for caption in captions]
         longest = max(place.stop - place.start for place in places)
@@ -222,7 +211,7 @@ def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
 
     Entity markers, which no caption holds, start at random.
     """
-    embeddings: torch.Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
+    embeddings: Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
     rows = {
         name: tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor
         for name, tensor in encoder.state_dict().items()
@@ -230,12 +219,7 @@ def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
     return weights_checksum(rows)
 
 
-def texts_of(
-    model: HasEncoders,
-    encoder: WordEncoder,
-    corpus: PairShards,
-    folder: Path,
-) -> CachedTexts | None:
+def texts_of(model: HasEncoders, encoder: WordEncoder, corpus: PairShards, folder: Path) -> CachedTexts | None:
     """The stored vectors of a corpus's captions where the model's text encoder is frozen; else None."""
     if "text" not in model.config.frozen:
         return None

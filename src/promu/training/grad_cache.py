@@ -13,18 +13,18 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from promu.modeling.contrastive import CachedCITLoss, MatchedPairs
 from promu.modeling.distributed import processes
 from promu.modeling.losses import JointLoss
 
-Batch = Mapping[str, torch.Tensor]
+Batch = Mapping[str, Tensor]
 
 
 def backward_in_parts(
     model: Any, loss: JointLoss, batch: Batch, rows: int, accelerator: Any
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Forward and backward of a batch, `rows` rows at a time.
 
     Args:
@@ -46,7 +46,7 @@ def backward_in_parts(
         if loss.cit is not None:
             with torch.no_grad():
                 pairs.append(loss.pairs(model(**loss.inputs(part, fuse=False)), part))
-    sums: dict[str, torch.Tensor] = {}
+    sums: dict[str, Tensor] = {}
     for number, (part, rewind) in enumerate(zip(parts, rewinds, strict=True)):
         rewind()
         cit = None if loss.cit is None else CachedCITLoss(loss.cit.space, pairs, number)
@@ -59,7 +59,7 @@ def backward_in_parts(
     return loss.weighted_sum(sums), sums
 
 
-def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
+def split(batch: Batch, rows: int) -> list[dict[str, Tensor]]:
     """A batch in parts of `rows` rows at most, as many parts in each process.
 
     A process with fewer rows than there are parts repeats its last one, not to be counted.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -54,7 +55,7 @@ class _Loop(Trainer):
     batches: StepBatches
     settings: TrainingSettings
     loss: JointLoss | None
-    losses: Mapping[str, torch.Tensor]
+    losses: Mapping[str, Tensor]
     validate: Callable[[], dict[str, float]] | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -76,17 +77,17 @@ class _Loop(Trainer):
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """The loss of a batch in one pass."""
         if self.loss is None:
             loss = model(**inputs).loss
-            parts: dict[str, torch.Tensor] = {}
+            parts: dict[str, Tensor] = {}
         else:
             loss, parts = self.loss.of_batch(model, inputs)
         self.losses = {"loss": loss.detach(), **parts}
         return loss
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """A step in one pass, or in several where the batch does not fit into memory."""
         if self.settings.micro_batch is None:
             return super().training_step(model, inputs, num_items_in_batch)
@@ -193,7 +194,7 @@ class _Patience(TrainerCallback):
 def fit(
     model: PromuPreTrainedModel,
     order: Order,
-    collate: Callable[[Sequence[Sample]], dict[str, torch.Tensor]],
+    collate: Callable[[Sequence[Sample]], dict[str, Tensor]],
     settings: TrainingSettings,
     out: Path,
     seed: int,

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from promu.alignment.label_store import ImageLabels, LabelStore
@@ -104,9 +105,7 @@ class PairCollator:
             batch["input_ids"], batch["mlm_labels"] = mask_tokens(batch, self.encoder, noise[:, : shape[1]])
         return batch
 
-    def _add_regions(
-        self, batch: Batch, labels: Sequence[ImageLabels], views: Sequence[View], matched: torch.Tensor
-    ) -> None:
+    def _add_regions(self, batch: Batch, labels: Sequence[ImageLabels], views: Sequence[View], matched: Tensor) -> None:
         moved = [move_boxes(label.boxes.numpy(), view) for label, view in zip(labels, views, strict=True)]
         boxes, box_mask = _stack_boxes([torch.from_numpy(boxes) for boxes, _ in moved])
         present = box_mask.bool()
@@ -118,14 +117,14 @@ class PairCollator:
         counted = matched[:, None] if self.losses.matched_only else 1
         batch.update(boxes=boxes, box_mask=box_mask * floor * counted, entity_labels=entity_labels)
 
-    def _sharpen(self, labels: torch.Tensor) -> torch.Tensor:
+    def _sharpen(self, labels: Tensor) -> Tensor:
         """Soft labels as they are, or one-hot at their largest entry (the paper's ablation)."""
         if not self.losses.hard_labels or not len(labels):
             return labels
         return functional.one_hot(labels.argmax(-1), labels.shape[-1]).float()
 
 
-def _stack_boxes(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _stack_boxes(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     width = max(1, *(len(row) for row in rows)) if rows else 1
     boxes = torch.zeros(len(rows), width, 4)
     for index, row in enumerate(rows):

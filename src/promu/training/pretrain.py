@@ -155,10 +155,7 @@ def warm_start(model: PromuForPreTraining, teacher_folder: Path) -> None:
 
 
 def _train(
-    recipe: PretrainRecipe,
-    ready: Prepared,
-    model: PromuForPreTraining,
-    encoder: WordEncoder,
+    recipe: PretrainRecipe, ready: Prepared, model: PromuForPreTraining, encoder: WordEncoder
 ) -> list[dict[str, Any]]:
     out = Path(recipe.out)
     views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageEnhance
+from torch import Tensor
 
 from promu.corpora.shards import PairShards
 from promu.modeling.inputs import as_pixels
@@ -59,7 +59,7 @@ def random_view(rng: np.random.Generator, settings: ViewSettings) -> View:
     return view
 
 
-def show(image: Image.Image, view: View, size: int) -> torch.Tensor:
+def show(image: Image.Image, view: View, size: int) -> Tensor:
     """The view of an RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
     width, height = image.size
     left, top = view.origin[0] * width, view.origin[1] * height
@@ -105,7 +105,7 @@ class Views(Protocol):
 
     argument: str
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         """A view of the image with this number, and which one it is."""
 
 
@@ -130,7 +130,7 @@ class PixelViews:
         self._left = budget
         self._decoded: dict[int, Image.Image] = {}
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         """As `Views.__call__`."""
         view = random_view(rng, self.settings)
         return show(self._image(index), view, self.size), view

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
@@ -27,11 +27,11 @@ class VisualFeatures:
         boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None without a detector.
     """
 
-    tokens: torch.Tensor
-    mask: torch.Tensor | None = None
-    boxes: torch.Tensor | None = None
+    tokens: Tensor
+    mask: Tensor | None = None
+    boxes: Tensor | None = None
 
-    def present(self) -> torch.Tensor:
+    def present(self) -> Tensor:
         """(B,) booleans: which posts have an image."""
         if self.mask is None:
             return torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
@@ -51,10 +51,10 @@ class Fused:
             the weights of `Fusion.loss_weights`.
     """
 
-    text: torch.Tensor
-    visual: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] = ()
-    losses: dict[str, torch.Tensor] = field(default_factory=dict)
+    text: Tensor
+    visual: Tensor | None = None
+    attentions: tuple[Tensor, ...] = ()
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Fusion(nn.Module, ABC):
@@ -116,11 +116,7 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """Fuse text (B, N+2, d) with the images of a batch.
 
@@ -137,8 +133,8 @@ class Fusion(nn.Module, ABC):
         """
 
     def run_layers(
-        self, hidden: torch.Tensor, mask: torch.Tensor, output_attentions: bool, keys: Any = None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        self, hidden: Tensor, mask: Tensor, output_attentions: bool, keys: Any = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The layers over `hidden` (B, N, d), and their attention maps where wanted.
 
         Args:
@@ -148,7 +144,7 @@ class Fusion(nn.Module, ABC):
             keys: For each layer what brings P further keys and values (`promu.modeling.fusions.hvpnet.Prefix`).
         """
         attention_mask = self.attention_mask(hidden, mask)
-        maps: list[torch.Tensor] = []
+        maps: list[Tensor] = []
         for number, layer in enumerate(self.layers):
             # by position: the names of the two arguments between, and of the keys, change between versions
             more = () if keys is None else (None, None, keys[number])
@@ -160,7 +156,7 @@ class Fusion(nn.Module, ABC):
                 hidden = layer(hidden, attention_mask, *more)
         return hidden, tuple(maps)
 
-    def attention_mask(self, queries: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+    def attention_mask(self, queries: Tensor, mask: Tensor) -> Tensor | None:
         """The mask of keys (B, M) in the form that the layers' attention takes for queries (B, N, d)."""
         return create_bidirectional_mask(
             config=self.layer_config,
@@ -180,7 +176,7 @@ def visual_map(config: PromuConfig) -> nn.Module:
     return nn.Linear(vision.hidden_size, config.hidden_size)
 
 
-def required_map(weights: torch.Tensor | None) -> torch.Tensor:
+def required_map(weights: Tensor | None) -> Tensor:
     """An attention map that is wanted.
 
     Raises:
@@ -202,11 +198,7 @@ class ConcatFusion(Fusion):
         self.visual_map = visual_map(config)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; the fused visual tokens are the upper part of the sequence."""
         hidden, mask = text, text_mask
@@ -236,11 +228,7 @@ class TextFusion(Fusion):
         return super().text_layers(text_encoder)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`, without fused visual tokens."""
         hidden, maps = self.run_layers(text, text_mask, output_attentions)

@@ -6,7 +6,7 @@ import inspect
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -24,12 +24,12 @@ QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0
 class Prefix:
     """Further keys and values of one layer's self-attention, in the place of a cache of earlier tokens."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         """Keys and values (B, heads, P, d / heads)."""
         self.keys = keys
         self.values = values
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """The layer's own keys and values (B, heads, N, d / heads), then the prefix's."""
         return (
             torch.cat([keys, self.keys.to(keys.dtype)], dim=2),
@@ -71,11 +71,7 @@ class PrefixFusion(Fusion):
         self.keys_values = nn.ModuleList(nn.Linear(width, 2 * width) for _ in self.layers)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; what a prefix is read is spread over the tokens that were pooled into it."""
         if images is None:
@@ -93,12 +89,12 @@ class PrefixFusion(Fusion):
         maps = tuple(torch.cat([m[..., :length], m[..., length:] @ shares[:, None].to(m.dtype)], -1) for m in maps)
         return Fused(hidden, mix(levels, gates[:, -1]), maps)
 
-    def gates(self, levels: torch.Tensor) -> torch.Tensor:
+    def gates(self, levels: Tensor) -> Tensor:
         """The share of each level in each text layer's prefix, (B, layers, V), of projected tokens (B, V, K+1, d)."""
         scores = self.gate(functional.leaky_relu(levels.mean((1, 2))))
         return scores.view(len(levels), len(self.layers), -1).float().softmax(-1).to(levels.dtype)
 
-    def shares(self, images: VisualFeatures) -> torch.Tensor:
+    def shares(self, images: VisualFeatures) -> Tensor:
         """What a prefix is made of, (B, P, K+1): the share of each visual token in visual CLS, quarters and regions.
 
         The shares of a region that covers no patch are 0.
@@ -113,13 +109,13 @@ class PrefixFusion(Fusion):
         alone = torch.eye(first, tokens, device=means.device).expand(rows, -1, -1)
         return torch.cat([alone, functional.pad(means, (first, 0))], dim=1)
 
-    def _prefix(self, number: int, mixed: torch.Tensor) -> Prefix:
+    def _prefix(self, number: int, mixed: Tensor) -> Prefix:
         """Key and value of each mixed vector (B, P, d) for the layer of this number."""
         both = self.keys_values[number](mixed).unflatten(-1, (2, self.heads, -1))
         keys, values = both.permute(2, 0, 3, 1, 4)
         return Prefix(keys, values)
 
 
-def mix(levels: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+def mix(levels: Tensor, gate: Tensor) -> Tensor:
     """Levels (B, V, P, d) by their shares (B, V): (B, P, d)."""
     return torch.einsum("bvpd,bv->bpd", levels, gate)

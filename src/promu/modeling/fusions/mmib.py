@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
@@ -26,7 +26,7 @@ class Bottleneck(nn.Module):
         self.mean = nn.Linear(width, width)
         self.log_variance = nn.Linear(width, width)
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Latents and their KL divergence from a standard normal distribution.
 
         Args:
@@ -54,9 +54,7 @@ class CrossAttention(nn.Module):
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config)
 
-    def forward(
-        self, queries: torch.Tensor, others: torch.Tensor, mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, queries: Tensor, others: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Queries (B, N, d) that have read others (B, M, d), and the map (B, heads, N, M) where one is computed."""
         read, weights = self.attention(queries, None, others, mask)
         return self.output(self.intermediate(read), read), weights
@@ -91,11 +89,7 @@ class BottleneckFusion(Fusion):
         self.text_reads_image = CrossAttention(own)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; the last map is of the text's reading of the image."""
         hidden, maps = self.run_layers(text, text_mask, output_attentions)
@@ -119,7 +113,7 @@ class BottleneckFusion(Fusion):
             maps = (*maps, functional.pad(to_image, (text.shape[1], 0)))
         return Fused(torch.where(present[:, None, None], read, latent), fused_visual, maps, losses)
 
-    def alignment(self, text: torch.Tensor, visual: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    def alignment(self, text: Tensor, visual: Tensor, present: Tensor) -> Tensor:
         """The discriminator's cross-entropy on each post's own pair and on its rolled one.
 
         Args:
@@ -137,14 +131,14 @@ class BottleneckFusion(Fusion):
         return (functional.softplus(-matched) + functional.softplus(rolled) * other) * present
 
 
-def kl_from_normal(mean: torch.Tensor, log_variance: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def kl_from_normal(mean: Tensor, log_variance: Tensor, mask: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)), summed over d and averaged over what the mask (B, N) shows: (B,) in nats."""
     mean, log_variance = mean.float(), log_variance.float()
     nats = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)
     return mean_of(nats[..., None], mask)[..., 0]
 
 
-def mean_of(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def mean_of(values: Tensor, mask: Tensor) -> Tensor:
     """Mean (B, d) of values (B, N, d) over what the mask (B, N) shows; zeros where it shows nothing."""
     weights = mask[..., None].to(values.dtype)
     return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
