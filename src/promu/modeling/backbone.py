@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -24,56 +24,48 @@ PURPOSES = {
     "PromuForPreTraining": "is a backbone for such models, pre-trained on image-caption pairs",
 }
 """By class; any other is described as a model of promu's."""
-FIGURES = ("precision", "recall", "f1")
+LIMITS = (
+    "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured.",
+    "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true.",
+)
+"""Of every model, as its card says them."""
 
 
 def model_card(kind: str, config: PromuConfig) -> str:
-    """The card as Markdown, with the head that the Hugging Face hub reads.
+    """The card of a model of class `kind` as Markdown, with the head that the Hugging Face hub reads.
 
-    Args:
-        kind: Name of the model's class.
-        config: Its configuration. What training stored in `promu_training` is printed; what is missing there is said to
-            be unknown.
+    What training stored in `config.promu_training` is printed; what is missing there is said to be unknown.
     """
     trained: Mapping[str, Any] = getattr(config, "promu_training", None) or {}
+    text: Any = config.text_config
+    vision: Any = config.vision_config
+    reads = f"text alone, through a {text.model_type} encoder"
+    limits = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
+    if vision is not None:
+        reads = (
+            f"text ({text.model_type} encoder) and, where there is one, an image of {config.image_size} pixels "
+            f"({vision.model_type} encoder), fused by {config.fusion!r}"
+        )
+        limits.append("- An image is squeezed to a square; small things in it may be lost.")
     tags = "tags: [multimodal, named-entity-recognition, relation-extraction]"
     lines = ["---", "library_name: promu", tags, "---", "", f"# {kind}", ""]
-    lines += [f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {_reads(config)}.", ""]
+    lines += [f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {reads}.", ""]
     if kind in PURPOSES and kind != "PromuForPreTraining":
         names = [str(name) for _, name in sorted((config.id2label or {}).items())]
         lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
-    for title, section in (
-        ("Data", _data(trained) or ["Not recorded."]),
-        ("Settings", _settings(trained) or ["Not recorded."]),
-        ("Measured", _measured(trained) or ["Nothing that is recorded here."]),
-        ("Limits", _limits(config)),
-    ):
-        lines += [f"## {title}", "", *section, ""]
-    return "\n".join(lines)
-
-
-def _reads(config: PromuConfig) -> str:
-    text: Any = config.text_config
-    vision: Any = config.vision_config
-    if vision is None:
-        return f"text alone, through a {text.model_type} encoder"
-    return (
-        f"text ({text.model_type} encoder) and, where there is one, an image of {config.image_size} pixels "
-        f"({vision.model_type} encoder), fused by {config.fusion!r}"
-    )
-
-
-def _data(trained: Mapping[str, Any]) -> list[str]:
-    data, posts = trained.get("recipe", {}).get("data") or {}, trained.get("posts", {})
-    return [
+    posts = trained.get("posts", {})
+    data = [
         f"- {name}: `{value}`" + (f", {posts[name]} posts" if name in posts else "")
-        for name, value in data.items()
+        for name, value in (trained.get("recipe", {}).get("data") or {}).items()
         if value is not None
     ]
+    lines += ["## Data", "", *(data or ["Not recorded."]), ""]
+    lines += ["## Settings", "", *(_settings(trained.get("recipe")) or ["Not recorded."]), ""]
+    lines += ["## Measured", "", *(_measured(trained) or ["Nothing that is recorded here."]), ""]
+    return "\n".join([*lines, "## Limits", "", *limits, *LIMITS, ""])
 
 
-def _settings(trained: Mapping[str, Any]) -> list[str]:
-    recipe = trained.get("recipe")
+def _settings(recipe: Mapping[str, Any] | None) -> list[str]:
     if not recipe:
         return []
     rows = [
@@ -92,11 +84,10 @@ def _measured(trained: Mapping[str, Any]) -> list[str]:
         return []
     lines = ["| split | posts | precision | recall | F1 |", "|---|---|---|---|---|"]
     for name, figures in splits.items():
-        shown = " | ".join(f"{figures[key]:.2f}" for key in FIGURES)
+        shown = " | ".join(f"{figures[key]:.2f}" for key in ("precision", "recall", "f1"))
         lines.append(f"| {name} | {figures.get('posts', '')} | {shown} |")
     lines.append("")
-    calibration = trained.get("calibration")
-    if calibration:
+    if calibration := trained.get("calibration"):
         temperature = calibration["temperature"]
         lines += [f"Scores are at temperature {temperature:.3f}, fitted on dev. Expected calibration error:", ""]
         lines += [
@@ -106,17 +97,6 @@ def _measured(trained: Mapping[str, Any]) -> list[str]:
         ]
         lines.append("")
     return [*lines, "Dev scores are optimistic: the epoch was selected on dev. One seed."]
-
-
-def _limits(config: PromuConfig) -> list[str]:
-    lines = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
-    if config.vision_config is not None:
-        lines.append("- An image is squeezed to a square; small things in it may be lost.")
-    return [
-        *lines,
-        "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured.",
-        "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true.",
-    ]
 
 
 @dataclass
@@ -146,14 +126,6 @@ def vectors_at(vectors: Tensor, index: Tensor) -> Tensor:
     return vectors.gather(1, index[..., None].expand(-1, -1, vectors.shape[-1]))
 
 
-@runtime_checkable
-class StartsItself(Protocol):
-    """A module that sets its own parameters and buffers where a checkpoint does not hold them."""
-
-    def start_weights(self) -> None:
-        """Set them through `transformers.initialization`, which leaves alone what was loaded."""
-
-
 class PromuPreTrainedModel(PreTrainedModel):
     """What every promu model shares with Hugging Face's: loading, saving, weight initialisation."""
 
@@ -180,16 +152,40 @@ class PromuPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
-        # modules with other parameters than those of PyTorch's layers start themselves
-        if isinstance(module, StartsItself):
-            module.start_weights()
+        # modules with other parameters than those of PyTorch's layers start themselves, through
+        # `transformers.initialization`, which leaves alone what was loaded
+        if start := getattr(module, "start_weights", None):
+            start()
 
 
 class HasEncoders(PromuPreTrainedModel):
-    """A model that holds a text and a vision encoder, either of which may be frozen."""
+    """A model that holds a text and a vision encoder, either of which may be frozen.
+
+    Attributes:
+        levels: How many levels of the vision encoder are read, at most; None reads the last alone.
+    """
 
     text_encoder: PreTrainedModel
     vision_encoder: PreTrainedModel | None
+    levels: int | None = None
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The text encoder's token embeddings."""
+        return self.text_encoder.get_input_embeddings()
+
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
+        """Text encoder's vectors (B, N, d); `text_features` (B, N, d) of a frozen one may stand for the tokens."""
+        if text_features is not None:
+            return text_features.float()
+        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    def encode_visual(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
+        """Vision encoder's vectors (B, K+1, d_v), or (B, V, K+1, d_v) of several levels, of pixels in 0..255.
+
+        `image_features` (B, K, C) of a frozen detector may stand for the pixels (B, 3, S, S).
+        """
+        assert self.vision_encoder is not None
+        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.levels)
 
     def use_encoders(self, text: PreTrainedModel | None = None, vision: PreTrainedModel | None = None) -> None:
         """Put pretrained encoders in the place of those that the configuration made; None leaves one as it is."""
@@ -240,6 +236,7 @@ class PromuModel(HasEncoders):
         self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
         self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
         self.fusion = build_fusion(config, self.text_encoder)
+        self.levels = self.fusion.levels
         self.freeze()
         self.post_init()
 
@@ -255,17 +252,13 @@ class PromuModel(HasEncoders):
         Raises:
             InputError: An encoder cannot be loaded.
         """
-        encoders = (load_encoder(text), None if vision is None else load_encoder(vision))
+        encoders = {"text": load_encoder(text)}
         if vision is not None:
+            encoders["vision"] = load_encoder(vision)
             settings = {**image_normalisation(vision), **settings}
-        model = cls(
-            PromuConfig(
-                text_config=encoders[0].config,
-                vision_config=None if encoders[1] is None else encoders[1].config,
-                **settings,
-            )
-        )
-        model.use_encoders(*encoders)
+        configs: dict[str, Any] = {f"{side}_config": encoder.config for side, encoder in encoders.items()}
+        model = cls(PromuConfig(**configs, **settings))
+        model.use_encoders(**encoders)
         return model
 
     def use_encoders(self, text: PreTrainedModel | None = None, vision: PreTrainedModel | None = None) -> None:
@@ -274,25 +267,10 @@ class PromuModel(HasEncoders):
         if text is not None:
             self.fusion = build_fusion(self.config, text)
 
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """The text encoder's word-piece embeddings."""
-        return self.text_encoder.get_input_embeddings()
-
     def set_input_embeddings(self, value: torch.nn.Module) -> None:
         """Replace the text encoder's word-piece embeddings (used when special tokens are added)."""
         self.text_encoder.set_input_embeddings(value)
         self.config.text_config.vocab_size = value.num_embeddings  # type: ignore[union-attr, assignment]
-
-    def encode_text(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
-        """Text encoder's vectors (B, N+2, d), before the fusion (arguments as in `forward`)."""
-        if text_features is not None:
-            return text_features.float()
-        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
-    def encode_images(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
-        """Vision encoder's vectors as the fusion reads them, (B, K+1, d_v) or (B, V, K+1, d_v) (see `forward`)."""
-        assert self.vision_encoder is not None
-        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.fusion.levels)
 
     def forward(
         self,
@@ -314,7 +292,7 @@ class PromuModel(HasEncoders):
             pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without images.
             image_mask: (B,), 0 where the row's pixels stand for no image; None means that all are images.
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
-            visual: What `encode_images` returned, in place of `pixel_values`: whoever reads one image with many
+            visual: What `encode_visual` returned, in place of `pixel_values`: whoever reads one image with many
                 texts encodes it once.
             image_features: (B, K, C) features of a frozen detector, in place of `pixel_values`.
             text_features: (B, N+2, d) vectors of a frozen text encoder, which is then not run.
@@ -322,10 +300,10 @@ class PromuModel(HasEncoders):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.encode_text(input_ids, attention_mask, text_features)
+        text = self.encode_tokens(input_ids, attention_mask, text_features)
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
-            visual = self.encode_images(pixel_values, image_features)
+            visual = self.encode_visual(pixel_values, image_features)
         features = None if visual is None else VisualFeatures(visual, image_mask, boxes)
         fused = self.fusion(text, attention_mask, features, output_attentions)
         return PromuOutput(

@@ -17,7 +17,7 @@ from promu.errors import InputError
 from promu.modeling.backbone import HasEncoders, PromuModel, PromuOutput, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import SharedSpace
-from promu.modeling.encoders import build_encoder, encode_image, pooled
+from promu.modeling.encoders import build_encoder, pooled
 from promu.modeling.losses import LOSS_NAMES, PAPER_WEIGHTS, patch_coverage, pool_regions
 
 OF_FUSED_IMAGES = ("itm", "coe", "cir")
@@ -157,8 +157,8 @@ class PromuForPreTraining(PairModel):
             fuse: False gives the projections alone.
         """
         if not (fuse and self.fuses):
-            text = self.promu.encode_text(input_ids, attention_mask, text_features)
-            return self._projections(text, self.promu.encode_images(pixel_values, image_features), attention_mask)
+            text = self.promu.encode_tokens(input_ids, attention_mask, text_features)
+            return self._projections(text, self.promu.encode_visual(pixel_values, image_features), attention_mask)
         backbone = self.promu(
             input_ids,
             attention_mask,
@@ -188,11 +188,11 @@ class PromuForPreTraining(PairModel):
 
     def encode_visual(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to what `PromuModel.forward` takes as `visual`."""
-        return self.promu.encode_images(pixel_values)
+        return self.promu.encode_visual(pixel_values)
 
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """As `PairModel.encode_tokens`."""
-        return self.promu.encode_text(input_ids, attention_mask)
+        return self.promu.encode_tokens(input_ids, attention_mask)
 
     def match_logits(self, backbone: PromuOutput, attention_mask: Tensor) -> Tensor:
         """The ITM head's logits (B, 2) of pairs that the backbone has read with this mask (B, N+2)."""
@@ -207,7 +207,7 @@ class PromuForPreTraining(PairModel):
         return self.itm_head(read)
 
 
-class PromuDualEncoder(PairModel, HasEncoders):
+class PromuDualEncoder(HasEncoders, PairModel):
     """Text and vision encoder in one space (Eq 4, 5): the teacher, trained by L_CIT on matched pairs, then frozen."""
 
     def __init__(self, config: PromuConfig) -> None:
@@ -218,21 +218,6 @@ class PromuDualEncoder(PairModel, HasEncoders):
         self.loss_weights = {"cit": 1.0}
         self.freeze()
         self.post_init()
-
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """The text encoder's token embeddings."""
-        return self.text_encoder.get_input_embeddings()
-
-    def encode_visual(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
-        """As `PairModel.encode_visual`; `image_features` (B, K, C) of a frozen detector may stand for the pixels."""
-        assert self.vision_encoder is not None
-        return encode_image(self.vision_encoder, pixel_values, self.config, image_features)
-
-    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
-        """As `PairModel.encode_tokens`; `text_features` (B, N, d) of a frozen text encoder may stand for the tokens."""
-        if text_features is not None:
-            return text_features.float()
-        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
 
     def forward(
         self,
