@@ -20,8 +20,14 @@ from promu.alignment.yolo import Frame, find_regions
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.detector_encoder import DetectorEncoderModel, detector_encoder_from_onnx
-from promu.modeling.encoders import build_encoder, image_normalisation, load_encoder, load_encoder_config
+from promu.modeling.detector_encoder import DetectorEncoderModel
+from promu.modeling.encoders import (
+    build_encoder,
+    detector_encoder_from_onnx,
+    image_normalisation,
+    load_encoder,
+    load_encoder_config,
+)
 from promu.modeling.inputs import to_pixels
 
 pytest.importorskip("onnx")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,24 +52,20 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         attention_mask: Tensor,
         word_index: Tensor,
         word_mask: Tensor,
-        pixel_values: Tensor | None = None,
-        image_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        output_attentions: bool = False,
-        visual: Tensor | None = None,
+        **inputs: Any,
     ) -> TokenClassificationOutput:
         """Emissions, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             labels: (B, W) label ids.
-            output_attentions: Return the fusion's attention maps.
+            inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
-        words = vectors_at(backbone.fused_text, word_index)
-        emissions = self.emitter(self.dropout(words)).float()
+        backbone = self.promu(input_ids, attention_mask, **inputs)
+        emissions = self.emitter(self.dropout(vectors_at(backbone.fused_text, word_index))).float()
         loss = None
         if labels is not None:
             loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
@@ -110,21 +107,18 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         input_ids: Tensor,
         attention_mask: Tensor,
         marker_index: Tensor,
-        pixel_values: Tensor | None = None,
-        image_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        output_attentions: bool = False,
-        visual: Tensor | None = None,
+        **inputs: Any,
     ) -> RelationClassificationOutput:
         """Logits over relations, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask: As in `PromuModel.forward`.
             marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
             labels: (B,) relation ids.
-            output_attentions: Return the fusion's attention maps.
+            inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, **inputs)
         pair = vectors_at(backbone.fused_text, marker_index).flatten(1)
         logits = self.classifier(self.dropout(pair)).float()
         loss = None

@@ -8,7 +8,7 @@ pass, the sums are made word by word in log space.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,22 +126,27 @@ class LinearChainCrf(nn.Module):
                 given = (emissions, self.start, self.transitions, self.end)
                 return _NegativeLogLikelihood.apply(*given, chain, weights, labels.numpy(), mask.numpy())
         with torch.autocast(emissions.device.type, enabled=False):
-            dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
-            start = self.start.to(dtype).masked_fill(~self.legal_start, FORBIDDEN)
-            transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, FORBIDDEN)
-            scores = _Scores(start, transitions, self.end.to(dtype))
-            emissions = emissions.to(dtype)
-            loss = _log_partition(emissions, scores, mask) - _path_score(emissions, scores, labels, mask)
-            return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
+            return self._in_log_space(emissions, labels, mask)
+
+    def _in_log_space(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """As `forward`, by torch and word by word."""
+        dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
+        start = self.start.to(dtype).masked_fill(~self.legal_start, FORBIDDEN)
+        transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, FORBIDDEN)
+        end, emissions, weights = self.end.to(dtype), emissions.to(dtype), mask.to(dtype)
+        alpha = start + emissions[:, 0]
+        for word in range(1, emissions.shape[1]):
+            after = torch.logsumexp(alpha[:, :, None] + transitions, dim=1) + emissions[:, word]
+            alpha = torch.where(mask[:, word, None], after, alpha)
+        emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
+        moved = (transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
+        last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
+        loss = torch.logsumexp(alpha + end, dim=1) - (start[labels[:, 0]] + emitted + moved + end[last])
+        return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
 
     @torch.no_grad()
     def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
-        """The best legal label sequence of each row (Viterbi), as long as its mask.
-
-        Args:
-            emissions: (B, W, C).
-            mask: (B, W), 1 for the words of the sequence, which come first.
-        """
+        """The best legal label sequence of each row (Viterbi), as long as its mask; arguments as in `forward`."""
         mask = mask.bool()
         return viterbi(self._chain(emissions, mask), mask.sum(1).cpu().numpy())
 
@@ -149,10 +154,7 @@ class LinearChainCrf(nn.Module):
     def marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward).
 
-        Args:
-            emissions: (B, W, C).
-            mask: (B, W), 1 for the words of the sequence, which come first.
-            temperature: What the score of every path is divided by; above 1 makes the model less sure.
+        The score of every path is divided by the temperature: above 1 makes the model less sure.
         """
         mask = mask.bool()
         inside = mask.cpu().numpy()
@@ -189,27 +191,3 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         counts = surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
         typed = (torch.from_numpy(count).to(dtype) for count, dtype in zip(counts, ctx.dtypes, strict=True))
         return *typed, None, None, None, None
-
-
-class _Scores(NamedTuple):
-    """Scores of starting (C,), moving (C, C) and ending (C,)."""
-
-    start: Tensor
-    transitions: Tensor
-    end: Tensor
-
-
-def _path_score(emissions: Tensor, scores: _Scores, labels: Tensor, mask: Tensor) -> Tensor:
-    weights = mask.to(emissions.dtype)
-    emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
-    moved = (scores.transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
-    last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
-    return scores.start[labels[:, 0]] + emitted + moved + scores.end[last]
-
-
-def _log_partition(emissions: Tensor, scores: _Scores, mask: Tensor) -> Tensor:
-    alpha = scores.start + emissions[:, 0]
-    for word in range(1, emissions.shape[1]):
-        after = torch.logsumexp(alpha[:, :, None] + scores.transitions, dim=1) + emissions[:, word]
-        alpha = torch.where(mask[:, word, None], after, alpha)
-    return torch.logsumexp(alpha + scores.end, dim=1)

@@ -7,14 +7,11 @@ frozen, so that its features can be computed once and kept.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel, ViTConfig
@@ -24,8 +21,8 @@ from transformers.models.vit.modeling_vit import ViTLayer
 
 from promu.errors import InputError
 from promu.hub import weights_checksum
-from promu.modeling.onnx_graph import OnnxGraph, read_onnx
-from promu.modeling.yolo_layout import LAYOUTS, count_classes, recognise_layout
+from promu.modeling.onnx_graph import OnnxGraph
+from promu.modeling.yolo_layout import LAYOUTS
 
 _ACTIVATIONS = {"SiLU", "Relu", "LeakyRelu", "HardSwish", "Clip"}
 
@@ -120,6 +117,7 @@ class DetectorEncoderConfig(ViTConfig):
     """
 
     model_type = "promu_detector"
+    derived = ("graph", "layout", "channels", "patch_size")  # no settings: the file says them
     hidden_size: int = 256
     num_hidden_layers: int = 2
     num_attention_heads: int = 4
@@ -311,61 +309,6 @@ class DetectorEncoderModel(PreTrainedModel):
         grid = self.config.grid
         pooled = [functional.adaptive_avg_pool2d(values[name].float(), grid).flatten(2) for name in self.config.maps]
         return torch.cat(pooled, dim=1).transpose(1, 2)
-
-
-def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEncoderModel:
-    """An encoder whose trunk is the detector in an ONNX file and whose transformer starts at random.
-
-    Args:
-        path: A YOLO-family detector exported without post-processing.
-        settings: Fields of `DetectorEncoderConfig`. Without `image_size` images are as large as the detector was
-            exported for; without `maps` the maps are chosen by `choose_maps`.
-
-    Raises:
-        InputError: The file cannot be read or run, it is no such detector, a map is not in it, or there is no such
-            setting.
-    """
-    graph, weights = read_onnx(path)
-    trunk = OnnxGraph(graph)
-    trunk.load_weights(weights)
-    size = graph["size"] or [settings.get("image_size")] * 2
-    if not all(size):
-        raise InputError("this detector was exported for images of any size; set image_size", path)
-    try:
-        with torch.no_grad():
-            said = trunk(torch.full((1, 3, *size), 0.5))[graph["outputs"][0]].numpy()
-            layout = recognise_layout(said, (size[0], size[1]))
-            maps = settings.pop("maps", None) or choose_maps(trunk, (size[0], size[1]), count_classes(said, layout))
-            shapes = [value.shape for value in trunk(torch.zeros(1, 3, *size), maps).values()]
-    except InputError as error:
-        raise error.at(path) from None
-    for name, shape in zip(maps, shapes, strict=True):
-        if len(shape) != 4:
-            raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)
-    made = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": sum(s[1] for s in shapes)}
-    model = DetectorEncoderModel(_config({"image_size": size[0], **settings}, made))
-    model.trunk.load_weights(weights)
-    return model
-
-
-def _config(settings: dict[str, Any], made: dict[str, Any]) -> DetectorEncoderConfig:
-    """The configuration of a user's settings and of what the file says.
-
-    Raises:
-        InputError: There is no such setting, or a value is of the wrong kind.
-    """
-    known = {field.name for field in dataclasses.fields(DetectorEncoderConfig)} - made.keys() - {"patch_size"}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise InputError(
-            f"encoder settings (promu_detector): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}"
-        )
-    try:
-        return DetectorEncoderConfig(**settings, **made)
-    except StrictDataclassError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise InputError(f"encoder settings (promu_detector): {' '.join(str(error).split())}") from None
 
 
 AutoConfig.register("promu_detector", DetectorEncoderConfig, exist_ok=True)

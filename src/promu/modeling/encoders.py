@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -13,7 +15,14 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedCo
 
 from promu.errors import InputError
 from promu.hub import SAFE_WEIGHTS, load
-from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderConfig, detector_encoder_from_onnx
+from promu.modeling.detector_encoder import (
+    DETECTOR_NORMALISATION,
+    DetectorEncoderConfig,
+    DetectorEncoderModel,
+    choose_maps,
+)
+from promu.modeling.onnx_graph import OnnxGraph
+from promu.modeling.yolo_layout import count_classes, recognise_layout
 
 if TYPE_CHECKING:
     from promu.modeling.configuration import PromuConfig
@@ -62,6 +71,8 @@ def config_of(settings: dict[str, Any], what: str, examples: str, **extra: Any) 
     kind = values.pop("model_type", None)
     try:
         config = AutoConfig.for_model(kind, **values)
+    except InputError:
+        raise
     except ValueError:
         raise InputError(
             f"{what} settings: model_type {kind!r} is unknown; use one that Hugging Face transformers knows, "
@@ -70,10 +81,46 @@ def config_of(settings: dict[str, Any], what: str, examples: str, **extra: Any) 
     except StrictDataclassError as error:
         raise InputError(f"{what} settings ({kind}): {' '.join(str(error).split())}") from None
     known = {field.name for field in dataclasses.fields(config)} | set(config.attribute_map)
+    known -= set(getattr(config, "derived", ()))
     unknown = sorted(set(settings) - known - {"model_type"})
     if unknown:
         raise InputError(f"{what} settings ({kind}): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}")
     return config
+
+
+def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEncoderModel:
+    """An encoder whose trunk is the detector in an ONNX file and whose transformer starts at random.
+
+    Args:
+        path: A YOLO-family detector exported without post-processing.
+        settings: Fields of `DetectorEncoderConfig`. Without `image_size` images are as large as the detector was
+            exported for; without `maps` the maps are chosen by `choose_maps`.
+
+    Raises:
+        InputError: The file cannot be read or run, it is no such detector, a map is not in it, or there is no such
+            setting.
+    """
+    trunk = OnnxGraph.from_onnx(path)
+    graph = trunk.graph
+    size = graph["size"] or [settings.get("image_size")] * 2
+    if not all(size):
+        raise InputError("this detector was exported for images of any size; set image_size", path)
+    try:
+        with torch.no_grad():
+            said = trunk(torch.full((1, 3, *size), 0.5))[graph["outputs"][0]].numpy()
+            layout = recognise_layout(said, (size[0], size[1]))
+            maps = settings.pop("maps", None) or choose_maps(trunk, (size[0], size[1]), count_classes(said, layout))
+            shapes = [value.shape for value in trunk(torch.zeros(1, 3, *size), maps).values()]
+    except InputError as error:
+        raise error.at(path) from None
+    for name, shape in zip(maps, shapes, strict=True):
+        if len(shape) != 4:
+            raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)
+    made = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": sum(s[1] for s in shapes)}
+    settings = {"model_type": DetectorEncoderConfig.model_type, "image_size": size[0], **settings}
+    model = DetectorEncoderModel(cast(DetectorEncoderConfig, config_of(settings, "encoder", "", **made)))
+    model.trunk.load_state_dict(trunk.state_dict())
+    return model
 
 
 def image_normalisation(name: str) -> dict[str, list[float]]:
@@ -107,29 +154,12 @@ def load_encoder(name: str) -> PreTrainedModel:
     return encoder
 
 
-def text_layers(encoder: PreTrainedModel) -> nn.ModuleList:
+def text_layers(encoder: PreTrainedModel) -> nn.ModuleList | None:
     """The transformer layers of a text encoder of the BERT family, lowest first.
 
-    Raises:
-        InputError: The architecture has other layers or keeps them elsewhere, so that they cannot be halved.
+    They run alone, as an attention and then a `feed_forward_chunk`. None where the architecture has other layers or
+    keeps them elsewhere.
     """
-    layers = _bert_layers(encoder)
-    if layers is None:
-        raise InputError(
-            f"the layers of a {encoder.config.model_type!r} text encoder cannot be split between text and fusion; "
-            "set fusion_layers to a number for a separate fusion stack"
-        )
-    return layers
-
-
-def has_text_layers(encoder: PreTrainedModel, count: int) -> bool:
-    """Whether `text_layers` finds at least `count` of them."""
-    layers = _bert_layers(encoder)
-    return layers is not None and len(layers) >= count
-
-
-def _bert_layers(encoder: PreTrainedModel) -> nn.ModuleList | None:
-    """Layers that run alone, as an attention and then a `feed_forward_chunk`; None where there are no such."""
     layers = getattr(getattr(encoder, "encoder", None), "layer", None)
     if isinstance(layers, nn.ModuleList) and all(hasattr(layer, "feed_forward_chunk") for layer in layers):
         return layers
@@ -137,8 +167,17 @@ def _bert_layers(encoder: PreTrainedModel) -> nn.ModuleList | None:
 
 
 def split_text_encoder(encoder: PreTrainedModel) -> nn.ModuleList:
-    """Take the upper half of the layers out of `encoder` and return them (METHOD: the default fusion, 6 + 6)."""
+    """Take the upper half of the layers out of `encoder` and return them (METHOD: the default fusion, 6 + 6).
+
+    Raises:
+        InputError: There are no layers as `text_layers` knows them, or just one.
+    """
     layers = text_layers(encoder)
+    if layers is None:
+        raise InputError(
+            f"the layers of a {encoder.config.model_type!r} text encoder cannot be split between text and fusion; "
+            "set fusion_layers to a number for a separate fusion stack"
+        )
     if len(layers) < 2:
         raise InputError(f"a text encoder of {len(layers)} layer cannot be halved; set fusion_layers to a number")
     half = len(layers) // 2
@@ -161,15 +200,14 @@ def pooled(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
         hidden = hidden[:, -1]
     if how == "cls":
         return hidden[:, 0]
-    if how == "mean":
-        if mask is None:
-            return hidden.mean(1)
-        weights = mask[:, :, None].to(hidden.dtype)
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+    first = 0 if how == "mean" else 1
+    rest = hidden[:, first:]
     if mask is None:
-        return hidden[:, 0] + hidden[:, 1:].mean(1)
-    weights = mask[:, 1:, None].to(hidden.dtype)
-    return hidden[:, 0] + (hidden[:, 1:] * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+        mean = rest.mean(1)
+    else:
+        weights = mask[:, first:, None].to(hidden.dtype)
+        mean = (rest * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+    return mean if how == "mean" else hidden[:, 0] + mean
 
 
 def normalise_pixels(pixels: Tensor, config: PromuConfig, dtype: torch.dtype) -> Tensor:

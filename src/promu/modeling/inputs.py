@@ -24,7 +24,6 @@ Batch = dict[str, Tensor]
 PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
 """A text that happens to hold "[E1]" or "[SEP]" means the characters, never the special token."""
 
-
 CACHED_WORD = 100
 """Longest word, in characters, whose pieces are cached: longer ones hardly come again, and would fill the memory."""
 
@@ -33,9 +32,8 @@ CACHED_WORD = 100
 class EncodedText:
     """Word pieces of one text, [CLS] first and [SEP] last, and positions in it that a head reads.
 
-    For entity recognition the positions are those of each word's first piece, as far as the text was kept; for
-    relation classification those of [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for
-    special tokens and markers.
+    For entity recognition the positions are those of each word's first piece, for relation classification those of
+    [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for special tokens and markers.
     """
 
     input_ids: list[int]
@@ -97,13 +95,11 @@ class WordEncoder:
         ids: list[int] = []
         words: list[int] = []
         for index in range(len(tokens) + 1):
-            for marker_id in before.get(index, ()):
-                ids.append(marker_id)
-                words.append(-1)
+            ids += before.get(index, ())
+            words += [-1] * (len(ids) - len(words))
             if index < len(tokens):
-                pieces = self.pieces(tokens[index])
-                ids.extend(pieces)
-                words.extend([index] * len(pieces))
+                ids += self.pieces(tokens[index])
+                words += [index] * (len(ids) - len(words))
         budget = self.max_length - 2
         if budget < len(ENTITY_MARKERS):
             raise InputError(f"max_length {self.max_length} is too short for a marked pair; set it to 6 or more")
@@ -122,12 +118,7 @@ class WordEncoder:
 
     def batch(self, texts: Sequence[EncodedText]) -> Batch:
         """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch."""
-        longest = max(len(text.input_ids) for text in texts)
-        ids = torch.full((len(texts), longest), self.pad, dtype=torch.long)
-        mask = torch.zeros((len(texts), longest), dtype=torch.long)
-        for row, text in enumerate(texts):
-            ids[row, : len(text.input_ids)] = torch.tensor(text.input_ids)
-            mask[row, : len(text.input_ids)] = 1
+        ids, mask = pad_positions([text.input_ids for text in texts], self.pad)
         return {"input_ids": ids, "attention_mask": mask}
 
     def word_batch(self, texts: Sequence[EncodedText]) -> Batch:
@@ -152,12 +143,9 @@ MASKED_SHARE = 0.15
 
 
 def mask_tokens(batch: Mapping[str, Tensor], encoder: WordEncoder, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Hide a random share of a batch's ordinary tokens behind [MASK]; special tokens and entity markers stay.
+    """Hide ordinary tokens of a batch behind [MASK] where `noise` (B, N), uniform in 0..1, is below `MASKED_SHARE`.
 
-    Args:
-        batch: `input_ids` and `attention_mask` (B, N).
-        encoder: Its tokenizer knows [MASK].
-        noise: (B, N) uniform in 0..1; a token is hidden where it is below `MASKED_SHARE`.
+    Special tokens and entity markers stay.
 
     Returns:
         `input_ids` (B, N) with the masks, and labels (B, N): the hidden tokens, -100 elsewhere.

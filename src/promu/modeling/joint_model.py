@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -73,16 +73,12 @@ def span_margins(emissions: Tensor, crf: LinearChainCrf, word_mask: Tensor) -> T
 def _sum_over_spans(enter: Tensor, emissions: Tensor, moves: Tensor, leave: Tensor, word_mask: Tensor) -> Tensor:
     """(B, W, L, T): what is paid at a span's first word, within it and after its last word; -inf past the text.
 
-    Args:
-        enter: (B, W, 1 + 2 T) for a first word, its emission included, by its label.
-        emissions: (B, W, 1 + 2 T) for the words after the first.
-        moves: (1 + 2 T, 1 + 2 T) from label to label.
-        leave: (B, W, 1 + 2 T) for a last word by its label.
-        word_mask: (B, W).
+    By label (B, W, 1 + 2 T): `enter` for a first word, its emission included, `emissions` for the words after it,
+    `leave` for a last word.
     """
     lengths = torch.arange(LONGEST, device=emissions.device)[:, None]
-    sums = functional.pad(emissions[..., 2::2].cumsum(1), (0, 0, 1, LONGEST - 1))  # (B, W + L, T) of what comes before
-    sums = _windows(sums)[:, 1:]
+    # (B, W + L, T) of what comes before
+    sums = _windows(functional.pad(emissions[..., 2::2].cumsum(1), (0, 0, 1, LONGEST - 1)))[:, 1:]
     begun, longer = moves.diagonal(1)[1::2], moves.diagonal()[2::2]
     within = sums - sums[:, :, :1] + (lengths > 0) * begun + (lengths - 1).clamp(min=0) * longer
     leave = functional.pad(leave, (0, 0, 0, LONGEST - 1))
@@ -117,14 +113,10 @@ def gold_labels(entities: Tensor, words: int) -> Tensor:
 
 
 def choose_candidates(margins: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The spans of each text that the best paths have as an entity of some type.
+    """The spans of each text that, by `margins` (B, W, L, T), the best paths have as an entity of some type.
 
     There is one for every two words of the text, whatever the batch, and all entities of the best path are among them,
     however many they are.
-
-    Args:
-        margins: (B, W, L, T), see `span_margins`.
-        word_mask: (B, W).
 
     Returns:
         (B, K, 2) words, end exclusive, and (B, K) 1 for candidates, 0 for padding.
@@ -146,18 +138,13 @@ def choose_candidates(margins: Tensor, word_mask: Tensor) -> tuple[Tensor, Tenso
     return torch.stack([start, end], dim=-1), mask
 
 
-def grid_place(spans: Tensor) -> Tensor:
-    """Where spans (..., 2) stand in a grid (W, L) that is flattened."""
-    return spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1
-
-
 class Candidates(NamedTuple):
     """What the answer is chosen from: the likeliest spans of each text.
 
     Attributes:
         spans: (B, K, 2) words, end exclusive, by position.
         mask: (B, K), 1 for candidates, 0 for padding.
-        gains: (B, K, T) what each gains as an entity of each type (`joint_spans.span_gains`).
+        gains: (B, K, T) what each gains as an entity of each type (`span_gains`).
         relations: (B, K, K, 1 + R) logits of `None` and of each relation, from head to tail.
         emissions: (B, W, 1 + 2 T) of the words' labels: O, then B- and I- of each type.
     """
@@ -195,13 +182,7 @@ class PairRelater(nn.Module):
         self.output = nn.Linear(width, 1 + relations)
 
     def forward(self, words: Tensor, whole: Tensor, spans: Tensor) -> Tensor:
-        """(B, K, K, 1 + R), from head to tail.
-
-        Args:
-            words: (B, W, d).
-            whole: (B, d) the fused CLS.
-            spans: (B, K, 2) words, end exclusive.
-        """
+        """(B, K, K, 1 + R), from head to tail, of words (B, W, d), the fused CLS (B, d) and spans (B, K, 2)."""
         ends = torch.cat([vectors_at(words, spans[..., 0]), vectors_at(words, spans[..., 1] - 1)], dim=-1)
         hidden = self.head(ends)[:, :, None] + self.tail(ends)[:, None] + self.whole(whole)[:, None, None]
         hidden = hidden + mean_between(self.between(words), spans).to(hidden.dtype)
@@ -243,12 +224,9 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         attention_mask: Tensor,
         word_index: Tensor,
         word_mask: Tensor,
-        pixel_values: Tensor | None = None,
-        image_mask: Tensor | None = None,
         gold_entities: Tensor | None = None,
         gold_relations: Tensor | None = None,
-        output_attentions: bool = False,
-        visual: Tensor | None = None,
+        **inputs: Any,
     ) -> JointExtractionOutput:
         """The loss where gold is given, else candidates.
 
@@ -257,15 +235,15 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         fusion adds comes on top.
 
         Args:
-            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             gold_entities: (B, E, 3) start, end (exclusive) and type id of each entity; -1 for padding. Ends are within
                 the text, no two overlap.
             gold_relations: (B, F, 3) head and tail as rows of `gold_entities`, and relation id; -1 for padding.
-            output_attentions: Return the fusion's attention maps.
+            inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, **inputs)
         fused = self.dropout(backbone.fused_text)
         words = vectors_at(fused, word_index)
         emissions = self.emitter(words).float()
@@ -277,7 +255,8 @@ class PromuForJointExtraction(PromuPreTrainedModel):
             output.loss = (of_entities + of_relations).mean() + self.promu.fusion_loss(backbone)
         else:
             spans, mask = choose_candidates(span_margins(emissions, self.crf, word_mask), word_mask)
-            gains = vectors_at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), grid_place(spans))
+            places = spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1  # in the grid (W, L), flattened
+            gains = vectors_at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), places)
             output.candidates = Candidates(spans, mask, gains, self.relater(words, fused[:, 0], spans), emissions)
         return output
 
@@ -310,29 +289,17 @@ def inventory_of(labels: Iterable[str]) -> Inventory:
 
 
 def mean_between(words: Tensor, spans: Tensor) -> Tensor:
-    """The mean of the words between two spans, (B, K, K, d) in fp32; zeros where there are none.
-
-    Args:
-        words: (B, W, d).
-        spans: (B, K, 2) words, end exclusive.
-    """
+    """The mean of the words (B, W, d) between two spans (B, K, 2), (B, K, K, d) in fp32; zeros if there are none."""
     sums = functional.pad(words.float().cumsum(1), (0, 0, 1, 0))
     low = torch.minimum(spans[:, :, None, 1], spans[:, None, :, 1])
     high = torch.maximum(spans[:, :, None, 0], spans[:, None, :, 0])
-    count = (high - low).clamp(min=0)
-    size = low.shape
+    count = (high - low)[..., None]
     between = vectors_at(sums, high.flatten(1)) - vectors_at(sums, low.flatten(1))
-    between = between.view(*size, -1) / count.clamp(min=1)[..., None]
-    return between * (count > 0)[..., None]
+    return between.view(*low.shape, -1) / count.clamp(min=1) * (count > 0)
 
 
 def relation_loss(logits: Tensor, entities: Tensor, relations: Tensor) -> Tensor:
-    """(B,): the sum of -log p(relation or None) over the ordered pairs of gold entities.
-
-    Args:
-        logits: (B, E, E, 1 + R).
-        entities, relations: See `PromuForJointExtraction.forward`.
-    """
+    """(B,): the sum of -log p(relation or None), by logits (B, E, E, 1 + R), over ordered pairs of gold entities."""
     known = entities[..., 2] >= 0
     pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
     targets = torch.zeros(pairs.shape, dtype=torch.long, device=known.device)

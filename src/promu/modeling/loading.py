@@ -18,8 +18,13 @@ from promu.files import atomic
 from promu.hub import load, resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import config_of, image_normalisation, load_encoder, load_encoder_config
+from promu.modeling.encoders import (
+    config_of,
+    detector_encoder_from_onnx,
+    image_normalisation,
+    load_encoder,
+    load_encoder_config,
+)
 from promu.modeling.inputs import add_entity_markers
 from promu.modeling.small_encoders import CharBiLstmModel
 
@@ -41,9 +46,14 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         raise InputError(
             "this model folder has no tokenizer (tokenizer.json); copy it there or save the model again", name
         )
-    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+    for path in (folder / "tokenizer_config.json", folder / "tokenizer.json"):
         if path.is_file():
-            _check_tokenizer_file(path)
+            read_json_object(path)
+    if path.is_file():
+        try:
+            Tokenizer.from_buffer(path.read_bytes())  # from_file raises nothing narrower than Exception
+        except ValueError as error:
+            raise InputError(f"not a tokenizer ({error}); copy the model folder again", path) from None
     tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, name, "tokenizer")
     if len(tokenizer) < 50:
         raise InputError(f"tokenizer {name!r} has only {len(tokenizer)} pieces; its vocabulary was not found")
@@ -87,8 +97,7 @@ def saved_class(folder: Path) -> str:
     Raises:
         InputError: There is no config.json, or something else is in it.
     """
-    path = folder / "config.json"
-    if not path.is_file():
+    if not (path := folder / "config.json").is_file():
         raise InputError("no promu model here (config.json is missing); name the model folder of a run", folder)
     named = read_json_object(path).get("architectures")
     return str(named[0]) if isinstance(named, list) and named else "no known model"
@@ -110,11 +119,8 @@ def build_model(
 ) -> ModelType:
     """A model of `model_class` whose backbone starts as the settings say: saved, pretrained encoders, or from scratch.
 
-    Args:
-        model_class: One of promu's models with a head, or the dual encoder.
-        settings: Where the weights come from.
-        tokenizer: Fixes the size of the vocabulary; entity markers that it lacks are added.
-        config: Further fields of `PromuConfig`, such as the labels.
+    The tokenizer fixes the size of the vocabulary; entity markers that it lacks are added. `config` are further fields
+    of `PromuConfig`, such as the labels.
     """
     add_entity_markers(tokenizer)
     fields = {**settings.config, **config}
@@ -146,10 +152,7 @@ def build_model(
 
 
 def _pretrained(settings: str | dict[str, Any]) -> PreTrainedModel | None:
-    """The encoder with its weights, where settings name one; None where they describe one that starts from scratch.
-
-    A mapping with the key `onnx` describes an encoder whose lower part is that detector.
-    """
+    """The encoder that settings name, or whose lower part is the detector that they name; None for one from scratch."""
     if isinstance(settings, str):
         return load_encoder(resolve(settings))
     if "onnx" not in settings:
@@ -186,16 +189,6 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError("not a JSON object; copy the model folder again", path)
     return value
-
-
-def _check_tokenizer_file(path: Path) -> None:
-    read_json_object(path)
-    if path.name != "tokenizer.json":
-        return
-    try:
-        Tokenizer.from_buffer(path.read_bytes())  # from_file raises nothing narrower than Exception
-    except ValueError as error:
-        raise InputError(f"not a tokenizer ({error}); copy the model folder again", path) from None
 
 
 def save_folder(folder: Path, model: PromuPreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -23,48 +23,30 @@ Values = list[Any]
 """A node's inputs: tensors, Python numbers or lists where the graph holds a constant, None where one is left out."""
 
 
-def _pairs(pads: Sequence[int], node: dict[str, Any]) -> list[int]:
-    """ONNX pads (top, left, bottom, right) as PyTorch takes them: one a side where both ends agree."""
-    top, left, bottom, right = pads
+def _window(node: dict[str, Any]) -> dict[str, Any]:
+    """Stride, padding and dilation as PyTorch takes them: ONNX pads both ends of a side, which have to agree."""
+    sizes = node["attributes"]
+    top, left, bottom, right = sizes.get("pads", [0] * 4)
     if (top, left) != (bottom, right):
         raise InputError(f"{node['op']} {node['outputs'][0]!r} of the graph is padded unevenly, which promu cannot run")
-    return [top, left]
+    return {"stride": sizes.get("strides", 1), "padding": [top, left], "dilation": sizes.get("dilations", 1)}
 
 
 def _conv(values: Values, node: dict[str, Any]) -> Tensor:
-    x, weight, *bias = values
-    sizes = node["attributes"]
-    return functional.conv2d(
-        x,
-        weight,
-        bias[0] if bias else None,
-        stride=sizes.get("strides", 1),
-        padding=_pairs(sizes.get("pads", [0] * 4), node),
-        dilation=sizes.get("dilations", 1),
-        groups=sizes.get("group", 1),
-    )
+    x, weight, bias = [*values, None][:3]
+    return functional.conv2d(x, weight, bias, **_window(node), groups=node["attributes"].get("group", 1))
 
 
 def _max_pool(values: Values, node: dict[str, Any]) -> Tensor:
     sizes = node["attributes"]
-    return functional.max_pool2d(
-        values[0],
-        sizes["kernel_shape"],
-        stride=sizes.get("strides", 1),
-        padding=_pairs(sizes.get("pads", [0] * 4), node),
-        dilation=sizes.get("dilations", 1),
-        ceil_mode=bool(sizes.get("ceil_mode", 0)),
-    )
+    ceil_mode = bool(sizes.get("ceil_mode", 0))
+    return functional.max_pool2d(values[0], sizes["kernel_shape"], **_window(node), ceil_mode=ceil_mode)
 
 
 def _resize(values: Values, node: dict[str, Any]) -> Tensor:
-    scales = values[2] if len(values) > 2 else None
-    if (
-        node["attributes"].get("mode", "nearest") != "nearest"
-        or not scales
-        or len(scales) != 4
-        or any(scale != int(scale) for scale in scales)
-    ):
+    scales = (values[2] if len(values) > 2 else None) or []
+    nearest = node["attributes"].get("mode", "nearest") == "nearest"
+    if not nearest or len(scales) != 4 or any(scale != int(scale) for scale in scales):
         raise InputError(f"Resize {node['outputs'][0]!r} of the graph is not by the nearest and a whole factor")
     return functional.interpolate(values[0], scale_factor=[float(scale) for scale in scales[2:]], mode="nearest")
 
@@ -84,7 +66,7 @@ def _split(values: Values, node: dict[str, Any]) -> tuple[Tensor, ...]:
     return torch.split(x, parts or -(-x.shape[axis] // len(node["outputs"])), dim=axis)
 
 
-def _reshape(values: Values, node: dict[str, Any]) -> Tensor:
+def _reshape(values: Values, _: dict[str, Any]) -> Tensor:
     x, shape = values
     return x.reshape([x.shape[place] if size == 0 else size for place, size in enumerate(shape)])
 
@@ -102,14 +84,9 @@ def _silu(values: Values, node: dict[str, Any]) -> Tensor:
     return functional.silu(values[0], inplace="last_reader" in node["attributes"] and not torch.is_grad_enabled())
 
 
-def _clip(values: Values, node: dict[str, Any]) -> Tensor:
-    x, low, high = [*values, None, None][:3]
-    return x.clamp(low, high)
-
-
 OPERATIONS: dict[str, Callable[[Values, dict[str, Any]], Tensor | tuple[Tensor, ...]]] = {
     "Add": lambda values, _: values[0] + values[1],
-    "Clip": _clip,
+    "Clip": lambda values, _: values[0].clamp(*[*values, None, None][1:3]),
     "Concat": lambda values, node: torch.cat(values, dim=node["attributes"]["axis"]),
     "Conv": _conv,
     "Div": lambda values, _: values[0] / values[1],
@@ -255,16 +232,16 @@ def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         InputError: The onnx package is missing, the file is no ONNX model, or its graph holds what promu cannot run.
     """
-    onnx = _import_onnx()
     path = Path(path)
-    model = _load(onnx, path)
+    onnx, model = _load(path)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    tensors = {entry.name: onnx.numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    to_array = onnx.numpy_helper.to_array
+    tensors = {entry.name: to_array(entry) for entry in model.graph.initializer}
     nodes: list[dict[str, Any]] = []
     for entry in model.graph.node:
         attributes = {item.name: _plain(onnx.helper.get_attribute_value(item)) for item in entry.attribute}
         if entry.op_type == "Constant":
-            tensors[entry.output[0]] = onnx.numpy_helper.to_array(entry.attribute[0].t)
+            tensors[entry.output[0]] = to_array(entry.attribute[0].t)
             continue
         if entry.op_type not in OPERATIONS or attributes.get("auto_pad", "NOTSET") != "NOTSET":
             raise InputError(
@@ -281,37 +258,30 @@ def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if len(inputs) != 1:
         raise InputError(f"its graph takes {len(inputs)} inputs; a detector of images takes one", path)
     sizes = [size.dim_value for size in inputs[0].type.tensor_type.shape.dim]
-    constants = _constants(nodes, tensors, path, one_image=bool(sizes) and sizes[0] == 1)
-    used = {name for node in nodes for name in node["inputs"]}
-    weights = {
-        name: torch.tensor(value, dtype=torch.float32)
-        for name, value in tensors.items()
-        if name in used and name not in constants
-    }
+    constants = _constants(nodes, tensors, path, one_image=sizes[:1] == [1])
+    used = {name for node in nodes for name in node["inputs"]} - constants.keys()
+    weights = {name: torch.tensor(value, dtype=torch.float32) for name, value in tensors.items() if name in used}
+    outputs = [entry.name for entry in model.graph.output]
     graph = {
         "input": inputs[0].name,
-        "outputs": [entry.name for entry in model.graph.output],
+        "outputs": outputs,
         "size": sizes[2:] if len(sizes) == 4 and min(sizes[2:]) > 0 else None,
-        "nodes": _fuse_silu(nodes, {entry.name for entry in model.graph.output}),
+        "nodes": _fuse_silu(nodes, outputs),
         "constants": constants,
         "weights": {name: list(value.shape) for name, value in weights.items()},
     }
     return graph, weights
 
 
-def _import_onnx() -> Any:
+def _load(path: Path) -> tuple[Any, Any]:
+    """The onnx package, and the model in a file."""
     try:
         import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
         raise InputError("reading an ONNX file needs the onnx package; pip install 'promu[onnx]'") from None
-    return onnx
-
-
-def _load(onnx: Any, path: Path) -> Any:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     try:
-        return onnx.load(path)
+        return onnx, onnx.load(path)
     except FileNotFoundError:
         raise InputError("no such file; check the path", path) from None
     except OSError as error:
@@ -329,28 +299,25 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, Sequence) else None
 
 
-def _constants(
-    nodes: list[dict[str, Any]], tensors: dict[str, Any], path: Path, one_image: bool
-) -> dict[str, float | list[Any]]:
+def _constants(nodes: list[dict[str, Any]], tensors: dict[str, Any], path: Path, one_image: bool) -> dict[str, Any]:
     """The tensors that fix shapes, as numbers; a shape that says "one image" comes to say "as many as come"."""
-    constants: dict[str, float | list[Any]] = {}
+    constants: dict[str, Any] = {}
     for node in nodes:
-        for place in _CONSTANT_INPUTS.get(node["op"], ()):
-            name = node["inputs"][place] if place < len(node["inputs"]) else ""
-            if name and name not in tensors:
+        places = _CONSTANT_INPUTS.get(node["op"], ())
+        for name in filter(None, (node["inputs"][place] for place in places if place < len(node["inputs"]))):
+            if name not in tensors:
                 raise InputError(
                     f"the {node['op']} {node['outputs'][0]!r} of its graph is computed from the image's shape; "
                     "export it for a fixed size, simplified",
                     path,
                 )
-            if name:
-                constants[name] = tensors[name].tolist()
-                if node["op"] == "Reshape" and one_image and cast(list[Any], constants[name])[:1] == [1]:
-                    constants[name] = [0, *cast(list[Any], constants[name])[1:]]
+            constants[name] = tensors[name].tolist()
+            if node["op"] == "Reshape" and one_image and constants[name][:1] == [1]:
+                constants[name] = [0, *constants[name][1:]]
     return constants
 
 
-def _fuse_silu(nodes: list[dict[str, Any]], outputs: set[str]) -> list[dict[str, Any]]:
+def _fuse_silu(nodes: list[dict[str, Any]], outputs: Sequence[str]) -> list[dict[str, Any]]:
     """Write Mul(x, Sigmoid(x)) as SiLU(x) where nothing else reads the sigmoid."""
     readers = Counter(name for node in nodes for name in node["inputs"])
     gates = {

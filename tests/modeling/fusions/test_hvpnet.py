@@ -15,8 +15,7 @@ from transformers import PreTrainedModel, ViTConfig
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import encode_image, level_layers
+from promu.modeling.encoders import detector_encoder_from_onnx, encode_image, level_layers
 from promu.modeling.fusions.base import VisualFeatures
 from promu.modeling.fusions.hvpnet import Prefix, PrefixFusion, mix
 from promu.modeling.losses import patch_coverage, pool_regions

@@ -14,7 +14,7 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, has_text_layers, split_text_encoder, text_layers
+from promu.modeling.encoders import build_encoder, split_text_encoder, text_layers
 
 
 @dataclass
@@ -91,7 +91,9 @@ class Fusion(nn.Module, ABC):
         if self.config.fusion_layers is None:
             return text_encoder.config, split_text_encoder(text_encoder)
         config = self.own_layer_config(text_encoder, self.config.fusion_layers)
-        return config, text_layers(build_encoder(config))
+        layers = text_layers(build_encoder(config))
+        assert layers is not None
+        return config, layers
 
     def own_layer_config(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
         """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
@@ -223,7 +225,7 @@ class TextFusion(Fusion):
 
     def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
         """None, where the text encoder has none to give."""
-        if self.config.fusion_layers is None and not has_text_layers(text_encoder, 2):
+        if self.config.fusion_layers is None and len(text_layers(text_encoder) or ()) < 2:
             return text_encoder.config, nn.ModuleList()
         return super().text_layers(text_encoder)
 
