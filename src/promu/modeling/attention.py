@@ -18,7 +18,6 @@ from transformers.masking_utils import eager_mask
 from promu.hub import Precision
 
 MATMUL = "promu_matmul"
-"""The name by which transformers knows `matmul_attention`."""
 
 
 def matmul_attention(
@@ -34,10 +33,8 @@ def matmul_attention(
 ) -> tuple[Tensor, Tensor]:
     """Attention (B, heads, N, d) to vectors (B, N, heads, d) and maps (B, heads, N, N).
 
-    The mask, and the bias of positions that T5's kind has, are added to the scores.
-
-    The softmax is of bf16 scores and rounded to bf16, but summed in fp32 on the way: autocast would write the maps in
-    fp32 in between.
+    The mask, and the bias of positions that T5's kind has, are added to the scores. The softmax is of bf16 scores and
+    rounded to bf16, but summed in fp32 on the way: autocast would write the maps in fp32 in between.
     """
     with torch.autocast(query.device.type, enabled=False):
         scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(2, 3)
@@ -68,9 +65,6 @@ AttentionMaskInterface.register(MATMUL, eager_mask)
 
 
 def use_fastest_attention(model: PreTrainedModel, device: str, precision: Precision) -> None:
-    """Let a model attend the way that trains fastest: by `matmul_attention` in bf16 on a CPU, else as it is.
-
-    What the model saves does not change.
-    """
+    """Let a model train by `matmul_attention` in bf16 on a CPU, else as it is. What it saves does not change."""
     if torch.device(device).type == "cpu" and precision == "bf16":
         model.set_attn_implementation(MATMUL)

@@ -18,14 +18,9 @@ from transformers import initialization as init
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.distributed import gather_rows
 
-TEMPERATURE_RANGE = (0.001, 0.5)
-
 
 class SharedSpace(nn.Module):
-    """proj_v and proj_t of Eq 4 with a learned temperature.
-
-    The projections are L2-normalised (without it the temperature has no scale).
-    """
+    """proj_v and proj_t of Eq 4, L2-normalised (else the temperature has no scale), with a learned temperature."""
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__()
@@ -33,9 +28,8 @@ class SharedSpace(nn.Module):
         visual_width = config.hidden_size if config.vision_config is None else config.vision_config.hidden_size  # type: ignore[union-attr]
         self.visual = nn.Linear(visual_width, config.projection_dim, bias=False)
         self.text = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
-        normalised = config.projection_norm
-        self.visual_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
-        self.text_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
+        self.visual_norm = nn.BatchNorm1d(config.projection_dim) if config.projection_norm else None
+        self.text_norm = nn.BatchNorm1d(config.projection_dim) if config.projection_norm else None
         self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))
 
     def start_weights(self) -> None:
@@ -45,7 +39,7 @@ class SharedSpace(nn.Module):
     @property
     def temperature(self) -> Tensor:
         """The temperature, a scalar, clamped to [0.001, 0.5]."""
-        return self.log_temperature.exp().clamp(*TEMPERATURE_RANGE).squeeze()
+        return self.log_temperature.exp().clamp(0.001, 0.5).squeeze()
 
     def project_visual(self, pooled: Tensor) -> Tensor:
         """(B, d_v) to unit vectors (B, D)."""
@@ -93,12 +87,8 @@ class CITLoss:
     def __init__(self, space: SharedSpace) -> None:
         self.space = space
 
-    def __call__(self, pairs: MatchedPairs) -> Tensor:
-        """The loss, a scalar; 0 without a matched pair."""
-        return self._contrast(pairs, learns=True)
-
-    def _contrast(self, pairs: MatchedPairs, learns: bool) -> Tensor:
-        """The loss; with `learns` the gradient reaches temperature and normalisation too."""
+    def __call__(self, pairs: MatchedPairs, learns: bool = True) -> Tensor:
+        """The loss, a scalar; 0 without a matched pair. With `learns` temperature and normalisation learn too."""
         space = self.space
         visual, text, image_ids, caption_ids = pairs.apply(gather_rows)
         nothing = visual.sum() * 0.0 + text.sum() * 0.0
@@ -142,11 +132,11 @@ class CachedCITLoss(CITLoss):
         self.parts = parts
         self.number = number
 
-    def __call__(self, pairs: MatchedPairs) -> Tensor:
+    def __call__(self, pairs: MatchedPairs, learns: bool = True) -> Tensor:
         """The loss of the whole batch, whose gradient flows to this part's `pairs` alone."""
         parts = [*self.parts[: self.number], pairs, *self.parts[self.number + 1 :]]
         columns = [None if None in column else torch.cat(column) for column in zip(*parts, strict=True)]
-        return self._contrast(MatchedPairs(*columns), learns=self.number == 0)  # type: ignore[arg-type]
+        return super().__call__(MatchedPairs(*columns), learns and self.number == 0)  # type: ignore[arg-type]
 
 
 def contrastive_image_text_loss(
@@ -164,8 +154,7 @@ def contrastive_image_text_loss(
         visual: (N_m, D) projected, L2-normalised image vectors of the matched pairs.
         text: (N_m, D) the same of their captions.
         temperature: Scalar.
-        image_ids: (N_m,) equal where the image is the same.
-        caption_ids: (N_m,) equal where the caption is the same.
+        image_ids, caption_ids: (N_m,) equal where image or caption is the same; None where no two are.
     """
     if visual.shape[0] == 0:
         return visual.sum() * 0.0 + temperature * 0.0

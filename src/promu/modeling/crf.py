@@ -18,10 +18,7 @@ from transformers import initialization as init
 from promu.errors import InputError
 from promu.modeling.chain import (
     FORBIDDEN,
-    Booleans,
     Chain,
-    Integers,
-    Weights,
     forward_backward,
     log_space_marginals,
     path_scores,
@@ -54,23 +51,16 @@ def legal_transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
     for label in labels:
         if label != "O" and label[:2] not in ("B-", "I-"):
             raise InputError(f"label {label!r} is not in BIO form; use O, B-<type> and I-<type>")
-    start = torch.tensor([not label.startswith("I-") for label in labels])
-    follows = torch.tensor(
-        [
-            [not after.startswith("I-") or (before != "O" and before[2:] == after[2:]) for after in labels]
-            for before in labels
-        ]
-    )
-    return start, follows
+    start = [not label.startswith("I-") for label in labels]
+    follows = [[not b.startswith("I-") or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
+    return torch.tensor(start), torch.tensor(follows)
 
 
 class LinearChainCrf(nn.Module):
     """Linear-chain CRF with start and end scores; BIO-invalid transitions masked in training and in decoding.
 
-    Sums are in double precision (fp32 off the CPU), also inside autocast.
-
-    Args:
-        labels: Label names, in the order of the emissions' last dimension.
+    Sums are in double precision (fp32 off the CPU), also inside autocast. The names of the labels are in the order of
+    the emissions' last dimension.
     """
 
     legal_start: Tensor
@@ -168,20 +158,12 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     """log Z less the path's score; its gradient is the expected counts less the observed ones."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        emissions: Tensor,
-        start: Tensor,
-        transitions: Tensor,
-        end: Tensor,
-        chain: Chain,
-        weights: Weights,
-        labels: Integers,
-        mask: Booleans,
-    ) -> Tensor:
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        """Of emissions, start, transitions, end; then of what they are made to: chain, weights, labels and mask."""
+        chain, weights, labels, mask = inputs[4:]
         found = forward_backward(weights, mask)
         ctx.paths = (found, weights, labels, mask)
-        ctx.dtypes = [given.dtype for given in (emissions, start, transitions, end)]
+        ctx.dtypes = [given.dtype for given in inputs[:4]]
         loss = np.where(mask[:, 0], found.log_partition - path_scores(chain, labels, mask), 0.0)
         return torch.from_numpy(loss).float()
 

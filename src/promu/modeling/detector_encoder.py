@@ -40,14 +40,13 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
         classes: How many classes it tells apart, where that is known.
 
     Returns:
-        Names of the maps: backbone, neck, scores, each from the finest to the coarsest. Nine for three strides.
+        Names of the maps: backbone, neck, scores, each from the finest to the coarsest.
 
     Raises:
         InputError: The graph is not built like that.
     """
     nodes: list[dict[str, Any]] = trunk.graph["nodes"]
-    last = _last_convolutions(trunk)
-    blocks = _block_ends(nodes)
+    last, blocks = _last_convolutions(trunk), _block_ends(nodes)
     with torch.no_grad():
         values = trunk(torch.zeros(1, 3, *size), [*last, *blocks])
     shapes = {name: value.shape for name, value in values.items()}
@@ -61,10 +60,8 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
         if rival != classes and (channels == classes or channels > rival):
             scores[height, width] = name
     neck_starts = next((number for number, node in enumerate(nodes) if node["op"] == "Resize"), len(nodes))
-    backbone: dict[Any, str] = {}
-    neck: dict[Any, str] = {}
-    for name, number in blocks.items():
-        (backbone if number < neck_starts else neck)[tuple(shapes[name][2:])] = name
+    backbone = {tuple(shapes[name][2:]): name for name, number in blocks.items() if number < neck_starts}
+    neck = {tuple(shapes[name][2:]): name for name, number in blocks.items() if number >= neck_starts}
     strides = sorted(scores, reverse=True)
     if not strides or not all(stride in backbone and stride in neck for stride in strides):
         raise InputError("its graph is not built like a YOLO detector's; name the maps to be read (maps: [...])")
@@ -192,10 +189,7 @@ class DetectorEncoderModel(PreTrainedModel):
     config: DetectorEncoderConfig
     base_model_prefix = "detector_encoder"
     main_input_name = "pixel_values"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["ViTLayer"]
     _supports_sdpa = True
-    _supports_flash_attn = True
     _supports_attention_backend = True
 
     def __init__(self, config: DetectorEncoderConfig) -> None:
@@ -230,28 +224,19 @@ class DetectorEncoderModel(PreTrainedModel):
         return weights_checksum(weights, settings)
 
     def features(self, pixel_values: Tensor) -> Tensor:
-        """What the trunk makes of images: K = grid * grid patches of C channels, not yet standardised.
+        """What the trunk makes of images (B, 3, S, S), RGB in 0..1: K = grid * grid patches of C channels, (B, K, C).
 
-        Without gradient unless the trunk is trained.
-
-        Args:
-            pixel_values: (B, 3, S, S), RGB in 0..1.
-
-        Returns:
-            (B, K, C) in fp32.
+        They are in fp32, not yet standardised, and without gradient unless the trunk is trained.
         """
         with torch.set_grad_enabled(self.config.train_trunk and torch.is_grad_enabled()):
             return self._pool(self.trunk(self._as_trained(pixel_values), self.config.maps))
 
     def outputs(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and what the detector says, from one pass and without gradient.
-
-        Args:
-            pixel_values: (B, 3, S, S), RGB in 0..1.
+        """Features as `features` gives them, and what the detector says, from one pass and without gradient.
 
         Returns:
-            Features as `features` gives them, and the detector's output (B, N, columns), which
-            `promu.alignment.yolo.find_regions` turns into regions by `config.layout`.
+            (B, K, C), and the detector's output (B, N, columns), which `promu.alignment.yolo.find_regions` turns into
+            regions by `config.layout`.
 
         Raises:
             InputError: The detector can only say something of images of the size that it was exported for.
@@ -272,15 +257,9 @@ class DetectorEncoderModel(PreTrainedModel):
     def forward(
         self, pixel_values: Tensor | None = None, features: Tensor | None = None, output_hidden_states: bool = False
     ) -> BaseModelOutput:
-        """Encode images, or features that were kept.
+        """Images (B, 3, S, S), RGB in 0..1, or features (B, K, C) that were stored, to `last_hidden_state` (B, K+1, d).
 
-        Args:
-            pixel_values: (B, 3, S, S), RGB in 0..1; not needed where `features` are given.
-            features: (B, K, C) as `features` gave them.
-            output_hidden_states: Also return what comes into each layer, and out of the last, before its norm.
-
-        Returns:
-            `last_hidden_state` (B, K+1, d), CLS first; `hidden_states`, as many and one more than there are layers.
+        CLS comes first. With `output_hidden_states` also what goes into each layer, and what leaves the last.
         """
         if features is None:
             assert pixel_values is not None, "images or features are needed"
@@ -288,9 +267,8 @@ class DetectorEncoderModel(PreTrainedModel):
         states = [self.embeddings(features)]
         for layer in self.layers:
             states.append(layer(states[-1], None))
-        return BaseModelOutput(
-            last_hidden_state=self.layernorm(states[-1]), hidden_states=tuple(states) if output_hidden_states else None
-        )
+        hidden = tuple(states) if output_hidden_states else None
+        return BaseModelOutput(last_hidden_state=self.layernorm(states[-1]), hidden_states=hidden)
 
     @torch.no_grad()
     def fit_normalisation(self, features: Tensor) -> None:
@@ -302,8 +280,7 @@ class DetectorEncoderModel(PreTrainedModel):
 
     def _as_trained(self, pixel_values: Tensor) -> Tensor:
         layout = LAYOUTS[self.config.layout]
-        pixels = pixel_values.flip(1) if layout.bgr else pixel_values
-        return pixels * layout.pixel_scale
+        return (pixel_values.flip(1) if layout.bgr else pixel_values) * layout.pixel_scale
 
     def _pool(self, values: dict[str, Tensor]) -> Tensor:
         grid = self.config.grid

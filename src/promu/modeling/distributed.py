@@ -45,24 +45,15 @@ def group_sum(count: Tensor) -> Tensor:
 
 
 def group_mean(own_sum: Tensor, count: Tensor) -> Tensor:
-    """A mean over the rows of all processes, to be averaged over the processes.
+    """A mean over the `count` rows of all processes, to be averaged over the processes; 0 rows give 0.
 
-    Args:
-        own_sum: Scalar, the sum over this process's rows.
-        count: Scalar, how many rows count in all processes together; 0 gives 0.
+    `own_sum` is the sum over this process's rows, a scalar as `count` is.
     """
     return own_sum * processes() / count.clamp(min=1.0)
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all processes, in the order of the processes; each may bring another number, also none.
-
-    Args:
-        rows: (n, ...) this process's rows.
-
-    Returns:
-        (N, ...), through which the gradient flows back to each process's own rows.
-    """
+    """The rows (N, ...) of all processes, in their order, with gradient; each may bring another number (n, ...)."""
     if processes() == 1:
         return rows
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(processes())]
@@ -76,7 +67,6 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
-        """Pad to the longest, gather, cut the padding off."""
         ctx.start = sum(counts[: process_number()])
         ctx.rows = len(rows)
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
@@ -87,7 +77,6 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """Sum over the processes, this process's rows."""
         gradient = gradients[0].contiguous().clone()
         distributed.all_reduce(gradient)
         return gradient[ctx.start : ctx.start + ctx.rows], None
@@ -98,11 +87,7 @@ _DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed ou
 
 @contextmanager
 def peer_faults() -> Iterator[None]:
-    """Turn the death of another process into a sentence.
-
-    Raises:
-        InputError: Another process of the group has died or does not answer.
-    """
+    """Raise an `InputError` where another process of the group has died or does not answer."""
     try:
         yield
     except (distributed.DistError, RuntimeError) as error:
@@ -117,11 +102,7 @@ def peer_faults() -> Iterator[None]:
 
 @contextmanager
 def in_order() -> Iterator[bool]:
-    """Let the first process do a piece of work alone, and the others, one after the other, find it done.
-
-    Yields:
-        Whether this is the first process.
-    """
+    """Let the first process, which alone is given True, do some work, and the others in turn find it done."""
     for _ in range(process_number()):
         wait_for_all()
     yield process_number() == 0

@@ -56,13 +56,9 @@ def load_encoder_config(name: str) -> PreTrainedConfig:
 
 
 def config_of(settings: dict[str, Any], what: str, examples: str, **extra: Any) -> PreTrainedConfig:
-    """The configuration that settings describe.
+    """The configuration that settings describe, by `model_type` and its fields; `extra` are further fields.
 
-    Args:
-        settings: Fields of the configuration, and `model_type`.
-        what: What it is called where it is wrong.
-        examples: Model types that may be meant.
-        extra: Further fields, which settings need not know of.
+    An error calls it `what`, and says `examples` of model types.
 
     Raises:
         InputError: There is no such model type or setting, or a value is wrong.
@@ -146,12 +142,10 @@ def load_encoder(name: str) -> PreTrainedModel:
     config = load_encoder_config(name)
     # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
     how = {"config": config, **SAFE_WEIGHTS}
-    encoder: PreTrainedModel
     try:
-        encoder = load(AutoModel, name, "encoder", add_pooling_layer=False, **how)
+        return cast(PreTrainedModel, load(AutoModel, name, "encoder", add_pooling_layer=False, **how))
     except TypeError:  # architectures without a pooler do not know the argument
-        encoder = load(AutoModel, name, "encoder", **how)
-    return encoder
+        return cast(PreTrainedModel, load(AutoModel, name, "encoder", **how))
 
 
 def text_layers(encoder: PreTrainedModel) -> nn.ModuleList | None:
@@ -236,9 +230,8 @@ def encode_image(
     Raises:
         InputError: The encoder does not return its lower levels.
     """
-    if features is not None:
-        inputs = {"features": features}
-    else:
+    inputs = {"features": features}
+    if features is None:
         assert pixels is not None
         inputs = {"pixel_values": normalise_pixels(pixels, config, torch.float32)}
     if levels is None:

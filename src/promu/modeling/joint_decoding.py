@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -143,7 +143,7 @@ def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, 
             kept, exact = kept[np.argsort(-bounds, kind="stable")[:width]], False
         if not len(kept):
             break
-        partial = _Partial(*(column[kept] for column in partial))
+        partial = partial.rows(kept)
     found = np.full(len(problem.entities), -1)
     found[order] = best
     return found.tolist(), best_score, exact
@@ -172,16 +172,24 @@ class _Partial(NamedTuple):
     scores: Floats
     gains: Floats
 
+    def rows(self, rows: npt.NDArray[np.intp]) -> Self:
+        """Some of the answers, in this order."""
+        return type(self)(*(column[rows] for column in self))  # type: ignore[arg-type]
+
+    def then(self, other: Self) -> Self:
+        """These answers and others."""
+        return type(self)(*map(np.concatenate, zip(self, other, strict=True)))  # type: ignore[arg-type]
+
 
 def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool_]) -> _Partial:
     """Every way to go on with candidate i."""
     parents, kinds = np.nonzero(partial.gains[:, i] > -np.inf)
-    chosen = _Partial(*(column[parents] for column in partial))
+    chosen = partial.rows(parents)
     chosen.types[:, i] = kinds
     chosen.scores[:] += chosen.gains[np.arange(len(kinds)), i, kinds]
     chosen.gains[:] += links[:, i].transpose(2, 0, 1)[kinds]
     chosen.gains[:, ~apart[i]] = -np.inf
-    return _Partial(*(np.concatenate(columns) for columns in zip(chosen, partial, strict=True)))
+    return chosen.then(partial)
 
 
 def hopeful(problem: Problem) -> list[int]:

@@ -40,9 +40,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         InputError: There is none, or it is an empty stand-in.
     """
     folder = Path(name)
-    if folder.is_dir() and not any(
-        (folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
-    ):
+    files = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
+    if folder.is_dir() and not any((folder / file).is_file() for file in files):
         raise InputError(
             "this model folder has no tokenizer (tokenizer.json); copy it there or save the model again", name
         )
@@ -131,8 +130,9 @@ def build_model(
     vision = None if settings.vision is None else _pretrained(settings.vision)
     if text is not None:
         text.resize_token_embeddings(len(tokenizer))
-    if vision is not None:
-        fields = {**image_normalisation(_name(settings.vision)), **fields}
+    if vision is not None and settings.vision is not None:
+        named = settings.vision if isinstance(settings.vision, str) else settings.vision["onnx"]
+        fields = {**image_normalisation(resolve(named)), **fields}
     text_config = text.config if text is not None else encoder_config(settings.text, vocab_size=len(tokenizer))
     vision_config = None if vision is None else vision.config
     if vision is None and settings.vision is not None:
@@ -143,8 +143,7 @@ def build_model(
         raise
     except (ValueError, StrictDataclassError) as error:  # sizes that do not go together
         raise InputError(f"model settings: {first_line(error)}") from None
-    backbone = model if isinstance(model, HasEncoders) else model.promu
-    assert isinstance(backbone, HasEncoders)
+    backbone: Any = model if isinstance(model, HasEncoders) else model.promu
     backbone.use_encoders(text, vision)
     if isinstance(backbone.text_encoder, CharBiLstmModel):
         backbone.text_encoder.spell(tokenizer)
@@ -159,11 +158,6 @@ def _pretrained(settings: str | dict[str, Any]) -> PreTrainedModel | None:
         return None
     rest = {key: value for key, value in settings.items() if key not in ("model_type", "onnx")}
     return detector_encoder_from_onnx(resolve(settings["onnx"]), **rest)
-
-
-def _name(settings: str | dict[str, Any] | None) -> str:
-    assert settings is not None
-    return resolve(settings if isinstance(settings, str) else settings["onnx"])
 
 
 def tokenizer_of(settings: ModelSettings) -> PreTrainedTokenizerBase:

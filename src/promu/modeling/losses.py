@@ -141,32 +141,20 @@ class JointLoss:
         """Of a `PromuForPreTraining`, weighted by its configuration, or of a `PromuDualEncoder`: L_CIT alone."""
         return cls(model.loss_weights, getattr(model, "space", None))
 
-    def of_batch(
-        self,
-        model: Any,
-        batch: Mapping[str, Tensor],
-        totals: Mapping[str, Tensor] | None = None,
-        cit: CITLoss | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The joint loss of what a model returns for a batch (arguments as in `__call__`)."""
-        return self(model(**self.inputs(batch)), batch, totals, cit)
+    def of_batch(self, model: Any, batch: Mapping[str, Tensor], *part: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The joint loss of what a model returns for a batch; `totals` and `cit` as of `__call__`."""
+        return self(model(**self.inputs(batch)), batch, *part)
 
     def inputs(self, batch: Mapping[str, Tensor], fuse: bool = True) -> dict[str, Any]:
-        """What the model is given of a batch.
-
-        Args:
-            batch: As `__call__` takes it.
-            fuse: False for the projections alone.
-        """
-        names: tuple[str, ...] = ENCODER_INPUTS
-        given: dict[str, Any] = {}
+        """What the model is given of a batch (see `__call__`); without `fuse` for the projections alone."""
+        given: dict[str, Any] = {name: batch[name] for name in ENCODER_INPUTS if name in batch}
         if self.reads_fused and not fuse:
             given["fuse"] = False
         elif self.reads_fused:
-            names = (*names, "boxes")
+            given["boxes"] = batch.get("boxes")
             if self.weights.get("mlm") and "mlm_labels" in batch:
                 given["masked"] = batch["mlm_labels"] != -100
-        return {**{name: batch[name] for name in names if name in batch}, **given}
+        return given
 
     def pairs(self, output: Any, batch: Mapping[str, Tensor]) -> MatchedPairs:
         """What L_CIT compares: the model's projections of the pairs that are matched and count."""
@@ -218,10 +206,8 @@ class JointLoss:
             totals = self.totals(batch)
         parts: dict[str, Tensor] = {}
         if output.itm_logits is not None:
-            right = batch.get("matched", torch.ones_like(rows))
-            parts["itm"] = self.itm(output.itm_logits, right, rows, totals["itm"])
-        cit = cit or self.cit
-        if cit is not None:
+            parts["itm"] = self.itm(output.itm_logits, matched, rows, totals["itm"])
+        if (cit := cit or self.cit) is not None:
             parts["cit"] = cit(self.pairs(output, batch))
         if output.entity_logits is not None and "entity_labels" in batch:
             weights = batch["box_mask"] * rows[:, None]

@@ -121,8 +121,8 @@ class OnnxGraph(nn.Module):
     Args:
         graph: The graph as data: `input`, `outputs`, `size` [height, width] of the images, `nodes` (op, inputs,
             outputs, attributes), `constants` by name, `weights` (shape by name).
-        train: Names of values whose making is to be trained: the weights that lead to them are parameters. The others
-            are buffers, which no optimiser sees; names and saved files are the same either way.
+        train: Names of values to be trained: the weights that lead to them are parameters, the others buffers, which no
+            optimiser sees. Names and saved files are the same either way.
 
     Example:
         ```python
@@ -146,11 +146,7 @@ class OnnxGraph(nn.Module):
 
     @classmethod
     def from_onnx(cls, path: str | Path, train: Sequence[str] = ()) -> Self:
-        """The graph of a file with its weights.
-
-        Raises:
-            InputError: As `read_onnx`.
-        """
+        """The graph of a file with its weights; raises as `read_onnx`."""
         graph, weights = read_onnx(path)
         module = cls(graph, train)
         module.load_weights(weights)
@@ -172,42 +168,30 @@ class OnnxGraph(nn.Module):
                 init.zeros_(tensor)
 
     def forward(self, pixels: Tensor, maps: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Run what is needed of the graph.
-
-        Args:
-            pixels: (B, 3, H, W), as the detector was trained on them.
-            maps: Names of values of the graph; None means its outputs.
-
-        Returns:
-            Those values by name.
+        """Values of the graph by name, its outputs unless `maps` names others, of pixels (B, 3, H, W).
 
         Raises:
             InputError: The graph has no such value.
         """
         wanted = tuple(self.graph["outputs"] if maps is None else maps)
+        values: dict[str, Any] = {name: getattr(self, slot) for name, slot in self._slots.items()}
+        values |= {**self.graph["constants"], "": None}  # an input that is left out has no name
         # convolutions are fastest this way round: half the time on a CPU
-        values: dict[str, Any] = {self.graph["input"]: pixels.contiguous(memory_format=torch.channels_last)}
+        values[self.graph["input"]] = pixels.contiguous(memory_format=torch.channels_last)
         for node, finished in self._plan(wanted):
-            results = OPERATIONS[node["op"]]([self._value(name, values) for name in node["inputs"]], node)
+            results = OPERATIONS[node["op"]]([values[name] for name in node["inputs"]], node)
             values.update(zip(node["outputs"], results if isinstance(results, tuple) else (results,), strict=True))
             for name in finished:
                 del values[name]
         return {name: values[name] for name in wanted}
 
-    def _value(self, name: str, values: dict[str, Any]) -> Any:
-        if name in values:
-            return values[name]
-        if name in self._slots:
-            return getattr(self, self._slots[name])
-        return self.graph["constants"][name] if name else None
-
     def _make_plan(self, wanted: tuple[str, ...]) -> list[tuple[dict[str, Any], list[str]]]:
         """The nodes that lead to `wanted`, in order, each with the values that nobody needs after it."""
-        made = {name for node in self.graph["nodes"] for name in node["outputs"]} | {self.graph["input"]}
+        makers = {name: node["op"] for node in self.graph["nodes"] for name in node["outputs"]}
+        made = {*makers, self.graph["input"]}
         for name in wanted:
             if name not in made:
                 raise InputError(f"the detector's graph has no map {name!r}; name an output of one of its nodes")
-        makers = {name: node["op"] for node in self.graph["nodes"] for name in node["outputs"]}
         needed = set(wanted)
         plan: list[tuple[dict[str, Any], list[str]]] = []
         for node in reversed(self.graph["nodes"]):
@@ -225,9 +209,7 @@ class OnnxGraph(nn.Module):
 
 
 def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A graph as data for `OnnxGraph`, and its weights by name, in fp32.
-
-    A graph exported for one image becomes one for any number. x * sigmoid(x) becomes one operation.
+    """A graph as data for `OnnxGraph`, for any number of images, and its weights by name, in fp32.
 
     Raises:
         InputError: The onnx package is missing, the file is no ONNX model, or its graph holds what promu cannot run.
@@ -333,4 +315,4 @@ def _fuse_silu(nodes: list[dict[str, Any]], outputs: Sequence[str]) -> list[dict
             fused.add(gate)
             node = {"op": "SiLU", "inputs": [gates[gate]], "outputs": node["outputs"], "attributes": {}}
         result.append(node)
-    return [node for node in result if node["op"] != "Sigmoid" or node["outputs"][0] not in fused]
+    return [node for node in result if fused.isdisjoint(node["outputs"])]

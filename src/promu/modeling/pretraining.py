@@ -104,8 +104,7 @@ class PromuForPreTraining(PairModel):
         super().__init__(config)
         self.promu = PromuModel(config)
         weights = {**PAPER_WEIGHTS, **(config.loss_weights or {})}
-        unknown = sorted(set(weights) - set(LOSS_NAMES))
-        if unknown:
+        if unknown := sorted(set(weights) - set(LOSS_NAMES)):
             raise InputError(f"loss {unknown[0]!r} is unknown; the losses are {', '.join(LOSS_NAMES)}")
         if not any(weights.values()):
             raise InputError(f"every loss has weight 0; give at least one of {', '.join(LOSS_NAMES)} a weight")
@@ -150,8 +149,7 @@ class PromuForPreTraining(PairModel):
         Args:
             input_ids, attention_mask: (B, N+2) captions.
             pixel_values: (B, 3, S, S) in 0..255, the view that the boxes are given in.
-            image_features: (B, K, C) of that view, in place of `pixel_values` (`promu.modeling.detector_encoder`).
-            text_features: (B, N+2, d) of the captions from a frozen text encoder, which is then not run.
+            image_features, text_features: (B, K, C) and (B, N+2, d), as in `PromuModel.forward`.
             boxes: (B, R, 4) in 0..1 of the view, zeros for padding.
             masked: (B, N+2) booleans, the tokens that masked language modelling has hidden.
             fuse: False gives the projections alone.
@@ -159,14 +157,8 @@ class PromuForPreTraining(PairModel):
         if not (fuse and self.fuses):
             text = self.promu.encode_tokens(input_ids, attention_mask, text_features)
             return self._projections(text, self.promu.encode_visual(pixel_values, image_features), attention_mask)
-        backbone = self.promu(
-            input_ids,
-            attention_mask,
-            pixel_values,
-            image_features=image_features,
-            text_features=text_features,
-            boxes=boxes,
-        )
+        given = {"image_features": image_features, "text_features": text_features, "boxes": boxes}
+        backbone = self.promu(input_ids, attention_mask, pixel_values, **given)
         output = PairOutput()
         if self.loss_weights["cit"]:
             output = self._projections(backbone.text, backbone.visual, attention_mask)
@@ -187,7 +179,7 @@ class PromuForPreTraining(PairModel):
         return output
 
     def encode_visual(self, pixel_values: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S) in 0..255 to what `PromuModel.forward` takes as `visual`."""
+        """As `PairModel.encode_visual`."""
         return self.promu.encode_visual(pixel_values)
 
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A Vision Transformer whose patches come from a small convolutional stem.
+"""Two small encoders to train from scratch: a ViT with a convolutional stem, and a BiLSTM over words and characters.
 
 With a plain patch projection, images of a few dozen pixels do not train from scratch in minutes; three strided
 convolutions before the same transformer do. Everything else is Hugging Face's ViT.
@@ -59,11 +59,8 @@ class ConvStem(nn.Module):
         widths += [min(config.stem_channels * 2**step, config.hidden_size) for step in range(halvings)]
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths):
-            blocks += [
-                nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(GROUPS, after),
-                nn.GELU(),
-            ]
+            halve = nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False)
+            blocks += [halve, nn.GroupNorm(GROUPS, after), nn.GELU()]
         blocks.append(nn.Conv2d(widths[-1], config.hidden_size, kernel_size=1))
         self.blocks = nn.Sequential(*blocks)
 
@@ -85,10 +82,8 @@ class ConvViTModel(ViTModel):
     def __init__(self, config: ConvViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False) -> None:
         super().__init__(config, add_pooling_layer=add_pooling_layer, use_mask_token=use_mask_token)
         stem = ConvStem(config)
-        # ViT's embeddings read these three from the patch projection that the stem replaces
-        stem.num_patches = self.embeddings.patch_embeddings.num_patches  # type: ignore[assignment]
-        stem.image_size = self.embeddings.patch_embeddings.image_size  # type: ignore[assignment]
-        stem.patch_size = self.embeddings.patch_embeddings.patch_size  # type: ignore[assignment]
+        for name in ("num_patches", "image_size", "patch_size"):  # ViT reads them from the projection that is replaced
+            setattr(stem, name, getattr(self.embeddings.patch_embeddings, name))
         self.embeddings.patch_embeddings = stem  # type: ignore[assignment]
         self.post_init()
 
@@ -112,11 +107,8 @@ class CharBiLstmConfig(PreTrainedConfig):
     """Settings of the encoder.
 
     Args:
-        vocab_size: Word pieces.
         hidden_size: Width of the output, half of it from each direction.
-        num_hidden_layers: Layers of the LSTM.
-        embedding_size: Width of a word piece's own vector.
-        character_size: Width of a character's vector.
+        embedding_size, character_size: Width of a word piece's own vector, and of a character's.
         character_filters: Width of what the convolution makes of a piece's characters.
         longest_piece: UTF-8 bytes of a piece that are read; a longer one is cut.
         hidden_dropout_prob: Before and after the LSTM.
@@ -186,15 +178,7 @@ class CharBiLstmModel(PreTrainedModel):
         self.spelling = spelling.to(self.spelling.device)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> BaseModelOutput:
-        """Encode texts.
-
-        Args:
-            input_ids: (B, N) word pieces.
-            attention_mask: (B, N), 1 where there is one, padding last; None means everywhere.
-
-        Returns:
-            `last_hidden_state` (B, N, d), zeros for padding.
-        """
+        """Word pieces (B, N) to `last_hidden_state` (B, N, d), zeros for padding, which comes last."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         # pieces recur: each one's characters are read once

@@ -70,11 +70,8 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
         output: What the detector says of one image, (1, rows, columns).
         size: (height, width) of the input in pixels.
 
-    Returns:
-        A name in `LAYOUTS`.
-
     Raises:
-        InputError: It is no layout that is known.
+        InputError: It is none of `LAYOUTS`, by whose names it goes.
     """
     counts = [len(grid) for grid in cells(size)]
     if output.ndim == 3:
@@ -96,10 +93,9 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
 
 def count_classes(output: Array, layout: str) -> int | None:
     """How many classes a detector tells apart, by its output (1, rows, columns); None where the output does not say."""
-    if layout == "end-to-end":
-        return None
     kind = LAYOUTS[layout]
-    return (output.shape[1] if kind.transposed else output.shape[2]) - (5 if kind.objectness else 4)
+    columns = output.shape[1] if kind.transposed else output.shape[2]
+    return None if layout == "end-to-end" else columns - (5 if kind.objectness else 4)
 
 
 def _is_relative(rows: Array, size: tuple[int, int]) -> bool:

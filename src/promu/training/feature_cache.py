@@ -29,6 +29,8 @@ from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
 
 Array = npt.NDArray[Any]
+FITTED_ON = 1024
+"""Images whose features a detector encoder's standardisation is fitted on."""
 
 
 class CachedArray:
@@ -56,10 +58,7 @@ class CachedArray:
     def fill(self, batch: int, compute: Callable[[list[int]], None], stage: str) -> None:
         """Compute the rows that are not there yet; the processes share the work and return together.
 
-        Args:
-            batch: Rows that `compute` is given at once.
-            compute: Puts rows with these numbers into `values`.
-            stage: Under which name this process's share of the rows is reported.
+        `compute` is given `batch` rows at once and puts them into `values`; progress is reported of `stage`.
         """
         share = range(process_number(), len(self._done), processes())
         todo = [row for row in share if not self._done[row]]
@@ -73,23 +72,11 @@ class CachedArray:
         wait_for_all()
 
 
-BATCH = 16
-FITTED_ON = 1024
-"""Images whose features the encoder's standardisation is fitted on."""
-
-
 class FeatureViews:
     """Fixed views of a corpus's images as features (K, C) of a frozen detector (`Views`).
 
-    The first view of an image is the whole of it, the others are random.
-
-    Args:
-        encoder: Its lower part is the detector.
-        config: Says how pixels are normalised.
-        corpus: Whose images.
-        settings: Which views, and how many.
-        folder: Where features are stored, in another folder for each detector, corpus and choice of views.
-        seed: Of the views.
+    The first view of an image is the whole of it, the others are random. Features are stored in `folder`, in another
+    folder for each detector, corpus and choice of views.
     """
 
     argument = "image_features"
@@ -103,18 +90,17 @@ class FeatureViews:
         folder: Path,
         seed: int,
     ) -> None:
-        self.corpus = corpus
         self.settings = settings
         self.seed = seed
+        side = config.image_size
+        assert side is not None
         made_from = {
             "detector": encoder.trunk_checksum(),
-            "side": config.image_size,
+            "side": side,
             "corpus": {**corpus.header, "images": corpus.images},
             "views": settings.model_dump(mode="json"),
             "seed": seed,
         }
-        side = config.image_size
-        assert side is not None
         shape = (corpus.images, settings.cached, *encoder.feature_shape)
         self.cache = CachedArray(folder, made_from, shape, corpus.images)
 
@@ -126,9 +112,9 @@ class FeatureViews:
                 pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
                 self.cache.values[rows, number] = encoder.features(pixels).cpu().numpy()
 
-        self.cache.fill(BATCH, compute, "features")
+        self.cache.fill(16, compute, "features")
         if not encoder.is_fitted:
-            sample = self.cache.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
+            sample = self.cache.values[:FITTED_ON, 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
 
     def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
@@ -137,24 +123,11 @@ class FeatureViews:
         return torch.from_numpy(np.array(self.cache.values[index, number])), self._view(index, number)
 
     def _view(self, index: int, number: int) -> View:
-        if number == 0:
-            return WHOLE
-        return random_view(rng_of(self.seed, Sample(number, index)), self.settings)
-
-
-BATCH_OF_TEXTS = 128
+        return random_view(rng_of(self.seed, Sample(number, index)), self.settings) if number else WHOLE
 
 
 def views_of(model: HasEncoders, corpus: PairShards, settings: ViewSettings, folder: Path, seed: int) -> Views:
-    """What a model is trained on: pixels, or stored features where its vision encoder is a frozen detector.
-
-    Args:
-        model: Has the vision encoder.
-        corpus: Whose images.
-        settings: Which views.
-        folder: Where features are stored.
-        seed: Of the fixed views.
-    """
+    """What a model is trained on: pixels, or features in `folder` where its vision encoder is a frozen detector."""
     encoder, size = model.vision_encoder, model.config.image_size
     assert encoder is not None and size is not None
     if not isinstance(encoder, DetectorEncoderModel) or encoder.config.train_trunk:
@@ -165,11 +138,7 @@ def views_of(model: HasEncoders, corpus: PairShards, settings: ViewSettings, fol
 class CachedTexts:
     """Vectors (N+2, d) of the pieces of every caption, and of the empty one, from a frozen text encoder.
 
-    Args:
-        model: Its text encoder is frozen.
-        encoder: Makes pieces of a caption, as the model is given them.
-        corpus: Whose captions.
-        folder: Where vectors are stored, in another folder for each encoder and corpus.
+    They are stored in `folder`, in another folder for each encoder and corpus.
     """
 
     def __init__(self, model: HasEncoders, encoder: WordEncoder, corpus: PairShards, folder: Path) -> None:
@@ -194,7 +163,7 @@ class CachedTexts:
                 start, stop = self.starts[row : row + 2]
                 self.cache.values[start:stop] = vectors[: stop - start]
 
-        self.cache.fill(BATCH_OF_TEXTS, compute, "captions")
+        self.cache.fill(128, compute, "captions")
 
     def __call__(self, captions: Sequence[str]) -> Tensor:
         """(B, longest, d) of these captions, zeros after the end of each."""

@@ -25,14 +25,9 @@ Batch = Mapping[str, Tensor]
 def backward_in_parts(
     model: Any, loss: JointLoss, batch: Batch, rows: int, accelerator: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Forward and backward of a batch, `rows` rows at a time.
+    """Forward and backward of this process's batch, `rows` rows at a time, by accelerate's `accelerator`.
 
-    Args:
-        model: `PromuForPreTraining` or `PromuDualEncoder`, wrapped for several processes or not.
-        loss: Of this model.
-        batch: This process's part of the batch, every tensor (B, ...).
-        rows: Rows a part, at most.
-        accelerator: accelerate's, which runs the backward passes.
+    The model may be wrapped for several processes.
 
     Returns:
         The loss of the whole batch and the unweighted losses by name, detached.

@@ -76,24 +76,13 @@ def show(image: Image.Image, view: View, size: int) -> Tensor:
 
 
 def move_boxes(boxes: Boxes, view: View) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-    """Boxes of the image as boxes of the view.
-
-    Args:
-        boxes: (R, 4) in 0..1 of the image.
-        view: What was done to the image.
-
-    Returns:
-        (R, 4) in 0..1 of the view, and (R,), whether enough of the box is still in it.
-    """
+    """Boxes (R, 4) in 0..1 of the image as boxes of the view, and (R,), whether enough of each is still in it."""
     moved = (boxes - np.tile(view.origin, 2)) / np.tile(view.size, 2)
     if view.flip:
         moved = np.stack([1 - moved[:, 2], moved[:, 1], 1 - moved[:, 0], moved[:, 3]], -1)
     clipped = moved.clip(0.0, 1.0)
-    return clipped.astype(np.float32), _area(clipped) / np.maximum(_area(moved), 1e-9) >= LEFT_THE_VIEW
-
-
-def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1)
+    shown, area = ((part[:, 2:] - part[:, :2]).clip(min=0).prod(-1) for part in (clipped, moved))
+    return clipped.astype(np.float32), shown / np.maximum(area, 1e-9) >= LEFT_THE_VIEW
 
 
 class Views(Protocol):
@@ -110,14 +99,7 @@ class Views(Protocol):
 
 
 class PixelViews:
-    """Random views as pixels (3, S, S), bytes.
-
-    Args:
-        corpus: Whose images.
-        size: S.
-        settings: Which views.
-        budget: Bytes of decoded images to hold in memory; what does not fit is decoded again.
-    """
+    """Random views as pixels (3, S, S), bytes; decoded images are held in memory up to `budget` bytes."""
 
     argument = "pixel_values"
 

@@ -77,8 +77,7 @@ class Fusion(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.loss_weights = {**self.auxiliary, **(config.fusion_loss_weights or {})}
-        unknown = sorted(set(self.loss_weights) - set(self.auxiliary))
-        if unknown:
+        if unknown := sorted(set(self.loss_weights) - set(self.auxiliary)):
             raise InputError(
                 f"fusion_loss_weights: fusion {config.fusion!r} has no loss {unknown[0]!r}; "
                 f"its own losses are {', '.join(self.auxiliary) or 'none'}"
@@ -97,19 +96,19 @@ class Fusion(nn.Module, ABC):
 
     def own_layer_config(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
         """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
-        given = text_encoder.config
-        settings: dict[str, Any] = {
-            "vocab_size": 1,
-            "hidden_size": self.config.hidden_size,
-            "num_hidden_layers": count,
-            "num_attention_heads": getattr(given, "num_attention_heads", None) or max(1, given.hidden_size // 64),
-            "intermediate_size": getattr(given, "intermediate_size", 4 * given.hidden_size),
-            "hidden_dropout_prob": getattr(given, "hidden_dropout_prob", 0.1),
-            "attention_probs_dropout_prob": getattr(given, "attention_probs_dropout_prob", 0.1),
-            "attn_implementation": given._attn_implementation,
-        }
-        self.own_configs.append(BertConfig(**settings))
-        return self.own_configs[-1]
+        given: Any = text_encoder.config
+        config = BertConfig(
+            vocab_size=1,
+            hidden_size=self.config.hidden_size,
+            num_hidden_layers=count,
+            num_attention_heads=getattr(given, "num_attention_heads", None) or max(1, given.hidden_size // 64),
+            intermediate_size=getattr(given, "intermediate_size", 4 * given.hidden_size),
+            hidden_dropout_prob=getattr(given, "hidden_dropout_prob", 0.1),
+            attention_probs_dropout_prob=getattr(given, "attention_probs_dropout_prob", 0.1),
+            attn_implementation=given._attn_implementation,
+        )
+        self.own_configs.append(config)
+        return config
 
     def attend_as(self, text_encoder: PreTrainedModel) -> None:
         """Let layers of the fusion's own compute attention the way that the text encoder's do."""
@@ -120,15 +119,9 @@ class Fusion(nn.Module, ABC):
     def forward(
         self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
-        """Fuse text (B, N+2, d) with the images of a batch.
+        """Fuse text (B, N+2, d), CLS first, with the images of a batch; None when no post of the batch has one.
 
-        A post without an image gives what text alone would give.
-
-        Args:
-            text: Encoded text, CLS first.
-            text_mask: (B, N+2), 1 where there is a token.
-            images: None when no post of the batch has one.
-            output_attentions: Also return attention maps (needs eager attention).
+        The mask (B, N+2) is 1 where there is a token. A post without an image gives what text alone would give.
 
         Raises:
             InputError: Attention maps are wanted, but the model was not loaded with eager attention.
@@ -139,11 +132,8 @@ class Fusion(nn.Module, ABC):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The layers over `hidden` (B, N, d), and their attention maps where wanted.
 
-        Args:
-            hidden: Input of the first layer.
-            mask: (B, N) or, where there are further keys, (B, N + P), 1 where a key may be attended to.
-            output_attentions: Whether maps are wanted.
-            keys: For each layer what brings P further keys and values (`promu.modeling.fusions.hvpnet.Prefix`).
+        The mask (B, N) is 1 where a key may be attended to. `keys` has for each layer what brings P further keys and
+        values (`promu.modeling.fusions.hvpnet.Prefix`); the mask is then (B, N + P).
         """
         attention_mask = self.attention_mask(hidden, mask)
         maps: list[Tensor] = []
@@ -179,11 +169,7 @@ def visual_map(config: PromuConfig) -> nn.Module:
 
 
 def required_map(weights: Tensor | None) -> Tensor:
-    """An attention map that is wanted.
-
-    Raises:
-        InputError: This attention computes none.
-    """
+    """An attention map that is wanted; raises `InputError` where the attention computes none."""
     if weights is None:
         raise InputError("this attention computes no maps; load the model with attn_implementation='eager'")
     return weights
@@ -203,15 +189,14 @@ class ConcatFusion(Fusion):
         self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; the fused visual tokens are the upper part of the sequence."""
-        hidden, mask = text, text_mask
-        if images is not None:
-            tokens = images.tokens
-            hidden = torch.cat([text, self.visual_map(tokens).to(text.dtype)], dim=1)
-            visual_mask = images.present()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
-            mask = torch.cat([text_mask, visual_mask], dim=1)
-        hidden, maps = self.run_layers(hidden, mask, output_attentions)
-        length = text.shape[1]
-        return Fused(hidden[:, :length], hidden[:, length:] if images is not None else None, maps)
+        if images is None:
+            hidden, maps = self.run_layers(text, text_mask, output_attentions)
+            return Fused(hidden, None, maps)
+        length, tokens = text.shape[1], self.visual_map(images.tokens).to(text.dtype)
+        visual_mask = images.present()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
+        mask = torch.cat([text_mask, visual_mask], dim=1)
+        hidden, maps = self.run_layers(torch.cat([text, tokens], dim=1), mask, output_attentions)
+        return Fused(hidden[:, :length], hidden[:, length:], maps)
 
 
 class TextFusion(Fusion):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -21,20 +22,17 @@ LEVELS = 4
 QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
 
 
+@dataclass
 class Prefix:
-    """Further keys and values of one layer's self-attention, in the place of a cache of earlier tokens."""
+    """Further keys and values (B, heads, P, d / heads) of a layer, in the place of a cache of earlier tokens."""
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        """Keys and values (B, heads, P, d / heads)."""
-        self.keys = keys
-        self.values = values
+    keys: Tensor
+    values: Tensor
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """The layer's own keys and values (B, heads, N, d / heads), then the prefix's."""
-        return (
-            torch.cat([keys, self.keys.to(keys.dtype)], dim=2),
-            torch.cat([values, self.values.to(values.dtype)], dim=2),
-        )
+        keys = torch.cat([keys, self.keys.to(keys.dtype)], dim=2)
+        return keys, torch.cat([values, self.values.to(values.dtype)], dim=2)
 
 
 class PrefixFusion(Fusion):
@@ -77,9 +75,8 @@ class PrefixFusion(Fusion):
         if images is None:
             hidden, maps = self.run_layers(text, text_mask, output_attentions)
             return Fused(hidden, attentions=maps)
-        levels = torch.stack(
-            [project(images.tokens[:, level]) for level, project in enumerate(self.projections)], dim=1
-        ).to(text.dtype)
+        projected = [project(images.tokens[:, level]) for level, project in enumerate(self.projections)]
+        levels = torch.stack(projected, dim=1).to(text.dtype)
         gates, shares = self.gates(levels), self.shares(images)
         pooled = shares.to(levels.dtype)[:, None] @ levels
         prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
@@ -112,8 +109,7 @@ class PrefixFusion(Fusion):
     def _prefix(self, number: int, mixed: Tensor) -> Prefix:
         """Key and value of each mixed vector (B, P, d) for the layer of this number."""
         both = self.keys_values[number](mixed).unflatten(-1, (2, self.heads, -1))
-        keys, values = both.permute(2, 0, 3, 1, 4)
-        return Prefix(keys, values)
+        return Prefix(*both.permute(2, 0, 3, 1, 4))
 
 
 def mix(levels: Tensor, gate: Tensor) -> Tensor:

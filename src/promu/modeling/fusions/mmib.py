@@ -27,21 +27,12 @@ class Bottleneck(nn.Module):
         self.log_variance = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents and their KL divergence from a standard normal distribution.
+        """Latents (B, N, d), sampled in training and the mean otherwise, and their KL divergence from the normal (B,).
 
-        Args:
-            hidden: (B, N, d).
-            mask: (B, N), 1 where there is something.
-
-        Returns:
-            (B, N, d), sampled in training and the mean otherwise; and (B,) the mean over what the mask shows, in nats
-            a vector.
+        The divergence is the mean over what the mask (B, N) shows, in nats a vector.
         """
-        mean = self.mean(hidden)
-        log_variance = FIRST_LOG_VARIANCE + self.log_variance(hidden)
-        latent = mean
-        if self.training:
-            latent = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        mean, log_variance = self.mean(hidden), FIRST_LOG_VARIANCE + self.log_variance(hidden)
+        latent = mean + torch.exp(log_variance / 2) * torch.randn_like(mean) if self.training else mean
         return latent, kl_from_normal(mean, log_variance, mask)
 
 
@@ -114,17 +105,11 @@ class BottleneckFusion(Fusion):
         return Fused(torch.where(present[:, None, None], read, latent), fused_visual, maps, losses)
 
     def alignment(self, text: Tensor, visual: Tensor, present: Tensor) -> Tensor:
-        """The discriminator's cross-entropy on each post's own pair and on its rolled one.
+        """The discriminator's cross-entropy (B,) on each post's own pair of mean latents (B, d) and on its rolled one.
 
-        Args:
-            text, visual: (B, d) the mean latents of each post.
-            present: (B,) booleans, which posts have an image.
-
-        Returns:
-            (B,); 0 without an image. A post whose next one has no image, or is itself, has its own pair alone.
+        It is 0 where no image is present. A post whose next one has no image, or is itself, has its own pair alone.
         """
-        scale = text.shape[-1] ** -0.5
-        query = self.discriminator(text) * scale
+        query = self.discriminator(text) * text.shape[-1] ** -0.5
         matched = (query * visual).sum(-1).float()
         rolled = (query * visual.roll(-1, 0)).sum(-1).float()
         other = present.roll(-1, 0) if len(present) > 1 else torch.zeros_like(present)
