@@ -11,8 +11,8 @@ from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.encoders import encoder_config
 from promu.modeling.joint_model import PairRelater, PromuForJointExtraction, inventory_of, mean_between, triple_label
-from promu.modeling.loading import encoder_config
 
 LABELS = ["/org/org/part_of", "/per/org/member_of", "/per/per/peer"]
 ORG, PER = 0, 1

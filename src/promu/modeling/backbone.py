@@ -136,9 +136,7 @@ class PromuPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_attention_backend = True
 
-    def set_attn_implementation(
-        self, attn_implementation: str | dict[str, Any], allow_all_kernels: bool = False
-    ) -> None:
+    def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
         """As Hugging Face's; layers that the fusion has made, which it does not find, follow the text encoder's."""
         super().set_attn_implementation(attn_implementation, allow_all_kernels)
         for module in self.modules():
@@ -165,9 +163,13 @@ class HasEncoders(PromuPreTrainedModel):
         levels: How many levels of the vision encoder are read, at most; None reads the last alone.
     """
 
-    text_encoder: PreTrainedModel
     vision_encoder: PreTrainedModel | None
     levels: int | None = None
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
+        self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The text encoder's token embeddings."""
@@ -233,8 +235,6 @@ class PromuModel(HasEncoders):
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
-        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
-        self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
         self.fusion = build_fusion(config, self.text_encoder)
         self.levels = self.fusion.levels
         self.freeze()
@@ -242,12 +242,9 @@ class PromuModel(HasEncoders):
 
     @classmethod
     def from_encoders(cls, text: str, vision: str | None = None, **settings: Any) -> Self:
-        """A backbone that starts from pretrained encoders.
+        """A backbone that starts from pretrained encoders, each a local folder or hub name; text-only without `vision`.
 
-        Args:
-            text: Local folder or hub name of a text encoder.
-            vision: The same of a vision encoder; None makes a text-only backbone.
-            settings: Further fields of `PromuConfig`.
+        The settings are further fields of `PromuConfig`.
 
         Raises:
             InputError: An encoder cannot be loaded.
@@ -306,14 +303,7 @@ class PromuModel(HasEncoders):
             visual = self.encode_visual(pixel_values, image_features)
         features = None if visual is None else VisualFeatures(visual, image_mask, boxes)
         fused = self.fusion(text, attention_mask, features, output_attentions)
-        return PromuOutput(
-            text=text,
-            visual=visual,
-            fused_text=fused.text,
-            fused_visual=fused.visual,
-            attentions=fused.attentions or None,
-            losses=fused.losses or None,
-        )
+        return PromuOutput(text, visual, fused.text, fused.visual, fused.attentions or None, fused.losses or None)
 
     def fusion_loss(self, output: PromuOutput) -> Tensor | float:
         """What the fusion's own losses add to a fine-tuned task's: their weighted mean over the posts."""

@@ -97,13 +97,9 @@ class CITLoss:
         needed = 2 if space.training and space.visual_norm is not None else 1  # batch statistics need two rows
         if len(visual) < needed:
             return nothing
-        return nothing + contrastive_image_text_loss(
-            _unit(visual, space.visual_norm, learns),
-            _unit(text, space.text_norm, learns),
-            space.temperature if learns else space.temperature.detach(),
-            image_ids,
-            caption_ids,
-        )
+        temperature = space.temperature if learns else space.temperature.detach()
+        units = _unit(visual, space.visual_norm, learns), _unit(text, space.text_norm, learns)
+        return nothing + contrastive_image_text_loss(*units, temperature, image_ids, caption_ids)
 
 
 class CachedCITLoss(CITLoss):
@@ -178,8 +174,6 @@ def _unit(rows: Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> Ten
         if learns or not norm.training:
             rows = norm(rows)
         else:
-            assert norm.weight is not None and norm.bias is not None
-            rows = functional.batch_norm(
-                rows, None, None, norm.weight.detach(), norm.bias.detach(), training=True, eps=norm.eps
-            )
+            weight, bias = (parameter.detach() for parameter in norm.parameters())
+            rows = functional.batch_norm(rows, None, None, weight, bias, training=True, eps=norm.eps)
     return functional.normalize(rows.float(), dim=-1)

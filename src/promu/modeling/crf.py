@@ -16,16 +16,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from promu.errors import InputError
-from promu.modeling.chain import (
-    FORBIDDEN,
-    Chain,
-    forward_backward,
-    log_space_marginals,
-    path_scores,
-    surplus_counts,
-    to_weights,
-    viterbi,
-)
+from promu.modeling import chain
 
 
 def span_probability(marginals: Tensor, start: int, labels: Sequence[int]) -> float:
@@ -84,16 +75,16 @@ class LinearChainCrf(nn.Module):
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def _chain(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Chain:
+    def _scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> chain.Chain:
         """The scores, divided by the temperature, as arrays of doubles."""
         start, moves, end, emitted = (
             values.detach().to("cpu", torch.float64).numpy() / temperature
             for values in (self.start, self.transitions, self.end, emissions)
         )
-        return Chain(
+        return chain.Chain(
             np.where(mask.cpu().numpy()[..., None], emitted, 0.0),
-            np.where(self.legal_start.cpu().numpy(), start, FORBIDDEN),
-            np.where(self.legal_transitions.cpu().numpy(), moves, FORBIDDEN),
+            np.where(self.legal_start.cpu().numpy(), start, chain.FORBIDDEN),
+            np.where(self.legal_transitions.cpu().numpy(), moves, chain.FORBIDDEN),
             end,
         )
 
@@ -111,18 +102,18 @@ class LinearChainCrf(nn.Module):
         mask = mask.bool()
         labels = labels.masked_fill(~mask, 0)
         if emissions.device.type == "cpu":
-            chain = self._chain(emissions, mask)
-            if (weights := to_weights(chain)) is not None:
+            scores = self._scores(emissions, mask)
+            if (weights := chain.to_weights(scores)) is not None:
                 given = (emissions, self.start, self.transitions, self.end)
-                return _NegativeLogLikelihood.apply(*given, chain, weights, labels.numpy(), mask.numpy())
+                return _NegativeLogLikelihood.apply(*given, scores, weights, labels.numpy(), mask.numpy())
         with torch.autocast(emissions.device.type, enabled=False):
             return self._in_log_space(emissions, labels, mask)
 
     def _in_log_space(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """As `forward`, by torch and word by word."""
         dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
-        start = self.start.to(dtype).masked_fill(~self.legal_start, FORBIDDEN)
-        transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, FORBIDDEN)
+        start = self.start.to(dtype).masked_fill(~self.legal_start, chain.FORBIDDEN)
+        transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, chain.FORBIDDEN)
         end, emissions, weights = self.end.to(dtype), emissions.to(dtype), mask.to(dtype)
         alpha = start + emissions[:, 0]
         for word in range(1, emissions.shape[1]):
@@ -138,7 +129,7 @@ class LinearChainCrf(nn.Module):
     def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
         """The best legal label sequence of each row (Viterbi), as long as its mask; arguments as in `forward`."""
         mask = mask.bool()
-        return viterbi(self._chain(emissions, mask), mask.sum(1).cpu().numpy())
+        return chain.viterbi(self._scores(emissions, mask), mask.sum(1).cpu().numpy())
 
     @torch.no_grad()
     def marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
@@ -148,9 +139,13 @@ class LinearChainCrf(nn.Module):
         """
         mask = mask.bool()
         inside = mask.cpu().numpy()
-        chain = self._chain(emissions, mask, temperature)
-        weights = to_weights(chain)
-        found = log_space_marginals(chain, inside) if weights is None else forward_backward(weights, inside).marginals
+        scores = self._scores(emissions, mask, temperature)
+        weights = chain.to_weights(scores)
+        found = (
+            chain.log_space_marginals(scores, inside)
+            if weights is None
+            else chain.forward_backward(weights, inside).marginals
+        )
         return torch.from_numpy(found).transpose(0, 1).to(emissions.device, torch.float32)
 
 
@@ -160,16 +155,16 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         """Of emissions, start, transitions, end; then of what they are made to: chain, weights, labels and mask."""
-        chain, weights, labels, mask = inputs[4:]
-        found = forward_backward(weights, mask)
+        scores, weights, labels, mask = inputs[4:]
+        found = chain.forward_backward(weights, mask)
         ctx.paths = (found, weights, labels, mask)
         ctx.dtypes = [given.dtype for given in inputs[:4]]
-        loss = np.where(mask[:, 0], found.log_partition - path_scores(chain, labels, mask), 0.0)
+        loss = np.where(mask[:, 0], found.log_partition - chain.path_scores(scores, labels, mask), 0.0)
         return torch.from_numpy(loss).float()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found, weights, labels, mask = ctx.paths
-        counts = surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
+        counts = chain.surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
         typed = (torch.from_numpy(count).to(dtype) for count, dtype in zip(counts, ctx.dtypes, strict=True))
         return *typed, None, None, None, None

@@ -70,18 +70,15 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
 
 def _last_convolutions(trunk: OnnxGraph) -> list[str]:
     """The outputs of the convolutions that lead to the graph's outputs through no other one, in the graph's order."""
-    makers = {name: node for node in trunk.graph["nodes"] for name in node["outputs"]}
-    waiting, seen, found = list(trunk.graph["outputs"]), set(), set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in makers:
+    wanted, found = set(trunk.graph["outputs"]), []
+    for node in reversed(trunk.graph["nodes"]):
+        if wanted.isdisjoint(node["outputs"]):
             continue
-        seen.add(name)
-        if makers[name]["op"] == "Conv":
-            found.add(name)
+        if node["op"] == "Conv":
+            found += node["outputs"]
         else:
-            waiting += makers[name]["inputs"]
-    return [name for name in makers if name in found]
+            wanted.update(node["inputs"])
+    return found[::-1]
 
 
 def _block_ends(nodes: list[dict[str, Any]]) -> dict[str, int]:

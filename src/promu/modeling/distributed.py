@@ -37,10 +37,9 @@ def process_number() -> int:
 
 def group_sum(count: Tensor) -> Tensor:
     """The sum over the processes of a tensor of one shape, without gradient."""
-    if processes() == 1:
-        return count.detach()
     total = count.detach().clone()
-    distributed.all_reduce(total)
+    if processes() > 1:
+        distributed.all_reduce(total)
     return total
 
 
@@ -82,6 +81,7 @@ class _GatherRows(torch.autograd.Function):
         return gradient[ctx.start : ctx.start + ctx.rows], None
 
 
+_AGAIN = "start the command again, the run resumes from its last checkpoint"
 _DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
 
 
@@ -94,10 +94,7 @@ def peer_faults() -> Iterator[None]:
         reason = str(error).lower()
         if processes() == 1 or not any(sign in reason for sign in _DEAD_PEER):
             raise
-        raise InputError(
-            "another process of the group has died or no longer answers; start the command again, the run resumes from "
-            "its last checkpoint"
-        ) from error
+        raise InputError(f"another process of the group has died or no longer answers; {_AGAIN}") from error
 
 
 @contextmanager
@@ -128,8 +125,5 @@ def join_group() -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    logger.error(
-        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
-        "run resumes from its last checkpoint"
-    )
+    logger.error("stopped, since another process of the group died or the machine asked for it; %s", _AGAIN)
     raise SystemExit(128 + number)

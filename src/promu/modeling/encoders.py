@@ -14,13 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from promu.errors import InputError
-from promu.hub import SAFE_WEIGHTS, load
-from promu.modeling.detector_encoder import (
-    DETECTOR_NORMALISATION,
-    DetectorEncoderConfig,
-    DetectorEncoderModel,
-    choose_maps,
-)
+from promu.hub import SAFE_WEIGHTS, load, resolve
+from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel, choose_maps
 from promu.modeling.onnx_graph import OnnxGraph
 from promu.modeling.yolo_layout import count_classes, recognise_layout
 
@@ -40,18 +35,20 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         return AutoModel.from_config(config)
 
 
-def load_encoder_config(name: str) -> PreTrainedConfig:
-    """The configuration of the encoder called `name`, a local folder or a hub name.
+def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
+    """The configuration of an encoder given by its settings (with `model_type`), or by a local folder or a hub name.
 
     Of a model that holds a text and a vision encoder (CLIP, SigLIP) it is the vision encoder's. A name that ends in
     `.onnx` is a detector's file (`promu.modeling.detector_encoder`).
 
     Raises:
-        InputError: No such folder, and no such name on the hub (or no hub within reach).
+        InputError: There is no such encoder (or no hub within reach), or no such setting, or a value is wrong.
     """
-    if name.endswith(ONNX):
-        return detector_encoder_from_onnx(name).config
-    config = load(AutoConfig, name, "encoder")
+    if not isinstance(settings, str):
+        return config_of(settings, "encoder", "bert, vit or promu_conv_vit", **extra)
+    if settings.endswith(ONNX):
+        return detector_encoder_from_onnx(resolve(settings)).config
+    config = load(AutoConfig, settings, "encoder")
     return getattr(config, "vision_config", None) or config
 
 
@@ -113,15 +110,15 @@ def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEnc
         if len(shape) != 4:
             raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)
     made = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": sum(s[1] for s in shapes)}
-    settings = {"model_type": DetectorEncoderConfig.model_type, "image_size": size[0], **settings}
-    model = DetectorEncoderModel(cast(DetectorEncoderConfig, config_of(settings, "encoder", "", **made)))
+    config: Any = config_of({"model_type": "promu_detector", "image_size": size[0], **settings}, "encoder", "", **made)
+    model = DetectorEncoderModel(config)
     model.trunk.load_state_dict(trunk.state_dict())
     return model
 
 
 def image_normalisation(name: str) -> dict[str, list[float]]:
     """`image_mean` and `image_std` that the vision encoder called `name` was trained with, where it says so."""
-    if name.endswith(ONNX) or isinstance(load_encoder_config(name), DetectorEncoderConfig):
+    if name.endswith(ONNX) or isinstance(encoder_config(name), DetectorEncoderModel.config_class):
         return dict(DETECTOR_NORMALISATION)
     try:
         processor = AutoImageProcessor.from_pretrained(name)
@@ -135,11 +132,11 @@ def load_encoder(name: str) -> PreTrainedModel:
     """The pretrained encoder called `name`, a local folder or a hub name, safetensors only, in fp32.
 
     Raises:
-        InputError: As `load_encoder_config`, or its weights are damaged or not in safetensors form.
+        InputError: As `encoder_config`, or its weights are damaged or not in safetensors form.
     """
     if name.endswith(ONNX):
-        return detector_encoder_from_onnx(name)
-    config = load_encoder_config(name)
+        return detector_encoder_from_onnx(resolve(name))
+    config = encoder_config(name)
     # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
     how = {"config": config, **SAFE_WEIGHTS}
     try:
@@ -238,9 +235,8 @@ def encode_image(
         return encoder(**inputs).last_hidden_state
     output = encoder(**inputs, output_hidden_states=True)
     if not output.hidden_states:
-        raise InputError(
-            f"a {encoder.config.model_type!r} vision encoder does not return its lower levels; use another fusion"
-        )
+        kind = encoder.config.model_type
+        raise InputError(f"a {kind!r} vision encoder does not return its lower levels; use another fusion")
     *lower, _ = level_layers(encoder.config, levels)
     last = output.last_hidden_state
     return torch.stack([*(output.hidden_states[layer].to(last.dtype) for layer in lower), last], dim=1)

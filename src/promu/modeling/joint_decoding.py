@@ -62,10 +62,6 @@ class Problem:
         before = self.spans[:, None, 1] <= self.spans[None, :, 0]
         return before | before.T
 
-    def only(self, rows: Sequence[int]) -> Problem:
-        """Some of the candidates, in this order."""
-        return Problem(self.entities[rows], self.links[np.ix_(rows, rows)], self.spans[rows])
-
 
 def decode(
     spans: Sequence[tuple[int, int]],
@@ -123,7 +119,7 @@ def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, 
     with the highest bounds are kept.
     """
     order = hopeful(problem)
-    some = problem.only(order)
+    some = Problem(problem.entities[order], problem.links[np.ix_(order, order)], problem.spans[order])
     apart = some.apart()
     best, best_score = _greedy(some, apart)
     strongest = some.links.max(3, initial=0.0) * apart[:, :, None]

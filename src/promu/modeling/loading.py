@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.config import ModelSettings
 from promu.errors import InputError, first_line
@@ -18,13 +18,7 @@ from promu.files import atomic
 from promu.hub import load, resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import (
-    config_of,
-    detector_encoder_from_onnx,
-    image_normalisation,
-    load_encoder,
-    load_encoder_config,
-)
+from promu.modeling.encoders import detector_encoder_from_onnx, encoder_config, image_normalisation, load_encoder
 from promu.modeling.inputs import add_entity_markers
 from promu.modeling.small_encoders import CharBiLstmModel
 
@@ -42,9 +36,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     folder = Path(name)
     files = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
     if folder.is_dir() and not any((folder / file).is_file() for file in files):
-        raise InputError(
-            "this model folder has no tokenizer (tokenizer.json); copy it there or save the model again", name
-        )
+        raise InputError("this model folder has no tokenizer (tokenizer.json); copy it or save the model again", name)
     for path in (folder / "tokenizer_config.json", folder / "tokenizer.json"):
         if path.is_file():
             read_json_object(path)
@@ -68,14 +60,10 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     folder = Path(folder)
     for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
-            raise InputError(
-                f"no promu model here ({name} is missing); name a folder that save_pretrained wrote", folder
-            )
+            raise InputError(f"no promu model here ({name} is missing); name one that save_pretrained wrote", folder)
     kind = read_json_object(folder / "config.json").get("model_type")
     if kind != PromuConfig.model_type:
-        raise InputError(
-            f"this is a {kind!r} model, not one of promu's; name it under model.text to start from it", folder
-        )
+        raise InputError(f"this is a {kind!r} model, not promu's; name it under model.text to start from it", folder)
     try:
         return model_class.from_pretrained(folder, use_safetensors=True, **settings)
     except InputError as error:
@@ -84,9 +72,7 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
         raise InputError(f"the weights are damaged ({error}); copy or save them again", folder / WEIGHTS) from error
     except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError) as error:
         if "ignore_mismatched_sizes" in str(error):
-            raise InputError(
-                "its weights have other shapes than its config.json says; save it again", folder
-            ) from error
+            raise InputError("its weights have other shapes than its config.json; save it again", folder) from error
         raise InputError(f"this model cannot be loaded: {first_line(error)}; save it again", folder) from error
 
 
@@ -100,17 +86,6 @@ def saved_class(folder: Path) -> str:
         raise InputError("no promu model here (config.json is missing); name the model folder of a run", folder)
     named = read_json_object(path).get("architectures")
     return str(named[0]) if isinstance(named, list) and named else "no known model"
-
-
-def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
-    """The configuration of an encoder given by its settings (with `model_type`), or by its name.
-
-    Raises:
-        InputError: There is no such encoder, or no such setting, or a value is wrong.
-    """
-    if isinstance(settings, str):
-        return load_encoder_config(resolve(settings))
-    return config_of(settings, "encoder", "bert, vit or promu_conv_vit", **extra)
 
 
 def build_model(
@@ -146,7 +121,7 @@ def build_model(
     backbone: Any = model if isinstance(model, HasEncoders) else model.promu
     backbone.use_encoders(text, vision)
     if isinstance(backbone.text_encoder, CharBiLstmModel):
-        backbone.text_encoder.spell(tokenizer)
+        backbone.text_encoder.spell(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
     return model
 
 

@@ -24,6 +24,7 @@ from promu.modeling.distributed import group_mean, group_sum
 
 LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
 PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
+Batch = Mapping[str, Tensor]
 ENCODER_INPUTS = ("input_ids", "attention_mask", "pixel_values", "image_features", "text_features")
 """What the encoders read of a batch; the fusion also reads `boxes`."""
 
@@ -141,11 +142,11 @@ class JointLoss:
         """Of a `PromuForPreTraining`, weighted by its configuration, or of a `PromuDualEncoder`: L_CIT alone."""
         return cls(model.loss_weights, getattr(model, "space", None))
 
-    def of_batch(self, model: Any, batch: Mapping[str, Tensor], *part: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def of_batch(self, model: Any, batch: Batch, *part: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The joint loss of what a model returns for a batch; `totals` and `cit` as of `__call__`."""
         return self(model(**self.inputs(batch)), batch, *part)
 
-    def inputs(self, batch: Mapping[str, Tensor], fuse: bool = True) -> dict[str, Any]:
+    def inputs(self, batch: Batch, fuse: bool = True) -> dict[str, Any]:
         """What the model is given of a batch (see `__call__`); without `fuse` for the projections alone."""
         given: dict[str, Any] = {name: batch[name] for name in ENCODER_INPUTS if name in batch}
         if self.reads_fused and not fuse:
@@ -156,13 +157,13 @@ class JointLoss:
                 given["masked"] = batch["mlm_labels"] != -100
         return given
 
-    def pairs(self, output: Any, batch: Mapping[str, Tensor]) -> MatchedPairs:
+    def pairs(self, output: Any, batch: Batch) -> MatchedPairs:
         """What L_CIT compares: the model's projections of the pairs that are matched and count."""
         chosen = _matched(batch).bool()
         columns = (output.visual, output.text, batch.get("image_ids"), batch.get("caption_ids"))
         return MatchedPairs(*columns).apply(lambda column: column[chosen])
 
-    def totals(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def totals(self, batch: Batch) -> dict[str, Tensor]:
         """How many rows, regions, … the mean of each loss is over, in the batches of all processes together."""
         rows = _rows(batch)
         zero = rows.new_zeros(())
@@ -176,11 +177,7 @@ class JointLoss:
         return dict(zip(counts, group_sum(torch.stack(list(counts.values())).float()), strict=True))
 
     def __call__(
-        self,
-        output: Any,
-        batch: Mapping[str, Tensor],
-        totals: Mapping[str, Tensor] | None = None,
-        cit: CITLoss | None = None,
+        self, output: Any, batch: Batch, totals: Batch | None = None, cit: CITLoss | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The joint loss of a batch.
 
@@ -223,24 +220,24 @@ class JointLoss:
             parts[name] = group_mean((losses * matched).sum(), totals["matched"])
         return self.weighted_sum(parts), {name: part.detach() for name, part in parts.items()}
 
-    def weighted_sum(self, parts: Mapping[str, Tensor]) -> Tensor:
+    def weighted_sum(self, parts: Batch) -> Tensor:
         """The weighted sum of losses (Eq 11), a scalar."""
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
 
-def _rows(batch: Mapping[str, Tensor]) -> Tensor:
+def _rows(batch: Batch) -> Tensor:
     """(B,), 1 for a row that counts."""
     ids = batch["input_ids"]
     return batch.get("row_mask", ids.new_ones(len(ids)))
 
 
-def _matched(batch: Mapping[str, Tensor]) -> Tensor:
+def _matched(batch: Batch) -> Tensor:
     """(B,), 1 for a row that counts and is matched."""
     rows = _rows(batch)
     return rows * batch.get("matched", torch.ones_like(rows))
 
 
-def _mlm_labels(batch: Mapping[str, Tensor]) -> Tensor:
+def _mlm_labels(batch: Batch) -> Tensor:
     """(B, N+2) masked tokens of the rows that count, -100 elsewhere."""
     return batch["mlm_labels"].masked_fill(~_rows(batch).bool()[:, None], -100)
 

@@ -233,9 +233,8 @@ def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             )
         if entry.op_type == "Softmax":
             attributes["opset"] = opset
-        nodes.append(
-            {"op": entry.op_type, "inputs": list(entry.input), "outputs": list(entry.output), "attributes": attributes}
-        )
+        ends = {"inputs": list(entry.input), "outputs": list(entry.output)}
+        nodes.append({"op": entry.op_type, **ends, "attributes": attributes})
     inputs = [entry for entry in model.graph.input if entry.name not in tensors]
     if len(inputs) != 1:
         raise InputError(f"its graph takes {len(inputs)} inputs; a detector of images takes one", path)

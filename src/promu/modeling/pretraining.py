@@ -5,7 +5,6 @@ Both return a `PairOutput` of features and logits. `promu.modeling.losses.JointL
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from promu.errors import InputError
 from promu.modeling.backbone import HasEncoders, PromuModel, PromuOutput, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import SharedSpace
-from promu.modeling.encoders import build_encoder, pooled
+from promu.modeling.encoders import pooled
 from promu.modeling.losses import LOSS_NAMES, PAPER_WEIGHTS, patch_coverage, pool_regions
 
 OF_FUSED_IMAGES = ("itm", "coe", "cir")
@@ -53,16 +52,17 @@ class PairModel(PromuPreTrainedModel):
         loss_weights: The weights of Eq 11 by name, and those of the fusion's own losses.
     """
 
+    promu: PromuModel
     space: SharedSpace
     loss_weights: dict[str, float]
 
-    @abstractmethod
     def encode_visual(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to the vision encoder's vectors (B, K+1, d_v) or (B, V, K+1, d_v)."""
+        return self.promu.encode_visual(pixel_values)
 
-    @abstractmethod
     def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens (B, N) to the text encoder's vectors (B, N, d)."""
+        return self.promu.encode_tokens(input_ids, attention_mask)
 
     def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens (B, N) to unit vectors (B, D) of the shared space."""
@@ -78,10 +78,8 @@ class PairModel(PromuPreTrainedModel):
         return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
     def _projections(self, text: Tensor, visual: Tensor, attention_mask: Tensor) -> PairOutput:
-        how = self.config.pooling
-        return PairOutput(
-            visual=self.space.visual(pooled(visual, None, how)), text=self.space.text(pooled(text, attention_mask, how))
-        )
+        how, space = self.config.pooling, self.space
+        return PairOutput(space.visual(pooled(visual, None, how)), space.text(pooled(text, attention_mask, how)))
 
 
 class PromuForPreTraining(PairModel):
@@ -178,14 +176,6 @@ class PromuForPreTraining(PairModel):
         output.fusion_losses = backbone.losses
         return output
 
-    def encode_visual(self, pixel_values: Tensor) -> Tensor:
-        """As `PairModel.encode_visual`."""
-        return self.promu.encode_visual(pixel_values)
-
-    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """As `PairModel.encode_tokens`."""
-        return self.promu.encode_tokens(input_ids, attention_mask)
-
     def match_logits(self, backbone: PromuOutput, attention_mask: Tensor) -> Tensor:
         """The ITM head's logits (B, 2) of pairs that the backbone has read with this mask (B, N+2)."""
         assert backbone.fused_text is not None
@@ -204,8 +194,6 @@ class PromuDualEncoder(HasEncoders, PairModel):
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
-        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
-        self.vision_encoder = build_encoder(config.vision_config)  # type: ignore[arg-type]
         self.space = SharedSpace(config)
         self.loss_weights = {"cit": 1.0}
         self.freeze()

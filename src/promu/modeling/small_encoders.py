@@ -6,21 +6,14 @@ convolutions before the same transformer do. Everything else is Hugging Face's V
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ViTConfig,
-    ViTModel,
-)
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, ViTConfig, ViTModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from promu.errors import InputError
@@ -149,13 +142,8 @@ class CharBiLstmModel(PreTrainedModel):
         self.character_embeddings = nn.Embedding(257, config.character_size, padding_idx=0)
         self.convolution = nn.Conv1d(config.character_size, config.character_filters, kernel_size=3, padding=1)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.lstm = nn.LSTM(
-            config.embedding_size + config.character_filters,
-            config.hidden_size // 2,
-            num_layers=config.num_hidden_layers,
-            batch_first=True,
-            bidirectional=True,
-        )
+        width, layers = config.embedding_size + config.character_filters, config.num_hidden_layers
+        self.lstm = nn.LSTM(width, config.hidden_size // 2, layers, batch_first=True, bidirectional=True)
         self.register_buffer("spelling", torch.zeros(config.vocab_size, config.longest_piece, dtype=torch.long))
         self.post_init()
 
@@ -168,9 +156,8 @@ class CharBiLstmModel(PreTrainedModel):
         assert isinstance(value, nn.Embedding)
         self.word_embeddings = value
 
-    def spell(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Learn from a tokenizer which characters each word piece has."""
-        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    def spell(self, pieces: Sequence[str]) -> None:
+        """Learn which characters each word piece has, of all of the vocabulary by id."""
         spelling = torch.zeros(len(pieces), self.config.longest_piece, dtype=torch.long)
         for number, piece in enumerate(pieces):
             found = piece.removeprefix(CONTINUES).encode()[: self.config.longest_piece]

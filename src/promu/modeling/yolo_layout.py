@@ -76,8 +76,10 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
     counts = [len(grid) for grid in cells(size)]
     if output.ndim == 3:
         _, rows, columns = output.shape
-        if rows in counts and columns > 5:
-            return "yolox-grid" if _is_relative(output[0], size) else "yolox"
+        if (grid := cells_of(rows, size)) is not None and columns > 5:
+            # whether the boxes' centres are offsets from their cells, rather than near their cells in the image
+            away = np.abs(output[0, :, :2] - (grid[:, :2] + 0.5) * grid[:, 2:])
+            return "yolox-grid" if float(np.abs(output[0, :, :2]).mean()) < float(away.mean()) else "yolox"
         if rows in [3 * count for count in counts] and columns > 5:
             return "yolov5"
         if columns in counts and rows > 4:
@@ -96,11 +98,3 @@ def count_classes(output: Array, layout: str) -> int | None:
     kind = LAYOUTS[layout]
     columns = output.shape[1] if kind.transposed else output.shape[2]
     return None if layout == "end-to-end" else columns - (5 if kind.objectness else 4)
-
-
-def _is_relative(rows: Array, size: tuple[int, int]) -> bool:
-    """Whether the boxes' centres are offsets from their cells, rather than near their cells in the image."""
-    grid = cells_of(len(rows), size)
-    assert grid is not None
-    centres = (grid[:, :2] + 0.5) * grid[:, 2:]
-    return float(np.abs(rows[:, :2]).mean()) < float(np.abs(rows[:, :2] - centres).mean())

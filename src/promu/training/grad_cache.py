@@ -8,7 +8,7 @@ twice: once without gradient, for the projections of all parts; then part by par
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,9 +17,7 @@ from torch import Tensor, distributed
 
 from promu.modeling.contrastive import CachedCITLoss, MatchedPairs
 from promu.modeling.distributed import processes
-from promu.modeling.losses import JointLoss
-
-Batch = Mapping[str, Tensor]
+from promu.modeling.losses import Batch, JointLoss
 
 
 def backward_in_parts(
@@ -66,9 +64,8 @@ def split(batch: Batch, rows: int) -> list[dict[str, Tensor]]:
     parts = math.ceil(int(most) / rows)
     chosen = torch.arange(max(count, parts), device=most.device).clamp(max=count - 1)
     filled = {name: value[chosen] for name, value in batch.items()}
-    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * (
-        torch.arange(len(chosen), device=most.device) < count
-    )
+    first = torch.arange(len(chosen), device=most.device) < count
+    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * first
     columns = {name: value.tensor_split(parts) for name, value in filled.items()}
     return [{name: values[number] for name, values in columns.items()} for number in range(parts)]
 

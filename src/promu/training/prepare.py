@@ -100,9 +100,8 @@ def label_recipe(
     """
     recipe = load_recipe(recipe, PretrainRecipe, overrides)
     if shard[0] and recipe.teacher.text is not None and not _teacher_is_trained(Path(recipe.out)):
-        raise InputError(
-            f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
-        )
+        first = f"start --shard 0/{shard[1]} first, the others once it labels"
+        raise InputError(f"the teacher is not trained yet; {first}", recipe.out)
     sources = prepare_sources(recipe)
     folder = train_teacher(recipe, sources.corpus, sources.tokenizer)
     return label(recipe, sources, folder, {"labels": sources.corpus}, shard)["labels"], sources.corpus

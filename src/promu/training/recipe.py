@@ -36,12 +36,8 @@ class TrainingSettings(Settings):
     log_every: Count = Field(default=10, description="steps between two lines of `log.jsonl`")
     save_every: Count | None = Field(default=None, description="steps between checkpoints; null: once an epoch")
     validate_every: Count | None = Field(default=None, description="steps between validations; null: once an epoch")
-    patience: Count | None = Field(
-        default=None, description="fine-tuning ends after so many validations without a better one; null: never"
-    )
-    micro_batch: Count | None = Field(
-        default=None, description="rows at once, where memory is short; L_CIT still contrasts the whole batch"
-    )
+    patience: Count | None = Field(default=None, description="validations without a better one that end fine-tuning")
+    micro_batch: Count | None = Field(default=None, description="rows at once; L_CIT still contrasts the whole batch")
     workers: NotNegativeInt = Field(default=0, description="processes that make batches")
 
 
@@ -109,9 +105,7 @@ class ViewSettings(Settings):
     crop: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=0.5, description="smallest share of the image's area that a view keeps; 1 turns crops and flips off"
     )
-    jitter: Share = Field(
-        default=0.0, description="brightness and contrast each change by a random factor of 1 ± this share"
-    )
+    jitter: Share = Field(default=0.0, description="brightness and contrast change by random factors of 1 ± this share")
     cached: Count = Field(default=2, description="views of an image whose features a frozen detector stores")
 
 
@@ -149,9 +143,7 @@ class LabelSettings(Settings):
         description="share of a region's label, times the detector's score, that goes to the nouns for the detector's "
         "category (beyond the paper)",
     )
-    synonyms: str | None = Field(
-        default=None, description="table of which nouns name a detector's category; null takes COCO's"
-    )
+    synonyms: str | None = Field(default=None, description="nouns that name a detector's category; null: COCO's")
 
 
 class LossSettings(Settings):
@@ -194,8 +186,7 @@ class PretrainRecipe(Recipe):
     training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
     views: ViewSettings = Field(default=ViewSettings(), description="the student's views of the images")
     caption_drop: Share = Field(
-        default=0.0,
-        description="share of falsified pairs that are read with an empty caption (beyond the paper)",
+        default=0.0, description="share of falsified pairs that are read with an empty caption (beyond the paper)"
     )
     warm_start: bool = Field(
         default=False,
