@@ -157,14 +157,11 @@ class PromuPreTrainedModel(PreTrainedModel):
 
 
 class HasEncoders(PromuPreTrainedModel):
-    """A model that holds a text and a vision encoder, either of which may be frozen.
-
-    Attributes:
-        levels: How many levels of the vision encoder are read, at most; None reads the last alone.
-    """
+    """A model that holds a text and a vision encoder, either of which may be frozen."""
 
     vision_encoder: PreTrainedModel | None
     levels: int | None = None
+    """How many levels of the vision encoder are read, at most; None reads the last alone."""
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)

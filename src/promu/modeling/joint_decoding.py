@@ -172,10 +172,6 @@ class _Partial(NamedTuple):
         """Some of the answers, in this order."""
         return type(self)(*(column[rows] for column in self))  # type: ignore[arg-type]
 
-    def then(self, other: Self) -> Self:
-        """These answers and others."""
-        return type(self)(*map(np.concatenate, zip(self, other, strict=True)))  # type: ignore[arg-type]
-
 
 def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool_]) -> _Partial:
     """Every way to go on with candidate i."""
@@ -185,7 +181,7 @@ def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool
     chosen.scores[:] += chosen.gains[np.arange(len(kinds)), i, kinds]
     chosen.gains[:] += links[:, i].transpose(2, 0, 1)[kinds]
     chosen.gains[:, ~apart[i]] = -np.inf
-    return chosen.then(partial)
+    return _Partial(*map(np.concatenate, zip(chosen, partial, strict=True)))  # type: ignore[arg-type]
 
 
 def hopeful(problem: Problem) -> list[int]:

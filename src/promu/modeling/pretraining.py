@@ -46,15 +46,12 @@ class PairOutput(ModelOutput):
 
 
 class PairModel(PromuPreTrainedModel):
-    """A model with L_CIT's shared space: texts and images to vectors that can be compared.
-
-    Attributes:
-        loss_weights: The weights of Eq 11 by name, and those of the fusion's own losses.
-    """
+    """A model with L_CIT's shared space: texts and images to vectors that can be compared."""
 
     promu: PromuModel
     space: SharedSpace
     loss_weights: dict[str, float]
+    """The weights of Eq 11 by name, and those of the fusion's own losses."""
 
     def encode_visual(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to the vision encoder's vectors (B, K+1, d_v) or (B, V, K+1, d_v)."""

@@ -122,17 +122,14 @@ class CharBiLstmConfig(PreTrainedConfig):
 
 
 class CharBiLstmModel(PreTrainedModel):
-    """Word pieces and their characters to vectors, by a convolution over bytes and a bidirectional LSTM.
-
-    Attributes:
-        spelling: (V, longest_piece) each piece's UTF-8 bytes plus 1, then zeros; saved with the weights.
-    """
+    """Word pieces and their characters to vectors, by a convolution over bytes and a bidirectional LSTM."""
 
     config_class = CharBiLstmConfig
     config: CharBiLstmConfig
     base_model_prefix = "char_bilstm"
     main_input_name = "input_ids"
     spelling: Tensor
+    """(V, longest_piece) each piece's UTF-8 bytes plus 1, then zeros; saved with the weights."""
 
     def __init__(self, config: CharBiLstmConfig) -> None:
         super().__init__(config)

@@ -33,9 +33,8 @@ class VisualFeatures:
 
     def present(self) -> Tensor:
         """(B,) booleans: which posts have an image."""
-        if self.mask is None:
-            return torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
-        return self.mask.bool()
+        everywhere = torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
+        return everywhere if self.mask is None else self.mask.bool()
 
 
 @dataclass
@@ -150,14 +149,9 @@ class Fusion(nn.Module, ABC):
 
     def attention_mask(self, queries: Tensor, mask: Tensor) -> Tensor | None:
         """The mask of keys (B, M) in the form that the layers' attention takes for queries (B, N, d)."""
-        return create_bidirectional_mask(
-            config=self.layer_config,
-            inputs_embeds=queries,
-            attention_mask=mask,
-            # of which only the shape and the kind of number are looked at
-            encoder_hidden_states=queries[:, :1].expand(-1, mask.shape[1], -1),
-            allow_is_bidirectional_skip=False,
-        )
+        like = queries[:, :1].expand(-1, mask.shape[1], -1)  # only its shape and kind of number are looked at
+        tensors = {"inputs_embeds": queries, "attention_mask": mask, "encoder_hidden_states": like}
+        return create_bidirectional_mask(config=self.layer_config, **tensors, allow_is_bidirectional_skip=False)
 
 
 def visual_map(config: PromuConfig) -> nn.Module:

@@ -91,11 +91,8 @@ class BottleneckFusion(Fusion):
         tokens = self.visual_layer(self.visual_map(images.tokens).to(latent.dtype), None)
         visual_mask = present[:, None].expand(-1, tokens.shape[1])
         visual, kl_visual = self.visual_bottleneck(tokens, visual_mask)
-        losses = {
-            "kl_text": kl_text,
-            "kl_visual": kl_visual,
-            "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, visual_mask), present),
-        }
+        align = self.alignment(mean_of(latent, text_mask), mean_of(visual, visual_mask), present)
+        losses = {"kl_text": kl_text, "kl_visual": kl_visual, "align": align}
         fused_visual, _ = self.image_reads_text(visual, latent, self.attention_mask(visual, text_mask))
         read, to_image = self.text_reads_image(latent, fused_visual, None)
         if output_attentions:
