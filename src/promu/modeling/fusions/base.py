@@ -104,8 +104,8 @@ class Fusion(nn.Module, ABC):
             intermediate_size=getattr(given, "intermediate_size", 4 * given.hidden_size),
             hidden_dropout_prob=getattr(given, "hidden_dropout_prob", 0.1),
             attention_probs_dropout_prob=getattr(given, "attention_probs_dropout_prob", 0.1),
-            attn_implementation=given._attn_implementation,
         )
+        config._attn_implementation = given._attn_implementation
         self.own_configs.append(config)
         return config
 
