@@ -29,6 +29,7 @@ from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
 
 Array = npt.NDArray[Any]
+BATCH = 16
 FITTED_ON = 1024
 """Images whose features a detector encoder's standardisation is fitted on."""
 
@@ -112,7 +113,7 @@ class FeatureViews:
                 pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
                 self.cache.values[rows, number] = encoder.features(pixels).cpu().numpy()
 
-        self.cache.fill(16, compute, "features")
+        self.cache.fill(BATCH, compute, "features")
         if not encoder.is_fitted:
             sample = self.cache.values[:FITTED_ON, 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
