@@ -14,7 +14,8 @@ from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, Sp
 from promu.corpora.shards import CaptionedImage, PairShards, ShardWriter
 from promu.files import write_json
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.loading import encoder_config, save_folder
+from promu.modeling.encoders import encoder_config
+from promu.modeling.loading import save_folder
 from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.tasks.task import TASKS

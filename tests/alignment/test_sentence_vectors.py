@@ -19,7 +19,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with its tokenizer."""
     from transformers import AutoModel
 
-    from promu.modeling.loading import encoder_config
+    from promu.modeling.encoders import encoder_config
     from promu.training.tokenizers import train_wordpiece
 
     folder = tmp_path_factory.mktemp("encoder")
@@ -53,7 +53,7 @@ def test_sentence_vectors(encoder: Path) -> None:
 def test_what_is_no_text_encoder(encoder: Path, tmp_path: Path) -> None:
     from transformers import AutoModel
 
-    from promu.modeling.loading import encoder_config
+    from promu.modeling.encoders import encoder_config
 
     AutoModel.from_config(encoder_config(TINY_VISION)).save_pretrained(tmp_path / "vision")
     with pytest.raises(InputError, match=r"is no text encoder; name one of BERT's kind"):

@@ -64,8 +64,9 @@ def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
     from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
     from promu.corpora.images import load_image
     from promu.modeling.configuration import PromuConfig
+    from promu.modeling.encoders import encoder_config
     from promu.modeling.inputs import WordEncoder, to_pixels
-    from promu.modeling.loading import encoder_config, save_folder
+    from promu.modeling.loading import save_folder
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.training.tokenizers import train_wordpiece
 

@@ -24,7 +24,7 @@ SETTINGS = ModelSettings(text={"model_type": "promu_char_bilstm", "hidden_size":
 @pytest.fixture
 def encoder(tokenizer: PreTrainedTokenizerBase) -> CharBiLstmModel:
     model = CharBiLstmModel(CharBiLstmConfig(vocab_size=len(tokenizer), hidden_size=16)).eval()
-    model.spell(tokenizer)
+    model.spell(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
     return model
 
 

@@ -20,8 +20,14 @@ from promu.alignment.yolo import Frame, find_regions
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.detector_encoder import DetectorEncoderModel, detector_encoder_from_onnx
-from promu.modeling.encoders import build_encoder, image_normalisation, load_encoder, load_encoder_config
+from promu.modeling.detector_encoder import DetectorEncoderModel
+from promu.modeling.encoders import (
+    build_encoder,
+    detector_encoder_from_onnx,
+    encoder_config,
+    image_normalisation,
+    load_encoder,
+)
 from promu.modeling.inputs import to_pixels
 
 pytest.importorskip("onnx")
@@ -178,7 +184,7 @@ def test_a_backbone_starts_from_an_onnx_file_by_its_name(path: Path, tmp_path: P
 
 
 def test_by_name_and_from_a_configuration(path: Path) -> None:
-    config = load_encoder_config(str(path))
+    config = encoder_config(str(path))
     assert config.model_type == "promu_detector" and config.channels == 45
     assert isinstance(load_encoder(str(path)), DetectorEncoderModel)
     assert image_normalisation(str(path)) == {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}

@@ -26,7 +26,7 @@ from transformers import (
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.encoders import load_encoder, load_encoder_config, normalise_pixels, pooled
+from promu.modeling.encoders import encoder_config, load_encoder, normalise_pixels, pooled
 from promu.modeling.small_encoders import ConvViTConfig, ConvViTModel
 
 SIZES: dict[str, Any] = {
@@ -116,9 +116,9 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"encoder .* cannot be loaded .*config.json"):
-        load_encoder_config(str(tmp_path))
+        encoder_config(str(tmp_path))
     with pytest.raises(InputError, match=r"encoder '\./nowhere' cannot be loaded .there is no such folder"):
-        load_encoder_config("./nowhere")
+        encoder_config("./nowhere")
 
 
 def test_pooling_by_hand() -> None:

@@ -11,8 +11,8 @@ from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.encoders import encoder_config
 from promu.modeling.joint_model import PairRelater, PromuForJointExtraction, inventory_of, mean_between, triple_label
-from promu.modeling.loading import encoder_config
 
 LABELS = ["/org/org/part_of", "/per/org/member_of", "/per/per/peer"]
 ORG, PER = 0, 1
@@ -129,7 +129,7 @@ def test_a_post_without_image_is_read_as_by_the_text_alone() -> None:
     with torch.no_grad():
         mixed = joint(**batch, pixel_values=pixels, image_mask=torch.tensor([1, 0])).candidates
         blind = joint(**batch).candidates
-        seen = joint(**batch, visual=joint.promu.encode_images(pixels), image_mask=torch.tensor([1, 0])).candidates
+        seen = joint(**batch, visual=joint.promu.encode_visual(pixels), image_mask=torch.tensor([1, 0])).candidates
     assert torch.allclose(mixed.relations[1], blind.relations[1], atol=1e-5)
     assert not torch.allclose(mixed.relations[0], blind.relations[0], atol=1e-4)
     assert torch.equal(seen.gains, mixed.gains)

@@ -15,15 +15,9 @@ from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels
+from promu.modeling.encoders import encoder_config
 from promu.modeling.inputs import ENTITY_MARKERS
-from promu.modeling.loading import (
-    build_model,
-    encoder_config,
-    load_model,
-    load_tokenizer,
-    save_folder,
-    tokenizer_of,
-)
+from promu.modeling.loading import build_model, load_model, load_tokenizer, save_folder, tokenizer_of
 from promu.training.tokenizers import train_wordpiece
 
 SIZES: dict[str, Any] = {
@@ -176,7 +170,7 @@ def test_a_model_folder_that_is_damaged(tokenizer: PreTrainedTokenizerBase, tmp_
     settings = json.loads(config.read_text())
     settings["text_config"]["hidden_size"] = 32
     config.write_text(json.dumps(settings))
-    with pytest.raises(InputError, match=r"its weights have other shapes than its config.json says"):
+    with pytest.raises(InputError, match=r"its weights have other shapes than its config.json"):
         load_model(PromuForTokenClassification, tmp_path / "model")
     config.write_text("{")
     with pytest.raises(InputError, match=r"config.json: not JSON"):
@@ -185,7 +179,7 @@ def test_a_model_folder_that_is_damaged(tokenizer: PreTrainedTokenizerBase, tmp_
 
 def test_a_model_of_another_library_is_no_promu_model(tmp_path: Path) -> None:
     BertModel(BertConfig(vocab_size=50, **SIZES)).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"this is a 'bert' model, not one of promu's; name it under model.text"):
+    with pytest.raises(InputError, match=r"this is a 'bert' model, not promu's; name it under model.text"):
         load_model(PromuModel, tmp_path)
 
 

@@ -13,7 +13,8 @@ from promu.alignment.corpus_build import build_corpus
 from promu.alignment.corpus_settings import CorpusSettings
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.loading import encoder_config, save_folder
+from promu.modeling.encoders import encoder_config
+from promu.modeling.loading import save_folder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.newsreel import WORLD
 from promu.study.embeddings import embeddings_job, relation_words

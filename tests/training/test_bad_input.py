@@ -343,7 +343,7 @@ def test_an_encoder_is_no_model_to_start_from(desk: Desk) -> None:
     model = desk.copy_model()
     spoil_json("config.json", model_type="bert")(model)
     desk.recipe["model"] = {"init": str(model)}
-    assert re.search(r"model: this is a 'bert' model, not one of promu's", desk.finetune())
+    assert re.search(r"model: this is a 'bert' model, not promu's", desk.finetune())
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from promu import progress
 from promu.config import load_recipe
 from promu.corpora.shards import PairShards
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel, detector_encoder_from_onnx
-from promu.modeling.encoders import normalise_pixels
+from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel
+from promu.modeling.encoders import detector_encoder_from_onnx, normalise_pixels
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining

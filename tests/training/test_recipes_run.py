@@ -19,7 +19,7 @@ from promu import score
 from promu.config import load_recipe
 from promu.errors import InputError
 from promu.hub import resolve
-from promu.modeling.encoders import load_encoder_config
+from promu.modeling.encoders import encoder_config
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
@@ -246,7 +246,7 @@ def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monke
         pytest.importorskip(package)
     try:
         for name_of_encoder in encoders_of(recipe):
-            load_encoder_config(resolve(name_of_encoder))
+            encoder_config(resolve(name_of_encoder))
     except InputError as error:
         pytest.skip(f"the recipe was read, not run: {error}")
     with Path(recipe.data.corpus.captions).open(encoding="utf-8", newline="") as file:

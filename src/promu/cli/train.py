@@ -1,8 +1,8 @@
-"""`promu pretrain` and `promu finetune`: run a recipe."""
+"""`promu pretrain`, `finetune`, `label` and `kecpm`: run a recipe and show what came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,29 +13,33 @@ from promu.cli.console import print_json, print_table, progress_bars
 if TYPE_CHECKING:
     from promu.alignment.label_health import Agreement, LabelHealth, SideHealth
 
-Overrides = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)]
+_SETTINGS = "Settings that win over the recipe's, as key=value, such as training.epochs=4."
+RecipeName = Annotated[str, Parameter(help="A recipe file, or the name of one that comes with promu.")]
+Overrides = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True, help=_SETTINGS)]
+Json = Annotated[bool, Parameter(help="Print JSON instead of lines and tables.")]
 
 
-def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
-    """Pre-train the backbone: corpus, tokenizer, teacher, soft pseudo-labels, joint losses.
-
-    Under torchrun (torchrun --nproc-per-node 2 -m promu.cli pretrain RECIPE) several processes train together. Started
-    again after it was stopped, it goes on where it was; finished, it only shows its figures.
-
-    Args:
-        recipe: A recipe file, or the name of one that comes with promu.
-        overrides: Settings that win over the recipe's, as key=value, such as training.epochs=4.
-        json: Print JSON instead of a table.
-    """
+def _load(recipe: str, kind: str, overrides: list[str] | None) -> Any:
+    """The recipe of this kind; the libraries that are loaded from here on say nothing of their own."""
     from promu.hub import quiet
 
     quiet()
     from promu.config import load_recipe
+    from promu.training import recipe as kinds
+
+    return load_recipe(recipe, getattr(kinds, kind), overrides or ())
+
+
+def pretrain(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json = False) -> None:
+    """Pre-train the backbone: corpus, tokenizer, teacher, soft pseudo-labels, joint losses.
+
+    Under torchrun (torchrun --nproc-per-node 2 -m promu.cli pretrain RECIPE) several processes train together. Started
+    again after it was stopped, it goes on where it was; finished, it only shows its figures.
+    """
+    settings = _load(recipe, "PretrainRecipe", overrides)
     from promu.modeling.distributed import join_group, process_number
     from promu.training.pretrain import pretrain as run
-    from promu.training.recipe import PretrainRecipe
 
-    settings = load_recipe(recipe, PretrainRecipe, overrides or ())
     join_group()
     if process_number():  # the first process prints for all
         run(settings)
@@ -46,7 +50,8 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     if json:
         print_json({**result, "model": str(model)})
         return
-    print_table("caption pairs", ["", "count"], ((name, f"{result[name]:,}") for name in _COUNTS))
+    counts = ("pairs", "matched", "images", "nouns", "relations")
+    print_table("caption pairs", ["", "count"], ((name, f"{result[name]:,}") for name in counts))
     last = result["last"]
     losses = {name: last[name] for name in ("loss", "itm", "cit", "coe", "cir", "mlm") if name in last}
     print_table(f"losses at step {last['step']}", ["", "loss"], ((name, f"{v:.4f}") for name, v in losses.items()))
@@ -56,24 +61,14 @@ def pretrain(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
     print(f"{result['seconds']:.0f} s\nmodel: {model}\nreport: {model.parent / 'report.html'}")
 
 
-def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False) -> None:
+def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json = False) -> None:
     """Fine-tune for entities, for relations, or for both at once; the best epoch on dev is chosen and tested once.
 
     Started again after it was stopped, it goes on where it was; finished, it only shows its figures.
-
-    Args:
-        recipe: A recipe file, or the name of one that comes with promu.
-        overrides: Settings that win over the recipe's, as key=value, such as training.lr=1e-4.
-        json: Print JSON instead of a table.
     """
-    from promu.hub import quiet
-
-    quiet()
-    from promu.config import load_recipe
+    settings = _load(recipe, "FinetuneRecipe", overrides)
     from promu.training.finetune import finetune as run
-    from promu.training.recipe import FinetuneRecipe
 
-    settings = load_recipe(recipe, FinetuneRecipe, overrides or ())
     with progress_bars():
         result: Mapping[str, Any] = run(settings)
     model = Path(settings.out) / "model"
@@ -81,34 +76,23 @@ def finetune(recipe: str, /, *, overrides: Overrides = None, json: bool = False)
         print_json({**result, "model": str(model)})
         return
     rows = []
-    for split in ("dev", "test"):
-        if split in result:
-            rows.append(_row(split, result["posts"][split], result[split]))
-            rows += [
-                _row(f"{split}, {group} decides" if group in _DECIDERS else f"{split}, {group}", None, figures)
-                for group, figures in result[split].get("per_group", {}).items()
-            ]
+    for split in filter(result.get, ("dev", "test")):
+        rows.append([split, str(result["posts"][split]), *_figures(result[split])])
+        for group, figures in result[split].get("per_group", {}).items():
+            decides = " decides" if group in ("text", "image") else ""
+            rows.append([f"{split}, {group}{decides}", "", *_figures(figures)])
     title = f"{settings.task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}"
     print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
     for split, counts in result["images"].items():
         print(f"{split}: {_images(counts, result['posts'][split])}")
     if "test" in result:
         weights = result["scored"]["test"]
-        print(
-            "test was scored with the chosen weights alone"
-            if weights == 1
-            else f"test was scored with {weights} different weights"
-        )
+        print(f"test was scored with {'the chosen weights alone' if weights == 1 else f'{weights} different weights'}")
     print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
-_COUNTS = ("pairs", "matched", "images", "nouns", "relations")
-_DECIDERS = ("text", "image")
-
-
-def _row(name: str, posts: int | None, figures: Mapping[str, Any]) -> list[str]:
-    numbers = [f"{figures[key]:.2f}" for key in ("precision", "recall", "f1")]
-    return [name, "" if posts is None else str(posts), *numbers]
+def _figures(scores: Mapping[str, Any]) -> list[str]:
+    return [f"{scores[key]:.2f}" for key in ("precision", "recall", "f1")]
 
 
 def _images(counts: Mapping[str, Any], posts: int) -> str:
@@ -116,16 +100,13 @@ def _images(counts: Mapping[str, Any], posts: int) -> str:
     if counts["policy"] == "none":
         return f"all {posts} posts were read as text, without images"
     parts = [f"{counts['with image']} of {posts} posts were read with their image"]
-    for fault in ("missing", "broken"):
-        if counts[f"image {fault}"]:
-            parts.append(f"{counts[f'image {fault}']} as text, their image being {fault}")
-    if counts["no image named"]:
-        parts.append(f"{counts['no image named']} as text, naming no image")
-    return "; ".join(parts)
+    reasons = {"image missing": "their image being missing", "image broken": "their image being broken"}
+    reasons["no image named"] = "naming no image"
+    return "; ".join(parts + [f"{counts[kind]} as text, {reason}" for kind, reason in reasons.items() if counts[kind]])
 
 
 def label(
-    recipe: str,
+    recipe: RecipeName,
     /,
     *,
     overrides: Overrides = None,
@@ -133,7 +114,7 @@ def label(
     show: int = 0,
     seed: int = 0,
     health: bool = False,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Label the corpus of a pre-training recipe: each region with nouns, each image with relations.
 
@@ -141,31 +122,25 @@ def label(
     with another --shard.
 
     Args:
-        recipe: A recipe file, or the name of one that comes with promu.
-        overrides: Settings that win over the recipe's, as key=value, such as labels.temperature=0.05.
         shard: I/N: this process labels every N-th image from the I-th on, I from 0 to N-1.
         show: How many images to draw with their regions and labels into OUT/labels.html.
         seed: Which images are drawn.
         health: Measure the labels and say which failure they look like, and what to turn.
-        json: Print JSON instead of lines and tables.
     """
-    from promu.hub import quiet
-
-    number, processes = parse_shard(shard)
-    quiet()
-    from promu.config import load_recipe
+    share = parse_shard(shard)
+    settings = _load(recipe, "PretrainRecipe", overrides)
     from promu.training.prepare import label_recipe
-    from promu.training.recipe import PretrainRecipe
 
-    settings = load_recipe(recipe, PretrainRecipe, overrides or ())
     with progress_bars():
-        store, corpus = label_recipe(settings, shard=(number, processes))
-    page = None
+        store, corpus = label_recipe(settings, shard=share)
+    header = store.header
+    facts: dict[str, Any] = {"store": str(store.folder), "images": corpus.images, "labelled": len(store)}
+    facts |= {"nouns": len(header.nouns), "relations": len(header.relations)}
     if show > 0:
         from promu.report.label_report import write_label_page
 
-        page = Path(settings.out) / "labels.html"
-        write_label_page(page, store, corpus, show, seed)
+        facts["page"] = str(Path(settings.out) / "labels.html")
+        write_label_page(Path(facts["page"]), store, corpus, show, seed)
     measured = None
     if health:
         from promu.alignment.label_health import label_health
@@ -173,35 +148,21 @@ def label(
 
         measured = label_health(store, corpus, read_synonyms(settings.labels.synonyms))
     if json:
-        print_json(
-            {
-                "store": str(store.folder),
-                "images": corpus.images,
-                "labelled": len(store),
-                "nouns": len(store.header.nouns),
-                "relations": len(store.header.relations),
-                **({} if page is None else {"page": str(page)}),
-                **({} if measured is None else {"health": measured.to_dict()}),
-            }
-        )
+        print_json(facts if measured is None else {**facts, "health": measured.to_dict()})
         return
     print(
-        f"{len(store):,} of {corpus.images:,} images have labels: {len(store.header.nouns)} nouns, "
-        f"{len(store.header.relations)} relations, temperature {store.header.temperature:.3g}"
+        f"{len(store):,} of {corpus.images:,} images have labels: {len(header.nouns)} nouns, "
+        f"{len(header.relations)} relations, temperature {header.temperature:.3g}"
     )
     if measured is not None:
         _print_health(measured)
     print(f"labels: {store.folder}")
-    if page is not None:
-        print(f"page: {page}")
+    if "page" in facts:
+        print(f"page: {facts['page']}")
 
 
 def parse_shard(text: str) -> tuple[int, int]:
-    """I/N to (I, N).
-
-    Raises:
-        InputError: It is something else, or I is not below N.
-    """
+    """I/N to (I, N); raises `InputError` where it is something else, or I is not below N."""
     from promu.errors import InputError
 
     number, slash, processes = text.partition("/")
@@ -211,14 +172,10 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def _print_health(health: LabelHealth) -> None:
-    sides = [("regions' nouns", health.entities), ("images' relations", health.relations)]
-    known = [(name, side) for name, side in sides if side is not None]
-    names = ["labels", "candidates", "entropy, nats", "of its largest value", "first candidate's probability"]
-    names += ["information gain, of maximum", "candidates in use, by weight"]
-    names += ["never first", "often first", "most often first"]
-    columns = [_column(side) for _, side in known]
-    rows = [[name, *(column[row] for column in columns)] for row, name in enumerate(names)]
-    print_table("health of the labels", ["", *(name for name, _ in known)], rows)
+    sides = {"regions' nouns": health.entities, "images' relations": health.relations}
+    known = {name: side for name, side in sides.items() if side is not None}
+    rows = [[name, *(figure(side) for side in known.values())] for name, figure in _HEALTH.items()]
+    print_table("health of the labels", ["", *known], rows)
     if health.captions is not None:
         print(f"a caption names {_agreement(health.captions)}")
     if health.detector is not None:
@@ -238,42 +195,29 @@ def _agreement(agreement: Agreement) -> str:
     )
 
 
-def _column(side: SideHealth) -> list[str]:
-    name, share = side.top[0]
-    return [
-        f"{side.labels:,}",
-        f"{side.candidates}",
-        f"{side.entropy:.2f}",
-        f"{side.entropy_share:.0%}",
-        f"{side.top_probability:.2f}",
-        f"{side.information_gain:.0%}",
-        f"{side.effective:.0f}",
-        f"{len(side.never)}",
-        f"{len(side.often)}",
-        f"{name} ({share:.0%})",
-    ]
+_HEALTH: dict[str, Callable[[SideHealth], str]] = {
+    "labels": lambda side: f"{side.labels:,}",
+    "candidates": lambda side: f"{side.candidates}",
+    "entropy, nats": lambda side: f"{side.entropy:.2f}",
+    "of its largest value": lambda side: f"{side.entropy_share:.0%}",
+    "first candidate's probability": lambda side: f"{side.top_probability:.2f}",
+    "information gain, of maximum": lambda side: f"{side.information_gain:.0%}",
+    "candidates in use, by weight": lambda side: f"{side.effective:.0f}",
+    "never first": lambda side: f"{len(side.never)}",
+    "often first": lambda side: f"{len(side.often)}",
+    "most often first": lambda side: "{} ({:.0%})".format(*side.top[0]),
+}
 
 
 app = App(name="kecpm", help="Joint extraction by a text-to-text model that reads background knowledge (KECPM).")
 
 
 @app.command(name="train")
-def train(
-    recipe: str,
-    /,
-    *,
-    overrides: Annotated[list[str] | None, Parameter(name="--set", consume_multiple=True)] = None,
-    json: bool = False,
-) -> None:
+def train(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json = False) -> None:
     """Train once for each seed of the recipe; the best epoch on dev is kept and tested once.
 
     Test is scored with decoding constrained by the grammar and without. Started again after it was stopped, it goes on
     where it was; finished, it only shows its figures.
-
-    Args:
-        recipe: A recipe file, or the name of one that comes with promu.
-        overrides: Settings that win over the recipe's, as key=value, such as prompt.mode=text.
-        json: Print JSON instead of tables.
     """
     from promu.kecpm.train_kecpm import train_kecpm
 
@@ -286,9 +230,9 @@ def train(
     rows = []
     for seed, run in summary["runs"].items():
         for split, name in {"dev": "dev", **tests}.items():
-            figures = [run[split][key] for key in ("precision", "recall", "f1")]
-            shown = [f"{figure:.2f}" for figure in (*figures, run[split]["macro_f1"]["present"])]
-            rows.append([f"seed {seed}, {name}", *shown, f"{100 * run[split]['parsed']:.1f} %"])
+            scores = run[split]
+            more = [f"{scores['macro_f1']['present']:.2f}", f"{100 * scores['parsed']:.1f} %"]
+            rows.append([f"seed {seed}, {name}", *_figures(scores), *more])
     print_table("quintuples", ["", "precision", "recall", "F1", "macro F1", "parsed"], rows)
     for split, name in tests.items():
         mean = summary[split]["f1"]
@@ -307,7 +251,7 @@ def predict(
     unconstrained: bool = False,
     beams: int | None = None,
     batch_size: int | None = None,
-    json: bool = False,
+    json: Json = False,
 ) -> None:
     """Write the quintuples of posts, with the captions and the knowledge that their file carries.
 
@@ -319,7 +263,6 @@ def predict(
         unconstrained: Let the model write anything; what does not parse is counted and left out.
         beams: Beams, if other than in training.
         batch_size: Posts at once, if other than in training.
-        json: Print JSON instead of a line.
     """
     from promu.corpora.jmere import write_jmere
     from promu.kecpm.train_kecpm import predict_kecpm

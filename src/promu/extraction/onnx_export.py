@@ -108,7 +108,7 @@ class _Vision(nn.Module):
         self.model = model
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.model.promu.encode_images(pixels)
+        return self.model.promu.encode_visual(pixels)
 
 
 class _Answer(nn.Module):
@@ -153,7 +153,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         pixels = draw(256, rows, 3, size, size, dtype=torch.uint8)
         image_mask = torch.ones(rows, dtype=torch.long)
         image_mask[1:] = 0
-        given |= {"visual": model.promu.encode_images(pixels), "image_mask": image_mask}
+        given |= {"visual": model.promu.encode_visual(pixels), "image_mask": image_mask}
         return {ANSWER: given, VISION: {"pixels": pixels}}
 
     modules = {ANSWER: _Answer(model).eval(), VISION: _Vision(model).eval()}

@@ -11,32 +11,30 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
 from promu.hub import Precision
 
 MATMUL = "promu_matmul"
-"""The name by which transformers knows `matmul_attention`."""
 
 
 def matmul_attention(
     module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    position_bias: torch.Tensor | None = None,
+    position_bias: Tensor | None = None,
     **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Attention (B, heads, N, d) to vectors (B, N, heads, d) and maps (B, heads, N, N).
 
-    The mask, and the bias of positions that T5's kind has, are added to the scores.
-
-    The softmax is of bf16 scores and rounded to bf16, but summed in fp32 on the way: autocast would write the maps in
-    fp32 in between.
+    The mask, and the bias of positions that T5's kind has, are added to the scores. The softmax is of bf16 scores and
+    rounded to bf16, but summed in fp32 on the way: autocast would write the maps in fp32 in between.
     """
     with torch.autocast(query.device.type, enabled=False):
         scores = (query * (query.shape[-1] ** -0.5 if scaling is None else scaling)) @ key.transpose(2, 3)
@@ -50,7 +48,7 @@ def matmul_attention(
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
 
-def _survivors(maps: torch.Tensor, dropout: float) -> torch.Tensor:
+def _survivors(maps: Tensor, dropout: float) -> Tensor:
     """A mask of dropout in the kind of `maps`, with what is kept scaled up to make good for what is not.
 
     PyTorch draws 32 random bits an entry, which take longer than the products do; 16 are enough to meet a rate to
@@ -67,9 +65,6 @@ AttentionMaskInterface.register(MATMUL, eager_mask)
 
 
 def use_fastest_attention(model: PreTrainedModel, device: str, precision: Precision) -> None:
-    """Let a model attend the way that trains fastest: by `matmul_attention` in bf16 on a CPU, else as it is.
-
-    What the model saves does not change.
-    """
+    """Let a model train by `matmul_attention` in bf16 on a CPU, else as it is. What it saves does not change."""
     if torch.device(device).type == "cpu" and precision == "bf16":
         model.set_attn_implementation(MATMUL)

@@ -6,9 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
@@ -23,56 +24,48 @@ PURPOSES = {
     "PromuForPreTraining": "is a backbone for such models, pre-trained on image-caption pairs",
 }
 """By class; any other is described as a model of promu's."""
-FIGURES = ("precision", "recall", "f1")
+LIMITS = (
+    "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured.",
+    "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true.",
+)
+"""Of every model, as its card says them."""
 
 
 def model_card(kind: str, config: PromuConfig) -> str:
-    """The card as Markdown, with the head that the Hugging Face hub reads.
+    """The card of a model of class `kind` as Markdown, with the head that the Hugging Face hub reads.
 
-    Args:
-        kind: Name of the model's class.
-        config: Its configuration. What training stored in `promu_training` is printed; what is missing there is said to
-            be unknown.
+    What training stored in `config.promu_training` is printed; what is missing there is said to be unknown.
     """
     trained: Mapping[str, Any] = getattr(config, "promu_training", None) or {}
+    text: Any = config.text_config
+    vision: Any = config.vision_config
+    reads = f"text alone, through a {text.model_type} encoder"
+    limits = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
+    if vision is not None:
+        reads = (
+            f"text ({text.model_type} encoder) and, where there is one, an image of {config.image_size} pixels "
+            f"({vision.model_type} encoder), fused by {config.fusion!r}"
+        )
+        limits.append("- An image is squeezed to a square; small things in it may be lost.")
     tags = "tags: [multimodal, named-entity-recognition, relation-extraction]"
     lines = ["---", "library_name: promu", tags, "---", "", f"# {kind}", ""]
-    lines += [f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {_reads(config)}.", ""]
+    lines += [f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {reads}.", ""]
     if kind in PURPOSES and kind != "PromuForPreTraining":
         names = [str(name) for _, name in sorted((config.id2label or {}).items())]
         lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
-    for title, section in (
-        ("Data", _data(trained) or ["Not recorded."]),
-        ("Settings", _settings(trained) or ["Not recorded."]),
-        ("Measured", _measured(trained) or ["Nothing that is recorded here."]),
-        ("Limits", _limits(config)),
-    ):
-        lines += [f"## {title}", "", *section, ""]
-    return "\n".join(lines)
-
-
-def _reads(config: PromuConfig) -> str:
-    text: Any = config.text_config
-    vision: Any = config.vision_config
-    if vision is None:
-        return f"text alone, through a {text.model_type} encoder"
-    return (
-        f"text ({text.model_type} encoder) and, where there is one, an image of {config.image_size} pixels "
-        f"({vision.model_type} encoder), fused by {config.fusion!r}"
-    )
-
-
-def _data(trained: Mapping[str, Any]) -> list[str]:
-    data, posts = trained.get("recipe", {}).get("data") or {}, trained.get("posts", {})
-    return [
+    posts = trained.get("posts", {})
+    data = [
         f"- {name}: `{value}`" + (f", {posts[name]} posts" if name in posts else "")
-        for name, value in data.items()
+        for name, value in (trained.get("recipe", {}).get("data") or {}).items()
         if value is not None
     ]
+    lines += ["## Data", "", *(data or ["Not recorded."]), ""]
+    lines += ["## Settings", "", *(_settings(trained.get("recipe")) or ["Not recorded."]), ""]
+    lines += ["## Measured", "", *(_measured(trained) or ["Nothing that is recorded here."]), ""]
+    return "\n".join([*lines, "## Limits", "", *limits, *LIMITS, ""])
 
 
-def _settings(trained: Mapping[str, Any]) -> list[str]:
-    recipe = trained.get("recipe")
+def _settings(recipe: Mapping[str, Any] | None) -> list[str]:
     if not recipe:
         return []
     rows = [
@@ -91,11 +84,10 @@ def _measured(trained: Mapping[str, Any]) -> list[str]:
         return []
     lines = ["| split | posts | precision | recall | F1 |", "|---|---|---|---|---|"]
     for name, figures in splits.items():
-        shown = " | ".join(f"{figures[key]:.2f}" for key in FIGURES)
+        shown = " | ".join(f"{figures[key]:.2f}" for key in ("precision", "recall", "f1"))
         lines.append(f"| {name} | {figures.get('posts', '')} | {shown} |")
     lines.append("")
-    calibration = trained.get("calibration")
-    if calibration:
+    if calibration := trained.get("calibration"):
         temperature = calibration["temperature"]
         lines += [f"Scores are at temperature {temperature:.3f}, fitted on dev. Expected calibration error:", ""]
         lines += [
@@ -105,17 +97,6 @@ def _measured(trained: Mapping[str, Any]) -> list[str]:
         ]
         lines.append("")
     return [*lines, "Dev scores are optimistic: the epoch was selected on dev. One seed."]
-
-
-def _limits(config: PromuConfig) -> list[str]:
-    lines = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
-    if config.vision_config is not None:
-        lines.append("- An image is squeezed to a square; small things in it may be lost.")
-    return [
-        *lines,
-        "- It knows the labels above and the kind of posts it was trained on; on others it errs more than measured.",
-        "- Who is meant by a name is not resolved, and what is extracted is what a post says, not what is true.",
-    ]
 
 
 @dataclass
@@ -132,25 +113,17 @@ class PromuOutput(ModelOutput):
         losses: The fusion's own losses (B,), unweighted, by name.
     """
 
-    text: torch.Tensor | None = None
-    visual: torch.Tensor | None = None
-    fused_text: torch.Tensor | None = None
-    fused_visual: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
-    losses: dict[str, torch.Tensor] | None = None
+    text: Tensor | None = None
+    visual: Tensor | None = None
+    fused_text: Tensor | None = None
+    fused_visual: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
+    losses: dict[str, Tensor] | None = None
 
 
-def vectors_at(vectors: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+def vectors_at(vectors: Tensor, index: Tensor) -> Tensor:
     """The vectors (B, N, d) at places (B, M): (B, M, d)."""
     return vectors.gather(1, index[..., None].expand(-1, -1, vectors.shape[-1]))
-
-
-@runtime_checkable
-class StartsItself(Protocol):
-    """A module that sets its own parameters and buffers where a checkpoint does not hold them."""
-
-    def start_weights(self) -> None:
-        """Set them through `transformers.initialization`, which leaves alone what was loaded."""
 
 
 class PromuPreTrainedModel(PreTrainedModel):
@@ -163,9 +136,7 @@ class PromuPreTrainedModel(PreTrainedModel):
     _supports_sdpa = True
     _supports_attention_backend = True
 
-    def set_attn_implementation(
-        self, attn_implementation: str | dict[str, Any], allow_all_kernels: bool = False
-    ) -> None:
+    def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
         """As Hugging Face's; layers that the fusion has made, which it does not find, follow the text encoder's."""
         super().set_attn_implementation(attn_implementation, allow_all_kernels)
         for module in self.modules():
@@ -179,16 +150,41 @@ class PromuPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: torch.nn.Module) -> None:
         super()._init_weights(module)
-        # modules with other parameters than those of PyTorch's layers start themselves
-        if isinstance(module, StartsItself):
-            module.start_weights()
+        # modules with other parameters than those of PyTorch's layers start themselves, through
+        # `transformers.initialization`, which leaves alone what was loaded
+        if start := getattr(module, "start_weights", None):
+            start()
 
 
 class HasEncoders(PromuPreTrainedModel):
     """A model that holds a text and a vision encoder, either of which may be frozen."""
 
-    text_encoder: PreTrainedModel
     vision_encoder: PreTrainedModel | None
+    levels: int | None = None
+    """How many levels of the vision encoder are read, at most; None reads the last alone."""
+
+    def __init__(self, config: PromuConfig) -> None:
+        super().__init__(config)
+        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
+        self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        """The text encoder's token embeddings."""
+        return self.text_encoder.get_input_embeddings()
+
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
+        """Text encoder's vectors (B, N, d); `text_features` (B, N, d) of a frozen one may stand for the tokens."""
+        if text_features is not None:
+            return text_features.float()
+        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+    def encode_visual(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
+        """Vision encoder's vectors (B, K+1, d_v), or (B, V, K+1, d_v) of several levels, of pixels in 0..255.
+
+        `image_features` (B, K, C) of a frozen detector may stand for the pixels (B, 3, S, S).
+        """
+        assert self.vision_encoder is not None
+        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.levels)
 
     def use_encoders(self, text: PreTrainedModel | None = None, vision: PreTrainedModel | None = None) -> None:
         """Put pretrained encoders in the place of those that the configuration made; None leaves one as it is."""
@@ -236,35 +232,27 @@ class PromuModel(HasEncoders):
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
-        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
-        self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
         self.fusion = build_fusion(config, self.text_encoder)
+        self.levels = self.fusion.levels
         self.freeze()
         self.post_init()
 
     @classmethod
     def from_encoders(cls, text: str, vision: str | None = None, **settings: Any) -> Self:
-        """A backbone that starts from pretrained encoders.
+        """A backbone that starts from pretrained encoders, each a local folder or hub name; text-only without `vision`.
 
-        Args:
-            text: Local folder or hub name of a text encoder.
-            vision: The same of a vision encoder; None makes a text-only backbone.
-            settings: Further fields of `PromuConfig`.
+        The settings are further fields of `PromuConfig`.
 
         Raises:
             InputError: An encoder cannot be loaded.
         """
-        encoders = (load_encoder(text), None if vision is None else load_encoder(vision))
+        encoders = {"text": load_encoder(text)}
         if vision is not None:
+            encoders["vision"] = load_encoder(vision)
             settings = {**image_normalisation(vision), **settings}
-        model = cls(
-            PromuConfig(
-                text_config=encoders[0].config,
-                vision_config=None if encoders[1] is None else encoders[1].config,
-                **settings,
-            )
-        )
-        model.use_encoders(*encoders)
+        configs: dict[str, Any] = {f"{side}_config": encoder.config for side, encoder in encoders.items()}
+        model = cls(PromuConfig(**configs, **settings))
+        model.use_encoders(**encoders)
         return model
 
     def use_encoders(self, text: PreTrainedModel | None = None, vision: PreTrainedModel | None = None) -> None:
@@ -273,43 +261,22 @@ class PromuModel(HasEncoders):
         if text is not None:
             self.fusion = build_fusion(self.config, text)
 
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """The text encoder's word-piece embeddings."""
-        return self.text_encoder.get_input_embeddings()
-
     def set_input_embeddings(self, value: torch.nn.Module) -> None:
         """Replace the text encoder's word-piece embeddings (used when special tokens are added)."""
         self.text_encoder.set_input_embeddings(value)
         self.config.text_config.vocab_size = value.num_embeddings  # type: ignore[union-attr, assignment]
 
-    def encode_text(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, text_features: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """Text encoder's vectors (B, N+2, d), before the fusion (arguments as in `forward`)."""
-        if text_features is not None:
-            return text_features.float()
-        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
-    def encode_images(
-        self,
-        pixel_values: torch.Tensor | None,
-        image_features: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Vision encoder's vectors as the fusion reads them, (B, K+1, d_v) or (B, V, K+1, d_v) (see `forward`)."""
-        assert self.vision_encoder is not None
-        return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.fusion.levels)
-
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_mask: Tensor | None = None,
         output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        boxes: torch.Tensor | None = None,
+        visual: Tensor | None = None,
+        image_features: Tensor | None = None,
+        text_features: Tensor | None = None,
+        boxes: Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -319,7 +286,7 @@ class PromuModel(HasEncoders):
             pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without images.
             image_mask: (B,), 0 where the row's pixels stand for no image; None means that all are images.
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
-            visual: What `encode_images` returned, in place of `pixel_values`: whoever reads one image with many
+            visual: What `encode_visual` returned, in place of `pixel_values`: whoever reads one image with many
                 texts encodes it once.
             image_features: (B, K, C) features of a frozen detector, in place of `pixel_values`.
             text_features: (B, N+2, d) vectors of a frozen text encoder, which is then not run.
@@ -327,22 +294,15 @@ class PromuModel(HasEncoders):
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.encode_text(input_ids, attention_mask, text_features)
+        text = self.encode_tokens(input_ids, attention_mask, text_features)
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
-            visual = self.encode_images(pixel_values, image_features)
+            visual = self.encode_visual(pixel_values, image_features)
         features = None if visual is None else VisualFeatures(visual, image_mask, boxes)
         fused = self.fusion(text, attention_mask, features, output_attentions)
-        return PromuOutput(
-            text=text,
-            visual=visual,
-            fused_text=fused.text,
-            fused_visual=fused.visual,
-            attentions=fused.attentions or None,
-            losses=fused.losses or None,
-        )
+        return PromuOutput(text, visual, fused.text, fused.visual, fused.attentions or None, fused.losses or None)
 
-    def fusion_loss(self, output: PromuOutput) -> torch.Tensor | float:
+    def fusion_loss(self, output: PromuOutput) -> Tensor | float:
         """What the fusion's own losses add to a fine-tuned task's: their weighted mean over the posts."""
         weights = self.fusion.loss_weights
         return sum(weights[name] * rows.mean() for name, rows in (output.losses or {}).items())

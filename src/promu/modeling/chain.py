@@ -36,12 +36,9 @@ class Chain(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Emissions and scores as weights of at most 1.
+    """Emissions and scores, in the shapes of `Chain`, as weights of at most 1, 0 for what is illegal.
 
-    Attributes:
-        emitted: (B, W, C).
-        start, moves, end: (C,), (C, C), (C,); 0 for what is illegal.
-        log_emitted, log_scores: Logs of what the weight of an emission and of any other score was divided by.
+    `log_emitted` and `log_scores` are logs of what the weight of an emission and of any other score was divided by.
     """
 
     emitted: Doubles
@@ -96,9 +93,7 @@ def forward_backward(weights: Weights, mask: Booleans) -> Expectations:
     emission of their own word. What a row begins with comes in from the edge: at the first word for the forward
     messages, at the row's last word for the backward ones, which are 0 before that.
 
-    Args:
-        weights: See `to_weights`.
-        mask: (B, W), the words of a row first.
+    The mask is (B, W), the words of a row first.
     """
     rows, words, kinds = weights.emitted.shape
     lengths = mask.sum(1)
@@ -165,15 +160,8 @@ def surplus_counts(
 ) -> tuple[Doubles, Doubles, Doubles, Doubles]:
     """How much oftener each emission, start, move and end is expected than it occurs in the paths `labels` (B, W).
 
-    This is the gradient of log Z less the paths' scores. What is illegal counts 0.
-
-    Args:
-        found, weights: What `forward_backward` returned and was given.
-        labels, mask: As in `path_scores`.
-        rows: (B,) what a row counts.
-
-    Returns:
-        (B, W, C), (C,), (C, C), (C,).
+    This is the gradient of log Z less the paths' scores: (B, W, C), (C,), (C, C), (C,). What is illegal counts 0.
+    `found` is what `forward_backward` returned of `weights`, `rows` (B,) what a row counts.
     """
     kinds = len(weights.end)
     every = np.arange(len(labels))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
@@ -18,9 +18,9 @@ from promu.modeling.crf import LinearChainCrf
 class TokenClassificationOutput(ModelOutput):
     """Loss (mean over posts, Eq 13, and what the fusion adds) when labels were given; emissions (B, W, C)."""
 
-    loss: torch.Tensor | None = None
-    emissions: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    loss: Tensor | None = None
+    emissions: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PromuForTokenClassification(PromuPreTrainedModel):
@@ -48,28 +48,24 @@ class PromuForTokenClassification(PromuPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        word_index: torch.Tensor,
-        word_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        word_index: Tensor,
+        word_mask: Tensor,
+        labels: Tensor | None = None,
+        **inputs: Any,
     ) -> TokenClassificationOutput:
         """Emissions, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             labels: (B, W) label ids.
-            output_attentions: Return the fusion's attention maps.
+            inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
-        words = vectors_at(backbone.fused_text, word_index)
-        emissions = self.emitter(self.dropout(words)).float()
+        backbone = self.promu(input_ids, attention_mask, **inputs)
+        emissions = self.emitter(self.dropout(vectors_at(backbone.fused_text, word_index))).float()
         loss = None
         if labels is not None:
             loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
@@ -80,9 +76,9 @@ class PromuForTokenClassification(PromuPreTrainedModel):
 class RelationClassificationOutput(ModelOutput):
     """Loss (Eq 15, and what the fusion adds) when labels were given; logits (B, N_r)."""
 
-    loss: torch.Tensor | None = None
-    logits: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PromuForRelationClassification(PromuPreTrainedModel):
@@ -108,24 +104,21 @@ class PromuForRelationClassification(PromuPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        marker_index: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        marker_index: Tensor,
+        labels: Tensor | None = None,
+        **inputs: Any,
     ) -> RelationClassificationOutput:
         """Logits over relations, and the loss where labels are given.
 
         Args:
-            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask: As in `PromuModel.forward`.
             marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
             labels: (B,) relation ids.
-            output_attentions: Return the fusion's attention maps.
+            inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, **inputs)
         pair = vectors_at(backbone.fused_text, marker_index).flatten(1)
         logits = self.classifier(self.dropout(pair)).float()
         loss = None

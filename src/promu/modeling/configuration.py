@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-import promu.modeling.detector_encoder  # noqa: F401  (the same)
+import promu.modeling.detector_encoder  # noqa: F401  (registers it)
 from promu.errors import InputError
 
 POOLINGS = ("cls", "cls+mean", "mean")
@@ -26,8 +26,7 @@ class PromuConfig(PreTrainedConfig):
         fusion_loss_weights: Weights of the fusion's own losses by name, where they are not to be its own choice.
         projection_dim: Width of the shared space of L_CIT (Eq 4).
         projection_norm: Batch-normalise the two projections before they are compared.
-        pooling: What stands for a whole text or image in L_CIT: its CLS vector, CLS plus the mean of the
-            rest, or the mean of all (what sentence encoders are trained with).
+        pooling: What stands for a whole text or image in L_CIT, see `promu.modeling.encoders.pooled`.
         temperature: Initial temperature of L_CIT; learned, and clamped to [0.001, 0.5].
         itm_cosine: The ITM head also reads the cosine of L_CIT's two vectors, so that the fusion only has to learn what
             the cosine misses (beyond the paper).
@@ -37,8 +36,7 @@ class PromuConfig(PreTrainedConfig):
         loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm term.
         frozen: Encoders (`text`, `vision`) whose weights stay as they are, in evaluation mode.
         classifier_dropout: Dropout before the heads of the fine-tuned tasks.
-        score_temperature: What scores are divided by before they become the probabilities of an answer; fitted on dev
-            at the end of fine-tuning.
+        score_temperature: What scores are divided by before they become probabilities; fitted on dev by fine-tuning.
         max_length: Longest text in tokens, special tokens included.
 
     Example:

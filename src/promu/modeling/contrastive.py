@@ -11,21 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
 
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.distributed import gather_rows
 
-TEMPERATURE_RANGE = (0.001, 0.5)
-
 
 class SharedSpace(nn.Module):
-    """proj_v and proj_t of Eq 4 with a learned temperature.
-
-    The projections are L2-normalised (without it the temperature has no scale).
-    """
+    """proj_v and proj_t of Eq 4, L2-normalised (else the temperature has no scale), with a learned temperature."""
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__()
@@ -33,9 +28,8 @@ class SharedSpace(nn.Module):
         visual_width = config.hidden_size if config.vision_config is None else config.vision_config.hidden_size  # type: ignore[union-attr]
         self.visual = nn.Linear(visual_width, config.projection_dim, bias=False)
         self.text = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
-        normalised = config.projection_norm
-        self.visual_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
-        self.text_norm = nn.BatchNorm1d(config.projection_dim) if normalised else None
+        self.visual_norm = nn.BatchNorm1d(config.projection_dim) if config.projection_norm else None
+        self.text_norm = nn.BatchNorm1d(config.projection_dim) if config.projection_norm else None
         self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))
 
     def start_weights(self) -> None:
@@ -43,15 +37,15 @@ class SharedSpace(nn.Module):
         init.constant_(self.log_temperature, math.log(self.initial_temperature))
 
     @property
-    def temperature(self) -> torch.Tensor:
+    def temperature(self) -> Tensor:
         """The temperature, a scalar, clamped to [0.001, 0.5]."""
-        return self.log_temperature.exp().clamp(*TEMPERATURE_RANGE).squeeze()
+        return self.log_temperature.exp().clamp(0.001, 0.5).squeeze()
 
-    def project_visual(self, pooled: torch.Tensor) -> torch.Tensor:
+    def project_visual(self, pooled: Tensor) -> Tensor:
         """(B, d_v) to unit vectors (B, D)."""
         return _unit(self.visual(pooled), self.visual_norm)
 
-    def project_text(self, pooled: torch.Tensor) -> torch.Tensor:
+    def project_text(self, pooled: Tensor) -> Tensor:
         """(B, d) to unit vectors (B, D)."""
         return _unit(self.text(pooled), self.text_norm)
 
@@ -64,12 +58,12 @@ class MatchedPairs(NamedTuple):
         image_ids, caption_ids: (N_m,) equal where image or caption is the same; None where no two are.
     """
 
-    visual: torch.Tensor
-    text: torch.Tensor
-    image_ids: torch.Tensor | None = None
-    caption_ids: torch.Tensor | None = None
+    visual: Tensor
+    text: Tensor
+    image_ids: Tensor | None = None
+    caption_ids: Tensor | None = None
 
-    def apply(self, function: Callable[[torch.Tensor], torch.Tensor]) -> MatchedPairs:
+    def apply(self, function: Callable[[Tensor], Tensor]) -> MatchedPairs:
         """With what `function` makes of each tensor."""
         return MatchedPairs(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
 
@@ -93,12 +87,8 @@ class CITLoss:
     def __init__(self, space: SharedSpace) -> None:
         self.space = space
 
-    def __call__(self, pairs: MatchedPairs) -> torch.Tensor:
-        """The loss, a scalar; 0 without a matched pair."""
-        return self._contrast(pairs, learns=True)
-
-    def _contrast(self, pairs: MatchedPairs, learns: bool) -> torch.Tensor:
-        """The loss; with `learns` the gradient reaches temperature and normalisation too."""
+    def __call__(self, pairs: MatchedPairs, learns: bool = True) -> Tensor:
+        """The loss, a scalar; 0 without a matched pair. With `learns` temperature and normalisation learn too."""
         space = self.space
         visual, text, image_ids, caption_ids = pairs.apply(gather_rows)
         nothing = visual.sum() * 0.0 + text.sum() * 0.0
@@ -107,13 +97,9 @@ class CITLoss:
         needed = 2 if space.training and space.visual_norm is not None else 1  # batch statistics need two rows
         if len(visual) < needed:
             return nothing
-        return nothing + contrastive_image_text_loss(
-            _unit(visual, space.visual_norm, learns),
-            _unit(text, space.text_norm, learns),
-            space.temperature if learns else space.temperature.detach(),
-            image_ids,
-            caption_ids,
-        )
+        temperature = space.temperature if learns else space.temperature.detach()
+        units = _unit(visual, space.visual_norm, learns), _unit(text, space.text_norm, learns)
+        return nothing + contrastive_image_text_loss(*units, temperature, image_ids, caption_ids)
 
 
 class CachedCITLoss(CITLoss):
@@ -142,20 +128,20 @@ class CachedCITLoss(CITLoss):
         self.parts = parts
         self.number = number
 
-    def __call__(self, pairs: MatchedPairs) -> torch.Tensor:
+    def __call__(self, pairs: MatchedPairs, learns: bool = True) -> Tensor:
         """The loss of the whole batch, whose gradient flows to this part's `pairs` alone."""
         parts = [*self.parts[: self.number], pairs, *self.parts[self.number + 1 :]]
         columns = [None if None in column else torch.cat(column) for column in zip(*parts, strict=True)]
-        return self._contrast(MatchedPairs(*columns), learns=self.number == 0)  # type: ignore[arg-type]
+        return super().__call__(MatchedPairs(*columns), learns and self.number == 0)  # type: ignore[arg-type]
 
 
 def contrastive_image_text_loss(
-    visual: torch.Tensor,
-    text: torch.Tensor,
-    temperature: torch.Tensor,
-    image_ids: torch.Tensor | None = None,
-    caption_ids: torch.Tensor | None = None,
-) -> torch.Tensor:
+    visual: Tensor,
+    text: Tensor,
+    temperature: Tensor,
+    image_ids: Tensor | None = None,
+    caption_ids: Tensor | None = None,
+) -> Tensor:
     """L_CIT (Eq 4, 5): symmetric cross-entropy over the matched pairs, mean over N_m and over both directions.
 
     Pairs that share an image or a caption are never each other's negatives. No matched pair gives 0.
@@ -164,8 +150,7 @@ def contrastive_image_text_loss(
         visual: (N_m, D) projected, L2-normalised image vectors of the matched pairs.
         text: (N_m, D) the same of their captions.
         temperature: Scalar.
-        image_ids: (N_m,) equal where the image is the same.
-        caption_ids: (N_m,) equal where the caption is the same.
+        image_ids, caption_ids: (N_m,) equal where image or caption is the same; None where no two are.
     """
     if visual.shape[0] == 0:
         return visual.sum() * 0.0 + temperature * 0.0
@@ -183,14 +168,12 @@ def contrastive_image_text_loss(
     return (to_text + to_image) / 2
 
 
-def _unit(rows: torch.Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> torch.Tensor:
+def _unit(rows: Tensor, norm: nn.BatchNorm1d | None, learns: bool = True) -> Tensor:
     """Unit vectors; in training with the batch's statistics, which only a pass that learns remembers."""
     if norm is not None:
         if learns or not norm.training:
             rows = norm(rows)
         else:
-            assert norm.weight is not None and norm.bias is not None
-            rows = functional.batch_norm(
-                rows, None, None, norm.weight.detach(), norm.bias.detach(), training=True, eps=norm.eps
-            )
+            weight, bias = (parameter.detach() for parameter in norm.parameters())
+            rows = functional.batch_norm(rows, None, None, weight, bias, training=True, eps=norm.eps)
     return functional.normalize(rows.float(), dim=-1)

@@ -8,30 +8,18 @@ pass, the sums are made word by word in log space.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import initialization as init
 
 from promu.errors import InputError
-from promu.modeling.chain import (
-    FORBIDDEN,
-    Booleans,
-    Chain,
-    Integers,
-    Weights,
-    forward_backward,
-    log_space_marginals,
-    path_scores,
-    surplus_counts,
-    to_weights,
-    viterbi,
-)
+from promu.modeling import chain
 
 
-def span_probability(marginals: torch.Tensor, start: int, labels: Sequence[int]) -> float:
+def span_probability(marginals: Tensor, start: int, labels: Sequence[int]) -> float:
     """The smallest of the marginal probabilities (W, C) of a span's labels, of which the first is at word `start`."""
     words = torch.arange(start, start + len(labels))
     # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
@@ -43,7 +31,7 @@ def bio_labels(types: Sequence[str]) -> list[str]:
     return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in ("B", "I"))]
 
 
-def legal_transitions(labels: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+def legal_transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
     """Which labels may start a sequence (C,) and which may follow which (C, C), as booleans.
 
     I-x may only follow B-x or I-x.
@@ -54,27 +42,20 @@ def legal_transitions(labels: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor
     for label in labels:
         if label != "O" and label[:2] not in ("B-", "I-"):
             raise InputError(f"label {label!r} is not in BIO form; use O, B-<type> and I-<type>")
-    start = torch.tensor([not label.startswith("I-") for label in labels])
-    follows = torch.tensor(
-        [
-            [not after.startswith("I-") or (before != "O" and before[2:] == after[2:]) for after in labels]
-            for before in labels
-        ]
-    )
-    return start, follows
+    start = [not label.startswith("I-") for label in labels]
+    follows = [[not b.startswith("I-") or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
+    return torch.tensor(start), torch.tensor(follows)
 
 
 class LinearChainCrf(nn.Module):
     """Linear-chain CRF with start and end scores; BIO-invalid transitions masked in training and in decoding.
 
-    Sums are in double precision (fp32 off the CPU), also inside autocast.
-
-    Args:
-        labels: Label names, in the order of the emissions' last dimension.
+    Sums are in double precision (fp32 off the CPU), also inside autocast. The names of the labels are in the order of
+    the emissions' last dimension.
     """
 
-    legal_start: torch.Tensor
-    legal_transitions: torch.Tensor
+    legal_start: Tensor
+    legal_transitions: Tensor
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
@@ -94,20 +75,20 @@ class LinearChainCrf(nn.Module):
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def _chain(self, emissions: torch.Tensor, mask: torch.Tensor, temperature: float = 1.0) -> Chain:
+    def _scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> chain.Chain:
         """The scores, divided by the temperature, as arrays of doubles."""
         start, moves, end, emitted = (
             values.detach().to("cpu", torch.float64).numpy() / temperature
             for values in (self.start, self.transitions, self.end, emissions)
         )
-        return Chain(
+        return chain.Chain(
             np.where(mask.cpu().numpy()[..., None], emitted, 0.0),
-            np.where(self.legal_start.cpu().numpy(), start, FORBIDDEN),
-            np.where(self.legal_transitions.cpu().numpy(), moves, FORBIDDEN),
+            np.where(self.legal_start.cpu().numpy(), start, chain.FORBIDDEN),
+            np.where(self.legal_transitions.cpu().numpy(), moves, chain.FORBIDDEN),
             end,
         )
 
-    def forward(self, emissions: torch.Tensor, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """-log p(Y | e) of each sequence (Eq 12, 13).
 
         Args:
@@ -121,44 +102,50 @@ class LinearChainCrf(nn.Module):
         mask = mask.bool()
         labels = labels.masked_fill(~mask, 0)
         if emissions.device.type == "cpu":
-            chain = self._chain(emissions, mask)
-            if (weights := to_weights(chain)) is not None:
+            scores = self._scores(emissions, mask)
+            if (weights := chain.to_weights(scores)) is not None:
                 given = (emissions, self.start, self.transitions, self.end)
-                return _NegativeLogLikelihood.apply(*given, chain, weights, labels.numpy(), mask.numpy())
+                return _NegativeLogLikelihood.apply(*given, scores, weights, labels.numpy(), mask.numpy())
         with torch.autocast(emissions.device.type, enabled=False):
-            dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
-            start = self.start.to(dtype).masked_fill(~self.legal_start, FORBIDDEN)
-            transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, FORBIDDEN)
-            scores = _Scores(start, transitions, self.end.to(dtype))
-            emissions = emissions.to(dtype)
-            loss = _log_partition(emissions, scores, mask) - _path_score(emissions, scores, labels, mask)
-            return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
+            return self._in_log_space(emissions, labels, mask)
+
+    def _in_log_space(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+        """As `forward`, by torch and word by word."""
+        dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
+        start = self.start.to(dtype).masked_fill(~self.legal_start, chain.FORBIDDEN)
+        transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, chain.FORBIDDEN)
+        end, emissions, weights = self.end.to(dtype), emissions.to(dtype), mask.to(dtype)
+        alpha = start + emissions[:, 0]
+        for word in range(1, emissions.shape[1]):
+            after = torch.logsumexp(alpha[:, :, None] + transitions, dim=1) + emissions[:, word]
+            alpha = torch.where(mask[:, word, None], after, alpha)
+        emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
+        moved = (transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
+        last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
+        loss = torch.logsumexp(alpha + end, dim=1) - (start[labels[:, 0]] + emitted + moved + end[last])
+        return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
 
     @torch.no_grad()
-    def decode(self, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
-        """The best legal label sequence of each row (Viterbi), as long as its mask.
-
-        Args:
-            emissions: (B, W, C).
-            mask: (B, W), 1 for the words of the sequence, which come first.
-        """
+    def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
+        """The best legal label sequence of each row (Viterbi), as long as its mask; arguments as in `forward`."""
         mask = mask.bool()
-        return viterbi(self._chain(emissions, mask), mask.sum(1).cpu().numpy())
+        return chain.viterbi(self._scores(emissions, mask), mask.sum(1).cpu().numpy())
 
     @torch.no_grad()
-    def marginals(self, emissions: torch.Tensor, mask: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    def marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
         """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward).
 
-        Args:
-            emissions: (B, W, C).
-            mask: (B, W), 1 for the words of the sequence, which come first.
-            temperature: What the score of every path is divided by; above 1 makes the model less sure.
+        The score of every path is divided by the temperature: above 1 makes the model less sure.
         """
         mask = mask.bool()
         inside = mask.cpu().numpy()
-        chain = self._chain(emissions, mask, temperature)
-        weights = to_weights(chain)
-        found = log_space_marginals(chain, inside) if weights is None else forward_backward(weights, inside).marginals
+        scores = self._scores(emissions, mask, temperature)
+        weights = chain.to_weights(scores)
+        found = (
+            chain.log_space_marginals(scores, inside)
+            if weights is None
+            else chain.forward_backward(weights, inside).marginals
+        )
         return torch.from_numpy(found).transpose(0, 1).to(emissions.device, torch.float32)
 
 
@@ -166,50 +153,18 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     """log Z less the path's score; its gradient is the expected counts less the observed ones."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        emissions: torch.Tensor,
-        start: torch.Tensor,
-        transitions: torch.Tensor,
-        end: torch.Tensor,
-        chain: Chain,
-        weights: Weights,
-        labels: Integers,
-        mask: Booleans,
-    ) -> torch.Tensor:
-        found = forward_backward(weights, mask)
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        """Of emissions, start, transitions, end; then of what they are made to: chain, weights, labels and mask."""
+        scores, weights, labels, mask = inputs[4:]
+        found = chain.forward_backward(weights, mask)
         ctx.paths = (found, weights, labels, mask)
-        ctx.dtypes = [given.dtype for given in (emissions, start, transitions, end)]
-        loss = np.where(mask[:, 0], found.log_partition - path_scores(chain, labels, mask), 0.0)
+        ctx.dtypes = [given.dtype for given in inputs[:4]]
+        loss = np.where(mask[:, 0], found.log_partition - chain.path_scores(scores, labels, mask), 0.0)
         return torch.from_numpy(loss).float()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found, weights, labels, mask = ctx.paths
-        counts = surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
+        counts = chain.surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())
         typed = (torch.from_numpy(count).to(dtype) for count, dtype in zip(counts, ctx.dtypes, strict=True))
         return *typed, None, None, None, None
-
-
-class _Scores(NamedTuple):
-    """Scores of starting (C,), moving (C, C) and ending (C,)."""
-
-    start: torch.Tensor
-    transitions: torch.Tensor
-    end: torch.Tensor
-
-
-def _path_score(emissions: torch.Tensor, scores: _Scores, labels: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.to(emissions.dtype)
-    emitted = (emissions.gather(2, labels[..., None]).squeeze(2) * weights).sum(1)
-    moved = (scores.transitions[labels[:, :-1], labels[:, 1:]] * weights[:, 1:]).sum(1)
-    last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
-    return scores.start[labels[:, 0]] + emitted + moved + scores.end[last]
-
-
-def _log_partition(emissions: torch.Tensor, scores: _Scores, mask: torch.Tensor) -> torch.Tensor:
-    alpha = scores.start + emissions[:, 0]
-    for word in range(1, emissions.shape[1]):
-        after = torch.logsumexp(alpha[:, :, None] + scores.transitions, dim=1) + emissions[:, word]
-        alpha = torch.where(mask[:, word, None], after, alpha)
-    return torch.logsumexp(alpha + scores.end, dim=1)

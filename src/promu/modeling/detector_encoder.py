@@ -7,15 +7,12 @@ frozen, so that its features can be computed once and kept.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
-from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PreTrainedModel, ViTConfig
 from transformers import initialization as init
@@ -24,8 +21,8 @@ from transformers.models.vit.modeling_vit import ViTLayer
 
 from promu.errors import InputError
 from promu.hub import weights_checksum
-from promu.modeling.onnx_graph import OnnxGraph, read_onnx
-from promu.modeling.yolo_layout import LAYOUTS, count_classes, recognise_layout
+from promu.modeling.onnx_graph import OnnxGraph
+from promu.modeling.yolo_layout import LAYOUTS
 
 _ACTIVATIONS = {"SiLU", "Relu", "LeakyRelu", "HardSwish", "Clip"}
 
@@ -43,14 +40,13 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
         classes: How many classes it tells apart, where that is known.
 
     Returns:
-        Names of the maps: backbone, neck, scores, each from the finest to the coarsest. Nine for three strides.
+        Names of the maps: backbone, neck, scores, each from the finest to the coarsest.
 
     Raises:
         InputError: The graph is not built like that.
     """
     nodes: list[dict[str, Any]] = trunk.graph["nodes"]
-    last = _last_convolutions(trunk)
-    blocks = _block_ends(nodes)
+    last, blocks = _last_convolutions(trunk), _block_ends(nodes)
     with torch.no_grad():
         values = trunk(torch.zeros(1, 3, *size), [*last, *blocks])
     shapes = {name: value.shape for name, value in values.items()}
@@ -64,10 +60,8 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
         if rival != classes and (channels == classes or channels > rival):
             scores[height, width] = name
     neck_starts = next((number for number, node in enumerate(nodes) if node["op"] == "Resize"), len(nodes))
-    backbone: dict[Any, str] = {}
-    neck: dict[Any, str] = {}
-    for name, number in blocks.items():
-        (backbone if number < neck_starts else neck)[tuple(shapes[name][2:])] = name
+    backbone = {tuple(shapes[name][2:]): name for name, number in blocks.items() if number < neck_starts}
+    neck = {tuple(shapes[name][2:]): name for name, number in blocks.items() if number >= neck_starts}
     strides = sorted(scores, reverse=True)
     if not strides or not all(stride in backbone and stride in neck for stride in strides):
         raise InputError("its graph is not built like a YOLO detector's; name the maps to be read (maps: [...])")
@@ -76,18 +70,15 @@ def choose_maps(trunk: OnnxGraph, size: tuple[int, int], classes: int | None) ->
 
 def _last_convolutions(trunk: OnnxGraph) -> list[str]:
     """The outputs of the convolutions that lead to the graph's outputs through no other one, in the graph's order."""
-    makers = {name: node for node in trunk.graph["nodes"] for name in node["outputs"]}
-    waiting, seen, found = list(trunk.graph["outputs"]), set(), set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in makers:
+    wanted, found = set(trunk.graph["outputs"]), []
+    for node in reversed(trunk.graph["nodes"]):
+        if wanted.isdisjoint(node["outputs"]):
             continue
-        seen.add(name)
-        if makers[name]["op"] == "Conv":
-            found.add(name)
+        if node["op"] == "Conv":
+            found += node["outputs"]
         else:
-            waiting += makers[name]["inputs"]
-    return [name for name in makers if name in found]
+            wanted.update(node["inputs"])
+    return found[::-1]
 
 
 def _block_ends(nodes: list[dict[str, Any]]) -> dict[str, int]:
@@ -120,6 +111,7 @@ class DetectorEncoderConfig(ViTConfig):
     """
 
     model_type = "promu_detector"
+    derived = ("graph", "layout", "channels", "patch_size")  # no settings: the file says them
     hidden_size: int = 256
     num_hidden_layers: int = 2
     num_attention_heads: int = 4
@@ -151,8 +143,8 @@ class DetectorEncoderConfig(ViTConfig):
 class DetectorEmbeddings(nn.Module):
     """Features (B, K, C) to tokens (B, K+1, d): standardised by channel, projected, a CLS token in front, positions."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, config: DetectorEncoderConfig) -> None:
         super().__init__()
@@ -171,7 +163,7 @@ class DetectorEmbeddings(nn.Module):
         init.trunc_normal_(self.cls_token, std=self.initializer_range)
         init.trunc_normal_(self.position_embeddings, std=self.initializer_range)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """(B, K, C) to (B, K+1, d)."""
         patches = self.projection(((features - self.mean) / self.std).to(self.projection.weight.dtype))
         first = self.cls_token.to(patches.dtype).expand(len(patches), -1, -1)
@@ -194,10 +186,7 @@ class DetectorEncoderModel(PreTrainedModel):
     config: DetectorEncoderConfig
     base_model_prefix = "detector_encoder"
     main_input_name = "pixel_values"
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["ViTLayer"]
     _supports_sdpa = True
-    _supports_flash_attn = True
     _supports_attention_backend = True
 
     def __init__(self, config: DetectorEncoderConfig) -> None:
@@ -231,29 +220,20 @@ class DetectorEncoderModel(PreTrainedModel):
         weights = {name: tensor.float() for name, tensor in self.trunk.state_dict().items()}
         return weights_checksum(weights, settings)
 
-    def features(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """What the trunk makes of images: K = grid * grid patches of C channels, not yet standardised.
+    def features(self, pixel_values: Tensor) -> Tensor:
+        """What the trunk makes of images (B, 3, S, S), RGB in 0..1: K = grid * grid patches of C channels, (B, K, C).
 
-        Without gradient unless the trunk is trained.
-
-        Args:
-            pixel_values: (B, 3, S, S), RGB in 0..1.
-
-        Returns:
-            (B, K, C) in fp32.
+        They are in fp32, not yet standardised, and without gradient unless the trunk is trained.
         """
         with torch.set_grad_enabled(self.config.train_trunk and torch.is_grad_enabled()):
             return self._pool(self.trunk(self._as_trained(pixel_values), self.config.maps))
 
-    def outputs(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Features and what the detector says, from one pass and without gradient.
-
-        Args:
-            pixel_values: (B, 3, S, S), RGB in 0..1.
+    def outputs(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+        """Features as `features` gives them, and what the detector says, from one pass and without gradient.
 
         Returns:
-            Features as `features` gives them, and the detector's output (B, N, columns), which
-            `promu.alignment.yolo.find_regions` turns into regions by `config.layout`.
+            (B, K, C), and the detector's output (B, N, columns), which `promu.alignment.yolo.find_regions` turns into
+            regions by `config.layout`.
 
         Raises:
             InputError: The detector can only say something of images of the size that it was exported for.
@@ -272,20 +252,11 @@ class DetectorEncoderModel(PreTrainedModel):
             return self._pool(values), values[said].float()
 
     def forward(
-        self,
-        pixel_values: torch.Tensor | None = None,
-        features: torch.Tensor | None = None,
-        output_hidden_states: bool = False,
+        self, pixel_values: Tensor | None = None, features: Tensor | None = None, output_hidden_states: bool = False
     ) -> BaseModelOutput:
-        """Encode images, or features that were kept.
+        """Images (B, 3, S, S), RGB in 0..1, or features (B, K, C) that were stored, to `last_hidden_state` (B, K+1, d).
 
-        Args:
-            pixel_values: (B, 3, S, S), RGB in 0..1; not needed where `features` are given.
-            features: (B, K, C) as `features` gave them.
-            output_hidden_states: Also return what comes into each layer, and out of the last, before its norm.
-
-        Returns:
-            `last_hidden_state` (B, K+1, d), CLS first; `hidden_states`, as many and one more than there are layers.
+        CLS comes first. With `output_hidden_states` also what goes into each layer, and what leaves the last.
         """
         if features is None:
             assert pixel_values is not None, "images or features are needed"
@@ -293,82 +264,25 @@ class DetectorEncoderModel(PreTrainedModel):
         states = [self.embeddings(features)]
         for layer in self.layers:
             states.append(layer(states[-1], None))
-        return BaseModelOutput(
-            last_hidden_state=self.layernorm(states[-1]), hidden_states=tuple(states) if output_hidden_states else None
-        )
+        hidden = tuple(states) if output_hidden_states else None
+        return BaseModelOutput(last_hidden_state=self.layernorm(states[-1]), hidden_states=hidden)
 
     @torch.no_grad()
-    def fit_normalisation(self, features: torch.Tensor) -> None:
+    def fit_normalisation(self, features: Tensor) -> None:
         """Set the standardisation to the mean and spread of features (N, K, C); a channel that never varies stays."""
         flat = features.reshape(-1, features.shape[-1]).float()
         spread = flat.std(0)
         self.embeddings.mean.copy_(flat.mean(0))
         self.embeddings.std.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
 
-    def _as_trained(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def _as_trained(self, pixel_values: Tensor) -> Tensor:
         layout = LAYOUTS[self.config.layout]
-        pixels = pixel_values.flip(1) if layout.bgr else pixel_values
-        return pixels * layout.pixel_scale
+        return (pixel_values.flip(1) if layout.bgr else pixel_values) * layout.pixel_scale
 
-    def _pool(self, values: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _pool(self, values: dict[str, Tensor]) -> Tensor:
         grid = self.config.grid
         pooled = [functional.adaptive_avg_pool2d(values[name].float(), grid).flatten(2) for name in self.config.maps]
         return torch.cat(pooled, dim=1).transpose(1, 2)
-
-
-def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEncoderModel:
-    """An encoder whose trunk is the detector in an ONNX file and whose transformer starts at random.
-
-    Args:
-        path: A YOLO-family detector exported without post-processing.
-        settings: Fields of `DetectorEncoderConfig`. Without `image_size` images are as large as the detector was
-            exported for; without `maps` the maps are chosen by `choose_maps`.
-
-    Raises:
-        InputError: The file cannot be read or run, it is no such detector, a map is not in it, or there is no such
-            setting.
-    """
-    graph, weights = read_onnx(path)
-    trunk = OnnxGraph(graph)
-    trunk.load_weights(weights)
-    size = graph["size"] or [settings.get("image_size")] * 2
-    if not all(size):
-        raise InputError("this detector was exported for images of any size; set image_size", path)
-    try:
-        with torch.no_grad():
-            said = trunk(torch.full((1, 3, *size), 0.5))[graph["outputs"][0]].numpy()
-            layout = recognise_layout(said, (size[0], size[1]))
-            maps = settings.pop("maps", None) or choose_maps(trunk, (size[0], size[1]), count_classes(said, layout))
-            shapes = [value.shape for value in trunk(torch.zeros(1, 3, *size), maps).values()]
-    except InputError as error:
-        raise error.at(path) from None
-    for name, shape in zip(maps, shapes, strict=True):
-        if len(shape) != 4:
-            raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)
-    made = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": sum(s[1] for s in shapes)}
-    model = DetectorEncoderModel(_config({"image_size": size[0], **settings}, made))
-    model.trunk.load_weights(weights)
-    return model
-
-
-def _config(settings: dict[str, Any], made: dict[str, Any]) -> DetectorEncoderConfig:
-    """The configuration of a user's settings and of what the file says.
-
-    Raises:
-        InputError: There is no such setting, or a value is of the wrong kind.
-    """
-    known = {field.name for field in dataclasses.fields(DetectorEncoderConfig)} - made.keys() - {"patch_size"}
-    unknown = sorted(settings.keys() - known)
-    if unknown:
-        raise InputError(
-            f"encoder settings (promu_detector): unknown key {unknown[0]!r}; known are {', '.join(sorted(known))}"
-        )
-    try:
-        return DetectorEncoderConfig(**settings, **made)
-    except StrictDataclassError as error:
-        if isinstance(error.__cause__, InputError):
-            raise error.__cause__ from None
-        raise InputError(f"encoder settings (promu_detector): {' '.join(str(error).split())}") from None
 
 
 AutoConfig.register("promu_detector", DetectorEncoderConfig, exist_ok=True)

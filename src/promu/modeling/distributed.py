@@ -18,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from promu.errors import InputError
 
@@ -35,39 +35,29 @@ def process_number() -> int:
     return distributed.get_rank() if processes() > 1 else 0
 
 
-def group_sum(count: torch.Tensor) -> torch.Tensor:
+def group_sum(count: Tensor) -> Tensor:
     """The sum over the processes of a tensor of one shape, without gradient."""
-    if processes() == 1:
-        return count.detach()
     total = count.detach().clone()
-    distributed.all_reduce(total)
+    if processes() > 1:
+        distributed.all_reduce(total)
     return total
 
 
-def group_mean(own_sum: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
-    """A mean over the rows of all processes, to be averaged over the processes.
+def group_mean(own_sum: Tensor, count: Tensor) -> Tensor:
+    """A mean over the `count` rows of all processes, to be averaged over the processes; 0 rows give 0.
 
-    Args:
-        own_sum: Scalar, the sum over this process's rows.
-        count: Scalar, how many rows count in all processes together; 0 gives 0.
+    `own_sum` is the sum over this process's rows, a scalar as `count` is.
     """
     return own_sum * processes() / count.clamp(min=1.0)
 
 
-def gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, in the order of the processes; each may bring another number, also none.
-
-    Args:
-        rows: (n, ...) this process's rows.
-
-    Returns:
-        (N, ...), through which the gradient flows back to each process's own rows.
-    """
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (N, ...) of all processes, in their order, with gradient; each may bring another number (n, ...)."""
     if processes() == 1:
         return rows
     counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(processes())]
     distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    gathered: torch.Tensor = _GatherRows.apply(rows, [int(count) for count in counts])  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherRows.apply(rows, [int(count) for count in counts])  # type: ignore[no-untyped-call]
     return gathered
 
 
@@ -75,8 +65,7 @@ class _GatherRows(torch.autograd.Function):
     """All-gather of ragged rows; backward sums the processes' gradients and keeps this process's part."""
 
     @staticmethod
-    def forward(ctx: Any, rows: torch.Tensor, counts: list[int]) -> torch.Tensor:
-        """Pad to the longest, gather, cut the padding off."""
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         ctx.start = sum(counts[: process_number()])
         ctx.rows = len(rows)
         padded = rows.new_zeros((max(counts), *rows.shape[1:]))
@@ -86,42 +75,31 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Sum over the processes, this process's rows."""
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         gradient = gradients[0].contiguous().clone()
         distributed.all_reduce(gradient)
         return gradient[ctx.start : ctx.start + ctx.rows], None
 
 
+_AGAIN = "start the command again, the run resumes from its last checkpoint"
 _DEAD_PEER = ("connection closed by peer", "connection reset by peer", "timed out", "heartbeat", "broken pipe")
 
 
 @contextmanager
 def peer_faults() -> Iterator[None]:
-    """Turn the death of another process into a sentence.
-
-    Raises:
-        InputError: Another process of the group has died or does not answer.
-    """
+    """Raise an `InputError` where another process of the group has died or does not answer."""
     try:
         yield
     except (distributed.DistError, RuntimeError) as error:
         reason = str(error).lower()
         if processes() == 1 or not any(sign in reason for sign in _DEAD_PEER):
             raise
-        raise InputError(
-            "another process of the group has died or no longer answers; start the command again, the run resumes from "
-            "its last checkpoint"
-        ) from error
+        raise InputError(f"another process of the group has died or no longer answers; {_AGAIN}") from error
 
 
 @contextmanager
 def in_order() -> Iterator[bool]:
-    """Let the first process do a piece of work alone, and the others, one after the other, find it done.
-
-    Yields:
-        Whether this is the first process.
-    """
+    """Let the first process, which alone is given True, do some work, and the others in turn find it done."""
     for _ in range(process_number()):
         wait_for_all()
     yield process_number() == 0
@@ -147,8 +125,5 @@ def join_group() -> None:
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    logger.error(
-        "stopped, since another process of the group died or the machine asked for it; start the command again, the "
-        "run resumes from its last checkpoint"
-    )
+    logger.error("stopped, since another process of the group died or the machine asked for it; %s", _AGAIN)
     raise SystemExit(128 + number)

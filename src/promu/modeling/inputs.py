@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
@@ -17,12 +18,11 @@ from promu.errors import InputError
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Tensor]
 """Inputs of a model by the names of its arguments."""
 
 PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
 """A text that happens to hold "[E1]" or "[SEP]" means the characters, never the special token."""
-
 
 CACHED_WORD = 100
 """Longest word, in characters, whose pieces are cached: longer ones hardly come again, and would fill the memory."""
@@ -32,9 +32,8 @@ CACHED_WORD = 100
 class EncodedText:
     """Word pieces of one text, [CLS] first and [SEP] last, and positions in it that a head reads.
 
-    For entity recognition the positions are those of each word's first piece, as far as the text was kept; for
-    relation classification those of [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for
-    special tokens and markers.
+    For entity recognition the positions are those of each word's first piece, for relation classification those of
+    [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for special tokens and markers.
     """
 
     input_ids: list[int]
@@ -96,13 +95,11 @@ class WordEncoder:
         ids: list[int] = []
         words: list[int] = []
         for index in range(len(tokens) + 1):
-            for marker_id in before.get(index, ()):
-                ids.append(marker_id)
-                words.append(-1)
+            ids += before.get(index, ())
+            words += [-1] * (len(ids) - len(words))
             if index < len(tokens):
-                pieces = self.pieces(tokens[index])
-                ids.extend(pieces)
-                words.extend([index] * len(pieces))
+                ids += self.pieces(tokens[index])
+                words += [index] * (len(ids) - len(words))
         budget = self.max_length - 2
         if budget < len(ENTITY_MARKERS):
             raise InputError(f"max_length {self.max_length} is too short for a marked pair; set it to 6 or more")
@@ -121,12 +118,7 @@ class WordEncoder:
 
     def batch(self, texts: Sequence[EncodedText]) -> Batch:
         """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch."""
-        longest = max(len(text.input_ids) for text in texts)
-        ids = torch.full((len(texts), longest), self.pad, dtype=torch.long)
-        mask = torch.zeros((len(texts), longest), dtype=torch.long)
-        for row, text in enumerate(texts):
-            ids[row, : len(text.input_ids)] = torch.tensor(text.input_ids)
-            mask[row, : len(text.input_ids)] = 1
+        ids, mask = pad_positions([text.input_ids for text in texts], self.pad)
         return {"input_ids": ids, "attention_mask": mask}
 
     def word_batch(self, texts: Sequence[EncodedText]) -> Batch:
@@ -135,7 +127,7 @@ class WordEncoder:
         return {**self.batch(texts), "word_index": word_index, "word_mask": word_mask}
 
 
-def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
     """Ragged rows to a tensor (B, longest) and its mask; at least one column."""
     longest = max(1, *(len(row) for row in rows)) if rows else 1
     values = torch.full((len(rows), longest), fill, dtype=torch.long)
@@ -150,15 +142,10 @@ MASKED_SHARE = 0.15
 """Share of the tokens that masked language modelling hides (BERT's)."""
 
 
-def mask_tokens(
-    batch: Mapping[str, torch.Tensor], encoder: WordEncoder, noise: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Hide a random share of a batch's ordinary tokens behind [MASK]; special tokens and entity markers stay.
+def mask_tokens(batch: Mapping[str, Tensor], encoder: WordEncoder, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Hide ordinary tokens of a batch behind [MASK] where `noise` (B, N), uniform in 0..1, is below `MASKED_SHARE`.
 
-    Args:
-        batch: `input_ids` and `attention_mask` (B, N).
-        encoder: Its tokenizer knows [MASK].
-        noise: (B, N) uniform in 0..1; a token is hidden where it is below `MASKED_SHARE`.
+    Special tokens and entity markers stay.
 
     Returns:
         `input_ids` (B, N) with the masks, and labels (B, N): the hidden tokens, -100 elsewhere.
@@ -174,13 +161,13 @@ def add_entity_markers(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.add_special_tokens({"additional_special_tokens": list(ENTITY_MARKERS)})
 
 
-def to_pixels(image: Image.Image, size: int) -> torch.Tensor:
+def to_pixels(image: Image.Image, size: int) -> Tensor:
     """An RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return as_pixels(image)
 
 
-def as_pixels(image: Image.Image) -> torch.Tensor:
+def as_pixels(image: Image.Image) -> Tensor:
     """An RGB image as it is: bytes (3, height, width) in 0..255."""
     return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()

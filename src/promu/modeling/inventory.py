@@ -66,9 +66,8 @@ class Inventory:
     @cached_property
     def tail_types(self) -> dict[str, tuple[str, ...]]:
         """Types that a tail may have, by the type of its head."""
-        return {
-            kind: tuple(sorted({tail for head, _, tail in self.triples if head == kind})) for kind in self.head_types
-        }
+        tails = {kind: {tail for head, _, tail in self.triples if head == kind} for kind in self.head_types}
+        return {kind: tuple(sorted(found)) for kind, found in tails.items()}
 
     @cached_property
     def between(self) -> dict[tuple[str, str], tuple[str, ...]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,6 @@ from promu.modeling.inventory import Inventory
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Fitting = dict[tuple[int, int], list[int]]
-"""Ids of relations by the type ids of head and tail."""
 WIDTH = 1024
 """Partial answers that the search keeps at most; where that suffices, which it nearly always does, it is exact."""
 
@@ -64,10 +62,6 @@ class Problem:
         before = self.spans[:, None, 1] <= self.spans[None, :, 0]
         return before | before.T
 
-    def only(self, rows: Sequence[int]) -> Problem:
-        """Some of the candidates, in this order."""
-        return Problem(self.entities[rows], self.links[np.ix_(rows, rows)], self.spans[rows])
-
 
 def decode(
     spans: Sequence[tuple[int, int]],
@@ -89,49 +83,32 @@ def decode(
         inventory: Which types and relations go together.
         width: Partial answers to keep; a beam search where more than these are worth following.
     """
-    fitting = fitting_relations(inventory)
+    types, names = inventory.types, inventory.relations
+    fitting = {  # ids of relations by the type ids of head and tail
+        (types.index(head), types.index(tail)): [1 + names.index(name) for name in between]
+        for (head, tail), between in inventory.between.items()
+    }
     none = relation_scores[..., 0]
-    directed = directed_links(relation_scores[..., 1:], fitting, len(inventory.types)) + none.T[:, :, None, None]
+    # the best relation from i to j that goes with types a and b; -inf where none does
+    directed = np.full((*none.shape, len(types), len(types)), -np.inf)
+    for (a, b), relations in fitting.items():
+        directed[:, :, a, b] = relation_scores[:, :, relations].max(-1) + none.T
     either = np.maximum(directed, directed.transpose(1, 0, 3, 2))
     unrelated = (none + none.T)[:, :, None, None]
     bounds = np.array(spans, dtype=np.int64).reshape(-1, 2)
     touch = touching[(bounds[:, 1] - bounds[:, 0] > 1).astype(int)][:, None]
     touch = touch * (bounds[:, None, 1] == bounds[None, :, 0])[:, :, None, None]
     links = np.maximum(either, unrelated) + touch + touch.transpose(1, 0, 3, 2)
-    types, score, exact = best_types(Problem(entity_gains, links, bounds), width)
-    entities = tuple((i, a) for i, a in enumerate(types) if a >= 0)
-    relations = []
+    chosen, score, exact = best_types(Problem(entity_gains, links, bounds), width)
+    entities = tuple((i, a) for i, a in enumerate(chosen) if a >= 0)
+    related = []
     for place, (i, a) in enumerate(entities):
         for j, b in entities[place + 1 :]:
             if either[i, j, a, b] > unrelated[i, j, 0, 0]:
                 forward = directed[i, j, a, b] >= directed[j, i, b, a]
-                head, tail, names = (i, j, fitting[a, b]) if forward else (j, i, fitting[b, a])
-                relations.append((head, tail, names[int(relation_scores[head, tail, 1:][names].argmax())]))
-    return Decoded(entities, tuple(relations), score, exact)
-
-
-def directed_links(scores: Floats, fitting: Fitting, types: int) -> Floats:
-    """The score of the best relation from i to j that goes with types a and b, (K, K, T, T); -inf where none does.
-
-    Args:
-        scores: (K, K, R).
-        fitting: See `fitting_relations`.
-        types: T.
-    """
-    found = np.full((*scores.shape[:2], types, types), -np.inf)
-    for ends, relations in fitting.items():
-        found[:, :, ends[0], ends[1]] = scores[:, :, relations].max(-1)
-    return found
-
-
-def fitting_relations(inventory: Inventory) -> Fitting:
-    """The relations by the types of head and tail, as ids."""
-    kinds = {name: number for number, name in enumerate(inventory.types)}
-    relations = {name: number for number, name in enumerate(inventory.relations)}
-    return {
-        (kinds[head], kinds[tail]): [relations[name] for name in names]
-        for (head, tail), names in inventory.between.items()
-    }
+                head, tail, relations = (i, j, fitting[a, b]) if forward else (j, i, fitting[b, a])
+                related.append((head, tail, relations[int(relation_scores[head, tail, relations].argmax())] - 1))
+    return Decoded(entities, tuple(related), score, exact)
 
 
 def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, bool]:
@@ -142,7 +119,7 @@ def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, 
     with the highest bounds are kept.
     """
     order = hopeful(problem)
-    some = problem.only(order)
+    some = Problem(problem.entities[order], problem.links[np.ix_(order, order)], problem.spans[order])
     apart = some.apart()
     best, best_score = _greedy(some, apart)
     strongest = some.links.max(3, initial=0.0) * apart[:, :, None]
@@ -169,15 +146,7 @@ def best_types(problem: Problem, width: int = WIDTH) -> tuple[list[int], float, 
 
 
 def heaviest(weights: Floats, spans: Integers) -> Floats:
-    """The weight of the heaviest set of spans that do not overlap, for each of P weightings.
-
-    Args:
-        weights: (P, R), none negative.
-        spans: (R, 2), end exclusive.
-
-    Returns:
-        (P,).
-    """
+    """The weight (P,) of the heaviest set of spans (R, 2) that do not overlap, by each weighting (P, R), all >= 0."""
     order = np.argsort(spans[:, 1], kind="stable")
     before = np.searchsorted(spans[order, 1], spans[order, 0], side="right")
     best = [np.zeros(len(weights))]  # of the first so many spans by their ends
@@ -199,9 +168,9 @@ class _Partial(NamedTuple):
     scores: Floats
     gains: Floats
 
-    def rows(self, rows: npt.NDArray[np.intp]) -> _Partial:
+    def rows(self, rows: npt.NDArray[np.intp]) -> Self:
         """Some of the answers, in this order."""
-        return _Partial(self.types[rows], self.scores[rows], self.gains[rows])
+        return type(self)(*(column[rows] for column in self))  # type: ignore[arg-type]
 
 
 def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool_]) -> _Partial:
@@ -212,11 +181,7 @@ def _decide(partial: _Partial, i: int, links: Floats, apart: npt.NDArray[np.bool
     chosen.scores[:] += chosen.gains[np.arange(len(kinds)), i, kinds]
     chosen.gains[:] += links[:, i].transpose(2, 0, 1)[kinds]
     chosen.gains[:, ~apart[i]] = -np.inf
-    return _Partial(
-        np.concatenate([chosen.types, partial.types]),
-        np.concatenate([chosen.scores, partial.scores]),
-        np.concatenate([chosen.gains, partial.gains]),
-    )
+    return _Partial(*map(np.concatenate, zip(chosen, partial, strict=True)))  # type: ignore[arg-type]
 
 
 def hopeful(problem: Problem) -> list[int]:

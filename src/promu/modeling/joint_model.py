@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.utils.generic import ModelOutput
 
@@ -27,7 +27,7 @@ ALIKE = 1e-3
 """Paths whose scores differ by less are equally good."""
 
 
-def span_gains(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Tensor) -> torch.Tensor:
+def span_gains(emissions: Tensor, crf: LinearChainCrf, word_mask: Tensor) -> Tensor:
     """What the score of the CRF's path gains by one entity over none at all.
 
     Args:
@@ -47,7 +47,7 @@ def span_gains(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Te
     return _sum_over_spans(enter, over_none, moves, leave, word_mask)
 
 
-def span_margins(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.Tensor) -> torch.Tensor:
+def span_margins(emissions: Tensor, crf: LinearChainCrf, word_mask: Tensor) -> Tensor:
     """The score of the CRF's best path among those with an entity; arguments and result as of `span_gains`."""
     moves = crf.transitions.masked_fill(~crf.legal_transitions, FORBIDDEN)
     words = emissions.shape[1]
@@ -70,21 +70,15 @@ def span_margins(emissions: torch.Tensor, crf: LinearChainCrf, word_mask: torch.
     return _sum_over_spans(torch.stack(enter, 1), emissions, moves, torch.stack(leave, 1), word_mask)
 
 
-def _sum_over_spans(
-    enter: torch.Tensor, emissions: torch.Tensor, moves: torch.Tensor, leave: torch.Tensor, word_mask: torch.Tensor
-) -> torch.Tensor:
+def _sum_over_spans(enter: Tensor, emissions: Tensor, moves: Tensor, leave: Tensor, word_mask: Tensor) -> Tensor:
     """(B, W, L, T): what is paid at a span's first word, within it and after its last word; -inf past the text.
 
-    Args:
-        enter: (B, W, 1 + 2 T) for a first word, its emission included, by its label.
-        emissions: (B, W, 1 + 2 T) for the words after the first.
-        moves: (1 + 2 T, 1 + 2 T) from label to label.
-        leave: (B, W, 1 + 2 T) for a last word by its label.
-        word_mask: (B, W).
+    By label (B, W, 1 + 2 T): `enter` for a first word, its emission included, `emissions` for the words after it,
+    `leave` for a last word.
     """
     lengths = torch.arange(LONGEST, device=emissions.device)[:, None]
-    sums = functional.pad(emissions[..., 2::2].cumsum(1), (0, 0, 1, LONGEST - 1))  # (B, W + L, T) of what comes before
-    sums = _windows(sums)[:, 1:]
+    # (B, W + L, T) of what comes before
+    sums = _windows(functional.pad(emissions[..., 2::2].cumsum(1), (0, 0, 1, LONGEST - 1)))[:, 1:]
     begun, longer = moves.diagonal(1)[1::2], moves.diagonal()[2::2]
     within = sums - sums[:, :, :1] + (lengths > 0) * begun + (lengths - 1).clamp(min=0) * longer
     leave = functional.pad(leave, (0, 0, 0, LONGEST - 1))
@@ -94,12 +88,12 @@ def _sum_over_spans(
     return scores.masked_fill((ends > word_mask.sum(1)[:, None, None])[..., None], -math.inf)
 
 
-def _windows(values: torch.Tensor) -> torch.Tensor:
+def _windows(values: Tensor) -> Tensor:
     """(B, N, T) to (B, N - L + 1, L, T): from each place the next `LONGEST`."""
     return values.unfold(1, LONGEST, 1).transpose(2, 3)
 
 
-def touching_gains(crf: LinearChainCrf) -> torch.Tensor:
+def touching_gains(crf: LinearChainCrf) -> Tensor:
     """What two entities that touch gain beside `span_gains` of both, (2, T, T): see `joint_decoding.decode`.
 
     The path moves from the last label of one to the first of the other, where the two spans' gains count a move to O
@@ -110,7 +104,7 @@ def touching_gains(crf: LinearChainCrf) -> torch.Tensor:
     return last[..., 1::2] - last[..., :1] - moves[0, 1::2]
 
 
-def gold_labels(entities: torch.Tensor, words: int) -> torch.Tensor:
+def gold_labels(entities: Tensor, words: int) -> Tensor:
     """(B, W) BIO label ids of the entities, see `PromuForJointExtraction.forward`."""
     start, end, kind = (part[..., None] for part in entities.unbind(-1))
     place = torch.arange(words, device=entities.device)
@@ -118,15 +112,11 @@ def gold_labels(entities: torch.Tensor, words: int) -> torch.Tensor:
     return labels.sum(1)
 
 
-def choose_candidates(margins: torch.Tensor, word_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The spans of each text that the best paths have as an entity of some type.
+def choose_candidates(margins: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The spans of each text that, by `margins` (B, W, L, T), the best paths have as an entity of some type.
 
     There is one for every two words of the text, whatever the batch, and all entities of the best path are among them,
     however many they are.
-
-    Args:
-        margins: (B, W, L, T), see `span_margins`.
-        word_mask: (B, W).
 
     Returns:
         (B, K, 2) words, end exclusive, and (B, K) 1 for candidates, 0 for padding.
@@ -148,27 +138,22 @@ def choose_candidates(margins: torch.Tensor, word_mask: torch.Tensor) -> tuple[t
     return torch.stack([start, end], dim=-1), mask
 
 
-def grid_place(spans: torch.Tensor) -> torch.Tensor:
-    """Where spans (..., 2) stand in a grid (W, L) that is flattened."""
-    return spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1
-
-
 class Candidates(NamedTuple):
     """What the answer is chosen from: the likeliest spans of each text.
 
     Attributes:
         spans: (B, K, 2) words, end exclusive, by position.
         mask: (B, K), 1 for candidates, 0 for padding.
-        gains: (B, K, T) what each gains as an entity of each type (`joint_spans.span_gains`).
+        gains: (B, K, T) what each gains as an entity of each type (`span_gains`).
         relations: (B, K, K, 1 + R) logits of `None` and of each relation, from head to tail.
         emissions: (B, W, 1 + 2 T) of the words' labels: O, then B- and I- of each type.
     """
 
-    spans: torch.Tensor
-    mask: torch.Tensor
-    gains: torch.Tensor
-    relations: torch.Tensor
-    emissions: torch.Tensor
+    spans: Tensor
+    mask: Tensor
+    gains: Tensor
+    relations: Tensor
+    emissions: Tensor
 
     def cpu(self) -> Self:
         """The same on the CPU."""
@@ -179,9 +164,9 @@ class Candidates(NamedTuple):
 class JointExtractionOutput(ModelOutput):
     """Loss (`PromuForJointExtraction.forward`) when gold was given, candidates, attention maps."""
 
-    loss: torch.Tensor | None = None
+    loss: Tensor | None = None
     candidates: Candidates | None = None
-    attentions: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
 
 
 class PairRelater(nn.Module):
@@ -196,14 +181,8 @@ class PairRelater(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(width, 1 + relations)
 
-    def forward(self, words: torch.Tensor, whole: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
-        """(B, K, K, 1 + R), from head to tail.
-
-        Args:
-            words: (B, W, d).
-            whole: (B, d) the fused CLS.
-            spans: (B, K, 2) words, end exclusive.
-        """
+    def forward(self, words: Tensor, whole: Tensor, spans: Tensor) -> Tensor:
+        """(B, K, K, 1 + R), from head to tail, of words (B, W, d), the fused CLS (B, d) and spans (B, K, 2)."""
         ends = torch.cat([vectors_at(words, spans[..., 0]), vectors_at(words, spans[..., 1] - 1)], dim=-1)
         hidden = self.head(ends)[:, :, None] + self.tail(ends)[:, None] + self.whole(whole)[:, None, None]
         hidden = hidden + mean_between(self.between(words), spans).to(hidden.dtype)
@@ -241,16 +220,13 @@ class PromuForJointExtraction(PromuPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        word_index: torch.Tensor,
-        word_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-        gold_entities: torch.Tensor | None = None,
-        gold_relations: torch.Tensor | None = None,
-        output_attentions: bool = False,
-        visual: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        word_index: Tensor,
+        word_mask: Tensor,
+        gold_entities: Tensor | None = None,
+        gold_relations: Tensor | None = None,
+        **inputs: Any,
     ) -> JointExtractionOutput:
         """The loss where gold is given, else candidates.
 
@@ -259,15 +235,15 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         fusion adds comes on top.
 
         Args:
-            input_ids, attention_mask, pixel_values, image_mask, visual: As in `PromuModel.forward`.
+            input_ids, attention_mask: As in `PromuModel.forward`.
             word_index: (B, W) position of each word's first sub-word in `input_ids`.
             word_mask: (B, W), 1 for words, 0 for padding.
             gold_entities: (B, E, 3) start, end (exclusive) and type id of each entity; -1 for padding. Ends are within
                 the text, no two overlap.
             gold_relations: (B, F, 3) head and tail as rows of `gold_entities`, and relation id; -1 for padding.
-            output_attentions: Return the fusion's attention maps.
+            inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
-        backbone = self.promu(input_ids, attention_mask, pixel_values, image_mask, output_attentions, visual)
+        backbone = self.promu(input_ids, attention_mask, **inputs)
         fused = self.dropout(backbone.fused_text)
         words = vectors_at(fused, word_index)
         emissions = self.emitter(words).float()
@@ -279,7 +255,8 @@ class PromuForJointExtraction(PromuPreTrainedModel):
             output.loss = (of_entities + of_relations).mean() + self.promu.fusion_loss(backbone)
         else:
             spans, mask = choose_candidates(span_margins(emissions, self.crf, word_mask), word_mask)
-            gains = vectors_at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), grid_place(spans))
+            places = spans[..., 0] * LONGEST + spans[..., 1] - spans[..., 0] - 1  # in the grid (W, L), flattened
+            gains = vectors_at(span_gains(emissions, self.crf, word_mask).flatten(1, 2), places)
             output.candidates = Candidates(spans, mask, gains, self.relater(words, fused[:, 0], spans), emissions)
         return output
 
@@ -311,30 +288,18 @@ def inventory_of(labels: Iterable[str]) -> Inventory:
     return Inventory.from_list(sorted(triples))
 
 
-def mean_between(words: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
-    """The mean of the words between two spans, (B, K, K, d) in fp32; zeros where there are none.
-
-    Args:
-        words: (B, W, d).
-        spans: (B, K, 2) words, end exclusive.
-    """
+def mean_between(words: Tensor, spans: Tensor) -> Tensor:
+    """The mean of the words (B, W, d) between two spans (B, K, 2), (B, K, K, d) in fp32; zeros if there are none."""
     sums = functional.pad(words.float().cumsum(1), (0, 0, 1, 0))
     low = torch.minimum(spans[:, :, None, 1], spans[:, None, :, 1])
     high = torch.maximum(spans[:, :, None, 0], spans[:, None, :, 0])
-    count = (high - low).clamp(min=0)
-    size = low.shape
+    count = (high - low)[..., None]
     between = vectors_at(sums, high.flatten(1)) - vectors_at(sums, low.flatten(1))
-    between = between.view(*size, -1) / count.clamp(min=1)[..., None]
-    return between * (count > 0)[..., None]
+    return between.view(*low.shape, -1) / count.clamp(min=1) * (count > 0)
 
 
-def relation_loss(logits: torch.Tensor, entities: torch.Tensor, relations: torch.Tensor) -> torch.Tensor:
-    """(B,): the sum of -log p(relation or None) over the ordered pairs of gold entities.
-
-    Args:
-        logits: (B, E, E, 1 + R).
-        entities, relations: See `PromuForJointExtraction.forward`.
-    """
+def relation_loss(logits: Tensor, entities: Tensor, relations: Tensor) -> Tensor:
+    """(B,): the sum of -log p(relation or None), by logits (B, E, E, 1 + R), over ordered pairs of gold entities."""
     known = entities[..., 2] >= 0
     pairs = known[:, :, None] & known[:, None] & ~torch.eye(known.shape[1], dtype=torch.bool, device=known.device)
     targets = torch.zeros(pairs.shape, dtype=torch.long, device=known.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,16 +11,14 @@ from typing import Any, TypeVar
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.config import ModelSettings
 from promu.errors import InputError, first_line
-from promu.files import atomic
 from promu.hub import load, resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import config_of, image_normalisation, load_encoder, load_encoder_config
+from promu.modeling.encoders import detector_encoder_from_onnx, encoder_config, image_normalisation, load_encoder
 from promu.modeling.inputs import add_entity_markers
 from promu.modeling.small_encoders import CharBiLstmModel
 
@@ -35,15 +34,17 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         InputError: There is none, or it is an empty stand-in.
     """
     folder = Path(name)
-    if folder.is_dir() and not any(
-        (folder / file).is_file() for file in ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
-    ):
-        raise InputError(
-            "this model folder has no tokenizer (tokenizer.json); copy it there or save the model again", name
-        )
-    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+    files = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
+    if folder.is_dir() and not any((folder / file).is_file() for file in files):
+        raise InputError("this model folder has no tokenizer (tokenizer.json); copy it or save the model again", name)
+    for path in (folder / "tokenizer_config.json", folder / "tokenizer.json"):
         if path.is_file():
-            _check_tokenizer_file(path)
+            read_json_object(path)
+    if path.is_file():
+        try:
+            Tokenizer.from_buffer(path.read_bytes())  # from_file raises nothing narrower than Exception
+        except ValueError as error:
+            raise InputError(f"not a tokenizer ({error}); copy the model folder again", path) from None
     tokenizer: PreTrainedTokenizerBase = load(AutoTokenizer, name, "tokenizer")
     if len(tokenizer) < 50:
         raise InputError(f"tokenizer {name!r} has only {len(tokenizer)} pieces; its vocabulary was not found")
@@ -59,14 +60,10 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     folder = Path(folder)
     for name in ("config.json", WEIGHTS):
         if not (folder / name).is_file():
-            raise InputError(
-                f"no promu model here ({name} is missing); name a folder that save_pretrained wrote", folder
-            )
+            raise InputError(f"no promu model here ({name} is missing); name one that save_pretrained wrote", folder)
     kind = read_json_object(folder / "config.json").get("model_type")
     if kind != PromuConfig.model_type:
-        raise InputError(
-            f"this is a {kind!r} model, not one of promu's; name it under model.text to start from it", folder
-        )
+        raise InputError(f"this is a {kind!r} model, not promu's; name it under model.text to start from it", folder)
     try:
         return model_class.from_pretrained(folder, use_safetensors=True, **settings)
     except InputError as error:
@@ -75,9 +72,7 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
         raise InputError(f"the weights are damaged ({error}); copy or save them again", folder / WEIGHTS) from error
     except (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError) as error:
         if "ignore_mismatched_sizes" in str(error):
-            raise InputError(
-                "its weights have other shapes than its config.json says; save it again", folder
-            ) from error
+            raise InputError("its weights have other shapes than its config.json; save it again", folder) from error
         raise InputError(f"this model cannot be loaded: {first_line(error)}; save it again", folder) from error
 
 
@@ -87,22 +82,10 @@ def saved_class(folder: Path) -> str:
     Raises:
         InputError: There is no config.json, or something else is in it.
     """
-    path = folder / "config.json"
-    if not path.is_file():
+    if not (path := folder / "config.json").is_file():
         raise InputError("no promu model here (config.json is missing); name the model folder of a run", folder)
     named = read_json_object(path).get("architectures")
     return str(named[0]) if isinstance(named, list) and named else "no known model"
-
-
-def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
-    """The configuration of an encoder given by its settings (with `model_type`), or by its name.
-
-    Raises:
-        InputError: There is no such encoder, or no such setting, or a value is wrong.
-    """
-    if isinstance(settings, str):
-        return load_encoder_config(resolve(settings))
-    return config_of(settings, "encoder", "bert, vit or promu_conv_vit", **extra)
 
 
 def build_model(
@@ -110,11 +93,8 @@ def build_model(
 ) -> ModelType:
     """A model of `model_class` whose backbone starts as the settings say: saved, pretrained encoders, or from scratch.
 
-    Args:
-        model_class: One of promu's models with a head, or the dual encoder.
-        settings: Where the weights come from.
-        tokenizer: Fixes the size of the vocabulary; entity markers that it lacks are added.
-        config: Further fields of `PromuConfig`, such as the labels.
+    The tokenizer fixes the size of the vocabulary; entity markers that it lacks are added. `config` are further fields
+    of `PromuConfig`, such as the labels.
     """
     add_entity_markers(tokenizer)
     fields = {**settings.config, **config}
@@ -125,8 +105,9 @@ def build_model(
     vision = None if settings.vision is None else _pretrained(settings.vision)
     if text is not None:
         text.resize_token_embeddings(len(tokenizer))
-    if vision is not None:
-        fields = {**image_normalisation(_name(settings.vision)), **fields}
+    if vision is not None and settings.vision is not None:
+        named = settings.vision if isinstance(settings.vision, str) else settings.vision["onnx"]
+        fields = {**image_normalisation(resolve(named)), **fields}
     text_config = text.config if text is not None else encoder_config(settings.text, vocab_size=len(tokenizer))
     vision_config = None if vision is None else vision.config
     if vision is None and settings.vision is not None:
@@ -137,30 +118,21 @@ def build_model(
         raise
     except (ValueError, StrictDataclassError) as error:  # sizes that do not go together
         raise InputError(f"model settings: {first_line(error)}") from None
-    backbone = model if isinstance(model, HasEncoders) else model.promu
-    assert isinstance(backbone, HasEncoders)
+    backbone: Any = model if isinstance(model, HasEncoders) else model.promu
     backbone.use_encoders(text, vision)
     if isinstance(backbone.text_encoder, CharBiLstmModel):
-        backbone.text_encoder.spell(tokenizer)
+        backbone.text_encoder.spell(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
     return model
 
 
 def _pretrained(settings: str | dict[str, Any]) -> PreTrainedModel | None:
-    """The encoder with its weights, where settings name one; None where they describe one that starts from scratch.
-
-    A mapping with the key `onnx` describes an encoder whose lower part is that detector.
-    """
+    """The encoder that settings name, or whose lower part is the detector that they name; None for one from scratch."""
     if isinstance(settings, str):
         return load_encoder(resolve(settings))
     if "onnx" not in settings:
         return None
     rest = {key: value for key, value in settings.items() if key not in ("model_type", "onnx")}
     return detector_encoder_from_onnx(resolve(settings["onnx"]), **rest)
-
-
-def _name(settings: str | dict[str, Any] | None) -> str:
-    assert settings is not None
-    return resolve(settings if isinstance(settings, str) else settings["onnx"])
 
 
 def tokenizer_of(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -188,19 +160,11 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_tokenizer_file(path: Path) -> None:
-    read_json_object(path)
-    if path.name != "tokenizer.json":
-        return
-    try:
-        Tokenizer.from_buffer(path.read_bytes())  # from_file raises nothing narrower than Exception
-    except ValueError as error:
-        raise InputError(f"not a tokenizer ({error}); copy the model folder again", path) from None
-
-
 def save_folder(folder: Path, model: PromuPreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Model and tokenizer in one folder, there whole or not at all."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with atomic(folder, folder=True) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)  # the model that was there stays until the new one is whole
+    os.replace(temporary, folder)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from promu.modeling.contrastive import CITLoss, MatchedPairs, SharedSpace
@@ -23,6 +24,7 @@ from promu.modeling.distributed import group_mean, group_sum
 
 LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
 PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
+Batch = Mapping[str, Tensor]
 ENCODER_INPUTS = ("input_ids", "attention_mask", "pixel_values", "image_features", "text_features")
 """What the encoders read of a batch; the fusion also reads `boxes`."""
 
@@ -41,12 +43,8 @@ class ITMLoss:
     """
 
     def __call__(
-        self,
-        logits: torch.Tensor,
-        matched: torch.Tensor,
-        weights: torch.Tensor | None = None,
-        total: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        self, logits: Tensor, matched: Tensor, weights: Tensor | None = None, total: Tensor | None = None
+    ) -> Tensor:
         """The loss, a scalar.
 
         Args:
@@ -75,9 +73,7 @@ class SoftLabelLoss:
         0.837
     """
 
-    def __call__(
-        self, logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, total: torch.Tensor | None = None
-    ) -> torch.Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, weights: Tensor, total: Tensor | None = None) -> Tensor:
         """The loss, a scalar.
 
         Args:
@@ -104,7 +100,7 @@ class MLMLoss:
         0.2877
     """
 
-    def __call__(self, logits: torch.Tensor, labels: torch.Tensor, total: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, logits: Tensor, labels: Tensor, total: Tensor | None = None) -> Tensor:
         """The loss, a scalar; 0 where no token counts.
 
         Args:
@@ -146,40 +142,28 @@ class JointLoss:
         """Of a `PromuForPreTraining`, weighted by its configuration, or of a `PromuDualEncoder`: L_CIT alone."""
         return cls(model.loss_weights, getattr(model, "space", None))
 
-    def of_batch(
-        self,
-        model: Any,
-        batch: Mapping[str, torch.Tensor],
-        totals: Mapping[str, torch.Tensor] | None = None,
-        cit: CITLoss | None = None,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """The joint loss of what a model returns for a batch (arguments as in `__call__`)."""
-        return self(model(**self.inputs(batch)), batch, totals, cit)
+    def of_batch(self, model: Any, batch: Batch, *part: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The joint loss of what a model returns for a batch; `totals` and `cit` as of `__call__`."""
+        return self(model(**self.inputs(batch)), batch, *part)
 
-    def inputs(self, batch: Mapping[str, torch.Tensor], fuse: bool = True) -> dict[str, Any]:
-        """What the model is given of a batch.
-
-        Args:
-            batch: As `__call__` takes it.
-            fuse: False for the projections alone.
-        """
-        names: tuple[str, ...] = ENCODER_INPUTS
-        given: dict[str, Any] = {}
+    def inputs(self, batch: Batch, fuse: bool = True) -> dict[str, Any]:
+        """What the model is given of a batch (see `__call__`); without `fuse` for the projections alone."""
+        given: dict[str, Any] = {name: batch[name] for name in ENCODER_INPUTS if name in batch}
         if self.reads_fused and not fuse:
             given["fuse"] = False
         elif self.reads_fused:
-            names = (*names, "boxes")
+            given["boxes"] = batch.get("boxes")
             if self.weights.get("mlm") and "mlm_labels" in batch:
                 given["masked"] = batch["mlm_labels"] != -100
-        return {**{name: batch[name] for name in names if name in batch}, **given}
+        return given
 
-    def pairs(self, output: Any, batch: Mapping[str, torch.Tensor]) -> MatchedPairs:
+    def pairs(self, output: Any, batch: Batch) -> MatchedPairs:
         """What L_CIT compares: the model's projections of the pairs that are matched and count."""
         chosen = _matched(batch).bool()
         columns = (output.visual, output.text, batch.get("image_ids"), batch.get("caption_ids"))
         return MatchedPairs(*columns).apply(lambda column: column[chosen])
 
-    def totals(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def totals(self, batch: Batch) -> dict[str, Tensor]:
         """How many rows, regions, … the mean of each loss is over, in the batches of all processes together."""
         rows = _rows(batch)
         zero = rows.new_zeros(())
@@ -193,12 +177,8 @@ class JointLoss:
         return dict(zip(counts, group_sum(torch.stack(list(counts.values())).float()), strict=True))
 
     def __call__(
-        self,
-        output: Any,
-        batch: Mapping[str, torch.Tensor],
-        totals: Mapping[str, torch.Tensor] | None = None,
-        cit: CITLoss | None = None,
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        self, output: Any, batch: Batch, totals: Batch | None = None, cit: CITLoss | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The joint loss of a batch.
 
         Args:
@@ -221,12 +201,10 @@ class JointLoss:
         rows, matched = _rows(batch), _matched(batch)
         if totals is None:
             totals = self.totals(batch)
-        parts: dict[str, torch.Tensor] = {}
+        parts: dict[str, Tensor] = {}
         if output.itm_logits is not None:
-            right = batch.get("matched", torch.ones_like(rows))
-            parts["itm"] = self.itm(output.itm_logits, right, rows, totals["itm"])
-        cit = cit or self.cit
-        if cit is not None:
+            parts["itm"] = self.itm(output.itm_logits, matched, rows, totals["itm"])
+        if (cit := cit or self.cit) is not None:
             parts["cit"] = cit(self.pairs(output, batch))
         if output.entity_logits is not None and "entity_labels" in batch:
             weights = batch["box_mask"] * rows[:, None]
@@ -242,29 +220,29 @@ class JointLoss:
             parts[name] = group_mean((losses * matched).sum(), totals["matched"])
         return self.weighted_sum(parts), {name: part.detach() for name, part in parts.items()}
 
-    def weighted_sum(self, parts: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def weighted_sum(self, parts: Batch) -> Tensor:
         """The weighted sum of losses (Eq 11), a scalar."""
         return torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
 
 
-def _rows(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _rows(batch: Batch) -> Tensor:
     """(B,), 1 for a row that counts."""
     ids = batch["input_ids"]
     return batch.get("row_mask", ids.new_ones(len(ids)))
 
 
-def _matched(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _matched(batch: Batch) -> Tensor:
     """(B,), 1 for a row that counts and is matched."""
     rows = _rows(batch)
     return rows * batch.get("matched", torch.ones_like(rows))
 
 
-def _mlm_labels(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def _mlm_labels(batch: Batch) -> Tensor:
     """(B, N+2) masked tokens of the rows that count, -100 elsewhere."""
     return batch["mlm_labels"].masked_fill(~_rows(batch).bool()[:, None], -100)
 
 
-def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
+def patch_coverage(boxes: Tensor, grid: int) -> Tensor:
     """Share of each patch that each box covers.
 
     Args:
@@ -276,7 +254,7 @@ def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     """
     edges = torch.arange(grid + 1, device=boxes.device, dtype=torch.float32) / grid
 
-    def overlap(low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    def overlap(low: Tensor, high: Tensor) -> Tensor:
         inside = torch.minimum(high[..., None], edges[1:]) - torch.maximum(low[..., None], edges[:-1])
         return inside.clamp(min=0.0) * grid
 
@@ -286,7 +264,7 @@ def patch_coverage(boxes: torch.Tensor, grid: int) -> torch.Tensor:
     return (down[..., :, None] * across[..., None, :]).flatten(-2)
 
 
-def pool_regions(patches: torch.Tensor, coverage: torch.Tensor) -> torch.Tensor:
+def pool_regions(patches: Tensor, coverage: Tensor) -> Tensor:
     """e_obj of Eq 7: the coverage-weighted mean of the fused patch vectors under each box.
 
     Args:

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
 
@@ -23,53 +23,35 @@ Values = list[Any]
 """A node's inputs: tensors, Python numbers or lists where the graph holds a constant, None where one is left out."""
 
 
-def _pairs(pads: Sequence[int], node: dict[str, Any]) -> list[int]:
-    """ONNX pads (top, left, bottom, right) as PyTorch takes them: one a side where both ends agree."""
-    top, left, bottom, right = pads
+def _window(node: dict[str, Any]) -> dict[str, Any]:
+    """Stride, padding and dilation as PyTorch takes them: ONNX pads both ends of a side, which have to agree."""
+    sizes = node["attributes"]
+    top, left, bottom, right = sizes.get("pads", [0] * 4)
     if (top, left) != (bottom, right):
         raise InputError(f"{node['op']} {node['outputs'][0]!r} of the graph is padded unevenly, which promu cannot run")
-    return [top, left]
+    return {"stride": sizes.get("strides", 1), "padding": [top, left], "dilation": sizes.get("dilations", 1)}
 
 
-def _conv(values: Values, node: dict[str, Any]) -> torch.Tensor:
-    x, weight, *bias = values
+def _conv(values: Values, node: dict[str, Any]) -> Tensor:
+    x, weight, bias = [*values, None][:3]
+    return functional.conv2d(x, weight, bias, **_window(node), groups=node["attributes"].get("group", 1))
+
+
+def _max_pool(values: Values, node: dict[str, Any]) -> Tensor:
     sizes = node["attributes"]
-    return functional.conv2d(
-        x,
-        weight,
-        bias[0] if bias else None,
-        stride=sizes.get("strides", 1),
-        padding=_pairs(sizes.get("pads", [0] * 4), node),
-        dilation=sizes.get("dilations", 1),
-        groups=sizes.get("group", 1),
-    )
+    ceil_mode = bool(sizes.get("ceil_mode", 0))
+    return functional.max_pool2d(values[0], sizes["kernel_shape"], **_window(node), ceil_mode=ceil_mode)
 
 
-def _max_pool(values: Values, node: dict[str, Any]) -> torch.Tensor:
-    sizes = node["attributes"]
-    return functional.max_pool2d(
-        values[0],
-        sizes["kernel_shape"],
-        stride=sizes.get("strides", 1),
-        padding=_pairs(sizes.get("pads", [0] * 4), node),
-        dilation=sizes.get("dilations", 1),
-        ceil_mode=bool(sizes.get("ceil_mode", 0)),
-    )
-
-
-def _resize(values: Values, node: dict[str, Any]) -> torch.Tensor:
-    scales = values[2] if len(values) > 2 else None
-    if (
-        node["attributes"].get("mode", "nearest") != "nearest"
-        or not scales
-        or len(scales) != 4
-        or any(scale != int(scale) for scale in scales)
-    ):
+def _resize(values: Values, node: dict[str, Any]) -> Tensor:
+    scales = (values[2] if len(values) > 2 else None) or []
+    nearest = node["attributes"].get("mode", "nearest") == "nearest"
+    if not nearest or len(scales) != 4 or any(scale != int(scale) for scale in scales):
         raise InputError(f"Resize {node['outputs'][0]!r} of the graph is not by the nearest and a whole factor")
     return functional.interpolate(values[0], scale_factor=[float(scale) for scale in scales[2:]], mode="nearest")
 
 
-def _slice(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _slice(values: Values, node: dict[str, Any]) -> Tensor:
     x, starts, ends, axes, steps = [*values, None, None][:5]
     where = [slice(None)] * x.dim()
     for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -78,18 +60,18 @@ def _slice(values: Values, node: dict[str, Any]) -> torch.Tensor:
     return x[tuple(where)]
 
 
-def _split(values: Values, node: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+def _split(values: Values, node: dict[str, Any]) -> tuple[Tensor, ...]:
     x, axis = values[0], node["attributes"].get("axis", 0)
     parts = values[1] if len(values) > 1 else node["attributes"].get("split")
     return torch.split(x, parts or -(-x.shape[axis] // len(node["outputs"])), dim=axis)
 
 
-def _reshape(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _reshape(values: Values, _: dict[str, Any]) -> Tensor:
     x, shape = values
     return x.reshape([x.shape[place] if size == 0 else size for place, size in enumerate(shape)])
 
 
-def _softmax(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _softmax(values: Values, node: dict[str, Any]) -> Tensor:
     x, attributes = values[0], node["attributes"]
     if attributes["opset"] >= 13:
         return x.softmax(attributes.get("axis", -1))
@@ -97,19 +79,14 @@ def _softmax(values: Values, node: dict[str, Any]) -> torch.Tensor:
     return x.flatten(attributes.get("axis", 1)).softmax(-1).view_as(x)
 
 
-def _silu(values: Values, node: dict[str, Any]) -> torch.Tensor:
+def _silu(values: Values, node: dict[str, Any]) -> Tensor:
     # in place where the plan says that nobody else reads the input, and no gradient will
     return functional.silu(values[0], inplace="last_reader" in node["attributes"] and not torch.is_grad_enabled())
 
 
-def _clip(values: Values, node: dict[str, Any]) -> torch.Tensor:
-    x, low, high = [*values, None, None][:3]
-    return x.clamp(low, high)
-
-
-OPERATIONS: dict[str, Callable[[Values, dict[str, Any]], torch.Tensor | tuple[torch.Tensor, ...]]] = {
+OPERATIONS: dict[str, Callable[[Values, dict[str, Any]], Tensor | tuple[Tensor, ...]]] = {
     "Add": lambda values, _: values[0] + values[1],
-    "Clip": _clip,
+    "Clip": lambda values, _: values[0].clamp(*[*values, None, None][1:3]),
     "Concat": lambda values, node: torch.cat(values, dim=node["attributes"]["axis"]),
     "Conv": _conv,
     "Div": lambda values, _: values[0] / values[1],
@@ -144,8 +121,8 @@ class OnnxGraph(nn.Module):
     Args:
         graph: The graph as data: `input`, `outputs`, `size` [height, width] of the images, `nodes` (op, inputs,
             outputs, attributes), `constants` by name, `weights` (shape by name).
-        train: Names of values whose making is to be trained: the weights that lead to them are parameters. The others
-            are buffers, which no optimiser sees; names and saved files are the same either way.
+        train: Names of values to be trained: the weights that lead to them are parameters, the others buffers, which no
+            optimiser sees. Names and saved files are the same either way.
 
     Example:
         ```python
@@ -169,18 +146,14 @@ class OnnxGraph(nn.Module):
 
     @classmethod
     def from_onnx(cls, path: str | Path, train: Sequence[str] = ()) -> Self:
-        """The graph of a file with its weights.
-
-        Raises:
-            InputError: As `read_onnx`.
-        """
+        """The graph of a file with its weights; raises as `read_onnx`."""
         graph, weights = read_onnx(path)
         module = cls(graph, train)
         module.load_weights(weights)
         return module
 
     @torch.no_grad()
-    def load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Take over the weights that `read_onnx` gave, by their names in the graph."""
         for name, slot in self._slots.items():
             getattr(self, slot).copy_(weights[name])
@@ -194,43 +167,31 @@ class OnnxGraph(nn.Module):
             else:
                 init.zeros_(tensor)
 
-    def forward(self, pixels: torch.Tensor, maps: Iterable[str] | None = None) -> dict[str, torch.Tensor]:
-        """Run what is needed of the graph.
-
-        Args:
-            pixels: (B, 3, H, W), as the detector was trained on them.
-            maps: Names of values of the graph; None means its outputs.
-
-        Returns:
-            Those values by name.
+    def forward(self, pixels: Tensor, maps: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Values of the graph by name, its outputs unless `maps` names others, of pixels (B, 3, H, W).
 
         Raises:
             InputError: The graph has no such value.
         """
         wanted = tuple(self.graph["outputs"] if maps is None else maps)
+        values: dict[str, Any] = {name: getattr(self, slot) for name, slot in self._slots.items()}
+        values |= {**self.graph["constants"], "": None}  # an input that is left out has no name
         # convolutions are fastest this way round: half the time on a CPU
-        values: dict[str, Any] = {self.graph["input"]: pixels.contiguous(memory_format=torch.channels_last)}
+        values[self.graph["input"]] = pixels.contiguous(memory_format=torch.channels_last)
         for node, finished in self._plan(wanted):
-            results = OPERATIONS[node["op"]]([self._value(name, values) for name in node["inputs"]], node)
+            results = OPERATIONS[node["op"]]([values[name] for name in node["inputs"]], node)
             values.update(zip(node["outputs"], results if isinstance(results, tuple) else (results,), strict=True))
             for name in finished:
                 del values[name]
         return {name: values[name] for name in wanted}
 
-    def _value(self, name: str, values: dict[str, Any]) -> Any:
-        if name in values:
-            return values[name]
-        if name in self._slots:
-            return getattr(self, self._slots[name])
-        return self.graph["constants"][name] if name else None
-
     def _make_plan(self, wanted: tuple[str, ...]) -> list[tuple[dict[str, Any], list[str]]]:
         """The nodes that lead to `wanted`, in order, each with the values that nobody needs after it."""
-        made = {name for node in self.graph["nodes"] for name in node["outputs"]} | {self.graph["input"]}
+        makers = {name: node["op"] for node in self.graph["nodes"] for name in node["outputs"]}
+        made = {*makers, self.graph["input"]}
         for name in wanted:
             if name not in made:
                 raise InputError(f"the detector's graph has no map {name!r}; name an output of one of its nodes")
-        makers = {name: node["op"] for node in self.graph["nodes"] for name in node["outputs"]}
         needed = set(wanted)
         plan: list[tuple[dict[str, Any], list[str]]] = []
         for node in reversed(self.graph["nodes"]):
@@ -247,24 +208,22 @@ class OnnxGraph(nn.Module):
         return plan[::-1]
 
 
-def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """A graph as data for `OnnxGraph`, and its weights by name, in fp32.
-
-    A graph exported for one image becomes one for any number. x * sigmoid(x) becomes one operation.
+def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """A graph as data for `OnnxGraph`, for any number of images, and its weights by name, in fp32.
 
     Raises:
         InputError: The onnx package is missing, the file is no ONNX model, or its graph holds what promu cannot run.
     """
-    onnx = _import_onnx()
     path = Path(path)
-    model = _load(onnx, path)
+    onnx, model = _load(path)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
-    tensors = {entry.name: onnx.numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    to_array = onnx.numpy_helper.to_array
+    tensors = {entry.name: to_array(entry) for entry in model.graph.initializer}
     nodes: list[dict[str, Any]] = []
     for entry in model.graph.node:
         attributes = {item.name: _plain(onnx.helper.get_attribute_value(item)) for item in entry.attribute}
         if entry.op_type == "Constant":
-            tensors[entry.output[0]] = onnx.numpy_helper.to_array(entry.attribute[0].t)
+            tensors[entry.output[0]] = to_array(entry.attribute[0].t)
             continue
         if entry.op_type not in OPERATIONS or attributes.get("auto_pad", "NOTSET") != "NOTSET":
             raise InputError(
@@ -274,49 +233,36 @@ def read_onnx(path: str | Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]
             )
         if entry.op_type == "Softmax":
             attributes["opset"] = opset
-        nodes.append(
-            {
-                "op": entry.op_type,
-                "inputs": list(entry.input),
-                "outputs": list(entry.output),
-                "attributes": attributes,
-            }
-        )
+        ends = {"inputs": list(entry.input), "outputs": list(entry.output)}
+        nodes.append({"op": entry.op_type, **ends, "attributes": attributes})
     inputs = [entry for entry in model.graph.input if entry.name not in tensors]
     if len(inputs) != 1:
         raise InputError(f"its graph takes {len(inputs)} inputs; a detector of images takes one", path)
     sizes = [size.dim_value for size in inputs[0].type.tensor_type.shape.dim]
-    constants = _constants(nodes, tensors, path, one_image=bool(sizes) and sizes[0] == 1)
-    used = {name for node in nodes for name in node["inputs"]}
-    weights = {
-        name: torch.tensor(value, dtype=torch.float32)
-        for name, value in tensors.items()
-        if name in used and name not in constants
-    }
+    constants = _constants(nodes, tensors, path, one_image=sizes[:1] == [1])
+    used = {name for node in nodes for name in node["inputs"]} - constants.keys()
+    weights = {name: torch.tensor(value, dtype=torch.float32) for name, value in tensors.items() if name in used}
+    outputs = [entry.name for entry in model.graph.output]
     graph = {
         "input": inputs[0].name,
-        "outputs": [entry.name for entry in model.graph.output],
+        "outputs": outputs,
         "size": sizes[2:] if len(sizes) == 4 and min(sizes[2:]) > 0 else None,
-        "nodes": _fuse_silu(nodes, {entry.name for entry in model.graph.output}),
+        "nodes": _fuse_silu(nodes, outputs),
         "constants": constants,
         "weights": {name: list(value.shape) for name, value in weights.items()},
     }
     return graph, weights
 
 
-def _import_onnx() -> Any:
+def _load(path: Path) -> tuple[Any, Any]:
+    """The onnx package, and the model in a file."""
     try:
         import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
         raise InputError("reading an ONNX file needs the onnx package; pip install 'promu[onnx]'") from None
-    return onnx
-
-
-def _load(onnx: Any, path: Path) -> Any:
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     try:
-        return onnx.load(path)
+        return onnx, onnx.load(path)
     except FileNotFoundError:
         raise InputError("no such file; check the path", path) from None
     except OSError as error:
@@ -334,28 +280,25 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, Sequence) else None
 
 
-def _constants(
-    nodes: list[dict[str, Any]], tensors: dict[str, Any], path: Path, one_image: bool
-) -> dict[str, float | list[Any]]:
+def _constants(nodes: list[dict[str, Any]], tensors: dict[str, Any], path: Path, one_image: bool) -> dict[str, Any]:
     """The tensors that fix shapes, as numbers; a shape that says "one image" comes to say "as many as come"."""
-    constants: dict[str, float | list[Any]] = {}
+    constants: dict[str, Any] = {}
     for node in nodes:
-        for place in _CONSTANT_INPUTS.get(node["op"], ()):
-            name = node["inputs"][place] if place < len(node["inputs"]) else ""
-            if name and name not in tensors:
+        places = _CONSTANT_INPUTS.get(node["op"], ())
+        for name in filter(None, (node["inputs"][place] for place in places if place < len(node["inputs"]))):
+            if name not in tensors:
                 raise InputError(
                     f"the {node['op']} {node['outputs'][0]!r} of its graph is computed from the image's shape; "
                     "export it for a fixed size, simplified",
                     path,
                 )
-            if name:
-                constants[name] = tensors[name].tolist()
-                if node["op"] == "Reshape" and one_image and cast(list[Any], constants[name])[:1] == [1]:
-                    constants[name] = [0, *cast(list[Any], constants[name])[1:]]
+            constants[name] = tensors[name].tolist()
+            if node["op"] == "Reshape" and one_image and constants[name][:1] == [1]:
+                constants[name] = [0, *constants[name][1:]]
     return constants
 
 
-def _fuse_silu(nodes: list[dict[str, Any]], outputs: set[str]) -> list[dict[str, Any]]:
+def _fuse_silu(nodes: list[dict[str, Any]], outputs: Sequence[str]) -> list[dict[str, Any]]:
     """Write Mul(x, Sigmoid(x)) as SiLU(x) where nothing else reads the sigmoid."""
     readers = Counter(name for node in nodes for name in node["inputs"])
     gates = {
@@ -371,4 +314,4 @@ def _fuse_silu(nodes: list[dict[str, Any]], outputs: set[str]) -> list[dict[str,
             fused.add(gate)
             node = {"op": "SiLU", "inputs": [gates[gate]], "outputs": node["outputs"], "attributes": {}}
         result.append(node)
-    return [node for node in result if node["op"] != "Sigmoid" or node["outputs"][0] not in fused]
+    return [node for node in result if fused.isdisjoint(node["outputs"])]

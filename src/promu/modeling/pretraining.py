@@ -5,19 +5,18 @@ Both return a `PairOutput` of features and logits. `promu.modeling.losses.JointL
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from promu.errors import InputError
 from promu.modeling.backbone import HasEncoders, PromuModel, PromuOutput, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import SharedSpace
-from promu.modeling.encoders import build_encoder, encode_image, pooled
+from promu.modeling.encoders import pooled
 from promu.modeling.losses import LOSS_NAMES, PAPER_WEIGHTS, patch_coverage, pool_regions
 
 OF_FUSED_IMAGES = ("itm", "coe", "cir")
@@ -37,52 +36,47 @@ class PairOutput(ModelOutput):
         fusion_losses: The fusion's own losses (B,), unweighted, by name.
     """
 
-    visual: torch.Tensor | None = None
-    text: torch.Tensor | None = None
-    itm_logits: torch.Tensor | None = None
-    entity_logits: torch.Tensor | None = None
-    relation_logits: torch.Tensor | None = None
-    mlm_logits: torch.Tensor | None = None
-    fusion_losses: dict[str, torch.Tensor] | None = None
+    visual: Tensor | None = None
+    text: Tensor | None = None
+    itm_logits: Tensor | None = None
+    entity_logits: Tensor | None = None
+    relation_logits: Tensor | None = None
+    mlm_logits: Tensor | None = None
+    fusion_losses: dict[str, Tensor] | None = None
 
 
 class PairModel(PromuPreTrainedModel):
-    """A model with L_CIT's shared space: texts and images to vectors that can be compared.
+    """A model with L_CIT's shared space: texts and images to vectors that can be compared."""
 
-    Attributes:
-        loss_weights: The weights of Eq 11 by name, and those of the fusion's own losses.
-    """
-
+    promu: PromuModel
     space: SharedSpace
     loss_weights: dict[str, float]
+    """The weights of Eq 11 by name, and those of the fusion's own losses."""
 
-    @abstractmethod
-    def encode_visual(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_visual(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to the vision encoder's vectors (B, K+1, d_v) or (B, V, K+1, d_v)."""
+        return self.promu.encode_visual(pixel_values)
 
-    @abstractmethod
-    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens (B, N) to the text encoder's vectors (B, N, d)."""
+        return self.promu.encode_tokens(input_ids, attention_mask)
 
-    def encode_text(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def encode_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Tokens (B, N) to unit vectors (B, D) of the shared space."""
         hidden = self.encode_tokens(input_ids, attention_mask)
         return self.space.project_text(pooled(hidden, attention_mask, self.config.pooling))
 
-    def encode_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) in 0..255 to unit vectors (B, D) of the shared space."""
         return self.project_images(self.encode_visual(pixel_values))
 
-    def project_images(self, visual: torch.Tensor) -> torch.Tensor:
+    def project_images(self, visual: Tensor) -> Tensor:
         """What `encode_visual` returned to unit vectors (B, D) of the shared space."""
         return self.space.project_visual(pooled(visual, None, self.config.pooling))
 
-    def _projections(self, text: torch.Tensor, visual: torch.Tensor, attention_mask: torch.Tensor) -> PairOutput:
-        how = self.config.pooling
-        return PairOutput(
-            visual=self.space.visual(pooled(visual, None, how)),
-            text=self.space.text(pooled(text, attention_mask, how)),
-        )
+    def _projections(self, text: Tensor, visual: Tensor, attention_mask: Tensor) -> PairOutput:
+        how, space = self.config.pooling, self.space
+        return PairOutput(space.visual(pooled(visual, None, how)), space.text(pooled(text, attention_mask, how)))
 
 
 class PromuForPreTraining(PairModel):
@@ -105,8 +99,7 @@ class PromuForPreTraining(PairModel):
         super().__init__(config)
         self.promu = PromuModel(config)
         weights = {**PAPER_WEIGHTS, **(config.loss_weights or {})}
-        unknown = sorted(set(weights) - set(LOSS_NAMES))
-        if unknown:
+        if unknown := sorted(set(weights) - set(LOSS_NAMES)):
             raise InputError(f"loss {unknown[0]!r} is unknown; the losses are {', '.join(LOSS_NAMES)}")
         if not any(weights.values()):
             raise InputError(f"every loss has weight 0; give at least one of {', '.join(LOSS_NAMES)} a weight")
@@ -135,13 +128,13 @@ class PromuForPreTraining(PairModel):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
-        boxes: torch.Tensor | None = None,
-        masked: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_features: Tensor | None = None,
+        text_features: Tensor | None = None,
+        boxes: Tensor | None = None,
+        masked: Tensor | None = None,
         fuse: bool = True,
     ) -> PairOutput:
         """Features and logits of a batch of caption pairs.
@@ -151,23 +144,16 @@ class PromuForPreTraining(PairModel):
         Args:
             input_ids, attention_mask: (B, N+2) captions.
             pixel_values: (B, 3, S, S) in 0..255, the view that the boxes are given in.
-            image_features: (B, K, C) of that view, in place of `pixel_values` (`promu.modeling.detector_encoder`).
-            text_features: (B, N+2, d) of the captions from a frozen text encoder, which is then not run.
+            image_features, text_features: (B, K, C) and (B, N+2, d), as in `PromuModel.forward`.
             boxes: (B, R, 4) in 0..1 of the view, zeros for padding.
             masked: (B, N+2) booleans, the tokens that masked language modelling has hidden.
             fuse: False gives the projections alone.
         """
         if not (fuse and self.fuses):
-            text = self.promu.encode_text(input_ids, attention_mask, text_features)
-            return self._projections(text, self.promu.encode_images(pixel_values, image_features), attention_mask)
-        backbone = self.promu(
-            input_ids,
-            attention_mask,
-            pixel_values,
-            image_features=image_features,
-            text_features=text_features,
-            boxes=boxes,
-        )
+            text = self.promu.encode_tokens(input_ids, attention_mask, text_features)
+            return self._projections(text, self.promu.encode_visual(pixel_values, image_features), attention_mask)
+        given = {"image_features": image_features, "text_features": text_features, "boxes": boxes}
+        backbone = self.promu(input_ids, attention_mask, pixel_values, **given)
         output = PairOutput()
         if self.loss_weights["cit"]:
             output = self._projections(backbone.text, backbone.visual, attention_mask)
@@ -187,15 +173,7 @@ class PromuForPreTraining(PairModel):
         output.fusion_losses = backbone.losses
         return output
 
-    def encode_visual(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Pixels (B, 3, S, S) in 0..255 to what `PromuModel.forward` takes as `visual`."""
-        return self.promu.encode_images(pixel_values)
-
-    def encode_tokens(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """As `PairModel.encode_tokens`."""
-        return self.promu.encode_text(input_ids, attention_mask)
-
-    def match_logits(self, backbone: PromuOutput, attention_mask: torch.Tensor) -> torch.Tensor:
+    def match_logits(self, backbone: PromuOutput, attention_mask: Tensor) -> Tensor:
         """The ITM head's logits (B, 2) of pairs that the backbone has read with this mask (B, N+2)."""
         assert backbone.fused_text is not None
         read = backbone.fused_text[:, 0]
@@ -208,44 +186,23 @@ class PromuForPreTraining(PairModel):
         return self.itm_head(read)
 
 
-class PromuDualEncoder(PairModel, HasEncoders):
+class PromuDualEncoder(HasEncoders, PairModel):
     """Text and vision encoder in one space (Eq 4, 5): the teacher, trained by L_CIT on matched pairs, then frozen."""
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
-        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
-        self.vision_encoder = build_encoder(config.vision_config)  # type: ignore[arg-type]
         self.space = SharedSpace(config)
         self.loss_weights = {"cit": 1.0}
         self.freeze()
         self.post_init()
 
-    def get_input_embeddings(self) -> torch.nn.Module:
-        """The text encoder's token embeddings."""
-        return self.text_encoder.get_input_embeddings()
-
-    def encode_visual(
-        self, pixel_values: torch.Tensor | None, image_features: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """As `PairModel.encode_visual`; `image_features` (B, K, C) of a frozen detector may stand for the pixels."""
-        assert self.vision_encoder is not None
-        return encode_image(self.vision_encoder, pixel_values, self.config, image_features)
-
-    def encode_tokens(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, text_features: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """As `PairModel.encode_tokens`; `text_features` (B, N, d) of a frozen text encoder may stand for the tokens."""
-        if text_features is not None:
-            return text_features.float()
-        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-
     def forward(
         self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        image_features: torch.Tensor | None = None,
-        text_features: torch.Tensor | None = None,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        pixel_values: Tensor | None = None,
+        image_features: Tensor | None = None,
+        text_features: Tensor | None = None,
     ) -> PairOutput:
         """The projections of a batch (arguments as in `PromuForPreTraining.forward`)."""
         visual = self.encode_visual(pixel_values, image_features)

@@ -1,4 +1,4 @@
-"""A Vision Transformer whose patches come from a small convolutional stem.
+"""Two small encoders to train from scratch: a ViT with a convolutional stem, and a BiLSTM over words and characters.
 
 With a plain patch projection, images of a few dozen pixels do not train from scratch in minutes; three strided
 convolutions before the same transformer do. Everything else is Hugging Face's ViT.
@@ -6,21 +6,14 @@ convolutions before the same transformer do. Everything else is Hugging Face's V
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from huggingface_hub.dataclasses import strict
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    ViTConfig,
-    ViTModel,
-)
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, ViTConfig, ViTModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from promu.errors import InputError
@@ -59,11 +52,8 @@ class ConvStem(nn.Module):
         widths += [min(config.stem_channels * 2**step, config.hidden_size) for step in range(halvings)]
         blocks: list[nn.Module] = []
         for before, after in pairwise(widths):
-            blocks += [
-                nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False),
-                nn.GroupNorm(GROUPS, after),
-                nn.GELU(),
-            ]
+            halve = nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1, bias=False)
+            blocks += [halve, nn.GroupNorm(GROUPS, after), nn.GELU()]
         blocks.append(nn.Conv2d(widths[-1], config.hidden_size, kernel_size=1))
         self.blocks = nn.Sequential(*blocks)
 
@@ -72,7 +62,7 @@ class ConvStem(nn.Module):
         """ViT reads the expected dtype from `projection.weight`."""
         return self.blocks[-1]
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixel_values: Tensor) -> Tensor:
         """Pixels (B, 3, S, S) to patch vectors (B, K, d)."""
         return self.blocks(pixel_values).flatten(2).transpose(1, 2)
 
@@ -85,10 +75,8 @@ class ConvViTModel(ViTModel):
     def __init__(self, config: ConvViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False) -> None:
         super().__init__(config, add_pooling_layer=add_pooling_layer, use_mask_token=use_mask_token)
         stem = ConvStem(config)
-        # ViT's embeddings read these three from the patch projection that the stem replaces
-        stem.num_patches = self.embeddings.patch_embeddings.num_patches  # type: ignore[assignment]
-        stem.image_size = self.embeddings.patch_embeddings.image_size  # type: ignore[assignment]
-        stem.patch_size = self.embeddings.patch_embeddings.patch_size  # type: ignore[assignment]
+        for name in ("num_patches", "image_size", "patch_size"):  # ViT reads them from the projection that is replaced
+            setattr(stem, name, getattr(self.embeddings.patch_embeddings, name))
         self.embeddings.patch_embeddings = stem  # type: ignore[assignment]
         self.post_init()
 
@@ -112,11 +100,8 @@ class CharBiLstmConfig(PreTrainedConfig):
     """Settings of the encoder.
 
     Args:
-        vocab_size: Word pieces.
         hidden_size: Width of the output, half of it from each direction.
-        num_hidden_layers: Layers of the LSTM.
-        embedding_size: Width of a word piece's own vector.
-        character_size: Width of a character's vector.
+        embedding_size, character_size: Width of a word piece's own vector, and of a character's.
         character_filters: Width of what the convolution makes of a piece's characters.
         longest_piece: UTF-8 bytes of a piece that are read; a longer one is cut.
         hidden_dropout_prob: Before and after the LSTM.
@@ -137,17 +122,14 @@ class CharBiLstmConfig(PreTrainedConfig):
 
 
 class CharBiLstmModel(PreTrainedModel):
-    """Word pieces and their characters to vectors, by a convolution over bytes and a bidirectional LSTM.
-
-    Attributes:
-        spelling: (V, longest_piece) each piece's UTF-8 bytes plus 1, then zeros; saved with the weights.
-    """
+    """Word pieces and their characters to vectors, by a convolution over bytes and a bidirectional LSTM."""
 
     config_class = CharBiLstmConfig
     config: CharBiLstmConfig
     base_model_prefix = "char_bilstm"
     main_input_name = "input_ids"
-    spelling: torch.Tensor
+    spelling: Tensor
+    """(V, longest_piece) each piece's UTF-8 bytes plus 1, then zeros; saved with the weights."""
 
     def __init__(self, config: CharBiLstmConfig) -> None:
         super().__init__(config)
@@ -157,13 +139,8 @@ class CharBiLstmModel(PreTrainedModel):
         self.character_embeddings = nn.Embedding(257, config.character_size, padding_idx=0)
         self.convolution = nn.Conv1d(config.character_size, config.character_filters, kernel_size=3, padding=1)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.lstm = nn.LSTM(
-            config.embedding_size + config.character_filters,
-            config.hidden_size // 2,
-            num_layers=config.num_hidden_layers,
-            batch_first=True,
-            bidirectional=True,
-        )
+        width, layers = config.embedding_size + config.character_filters, config.num_hidden_layers
+        self.lstm = nn.LSTM(width, config.hidden_size // 2, layers, batch_first=True, bidirectional=True)
         self.register_buffer("spelling", torch.zeros(config.vocab_size, config.longest_piece, dtype=torch.long))
         self.post_init()
 
@@ -176,25 +153,16 @@ class CharBiLstmModel(PreTrainedModel):
         assert isinstance(value, nn.Embedding)
         self.word_embeddings = value
 
-    def spell(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Learn from a tokenizer which characters each word piece has."""
-        pieces = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    def spell(self, pieces: Sequence[str]) -> None:
+        """Learn which characters each word piece has, of all of the vocabulary by id."""
         spelling = torch.zeros(len(pieces), self.config.longest_piece, dtype=torch.long)
         for number, piece in enumerate(pieces):
             found = piece.removeprefix(CONTINUES).encode()[: self.config.longest_piece]
             spelling[number, : len(found)] = torch.tensor(list(found)) + 1
         self.spelling = spelling.to(self.spelling.device)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> BaseModelOutput:
-        """Encode texts.
-
-        Args:
-            input_ids: (B, N) word pieces.
-            attention_mask: (B, N), 1 where there is one, padding last; None means everywhere.
-
-        Returns:
-            `last_hidden_state` (B, N, d), zeros for padding.
-        """
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> BaseModelOutput:
+        """Word pieces (B, N) to `last_hidden_state` (B, N, d), zeros for padding, which comes last."""
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         # pieces recur: each one's characters are read once
@@ -205,7 +173,7 @@ class CharBiLstmModel(PreTrainedModel):
         read, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])
         return BaseModelOutput(last_hidden_state=self.dropout(read))
 
-    def _characters(self, pieces: torch.Tensor) -> torch.Tensor:
+    def _characters(self, pieces: Tensor) -> Tensor:
         """(P,) pieces to the strongest answer (P, filters) of each filter to any three of a piece's characters."""
         spelt = self.spelling[pieces]
         answers = self.convolution(self.character_embeddings(spelt).transpose(1, 2)).relu()

@@ -70,17 +70,16 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
         output: What the detector says of one image, (1, rows, columns).
         size: (height, width) of the input in pixels.
 
-    Returns:
-        A name in `LAYOUTS`.
-
     Raises:
-        InputError: It is no layout that is known.
+        InputError: It is none of `LAYOUTS`, by whose names it goes.
     """
     counts = [len(grid) for grid in cells(size)]
     if output.ndim == 3:
         _, rows, columns = output.shape
-        if rows in counts and columns > 5:
-            return "yolox-grid" if _is_relative(output[0], size) else "yolox"
+        if (grid := cells_of(rows, size)) is not None and columns > 5:
+            # whether the boxes' centres are offsets from their cells, rather than near their cells in the image
+            away = np.abs(output[0, :, :2] - (grid[:, :2] + 0.5) * grid[:, 2:])
+            return "yolox-grid" if float(np.abs(output[0, :, :2]).mean()) < float(away.mean()) else "yolox"
         if rows in [3 * count for count in counts] and columns > 5:
             return "yolov5"
         if columns in counts and rows > 4:
@@ -96,15 +95,6 @@ def recognise_layout(output: Array, size: tuple[int, int]) -> str:
 
 def count_classes(output: Array, layout: str) -> int | None:
     """How many classes a detector tells apart, by its output (1, rows, columns); None where the output does not say."""
-    if layout == "end-to-end":
-        return None
     kind = LAYOUTS[layout]
-    return (output.shape[1] if kind.transposed else output.shape[2]) - (5 if kind.objectness else 4)
-
-
-def _is_relative(rows: Array, size: tuple[int, int]) -> bool:
-    """Whether the boxes' centres are offsets from their cells, rather than near their cells in the image."""
-    grid = cells_of(len(rows), size)
-    assert grid is not None
-    centres = (grid[:, :2] + 0.5) * grid[:, 2:]
-    return float(np.abs(rows[:, :2]).mean()) < float(np.abs(rows[:, :2] - centres).mean())
+    columns = output.shape[1] if kind.transposed else output.shape[2]
+    return None if layout == "end-to-end" else columns - (5 if kind.objectness else 4)

@@ -293,7 +293,7 @@ class TorchPredictor(Predictor):
 
     def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.model.promu.encode_images(pixels)
+            return self.model.promu.encode_visual(pixels)
 
 
 def vision_checksum(model: Any) -> str | None:

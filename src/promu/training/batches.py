@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -30,38 +30,25 @@ def rng_of(seed: int, sample: Sample) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, sample.epoch * 2**40 + sample.row]))
 
 
-class Order(Protocol):
-    """The rows of an epoch in the order in which they are read."""
-
-    def __len__(self) -> int:
-        """Rows an epoch."""
-
-    def epoch(self, seed: int, number: int) -> Iterator[int]:
-        """The rows of the epoch with this number."""
-
-
 class Shuffled:
-    """All rows of a data set that is in memory, shuffled."""
+    """The order in which an epoch reads the rows of a data set that is in memory: shuffled."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
 
     def __len__(self) -> int:
+        """Rows an epoch."""
         return self.rows
 
     def epoch(self, seed: int, number: int) -> Iterator[int]:
-        """As `Order.epoch`."""
+        """The rows of the epoch with this number."""
         yield from np.random.default_rng([seed, number]).permutation(self.rows).tolist()
 
 
 class CorpusOrder:
-    """The pairs of a corpus, shuffled within windows of images that lie near each other on disk.
+    """The pairs of a corpus, or the matched ones, shuffled within windows of images that are near each other on disk.
 
     Blocks of neighbouring images are shuffled first, so that every epoch has other windows.
-
-    Args:
-        corpus: To be read.
-        matched_only: Leave falsified pairs out.
     """
 
     def __init__(self, corpus: PairShards, matched_only: bool = False) -> None:
@@ -72,20 +59,20 @@ class CorpusOrder:
         return int(self.corpus.matched.sum()) if self.matched_only else len(self.corpus)
 
     def epoch(self, seed: int, number: int) -> Iterator[int]:
-        """As `Order.epoch`."""
+        """As `Shuffled.epoch`."""
         rng = np.random.default_rng([seed, number])
         blocks = rng.permutation(math.ceil(self.corpus.images / GROUP))
         for start in range(0, len(blocks), WINDOW // GROUP):
-            images = (
-                index
-                for block in blocks[start : start + WINDOW // GROUP]
-                for index in range(block * GROUP, min((block + 1) * GROUP, self.corpus.images))
-            )
+            within = (range(block * GROUP, (block + 1) * GROUP) for block in blocks[start : start + WINDOW // GROUP])
+            images = (index for block in within for index in block if index < self.corpus.images)
             rows = np.array([row for index in images for row in self.corpus.rows_of(index)])
             if self.matched_only:
                 rows = rows[self.corpus.matched[rows]]
             rng.shuffle(rows)
             yield from rows.tolist()
+
+
+Order = Shuffled | CorpusOrder
 
 
 class StepBatches(Sampler[list[Sample]]):
@@ -129,14 +116,7 @@ class StepBatches(Sampler[list[Sample]]):
         return epochs * len(self.order) + min(steps * self.batch_size, len(self.order))
 
     def _whole_batches(self) -> Iterator[tuple[int, Sequence[int]]]:
-        epoch = 0
-        while True:
-            batch: list[int] = []
-            for row in self.order.epoch(self.seed, epoch):
-                batch.append(row)
-                if len(batch) == self.batch_size:
-                    yield epoch, batch
-                    batch = []
-            if batch:
+        for epoch in itertools.count():
+            rows = self.order.epoch(self.seed, epoch)
+            while batch := list(itertools.islice(rows, self.batch_size)):
                 yield epoch, batch
-            epoch += 1

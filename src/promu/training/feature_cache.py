@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from promu.corpora.shards import PairShards
@@ -28,6 +29,9 @@ from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
 
 Array = npt.NDArray[Any]
+BATCH = 16
+FITTED_ON = 1024
+"""Images whose features a detector encoder's standardisation is fitted on."""
 
 
 class CachedArray:
@@ -55,10 +59,7 @@ class CachedArray:
     def fill(self, batch: int, compute: Callable[[list[int]], None], stage: str) -> None:
         """Compute the rows that are not there yet; the processes share the work and return together.
 
-        Args:
-            batch: Rows that `compute` is given at once.
-            compute: Puts rows with these numbers into `values`.
-            stage: Under which name this process's share of the rows is reported.
+        `compute` is given `batch` rows at once and puts them into `values`; progress is reported of `stage`.
         """
         share = range(process_number(), len(self._done), processes())
         todo = [row for row in share if not self._done[row]]
@@ -72,23 +73,11 @@ class CachedArray:
         wait_for_all()
 
 
-BATCH = 16
-FITTED_ON = 1024
-"""Images whose features the encoder's standardisation is fitted on."""
-
-
 class FeatureViews:
     """Fixed views of a corpus's images as features (K, C) of a frozen detector (`Views`).
 
-    The first view of an image is the whole of it, the others are random.
-
-    Args:
-        encoder: Its lower part is the detector.
-        config: Says how pixels are normalised.
-        corpus: Whose images.
-        settings: Which views, and how many.
-        folder: Where features are stored, in another folder for each detector, corpus and choice of views.
-        seed: Of the views.
+    The first view of an image is the whole of it, the others are random. Features are stored in `folder`, in another
+    folder for each detector, corpus and choice of views.
     """
 
     argument = "image_features"
@@ -102,18 +91,17 @@ class FeatureViews:
         folder: Path,
         seed: int,
     ) -> None:
-        self.corpus = corpus
         self.settings = settings
         self.seed = seed
+        side = config.image_size
+        assert side is not None
         made_from = {
             "detector": encoder.trunk_checksum(),
-            "side": config.image_size,
+            "side": side,
             "corpus": {**corpus.header, "images": corpus.images},
             "views": settings.model_dump(mode="json"),
             "seed": seed,
         }
-        side = config.image_size
-        assert side is not None
         shape = (corpus.images, settings.cached, *encoder.feature_shape)
         self.cache = CachedArray(folder, made_from, shape, corpus.images)
 
@@ -127,39 +115,20 @@ class FeatureViews:
 
         self.cache.fill(BATCH, compute, "features")
         if not encoder.is_fitted:
-            sample = self.cache.values[: min(FITTED_ON, corpus.images), 0].astype(np.float32)
+            sample = self.cache.values[:FITTED_ON, 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         """As `Views.__call__`."""
         number = int(rng.integers(self.settings.cached))
         return torch.from_numpy(np.array(self.cache.values[index, number])), self._view(index, number)
 
     def _view(self, index: int, number: int) -> View:
-        if number == 0:
-            return WHOLE
-        return random_view(rng_of(self.seed, Sample(number, index)), self.settings)
+        return random_view(rng_of(self.seed, Sample(number, index)), self.settings) if number else WHOLE
 
 
-BATCH_OF_TEXTS = 128
-
-
-def views_of(
-    model: HasEncoders,
-    corpus: PairShards,
-    settings: ViewSettings,
-    folder: Path,
-    seed: int,
-) -> Views:
-    """What a model is trained on: pixels, or stored features where its vision encoder is a frozen detector.
-
-    Args:
-        model: Has the vision encoder.
-        corpus: Whose images.
-        settings: Which views.
-        folder: Where features are stored.
-        seed: Of the fixed views.
-    """
+def views_of(model: HasEncoders, corpus: PairShards, settings: ViewSettings, folder: Path, seed: int) -> Views:
+    """What a model is trained on: pixels, or features in `folder` where its vision encoder is a frozen detector."""
     encoder, size = model.vision_encoder, model.config.image_size
     assert encoder is not None and size is not None
     if not isinstance(encoder, DetectorEncoderModel) or encoder.config.train_trunk:
@@ -170,20 +139,10 @@ def views_of(
 class CachedTexts:
     """Vectors (N+2, d) of the pieces of every caption, and of the empty one, from a frozen text encoder.
 
-    Args:
-        model: Its text encoder is frozen.
-        encoder: Makes pieces of a caption, as the model is given them.
-        corpus: Whose captions.
-        folder: Where vectors are stored, in another folder for each encoder and corpus.
+    They are stored in `folder`, in another folder for each encoder and corpus.
     """
 
-    def __init__(
-        self,
-        model: HasEncoders,
-        encoder: WordEncoder,
-        corpus: PairShards,
-        folder: Path,
-    ) -> None:
+    def __init__(self, model: HasEncoders, encoder: WordEncoder, corpus: PairShards, folder: Path) -> None:
         captions = list(dict.fromkeys(["", *(pair.caption for pair in corpus.pairs())]))  # one may be dropped
         self.rows = {caption: row for row, caption in enumerate(captions)}
         pieces = [encoder.text(caption) for caption in captions]
@@ -205,9 +164,9 @@ class CachedTexts:
                 start, stop = self.starts[row : row + 2]
                 self.cache.values[start:stop] = vectors[: stop - start]
 
-        self.cache.fill(BATCH_OF_TEXTS, compute, "captions")
+        self.cache.fill(128, compute, "captions")
 
-    def __call__(self, captions: Sequence[str]) -> torch.Tensor:
+    def __call__(self, captions: Sequence[str]) -> Tensor:
         """(B, longest, d) of these captions, zeros after the end of each."""
         places = [slice(*self.starts[self.rows[caption] :][:2]) for caption in captions]
         longest = max(place.stop - place.start for place in places)
@@ -222,7 +181,7 @@ def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
 
     Entity markers, which no caption holds, start at random.
     """
-    embeddings: torch.Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
+    embeddings: Tensor = encoder.get_input_embeddings().weight  # type: ignore[operator, assignment]
     rows = {
         name: tensor[used] if tensor.data_ptr() == embeddings.data_ptr() else tensor
         for name, tensor in encoder.state_dict().items()
@@ -230,12 +189,7 @@ def _checksum(encoder: PreTrainedModel, used: list[int]) -> str:
     return weights_checksum(rows)
 
 
-def texts_of(
-    model: HasEncoders,
-    encoder: WordEncoder,
-    corpus: PairShards,
-    folder: Path,
-) -> CachedTexts | None:
+def texts_of(model: HasEncoders, encoder: WordEncoder, corpus: PairShards, folder: Path) -> CachedTexts | None:
     """The stored vectors of a corpus's captions where the model's text encoder is frozen; else None."""
     if "text" not in model.config.frozen:
         return None

@@ -72,9 +72,7 @@ class FinetuneResult(TypedDict):
     """What came of a fine-tuning run, as in its `result.json`.
 
     Attributes:
-        task, seed: As in the recipe.
         best_epoch: The epoch whose weights were chosen on dev; a fraction where dev is scored within epochs.
-        posts: Posts by split.
         data: By split, the file, its checksum, and the release that it is known as.
         beyond_the_model: By split, what of gold the model cannot give, by kind.
         calibration: As `calibrate` returns it.
@@ -186,20 +184,18 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         predicted, scores[split] = figures(split, of_split)
         task.write(out / "predictions" / paths[split].name, predicted)
     counts = {split: len(posts) for split, posts in splits.items()}
-    model.config.promu_training = {
-        "recipe": settings,
-        "posts": counts,
-        "calibration": calibration,
-        "dev": scores["dev"],
-        "test": scores.get("test"),
-    }
+    trained = {"recipe": settings, "posts": counts, "calibration": calibration}
+    model.config.promu_training = {**trained, "dev": scores["dev"], "test": scores.get("test")}
     save_folder(out / "model", model, tokenizer)
     result = FinetuneResult(
         task=recipe.task,
         seed=recipe.seed,
         best_epoch=best_epoch(log, "f1"),
         posts=counts,
-        data={split: _identity(paths[split], posts) for split, posts in splits.items()},
+        data={
+            split: {"file": str(path), "sha256": checksum(path), "release": release_name(path, splits[split])}
+            for split, path in paths.items()
+        },
         beyond_the_model=beyond,
         calibration=calibration,
         dev=scores["dev"],
@@ -212,8 +208,3 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         result["test"] = scores["test"]
     run.finish(result)
     return result
-
-
-def _identity(path: Path, posts: Sequence[Post]) -> dict[str, str]:
-    """Which file a split was: its checksum, and the release it is where that is known."""
-    return {"file": str(path), "sha256": checksum(path), "release": release_name(path, posts)}

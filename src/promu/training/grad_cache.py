@@ -8,31 +8,24 @@ twice: once without gradient, for the projections of all parts; then part by par
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from promu.modeling.contrastive import CachedCITLoss, MatchedPairs
 from promu.modeling.distributed import processes
-from promu.modeling.losses import JointLoss
-
-Batch = Mapping[str, torch.Tensor]
+from promu.modeling.losses import Batch, JointLoss
 
 
 def backward_in_parts(
     model: Any, loss: JointLoss, batch: Batch, rows: int, accelerator: Any
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Forward and backward of a batch, `rows` rows at a time.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Forward and backward of this process's batch, `rows` rows at a time, by accelerate's `accelerator`.
 
-    Args:
-        model: `PromuForPreTraining` or `PromuDualEncoder`, wrapped for several processes or not.
-        loss: Of this model.
-        batch: This process's part of the batch, every tensor (B, ...).
-        rows: Rows a part, at most.
-        accelerator: accelerate's, which runs the backward passes.
+    The model may be wrapped for several processes.
 
     Returns:
         The loss of the whole batch and the unweighted losses by name, detached.
@@ -46,7 +39,7 @@ def backward_in_parts(
         if loss.cit is not None:
             with torch.no_grad():
                 pairs.append(loss.pairs(model(**loss.inputs(part, fuse=False)), part))
-    sums: dict[str, torch.Tensor] = {}
+    sums: dict[str, Tensor] = {}
     for number, (part, rewind) in enumerate(zip(parts, rewinds, strict=True)):
         rewind()
         cit = None if loss.cit is None else CachedCITLoss(loss.cit.space, pairs, number)
@@ -59,7 +52,7 @@ def backward_in_parts(
     return loss.weighted_sum(sums), sums
 
 
-def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
+def split(batch: Batch, rows: int) -> list[dict[str, Tensor]]:
     """A batch in parts of `rows` rows at most, as many parts in each process.
 
     A process with fewer rows than there are parts repeats its last one, not to be counted.
@@ -71,9 +64,8 @@ def split(batch: Batch, rows: int) -> list[dict[str, torch.Tensor]]:
     parts = math.ceil(int(most) / rows)
     chosen = torch.arange(max(count, parts), device=most.device).clamp(max=count - 1)
     filled = {name: value[chosen] for name, value in batch.items()}
-    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * (
-        torch.arange(len(chosen), device=most.device) < count
-    )
+    first = torch.arange(len(chosen), device=most.device) < count
+    filled["row_mask"] = filled.get("row_mask", torch.ones_like(chosen)) * first
     columns = {name: value.tensor_split(parts) for name, value in filled.items()}
     return [{name: values[number] for name, values in columns.items()} for number in range(parts)]
 

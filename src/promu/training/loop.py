@@ -7,10 +7,12 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
@@ -30,11 +32,11 @@ from promu.training.recipe import TrainingSettings
 logger = logging.getLogger(__name__)
 
 
+@dataclass
 class _Samples(Dataset[Sample]):
     """Samples as they are; the collator knows what they stand for."""
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    rows: int
 
     def __len__(self) -> int:
         return self.rows
@@ -54,7 +56,7 @@ class _Loop(Trainer):
     batches: StepBatches
     settings: TrainingSettings
     loss: JointLoss | None
-    losses: Mapping[str, torch.Tensor]
+    losses: Mapping[str, Tensor]
     validate: Callable[[], dict[str, float]] | None = None
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -76,17 +78,13 @@ class _Loop(Trainer):
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """The loss of a batch in one pass."""
-        if self.loss is None:
-            loss = model(**inputs).loss
-            parts: dict[str, torch.Tensor] = {}
-        else:
-            loss, parts = self.loss.of_batch(model, inputs)
+        loss, parts = (model(**inputs).loss, {}) if self.loss is None else self.loss.of_batch(model, inputs)
         self.losses = {"loss": loss.detach(), **parts}
-        return loss
+        return cast(Tensor, loss)
 
-    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """A step in one pass, or in several where the batch does not fit into memory."""
         if self.settings.micro_batch is None:
             return super().training_step(model, inputs, num_items_in_batch)
@@ -138,17 +136,13 @@ class _Log(TrainerCallback):
         if step % self.every == 0 or step == state.max_steps:
             losses = self.loop.losses
             mean = group_sum(torch.stack([value.float() for value in losses.values()])) / processes()
-            space = getattr(self.loop.model, "space", None)
-            self._write(
-                step,
-                {
-                    **dict(zip(losses, mean.tolist(), strict=True)),
-                    **({} if space is None else {"temperature": space.temperature.item()}),
-                    "lr": float(self.loop.lr_scheduler.get_last_lr()[0]),  # type: ignore[union-attr, arg-type]
-                    "samples": self.loop.batches.samples_until(step),
-                    "seconds": round(self.spent + time.perf_counter() - self.started, 3),
-                },
-            )
+            values = dict(zip(losses, mean.tolist(), strict=True))
+            if (space := getattr(self.loop.model, "space", None)) is not None:
+                values["temperature"] = space.temperature.item()
+            values["lr"] = float(self.loop.lr_scheduler.get_last_lr()[0])  # type: ignore[union-attr, arg-type]
+            values["samples"] = self.loop.batches.samples_until(step)
+            values["seconds"] = round(self.spent + time.perf_counter() - self.started, 3)
+            self._write(step, values)
         report(self.name, step, state.max_steps)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
@@ -170,15 +164,15 @@ class _Log(TrainerCallback):
             self.board.add_scalar(f"{self.name}/{name}", value, step)
 
 
+@dataclass
 class _Patience(TrainerCallback):
     """Ends a run that has not become better for so many validations.
 
-    It goes by what a checkpoint holds, so that a run that was killed stops where one that never was stops. (Trainer's
-    own callback counts in memory, or goes on once more where the run was killed after it had stopped.)
+    It goes by what a checkpoint holds, and not in memory as Trainer's own callback, so that a run that was killed stops
+    where one that never was stops.
     """
 
-    def __init__(self, validations: int) -> None:
-        self.validations = validations
+    validations: int
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """After each validation, when the state knows which was the best."""
@@ -193,7 +187,7 @@ class _Patience(TrainerCallback):
 def fit(
     model: PromuPreTrainedModel,
     order: Order,
-    collate: Callable[[Sequence[Sample]], dict[str, torch.Tensor]],
+    collate: Callable[[Sequence[Sample]], dict[str, Tensor]],
     settings: TrainingSettings,
     out: Path,
     seed: int,
@@ -214,7 +208,7 @@ def fit(
         collate: Samples to a batch.
         settings: Optimiser and schedule.
         out: The run's folder.
-        seed: Order of the samples and dropout.
+        seed: Of the order and of dropout.
         name: The stage that progress is reported of.
         validate: Figures on dev, at the end of each epoch or every `settings.validate_every` steps.
         best: Which of them chooses the weights; larger is better. None takes the last.
@@ -267,18 +261,10 @@ def fit(
         ddp_find_unused_parameters=False,
         ddp_broadcast_buffers=False,  # the same in each process, and a frozen detector's are many
     )
-    loop = _Loop(
-        model=model,
-        args=arguments,
-        train_dataset=_Samples(len(order)),
-        eval_dataset=_Samples(1) if validate else None,
-        data_collator=collate,  # type: ignore[arg-type]
-    )
-    loop.settings = settings
-    loop.batches = batches
+    samples, dev = _Samples(len(order)), _Samples(1) if validate else None
+    loop = _Loop(model, arguments, collate, samples, dev)  # type: ignore[arg-type]
+    loop.settings, loop.batches, loop.loss, loop.validate = settings, batches, loss, validate
     loop.remove_callback(PrinterCallback)  # the log is ours, standard output the caller's
-    loop.loss = loss
-    loop.validate = validate
     loop.add_callback(_Log(out, loop, name, settings.log_every))
     resume = _last_whole_checkpoint(checkpoints)
     if settings.patience is not None and best is not None:
@@ -319,10 +305,10 @@ def optimiser(model: PromuPreTrainedModel, settings: TrainingSettings) -> torch.
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        in_backbone = name.startswith(f"{model.base_model_prefix}.") or settings.head_lr is None
-        rate = settings.lr if in_backbone else settings.head_lr
+        in_backbone = name.startswith(f"{model.base_model_prefix}.")
+        rate = settings.lr if in_backbone else settings.head_lr or settings.lr
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-        groups.setdefault((rate or settings.lr, decay), []).append(parameter)
+        groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": parameters, "lr": rate, "weight_decay": decay} for (rate, decay), parameters in groups.items()],
         fused=True,  # one pass over memory for each weight, where the default makes one for each of its operations

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from promu.alignment.label_store import ImageLabels, LabelStore
@@ -68,9 +69,8 @@ class CaptionCollator:
 
     def _read(self, pair: CaptionPair, rng: np.random.Generator) -> CaptionPair:
         """The pair, or, for a share of the falsified ones, its image with an empty caption."""
-        if pair.matched or not self.caption_drop or rng.random() >= self.caption_drop:
-            return pair
-        return replace(pair, caption="")
+        drop = not pair.matched and self.caption_drop and rng.random() < self.caption_drop
+        return replace(pair, caption="") if drop else pair
 
 
 class PairCollator:
@@ -85,8 +85,7 @@ class PairCollator:
     def __call__(self, samples: Sequence[Sample]) -> Batch:
         """The batch of these samples."""
         batch, pairs, views, rngs = self.captions.collate(samples)
-        matched = torch.tensor([int(pair.matched) for pair in pairs])
-        batch["matched"] = matched
+        matched = batch["matched"] = torch.tensor([int(pair.matched) for pair in pairs])
         labels = [self.store[pair.image] for pair in pairs]
         if self.losses.coe:
             self._add_regions(batch, labels, views, matched)
@@ -104,12 +103,12 @@ class PairCollator:
             batch["input_ids"], batch["mlm_labels"] = mask_tokens(batch, self.encoder, noise[:, : shape[1]])
         return batch
 
-    def _add_regions(
-        self, batch: Batch, labels: Sequence[ImageLabels], views: Sequence[View], matched: torch.Tensor
-    ) -> None:
+    def _add_regions(self, batch: Batch, labels: Sequence[ImageLabels], views: Sequence[View], matched: Tensor) -> None:
         moved = [move_boxes(label.boxes.numpy(), view) for label, view in zip(labels, views, strict=True)]
-        boxes, box_mask = _stack_boxes([torch.from_numpy(boxes) for boxes, _ in moved])
+        box_mask = pad_positions([range(len(boxes)) for boxes, _ in moved])[1]
         present = box_mask.bool()
+        boxes = torch.zeros(*present.shape, 4)
+        boxes[present] = torch.from_numpy(np.concatenate([boxes for boxes, _ in moved]))
         box_mask[present] = torch.from_numpy(np.concatenate([in_view for _, in_view in moved])).long()
         width = len(self.store.header.nouns)
         entity_labels = torch.zeros(*boxes.shape[:2], width)
@@ -118,20 +117,11 @@ class PairCollator:
         counted = matched[:, None] if self.losses.matched_only else 1
         batch.update(boxes=boxes, box_mask=box_mask * floor * counted, entity_labels=entity_labels)
 
-    def _sharpen(self, labels: torch.Tensor) -> torch.Tensor:
+    def _sharpen(self, labels: Tensor) -> Tensor:
         """Soft labels as they are, or one-hot at their largest entry (the paper's ablation)."""
         if not self.losses.hard_labels or not len(labels):
             return labels
         return functional.one_hot(labels.argmax(-1), labels.shape[-1]).float()
-
-
-def _stack_boxes(rows: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(1, *(len(row) for row in rows)) if rows else 1
-    boxes = torch.zeros(len(rows), width, 4)
-    for index, row in enumerate(rows):
-        boxes[index, : len(row)] = row
-    mask = pad_positions([range(len(row)) for row in rows])[1]
-    return boxes, mask
 
 
 def _stable_id(text: str) -> int:

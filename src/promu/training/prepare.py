@@ -56,15 +56,12 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Sources):
     """Everything that joint pre-training starts from: data, tokenizer, and the teacher's labels of both corpora.
 
     `teacher_folder` is where the self-trained teacher is; None for one off the shelf.
     """
 
-    corpus: PairShards
-    dev: PairShards | None
-    tokenizer: PreTrainedTokenizerBase
     teacher_folder: Path | None
     store: LabelStore
     dev_store: LabelStore | None
@@ -78,11 +75,9 @@ def prepare(recipe: PretrainRecipe) -> Prepared:
     """
     sources = prepare_sources(recipe)
     folder = train_teacher(recipe, sources.corpus, sources.tokenizer)
-    corpora = {"labels": sources.corpus}
-    if sources.dev is not None:
-        corpora["labels-dev"] = sources.dev
+    corpora = {"labels": sources.corpus} | ({} if sources.dev is None else {"labels-dev": sources.dev})
     stores = label(recipe, sources, folder, corpora, (process_number(), processes()))
-    return Prepared(sources.corpus, sources.dev, sources.tokenizer, folder, stores["labels"], stores.get("labels-dev"))
+    return Prepared(**vars(sources), teacher_folder=folder, store=stores["labels"], dev_store=stores.get("labels-dev"))
 
 
 def label_recipe(
@@ -105,9 +100,8 @@ def label_recipe(
     """
     recipe = load_recipe(recipe, PretrainRecipe, overrides)
     if shard[0] and recipe.teacher.text is not None and not _teacher_is_trained(Path(recipe.out)):
-        raise InputError(
-            f"the teacher is not trained yet; start --shard 0/{shard[1]} first, the others once it labels", recipe.out
-        )
+        first = f"start --shard 0/{shard[1]} first, the others once it labels"
+        raise InputError(f"the teacher is not trained yet; {first}", recipe.out)
     sources = prepare_sources(recipe)
     folder = train_teacher(recipe, sources.corpus, sources.tokenizer)
     return label(recipe, sources, folder, {"labels": sources.corpus}, shard)["labels"], sources.corpus
@@ -125,14 +119,12 @@ def prepare_sources(recipe: PretrainRecipe) -> Sources:
 def open_corpora(recipe: PretrainRecipe) -> tuple[PairShards, PairShards | None]:
     """The corpus to train on and the one to validate on, built where the recipe says how."""
     settings, dev = recipe.data.corpus, recipe.data.dev
-    if isinstance(settings, str):
-        return PairShards(settings), None if dev is None else PairShards(dev)
-    folder = Path(recipe.out) / "corpus"
-    build_corpus(settings, folder)
-    if settings.dev:
-        dev = dev or str(folder / "dev")
-        folder = folder / "train"
-    return PairShards(folder), None if dev is None else PairShards(dev)
+    if not isinstance(settings, str):
+        folder = Path(recipe.out) / "corpus"
+        build_corpus(settings, folder)
+        dev = dev or (str(folder / "dev") if settings.dev else None)
+        settings = str(folder / "train" if settings.dev else folder)
+    return PairShards(settings), None if dev is None else PairShards(dev)
 
 
 def candidates(recipe: PretrainRecipe, corpus: PairShards) -> tuple[Sequence[str], Sequence[str]]:
@@ -202,16 +194,9 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
     encoder = WordEncoder(tokenizer, model.config.max_length)
     views = views_of(model, corpus, settings.views, out / "features", settings.seed)
     texts = texts_of(model, encoder, corpus, out / "features")
-    fit(
-        model,
-        CorpusOrder(corpus, matched_only=True),
-        CaptionCollator(corpus, encoder, views, settings.seed, texts),
-        settings.training,
-        folder,
-        settings.seed,
-        "teacher",
-        loss=JointLoss.of(model),
-    )
+    order = CorpusOrder(corpus, matched_only=True)
+    collate = CaptionCollator(corpus, encoder, views, settings.seed, texts)
+    fit(model, order, collate, settings.training, folder, settings.seed, "teacher", loss=JointLoss.of(model))
     with in_order() as first:
         if first:
             save_folder(folder / "model", model, tokenizer)

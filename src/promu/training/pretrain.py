@@ -47,13 +47,11 @@ class PretrainResult(TypedDict):
     """What came of a pre-training run, as in its `result.json`.
 
     Attributes:
-        pairs, matched: Caption pairs of the corpus, and those of them that are matched.
         skipped: Pairs that building the corpus left out, by reason.
-        images, nouns, relations: Images of the corpus, and candidates of Eq 6 and Eq 9.
+        nouns, relations: Candidates of Eq 6 and Eq 9.
         last: The log's last line of training: `step`, `loss`, each loss by name, and so on.
         dev: The log's last line of validation, its figures named `eval_...`; None without images to validate on.
         warnings: What looks suspicious in the log, a sentence each.
-        seconds: How long the run took.
     """
 
     pairs: int
@@ -155,10 +153,7 @@ def warm_start(model: PromuForPreTraining, teacher_folder: Path) -> None:
 
 
 def _train(
-    recipe: PretrainRecipe,
-    ready: Prepared,
-    model: PromuForPreTraining,
-    encoder: WordEncoder,
+    recipe: PretrainRecipe, ready: Prepared, model: PromuForPreTraining, encoder: WordEncoder
 ) -> list[dict[str, Any]]:
     out = Path(recipe.out)
     views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed)
@@ -170,18 +165,8 @@ def _train(
     with in_order():
         if not before.is_file():
             write_json(before, sample_predictions(model, encoder, ready.corpus, ready.store, _samples(ready), "before"))
-
-    return fit(
-        model,
-        CorpusOrder(ready.corpus),
-        collate,
-        recipe.training,
-        out,
-        recipe.seed,
-        "pre-training",
-        _validation(recipe, ready, model, encoder),
-        loss=JointLoss.of(model),
-    )
+    validate, order, loss = _validation(recipe, ready, model, encoder), CorpusOrder(ready.corpus), JointLoss.of(model)
+    return fit(model, order, collate, recipe.training, out, recipe.seed, "pre-training", validate, loss=loss)
 
 
 def _validation(
@@ -204,9 +189,9 @@ def _validation(
         images = EncodedImages(model, dev)
         scores = measure_pairs(encoder, images, rerank=0, auc_pairs=VALIDATED // 2)
         agreement = teacher_agreement(model, encoder, images, store)
-        losses = mean_losses(model, batches())
+        figures = flat_figures(scores, agreement, mean_losses(model, batches()))
         model.train()
-        return flat_figures(scores, agreement, losses)
+        return figures
 
     return validate
 

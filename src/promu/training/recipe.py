@@ -7,7 +7,17 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from promu.alignment.corpus_settings import CorpusSettings
-from promu.config import BackboneSettings, Count, ModelSettings, NotNegativeInt, Positive, Recipe, Settings, Share
+from promu.config import (
+    BackboneSettings,
+    Count,
+    ModelSettings,
+    NotNegative,
+    NotNegativeInt,
+    Positive,
+    Recipe,
+    Settings,
+    Share,
+)
 from promu.schema import MissingPostImage
 
 
@@ -18,24 +28,16 @@ class TrainingSettings(Settings):
     batch_size: Count = Field(default=16, description="rows a step, of all processes together")
     lr: Positive = Field(default=1e-4, description="highest learning rate (AdamW)")
     head_lr: Positive | None = Field(default=None, description="highest learning rate of the heads; null takes `lr`")
-    weight_decay: Annotated[float, Field(ge=0.0)] = Field(default=1e-3, description="weight decay of AdamW")
+    weight_decay: NotNegative = Field(default=1e-3, description="weight decay of AdamW")
     warmup: Share = Field(default=0.1, description="share of the steps in which the rate rises")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="`bf16` or `fp32`; `auto` takes bf16 where the device computes it natively"
     )
     log_every: Count = Field(default=10, description="steps between two lines of `log.jsonl`")
     save_every: Count | None = Field(default=None, description="steps between checkpoints; null: once an epoch")
-    validate_every: Count | None = Field(
-        default=None, description="steps between validations on dev; null: once an epoch"
-    )
-    patience: Count | None = Field(
-        default=None,
-        description="fine-tuning ends after so many validations without a better one; null goes through all epochs",
-    )
-    micro_batch: Count | None = Field(
-        default=None,
-        description="rows at once, where a batch does not fit into memory; L_CIT still contrasts the whole batch",
-    )
+    validate_every: Count | None = Field(default=None, description="steps between validations; null: once an epoch")
+    patience: Count | None = Field(default=None, description="validations without a better one that end fine-tuning")
+    micro_batch: Count | None = Field(default=None, description="rows at once; L_CIT still contrasts the whole batch")
     workers: NotNegativeInt = Field(default=0, description="processes that make batches")
 
 
@@ -92,9 +94,7 @@ class PretrainData(Settings):
     """The corpus, and where candidates come from."""
 
     corpus: str | CorpusSettings = Field(description="folder that `promu corpus build` made, or how to build it")
-    dev: str | None = Field(
-        default=None, description="corpus to validate on; null takes the images that building held out"
-    )
+    dev: str | None = Field(default=None, description="corpus to validate on; null takes what building held out")
     nouns: str | NounSettings = Field(description="file of candidates, or how to find them")
     relations: str | PropertySettings = Field(description="file of candidates, or how to find them")
 
@@ -105,12 +105,8 @@ class ViewSettings(Settings):
     crop: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=0.5, description="smallest share of the image's area that a view keeps; 1 turns crops and flips off"
     )
-    jitter: Share = Field(
-        default=0.0, description="brightness and contrast each change by a random factor of 1 ± this share"
-    )
-    cached: Count = Field(
-        default=2, description="views of an image that a frozen detector encodes, once; its features are stored"
-    )
+    jitter: Share = Field(default=0.0, description="brightness and contrast change by random factors of 1 ± this share")
+    cached: Count = Field(default=2, description="views of an image whose features a frozen detector stores")
 
 
 class TeacherSettings(Settings):
@@ -118,10 +114,8 @@ class TeacherSettings(Settings):
 
     init: str | None = Field(default=None, description="folder of a teacher trained before")
     name: str | None = Field(default=None, description="any CLIP- or SigLIP-type model")
-    text: str | dict[str, Any] | None = Field(
-        default=None, description="text encoder of a teacher to train, as under `model`"
-    )
-    vision: str | dict[str, Any] | None = Field(default=None, description="vision encoder of a teacher to train")
+    text: str | dict[str, Any] | None = Field(default=None, description="its text encoder, as under `model`")
+    vision: str | dict[str, Any] | None = Field(default=None, description="its vision encoder, as under `model`")
     config: BackboneSettings = Field(default=BackboneSettings(), description="further settings of its backbone")
     training: TrainingSettings = Field(default=TrainingSettings(), description="its optimiser and schedule")
     views: ViewSettings = Field(default=ViewSettings(crop=0.3), description="its views of the images")
@@ -142,32 +136,24 @@ class LabelSettings(Settings):
     num_relations: Count = Field(default=100, description="candidates of images (L of Eq 9)")
     entity_template: str = Field(default="1", description='prompt of a noun: `"1"` or `"2"`')
     relation_template: str = Field(default="A", description="prompt of a relation: `A`, `B` or `C`")
-    temperature: Positive | None = Field(
-        default=None, description="temperature of the softmax over candidates; null takes the teacher's own"
-    )
-    top_k: Count = Field(
-        default=16, description="candidates stored of each label, beside the probability of all the others together"
-    )
+    temperature: Positive | None = Field(default=None, description="of the softmax; null takes the teacher's own")
+    top_k: Count = Field(default=16, description="candidates stored of each label; the others are stored as one sum")
     detector_weight: Share = Field(
         default=0.0,
         description="share of a region's label, times the detector's score, that goes to the nouns for the detector's "
         "category (beyond the paper)",
     )
-    synonyms: str | None = Field(
-        default=None, description="table of which nouns name a detector's category; null takes COCO's"
-    )
+    synonyms: str | None = Field(default=None, description="nouns that name a detector's category; null: COCO's")
 
 
 class LossSettings(Settings):
     """The weights of Eq 11 and the switches of the ablations."""
 
-    itm: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_ITM (Eq 3); 0 turns a loss off")
-    cit: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_CIT (Eq 4, 5)")
-    coe: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_COE (Eq 6-8)")
-    cir: Annotated[float, Field(ge=0.0)] = Field(default=1.0, description="weight of L_CIR (Eq 9, 10)")
-    mlm: Annotated[float, Field(ge=0.0)] = Field(
-        default=0.0, description="weight of masked language modelling of 15 % of the tokens (beyond the paper)"
-    )
+    itm: NotNegative = Field(default=1.0, description="weight of L_ITM (Eq 3); 0 turns a loss off")
+    cit: NotNegative = Field(default=1.0, description="weight of L_CIT (Eq 4, 5)")
+    coe: NotNegative = Field(default=1.0, description="weight of L_COE (Eq 6-8)")
+    cir: NotNegative = Field(default=1.0, description="weight of L_CIR (Eq 9, 10)")
+    mlm: NotNegative = Field(default=0.0, description="weight of masked language modelling (beyond the paper)")
     hard_labels: bool = Field(default=False, description="the likeliest candidate alone, in place of the distribution")
     confidence_floor: Share = Field(default=0.0, description="labels whose top probability is lower are left out")
     matched_only: bool = Field(default=False, description="L_COE and L_CIR of matched pairs alone")
@@ -200,9 +186,7 @@ class PretrainRecipe(Recipe):
     training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
     views: ViewSettings = Field(default=ViewSettings(), description="the student's views of the images")
     caption_drop: Share = Field(
-        default=0.0,
-        description="share of falsified pairs that are read with an empty caption, so that regions and images are "
-        "named without one too (beyond the paper)",
+        default=0.0, description="share of falsified pairs that are read with an empty caption (beyond the paper)"
     )
     warm_start: bool = Field(
         default=False,

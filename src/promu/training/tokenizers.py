@@ -21,12 +21,7 @@ def train_wordpiece(texts: Iterable[str], size: int, min_frequency: int = 2) -> 
     with a capital: names then fall apart into pieces whether the texts held them or not, so that a name which was
     never seen looks like those that were, instead of like nothing.
 
-    The same texts give the same vocabulary, whatever the process.
-
-    Args:
-        texts: Captions.
-        size: Pieces at most, special tokens included.
-        min_frequency: A piece that occurs less often is not kept.
+    The same texts give the same vocabulary, whatever the process: `size` pieces at most, special tokens included.
 
     Raises:
         InputError: `size` does not even hold the characters of the texts.
@@ -100,11 +95,7 @@ def train_text_to_text(texts: Iterable[str], size: int, min_frequency: int = 2) 
     """A tokenizer as T5's: a mark for each blank, </s> at the end; what it has no piece for falls into bytes.
 
     Pieces are learned from the words that do not start with a capital, so that names fall apart alike, known or not.
-
-    Args:
-        texts: To learn from.
-        size: Pieces at most; bytes and the characters of ASCII, 354 in all, are there in any case.
-        min_frequency: A piece that occurs less often is not kept.
+    There are `size` at most; bytes and the characters of ASCII, 354 in all, are there in any case.
     """
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
     tokenizer.normalizer = normalizers.NFKC()

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image, ImageEnhance
+from torch import Tensor
 
 from promu.corpora.shards import PairShards
 from promu.modeling.inputs import as_pixels
@@ -59,7 +59,7 @@ def random_view(rng: np.random.Generator, settings: ViewSettings) -> View:
     return view
 
 
-def show(image: Image.Image, view: View, size: int) -> torch.Tensor:
+def show(image: Image.Image, view: View, size: int) -> Tensor:
     """The view of an RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
     width, height = image.size
     left, top = view.origin[0] * width, view.origin[1] * height
@@ -76,24 +76,13 @@ def show(image: Image.Image, view: View, size: int) -> torch.Tensor:
 
 
 def move_boxes(boxes: Boxes, view: View) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-    """Boxes of the image as boxes of the view.
-
-    Args:
-        boxes: (R, 4) in 0..1 of the image.
-        view: What was done to the image.
-
-    Returns:
-        (R, 4) in 0..1 of the view, and (R,), whether enough of the box is still in it.
-    """
+    """Boxes (R, 4) in 0..1 of the image as boxes of the view, and (R,), whether enough of each is still in it."""
     moved = (boxes - np.tile(view.origin, 2)) / np.tile(view.size, 2)
     if view.flip:
         moved = np.stack([1 - moved[:, 2], moved[:, 1], 1 - moved[:, 0], moved[:, 3]], -1)
     clipped = moved.clip(0.0, 1.0)
-    return clipped.astype(np.float32), _area(clipped) / np.maximum(_area(moved), 1e-9) >= LEFT_THE_VIEW
-
-
-def _area(boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(-1)
+    shown, area = ((part[:, 2:] - part[:, :2]).clip(min=0).prod(-1) for part in (clipped, moved))
+    return clipped.astype(np.float32), shown / np.maximum(area, 1e-9) >= LEFT_THE_VIEW
 
 
 class Views(Protocol):
@@ -105,19 +94,12 @@ class Views(Protocol):
 
     argument: str
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         """A view of the image with this number, and which one it is."""
 
 
 class PixelViews:
-    """Random views as pixels (3, S, S), bytes.
-
-    Args:
-        corpus: Whose images.
-        size: S.
-        settings: Which views.
-        budget: Bytes of decoded images to hold in memory; what does not fit is decoded again.
-    """
+    """Random views as pixels (3, S, S), bytes; decoded images are held in memory up to `budget` bytes."""
 
     argument = "pixel_values"
 
@@ -130,7 +112,7 @@ class PixelViews:
         self._left = budget
         self._decoded: dict[int, Image.Image] = {}
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[torch.Tensor, View]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Tensor, View]:
         """As `Views.__call__`."""
         view = random_view(rng, self.settings)
         return show(self._image(index), view, self.size), view

@@ -141,7 +141,7 @@ def test_a_model_may_go_on_with_another_fusion(fusion: str, tmp_path: Path) -> N
 def test_a_image_that_was_encoded_once_serves_many_texts(fusion: str) -> None:
     model = PromuForRelationClassification(tiny_config(fusion=fusion, id2label={0: "None", 1: "r"})).eval()
     batch, markers = tiny_batch(rows=2), torch.tensor([[1, 4], [5, 2]])
-    visual = model.promu.encode_images(batch["pixel_values"])
+    visual = model.promu.encode_visual(batch["pixel_values"])
     texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
     torch.testing.assert_close(
         model(**texts, marker_index=markers, visual=visual).logits, model(**batch, marker_index=markers).logits

@@ -15,8 +15,7 @@ from transformers import PreTrainedModel, ViTConfig
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.detector_encoder import detector_encoder_from_onnx
-from promu.modeling.encoders import encode_image, level_layers
+from promu.modeling.encoders import detector_encoder_from_onnx, encode_image, level_layers
 from promu.modeling.fusions.base import VisualFeatures
 from promu.modeling.fusions.hvpnet import Prefix, PrefixFusion, mix
 from promu.modeling.losses import patch_coverage, pool_regions
@@ -42,12 +41,12 @@ def test_levels_are_spread_over_the_layers_of_the_vision_encoder() -> None:
 def test_levels_are_the_encoder_s_own_states(model: PromuModel) -> None:
     assert model.vision_encoder is not None
     pixels = tiny_batch(rows=2)["pixel_values"]
-    levels = model.encode_images(pixels)
+    levels = model.encode_visual(pixels)
     assert levels.shape == (2, 3, GRID**2 + 1, 24)
     torch.testing.assert_close(levels[:, -1], encode_image(model.vision_encoder, pixels, model.config))
     seen: list[torch.Tensor] = []
     model.vision_encoder.embeddings.register_forward_hook(lambda module, given, output: seen.append(output))  # type: ignore[union-attr]
-    model.encode_images(pixels)
+    model.encode_visual(pixels)
     torch.testing.assert_close(levels[:, 0], seen[0])
 
 
@@ -70,7 +69,7 @@ def test_a_detector_s_kept_features_have_levels_too(tmp_path: Path) -> None:
     model = PromuModel(tiny_config(fusion="hvpnet", vision_config=encoder.config)).eval()
     model.use_encoders(vision=encoder)
     features = torch.randn(2, *encoder.feature_shape)
-    levels = model.encode_images(None, image_features=features)
+    levels = model.encode_visual(None, image_features=features)
     assert levels.shape[:3] == (2, len(level_layers(encoder.config, 4)), encoder.feature_shape[0] + 1)
     torch.testing.assert_close(levels[:, -1], encoder(features=features).last_hidden_state)
     texts = {name: value for name, value in tiny_batch(rows=2).items() if name != "pixel_values"}
@@ -169,7 +168,7 @@ def test_the_region_vector_of_l_coe_is_what_the_last_layer_s_key_is_made_of(
 def test_regions_and_every_level_are_read(model: PromuModel) -> None:
     batch = tiny_batch()
     texts = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    visual = model.encode_images(batch["pixel_values"])
+    visual = model.encode_visual(batch["pixel_values"])
     plain = model(**texts, visual=visual).fused_text
     boxes = torch.tensor([[[0.0, 0.0, 0.2, 0.2]]]).expand(3, -1, -1)
     assert (model(**texts, visual=visual, boxes=boxes).fused_text - plain).abs().max() > 1e-4

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, has_text_layers, split_text_encoder, text_layers
+from promu.modeling.encoders import build_encoder, split_text_encoder, text_layers
 
 
 @dataclass
@@ -27,15 +27,14 @@ class VisualFeatures:
         boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None without a detector.
     """
 
-    tokens: torch.Tensor
-    mask: torch.Tensor | None = None
-    boxes: torch.Tensor | None = None
+    tokens: Tensor
+    mask: Tensor | None = None
+    boxes: Tensor | None = None
 
-    def present(self) -> torch.Tensor:
+    def present(self) -> Tensor:
         """(B,) booleans: which posts have an image."""
-        if self.mask is None:
-            return torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
-        return self.mask.bool()
+        everywhere = torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
+        return everywhere if self.mask is None else self.mask.bool()
 
 
 @dataclass
@@ -51,10 +50,10 @@ class Fused:
             the weights of `Fusion.loss_weights`.
     """
 
-    text: torch.Tensor
-    visual: torch.Tensor | None = None
-    attentions: tuple[torch.Tensor, ...] = ()
-    losses: dict[str, torch.Tensor] = field(default_factory=dict)
+    text: Tensor
+    visual: Tensor | None = None
+    attentions: tuple[Tensor, ...] = ()
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Fusion(nn.Module, ABC):
@@ -77,8 +76,7 @@ class Fusion(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.loss_weights = {**self.auxiliary, **(config.fusion_loss_weights or {})}
-        unknown = sorted(set(self.loss_weights) - set(self.auxiliary))
-        if unknown:
+        if unknown := sorted(set(self.loss_weights) - set(self.auxiliary)):
             raise InputError(
                 f"fusion_loss_weights: fusion {config.fusion!r} has no loss {unknown[0]!r}; "
                 f"its own losses are {', '.join(self.auxiliary) or 'none'}"
@@ -91,23 +89,25 @@ class Fusion(nn.Module, ABC):
         if self.config.fusion_layers is None:
             return text_encoder.config, split_text_encoder(text_encoder)
         config = self.own_layer_config(text_encoder, self.config.fusion_layers)
-        return config, text_layers(build_encoder(config))
+        layers = text_layers(build_encoder(config))
+        assert layers is not None
+        return config, layers
 
     def own_layer_config(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
         """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
-        given = text_encoder.config
-        settings: dict[str, Any] = {
-            "vocab_size": 1,
-            "hidden_size": self.config.hidden_size,
-            "num_hidden_layers": count,
-            "num_attention_heads": getattr(given, "num_attention_heads", None) or max(1, given.hidden_size // 64),
-            "intermediate_size": getattr(given, "intermediate_size", 4 * given.hidden_size),
-            "hidden_dropout_prob": getattr(given, "hidden_dropout_prob", 0.1),
-            "attention_probs_dropout_prob": getattr(given, "attention_probs_dropout_prob", 0.1),
-            "attn_implementation": given._attn_implementation,
-        }
-        self.own_configs.append(BertConfig(**settings))
-        return self.own_configs[-1]
+        given: Any = text_encoder.config
+        config = BertConfig(
+            vocab_size=1,
+            hidden_size=self.config.hidden_size,
+            num_hidden_layers=count,
+            num_attention_heads=getattr(given, "num_attention_heads", None) or max(1, given.hidden_size // 64),
+            intermediate_size=getattr(given, "intermediate_size", 4 * given.hidden_size),
+            hidden_dropout_prob=getattr(given, "hidden_dropout_prob", 0.1),
+            attention_probs_dropout_prob=getattr(given, "attention_probs_dropout_prob", 0.1),
+        )
+        config._attn_implementation = given._attn_implementation
+        self.own_configs.append(config)
+        return config
 
     def attend_as(self, text_encoder: PreTrainedModel) -> None:
         """Let layers of the fusion's own compute attention the way that the text encoder's do."""
@@ -116,39 +116,26 @@ class Fusion(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
-        """Fuse text (B, N+2, d) with the images of a batch.
+        """Fuse text (B, N+2, d), CLS first, with the images of a batch; None when no post of the batch has one.
 
-        A post without an image gives what text alone would give.
-
-        Args:
-            text: Encoded text, CLS first.
-            text_mask: (B, N+2), 1 where there is a token.
-            images: None when no post of the batch has one.
-            output_attentions: Also return attention maps (needs eager attention).
+        The mask (B, N+2) is 1 where there is a token. A post without an image gives what text alone would give.
 
         Raises:
             InputError: Attention maps are wanted, but the model was not loaded with eager attention.
         """
 
     def run_layers(
-        self, hidden: torch.Tensor, mask: torch.Tensor, output_attentions: bool, keys: Any = None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        self, hidden: Tensor, mask: Tensor, output_attentions: bool, keys: Any = None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The layers over `hidden` (B, N, d), and their attention maps where wanted.
 
-        Args:
-            hidden: Input of the first layer.
-            mask: (B, N) or, where there are further keys, (B, N + P), 1 where a key may be attended to.
-            output_attentions: Whether maps are wanted.
-            keys: For each layer what brings P further keys and values (`promu.modeling.fusions.hvpnet.Prefix`).
+        The mask (B, N) is 1 where a key may be attended to. `keys` has for each layer what brings P further keys and
+        values (`promu.modeling.fusions.hvpnet.Prefix`); the mask is then (B, N + P).
         """
         attention_mask = self.attention_mask(hidden, mask)
-        maps: list[torch.Tensor] = []
+        maps: list[Tensor] = []
         for number, layer in enumerate(self.layers):
             # by position: the names of the two arguments between, and of the keys, change between versions
             more = () if keys is None else (None, None, keys[number])
@@ -160,16 +147,11 @@ class Fusion(nn.Module, ABC):
                 hidden = layer(hidden, attention_mask, *more)
         return hidden, tuple(maps)
 
-    def attention_mask(self, queries: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+    def attention_mask(self, queries: Tensor, mask: Tensor) -> Tensor | None:
         """The mask of keys (B, M) in the form that the layers' attention takes for queries (B, N, d)."""
-        return create_bidirectional_mask(
-            config=self.layer_config,
-            inputs_embeds=queries,
-            attention_mask=mask,
-            # of which only the shape and the kind of number are looked at
-            encoder_hidden_states=queries[:, :1].expand(-1, mask.shape[1], -1),
-            allow_is_bidirectional_skip=False,
-        )
+        like = queries[:, :1].expand(-1, mask.shape[1], -1)  # only its shape and kind of number are looked at
+        tensors = {"inputs_embeds": queries, "attention_mask": mask, "encoder_hidden_states": like}
+        return create_bidirectional_mask(config=self.layer_config, **tensors, allow_is_bidirectional_skip=False)
 
 
 def visual_map(config: PromuConfig) -> nn.Module:
@@ -180,12 +162,8 @@ def visual_map(config: PromuConfig) -> nn.Module:
     return nn.Linear(vision.hidden_size, config.hidden_size)
 
 
-def required_map(weights: torch.Tensor | None) -> torch.Tensor:
-    """An attention map that is wanted.
-
-    Raises:
-        InputError: This attention computes none.
-    """
+def required_map(weights: Tensor | None) -> Tensor:
+    """An attention map that is wanted; raises `InputError` where the attention computes none."""
     if weights is None:
         raise InputError("this attention computes no maps; load the model with attn_implementation='eager'")
     return weights
@@ -202,22 +180,17 @@ class ConcatFusion(Fusion):
         self.visual_map = visual_map(config)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; the fused visual tokens are the upper part of the sequence."""
-        hidden, mask = text, text_mask
-        if images is not None:
-            tokens = images.tokens
-            hidden = torch.cat([text, self.visual_map(tokens).to(text.dtype)], dim=1)
-            visual_mask = images.present()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
-            mask = torch.cat([text_mask, visual_mask], dim=1)
-        hidden, maps = self.run_layers(hidden, mask, output_attentions)
-        length = text.shape[1]
-        return Fused(hidden[:, :length], hidden[:, length:] if images is not None else None, maps)
+        if images is None:
+            hidden, maps = self.run_layers(text, text_mask, output_attentions)
+            return Fused(hidden, None, maps)
+        length, tokens = text.shape[1], self.visual_map(images.tokens).to(text.dtype)
+        visual_mask = images.present()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
+        mask = torch.cat([text_mask, visual_mask], dim=1)
+        hidden, maps = self.run_layers(torch.cat([text, tokens], dim=1), mask, output_attentions)
+        return Fused(hidden[:, :length], hidden[:, length:], maps)
 
 
 class TextFusion(Fusion):
@@ -231,16 +204,12 @@ class TextFusion(Fusion):
 
     def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
         """None, where the text encoder has none to give."""
-        if self.config.fusion_layers is None and not has_text_layers(text_encoder, 2):
+        if self.config.fusion_layers is None and len(text_layers(text_encoder) or ()) < 2:
             return text_encoder.config, nn.ModuleList()
         return super().text_layers(text_encoder)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`, without fused visual tokens."""
         hidden, maps = self.run_layers(text, text_mask, output_attentions)

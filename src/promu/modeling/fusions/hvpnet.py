@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -21,20 +22,17 @@ LEVELS = 4
 QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
 
 
+@dataclass
 class Prefix:
-    """Further keys and values of one layer's self-attention, in the place of a cache of earlier tokens."""
+    """Further keys and values (B, heads, P, d / heads) of a layer, in the place of a cache of earlier tokens."""
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Keys and values (B, heads, P, d / heads)."""
-        self.keys = keys
-        self.values = values
+    keys: Tensor
+    values: Tensor
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """The layer's own keys and values (B, heads, N, d / heads), then the prefix's."""
-        return (
-            torch.cat([keys, self.keys.to(keys.dtype)], dim=2),
-            torch.cat([values, self.values.to(values.dtype)], dim=2),
-        )
+        keys = torch.cat([keys, self.keys.to(keys.dtype)], dim=2)
+        return keys, torch.cat([values, self.values.to(values.dtype)], dim=2)
 
 
 class PrefixFusion(Fusion):
@@ -71,19 +69,14 @@ class PrefixFusion(Fusion):
         self.keys_values = nn.ModuleList(nn.Linear(width, 2 * width) for _ in self.layers)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; what a prefix is read is spread over the tokens that were pooled into it."""
         if images is None:
             hidden, maps = self.run_layers(text, text_mask, output_attentions)
             return Fused(hidden, attentions=maps)
-        levels = torch.stack(
-            [project(images.tokens[:, level]) for level, project in enumerate(self.projections)], dim=1
-        ).to(text.dtype)
+        projected = [project(images.tokens[:, level]) for level, project in enumerate(self.projections)]
+        levels = torch.stack(projected, dim=1).to(text.dtype)
         gates, shares = self.gates(levels), self.shares(images)
         pooled = shares.to(levels.dtype)[:, None] @ levels
         prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
@@ -93,12 +86,12 @@ class PrefixFusion(Fusion):
         maps = tuple(torch.cat([m[..., :length], m[..., length:] @ shares[:, None].to(m.dtype)], -1) for m in maps)
         return Fused(hidden, mix(levels, gates[:, -1]), maps)
 
-    def gates(self, levels: torch.Tensor) -> torch.Tensor:
+    def gates(self, levels: Tensor) -> Tensor:
         """The share of each level in each text layer's prefix, (B, layers, V), of projected tokens (B, V, K+1, d)."""
         scores = self.gate(functional.leaky_relu(levels.mean((1, 2))))
         return scores.view(len(levels), len(self.layers), -1).float().softmax(-1).to(levels.dtype)
 
-    def shares(self, images: VisualFeatures) -> torch.Tensor:
+    def shares(self, images: VisualFeatures) -> Tensor:
         """What a prefix is made of, (B, P, K+1): the share of each visual token in visual CLS, quarters and regions.
 
         The shares of a region that covers no patch are 0.
@@ -113,13 +106,12 @@ class PrefixFusion(Fusion):
         alone = torch.eye(first, tokens, device=means.device).expand(rows, -1, -1)
         return torch.cat([alone, functional.pad(means, (first, 0))], dim=1)
 
-    def _prefix(self, number: int, mixed: torch.Tensor) -> Prefix:
+    def _prefix(self, number: int, mixed: Tensor) -> Prefix:
         """Key and value of each mixed vector (B, P, d) for the layer of this number."""
         both = self.keys_values[number](mixed).unflatten(-1, (2, self.heads, -1))
-        keys, values = both.permute(2, 0, 3, 1, 4)
-        return Prefix(keys, values)
+        return Prefix(*both.permute(2, 0, 3, 1, 4))
 
 
-def mix(levels: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+def mix(levels: Tensor, gate: Tensor) -> Tensor:
     """Levels (B, V, P, d) by their shares (B, V): (B, P, d)."""
     return torch.einsum("bvpd,bv->bpd", levels, gate)

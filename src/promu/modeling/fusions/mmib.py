@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, PreTrainedModel
 from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
@@ -26,22 +26,13 @@ class Bottleneck(nn.Module):
         self.mean = nn.Linear(width, width)
         self.log_variance = nn.Linear(width, width)
 
-    def forward(self, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Latents and their KL divergence from a standard normal distribution.
+    def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (B, N, d), sampled in training and the mean otherwise, and their KL divergence from the normal (B,).
 
-        Args:
-            hidden: (B, N, d).
-            mask: (B, N), 1 where there is something.
-
-        Returns:
-            (B, N, d), sampled in training and the mean otherwise; and (B,) the mean over what the mask shows, in nats
-            a vector.
+        The divergence is the mean over what the mask (B, N) shows, in nats a vector.
         """
-        mean = self.mean(hidden)
-        log_variance = FIRST_LOG_VARIANCE + self.log_variance(hidden)
-        latent = mean
-        if self.training:
-            latent = mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+        mean, log_variance = self.mean(hidden), FIRST_LOG_VARIANCE + self.log_variance(hidden)
+        latent = mean + torch.exp(log_variance / 2) * torch.randn_like(mean) if self.training else mean
         return latent, kl_from_normal(mean, log_variance, mask)
 
 
@@ -54,9 +45,7 @@ class CrossAttention(nn.Module):
         self.intermediate = BertIntermediate(config)
         self.output = BertOutput(config)
 
-    def forward(
-        self, queries: torch.Tensor, others: torch.Tensor, mask: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, queries: Tensor, others: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Queries (B, N, d) that have read others (B, M, d), and the map (B, heads, N, M) where one is computed."""
         read, weights = self.attention(queries, None, others, mask)
         return self.output(self.intermediate(read), read), weights
@@ -91,11 +80,7 @@ class BottleneckFusion(Fusion):
         self.text_reads_image = CrossAttention(own)
 
     def forward(
-        self,
-        text: torch.Tensor,
-        text_mask: torch.Tensor,
-        images: VisualFeatures | None,
-        output_attentions: bool = False,
+        self, text: Tensor, text_mask: Tensor, images: VisualFeatures | None, output_attentions: bool = False
     ) -> Fused:
         """As `Fusion.forward`; the last map is of the text's reading of the image."""
         hidden, maps = self.run_layers(text, text_mask, output_attentions)
@@ -106,11 +91,8 @@ class BottleneckFusion(Fusion):
         tokens = self.visual_layer(self.visual_map(images.tokens).to(latent.dtype), None)
         visual_mask = present[:, None].expand(-1, tokens.shape[1])
         visual, kl_visual = self.visual_bottleneck(tokens, visual_mask)
-        losses = {
-            "kl_text": kl_text,
-            "kl_visual": kl_visual,
-            "align": self.alignment(mean_of(latent, text_mask), mean_of(visual, visual_mask), present),
-        }
+        align = self.alignment(mean_of(latent, text_mask), mean_of(visual, visual_mask), present)
+        losses = {"kl_text": kl_text, "kl_visual": kl_visual, "align": align}
         fused_visual, _ = self.image_reads_text(visual, latent, self.attention_mask(visual, text_mask))
         read, to_image = self.text_reads_image(latent, fused_visual, None)
         if output_attentions:
@@ -119,32 +101,26 @@ class BottleneckFusion(Fusion):
             maps = (*maps, functional.pad(to_image, (text.shape[1], 0)))
         return Fused(torch.where(present[:, None, None], read, latent), fused_visual, maps, losses)
 
-    def alignment(self, text: torch.Tensor, visual: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """The discriminator's cross-entropy on each post's own pair and on its rolled one.
+    def alignment(self, text: Tensor, visual: Tensor, present: Tensor) -> Tensor:
+        """The discriminator's cross-entropy (B,) on each post's own pair of mean latents (B, d) and on its rolled one.
 
-        Args:
-            text, visual: (B, d) the mean latents of each post.
-            present: (B,) booleans, which posts have an image.
-
-        Returns:
-            (B,); 0 without an image. A post whose next one has no image, or is itself, has its own pair alone.
+        It is 0 where no image is present. A post whose next one has no image, or is itself, has its own pair alone.
         """
-        scale = text.shape[-1] ** -0.5
-        query = self.discriminator(text) * scale
+        query = self.discriminator(text) * text.shape[-1] ** -0.5
         matched = (query * visual).sum(-1).float()
         rolled = (query * visual.roll(-1, 0)).sum(-1).float()
         other = present.roll(-1, 0) if len(present) > 1 else torch.zeros_like(present)
         return (functional.softplus(-matched) + functional.softplus(rolled) * other) * present
 
 
-def kl_from_normal(mean: torch.Tensor, log_variance: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def kl_from_normal(mean: Tensor, log_variance: Tensor, mask: Tensor) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)), summed over d and averaged over what the mask (B, N) shows: (B,) in nats."""
     mean, log_variance = mean.float(), log_variance.float()
     nats = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(-1)
     return mean_of(nats[..., None], mask)[..., 0]
 
 
-def mean_of(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def mean_of(values: Tensor, mask: Tensor) -> Tensor:
     """Mean (B, d) of values (B, N, d) over what the mask (B, N) shows; zeros where it shows nothing."""
     weights = mask[..., None].to(values.dtype)
     return (values * weights).sum(1) / weights.sum(1).clamp(min=1.0)
