@@ -10,11 +10,12 @@ from typing import Any
 
 from promu.config import load_recipe
 from promu.errors import InputError
+from promu.files import write_json
 from promu.study.exhibit import Exhibit, Measurement, Request, Section, Sheet
 from promu.study.few_shot import FEW_SHOT_EXHIBITS, TASK, FewShotFactory, Recipes
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import PAPER_EXHIBITS
-from promu.study.runner import JobResult, run_jobs
+from promu.study.runner import run_jobs
 from promu.study.study_page import Study, write_study
 from promu.study.study_recipe import FewShotStudyRecipe, StudyRecipe
 from promu.study.sweep_exhibits import SWEEP_EXHIBITS
@@ -27,32 +28,47 @@ KECPM = "kecpm"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found.
-
-    Attributes:
-        page: The HTML page that was written.
-        sections: The exhibits with their tables and figures.
-        failures: A sentence for each measurement that is missing because its job failed.
-    """
+    """What a study found: the HTML page that was written, and the exhibits with their tables and figures."""
 
     page: Path
     sections: list[Section]
-    failures: list[str]
+
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each measurement that is missing because its job failed."""
+        return [failure for section in self.sections for failure in section.failures]
 
 
 def run_study(
     exhibit: str = ALL,
-    recipe: str | None = None,
+    recipe: str | Path | Mapping[str, Any] | StudyRecipe | FewShotStudyRecipe | None = None,
     seeds: int = 3,
-    out: Path | None = None,
+    out: str | Path | None = None,
 ) -> StudyResult:
     """Regenerate one exhibit or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
 
-    Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again.
+    Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again. Jobs run in other
+    processes, so a script calls this under `if __name__ == "__main__":`.
+
+    Example:
+        ```python
+        from promu import run_study
+
+        recipe = {
+            "pretrain": "newsreel-pretrain",
+            "finetune": {"entities": "newsreel-ner"},
+            "finetune_set": ["training.epochs=1"],
+            "systems": ["text-only"],
+            "world": {"pairs": 32, "ner_posts": [24, 8, 8], "re_posts": [4, 4, 4]},
+        }
+        result = run_study("table1", recipe, seeds=1, out="runs/small-study")
+        assert not result.failures and result.page.is_file()
+        ```
 
     Args:
         exhibit: A name in `EXHIBITS`, `all`, or `kecpm` for the study of joint extraction from few posts.
-        recipe: Name or file of a study recipe; None takes newsreel-study, and newsreel-kecpm-study for `kecpm`.
+        recipe: A study recipe: name, file, settings or object. None takes newsreel-study, and newsreel-kecpm-study for
+            `kecpm`.
         seeds: Number of seeds: 0, 1, ...
         out: Folder of the jobs and of the results; None takes runs/study, and runs/kecpm-study for `kecpm`.
 
@@ -61,7 +77,7 @@ def run_study(
     """
     few_shot = exhibit == KECPM
     recipe = recipe or ("newsreel-kecpm-study" if few_shot else "newsreel-study")
-    out = out or Path("runs/kecpm-study" if few_shot else "runs/study")
+    out = Path(out or ("runs/kecpm-study" if few_shot else "runs/study"))
     if few_shot:
         study: Any = load_recipe(recipe, FewShotStudyRecipe)
         exhibits = {one.name: one for one in FEW_SHOT_EXHIBITS}
@@ -70,23 +86,26 @@ def run_study(
     else:
         study = load_recipe(recipe, StudyRecipe)
         exhibits = EXHIBITS
-        requests = plan(study, _names(exhibit, study), seeds)
+        # `all` leaves transfer out if the recipe has no second world
+        every = [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
+        requests = plan(study, every if exhibit == ALL else [exhibit], seeds)
         tasks = {name: one.task for name, one in JobFactory.of(study).finetuning.items()}
     if out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another --out", out)
     results = run_jobs((request.job for request in requests), out / "jobs", study.workers)
-    sections = build_sections(measurements(requests, results), tasks, study.world is None, exhibits)
-    command = shlex.join(["promu", "reproduce", exhibit, "--recipe", recipe, "--seeds", str(seeds), "--out", str(out)])
+    measured = [
+        Measurement(one.exhibit, one.row, one.task, one.seed, results[one.job.key].result, results[one.job.key].failure)
+        for one in requests
+    ]
+    sections = build_sections(measured, tasks, study.world is None, exhibits)
+    if not isinstance(recipe, (str, Path)):
+        write_json(out / "recipe.yaml", study.model_dump(mode="json"))
+        recipe = out / "recipe.yaml"
+    words = ["promu", "reproduce", exhibit, "--recipe", str(recipe), "--seeds", str(seeds), "--out", str(out)]
     cpu_seconds = sum(result.cpu_seconds for result in results.values())
-    page = write_study(out, Study(recipe, command, study.note, seeds, len(results), cpu_seconds), sections)
-    return StudyResult(page, sections, [failure for section in sections for failure in section.failures])
-
-
-def _names(exhibit: str, study: StudyRecipe) -> list[str]:
-    """The names that `exhibit` stands for. `all` leaves transfer out if the recipe has no second world."""
-    if exhibit == ALL:
-        return [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
-    return [exhibit]
+    about = Study(str(recipe), shlex.join(words), study.note, seeds, len(results), cpu_seconds)
+    page = write_study(out, about, sections)
+    return StudyResult(page, sections)
 
 
 def plan(study: StudyRecipe, exhibits: Sequence[str], seeds: int) -> list[Request]:
@@ -121,19 +140,9 @@ def request_all(
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}; at least 1 is needed")
     for exhibit in exhibits:
-        exhibit.check(study, factory)
         for seed in range(1 if exhibit.name in single_seed else seeds):
             for row, task, job in exhibit.requests(study, replace(factory, seed=seed)):
                 yield Request(exhibit.name, row, task, seed, job)
-
-
-def measurements(requests: Sequence[Request], results: Mapping[str, JobResult]) -> list[Measurement]:
-    """The requests with the results of their jobs."""
-    return [
-        Measurement(one.exhibit, one.row, one.task, one.seed, result.result, result.failure)
-        for one in requests
-        for result in [results[one.job.key]]
-    ]
 
 
 def build_sections(
@@ -144,11 +153,7 @@ def build_sections(
 ) -> list[Section]:
     """A section for every exhibit that has a measurement, in the order of the measurements.
 
-    Args:
-        measured: The measurements.
-        tasks: `ner`, `re` or `joint` by the study's name of the task.
-        one_test: Whether the seeds share their test posts.
-        exhibits: By name.
+    `tasks` and `one_test` are as in `Sheet`.
     """
     return [
         exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], tasks, one_test))

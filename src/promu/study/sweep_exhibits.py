@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from promu.errors import InputError
 from promu.newsreel import WORLDS
 from promu.study import figures as svg
-from promu.study.exhibit import Drawing, Exhibit, Section, Sheet, Table
+from promu.study.exhibit import Drawing, Exhibit, Row, Section, Sheet, Table
 from promu.study.figures import Line
 from promu.study.job_factory import JobFactory
-from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, finetuned, pretrained
+from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, each_task, finetuned, pretrained
 from promu.study.study_recipe import StudyRecipe
 
 LABELS, PRETRAINING = "labels", "pre-training"
@@ -20,16 +23,14 @@ def _temperature_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
         row, name, labels = ("labels", f"{value:g}"), f"label temperature {value:g}", {"temperature": value}
         init = factory.pretrain(name, labels=labels)
         yield row, LABELS, factory.labels(labels)
-        for task in factory.finetuning:
-            yield row, task, factory.finetune(task, name, init=init)
+        yield from each_task(factory, row, partial(factory.finetune, name=name, init=init))
     for value in study.cit_temperatures:
         row, name = ("L_CIT", f"{value:g}"), f"L_CIT temperature {value:g}"
         other = factory.with_cit_temperature(value)
         init = other.pretrain(name)
         yield row, LABELS, other.labels()
         yield row, PRETRAINING, init
-        for task in factory.finetuning:
-            yield row, task, other.finetune(task, name, init=init)
+        yield from each_task(factory, row, partial(other.finetune, name=name, init=init))
 
 
 def _temperature(sheet: Sheet) -> Section:
@@ -53,7 +54,7 @@ def _temperature(sheet: Sheet) -> Section:
         charts.append(Drawing(f"temperature-{kind}", f"F1 by temperature {name}", chart))
     notes = [
         "L_CIT's temperature is learned. Its row names the initial value, in the teacher and so in the student. The "
-        "labels then have the temperature of the recipe.",
+        "labels then have the temperature of the recipe."
     ]
     return sheet.section("Temperature", notes, [table], charts)
 
@@ -66,8 +67,8 @@ def _robustness_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
                 name = system if not rate else f"{system} · {kind} wrong at {rate:g}"
                 errors = (kind, rate) if rate else None
                 init = factory.pretrain(name, losses=PRETRAININGS[system], errors=errors)
-                for task in factory.finetuning:
-                    yield (kind, labels, f"{rate:g}"), task, factory.finetune(task, name, init=init)
+                row = (kind, labels, f"{rate:g}")
+                yield from each_task(factory, row, partial(factory.finetune, name=name, init=init))
 
 
 def _robustness(sheet: Sheet) -> Section:
@@ -85,26 +86,22 @@ def _robustness(sheet: Sheet) -> Section:
         charts.append(Drawing(f"robustness-{task}", f"{task}: F1 by the share of errors", chart))
     notes = [
         "boxes: regions are moved to a random place, and the teacher labels that place. nouns: labels are shuffled "
-        "among regions. matched: the flag is flipped. The teacher is trained without errors.",
+        "among regions. matched: the flag is flipped. The teacher is trained without errors."
     ]
     return sheet.section("Robustness", notes, [table], charts)
 
 
 def _transfer_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    assert study.transfer_world is not None
+    if study.transfer_world is None:
+        raise InputError("transfer needs a second domain; set world and transfer_world in the study recipe")
+    if study.transfer_world not in WORLDS:
+        raise InputError(f"transfer_world {study.transfer_world!r} is unknown; use one of {', '.join(sorted(WORLDS))}")
     other = factory.in_world(study.transfer_world)
     transferred, own = pretrained(factory, PROMU), pretrained(other, PROMU)
     for task in factory.finetuning:
         yield (SCRATCH,), task, other.finetune(task, SCRATCH)
         yield ("pre-trained in the other domain",), task, other.finetune(task, "transferred", init=transferred)
         yield ("pre-trained in this domain",), task, other.finetune(task, PROMU, init=own)
-
-
-def _check_transfer(study: StudyRecipe, factory: JobFactory) -> None:
-    if study.transfer_world is None:
-        raise InputError("transfer needs a second domain; set world and transfer_world in the study recipe")
-    if study.transfer_world not in WORLDS:
-        raise InputError(f"transfer_world {study.transfer_world!r} is unknown; use one of {', '.join(sorted(WORLDS))}")
 
 
 def _transfer(sheet: Sheet) -> Section:
@@ -126,24 +123,36 @@ def _curve_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
 
 
 def _curve(sheet: Sheet) -> Section:
-    systems = list(dict.fromkeys(row[0] for row in sheet.rows))
-    rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
-    measured = [row for row in rows if any(sheet.f1(row, task) for task in sheet.tasks)]
+    rows, chart = learning_curve(sheet, {task: (task, "test", "f1") for task in sheet.tasks})
     columns = ("system", "training posts", *(f"{task} F1" for task in sheet.tasks))
-    figures = tuple((*row, *(sheet.f1(row, task) for task in sheet.tasks)) for row in measured)
-    table = Table("learning-curve", "Test F1 by the number of labelled posts", columns, figures, keys=2)
-    panels = {
-        task: [Line(name, [(float(row[1]), sheet.f1(row, task)) for row in rows if row[0] == name]) for name in systems]
-        for task in sheet.tasks
-    }
-    chart = Drawing("learning-curve", "Learning curve", svg.lines(panels, "labelled posts", "test F1", log=True))
+    figures = [(*row, *(sheet.f1(row, task) for task in sheet.tasks)) for row in rows]
+    measured = tuple(row for row in figures if any(row[2:]))
+    table = Table("learning-curve", "Test F1 by the number of labelled posts", columns, measured, keys=2)
     notes = ["Every subset is trained on for as many steps as all posts. A larger subset contains the smaller ones."]
     return sheet.section("Learning curve", notes, [table], [chart])
+
+
+def learning_curve(sheet: Sheet, panels: Mapping[str, tuple[str, ...]]) -> tuple[list[Row], Drawing]:
+    """The rows (system, number of posts) by system and number, and the curves of all systems.
+
+    `panels` names the task and the keys of a figure by the title of its panel.
+    """
+    systems = list(dict.fromkeys(row[0] for row in sheet.rows))
+    rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
+    lines = {
+        title: [
+            Line(name, [(float(row[1]), sheet.summary(row, *keys)) for row in rows if row[0] == name])
+            for name in systems
+        ]
+        for title, keys in panels.items()
+    }
+    drawn = svg.lines(lines, "labelled posts", "test F1", log=True)
+    return rows, Drawing(sheet.measurements[0].exhibit, "Learning curve", drawn)
 
 
 SWEEP_EXHIBITS = (
     Exhibit("temperature", _temperature_requests, _temperature),
     Exhibit("robustness", _robustness_requests, _robustness),
-    Exhibit("transfer", _transfer_requests, _transfer, _check_transfer),
+    Exhibit("transfer", _transfer_requests, _transfer),
     Exhibit("learning-curve", _curve_requests, _curve),
 )
