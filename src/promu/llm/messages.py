@@ -52,20 +52,11 @@ class PromptImage:
 
     @classmethod
     def read(cls, path: Path, longest: int) -> PromptImage:
-        """Decode an image once, so that a broken one is found before anything is sent.
-
-        Raises:
-            InputError: It is missing or broken.
-        """
+        """Decode an image once, so that InputError of a missing or broken one comes before anything is sent."""
         width, height = load_image(path, target=(longest, longest)).size
         factor = min(1.0, longest / max(width, height))
         size = max(1, round(width * factor)), max(1, round(height * factor))
         return cls(path, longest, checksum(path), size)
-
-    @property
-    def tokens(self) -> int:
-        """Tokens it is expected to take, see `PIXELS_PER_TOKEN`."""
-        return math.ceil(self.size[0] * self.size[1] / PIXELS_PER_TOKEN)
 
 
 @lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the image again
@@ -78,13 +69,7 @@ def _data_url(image: PromptImage) -> str:
 
 
 class PromptImages:
-    """The images of posts.
-
-    Args:
-        folder: Where they are; None sends every post as text alone.
-        longest: Pixels of the longer side as sent, at most.
-        missing: What a missing or broken image does: raise an error, or send its post as text alone.
-    """
+    """The images of posts in a folder, None for text alone, sent with `longest` pixels of the longer side at most."""
 
     def __init__(self, folder: Path | None, longest: int = 768, missing: MissingPostImage = "raise") -> None:
         if folder is not None and not folder.is_dir():
@@ -147,10 +132,7 @@ class Request:
     schema: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
-        """What is hashed and stored; equal requests give equal text.
-
-        Whether the schema is sent as `response_format` is no part of it: that depends on the endpoint.
-        """
+        """What is hashed and stored; equal requests give equal text, whether or not the endpoint takes the schema."""
         content = {name: getattr(self, name) for name in ("model", "max_tokens", "temperature", "schema")}
         content["messages"] = [message.to_record() for message in self.messages]
         return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
@@ -162,7 +144,8 @@ class Request:
 
     def prompt_tokens(self) -> int:
         """Tokens expected, by `CHARACTERS_PER_TOKEN` and `PIXELS_PER_TOKEN`, and four a message."""
-        images = sum(image.tokens for message in self.messages for image in message.images)
+        sizes = [image.size for message in self.messages for image in message.images]
+        images = sum(math.ceil(width * height / PIXELS_PER_TOKEN) for width, height in sizes)
         return images + sum(4 + text_tokens(message.text) for message in self.messages)
 
 
