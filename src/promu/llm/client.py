@@ -69,7 +69,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**values, "first_prompt": [message.to_record() for message in self.first_prompt], "how": HOW}
+        return {**values, "first_prompt": [message.to_dict() for message in self.first_prompt], "how": HOW}
 
 
 class Budget:

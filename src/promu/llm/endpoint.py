@@ -21,7 +21,7 @@ from promu.files import shorten
 from promu.llm.answers import Answer, RequestRejected
 from promu.llm.client import Budget
 from promu.llm.llm_settings import LlmSettings
-from promu.llm.messages import Request, text_tokens
+from promu.llm.messages import Request, data_url, text_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Endpoint(AbstractContextManager["Endpoint"]):
             before_sleep=self._note_retry,
             retry_error_callback=self._give_up,
         )
-        return retrying(self._attempt, request, [message.to_wire() for message in request.messages])
+        return retrying(self._attempt, request, [message.to_dict(data_url) for message in request.messages])
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Seconds to the next attempt."""
@@ -191,10 +191,10 @@ class Endpoint(AbstractContextManager["Endpoint"]):
             reason = f"the body is no chat completion: {shorten(self._redacted(response.text))}"
             raise _TransientError("no completion", reason) from None
         estimated = not all(type(count) is int and count >= 0 for count in counts)
-        counts = [request.prompt_tokens(), text_tokens(content)] if estimated else counts
+        prompt, completion = (request.prompt_tokens(), text_tokens(content)) if estimated else counts
         content, finish, answered_by = map(_encodable, (content, finish, answered_by))
         refusal = None if refusal is None else _encodable(refusal)
-        return Answer(content, refusal, finish, *counts, estimated, answered_by, self.address, seconds)
+        return Answer(content, refusal, finish, prompt, completion, estimated, answered_by, self.address, seconds)
 
     def _reason(self, response: httpx.Response) -> str:
         """The endpoint's own words, on one line, without the key."""

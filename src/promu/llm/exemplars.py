@@ -79,7 +79,7 @@ def _exemplar(post: Post, background: Background) -> Exemplar:
 
 
 def read_pool(path: str | Path) -> list[Exemplar]:
-    """Read a pool; exemplars without an id are numbered. Raises as `read_line_records`."""
+    """Read a pool; exemplars without an id are numbered. Raises as `read_records`."""
 
     def parse(line: str) -> Exemplar:
         return read_record(Exemplar, parse_json_object(line), "the exemplar", True)

@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -39,10 +39,9 @@ def text_tokens(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PromptImage:
-    """An image of a prompt, decoded only when it is sent.
+    """An image of a prompt, decoded only when it is sent, as (width, height) `size`; `digest` is its file's SHA-256.
 
-    `longest` limits the pixels of its longer side as sent, `size` is (width, height) as sent; `digest`, the SHA-256 of
-    the file, stands for the image in the hash of a request.
+    `longest` limits the pixels of its longer side.
     """
 
     path: Path
@@ -58,9 +57,13 @@ class PromptImage:
         size = max(1, round(width * factor)), max(1, round(height * factor))
         return cls(path, longest, checksum(path), size)
 
+    def reference(self) -> str:
+        """Stands for the image in what is hashed and stored: the digest of its file and its size limit."""
+        return f"sha256:{self.digest}@{self.longest}"
+
 
 @lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the image again
-def _data_url(image: PromptImage) -> str:
+def data_url(image: PromptImage) -> str:
     """The shrunk image as a JPEG in a `data:` address."""
     buffer = io.BytesIO()
     pixels = load_image(image.path, target=(image.longest, image.longest))
@@ -108,16 +111,9 @@ class Message:
     text: str
     images: tuple[PromptImage, ...] = ()
 
-    def to_wire(self) -> dict[str, Any]:
-        """As the chat-completions interface wants it."""
-        return self._content([_data_url(image) for image in self.images])
-
-    def to_record(self) -> dict[str, Any]:
-        """As it is hashed and stored: an image stands there by the digest of its file and its size limit."""
-        return self._content([f"sha256:{image.digest}@{image.longest}" for image in self.images])
-
-    def _content(self, addresses: list[str]) -> dict[str, Any]:
-        shown = [{"type": "image_url", "image_url": {"url": address}} for address in addresses]
+    def to_dict(self, address: Callable[[PromptImage], str] = PromptImage.reference) -> dict[str, Any]:
+        """As the chat-completions interface wants it, its images by address; by default as it is hashed and stored."""
+        shown = [{"type": "image_url", "image_url": {"url": address(image)}} for image in self.images]
         return {"role": self.role, "content": [{"type": "text", "text": self.text}, *shown] if shown else self.text}
 
 
@@ -134,7 +130,7 @@ class Request:
     def to_json(self) -> str:
         """What is hashed and stored; equal requests give equal text, whether or not the endpoint takes the schema."""
         content = {name: getattr(self, name) for name in ("model", "max_tokens", "temperature", "schema")}
-        content["messages"] = [message.to_record() for message in self.messages]
+        content["messages"] = [message.to_dict() for message in self.messages]
         return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @property
