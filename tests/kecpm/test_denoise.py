@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from promu.errors import InputError
-from promu.kecpm.denoise import train_denoiser
 from promu.kecpm.kecpm_recipe import KecpmRecipe, Seq2SeqSettings
-from promu.kecpm.train_kecpm import train_seed
+from promu.kecpm.train_kecpm import train_denoiser, train_seed
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings

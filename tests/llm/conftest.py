@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,11 +38,11 @@ def connect(server: LlmServer, tmp_path: Path) -> Iterator[Callable[..., Client]
     opened: list[AnswerStore | Endpoint] = []
 
     def make(spending: SpendingSettings | None = None, patience: float = 5.0, timeout: float = 5.0) -> Client:
-        budget, stopped = Budget(spending), threading.Event()
+        budget = Budget(spending)
         store = AnswerStore(tmp_path / "llm.sqlite")
-        endpoint = Endpoint(LlmSettings(url=server.url, patience=patience, timeout=timeout), budget, stopped)
+        endpoint = Endpoint(LlmSettings(url=server.url, patience=patience, timeout=timeout), budget)
         opened.extend((store, endpoint))
-        return Client(store, endpoint.complete, budget, stopped)
+        return Client(store, endpoint.complete, budget)
 
     yield make
     for resource in opened:

@@ -53,7 +53,7 @@ def test_threads_that_ask_the_same_pay_once(server: LlmServer, connect: Connect)
     server.faults = ["silence"]
     server.silence = 0.3
     client = connect()
-    answers = map_concurrent(range(6), lambda _: client.ask(ask()), 6, client.stopped, "asking")
+    answers = map_concurrent(range(6), lambda _: client.ask(ask()), 6, client.budget.stopped, "asking")
     assert {answer.content for answer in answers} == {"fine"}
     assert len(server.seen) == 1
 
@@ -67,7 +67,7 @@ from promu.llm.llm_settings import LlmSettings
 from promu.llm.messages import Message, Request
 with open_client(LlmSettings(url={server.url!r}), Path({str(tmp_path / "llm.sqlite")!r})) as client:
     ask = lambda n: client.ask(Request("m", (Message("user", str(n)),), 50))
-    map_concurrent(range(30), ask, 4, client.stopped, "asking")
+    map_concurrent(range(30), ask, 4, client.budget.stopped, "asking")
 """
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     assert [process.wait(60) for process in processes] == [0, 0]
@@ -112,7 +112,7 @@ def test_retry_after_is_heeded_by_every_thread(server: LlmServer, connect: Conne
     assert time.monotonic() - began > 0.4
     server.faults = [(429, "0.4")]
     began = time.monotonic()
-    map_concurrent(range(3), lambda n: client.ask(ask(str(n))), 1, client.stopped, "asking")
+    map_concurrent(range(3), lambda n: client.ask(ask(str(n))), 1, client.budget.stopped, "asking")
     assert time.monotonic() - began > 0.4
 
 
@@ -121,11 +121,11 @@ def test_an_endpoint_that_stays_down_stops_the_run_and_loses_nothing(server: Llm
     kept = client.ask(ask("before"))
     server.down = True
     with pytest.raises(InputError, match=r"gave no answer for \d+ s \(status 503: .*not now.*run the same again"):
-        map_concurrent(range(100), lambda n: client.ask(ask(str(n))), 4, client.stopped, "asking")
+        map_concurrent(range(100), lambda n: client.ask(ask(str(n))), 4, client.budget.stopped, "asking")
     server.down = False
     later = connect()
     assert later.ask(ask("before")) == kept
-    map_concurrent(range(100), lambda n: later.ask(ask(str(n))), 4, later.stopped, "asking")
+    map_concurrent(range(100), lambda n: later.ask(ask(str(n))), 4, later.budget.stopped, "asking")
     assert later.budget.counts["answers paid for"] == 100
 
 
@@ -287,7 +287,7 @@ def test_json_is_found_between_other_words(text: str) -> None:
 def test_an_endpoint_without_schemas_is_asked_in_plain_words(server: LlmServer, connect: Connect) -> None:
     server.accepts = lambda body: "response_format json_schema is not supported" if "response_format" in body else None
     client = connect()
-    map_concurrent(range(8), lambda n: client.ask(ask(str(n), schema=SCHEMA)), 4, client.stopped, "asking")
+    map_concurrent(range(8), lambda n: client.ask(ask(str(n), schema=SCHEMA)), 4, client.budget.stopped, "asking")
     assert client.budget.counts["answers paid for"] == 8
     assert "response_format" not in server.seen[-1]
     assert len(server.seen) <= 12  # the four that were under way when the first complaint came
@@ -316,19 +316,21 @@ def test_a_rejected_request_fails_alone_and_a_rejecting_endpoint_stops_the_run(
     assert len(server.seen) == 2
     with pytest.raises(InputError, match="rejected each of the first 10 requests"):
         client = connect()
-        map_concurrent(range(20), lambda n: client.ask_and_parse(ask(f"long {n}"), str, 0), 1, client.stopped, "asking")
+        map_concurrent(
+            range(20), lambda n: client.ask_and_parse(ask(f"long {n}"), str, 0), 1, client.budget.stopped, "asking"
+        )
 
 
 def test_the_budget_ends_the_run_before_it_is_overdrawn(server: LlmServer, connect: Connect) -> None:
     # each answer costs 100 * 2 + 10 * 5 = 250 millionths; asking reserves 6 * 2 + 50 * 5 = 262 (one word: 2 + 4 tokens)
     client = connect(SpendingSettings(price_prompt=2.0, price_answer=5.0, max_cost=0.0015))
     with pytest.raises(InputError, match=r"the limit on the cost, 0.0015, is reached"):
-        map_concurrent(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.stopped, "asking")
+        map_concurrent(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.budget.stopped, "asking")
     assert client.budget.counts["answers paid for"] == 5
     assert client.budget.cost == pytest.approx(5 * 250e-6)
     client = connect(SpendingSettings(max_requests=2))
     with pytest.raises(InputError, match="the limit of 2 requests is reached"):
-        map_concurrent(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.stopped, "asking")
+        map_concurrent(range(100), lambda n: client.ask(ask(f"{n:05}")), 1, client.budget.stopped, "asking")
     assert client.budget.counts == {"answers from the store": 5, "answers paid for": 2}
 
 

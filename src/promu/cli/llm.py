@@ -77,15 +77,9 @@ def generate(
         print_json(record)
         return
     usage = result.usage
-    shown = {
-        "posts": record["posts"],
-        **record["states"],
-        **record["sentences"],
-        **{f"unusable answers, {kind}": count for kind, count in record["faults"].items()},
-        **(
-            {"cost": "nothing was sent"} if usage is None else {**usage["requests"], "cost": format_cost(usage["cost"])}
-        ),
-    }
+    sent = {"cost": "nothing was sent"} if usage is None else {**usage["requests"], "cost": format_cost(usage["cost"])}
+    faults = {f"unusable answers, {kind}": count for kind, count in record["faults"].items()}
+    shown = {"posts": record["posts"], **record["states"], **record["sentences"], **faults, **sent}
     print_table("knowledge", ["", ""], [[key, str(value)] for key, value in shown.items()])
     print("\n".join(record["files"]))
 

@@ -268,12 +268,11 @@ def predict(
     from promu.kecpm.train_kecpm import predict_kecpm
 
     with progress_bars():
-        result = predict_kecpm(model, data, knowledge, not unconstrained, beams, batch_size)
-    write_jmere(predictions, result.posts)
-    count = sum(len(post.relations) for post in result.posts)
+        posts, parsed = predict_kecpm(model, data, knowledge, not unconstrained, beams, batch_size)
+    write_jmere(predictions, posts)
+    count = sum(len(post.relations) for post in posts)
     if json:
-        shown = {"posts": len(result.posts), "quintuples": count, "parsed": result.parsed}
+        shown = {"posts": len(posts), "quintuples": count, "parsed": parsed}
         print_json({**shown, "predictions": str(predictions)})
         return
-    parsed = f"{100 * result.parsed:.1f} % of the answers parse"
-    print(f"{predictions}: {count} quintuples in {len(result.posts)} posts; {parsed}")
+    print(f"{predictions}: {count} quintuples in {len(posts)} posts; {100 * parsed:.1f} % of the answers parse")

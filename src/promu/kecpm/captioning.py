@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
@@ -24,7 +23,6 @@ Captioner = Callable[[Sequence[Image.Image]], list[str]]
 """RGB images to one caption each."""
 
 _BATCH = 16
-_NEW_TOKENS = 40
 
 
 def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...]]:
@@ -65,15 +63,14 @@ def image_to_text(name: str) -> Captioner:
         InputError: There is no such model within reach, or it is of another type.
     """
     device = best_device()
-    model = load(AutoModelForImageTextToText, name, "captioner", **SAFE_WEIGHTS)
+    model = load(AutoModelForImageTextToText, name, "captioner", **SAFE_WEIGHTS).to(device).eval()
     processor = load(AutoImageProcessor, name, "image processor of captioner")
     tokenizer = load(AutoTokenizer, name, "tokenizer of captioner")
-    model = model.to(device).eval()
 
     @torch.inference_mode()
     def caption(images: Sequence[Image.Image]) -> list[str]:
         pixels = processor(images=list(images), return_tensors="pt")["pixel_values"].to(device)
-        tokens = model.generate(pixel_values=pixels, max_new_tokens=_NEW_TOKENS, do_sample=False)
+        tokens = model.generate(pixel_values=pixels, max_new_tokens=40, do_sample=False)
         return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     return caption
@@ -82,12 +79,8 @@ def image_to_text(name: str) -> Captioner:
 def promu_captioner(folder: Path, count: int = 3) -> Captioner:
     """A pre-trained promu model that names nouns and a relation: "in the image: trophy, woman, stage; awarded".
 
-    Its candidates' prompts (Eq 6, Eq 9) are compared with the whole image in the space of L_CIT; the nearest nouns
-    and the nearest relation are named.
-
-    Args:
-        folder: What `promu pretrain` saved.
-        count: How many nouns.
+    Its candidates' prompts (Eq 6, Eq 9) are compared with the whole image in the space of L_CIT; the `count` nearest
+    nouns and the nearest relation are named.
 
     Raises:
         InputError: The folder holds no such model, or one without L_CIT or candidates.
@@ -95,9 +88,8 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
     if not (folder / "model.safetensors").is_file():
         raise InputError("no pre-trained promu model here (model.safetensors is missing)", folder)
     device = best_device()
-    model: Any = PromuForPreTraining.from_pretrained(folder)
-    model = model.to(device).eval()
-    if not model.weights["cit"] or not (model.config.nouns or model.config.relations):
+    model = PromuForPreTraining.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
+    if not model.loss_weights["cit"] or not (model.config.nouns or model.config.relations):
         raise InputError("the model was pre-trained without L_CIT or without candidates, so it names nothing", folder)
     encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), model.config.max_length)
 
@@ -106,14 +98,12 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
         batch = encoder.batch([encoder.text(text) for text in texts])
         return model.encode_text(**{name: values.to(device) for name, values in batch.items()})
 
-    candidates = [
-        (list(names), encode(prompts(names, template, templates)), most)
-        for names, template, templates, most in (
-            (model.config.nouns, "1", ENTITY_TEMPLATES, count),
-            (model.config.relations, "A", RELATION_TEMPLATES, 1),
-        )
-        if names
-    ]
+    nouns, relations = list(model.config.nouns), list(model.config.relations)
+    candidates = []
+    if nouns:
+        candidates.append((nouns, encode(prompts(nouns, "1", ENTITY_TEMPLATES)), count))
+    if relations:
+        candidates.append((relations, encode(prompts(relations, "A", RELATION_TEMPLATES)), 1))
 
     @torch.inference_mode()
     def caption(images: Sequence[Image.Image]) -> list[str]:

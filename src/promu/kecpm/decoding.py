@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -28,23 +29,17 @@ from promu.schema import Quintuple
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """What an answer says.
-
-    Attributes:
-        quintuples: In the order written; of an answer that breaks the grammar those before and after the break.
-        parsed: Whether the whole answer obeys the grammar.
-    """
+    """The quintuples of an answer, also those around a break of the grammar, and whether there is none (`parsed`)."""
 
     quintuples: tuple[Quintuple, ...]
     parsed: bool
 
 
 def encode_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Ids, int]:
-    """The tokens that express `quintuples`; `decode_answer` gives these back.
+    """The tokens that express `quintuples`, which `decode_answer` gives back; and how many cannot be expressed.
 
-    Returns:
-        The tokens, and how many quintuples cannot be expressed: a name that is too long or has no token, types that
-        the inventory does not have with the relation, a pair that comes twice.
+    These have a name that is too long or has no token, types that the inventory does not have with the relation, or a
+    pair that comes twice.
     """
     phrases = grammar.phrases
     pairs: set[tuple[object, object]] = set()
@@ -57,13 +52,12 @@ def encode_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Id
         pairs.add((one.head, one.tail))
         relation = relations[one.relation]
         head, tail = (_name(grammar, *end) for end in ((one.head, one.head_type), (one.tail, one.tail_type)))
-        parts.append(head + phrases.link[0][1] + tail + relation)
+        parts.append(head + phrases.link + tail + relation)
     left_out = len(quintuples) - len(parts)
     if not parts:
         return phrases.first[1][1], left_out
-    first, *rest = parts
-    following = tuple(token for part in rest for token in phrases.again + part)
-    return phrases.first[0][1] + first + following + (phrases.tokenizer.end,), left_out
+    following = tuple(token for part in parts[1:] for token in phrases.again + part)
+    return phrases.first[0][1] + parts[0] + following + (phrases.tokenizer.end,), left_out
 
 
 def decode_answer(grammar: Grammar, ids: Sequence[int]) -> GeneratedAnswer:
@@ -92,18 +86,12 @@ class Constraint(LogitsProcessor):
     """Gives every token that would break the grammar of its post a score of -inf.
 
     The state of each answer is kept from step to step under what has been written, so that a step costs one move of
-    the automaton a row, whatever the length, and beams may be dropped, doubled and put in another order.
-
-    Args:
-        grammars: One a post of the batch, each with a limit.
-        end: The id of the end of sequence.
-        beams: Rows a post.
+    the automaton a row, whatever the length, and beams may be dropped, doubled and put in another order. There is a
+    grammar for each post of the batch, and a row for each of its beams; `end` is the id of the end of sequence.
     """
 
     def __init__(self, grammars: Sequence[Grammar], end: int, beams: int = 1) -> None:
-        self.grammars = grammars
-        self.end = end
-        self.beams = beams
+        self.grammars, self.end, self.beams = grammars, end, beams
         self.states: dict[tuple[int, tuple[int, ...]], GrammarState | None] = {}
         self.prompt = 0
 
@@ -151,18 +139,28 @@ def load_seq2seq(name: str | dict[str, Any], **missing: Any) -> PreTrainedModel:
     if isinstance(name, dict):
         rest = {field: value for field, value in missing.items() if field not in name}
         config = config_of(name, "model", "t5 or bart", **rest)
+        kind = config.model_type
     else:
-        config = load(AutoConfig, name, "model")
+        config, kind = load(AutoConfig, name, "model"), name
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING:
-        kind = config.model_type if isinstance(name, dict) else name
         raise InputError(f"{kind!r} does not write text from text; name a T5 or BART type model")
-    if isinstance(name, dict):
-        try:
-            return AutoModelForSeq2SeqLM.from_config(config)
-        except ValueError as error:  # sizes that do not go together
-            raise InputError(f"model settings ({config.model_type}): {' '.join(str(error).split())}") from None
-    model: PreTrainedModel = load(AutoModelForSeq2SeqLM, name, "model", **SAFE_WEIGHTS)
-    return model
+    if isinstance(name, str):
+        return cast(PreTrainedModel, load(AutoModelForSeq2SeqLM, name, "model", **SAFE_WEIGHTS))
+    try:
+        return AutoModelForSeq2SeqLM.from_config(config)
+    except ValueError as error:  # sizes that do not go together
+        raise InputError(f"model settings ({kind}): {' '.join(str(error).split())}") from None
+
+
+def padded_batch(inputs: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
+    """Token ids of prompts as a text-to-text model takes them: `input_ids` and `attention_mask`, (B, longest) each."""
+    mask = padded([[1] * len(row) for row in inputs], 0)
+    return {"input_ids": padded(inputs, pad), "attention_mask": mask}
+
+
+def padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
+    """(B, longest) rows of token ids, filled up at their ends."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=fill)
 
 
 @torch.inference_mode()
@@ -194,37 +192,20 @@ def generate_answers(
     answers: dict[int, GeneratedAnswer] = {}
     for start in range(0, len(order), decoding.batch_size):
         rows = order[start : start + decoding.batch_size]
-        batch = [grammars[row] for row in rows]
-        processors = LogitsProcessorList()
-        if constrained:
-            processors.append(Constraint(batch, grammars[0].phrases.tokenizer.end, decoding.beams))
-        written = _generate(generator, [prompts[row] for row in rows], batch[0], decoding.beams, processors, pad)
-        for row, ids in zip(rows, written, strict=True):
-            answers[row] = decode_answer(grammars[row], ids)
+        end = grammars[0].phrases.tokenizer.end
+        batch = padded_batch([prompts[row] for row in rows], pad)
+        constraint = Constraint([grammars[row] for row in rows], end, decoding.beams)
+        written = generator.generate(  # type: ignore[operator]
+            **{name: values.to(model.device) for name, values in batch.items()},
+            logits_processor=LogitsProcessorList([constraint] if constrained else []),
+            max_new_tokens=grammars[0].limit,
+            num_beams=decoding.beams,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+        for row, ids in zip(rows, written.tolist(), strict=True):
+            answers[row] = decode_answer(grammars[row], ids[1:])  # without the token that decoding starts from
         report("generating", len(answers), len(order))
     model.train(training)
     return [answers[row] for row in range(len(prompts))]
-
-
-def _generate(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    grammar: Grammar,
-    beams: int,
-    processors: LogitsProcessorList,
-    pad: int,
-) -> list[list[int]]:
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[*prompt, *[pad] * (longest - len(prompt))] for prompt in prompts], device=model.device)
-    lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-    written = model.generate(  # type: ignore[operator]
-        input_ids=ids,
-        attention_mask=(torch.arange(longest, device=model.device)[None] < lengths[:, None]).long(),
-        logits_processor=processors,
-        max_new_tokens=grammar.limit,
-        num_beams=beams,
-        do_sample=False,
-        eos_token_id=grammar.phrases.tokenizer.end,
-        pad_token_id=pad,
-    )
-    return [row[1:] for row in written.tolist()]  # without the token that decoding starts from

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +27,10 @@ Detours = dict[int, float]
 
 
 class SpanTrie:
-    """All spans of a post up to a length. Node 0 is the root.
+    """All spans of a post, given as token ids by word, of `longest` words at most. Node 0 is the root.
 
     Spans with the same tokens (a word that comes twice, two emoji that the tokenizer does not know) share a node and
     are told apart by number, in the order of the text.
-
-    Args:
-        words: The token ids of each word.
-        longest: Words that a span has at most.
 
     Attributes:
         children: By node, the next node by token.
@@ -92,11 +89,7 @@ class SpanTrie:
         return detours
 
     def number(self, span: Span) -> int:
-        """Which of the spans with its tokens it is, from 1.
-
-        Raises:
-            KeyError: It is longer than `longest`, or has no token.
-        """
+        """Which of the spans with its tokens it is, from 1; `node_of` must have it."""
         return self.ends[self.node_of[span]].index(span) + 1
 
 
@@ -107,10 +100,7 @@ NOTHING = "No relation"
 
 
 class GrammarTokenizer:
-    """A tokenizer as the grammar uses it: ids of a word or phrase that stands after a blank.
-
-    Args:
-        tokenizer: Hugging Face's, with an end-of-sequence token.
+    """A tokenizer of Hugging Face as the grammar uses it: ids of a word or phrase that stands after a blank.
 
     Attributes:
         start: Ids that every text of this tokenizer starts with (BART's <s>).
@@ -139,16 +129,11 @@ class GrammarTokenizer:
         return ids
 
     def phrase(self, text: str) -> tuple[int, ...]:
-        """Ids of words of the grammar, all of which the tokenizer must know.
-
-        Raises:
-            InputError: It does not.
-        """
+        """Ids of words of the grammar; raises InputError where the tokenizer does not know them all."""
         ids = self(text)
         if not ids or self.tokenizer.unk_token_id in ids:
-            raise InputError(
-                f"the tokenizer does not know {text!r}, which answers are written with; take another, or rename it"
-            )
+            reason = f"the tokenizer does not know {text!r}, which answers are written with"
+            raise InputError(f"{reason}; take another, or rename it")
         return ids
 
     def word(self, word: str) -> tuple[int, ...]:
@@ -169,45 +154,31 @@ Option = tuple[Any, Ids]
 class Phrases:
     """Everything that answers are written with beside names, in the tokens of one tokenizer.
 
-    Args:
-        tokenizer: The tokenizer.
-        inventory: Types and relations.
-
     Raises:
         InputError: The tokenizer does not know a word of them.
     """
 
     def __init__(self, tokenizer: GrammarTokenizer, inventory: Inventory) -> None:
-        self.tokenizer = tokenizer
-        self.inventory = inventory
+        self.tokenizer, self.inventory = tokenizer, inventory
         opening = tokenizer.phrase(OPEN)
         self.again: Ids = tokenizer.phrase(AGAIN) + opening
-        self.first: tuple[Option, ...] = (
-            (True, tokenizer.start + opening),
-            (False, tokenizer.start + tokenizer.phrase(NOTHING) + (tokenizer.end,)),
-        )
+        nothing = (*tokenizer.phrase(NOTHING), tokenizer.end)
+        self.first: tuple[Option, ...] = ((True, tokenizer.start + opening), (False, tokenizer.start + nothing))
         self.more: tuple[Option, ...] = ((True, self.again), (False, (tokenizer.end,)))
-        self.link: tuple[Option, ...] = ((None, tokenizer.phrase(AND)),)
+        self.link: Ids = tokenizer.phrase(AND)
         self.relations: dict[tuple[str, str], tuple[Option, ...]] = {
             ends: tuple((name, tokenizer.phrase(f'is "{type_words(name)}"')) for name in names)
             for ends, names in inventory.between.items()
         }
-        self._types: dict[tuple[str, int], Ids] = {}
         numbers = range(1, 100)  # fewer than 100 names are alike; a tokenizer may know "10)" and not "3)"
         longest_type = max(len(self.type_ids(kind, number)) for kind in inventory.types for number in numbers)
         longest_relation = max(len(ids) for options in self.relations.values() for _, ids in options)
-        self.after_tail: int = longest_type + longest_relation + 1
-        """Tokens that follow the name of a tail at most, if the answer ends then."""
-        self.between_names: int = longest_type + len(self.link[0][1])
-        """Tokens between the two names at most."""
+        self.after_tail = longest_type + longest_relation + 1  # tokens at most, if the answer ends then
+        self.between_names = longest_type + len(self.link)  # tokens between head and tail at most
 
     def type_ids(self, kind: str, number: int) -> Ids:
         """How a type is written after the name that is the `number`-th of those written alike."""
-        ids = self._types.get((kind, number))
-        if ids is None:
-            text = f"({type_words(kind)})" if number == 1 else f"({type_words(kind)} {number})"
-            ids = self._types[kind, number] = self.tokenizer.phrase(text)
-        return ids
+        return self.tokenizer.phrase(f"({type_words(kind)})" if number == 1 else f"({type_words(kind)} {number})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +196,7 @@ class _Ended:
 
 @dataclass(frozen=True, slots=True)
 class _Choosing:
-    """In the middle of one of several fixed phrases, `at` tokens of which are written.
-
-    `then` gives what follows the choice, from it and from how many tokens the answer has by then.
-    """
+    """After `at` tokens of one of several fixed phrases; `then` gives what follows, by choice and length so far."""
 
     written: tuple[Quintuple, ...]
     options: tuple[Option, ...]
@@ -287,15 +255,10 @@ _Branch = _Choosing | _Naming | _Ended
 
 
 class GrammarState:
-    """What has been written so far, and what may come next.
+    """What may come next, after `length` tokens and the finished quintuples `written`, unless the answer has `ended`.
 
     Which of two readings is meant can stay open for a token or two (a name may go on with what looks like the start of
     a type), so a state has one branch or a few.
-
-    Attributes:
-        length: Tokens so far.
-        written: The finished quintuples.
-        ended: Whether the answer is over.
     """
 
     __slots__ = ("_branches", "ended", "length", "written")
@@ -308,29 +271,20 @@ class GrammarState:
 
     def allowed(self) -> list[int]:
         """The tokens that may come next, in no order; none when the answer is over."""
-        if len(self._branches) == 1:
-            return list(set(self._branches[0].allowed(self.length)))
         return list({token for branch in self._branches for token in branch.allowed(self.length)})
 
     def after(self, token: int) -> GrammarState | None:
         """The state after one more token; None where the token may not come."""
         length = self.length + 1
-        if len(self._branches) == 1:
-            branches = self._branches[0].after(token, length)
-        else:
-            branches = [one for branch in self._branches for one in branch.after(token, length)]
+        branches = [one for branch in self._branches for one in branch.after(token, length)]
         return GrammarState(branches, length) if branches else None
 
 
 class Grammar:
-    """The answers that may be written about one post.
+    """The answers that may be written about one post, whose names have `name_words` at most.
 
-    Args:
-        phrases: What answers are written with.
-        words: The post's words.
-        name_words: Words that a name has at most.
-        limit: Tokens that an answer has at most, its end included: another quintuple is begun only where one fits, and
-            names in it are as short as need be. None sets no limit.
+    With a `limit` on the tokens of an answer, its end included, another quintuple is begun only where one fits, and
+    names in it are as short as need be.
 
     Raises:
         InputError: Not even the shortest answer fits.
@@ -354,8 +308,7 @@ class Grammar:
 
     def start(self) -> GrammarState:
         """Nothing is written yet."""
-        options = self.phrases.first if self._another((), 0) else self.phrases.first[1:]
-        return GrammarState([_Choosing((), options, lambda more, length: self._begun((), more))], 0)
+        return GrammarState([self._choice((), self.phrases.first, 0)], 0)
 
     def resumed(self, written: tuple[Quintuple, ...]) -> GrammarState:
         """Another quintuple was just begun after `written`."""
@@ -365,8 +318,7 @@ class Grammar:
         """Whether there is a pair left, and room for it."""
         if len(written) >= self.names * (self.names - 1):
             return False
-        phrases = self.phrases
-        opening = len(phrases.again) if written else len(phrases.first[0][1])
+        opening = len(self.phrases.again if written else self.phrases.first[0][1])
         return length + opening + self._shortest(len(written)) <= self._until(len(written))
 
     def _shortest(self, forbidden: int) -> int:
@@ -377,26 +329,22 @@ class Grammar:
         """How many tokens an answer may have after the name of a head, so many quintuples being written before."""
         if self.limit is None:
             return math.inf
-        phrases = self.phrases
-        return self.limit - phrases.between_names - self._shortest(written + 1) - phrases.after_tail
+        return self.limit - self.phrases.between_names - self._shortest(written + 1) - self.phrases.after_tail
 
-    def _begun(self, written: tuple[Quintuple, ...], more: bool) -> _Branch:
-        return self._head(written) if more else _Ended(written)
+    def _choice(self, written: tuple[Quintuple, ...], options: tuple[Option, ...], length: int) -> _Choosing:
+        """Another quintuple, if there is room for it, or the end."""
+        allowed = options if self._another(written, length) else options[1:]
+        return _Choosing(written, allowed, lambda more, _: self._head(written) if more else _Ended(written))
 
     def _head(self, written: tuple[Quintuple, ...]) -> _Naming:
-        paired: dict[Span, int] = {}
-        for one in written:
-            paired[one.head] = paired.get(one.head, 0) + 1
+        paired = Counter(one.head for one in written)
         done = frozenset(span for span, count in paired.items() if count >= self.names - 1)
 
         def typed(spans: list[tuple[int, Span]]) -> _Choosing:
-            options = self._typed(spans, self.phrases.inventory.head_types)
-            return _Choosing(written, options, lambda head, _: self._linked(written, head))
+            options = self._typed(spans, self.phrases.inventory.head_types, self.phrases.link)
+            return _Choosing(written, options, lambda head, _: self._tail(written, head))
 
         return _Naming(written, self.trie, done, self.trie.detours(done), self._until(len(written)), typed)
-
-    def _linked(self, written: tuple[Quintuple, ...], head: tuple[Span, str]) -> _Choosing:
-        return _Choosing(written, self.phrases.link, lambda _, __: self._tail(written, head))
 
     def _tail(self, written: tuple[Quintuple, ...], head: tuple[Span, str]) -> _Naming:
         span, kind = head
@@ -411,13 +359,10 @@ class Grammar:
 
     def _related(self, written: tuple[Quintuple, ...], head: tuple[Span, str], tail: tuple[Span, str]) -> _Choosing:
         def then(relation: str, length: int) -> _Choosing:
-            return self._finished((*written, Quintuple(*head, *tail, relation)), length)
+            return self._choice((*written, Quintuple(*head, *tail, relation)), self.phrases.more, length)
 
         return _Choosing(written, self.phrases.relations[head[1], tail[1]], then)
 
-    def _finished(self, written: tuple[Quintuple, ...], length: int) -> _Choosing:
-        options = self.phrases.more if self._another(written, length) else self.phrases.more[1:]
-        return _Choosing(written, options, lambda more, _: self._begun(written, more))
-
-    def _typed(self, spans: list[tuple[int, Span]], kinds: Sequence[str]) -> tuple[Option, ...]:
-        return tuple(((span, kind), self.phrases.type_ids(kind, number)) for number, span in spans for kind in kinds)
+    def _typed(self, spans: list[tuple[int, Span]], kinds: Sequence[str], link: Ids = ()) -> tuple[Option, ...]:
+        type_ids = self.phrases.type_ids
+        return tuple(((span, kind), type_ids(kind, number) + link) for number, span in spans for kind in kinds)

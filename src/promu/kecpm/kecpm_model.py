@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.alignment.falsify import SentenceVectors
@@ -14,7 +13,7 @@ from promu.errors import InputError
 from promu.hub import best_device, resolve
 from promu.kecpm.decoding import encode_answer, generate_answers, load_seq2seq
 from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, Grammar, GrammarTokenizer, Phrases
-from promu.kecpm.kecpm_recipe import DecodingSettings, PromptSettings, Seq2SeqSettings
+from promu.kecpm.kecpm_recipe import DecodingSettings, KecpmRecipe, PromptSettings, Seq2SeqSettings
 from promu.kecpm.prompts import Prompt, Split, build_prompts, most_relevant_first
 from promu.modeling.inventory import Inventory, type_words
 from promu.modeling.loading import load_tokenizer, read_json_object, save_folder
@@ -27,14 +26,7 @@ SETTINGS = "generation"
 
 
 class KecpmModel:
-    """A text-to-text model with everything that it reads and writes posts by.
-
-    Args:
-        model: A T5 or BART type model.
-        tokenizer: Its tokenizer.
-        inventory: Types and relations that it may write.
-        prompt: What it reads.
-        decoding: How it writes.
+    """A T5 or BART type model with everything that it reads and writes posts by.
 
     Raises:
         InputError: The tokenizer does not know the words of the inventory.
@@ -48,41 +40,23 @@ class KecpmModel:
         prompt: PromptSettings,
         decoding: DecodingSettings,
     ) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
+        self.model, self.tokenizer, self.prompt, self.decoding = model, tokenizer, prompt, decoding
         self.phrases = Phrases(GrammarTokenizer(tokenizer), inventory)
-        self.prompt = prompt
-        self.decoding = decoding
         self.pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
 
     @classmethod
-    def create(
-        cls,
-        model: Seq2SeqSettings,
-        prompt: PromptSettings,
-        decoding: DecodingSettings,
-        inventory: Inventory,
-        train: Split,
-    ) -> KecpmModel:
-        """A model before its training.
-
-        Args:
-            model: Which weights and tokenizer.
-            prompt: What it reads.
-            decoding: How it writes.
-            inventory: Types and relations that it may write.
-            train: The texts that a tokenizer is trained on, where none is named.
+    def create(cls, recipe: KecpmRecipe, inventory: Inventory, train: Split) -> KecpmModel:
+        """A model before its training; where no tokenizer is named, one is trained on the texts of `train`.
 
         Raises:
             InputError: There is no such model or tokenizer.
         """
-        tokenizer = _tokenizer(model, inventory, train)
-        ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "eos_token_id", "bos_token_id")}
-        start = {"decoder_start_token_id": tokenizer.pad_token_id}
-        seq2seq = load_seq2seq(model.name, vocab_size=len(tokenizer), **ids, **start)
+        tokenizer = _tokenizer(recipe.model, inventory, train)
+        seq2seq = seq2seq_for(recipe.model.name, tokenizer)
         if seq2seq.get_input_embeddings().num_embeddings < len(tokenizer):  # type: ignore[operator]
             seq2seq.resize_token_embeddings(len(tokenizer))
-        return cls(seq2seq.to(best_device()), tokenizer, inventory, prompt, decoding)  # type: ignore[arg-type]
+        seq2seq.to(best_device())  # type: ignore[arg-type]
+        return cls(seq2seq, tokenizer, inventory, recipe.prompt, recipe.decoding)
 
     @classmethod
     def load(cls, folder: Path) -> KecpmModel:
@@ -93,16 +67,12 @@ class KecpmModel:
         """
         saved = read_json_object(folder / "config.json").get(SETTINGS)
         if not isinstance(saved, dict):
-            raise InputError(
-                "this model was not trained to write quintuples; name one that promu kecpm train saved", folder
-            )
-        return cls(
-            load_seq2seq(str(folder)).to(best_device()),  # type: ignore[arg-type]
-            load_tokenizer(str(folder)),
-            Inventory.from_list(saved["triples"]),
-            PromptSettings.model_validate(saved["prompt"]),
-            DecodingSettings.model_validate(saved["decoding"]),
-        )
+            reason = "this model was not trained to write quintuples; name one that promu kecpm train saved"
+            raise InputError(reason, folder)
+        model = load_seq2seq(str(folder)).to(best_device())  # type: ignore[arg-type]
+        prompt = PromptSettings.model_validate(saved["prompt"])
+        decoding = DecodingSettings.model_validate(saved["decoding"])
+        return cls(model, load_tokenizer(str(folder)), Inventory.from_list(saved["triples"]), prompt, decoding)
 
     def save(self, folder: Path, recipe: dict[str, Any]) -> None:
         """Write the model, its tokenizer and what it was trained by."""
@@ -157,17 +127,7 @@ def _tokenizer(model: Seq2SeqSettings, inventory: Inventory, train: Split) -> Pr
     return load_tokenizer(resolve(name))
 
 
-def padded_batch(
-    inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], pad: int
-) -> dict[str, torch.Tensor]:
-    """Token ids of prompts and answers as a text-to-text model takes them: (B, longest) each."""
-    return {
-        "input_ids": _padded(inputs, pad),
-        "attention_mask": _padded([[1] * len(row) for row in inputs], 0),
-        "labels": _padded(targets, -100),  # which the loss skips
-    }
-
-
-def _padded(rows: Sequence[Sequence[int]], fill: int) -> torch.Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows])
+def seq2seq_for(name: str | dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """As `load_seq2seq`; a configuration need not say what the tokenizer says."""
+    ids = {field: getattr(tokenizer, field) for field in ("pad_token_id", "eos_token_id", "bos_token_id")}
+    return load_seq2seq(name, vocab_size=len(tokenizer), decoder_start_token_id=tokenizer.pad_token_id, **ids)

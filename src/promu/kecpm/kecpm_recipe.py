@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import Count, Recipe, Settings
+from promu.config import Count, NotNegativeInt, Recipe, Settings
 from promu.llm.llm_settings import LlmSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
@@ -15,9 +15,7 @@ from promu.training.recipe import TokenizerSettings, TrainingSettings
 class KnowledgeData(Settings):
     """The posts to get knowledge for."""
 
-    posts: list[Path] = Field(
-        min_length=1, description="Files of posts, of different names; each gives a file of knowledge of its name."
-    )
+    posts: list[Path] = Field(min_length=1, description="Files of posts; each gives a file of knowledge of its name.")
     format: str = Field(default="jmere", description="Format of the posts, as `promu check` names it.")
     images: Path | None = Field(default=None, description="Folder of their images, for captions from images.")
 
@@ -31,11 +29,7 @@ class CaptionSettings(Settings):
         "nouns and the relation that a pre-trained promu model finds nearest; `none`.",
     )
     file: Path | None = Field(default=None, description="For `file`: `image,caption` as CSV or JSON lines.")
-    model: str | None = Field(
-        default=None,
-        description="For `model`: folder or hub name of an image-to-text model. For `promu`: folder of a pre-trained "
-        "promu model.",
-    )
+    model: str | None = Field(default=None, description="For `model`: folder or hub name. For `promu`: model folder.")
 
     @model_validator(mode="after")
     def _source_is_named(self) -> CaptionSettings:
@@ -49,10 +43,7 @@ class CaptionSettings(Settings):
 class ExemplarSettings(Settings):
     """Worked exemplars in each prompt."""
 
-    train: Path | None = Field(
-        default=None,
-        description="Training posts, in the format of the data, that a pool is made from (`out/pool.jsonl`).",
-    )
+    train: Path | None = Field(default=None, description="Training posts that a pool, `out/pool.jsonl`, is made from.")
     pool: Path | None = Field(default=None, description="A pool made before or written by hand, in place of `train`.")
     encoder: str = Field(
         default="sentence-transformers/all-MiniLM-L6-v2",
@@ -82,12 +73,9 @@ class ProviderSettings(LlmSettings):
 
     @model_validator(mode="after")
     def _source_is_complete(self) -> ProviderSettings:
-        if self.source == "endpoint" and self.url is None:
-            raise ValueError("source: endpoint needs its url")
-        if self.source == "store" and self.store is None:
-            raise ValueError("source: store needs the store")
-        if self.source == "file" and self.files is None:
-            raise ValueError("source: file needs files, one for each file of posts")
+        needs = {"endpoint": "its url", "store": "the store", "file": "files, one for each file of posts"}
+        if {"endpoint": self.url, "store": self.store, "file": self.files}[self.source] is None:
+            raise ValueError(f"source: {self.source} needs {needs[self.source]}")
         if self.source != "file" and self.model is None:
             raise ValueError("the model's name is missing")
         return self
@@ -101,9 +89,7 @@ class KnowledgeRecipe(Recipe):
 
     data: KnowledgeData = Field(description="The posts.")
     captions: CaptionSettings = Field(default=CaptionSettings(), description="Where captions come from.")
-    exemplars: ExemplarSettings = Field(
-        default=ExemplarSettings(count=0), description="Worked exemplars; none where the group is left out."
-    )
+    exemplars: ExemplarSettings = Field(default=ExemplarSettings(count=0), description="Worked exemplars, if any.")
     provider: ProviderSettings = Field(description="The model that is asked, or where its answers are.")
     out: Path = Field(description="Folder of everything that is written.")
 
@@ -112,13 +98,14 @@ class KnowledgeRecipe(Recipe):
         """Where a pool goes that is made from training posts."""
         return self.out / "pool.jsonl"
 
-    def knowledge_file(self, posts: Path) -> Path:
-        """Where the knowledge of one of `data.posts` goes."""
-        return self.out / f"{posts.stem}.jsonl"
+    @property
+    def knowledge_files(self) -> list[Path]:
+        """Where the knowledge goes, by file of posts."""
+        return [self.out / f"{posts.stem}.jsonl" for posts in self.data.posts]
 
     @model_validator(mode="after")
     def _files_differ(self) -> KnowledgeRecipe:
-        written = [self.knowledge_file(path).resolve() for path in self.data.posts]
+        written = [path.resolve() for path in self.knowledge_files]
         if len(set(written)) < len(written):
             raise ValueError("data.posts names two files of one name, whose knowledge would be one file; rename one")
         read = [*self.data.posts, *(self.provider.files or []), self.exemplars.train, self.exemplars.pool]
@@ -140,28 +127,18 @@ class KecpmData(Settings):
     dev: Path = Field(description="JMERE file that selects the best epoch.")
     test: Path = Field(description="JMERE file that is scored once, at the end.")
     knowledge: Path | None = Field(
-        default=None,
-        description="Folder that `promu knowledge generate` wrote, one file a split (`train.jsonl` beside "
-        "`train.json`), in place of the files' captions and knowledge.",
+        default=None, description="Folder of `promu knowledge generate`, in place of the files' own."
     )
     groups: Path | None = Field(default=None, description="JSON file, group by post id: figures by group on test.")
-    versions: Count = Field(
-        default=1,
-        description="Versions of the training posts, an epoch each in turn; in all but the first the words of names "
-        "are exchanged (beyond the paper).",
-    )
+    versions: Count = Field(default=1, description="Versions of the training posts, all but one with other names.")
 
 
 class Seq2SeqSettings(Settings):
     """The text-to-text model."""
 
-    name: str | dict[str, Any] = Field(
-        description="Folder or hub name of a T5 or BART type model; or a configuration with `model_type`, for random "
-        "weights."
-    )
+    name: str | dict[str, Any] = Field(description="Folder or hub name of a T5 or BART type model; or a configuration.")
     tokenizer: str | TokenizerSettings | None = Field(
-        default=None,
-        description="Folder or hub name, null for the model's own; or how to train one on the training set's prompts.",
+        default=None, description="Folder or hub name, null for the model's own; or how to train one on the prompts."
     )
 
 
@@ -172,16 +149,8 @@ class PromptSettings(Settings):
     """What the model reads."""
 
     mode: Mode = Field(default="all", description="The text alone, with the caption, with the knowledge, or with both.")
-    budget: Count = Field(
-        default=256,
-        description="Tokens of a prompt. The text is never cut; knowledge comes whole sentence by whole sentence, the "
-        "most relevant first.",
-    )
-    ranker: str | None = Field(
-        default=None,
-        description="Text encoder whose vectors say which knowledge is relevant: folder, hub name, "
-        "`package:NAME/PATH`; null counts the words that a sentence shares with the post.",
-    )
+    budget: Count = Field(default=256, description="Tokens of a prompt; neither the text nor a sentence is cut.")
+    ranker: str | None = Field(default=None, description="Text encoder that ranks knowledge; null counts shared words.")
 
 
 class DecodingSettings(Settings):
@@ -204,7 +173,5 @@ class KecpmRecipe(Recipe):
     prompt: PromptSettings = Field(default=PromptSettings(), description="What the model reads.")
     training: TrainingSettings = Field(default=TrainingSettings(), description="Optimiser and schedule.")
     decoding: DecodingSettings = Field(default=DecodingSettings(), description="How answers are written.")
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
-        default=[0, 1, 2], description="One run each, in `out/seed-N`."
-    )
+    seeds: list[NotNegativeInt] = Field(default=[0, 1, 2], min_length=1, description="One run each, in `out/seed-N`.")
     out: Path = Field(description="Folder of the runs.")

@@ -28,6 +28,7 @@ from promu.kecpm.post_knowledge import (
 from promu.llm.answers import AnswerStore
 from promu.llm.client import Client, Plan, Usage, ask_all
 from promu.llm.exemplars import Exemplar, choose_exemplars, make_pool, read_pool, write_pool
+from promu.llm.messages import CHARACTERS_PER_TOKEN
 from promu.schema import Post
 
 logger = logging.getLogger(__name__)
@@ -154,9 +155,12 @@ class _Stage:
                 self.results = [self.ask(client, number) for number in range(len(self.posts))]
         self.left = [number for number, result in enumerate(self.results) if result.state == "not recorded"]
         first = [self.questions.first(self.posts[number], self.chosen[number]) for number in self.left]
-        checks = [self.questions.longest_reflection(request) for request in first] if provider.reflection else []
         shown = self.questions.first(self.posts[0], self.chosen[0]).messages
-        shown += (self.questions.reflect,) if provider.reflection else ()
+        checks = []
+        if provider.reflection:
+            longest = "x" * provider.max_tokens * CHARACTERS_PER_TOKEN
+            checks = [self.questions.reflection(request, longest) for request in first]
+            shown += (self.questions.reflect,)
         self.plan = Plan.of(len(self.posts), len(self.left), [*first, *checks], provider, shown)
 
     def _read_files(self) -> None:
@@ -181,7 +185,7 @@ class _Stage:
         """Write a file of knowledge for each file of posts, and the result."""
         recipe, results = self.recipe, self.results
         recipe.out.mkdir(parents=True, exist_ok=True)
-        files = [recipe.knowledge_file(path) for path in recipe.data.posts]
+        files = recipe.knowledge_files
         ids = [[self.pool[number].id for number in numbers] for numbers in self.chosen]
         rows = zip(self.posts, results, ids, strict=True)
         for file, size in zip(files, self.sizes, strict=True):

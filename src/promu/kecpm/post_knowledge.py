@@ -25,14 +25,13 @@ from promu.llm.answers import AnswerFault, Fault, find_spans, json_list
 from promu.llm.baseline import object_schema
 from promu.llm.client import Client
 from promu.llm.exemplars import Exemplar, text_identity
-from promu.llm.messages import CHARACTERS_PER_TOKEN, Message, Request, load_template
+from promu.llm.messages import Message, Request, load_template
 from promu.schema import Post
 
 logger = logging.getLogger(__name__)
 
 LONGEST_SENTENCE = 400
 """Characters of one sentence; a longer one is an essay."""
-
 SENTENCES = 8
 
 _TEXT = {"type": "string"}
@@ -89,9 +88,7 @@ class PostKnowledge:
 class KnowledgeQuestions:
     """Questions from templates: `knowledge.txt`, and `_exemplar`, `_post` and `_reflect` beside it.
 
-    Args:
-        pool: The exemplars that questions refer to by number.
-        settings: The model, its parameters, and maybe a folder of templates.
+    Questions refer to the exemplars of `pool` by number; the `settings` may name a folder of other templates.
 
     Raises:
         InputError: A template cannot be used.
@@ -117,14 +114,9 @@ class KnowledgeQuestions:
         question = self._post.substitute(exemplars=shown or "(none)", text=post.text, caption=post.caption or "(none)")
         return self._request((self._opening, Message("user", question.strip())))
 
-    def reflection(self, first: Request, facts: Sequence[Fact]) -> Request:
-        """The question by which the model checks its answer."""
-        return self._request((*first.messages, Message("assistant", facts_to_json(facts)), self.reflect))
-
-    def longest_reflection(self, first: Request) -> Request:
-        """A request as long as the reflection on an answer of full length, to estimate the cost."""
-        answer = Message("assistant", "x" * first.max_tokens * CHARACTERS_PER_TOKEN)
-        return self._request((*first.messages, answer, self.reflect))
+    def reflection(self, first: Request, answer: str) -> Request:
+        """The question by which the model checks its answer to the first."""
+        return self._request((*first.messages, Message("assistant", answer), self.reflect))
 
     def _request(self, messages: tuple[Message, ...]) -> Request:
         return Request(self.settings.model or "", messages, self.settings.max_tokens, self.settings.temperature, SCHEMA)
@@ -144,7 +136,7 @@ def ask_about_post(
     first, counts = answer.value
     if not settings.reflection:
         return PostKnowledge("answered", first, first, answer.faults, counts)
-    checked = client.ask_and_parse(questions.reflection(request, first), parse, settings.corrections)
+    checked = client.ask_and_parse(questions.reflection(request, facts_to_json(first)), parse, settings.corrections)
     faults = (*answer.faults, *checked.faults)
     if checked.value is None:
         state = "not recorded" if faults[-1].kind == "not recorded" else "unchecked"
@@ -210,16 +202,11 @@ def write_knowledge(path: Path, rows: Iterable[tuple[PostText, PostKnowledge, Se
     """Write one line a post, atomically: of the post, what came of it, and the ids of the exemplars in its prompt."""
     lines = []
     for post, result, shown in rows:
-        record = {
-            "id": post.id,
-            "text": post.text,
-            "captions": list(post.captions),
-            "knowledge": [fact.sentence for fact in result.knowledge],
-            "about": [fact.about for fact in result.knowledge],
-            "first": [fact.sentence for fact in result.first],
-            "exemplars": list(shown),
-            "state": result.state,
-        }
+        record = {"id": post.id, "text": post.text, "captions": post.captions}
+        record["knowledge"] = [fact.sentence for fact in result.knowledge]
+        record["about"] = [fact.about for fact in result.knowledge]
+        record["first"] = [fact.sentence for fact in result.first]
+        record |= {"exemplars": shown, "state": result.state}
         if result.state != "answered" and result.faults:
             record["reason"] = f"{result.faults[-1].kind}: {result.faults[-1].reason}"
         lines.append(json.dumps(record, ensure_ascii=False))
@@ -227,24 +214,22 @@ def write_knowledge(path: Path, rows: Iterable[tuple[PostText, PostKnowledge, Se
 
 
 def read_knowledge(path: str | Path) -> dict[_Key, list[Background]]:
-    """Read a file of knowledge: ours, or a published one with its captions, as a JSON list or as JSON lines.
+    """Captions and knowledge by id and text; where a post occurs more than once, in the order of the file.
 
-    Returns:
-        Captions and knowledge by id and text; where a post occurs more than once, in the order of the file.
+    The file is one that promu wrote, or a published one with its captions, as a JSON list or as JSON lines.
 
     Raises:
         InputError: The file is missing, empty or malformed.
     """
     path = Path(path)
-    records: Iterable[tuple[_Key, Background]]
-    if _is_published(path):
-        published = zip(*read_with_background(path, "jmere"), strict=True)
-        records = ((_key(post.id, post.tokens), background) for post, background in published)
-    else:
-        records = read_records(path, None, _parse, "posts with knowledge")
     by_post: dict[_Key, list[Background]] = {}
-    for key, background in records:
-        by_post.setdefault(key, []).append(background)
+    if _is_published(path):
+        for post, background in zip(*read_with_background(path, "jmere"), strict=True):
+            by_post.setdefault(_key(post.id, post.tokens), []).append(background)
+        return by_post
+    for line in read_records(path, None, _parse, "posts with knowledge"):
+        background = Background(line.captions, line.knowledge)
+        by_post.setdefault(_key(line.id, [line.text]), []).append(background)
     return by_post
 
 
@@ -285,6 +270,5 @@ def _key(id: str, tokens: Sequence[str]) -> _Key:
     return id, text_identity(tokens)
 
 
-def _parse(line: str) -> tuple[_Key, Background]:
-    record = read_record(_Line, parse_json_object(line), "the line", within=True)
-    return _key(record.id, [record.text]), Background(record.captions, record.knowledge)
+def _parse(line: str) -> _Line:
+    return read_record(_Line, parse_json_object(line), "the line", within=True)

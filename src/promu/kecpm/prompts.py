@@ -26,11 +26,7 @@ class Split:
 
 
 def read_split(path: Path, knowledge: Path | None = None) -> Split:
-    """Read a JMERE file with its background.
-
-    Args:
-        path: The file.
-        knowledge: Folder of recorded knowledge, one JSON-lines file a split, in place of what the JMERE file has.
+    """Read a JMERE file with its background, or with that of its JSON-lines file in the folder `knowledge`.
 
     Raises:
         InputError: A file cannot be read, or the recorded one is about other posts.
@@ -44,12 +40,7 @@ def read_split(path: Path, knowledge: Path | None = None) -> Split:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt and what did not fit into it.
-
-    Attributes:
-        input_ids: Its tokens, the end of sequence included.
-        captions_left_out, sentences_left_out: Captions and sentences of knowledge that exceeded the budget.
-    """
+    """The tokens of a prompt, and how many captions and sentences of knowledge did not fit into it."""
 
     input_ids: list[int]
     captions_left_out: int
@@ -63,12 +54,6 @@ def build_prompts(
 
     The text is there word by word and whole, whatever the budget, since names are copied from it. A sentence that does
     not fit is left out and the next tried, so that none is cut.
-
-    Args:
-        tokenizer: The tokenizer.
-        inventory: Types and relations.
-        split: The posts; the most relevant sentences of knowledge first.
-        settings: The parts of a prompt, and its budget.
     """
     relations = ", ".join(dict.fromkeys(map(type_words, inventory.relations)))
     opening = tokenizer(f"Relations: {relations} . Types: {', '.join(map(type_words, inventory.types))} . Text:")
@@ -87,14 +72,12 @@ def build_prompts(
 def _append(ids: list[int], title: tuple[int, ...], parts: Sequence[tuple[int, ...]], budget: int) -> int:
     """Append the parts that fit, under their title; returns how many do not."""
     left_out = 0
-    has_title = False
     for part in parts:
-        more = part if has_title else title + part
-        if len(ids) + len(more) > budget:
+        if len(ids) + len(title + part) > budget:
             left_out += 1
         else:
-            ids += more
-            has_title = True
+            ids += title + part
+            title = ()
     return left_out
 
 
@@ -103,26 +86,18 @@ def most_relevant_first(
 ) -> list[Background]:
     """The background with each post's sentences of knowledge in order of relevance to its text.
 
-    Args:
-        posts: The posts.
-        background: Of each.
-        ranker: Compares by cosine of sentence vectors; None by how many different words of the post a sentence has.
+    The `ranker` compares by cosine; without one, what counts is how many different words of the post a sentence has.
     """
     texts = [" ".join(post.tokens) for post in posts]
     sentences = list(dict.fromkeys(sentence for each in background for sentence in each.knowledge))
-    if ranker is not None and sentences:
-        vectors = ranker([*texts, *sentences]).numpy()
-        row = {sentence: len(texts) + number for number, sentence in enumerate(sentences)}
+    row = {sentence: len(texts) + number for number, sentence in enumerate(sentences)}
+    vectors = None if ranker is None or not sentences else ranker([*texts, *sentences]).numpy()
     ranked = []
     for number, (text, each) in enumerate(zip(texts, background, strict=True)):
-        if not each.knowledge:
-            ranked.append(each)
-            continue
-        if ranker is not None:
+        if vectors is not None:
             scores = vectors[[row[sentence] for sentence in each.knowledge]] @ vectors[number]
         else:
-            words = _words(text)
-            scores = np.array([len(words & _words(sentence)) for sentence in each.knowledge])
+            scores = np.array([len(_words(text) & _words(sentence)) for sentence in each.knowledge])
         order = np.argsort(-scores, kind="stable")
         ranked.append(Background(each.captions, tuple(each.knowledge[place] for place in order)))
     return ranked
@@ -137,10 +112,6 @@ def exchange_names(split: Split, seed: int) -> Split:
 
     A word is exchanged wherever it stands, always for the same other one; words that also stand outside of names stay.
     Labels stay what they are, so names must say nothing about them (beyond the paper).
-
-    Args:
-        split: Labelled posts.
-        seed: Of the exchange.
     """
     inside: set[str] = set()
     outside: set[str] = set()
@@ -156,8 +127,5 @@ def exchange_names(split: Split, seed: int) -> Split:
         return " ".join(other.get(name, name) + word[len(name) :] for name, word in bare)
 
     posts = [replace(post, tokens=tuple(other.get(word, word) for word in post.tokens)) for post in split.posts]
-    background = [
-        Background(tuple(map(sentence, each.captions)), tuple(map(sentence, each.knowledge)))
-        for each in split.background
-    ]
-    return Split(posts, background)
+    known = ((each.captions, each.knowledge) for each in split.background)
+    return Split(posts, [Background(*(tuple(map(sentence, part)) for part in parts)) for parts in known])

@@ -41,8 +41,6 @@ class Answer:
         finish_reason: `stop`, `length`, `content_filter`, or what else the endpoint says.
         prompt_tokens, completion_tokens: As the endpoint counted them; estimates where it did not.
         answered_by: The model's name as the endpoint gave it, often more exact than the one in the request.
-        endpoint: The address that answered.
-        seconds: How long it took.
     """
 
     content: str
@@ -59,12 +57,8 @@ class Answer:
 _COLUMNS = ", ".join(field.name for field in fields(Answer))
 
 
-class AnswerStore:
-    """A file of answers.
-
-    Args:
-        path: The SQLite file; made where it does not exist.
-        read_only: Change nothing in the file, as in a store that someone else shares; it must exist.
+class AnswerStore(contextlib.AbstractContextManager["AnswerStore"]):
+    """An SQLite file of answers; made where it does not exist, unless it is `read_only`, as one that someone shares.
 
     Raises:
         InputError: The file is no store, is of another version, or cannot be opened.
@@ -78,19 +72,15 @@ class AnswerStore:
         if read_only and not path.is_file():
             raise InputError("no such store of answers; check the path", path)
         address = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
+        options: dict[str, Any] = {"uri": True, "check_same_thread": False, "timeout": 60}
         with self._database_errors():
             # isolation_level=None: every statement is a transaction of its own unless BEGIN says otherwise
-            self._database = sqlite3.connect(
-                address, uri=True, check_same_thread=False, timeout=60, isolation_level=None
-            )
+            self._database = sqlite3.connect(address, isolation_level=None, **options)
         try:
             self._prepare(read_only)
         except InputError:
             self._database.close()
             raise
-
-    def __enter__(self) -> AnswerStore:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -177,7 +167,7 @@ class Fault:
 
 
 class AnswerFault(Exception):
-    """An answer that cannot be used; the model is shown `fault.reason` too, which is a sentence."""
+    """An answer that cannot be used; the model is shown the reason too, which is a sentence."""
 
     def __init__(self, kind: FaultKind, reason: str) -> None:
         super().__init__(reason)
@@ -185,29 +175,21 @@ class AnswerFault(Exception):
 
 
 def complete_text(answer: Answer) -> str:
-    """The text of a complete answer.
-
-    Raises:
-        AnswerFault: It was declined, cut off, or is empty.
-    """
+    """The text of a complete answer; raises AnswerFault where it was declined, cut off, or is empty."""
     if answer.refusal is not None:
         raise AnswerFault("refusal", f"the model declined: {shorten(answer.refusal, 200)}")
     if answer.finish_reason == "content_filter":
         raise AnswerFault("refusal", "the endpoint's content filter held the answer back")
     if answer.finish_reason == "length":
-        reason = f"the answer was cut off after {answer.completion_tokens} tokens; a shorter one is needed"
-        raise AnswerFault("truncated", reason)
+        found = f"the answer was cut off after {answer.completion_tokens} tokens"
+        raise AnswerFault("truncated", f"{found}; a shorter one is needed")
     if not answer.content.strip():
         raise AnswerFault("empty", "the answer is empty")
     return answer.content
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The JSON object of an answer: the whole of it, in a fenced block, or the first one between other words.
-
-    Raises:
-        AnswerFault: There is none.
-    """
+    """The JSON object that an answer is or holds, in a fenced block, or the first between words; or AnswerFault."""
     fenced = re.search(r"```(?:json)?\s*\n(.*?)```", text, re.DOTALL | re.IGNORECASE)
     candidate = (fenced[1] if fenced else text).strip()
     if "{" in candidate and not candidate.startswith(("{", "[")):

@@ -141,7 +141,6 @@ class BaselineResult:
         placed: What answers listed, and how much of it is "not in the text" or "already taken" by an earlier entity.
         labels: The labels that the model chose from.
         images: How many posts were sent with an image, how many as text alone, how many images were missing or broken.
-        usage: Requests, tokens and money.
         predictions: The file that the posts were written to.
     """
 
@@ -202,7 +201,7 @@ def run_baseline(name: Literal["ner", "re"], settings: BaselineSettings, unlimit
         parse = partial(run.task.label, run.posts[index], labels=run.labels)
         return client.ask_and_parse(run.requests[index], parse, settings.corrections)
 
-    result = run.result(*ask_all(run.plan, settings, settings.out, range(len(run.posts)), ask, unlimited))
+    result = run.result(*ask_all(run.plan, settings, settings.out, list(range(len(run.posts))), ask, unlimited))
     write_json(settings.out / "result.json", result.to_dict())
     return result
 
@@ -234,14 +233,15 @@ class _Baseline:
 
     def result(self, answers: Sequence[ParsedAnswer[Labelled]], usage: Usage) -> BaselineResult:
         """Write and score the predictions."""
-        predicted = [
-            self.task.unanswered(post) if answer.value is None else answer.value[0]
-            for post, answer in zip(self.posts, answers, strict=True)
-        ]
-        failed = {position: answer.faults for position, answer in enumerate(answers) if answer.value is None}
+        predicted: list[Post] = []
+        failed: dict[int, tuple[Fault, ...]] = {}
         placed: Counter[str] = Counter()
-        for answer in answers:
-            placed.update({} if answer.value is None else answer.value[1])
+        for position, (post, answer) in enumerate(zip(self.posts, answers, strict=True)):
+            labelled, counts = answer.value or (self.task.unanswered(post), Counter[str]())
+            predicted.append(labelled)
+            placed.update(counts)
+            if answer.value is None:
+                failed[position] = answer.faults
         if failed:
             first = min(failed)
             logger.warning(
@@ -278,14 +278,8 @@ def build_requests(
 ) -> list[Request]:
     """One request a post; exemplars stand before the question as earlier turns, with their images.
 
-    Args:
-        task: MNER or MRE.
-        posts: The posts asked about; their labels are not shown.
-        train: Where exemplars come from.
-        labels: The labels to choose from.
-        images: The images of both.
-        settings: Model, exemplars, and parameters of the answer.
-        meanings: Meaning by label, beside those that come with the package.
+    Labels of `posts` are not shown; exemplars come from `train`. The `labels` are those to choose from; `meanings` add
+    to the meanings that come with the package.
 
     Raises:
         InputError: There are too few training posts, or an image cannot be used.

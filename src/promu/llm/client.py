@@ -31,15 +31,10 @@ _REMEDY = "raise it and run the same again: the answers so far are stored"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run would send.
+    """What a run would send: different requests for those of its posts for which the store has not every answer.
 
-    Attributes:
-        posts: How many posts it is about.
-        complete: How many of them the store has every answer for.
-        requests: Different requests to send for the others.
-        prompt_tokens, answer_tokens: Of those, see `HOW`.
-        prompt_cost, most_cost: Money for the prompts alone, and with answers of full length; None without prices.
-        first_prompt: The messages of the first post.
+    The tokens are estimated, see `HOW`; the costs are of the prompts alone and with answers of full length, None
+    without prices; `first_prompt` has the messages of the first post.
     """
 
     posts: int
@@ -74,7 +69,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**values, "first_prompt": [message.to_record() for message in self.first_prompt], "how": HOW}
+        return {**values, "first_prompt": [message.to_dict() for message in self.first_prompt], "how": HOW}
 
 
 class Budget:
@@ -84,9 +79,9 @@ class Budget:
     what it did cost. So `max_cost` is exceeded only by what the estimate of a prompt was too low.
 
     Attributes:
-        spending: Prices and limits; none by default.
         sent: Requests, retries included.
         counts: Answers from the store, answers paid for, retries by the fault before, and so on.
+        stopped: Set when the run is to end.
         prompt_tokens, completion_tokens: Of all answers.
     """
 
@@ -94,6 +89,7 @@ class Budget:
         self.spending = spending or SpendingSettings()
         self.sent = self.prompt_tokens = self.completion_tokens = 0
         self.counts: Counter[str] = Counter()
+        self.stopped = threading.Event()
         self._reserved = 0.0
         self._lock = threading.Lock()
 
@@ -103,11 +99,7 @@ class Budget:
         return self.spending.cost(self.prompt_tokens, self.completion_tokens)
 
     def reserve(self, prompt_tokens: int, completion_tokens: int) -> float:
-        """Set money aside for one answer; returns the sum, to be handed to `settle`.
-
-        Raises:
-            InputError: It would exceed `max_cost`.
-        """
+        """Set aside the money for one answer, to be handed to `settle`; InputError if it would exceed `max_cost`."""
         most, limit = self.spending.cost(prompt_tokens, completion_tokens) or 0.0, self.spending.max_cost
         with self._lock:
             spent = self.cost or 0.0
@@ -142,14 +134,9 @@ class Budget:
 
 Value = TypeVar("Value")
 
-_MOST_REJECTED = 10
-"""So many requests rejected before any is answered: then the endpoint is at fault, not the request."""
-
-_LONGEST_QUOTE = 2000
-"""Characters of an unusable answer that the model is shown again."""
-
-CORRECTION = (
-    "Your answer could not be used: {reason}\n"
+_MOST_REJECTED = 10  # before any is answered: then the endpoint is at fault, not the request
+_LONGEST_QUOTE = 2000  # characters of an unusable answer that the model is shown again
+_CORRECTION = "Your answer could not be used: {reason}\n" + (
     "Answer the question again, in the form that was asked for, and with nothing else."
 )
 
@@ -173,21 +160,13 @@ class Usage(TypedDict):
 class Client:
     """A store and, maybe, an endpoint behind it; may be used from several threads.
 
-    Args:
-        store: Where answers are looked up and stored.
-        complete: Answers what the store lacks, or raises `RequestRejected`; None answers from the store alone.
-        budget: What may be spent.
-        stopped: Set when the run is to end.
+    The function `complete` answers what the store lacks, or raises `RequestRejected`.
     """
 
     def __init__(
-        self,
-        store: AnswerStore,
-        complete: Callable[[Request], Answer] | None = None,
-        budget: Budget | None = None,
-        stopped: threading.Event | None = None,
+        self, store: AnswerStore, complete: Callable[[Request], Answer] | None = None, budget: Budget | None = None
     ) -> None:
-        self.store, self.budget, self.stopped = store, budget or Budget(), stopped or threading.Event()
+        self.store, self.budget = store, budget or Budget()
         self._complete = complete
         self._in_flight: dict[str, threading.Lock] = {}
 
@@ -230,18 +209,15 @@ class Client:
             if self._complete is not None:  # otherwise the store is read-only
                 self.store.mark(request.key, fault.kind, fault.reason)
             quote = Message("assistant", content[:_LONGEST_QUOTE] or "(no answer)")
-            correction = Message("user", CORRECTION.format(reason=fault.reason))
+            correction = Message("user", _CORRECTION.format(reason=fault.reason))
             request = replace(request, messages=(*request.messages, quote, correction))
         return ParsedAnswer(None, tuple(faults))
 
     def usage(self) -> Usage:
         """What was sent and spent so far."""
         budget = self.budget
-        return {
-            "requests": {"sent": budget.sent, **budget.counts},
-            "tokens": {"prompt": budget.prompt_tokens, "answer": budget.completion_tokens},
-            "cost": budget.cost,
-        }
+        tokens = {"prompt": budget.prompt_tokens, "answer": budget.completion_tokens}
+        return {"requests": {"sent": budget.sent, **budget.counts}, "tokens": tokens, "cost": budget.cost}
 
     def _request(self, complete: Callable[[Request], Answer], request: Request) -> Answer:
         reserved = self.budget.reserve(request.prompt_tokens(), request.max_tokens)
@@ -275,23 +251,14 @@ def open_client(settings: LlmSettings, store: Path) -> Iterator[Client]:
         from promu.llm.endpoint import Endpoint
     except ModuleNotFoundError as error:
         raise InputError(f"asking an endpoint needs {error.name}; install it with: pip install 'promu[llm]'") from None
-    budget, stopped = Budget(settings), threading.Event()
-    with AnswerStore(store) as answers, Endpoint(settings, budget, stopped) as endpoint:
-        yield Client(answers, endpoint.complete, budget, stopped)
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+    budget = Budget(settings)
+    with AnswerStore(store) as answers, Endpoint(settings, budget) as endpoint:
+        yield Client(answers, endpoint.complete, budget)
 
 
 def ask_all(
-    plan: Plan,
-    settings: LlmSettings,
-    out: Path,
-    items: Sequence[Item],
-    ask: Callable[[Client, Item], Result],
-    unlimited: bool,
-) -> tuple[list[Result], Usage]:
+    plan: Plan, settings: LlmSettings, out: Path, items: list[int], ask: Callable[[Client, int], Value], unlimited: bool
+) -> tuple[list[Value], Usage]:
     """Ask an endpoint about all `items`, several at once, if the plan may be carried out; makes the folder `out`.
 
     Raises:
@@ -309,5 +276,5 @@ def ask_all(
     out.mkdir(parents=True, exist_ok=True)
     with open_client(settings, settings.store_for(out)) as client:
         stage = f"asking {settings.model}"
-        answers = map_concurrent(items, partial(ask, client), settings.concurrency, client.stopped, stage)
+        answers = map_concurrent(items, partial(ask, client), settings.concurrency, client.budget.stopped, stage)
         return answers, client.usage()

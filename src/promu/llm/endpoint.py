@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NoReturn
 
 import httpx
@@ -20,7 +21,7 @@ from promu.files import shorten
 from promu.llm.answers import Answer, RequestRejected
 from promu.llm.client import Budget
 from promu.llm.llm_settings import LlmSettings
-from promu.llm.messages import Request, text_tokens
+from promu.llm.messages import Request, data_url, text_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -44,21 +45,18 @@ class _TransientError(Exception):
         self.kind, self.retry_after = kind, retry_after
 
 
-class Endpoint:
+class Endpoint(AbstractContextManager["Endpoint"]):
     """A connection to an endpoint; `complete` may be called from several threads.
 
-    Args:
-        settings: The address, the time-out and the patience.
-        budget: Counts every request that is sent, retries too.
-        stopped: Once set, waiting ends and `complete` raises.
+    The `budget` counts every request that is sent, retries too; once it is `stopped`, `complete` ends with an error.
 
     Raises:
         InputError: The key cannot be sent as a header.
     """
 
-    def __init__(self, settings: LlmSettings, budget: Budget, stopped: threading.Event) -> None:
+    def __init__(self, settings: LlmSettings, budget: Budget) -> None:
         self.address = settings.address
-        self._settings, self._budget, self._stopped = settings, budget, stopped
+        self._settings, self._budget = settings, budget
         self._dropped: set[str] = set()
         self._lock = threading.Lock()
         self._not_before = 0.0  # Retry-After holds for all threads
@@ -68,9 +66,6 @@ class Endpoint:
             raise InputError(f"the key in {settings.key_variable} holds blanks or non-ASCII characters; set it again")
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         self._http = httpx.Client(headers=headers, timeout=settings.timeout, limits=httpx.Limits(max_connections=None))
-
-    def __enter__(self) -> Endpoint:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._http.close()
@@ -90,11 +85,11 @@ class Endpoint:
             retry=tenacity.retry_if_exception_type(_TransientError),
             wait=self._wait,
             stop=self._is_over,
-            sleep=tenacity.sleep_using_event(self._stopped),
+            sleep=tenacity.sleep_using_event(self._budget.stopped),
             before_sleep=self._note_retry,
             retry_error_callback=self._give_up,
         )
-        return retrying(self._attempt, request, [message.to_wire() for message in request.messages])
+        return retrying(self._attempt, request, [message.to_dict(data_url) for message in request.messages])
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         """Seconds to the next attempt."""
@@ -127,7 +122,7 @@ class Endpoint:
 
     def _attempt(self, request: Request, messages: list[dict[str, Any]]) -> Answer:
         """Send the request once; again where the endpoint complains of a parameter that it need not have."""
-        if self._stopped.wait(max(0.0, self._not_before - time.monotonic())):
+        if self._budget.stopped.wait(max(0.0, self._not_before - time.monotonic())):
             raise InputError("stopped")
         self._budget.count_request()
         began = time.monotonic()
@@ -197,17 +192,9 @@ class Endpoint:
             raise _TransientError("no completion", reason) from None
         estimated = not all(type(count) is int and count >= 0 for count in counts)
         prompt, completion = (request.prompt_tokens(), text_tokens(content)) if estimated else counts
-        return Answer(
-            content=_encodable(content),
-            refusal=None if refusal is None else _encodable(refusal),
-            finish_reason=_encodable(finish),
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            tokens_estimated=estimated,
-            answered_by=_encodable(answered_by),
-            endpoint=self.address,
-            seconds=seconds,
-        )
+        content, finish, answered_by = map(_encodable, (content, finish, answered_by))
+        refusal = None if refusal is None else _encodable(refusal)
+        return Answer(content, refusal, finish, prompt, completion, estimated, answered_by, self.address, seconds)
 
     def _reason(self, response: httpx.Response) -> str:
         """The endpoint's own words, on one line, without the key."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -65,10 +66,8 @@ def _exemplar(post: Post, background: Background) -> Exemplar:
     for relation in post.relations:
         head, tail = post.entities[relation.head], post.entities[relation.tail]
         if head.type is None or tail.type is None:
-            raise InputError(
-                f"post {post.id!r}: an entity of relation {relation.type!r} has no type, which an exemplar must show; "
-                "make the pool from jointly labelled posts"
-            )
+            found = f"post {post.id!r}: an entity of relation {relation.type!r} has no type"
+            raise InputError(f"{found}, which an exemplar must show; make the pool from jointly labelled posts")
         names = {"head": post.words(head), "head_type": head.type, "tail": post.words(tail), "tail_type": tail.type}
         quintuples.append(QuintupleText(**names, relation=relation.type))
     sentences = background.knowledge or [
@@ -80,11 +79,7 @@ def _exemplar(post: Post, background: Background) -> Exemplar:
 
 
 def read_pool(path: str | Path) -> list[Exemplar]:
-    """Read a pool; exemplars without an id are numbered.
-
-    Raises:
-        InputError: The file is missing or empty, or a line is malformed.
-    """
+    """Read a pool; exemplars without an id are numbered. Raises as `read_records`."""
 
     def parse(line: str) -> Exemplar:
         return read_record(Exemplar, parse_json_object(line), "the exemplar", True)
@@ -110,14 +105,8 @@ def choose_exemplars(
 
     Similar is what has a high cosine of the sentence vectors of text and caption. Vectors computed in half precision,
     in other batches or on another machine may order near ties otherwise, and another prompt would be paid for again.
-    So a choice that was written for the same posts, pool, count and encoder is taken from `path`.
-
-    Args:
-        posts: Text and caption of each.
-        pool: The exemplars.
-        count: How many a post.
-        encoder: Folder, hub name, or `package:NAME/PATH`.
-        path: JSON file that the choice is written to.
+    So the choice is written to `path`, and taken from there for the same posts (text and caption), pool, count and
+    encoder (folder, hub name, or `package:NAME/PATH`).
 
     Raises:
         InputError: The pool is too small, or the file holds no choice.
@@ -135,10 +124,10 @@ def choose_exemplars(
             return written["chosen"]
     from promu.alignment.falsify import SentenceVectors
 
-    by_text: dict[str, list[int]] = {}
+    by_text: defaultdict[str, list[int]] = defaultdict(list)
     for number, exemplar in enumerate(pool):
-        by_text.setdefault(text_identity([exemplar.text]), []).append(number)
-    excluded = [by_text.get(text_identity([text]), []) for text, _ in posts]
+        by_text[text_identity([exemplar.text])].append(number)
+    excluded = [by_text[text_identity([text])] for text, _ in posts]
     vectors = SentenceVectors(encoder)
     chosen = most_similar(vectors(queries), vectors(sentences), count, excluded)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,23 +138,17 @@ def choose_exemplars(
 def most_similar(
     queries: torch.Tensor, pool: torch.Tensor, count: int, excluded: Sequence[Sequence[int]]
 ) -> list[list[int]]:
-    """The `count` rows of `pool` most similar to each query, the most similar first.
+    """The `count` rows of `pool`, (P, d) unit vectors, most similar to each query, (N, d), the most similar first.
 
-    Args:
-        queries: (N, d) unit vectors.
-        pool: (P, d) unit vectors.
-        count: How many for each query.
-        excluded: Rows of `pool` that a query may not have: the post itself.
+    `excluded` are the rows that a query may not have: the post itself.
 
     Raises:
         InputError: The pool has too few rows left for some query.
     """
     fewest = len(pool) - max(map(len, excluded), default=0)
     if count > fewest:
-        raise InputError(
-            f"{count} exemplars a post are asked for, but the pool of {len(pool)} has only {max(0, fewest)} of another "
-            "text for some post; add exemplars or ask for fewer"
-        )
+        found = f"the pool of {len(pool)} has only {max(0, fewest)} of another text for some post"
+        raise InputError(f"{count} exemplars a post are asked for, but {found}; add exemplars or ask for fewer")
     chosen: list[list[int]] = []
     for start in range(0, len(queries), 4096):  # which bounds the memory
         scores = queries[start : start + 4096] @ pool.T
@@ -195,9 +178,8 @@ def shuffled_exemplars(
         shuffled = [(labels, post) for text, labels, post in described if text != without]
         random.Random(seed).shuffle(shuffled)
         if len(shuffled) < count:
-            raise InputError(
-                f"{count} exemplars are asked for, but the training posts have {len(shuffled)} of another text"
-            )
+            found = f"the training posts have {len(shuffled)} of another text"
+            raise InputError(f"{count} exemplars are asked for, but {found}")
         shown: set[str] = set()
         first: list[Post] = []
         rest: list[Post] = []

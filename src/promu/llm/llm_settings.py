@@ -82,10 +82,8 @@ class LlmSettings(SpendingSettings):
             return self
         if any(mark in self.url for mark in "@?#"):
             # the address is stored with every answer, so nothing secret may be in it
-            raise ValueError(
-                "the endpoint's address has a name, a key or a question mark in it; "
-                f"put the key into the environment variable {self.key_variable} and give the address alone"
-            )
+            remedy = f"put the key into the environment variable {self.key_variable} and give the address alone"
+            raise ValueError(f"the endpoint's address has a name, a key or a question mark in it; {remedy}")
         try:
             parts = urlsplit(self.url)
             valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -104,16 +102,10 @@ class BaselineSettings(LlmSettings):
     data: Path = Field(description="File with the gold, or the folder of a whole set.")
     out: Path = Field(description="Folder for `predictions/`, `result.json` and, by default, the store of answers.")
     split: Literal["train", "valid", "test"] = Field(default="test", description="Which split of a folder.")
-    train: Path | None = Field(
-        default=None, description="File of labels and exemplars; by default the train split of a folder."
-    )
-    labels: Path | None = Field(
-        default=None, description="JSON object of meaning by label, in place of the training posts' labels."
-    )
+    train: Path | None = Field(default=None, description="Labels and exemplars; by default the folder's train split.")
+    labels: Path | None = Field(default=None, description="JSON object of meaning by label, in place of train's.")
     shots: int = Field(default=0, ge=0, description="Exemplars before each question.")
     seed: int = Field(default=0, ge=0, description="Seed of the choice of exemplars.")
     images: Path | None = Field(default=None, description="Folder of the images; without it posts are text alone.")
     image_size: int = Field(default=768, ge=16, description="Most pixels of an image's longer side as sent.")
-    missing_images: MissingPostImage = Field(
-        default="raise", description="On a missing or broken image: stop, or send its post as text alone."
-    )
+    missing_images: MissingPostImage = Field(default="raise", description="Missing or broken: stop, or text alone.")

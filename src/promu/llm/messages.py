@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -39,10 +39,9 @@ def text_tokens(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PromptImage:
-    """An image of a prompt, decoded only when it is sent.
+    """An image of a prompt, decoded only when it is sent, as (width, height) `size`; `digest` is its file's SHA-256.
 
-    `longest` limits the pixels of its longer side as sent, `size` is (width, height) as sent; `digest`, the SHA-256 of
-    the file, stands for the image in the hash of a request.
+    `longest` limits the pixels of its longer side.
     """
 
     path: Path
@@ -52,24 +51,19 @@ class PromptImage:
 
     @classmethod
     def read(cls, path: Path, longest: int) -> PromptImage:
-        """Decode an image once, so that a broken one is found before anything is sent.
-
-        Raises:
-            InputError: It is missing or broken.
-        """
+        """Decode an image once, so that InputError of a missing or broken one comes before anything is sent."""
         width, height = load_image(path, target=(longest, longest)).size
         factor = min(1.0, longest / max(width, height))
         size = max(1, round(width * factor)), max(1, round(height * factor))
         return cls(path, longest, checksum(path), size)
 
-    @property
-    def tokens(self) -> int:
-        """Tokens it is expected to take, see `PIXELS_PER_TOKEN`."""
-        return math.ceil(self.size[0] * self.size[1] / PIXELS_PER_TOKEN)
+    def reference(self) -> str:
+        """Stands for the image in what is hashed and stored: the digest of its file and its size limit."""
+        return f"sha256:{self.digest}@{self.longest}"
 
 
 @lru_cache(maxsize=64)  # exemplars stand in every prompt, and a correction shows the image again
-def _data_url(image: PromptImage) -> str:
+def data_url(image: PromptImage) -> str:
     """The shrunk image as a JPEG in a `data:` address."""
     buffer = io.BytesIO()
     pixels = load_image(image.path, target=(image.longest, image.longest))
@@ -78,13 +72,7 @@ def _data_url(image: PromptImage) -> str:
 
 
 class PromptImages:
-    """The images of posts.
-
-    Args:
-        folder: Where they are; None sends every post as text alone.
-        longest: Pixels of the longer side as sent, at most.
-        missing: What a missing or broken image does: raise an error, or send its post as text alone.
-    """
+    """The images of posts in a folder, None for text alone, sent with `longest` pixels of the longer side at most."""
 
     def __init__(self, folder: Path | None, longest: int = 768, missing: MissingPostImage = "raise") -> None:
         if folder is not None and not folder.is_dir():
@@ -123,16 +111,9 @@ class Message:
     text: str
     images: tuple[PromptImage, ...] = ()
 
-    def to_wire(self) -> dict[str, Any]:
-        """As the chat-completions interface wants it."""
-        return self._content([_data_url(image) for image in self.images])
-
-    def to_record(self) -> dict[str, Any]:
-        """As it is hashed and stored: an image stands there by the digest of its file and its size limit."""
-        return self._content([f"sha256:{image.digest}@{image.longest}" for image in self.images])
-
-    def _content(self, addresses: list[str]) -> dict[str, Any]:
-        shown = [{"type": "image_url", "image_url": {"url": address}} for address in addresses]
+    def to_dict(self, address: Callable[[PromptImage], str] = PromptImage.reference) -> dict[str, Any]:
+        """As the chat-completions interface wants it, its images by address; by default as it is hashed and stored."""
+        shown = [{"type": "image_url", "image_url": {"url": address(image)}} for image in self.images]
         return {"role": self.role, "content": [{"type": "text", "text": self.text}, *shown] if shown else self.text}
 
 
@@ -147,12 +128,9 @@ class Request:
     schema: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
-        """What is hashed and stored; equal requests give equal text.
-
-        Whether the schema is sent as `response_format` is no part of it: that depends on the endpoint.
-        """
+        """What is hashed and stored; equal requests give equal text, whether or not the endpoint takes the schema."""
         content = {name: getattr(self, name) for name in ("model", "max_tokens", "temperature", "schema")}
-        content["messages"] = [message.to_record() for message in self.messages]
+        content["messages"] = [message.to_dict() for message in self.messages]
         return json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -162,7 +140,8 @@ class Request:
 
     def prompt_tokens(self) -> int:
         """Tokens expected, by `CHARACTERS_PER_TOKEN` and `PIXELS_PER_TOKEN`, and four a message."""
-        images = sum(image.tokens for message in self.messages for image in message.images)
+        sizes = [image.size for message in self.messages for image in message.images]
+        images = sum(math.ceil(width * height / PIXELS_PER_TOKEN) for width, height in sizes)
         return images + sum(4 + text_tokens(message.text) for message in self.messages)
 
 

@@ -22,9 +22,8 @@ from promu.evaluation.ner import entity_counts, entity_frequency
 from promu.evaluation.relation import relation_counts, relation_frequency
 from promu.extraction.evaluate_model import evaluate
 from promu.files import read_text
-from promu.kecpm.denoise import train_denoiser
 from promu.kecpm.kecpm_recipe import KecpmRecipe, Seq2SeqSettings
-from promu.kecpm.train_kecpm import train_seed
+from promu.kecpm.train_kecpm import train_denoiser, train_seed
 from promu.modeling.inputs import WordEncoder
 from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
