@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +15,6 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTr
 
 from promu.config import ModelSettings
 from promu.errors import InputError, first_line
-from promu.files import atomic
 from promu.hub import load, resolve
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
@@ -200,7 +200,9 @@ def _check_tokenizer_file(path: Path) -> None:
 
 def save_folder(folder: Path, model: PromuPreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     """Model and tokenizer in one folder, there whole or not at all."""
-    shutil.rmtree(folder, ignore_errors=True)
-    with atomic(folder, folder=True) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)  # not before: a save that fails leaves the earlier one
+    os.replace(temporary, folder)
