@@ -31,64 +31,34 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
-    "Extractor",
-    "Extraction",
-    "ExtractionConfig",
-    "evaluate",
-    "Evaluation",
-    "pretrain",
-    "finetune",
-    "score",
-    "ScoreReport",
-    "build_graph",
-    "query_graph",
-    "generate_knowledge",
-    "train_kecpm",
-    "run_study",
-    "PromuConfig",
-    "PromuModel",
-    "PromuForPreTraining",
-    "PromuForTokenClassification",
-    "PromuForRelationClassification",
-    "PromuForJointExtraction",
-    "Post",
-    "Entity",
-    "Relation",
-    "CaptionPair",
-    "Region",
-    "InputError",
-    "__version__",
-]
+__all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
+__all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
+__all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
+__all__ += ["PromuForRelationClassification", "PromuForJointExtraction"]
+__all__ += ["Post", "Entity", "Relation", "CaptionPair", "Region", "InputError", "__version__"]
 
-_HOMES = {
-    "Extractor": "extraction.extractor",
-    "Extraction": "extraction.result",
-    "ExtractionConfig": "extraction.extraction_config",
-    "evaluate": "extraction.evaluate_model",
-    "Evaluation": "extraction.evaluate_model",
-    "pretrain": "training.pretrain",
-    "finetune": "training.finetune",
-    "score": "evaluation.scoring",
-    "ScoreReport": "evaluation.scoring",
-    "build_graph": "graph.build",
-    "query_graph": "graph.graph_store",
-    "generate_knowledge": "kecpm.knowledge",
-    "train_kecpm": "kecpm.train_kecpm",
-    "run_study": "study.run_study",
-    "PromuConfig": "modeling.configuration",
-    "PromuModel": "modeling.backbone",
-    "PromuForPreTraining": "modeling.pretraining",
-    "PromuForTokenClassification": "modeling.classification",
-    "PromuForRelationClassification": "modeling.classification",
-    "PromuForJointExtraction": "modeling.joint_model",
-    "Post": "schema",
-    "Entity": "schema",
-    "Relation": "schema",
-    "CaptionPair": "schema",
-    "Region": "schema",
-    "InputError": "errors",
+_MODULES = {
+    "errors": ["InputError"],
+    "evaluation.scoring": ["ScoreReport", "score"],
+    "extraction.evaluate_model": ["Evaluation", "evaluate"],
+    "extraction.extraction_config": ["ExtractionConfig"],
+    "extraction.extractor": ["Extractor"],
+    "extraction.result": ["Extraction"],
+    "graph.build": ["build_graph"],
+    "graph.graph_store": ["query_graph"],
+    "kecpm.knowledge": ["generate_knowledge"],
+    "kecpm.train_kecpm": ["train_kecpm"],
+    "modeling.backbone": ["PromuModel"],
+    "modeling.classification": ["PromuForRelationClassification", "PromuForTokenClassification"],
+    "modeling.configuration": ["PromuConfig"],
+    "modeling.joint_model": ["PromuForJointExtraction"],
+    "modeling.pretraining": ["PromuForPreTraining"],
+    "schema": ["CaptionPair", "Entity", "Post", "Region", "Relation"],
+    "study.run_study": ["run_study"],
+    "training.finetune": ["finetune"],
+    "training.pretrain": ["pretrain"],
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 """The module of each public name."""
 
 

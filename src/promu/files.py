@@ -51,10 +51,8 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: the file is missing, a folder, unreadable or empty.
     """
-    try:
+    with _readable(path):
         data = path.read_bytes()
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
     if not data.strip():
         raise _empty(path)
     return data
@@ -66,19 +64,21 @@ def checksum(path: str | Path) -> str:
     Raises:
         InputError: The file is missing or unreadable.
     """
+    with _readable(path), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
+    """Errors of opening and reading a file as InputError."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        yield
+    except FileNotFoundError:
+        raise InputError("no such file; check the path", path) from None
+    except IsADirectoryError:
+        raise InputError("is a folder; name one file", path) from None
     except (OSError, ValueError) as error:
-        raise _unreadable(Path(path), error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError("no such file; check the path", path)
-    if isinstance(error, IsADirectoryError):
-        return InputError("is a folder; name one file", path)
-    return InputError(f"cannot be read ({error}); check the path and its permissions", path)
+        raise InputError(f"cannot be read ({error}); check the path and its permissions", path) from None
 
 
 def _empty(path: Path) -> InputError:
@@ -103,20 +103,16 @@ def read_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[
             if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise InputError("the file is UTF-16; save it as UTF-8", path)
             raw = raw.removeprefix(b"\xef\xbb\xbf")
+        line = None
         if characters > MAX_LINE_CHARACTERS:
-            reason = (
-                f"the line has {characters:,} characters, more than {MAX_LINE_CHARACTERS:,}; is this the right file?"
-            )
-            fault(problems, InputError(reason, path, number))
-            yield number, None
-            continue
-        try:
-            line = raw.decode("utf-8").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            found = f"byte 0x{raw[error.start]:02x} at position {error.start + 1}"
-            fault(problems, InputError(f"{found} of the line is not UTF-8; save the file as UTF-8", path, number))
-            yield number, None
-            continue
+            reason = f"the line has {characters:,} characters, more than {MAX_LINE_CHARACTERS:,}"
+            fault(problems, InputError(f"{reason}; is this the right file?", path, number))
+        else:
+            try:
+                line = raw.decode("utf-8").removesuffix("\r")
+            except UnicodeDecodeError as error:
+                found = f"byte 0x{raw[error.start]:02x} at position {error.start + 1}"
+                fault(problems, InputError(f"{found} of the line is not UTF-8; save the file as UTF-8", path, number))
         yield number, line
     if blank:
         raise _empty(path)
@@ -125,20 +121,16 @@ def read_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[
 def _raw_lines(path: Path) -> Iterator[tuple[bytes, int]]:
     """Yield (bytes without the line feed, how many characters); of a line that is too long only the beginning."""
     limit = 4 * MAX_LINE_CHARACTERS  # bytes: UTF-8 takes four of them for a character at most
-    try:
-        with path.open("rb") as file:
-            ended = True  # what follows the last line feed is a line too, be it empty
-            while ended:
-                raw = file.readline(limit)
-                chunk = raw
-                characters = _characters(chunk.removesuffix(b"\n"))
-                while len(chunk) == limit and not chunk.endswith(b"\n"):
-                    chunk = file.readline(limit)
-                    characters += _characters(chunk.removesuffix(b"\n"))
-                ended = chunk.endswith(b"\n")
-                yield raw.removesuffix(b"\n"), characters
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from None
+    with _readable(path), path.open("rb") as file:
+        ended = True  # what follows the last line feed is a line too, be it empty
+        while ended:
+            raw = chunk = file.readline(limit)
+            characters = _characters(chunk.removesuffix(b"\n"))
+            while len(chunk) == limit and not chunk.endswith(b"\n"):
+                chunk = file.readline(limit)
+                characters += _characters(chunk.removesuffix(b"\n"))
+            ended = chunk.endswith(b"\n")
+            yield raw.removesuffix(b"\n"), characters
 
 
 def _characters(raw: bytes) -> int:
@@ -219,10 +211,17 @@ def parse_json(text: str) -> Any:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON ({error.msg} at character {error.pos + 1}: {shorten(text)})") from None
-    except ValueError as error:
-        raise InputError(f"not usable JSON ({error})") from None
-    except RecursionError:
-        raise InputError("not usable JSON (nested too deeply)") from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error) from None
+
+
+def _not_json(error: Exception, path: Path | None = None, line: int | None = None) -> InputError:
+    """What is wrong with a file's JSON."""
+    if isinstance(error, json.JSONDecodeError):
+        hint = "; one JSON document is expected, not JSON lines" if error.msg == "Extra data" else ""
+        return InputError(f"not JSON ({error.msg}){hint}; is the file complete?", path, error.lineno)
+    reason = "nested too deeply" if isinstance(error, RecursionError) else error
+    return InputError(f"not usable JSON ({reason})", path, line)
 
 
 def parse_json_object(text: str) -> dict[str, Any]:
@@ -260,13 +259,8 @@ def read_json_document(path: Path) -> Any:
     text = read_text(path)
     try:
         return _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        hint = "; one JSON document is expected, not JSON lines" if error.msg == "Extra data" else ""
-        raise InputError(f"not JSON ({error.msg}){hint}; is the file complete?", path, error.lineno) from None
-    except ValueError as error:
-        raise InputError(f"not usable JSON ({error})", path) from None
-    except RecursionError:
-        raise InputError("not usable JSON (nested too deeply)", path) from None
+    except (ValueError, RecursionError) as error:
+        raise _not_json(error, path) from None
 
 
 def opening(path: Path) -> str:
@@ -300,12 +294,8 @@ def _elements(text: str) -> Iterator[tuple[int, Any]]:
         line, counted = line + text.count("\n", counted, position), position
         try:
             value, position = _DECODER.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            raise InputError(f"not JSON ({error.msg}); is the file complete?", line=error.lineno) from None
-        except ValueError as error:
-            raise InputError(f"not usable JSON ({error})", line=line) from None
-        except RecursionError:
-            raise InputError("not usable JSON (nested too deeply)", line=line) from None
+        except (ValueError, RecursionError) as error:
+            raise _not_json(error, line=line) from None
         yield line, value
         position = _skip_blanks(text, position)
         if text.startswith(",", position):
@@ -317,7 +307,7 @@ def _elements(text: str) -> Iterator[tuple[int, Any]]:
         raise InputError("text after the end of the JSON list", line=text.count("\n", 0, position) + 1)
 
 
-_JSON_BLANKS = re.compile(r"[ \t\r\n]*")
+_JSON_BLANKS = re.compile(rf"[{_BLANKS}]*")
 
 
 def _skip_blanks(text: str, position: int) -> int:
@@ -341,16 +331,16 @@ def atomic(path: str | Path, folder: bool = False, keep_existing: bool = False) 
         InputError: `path` is taken, cannot be made or written, or the disk is full.
     """
     path = Path(path)
-    if folder and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("this is there already and not empty; name another folder, or remove it first", path)
-    if not folder and path.is_dir():
-        raise InputError("is a folder; name a file to write to", path)
     temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
     if folder:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError("this is there already and not empty; name another folder, or remove it first", path)
         for leftover in path.parent.glob(f".{escape(path.name[:100])}.*.part"):  # of a process that was killed
             shutil.rmtree(leftover)
         make_folder(temporary)
     else:
+        if path.is_dir():
+            raise InputError("is a folder; name a file to write to", path)
         try:
             temporary.touch(exist_ok=False)
         except OSError as error:

@@ -20,9 +20,6 @@ from safetensors import SafetensorError
 
 from promu.errors import InputError, first_line
 
-PACKAGE = "package:"
-REVISION = "@"
-
 FETCHED = ("*.json", "*.txt", "*.model", "*.safetensors")
 """Files of a model that are fetched: configurations, vocabularies, weights; never what would have to be unpickled."""
 
@@ -36,35 +33,9 @@ def resolve(name: str) -> str:
     Raises:
         InputError: That package is not installed, or has no such folder; no such revision is within reach.
     """
-    if name.startswith(PACKAGE):
-        return str(_in_package(name))
-    return str(fetch(name)) if REVISION in name and not Path(name).exists() else name
-
-
-def fetch(name: str, patterns: tuple[str, ...] = FETCHED) -> Path:
-    """The folder of the hub's cache that holds a model, fetched where it is not there.
-
-    Args:
-        name: `NAME`, `OWNER/NAME`, or either with `@REVISION`.
-        patterns: Of the files that are fetched.
-
-    Raises:
-        InputError: There is no such model or revision within reach.
-    """
-    repository, _, revision = name.partition(REVISION)
-    # anything but NAME or OWNER/NAME was meant as a path
-    if repository.startswith((".", "/", "~")) or repository.count("/") > 1:
-        raise InputError("no such model folder; check the path", name)
-    try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"neither a model folder nor a hub model within reach ({first_line(error)}); check the name", name
-        ) from None
-
-
-def _in_package(name: str) -> Path:
-    package, _, inner = name.removeprefix(PACKAGE).partition("/")
+    if not name.startswith("package:"):
+        return str(fetch(name)) if "@" in name and not Path(name).exists() else name
+    package, _, inner = name.removeprefix("package:").partition("/")
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
@@ -74,7 +45,25 @@ def _in_package(name: str) -> Path:
     folder = Path(next(iter(spec.submodule_search_locations))) / inner
     if not folder.is_dir():
         raise InputError(f"model {name!r}: the package has no folder {inner!r}")
-    return folder
+    return str(folder)
+
+
+def fetch(name: str, patterns: tuple[str, ...] = FETCHED) -> Path:
+    """The folder of the hub's cache that holds `NAME` or `OWNER/NAME`, maybe with `@REVISION`; fetched if not there.
+
+    Raises:
+        InputError: There is no such model or revision within reach.
+    """
+    repository, _, revision = name.partition("@")
+    # anything but NAME or OWNER/NAME was meant as a path
+    if repository.startswith((".", "/", "~")) or repository.count("/") > 1:
+        raise InputError("no such model folder; check the path", name)
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(patterns)))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"neither a model folder nor a hub model within reach ({first_line(error)}); check the name", name
+        ) from None
 
 
 SAFE_WEIGHTS: dict[str, Any] = {"use_safetensors": True, "dtype": torch.float32}
@@ -146,22 +135,17 @@ def best_device() -> str:
 
 
 def best_precision(device: str) -> Precision:
-    """`bf16` where the device computes it natively, else `fp32`.
+    """`bf16` where the device (`cpu`, `cuda`, `cuda:1`, ...) computes it natively, else `fp32`.
 
     bf16 that is emulated gives coarser results and no time back, so it never counts.
-
-    Args:
-        device: A torch device string such as `cpu`, `cuda` or `cuda:1`.
     """
     kind = torch.device(device).type
+    native = kind == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16()
     if kind == "cuda":
         # Tensor cores compute bf16 from compute capability 8.0 on; on ROCm torch itself knows.
-        if torch.version.hip is not None:
-            return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp32"
-    if kind == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16():
-        return "bf16"
-    return "fp32"
+        rocm = torch.version.hip is not None
+        native = torch.cuda.is_bf16_supported() if rocm else torch.cuda.get_device_capability(device)[0] >= 8
+    return "bf16" if native else "fp32"
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
@@ -178,20 +162,15 @@ def _cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-# They report each step at the level of warnings.
-_NOISY_LOGGERS = ("accelerate", "huggingface_hub", "PIL", "torch", "torchao")
-
-
 def quiet() -> None:
     """Let transformers and its relatives log errors only and show no progress bars; imports torch and transformers."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch  # noqa: F401  (sets its loggers' levels as it is imported)
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in _NOISY_LOGGERS:
+    for name in ("accelerate", "huggingface_hub", "PIL", "torch", "torchao"):  # each step is a warning to them
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(torch|transformers|accelerate|huggingface_hub)(\..*)?")
 

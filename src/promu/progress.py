@@ -30,13 +30,7 @@ def report(stage: str, done: int, total: int) -> None:
 
 
 def track(items: Iterable[Item], stage: str, total: int | None = None) -> Iterator[Item]:
-    """The items, one after the other; each is reported as done when the next is asked for.
-
-    Args:
-        items: What the stage works on.
-        stage: Its name.
-        total: How many items there are; None where `items` knows its length.
-    """
+    """The items of a stage, each reported as done when the next is asked for; without `total`, `items` has a length."""
     if total is None:
         assert isinstance(items, Sized)
         total = len(items)

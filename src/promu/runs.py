@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -53,8 +54,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, what: str = "run", settings_file: str = RECIPE) -> None:
-        self.path = Path(path)
-        self.what = what
+        self.path, self.what = Path(path), what
         self.settings_file = self.path / settings_file
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -67,18 +67,15 @@ class RunFolder:
             try:
                 found = dict(json.loads(self.settings_file.read_text(encoding="utf-8")))
             except (ValueError, TypeError) as error:
-                raise InputError(
-                    f"these are no settings of a {self.what} ({error}); delete the folder and run again",
-                    self.settings_file,
-                ) from None
+                reason = f"these are no settings of a {self.what} ({error}); delete the folder and run again"
+                raise InputError(reason, self.settings_file) from None
             if any(file != self.settings_file for file in self._files()):
                 refuse_other_settings(found, settings, self.path, self.what)
         elif self.path.exists() and not self.path.is_dir():
             raise InputError("this is a file; choose another folder (out)", self.path)
         elif self.path.is_dir() and self._files():
-            raise InputError(
-                f"this folder is not empty and holds no {self.what}; choose another folder (out)", self.path
-            )
+            reason = f"this folder is not empty and holds no {self.what}"
+            raise InputError(f"{reason}; choose another folder (out)", self.path)
 
     def claim(self, settings: Mapping[str, Any]) -> None:
         """Make the folder and write the settings into it, or check that they are those of the run that is there.
@@ -156,14 +153,8 @@ class EvaluationLog:
             InputError: The file or the log cannot be read.
         """
         earlier = self.read()
-        new = Evaluation(
-            split,
-            str(file),
-            checksum(file),
-            weights_checksum(model.state_dict()),
-            datetime.now(UTC).isoformat(timespec="seconds"),
-            code_version(),
-        )
+        weights, time = weights_checksum(model.state_dict()), datetime.now(UTC).isoformat(timespec="seconds")
+        new = Evaluation(split, str(file), checksum(file), weights, time, code_version())
         with self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(new), ensure_ascii=False) + "\n")
             log.flush()
@@ -200,19 +191,13 @@ class EvaluationLog:
 
     def weights_by_split(self) -> dict[str, int]:
         """With how many different weights each split was scored; 1 for a test set that was used once."""
-        weights: dict[str, set[str]] = {}
-        for one in self.read():
-            weights.setdefault(one.split, set()).add(one.weights)
-        return {split: len(found) for split, found in weights.items()}
+        return Counter(split for split, _ in dict.fromkeys((one.split, one.weights) for one in self.read()))
 
 
 def record_evaluation(model_folder: Path, file: Path, model: torch.nn.Module) -> None:
     """Log an evaluation of a saved model, where it still lies in the folder of its run; elsewhere nothing is logged.
 
-    The split is the one under which the run scored a file of these bytes before.
-
-    Raises:
-        InputError: As `EvaluationLog.add`.
+    The split is the one under which the run scored a file of these bytes before. Raises as `EvaluationLog.add`.
     """
     run = model_folder.resolve().parent
     if not (run / RECIPE).is_file():

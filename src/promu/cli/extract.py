@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,9 +16,6 @@ from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.files import write_text
 from promu.progress import track
-
-if TYPE_CHECKING:
-    from promu.extraction.result import Extraction
 
 
 def extract(
@@ -68,14 +65,9 @@ def extract(
         raise InputError("tables are read with --output alone; name a file to write to", input)
     if (workers != 1 or engine != "local") and (input is None or output is None):
         raise InputError("--workers and --engine go with --input and --output; see promu extract --help")
-    if input is not None and output is not None:
-        _prepare_worker()
-    else:
-        from promu.hub import quiet
-
-        quiet()
     config = config or ExtractionConfig()
     if input is not None and output is not None:
+        _prepare_worker()
         from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
 
         settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config)
@@ -86,13 +78,16 @@ def extract(
         if result.dead:
             note(f"what could not be read is in {dead_letters(output)}")
         return
+    from promu.hub import quiet
+
+    quiet()
     from promu.corpora.posts import from_text, read_posts_jsonl
     from promu.extraction.extractor import Extractor
 
     posts = [from_text(str(text))] if input is None else read_posts_jsonl(input)
     extractor = Extractor.from_pretrained(model, device, precision, backend)
     if input is None:
-        found: Iterable[Extraction] = [extractor(posts[0], image, config=config)]
+        found = iter([extractor(posts[0], image, config=config)])
     else:
         found = extractor.extract(posts, images=images or input.parent, config=config)
     counts: Counter[str] = Counter()

@@ -62,11 +62,10 @@ class BulkSettings:
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What became of the posts: `posts` = `extracted` + `dead`.
+    """What became of the posts in the input: `posts` = `extracted` + `dead`.
 
     Attributes:
-        posts: In the input.
-        extracted: In the output.
+        extracted: Posts in the output.
         dead: Could not be read; the file of dead letters has them, with reasons.
         as_text: Extracted, but read as text because the image was missing or broken.
         unread: Extracted, but without the image because the model reads text alone.
@@ -102,8 +101,7 @@ def extract_file(
         output: JSON lines or Parquet, by its suffix; there whole or not at all. Beside it goes `dead_letters(output)`,
             a line `{"number", "id", "reason"}` for each post that could not be read, where there is any.
         settings: Models, images and options.
-        workers: Processes, each with models of its own.
-        engine: A name in `ENGINES`.
+        workers: Processes, each with models of its own; `engine`, a name in `ENGINES`, runs them.
         prepare: Called first in each worker process; a function that can be pickled.
         part: Posts in a part.
 
@@ -258,21 +256,14 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
 
 
 def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
-    """Parts one after the other in this process, or by `workers` processes.
-
-    Raises:
-        InputError: A process was killed.
-    """
+    """Parts one after the other in this process, or by `workers` processes."""
     if workers == 1:
         extractor = settings.open()
-        for number in numbers:
-            yield extract_part(extractor, settings, parts, number)
+        yield from (extract_part(extractor, settings, parts, number) for number in numbers)
         return
     settings.open()  # an error of the model is raised once, here
-    threads = max(1, usable_cores() // workers)
-    pool = ProcessPoolExecutor(
-        min(workers, len(numbers)), multiprocessing.get_context("spawn"), _begin, (settings, parts, threads, prepare)
-    )
+    worker = (settings, parts, max(1, usable_cores() // workers), prepare)
+    pool = ProcessPoolExecutor(min(workers, len(numbers)), multiprocessing.get_context("spawn"), _begin, worker)
     try:
         for task in as_completed([pool.submit(_do, number) for number in numbers]):
             yield task.result()
@@ -329,9 +320,6 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
 
     Model, images and the folder of parts must have the same path on every machine of the cluster.
     An actor that dies is started again, and its part done again.
-
-    Raises:
-        InputError: Ray is not installed.
     """
     try:
         import ray
@@ -350,12 +338,9 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
         # one block for each part: blocks are handed out, and done again after a failure
         data = ray.data.from_items([{"part": number} for number in numbers], override_num_blocks=len(numbers))
         worker: Any = _PartWorker  # Ray's types know functions of a row, not classes of such
-        results = data.map(
-            worker,
-            fn_constructor_args=(settings, parts.absolute(), 1, prepare),
-            compute=ray.data.ActorPoolStrategy(size=min(workers, len(numbers))),
-            num_cpus=1,
-        )
+        given = (settings, parts.absolute(), 1, prepare)
+        actors = ray.data.ActorPoolStrategy(size=min(workers, len(numbers)))
+        results = data.map(worker, fn_constructor_args=given, compute=actors, num_cpus=1)
         for row in results.iter_rows():
             yield {key: int(value) for key, value in row["counts"].items() if value is not None}
     finally:
@@ -363,5 +348,5 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
             ray.shutdown()
 
 
-Engine = Callable[[BulkSettings, Path, Sequence[int], int, Prepare], Done]
-ENGINES: dict[str, Engine] = {"local": run_local, "ray": run_ray}
+ENGINES: dict[str, Callable[[BulkSettings, Path, Sequence[int], int, Prepare], Done]]
+ENGINES = {"local": run_local, "ray": run_ray}

@@ -18,7 +18,7 @@ from promu.progress import track
 from promu.runs import record_evaluation
 from promu.schema import MissingPostImage, Post
 from promu.tasks.model_folder import find_models, open_predictor
-from promu.tasks.post_images import ImageFolder, ImagePolicy
+from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictor, TorchPredictor
 from promu.tasks.task import TASKS
 
@@ -84,9 +84,8 @@ def evaluate(
         format: The format of the file (a name in `promu.corpora.formats.FORMATS`); None is the task's own: CoNLL, MNRE,
             and JMERE or posts in a .jsonl file.
         images: Folder of the posts' images; None reads text alone.
-        missing_images: A missing or broken image is an error (`raise`), or its post is read as text (`text-only`).
+        missing_images, batch_size: As in `ExtractionConfig`.
         groups: Group name by post id, or a JSON file of them, for figures by group.
-        batch_size: Posts in one forward pass.
 
     Raises:
         InputError: Model, data, images or an argument cannot be used.
@@ -117,21 +116,20 @@ def evaluate(
         raise InputError("this model reads text alone; leave the folder of images out", home)
     labels: tuple[str, ...] = ()
     unknown: list[str] = []
+    named = 0 if folder is None else sum(post.image is not None for post in posts)
     if isinstance(opened, Extractor):
         predicted, with_image = predict_pipeline(opened, posts, folder, missing_images, batch_size)
-        missing = 0 if folder is None else sum(post.image is not None for post in posts) - with_image
     else:
         labels = opened.labels
         unknown = sorted(set(opened.task.labels(posts)) - set(labels))
-        policy: ImagePolicy = "none" if folder is None else missing_images
-        reader = ImageFolder(folder, opened.config.image_size, policy)
+        reader = ImageFolder(folder, opened.config.image_size, "none" if folder is None else missing_images)
         predicted = opened.answers(opened.predict(posts, reader.batch, batch_size))
-        missing = sum(post.image in reader.missing for post in posts)
-        with_image = 0 if folder is None else sum(post.image is not None for post in posts) - missing
+        with_image = named - sum(post.image in reader.missing for post in posts)
         if home is not None and isinstance(opened, TorchPredictor) and isinstance(data, Path):
             record_evaluation(home, data, opened.model)
     scores = TASKS[name].score(posts, predicted, groups, labels)
-    return Evaluation(name, scores, predicted, with_image, len(posts) - with_image, missing, reads_images, unknown)
+    as_text, missing = len(posts) - with_image, named - with_image
+    return Evaluation(name, scores, predicted, with_image, as_text, missing, reads_images, unknown)
 
 
 def _open(

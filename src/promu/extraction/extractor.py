@@ -132,10 +132,8 @@ class Extractor:
         config = extraction_config(config, **options)
         post = to_post(post, id)
         if not self.finds_entities and not post.entities:
-            raise InputError(
-                f"post {post.id!r} has no entities and there is no model to find them; give entities, or a "
-                "folder with ner/ and re/"
-            )
+            remedy = "give entities, or a folder with ner/ and re/"
+            raise InputError(f"post {post.id!r} has no entities and there is no model to find them; {remedy}")
         try:
             return make_request(post, image, self._sizes, config.max_pixels)
         except UnreadableImage as error:

@@ -141,9 +141,7 @@ class Extraction:
         ```
 
     Attributes:
-        id: The post's.
-        text: What was read.
-        tokens: Its words.
+        text, tokens: What was read, and its words.
         entities: By position; `score` is the smallest marginal probability among the span's labels.
         relations: `head` and `tail` index `entities`; `score` is the relation's probability.
         offsets: Where each token lies in `text`, in Unicode code points, end exclusive.

@@ -140,12 +140,7 @@ def targets(post: Post, inventory: Inventory, words: int) -> Targets:
     """What can be learned of a post's quintuples under the rules of an answer.
 
     Of quintuples that exclude each other (overlapping names, a span of two types, two relations of a pair) the first in
-    the post's order counts.
-
-    Args:
-        post: With gold.
-        inventory: What the model knows.
-        words: How many of its words the model reads.
+    the post's order counts. The model knows `inventory` and reads so many `words`.
     """
     places: dict[tuple[int, int, int], int] = {}
     relations: dict[frozenset[int], tuple[int, int, int]] = {}

@@ -142,20 +142,16 @@ class EncodedImages(NamedTuple):
         """`visual` and `image_mask` for posts by their numbers, which may repeat; empty where none has an image."""
         if self.vectors is None or not any(number in self.rows for number in numbers):
             return {}
-        device = self.vectors.device
+        rows = torch.tensor([self.rows.get(number, -1) for number in numbers], device=self.vectors.device)
         # the vectors in the row of a post without an image are masked out
-        rows = torch.tensor([self.rows.get(number, 0) for number in numbers], device=device)
-        mask = torch.tensor([int(number in self.rows) for number in numbers], device=device)
-        return {"visual": self.vectors.index_select(0, rows), "image_mask": mask}
+        return {"visual": self.vectors.index_select(0, rows.clamp(min=0)), "image_mask": (rows >= 0).long()}
 
 
 class Predictor(ABC):
     """One fine-tuned model with its labels and its tokenizer. Threads may share it.
 
     Attributes:
-        task: The task that the model was fine-tuned for.
-        config: The model's configuration.
-        encoder: Its tokenizer.
+        task, config, encoder: The model's task, configuration and tokenizer.
         labels: Label names in the order of its outputs.
         crf: Its CRF; None for relation classification.
         explains: Whether it gives attention maps.
@@ -250,9 +246,7 @@ class TorchPredictor(Predictor):
     """A PyTorch model.
 
     Args:
-        task: The model's.
         model: Put into evaluation mode.
-        encoder: The model's tokenizer.
         precision: None leaves the model as it is, as for one in training, and then it may give no attention maps.
             `fp32` and `bf16` change its attention for good; `bf16` also its linear layers, and it computes under
             autocast.
@@ -338,13 +332,12 @@ class OnnxPredictor(Predictor):
 
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
         given = {name: batch[name].numpy() for name in self._inputs if name in batch}
-        rows = len(batch["input_ids"])
         if "pixel_values" in batch:
             given["visual"] = self._encode_images(batch["pixel_values"]).numpy()
         elif "visual" in self._inputs and "visual" not in given:
             # one token that is masked out; the sizes that the graph leaves open are those of batch and tokens
-            shape = [rows, *(size if isinstance(size, int) else 1 for size in self._inputs["visual"][1:])]
-            given["visual"] = np.zeros(shape, np.float32)
+            rows, sizes = len(batch["input_ids"]), self._inputs["visual"][1:]
+            given["visual"] = np.zeros([rows, *(size if isinstance(size, int) else 1 for size in sizes)], np.float32)
             given["image_mask"] = np.zeros(rows, np.int64)
         return SimpleNamespace(**{self._output: torch.from_numpy(self._answer.run(None, given)[0])})
 
