@@ -58,11 +58,7 @@ RELATION_TEMPLATES = {
 
 
 def read_text_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file.
-
-    Raises:
-        InputError: The file is missing, a folder, empty or not UTF-8.
-    """
+    """The lines of a UTF-8 text file; raises where it is missing, a folder, empty or not UTF-8."""
     return [line for _, line in files.read_lines(path, None) if line is not None]
 
 

@@ -31,11 +31,7 @@ class HuggingFaceRegions:
     """Regions by an object-detection model: DETR and its family, YOLOS, RT-DETR, D-FINE and their like.
 
     Where a model scores every class of a box by itself, as most since Deformable DETR do, a box may pass the threshold
-    as several things: it is one region, of the likeliest.
-
-    Args:
-        name: A local folder or a hub name; its weights must be in safetensors form.
-        settings: What is kept.
+    as several things: it is one region, of the likeliest. The weights must be in safetensors form.
 
     Raises:
         InputError: There is no such model within reach, it cannot be loaded, or it lacks weights or names of classes.
@@ -146,7 +142,6 @@ class NoRegions:
     identity = "none"
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
-        """As `Detector.detect`: always empty."""
         return [[] for _ in images]
 
 

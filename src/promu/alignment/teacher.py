@@ -42,13 +42,11 @@ class _BatchTeacher:
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        """As `Teacher.encode_prompts`."""
         starts = range(0, len(prompts), PROMPT_BATCH)
         return torch.cat([self._prompts(prompts[start : start + PROMPT_BATCH]) for start in starts])
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_images`."""
         starts = range(0, len(images), IMAGE_BATCH)
         return torch.cat([self._images(images[start : start + IMAGE_BATCH]) for start in starts])
 
