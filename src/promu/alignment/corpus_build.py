@@ -39,8 +39,7 @@ from promu.schema import Region
 
 logger = logging.getLogger(__name__)
 
-BUILD = "build.json"
-"""Whose folder it is: the settings of the build, and its result once it is finished."""
+BUILD = "build.json"  # whose folder it is: the settings of the build, and its result once it is finished
 DRAFT = "draft"
 MAX_BYTES = 200_000_000  # a bigger file is not read: it is a film or a damaged file, not a photograph
 BATCH = 16  # images that are decoded, and given to the detector, at once

@@ -23,8 +23,7 @@ from promu.schema import Region
 
 logger = logging.getLogger(__name__)
 
-BATCH = 8
-"""Images that a Hugging Face model reads at once."""
+BATCH = 8  # images that a Hugging Face model reads at once
 
 
 class HuggingFaceRegions:
@@ -146,12 +145,11 @@ class NoRegions:
 
 
 DETECTORS: dict[str, Callable[[str | Path, DetectorSettings], Detector]] = {
-    "coco": CocoRegions,
-    "hf": HuggingFaceRegions,
+    "coco": CocoRegions,  # a COCO instances file
+    "hf": HuggingFaceRegions,  # a model, by folder or hub name
     "none": lambda path, settings: NoRegions(),
-    "yolo": YoloRegions,
+    "yolo": YoloRegions,  # an ONNX file
 }
-"""`coco`: a COCO instances file; `hf`: a Hugging Face model, by folder or hub name; `yolo`: an ONNX file."""
 
 
 def build_detector(kind: str, path: str | Path | None, settings: DetectorSettings | None = None) -> Detector:

@@ -36,8 +36,7 @@ _BATCH = 128
 _WORD = re.compile(r"\w+")
 _Choice = tuple[int, float | None]  # (text, similarity)
 
-Encode = Callable[[Sequence[str]], torch.Tensor]
-"""Texts to unit vectors (N, d)."""
+Encode = Callable[[Sequence[str]], torch.Tensor]  # texts to unit vectors (N, d)
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,6 @@ class LabelHealth:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found."""
         return not self.findings
 
     def to_dict(self) -> dict[str, Any]:

@@ -80,5 +80,4 @@ class DetectorPrior:
         return mixed
 
 
-COCO_NAMES = tuple(read_synonyms())
-"""COCO's categories in its order."""
+COCO_NAMES = tuple(read_synonyms())  # COCO's categories in its order

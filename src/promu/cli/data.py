@@ -192,8 +192,7 @@ def build(settings: Annotated[CorpusSettings, Flat], *, out: Path, json: bool = 
         print(f"  skipped: {count:,} {reason}")
     for sentence in result["skipped"]["examples"]:
         note(sentence)
-    parts = result["parts"]
-    _print_parts({str(out / name if len(parts) > 1 else out): part for name, part in parts.items()})
+    _print_parts({str(out / name if settings.dev else out): part for name, part in result["parts"].items()})
 
 
 @corpus_app.command(name="show")
