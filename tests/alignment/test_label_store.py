@@ -134,8 +134,10 @@ def test_of_two_processes_that_begin_a_store_one_writes_the_header(
 ) -> None:
     """Both have seen no header; the second to write finds the first one's, and is held against it."""
     LabelStore(tmp_path, HEADER)
-    monkeypatch.setattr(Path, "is_file", lambda path: False)  # as the second saw it
-    label_store._write_header(tmp_path, replace(HEADER, temperature=0.5))
+    seen = iter([False])  # as the second saw it
+    monkeypatch.setattr(Path, "is_file", lambda path: next(seen, True))
+    with pytest.raises(InputError, match="temperature"):
+        LabelStore(tmp_path, replace(HEADER, temperature=0.5))
     monkeypatch.undo()
     assert LabelStore(tmp_path).header == HEADER
     assert [path.name for path in tmp_path.iterdir()] == ["header.json"]

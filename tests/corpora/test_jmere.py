@@ -115,6 +115,7 @@ def test_malformed(tmp_path: Path, record: Any, sentence: str, form: str) -> Non
         ('[\n{"token": ', 2, "not JSON .*; is the file complete"),
         ("[" + json.dumps(GOOD) + "\n" + json.dumps(GOOD) + "]", 2, "the JSON list breaks off here"),
         ("[" + json.dumps(GOOD) + "]\n{}", 1, "text after the end of the JSON list"),
+        ("[" + json.dumps(GOOD) + ",\nnull]", 2, "the post must be a mapping .* found None"),
     ],
 )
 def test_a_list_that_breaks_off(tmp_path: Path, text: str, line: int, sentence: str) -> None:

@@ -33,7 +33,6 @@ _IRREGULAR = {
 _NO_PLURALS = frozenset({"clothes", "glasses", "jeans", "news", "pants", "shades", "shorts", "tights", "woods"})
 
 BATCH = 256  # captions that the pipeline reads at once
-
 # Parts of a pipeline that need time and are not needed to find nouns.
 _UNNEEDED = (
     "parser", "senter", "ner", "entity_ruler", "entity_linker", "span_ruler",
@@ -42,9 +41,7 @@ _UNNEEDED = (
 _REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
 
 _DATA = Path(__file__).parent / "data"
-
 ITEM = "WikibaseItem"  # the data type of properties whose value is an item, so that they relate two things
-
 _COLUMNS = ("ID", "label", "description", "Data type", "Count")
 _ID = re.compile(r"P[1-9]\d*")
 _RULE = re.compile(r"(?P<id>P[1-9]\d*)|(?P<field>label|description):\s*(?P<words>.+)")
@@ -58,11 +55,7 @@ RELATION_TEMPLATES = {
 
 
 def read_text_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file.
-
-    Raises:
-        InputError: The file is missing, a folder, empty or not UTF-8.
-    """
+    """The lines of a UTF-8 text file; raises where it is missing, a folder, empty or not UTF-8."""
     return [line for _, line in files.read_lines(path, None) if line is not None]
 
 

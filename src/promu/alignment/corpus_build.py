@@ -39,13 +39,11 @@ from promu.schema import Region
 
 logger = logging.getLogger(__name__)
 
-BUILD = "build.json"
-"""Whose folder it is: the settings of the build, and its result once it is finished."""
+BUILD = "build.json"  # whose folder it is: the settings of the build, and its result once it is finished
 DRAFT = "draft"
 MAX_BYTES = 200_000_000  # a bigger file is not read: it is a film or a damaged file, not a photograph
 BATCH = 16  # images that are decoded, and given to the detector, at once
 QUALITY = 90  # JPEG quality of shrunk images
-_WORKERS = min(8, usable_cores())
 
 
 def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
@@ -196,9 +194,8 @@ def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettin
         tally.merge(shard_counts(path))
     counts = tally.counts
     if not counts["images"]:
-        first = f", the first: {tally.skipped.examples[0]}" if tally.skipped.examples else ""
-        reason = f"none of {named:,} images of this corpus ({part}) can be read{first}"
-        raise InputError(reason, settings.image_folder)
+        first = "".join(f", the first: {example}" for example in tally.skipped.examples[:1])
+        raise InputError(f"none of {named:,} images of this corpus ({part}) can be read{first}", settings.image_folder)
     made, wanted = counts["made"], counts["wanted"]
     if made < wanted:
         problem = "could be made; the captions of other images are too few, or too alike"
@@ -262,13 +259,15 @@ class _Build:
         every, seed = named_images(self.settings, Skipped()), self.settings.seed
         named = (image for image in every if self.survey.part(seed, image.image) == part)
         paths = []
-        for number, size in enumerate(_even(self.survey.images[part], self.settings.shard)):
-            stretch = list(islice(named, size))
+        images = self.survey.images[part]
+        count = -(-images // self.settings.shard)  # of even size: in a small last one no caption would be near another
+        for number in range(count):
+            stretch = list(islice(named, images // count + (number < images % count)))
             paths.append(shard_path(folder, number))
-            if not paths[-1].exists():
-                self._shard(stretch, folder, number, int(part == "dev"))
+            if paths[-1].exists():
+                self._advance(len(stretch))
             else:
-                self._advance(size)
+                self._shard(stretch, folder, number, int(part == "dev"))
         shutil.rmtree(folder / DRAFT, ignore_errors=True)
         return _header(part, paths, self.survey.images[part], self.settings)
 
@@ -324,12 +323,6 @@ class _Build:
         return self.encoder
 
 
-def _even(images: int, most: int) -> list[int]:
-    """Shards of even size, none above `most`: in a last one of few captions none would be near in meaning."""
-    count = -(-images // most)
-    return [images // count + (number < images % count) for number in range(count)]
-
-
 def prepare_images(
     named: Sequence[NamedImage],
     settings: CorpusSettings,
@@ -342,7 +335,7 @@ def prepare_images(
     The detector sees each image upright and in full size. In `regions` are counted those "kept", "clipped" at the
     image's edge (kept too), and "dropped" because less than a pixel of them lies in the image.
     """
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         for start in range(0, len(named), BATCH):
             batch = named[start : start + BATCH]
             loaded: list[tuple[CaptionedImage, Image.Image]] = []
@@ -388,8 +381,7 @@ def _load(named: NamedImage, settings: CorpusSettings, whole: bool) -> tuple[Cap
 
 def _read(path: Path) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
+        if (size := path.stat().st_size) > MAX_BYTES:
             reason = f"the image is too large: {size:,} bytes, more than {MAX_BYTES:,}; shrink it"
             raise InputError(reason, kind="image too large")
         return path.read_bytes()

@@ -62,12 +62,10 @@ class CorpusSettings(Settings):
 
     @property
     def image_folder(self) -> Path:
-        """The folder of the images."""
         return self.captions if self.images is None else self.images
 
     @property
     def made(self) -> bool:
-        """Whether falsified pairs are made."""
         return self.falsify in ("similar", "uniform")
 
 

@@ -23,19 +23,14 @@ from promu.schema import Region
 
 logger = logging.getLogger(__name__)
 
-BATCH = 8
-"""Images that a Hugging Face model reads at once."""
+BATCH = 8  # images that a Hugging Face model reads at once
 
 
 class HuggingFaceRegions:
     """Regions by an object-detection model: DETR and its family, YOLOS, RT-DETR, D-FINE and their like.
 
     Where a model scores every class of a box by itself, as most since Deformable DETR do, a box may pass the threshold
-    as several things: it is one region, of the likeliest.
-
-    Args:
-        name: A local folder or a hub name; its weights must be in safetensors form.
-        settings: What is kept.
+    as several things: it is one region, of the likeliest. The weights must be in safetensors form.
 
     Raises:
         InputError: There is no such model within reach, it cannot be loaded, or it lacks weights or names of classes.
@@ -146,17 +141,15 @@ class NoRegions:
     identity = "none"
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
-        """As `Detector.detect`: always empty."""
         return [[] for _ in images]
 
 
 DETECTORS: dict[str, Callable[[str | Path, DetectorSettings], Detector]] = {
-    "coco": CocoRegions,
-    "hf": HuggingFaceRegions,
+    "coco": CocoRegions,  # a COCO instances file
+    "hf": HuggingFaceRegions,  # a model, by folder or hub name
     "none": lambda path, settings: NoRegions(),
-    "yolo": YoloRegions,
+    "yolo": YoloRegions,  # an ONNX file
 }
-"""`coco`: a COCO instances file; `hf`: a Hugging Face model, by folder or hub name; `yolo`: an ONNX file."""
 
 
 def build_detector(kind: str, path: str | Path | None, settings: DetectorSettings | None = None) -> Detector:

@@ -36,8 +36,7 @@ _BATCH = 128
 _WORD = re.compile(r"\w+")
 _Choice = tuple[int, float | None]  # (text, similarity)
 
-Encode = Callable[[Sequence[str]], torch.Tensor]
-"""Texts to unit vectors (N, d)."""
+Encode = Callable[[Sequence[str]], torch.Tensor]  # texts to unit vectors (N, d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,17 +168,15 @@ class _Pool:
         numbers: dict[str, int] = {}
         self.texts: list[str] = []
         self.captions: list[tuple[int, int]] = []  # (image, text) of every caption of the block
+        groups = _same_images(images)
+        owned: dict[int, set[int]] = {}
         for index, image in enumerate(images):
             for text, _ in image.captions:
-                key = " ".join(_words(text)) or text
-                number = numbers.setdefault(key, len(numbers))
+                number = numbers.setdefault(" ".join(_words(text)) or text, len(numbers))
                 if number == len(self.texts):
                     self.texts.append(text)
                 self.captions.append((index, number))
-        groups = _same_images(images)
-        owned: dict[int, set[int]] = {}
-        for index, number in self.captions:
-            owned.setdefault(groups[index], set()).add(number)
+                owned.setdefault(groups[index], set()).add(number)
         self.owned = [sorted(owned.get(group, ())) for group in groups]  # by image: texts that fit it
 
 

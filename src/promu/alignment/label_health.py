@@ -183,9 +183,8 @@ class LabelHealth:
         entities, relations: Regions' labels (None without regions), and images' labels.
         captions: Agreement of regions' labels with the captions that belong to their images, plurals counting for
             their singular; None where it cannot be measured.
-        detector: Agreement of regions' labels with the detector's category; None where no candidate names one.
-        detector_weight: How far that category is part of the labels, from the store's header. Where it is 0 the
-            agreement is the teacher's alone.
+        detector: Agreement of regions' labels with the detector's category; None where no candidate names one. Where
+            `detector_weight`, how far that category is part of the labels, is 0, it is the teacher's alone.
     """
 
     images: int
@@ -204,7 +203,6 @@ class LabelHealth:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing was found."""
         return not self.findings
 
     def to_dict(self) -> dict[str, Any]:
@@ -219,11 +217,7 @@ class LabelHealth:
 
 
 def label_health(store: LabelStore, corpus: PairShards, synonyms: Synonyms) -> LabelHealth:
-    """Measure the labels of a corpus, and say which failure they look like; `synonyms` name detectors' categories.
-
-    Raises:
-        InputError: A part of the store or a shard of the corpus is damaged.
-    """
+    """Measure the labels of a corpus, and say which failure they look like; `synonyms` name detectors' categories."""
     header = store.header
     entities, relations = SideTally(header.nouns), SideTally(header.relations)
     places = {noun.lower(): place for place, noun in enumerate(header.nouns)}

@@ -116,7 +116,10 @@ class LabelStore:
     def __init__(self, folder: Path, header: LabelHeader | None = None) -> None:
         self.folder = folder
         if header is not None and not (folder / HEADER).is_file():
-            _write_header(folder, header)
+            folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(asdict(header), ensure_ascii=False, indent=1) + "\n"
+            # if another process has written one in the meantime, that stays
+            _write_once(folder / HEADER, lambda temporary: temporary.write_text(text, encoding="utf-8"))
         self.header = _read_header(folder)
         if header is not None:
             refuse_other_settings(self.header.settings(), header.settings(), folder, "label store")
@@ -164,7 +167,7 @@ class LabelStore:
         self._append(_Part(path))
 
     def _append(self, part: _Part) -> None:
-        for row, image in enumerate(part.take_images()):
+        for row, image in enumerate(part.images):
             self._index.setdefault(image, (len(self._parts), row))
         self._parts.append(part)
 
@@ -176,18 +179,13 @@ class _Part:
         self.path = path
         self._tensors: dict[str, torch.Tensor] = {}
         with _opened(path) as part:
-            self._images: list[str] = json.loads(part.metadata()["images"])
+            self.images: list[str] = json.loads(part.metadata()["images"])
             counts = part.get_tensor("region_counts").long()
             rows = {name: part.get_slice(name).get_shape()[0] for name in _TENSORS}
-            expected = dict.fromkeys(_OF_REGIONS, int(counts.sum())) | dict.fromkeys(_OF_IMAGES, len(self._images))
-            if rows != expected or len(counts) != len(self._images):
+            expected = dict.fromkeys(_OF_REGIONS, int(counts.sum())) | dict.fromkeys(_OF_IMAGES, len(self.images))
+            if rows != expected or len(counts) != len(self.images):
                 raise ValueError("its tensors and images do not go together")
         self._starts = torch.cat([torch.zeros(1, dtype=torch.long), counts.cumsum(0)])
-
-    def take_images(self) -> list[str]:
-        """The images by row; the part forgets them, since the store's index holds them."""
-        images, self._images = self._images, []
-        return images
 
     def labels(self, row: int) -> ImageLabels:
         if not self._tensors:
@@ -209,13 +207,6 @@ def _opened(path: Path) -> Iterator[Any]:
     except _FAULTS as error:
         reason = f"this part of the label store is damaged ({error}); delete it and label again"
         raise InputError(reason, path) from error
-
-
-def _write_header(folder: Path, header: LabelHeader) -> None:
-    """Write the header; if another process has written one in the meantime, that stays."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(header), ensure_ascii=False, indent=1) + "\n"
-    _write_once(folder / HEADER, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _read_header(folder: Path) -> LabelHeader:

@@ -89,8 +89,7 @@ def label_corpus(
         part = todo[start : start + PART_SIZE]
         for first in range(0, len(part), BATCH):
             batch = [corpus.image(index) for index in part[first : first + BATCH]]
-            decoded = [image.decode() for image in batch]
-            regions = [image.regions for image in batch]
+            decoded, regions = [image.decode() for image in batch], [image.regions for image in batch]
             labels += _label_batch(teacher, decoded, regions, nouns, relations, header, prior)
             images += [image.image for image in batch]
             done += len(batch)
@@ -135,11 +134,9 @@ def square_crop(image: Image.Image, region: Region) -> Image.Image:
 
     The teacher squeezes what it sees to a square; cut to the box alone, a bridge would look like a tower.
     """
-    width, height = image.size
     x0, y0, x1, y1 = region.box
     side = max(x1 - x0, y1 - y0)
-    left, right = _widened(x0, x1, side, width)
-    top, bottom = _widened(y0, y1, side, height)
+    (left, right), (top, bottom) = _widened(x0, x1, side, image.width), _widened(y0, y1, side, image.height)
     return image.crop((left, top, right, bottom))
 
 

@@ -57,13 +57,9 @@ def table_checksum(synonyms: Synonyms) -> str:
 class DetectorPrior:
     """The detector's category of a region, mixed into its soft label (beyond the paper).
 
-    A share of the teacher's distribution (weight times the detector's score) moves to the nouns that name the category,
-    in the teacher's proportions: the detector decides that it is a dog, the teacher how much of it is a puppy.
-
-    Args:
-        nouns: The candidates, in the order of the labels.
-        synonyms: As `read_synonyms` returns them.
-        weight: In 0..1, the share that moves where the detector's score is 1.
+    A share of the teacher's distribution (`weight`, in 0..1, times the detector's score) moves to the nouns that name
+    the category, in the teacher's proportions: the detector decides that it is a dog, the teacher how much of it is a
+    puppy. `nouns` are the candidates, in the order of the labels.
     """
 
     def __init__(self, nouns: Sequence[str], synonyms: Synonyms, weight: float) -> None:
@@ -84,5 +80,4 @@ class DetectorPrior:
         return mixed
 
 
-COCO_NAMES = tuple(read_synonyms())
-"""COCO's categories in its order."""
+COCO_NAMES = tuple(read_synonyms())  # COCO's categories in its order

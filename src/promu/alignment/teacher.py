@@ -42,13 +42,11 @@ class _BatchTeacher:
 
     @torch.inference_mode()
     def encode_prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        """As `Teacher.encode_prompts`."""
         starts = range(0, len(prompts), PROMPT_BATCH)
         return torch.cat([self._prompts(prompts[start : start + PROMPT_BATCH]) for start in starts])
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """As `Teacher.encode_images`."""
         starts = range(0, len(images), IMAGE_BATCH)
         return torch.cat([self._images(images[start : start + IMAGE_BATCH]) for start in starts])
 
@@ -97,7 +95,10 @@ class HubTeacher(_BatchTeacher):
     """
 
     def __init__(self, name: str, device: str = "cpu") -> None:
-        self.model = _load_dual_encoder(name).to(device).eval()
+        self.model = load(AutoModel, name, "teacher", **SAFE_WEIGHTS).to(device).eval()
+        if not all(hasattr(self.model, part) for part in ("get_text_features", "get_image_features", "logit_scale")):
+            reason = f"is a {self.model.config.model_type!r} model, which does not put texts and images in one space"
+            raise InputError(f"teacher {name!r} {reason}; name a CLIP- or SigLIP-type one")
         self.tokenizer = load(AutoTokenizer, name, "tokenizer of teacher")
         if len(self.tokenizer) < 50:  # transformers builds an empty one where it finds no vocabulary
             raise InputError(f"teacher {name!r} has no vocabulary for its tokenizer; save it beside the weights")
@@ -140,11 +141,3 @@ def load_teacher(kind: str, name: str, device: str | None = None) -> Teacher:
 def _unit(features: Any) -> torch.Tensor:
     """Features (N, D) to unit vectors; transformers returns them bare or as a pooler's output, by version."""
     return functional.normalize(getattr(features, "pooler_output", features).float(), dim=-1)
-
-
-def _load_dual_encoder(name: str) -> Any:
-    model = load(AutoModel, name, "teacher", **SAFE_WEIGHTS)
-    if not all(hasattr(model, part) for part in ("get_text_features", "get_image_features", "logit_scale")):
-        reason = f"is a {model.config.model_type!r} model, which does not put texts and images in one space"
-        raise InputError(f"teacher {name!r} {reason}; name a CLIP- or SigLIP-type one")
-    return model

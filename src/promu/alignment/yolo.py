@@ -113,12 +113,8 @@ def find_regions(
 ) -> list[Region]:
     """The regions of one image from a detector's output: decoded, suppressed, moved back to the image.
 
-    Args:
-        output, layout, size: As in `decode`.
-        frame: Where the image lay in the input.
-        image_size: (width, height) of the image in pixels.
-        names: Class names.
-        settings: What is kept.
+    Output, layout and size are as in `decode`; `frame` says where the image of `image_size`, (width, height) in pixels,
+    lay in the input.
 
     Raises:
         InputError: There are fewer names than classes, which an `end-to-end` layout only shows here.
@@ -168,7 +164,6 @@ class YoloRegions:
         self.identity = settings.identify("yolo", hashlib.sha256(data + repr(self.names).encode()).hexdigest())
 
     def detect(self, images: Sequence[Image.Image], names: Sequence[str]) -> list[list[Region]]:
-        """As `Detector.detect`."""
         parts = [images[start : start + self._batch] for start in range(0, len(images), self._batch)]
         with ThreadPoolExecutor(usable_cores()) as pool:
             return [regions for part in pool.map(self._detect, parts) for regions in part]

@@ -1,12 +1,10 @@
-"""`promu newsreel`, `check`, `fewshot`, `corpus` and `candidates`: make data, look at data.
-
-This module is imported when one of its commands is called, so that settings can stand in the signatures.
-"""
+"""`promu newsreel`, `check`, `fewshot`, `corpus` and `candidates`: make data, look at data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,14 +14,14 @@ from promu.alignment.candidates import write_nouns, write_relations
 from promu.alignment.corpus_settings import CorpusSettings
 from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.corpora.check import check as check_corpus
-from promu.corpora.joint_sets import Fit, read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
+from promu.corpora.joint_sets import read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
 from promu.corpora.shards import describe_corpora
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 
-Flat = Parameter(name="*")
-"""Settings whose fields are options of the command."""
+Flat = Parameter(name="*")  # settings whose fields are options of the command
+SHOWN = 30  # candidates that a table shows; the file holds them all
 
 
 def newsreel(out: Path, /, *, settings: Annotated[NewsreelSettings | None, Flat] = None, json: bool = False) -> None:
@@ -70,9 +68,7 @@ def check(path: Path, /, *, format: str, images: Path | None = None, json: bool 
     return 0 if report.ok else 2
 
 
-fewshot_app = App(
-    name="fewshot", help="Joint few-shot sets: sample them from labelled posts, or draw them in the built-in world."
-)
+fewshot_app = App(name="fewshot", help="Few-shot sets, sampled from labelled posts or drawn in the built-in world.")
 
 
 @fewshot_app.command(name="sample")
@@ -107,15 +103,20 @@ def sample(
     sets = sample_few_shot(joint.posts, train, dev, seed, relations)
     files = write_few_shot(out, joint, sets)
     if json:
-        whole = {"posts": len(joint.posts), **joint.left_out}
+        about = {"seed": seed, "whole": {"posts": len(joint.posts), **joint.left_out}}
         drawn = {split: {"path": str(files[split]), **fit.to_dict()} for split, fit in sets.fits.items()}
-        print_json({"seed": seed, "whole": whole, "texts_drawn_already": sets.repeats, "sets": drawn})
+        print_json({**about, "texts_drawn_already": sets.repeats, "sets": drawn})
         return
     for what, count in joint.left_out.items():
         note(f"{count:,} {what}")
+    whole = next(iter(sets.fits.values())).whole
+    found = {"whole": whole, **{split: fit.relations for split, fit in sets.fits.items()}}
+    rows = {name: [name] for name in whole}
+    for counts in found.values():
+        for name, row in rows.items():
+            row += [f"{counts.get(name, 0):,}", f"{100 * counts.get(name, 0) / sum(counts.values()):.1f} %"]
     title = f"relations in {len(joint.posts):,} posts, and in those drawn (seed {seed})"
-    columns = ["", "whole", "share", *(column for split in sets.fits for column in (split, "share"))]
-    print_table(title, columns, _rows(sets.fits))
+    print_table(title, ["", *(column for split in found for column in (split, "share"))], rows.values())
     for split, fit in sets.fits.items():
         print(f"{files[split]}: {fit.posts} posts, Jensen-Shannon divergence {fit.divergence:.4f} bits")
         if fit.absent:
@@ -167,16 +168,6 @@ def pipeline(train: Path, dev: Path, test: Path, out: Path, /, *, json: bool = F
             note(f"{split}: {found['overlapping_entities']} entities overlap others and are not in the CoNLL file")
 
 
-def _rows(fits: Mapping[str, Fit]) -> Iterator[list[str]]:
-    whole = next(iter(fits.values())).whole
-    columns = [whole, *(fit.relations for fit in fits.values())]
-    sums = [sum(column.values()) for column in columns]
-    for name in whole:
-        counts = [column.get(name, 0) for column in columns]
-        shares = [f"{100 * count / total:.1f} %" for count, total in zip(counts, sums, strict=True)]
-        yield [name, *(cell for count, share in zip(counts, shares, strict=True) for cell in (f"{count:,}", share))]
-
-
 corpus_app = App(name="corpus", help="Make a corpus of captions and images for pre-training, or look at one.")
 
 
@@ -201,8 +192,7 @@ def build(settings: Annotated[CorpusSettings, Flat], *, out: Path, json: bool = 
         print(f"  skipped: {count:,} {reason}")
     for sentence in result["skipped"]["examples"]:
         note(sentence)
-    parts = result["parts"]
-    _print_parts({str(out / name if len(parts) > 1 else out): part for name, part in parts.items()})
+    _print_parts({str(out / name if settings.dev else out): part for name, part in result["parts"].items()})
 
 
 @corpus_app.command(name="show")
@@ -246,9 +236,6 @@ def _print_parts(parts: Mapping[str, Mapping[str, Any]]) -> None:
 
 candidates_app = App(name="candidates", help="Candidates for prompts: nouns of the captions, relations of Wikidata.")
 
-SHOWN = 30
-"""Candidates that the table shows; the file holds them all."""
-
 
 @candidates_app.command(name="nouns")
 def nouns(
@@ -278,8 +265,7 @@ def nouns(
     if json:
         print_json({name: value for name, value in asdict(found).items() if name != "notes"} | {"out": str(out)})
         return
-    rows = list(found.kept.items())[:SHOWN]
-    print_table("nouns", ["noun", "count"], ((noun, f"{count:,}") for noun, count in rows))
+    print_table("nouns", ["noun", "count"], ((noun, f"{count:,}") for noun, count in islice(found.kept.items(), SHOWN)))
     print("\n".join((*found.notes, str(out))))
 
 
