@@ -65,7 +65,7 @@ def _requirements(distribution: importlib.metadata.Distribution, extra: str) -> 
     def applies(requirement: Requirement, extra: str) -> bool:
         return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
-    every = [Requirement(line) for line in distribution.requires or []]
+    every = map(Requirement, distribution.requires or [])
     return [each for each in every if applies(each, extra) and (extra == "" or not applies(each, ""))]
 
 

@@ -262,11 +262,9 @@ def _best_evidence(connection: sqlite3.Connection, relation: int) -> tuple[Evide
     )
 
 
-def between(
-    connection: sqlite3.Connection, entities: list[NamedEntity]
-) -> list[tuple[NamedEntity, str, NamedEntity, int]]:
+def between(connection: sqlite3.Connection, some: list[NamedEntity]) -> list[tuple[NamedEntity, str, NamedEntity, int]]:
     """(head, label, tail, posts) of the relations among some entities, by number of posts; also with itself."""
-    by_id = {entity.id: entity for entity in entities}
+    by_id = {entity.id: entity for entity in some}
     marks = ", ".join("?" * len(by_id))
     rows = connection.execute(
         f"SELECT head, label, tail, posts FROM relations WHERE head IN ({marks}) AND tail IN ({marks})"

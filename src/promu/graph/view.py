@@ -26,12 +26,8 @@ _PORT = 9.0  # distance of two lines where they meet the middle
 def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = None, limit: int = 12) -> None:
     """Write the page of the entity that has a name: its neighbours as a drawing, its relations with their evidence.
 
-    Args:
-        graph: What `build_graph` wrote as `sqlite`.
-        name: As `query_graph` takes it.
-        out: The page, written whole or not at all.
-        type: Of this type; None where only one entity has the name.
-        limit: Relations out of it, and into it, at most: 1 to 100.
+    `name` is as `query_graph` takes it, `type` may be None where only one entity has the name, and `limit` is the most
+    relations out of it, and into it: 1 to 100.
 
     Raises:
         InputError: The graph cannot be read, no entity has this name, or several have and `type` does not say which.

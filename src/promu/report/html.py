@@ -70,15 +70,10 @@ def percent(share: float) -> str:
 
 
 def check_box(box: Box) -> None:
-    """Refuse a box that cannot be drawn.
-
-    Raises:
-        InputError: A corner is not finite, or the box has no area.
-    """
+    """Raise InputError for a box that cannot be drawn: a corner is not finite, or it has no area."""
     if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] <= box[0] or box[3] <= box[1]:
-        raise InputError(
-            f"report: box {tuple(box)} cannot be drawn; it must be (x0, y0, x1, y1) with x1 > x0 and y1 > y0"
-        )
+        remedy = "it must be (x0, y0, x1, y1) with x1 > x0 and y1 > y0"
+        raise InputError(f"report: box {tuple(box)} cannot be drawn; {remedy}")
 
 
 class Tag(NamedTuple):

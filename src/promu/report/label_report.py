@@ -34,13 +34,10 @@ REGIONS = 3
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """One image of the page.
+    """One image of the page: its captions with whether they belong to it, the nouns of its regions, its relations.
 
-    Attributes:
-        captions: (text, whether it belongs to the image).
-        regions: For each region the detector's label and score ("" and 0 without one), and its first nouns: noun,
-            probability, whether a caption of the image names it.
-        relations: (relation, probability).
+    A region has the detector's label and score ("" and 0 without one), and of its first nouns the probability and
+    whether a caption of the image names it.
     """
 
     image: str
@@ -62,9 +59,8 @@ def write_label_page(path: Path, store: LabelStore, corpus: PairShards, count: i
     chosen = sorted(random.Random(seed).sample(labelled, min(count, len(labelled))))
     page = page_templates().get_template("label_page.html.j2")
     views = (view_image(corpus.image(index), store) for index in chosen)
-    write_text(
-        path, page.generate(images=views, count=len(chosen), labelled=len(labelled), seed=seed, header=store.header)
-    )
+    count = len(chosen)
+    write_text(path, page.generate(images=views, count=count, labelled=len(labelled), seed=seed, header=store.header))
 
 
 def view_image(image: CaptionedImage, store: LabelStore) -> ImageView:

@@ -208,8 +208,7 @@ def _pretty(result: Mapping[str, Any]) -> str:
     for key, value in result.items():
         text = json.dumps(value, ensure_ascii=False)
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in value)
-            text = f"[\n{rows}\n  ]"
+            text = "[\n    " + ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in value) + "\n  ]"
         lines.append(f"  {json.dumps(key)}: {text}")
     return "{\n" + ",\n".join(lines) + "\n}"
 
@@ -263,17 +262,12 @@ class Graph(NamedTuple):
 
 
 def lay_out(entities: Sequence[tuple[str, str, str]], edges: Sequence[GraphEdge]) -> Graph | None:
-    """Place entities in a row and arrows between them.
+    """Place entities, (text, type, style) each, in a row and arrows between them.
 
     A relation between neighbours is a straight arrow in the gap between them. Any other, and a second one between the
     same two, is an arc above the row, higher the farther it reaches. Entities without a relation are left out.
 
-    Args:
-        entities: (text, type, style) of each node.
-        edges: Relations by the nodes' indices.
-
-    Returns:
-        The graph; None if there is no edge.
+    Edges are relations by the nodes' indices; None if there is no edge.
     """
     if not edges:
         return None

@@ -70,11 +70,7 @@ class Gate:
 
     @contextmanager
     def room(self, posts: int) -> Iterator[None]:
-        """Room for `posts` more, as long as this is open.
-
-        Raises:
-            Refusal: There is none, or the posts in the service already take too long (503).
-        """
+        """Room for `posts` more, as long as this is open; refused (503) if there is none or it takes too long."""
         if self.busy or self.inside + posts > self.limit:
             again = min(60, max(1, math.ceil(self.ahead)))
             raise Refusal(503, f"the service is busy: {self.inside} posts wait; try again in {again} s", again)
@@ -86,11 +82,7 @@ class Gate:
 
 
 def check_token(request: Request, token: str | None) -> None:
-    """Compare the bearer token, in constant time.
-
-    Raises:
-        Refusal: It is missing or another one (401).
-    """
+    """Refuse (401) a request without the right bearer token; tokens are compared in constant time."""
     if token is None:
         return
     scheme, _, shown = request.headers.get("authorization", "").partition(" ")
