@@ -149,10 +149,7 @@ def _print_pairs(report: PairReport) -> None:
 def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, Any] | None = None) -> None:
     ks = list(recall["caption_to_image"])
     rows = [
-        [
-            name,
-            *(f"{recall[way][k]:.1f}" + ("" if errors is None else f" ± {errors[way][k]:.1f}") for k in ks),
-        ]
+        [name, *(f"{recall[way][k]:.1f}" + ("" if errors is None else f" ± {errors[way][k]:.1f}") for k in ks)]
         for way, name in WAYS.items()
     ]
     print_table(title, ["", *(f"R@{k}" for k in ks)], rows)
@@ -171,10 +168,7 @@ def _print_regions(report: RegionReport) -> None:
             f"{len(scores['unnameable'])} categories: {names}"
         )
     rows = [
-        [
-            name,
-            *(f"{one[mean][rank]:.1f}" for mean in ("micro", "macro") for rank in ("top1", "top5")),
-        ]
+        [name, *(f"{one[mean][rank]:.1f}" for mean in ("micro", "macro") for rank in ("top1", "top5"))]
         for name, one in (("model", scores), ("teacher", report["teacher"]))
         if one is not None
     ]

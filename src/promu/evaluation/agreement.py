@@ -86,12 +86,7 @@ class _Sums:
 
 
 def teacher_agreement(
-    model: PromuForPreTraining,
-    encoder: WordEncoder,
-    images: EncodedImages,
-    store: LabelStore,
-    *,
-    batch_size: int = 64,
+    model: PromuForPreTraining, encoder: WordEncoder, images: EncodedImages, store: LabelStore, *, batch_size: int = 64
 ) -> Agreement:
     """Compare model and teacher on every region and image of the corpus that has a label.
 
@@ -112,11 +107,7 @@ def teacher_agreement(
             entity.add(one.teacher_entities, one.student_entities)
         if one.student_relation is not None:
             relation.add(one.teacher_relation[None], one.student_relation[None])
-    return {
-        "entity": entity.figures(),
-        "relation": relation.figures(),
-        "unlabelled": len(captions) - len(labelled),
-    }
+    return {"entity": entity.figures(), "relation": relation.figures(), "unlabelled": len(captions) - len(labelled)}
 
 
 def check_candidates(model: PromuForPreTraining, store: LabelStore) -> None:

@@ -180,9 +180,7 @@ def _ends(item: Quintuple) -> list[Hashable]:
 
 
 def _count(
-    gold: Sequence[list[Quintuple]],
-    predicted: Sequence[list[Quintuple]],
-    parts: Callable[[Quintuple], list[Hashable]],
+    gold: Sequence[list[Quintuple]], predicted: Sequence[list[Quintuple]], parts: Callable[[Quintuple], list[Hashable]]
 ) -> Counts:
     """Counts over all posts of what `parts` makes of a quintuple; in a post the same part counts once."""
 

@@ -244,10 +244,7 @@ class NamingScores:
 
 
 def score_naming(
-    categories: Sequence[str],
-    ranked: Sequence[Sequence[str]],
-    nouns: Sequence[str],
-    synonyms: Synonyms,
+    categories: Sequence[str], ranked: Sequence[Sequence[str]], nouns: Sequence[str], synonyms: Synonyms
 ) -> NamingScores:
     """Score the nouns given to gold boxes.
 

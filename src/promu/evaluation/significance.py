@@ -16,7 +16,7 @@ PostCounts = NDArray[np.int64]
 
 SAMPLES = 10_000
 _BLOCK = 2**22
-"""Posts drawn at once, over samples: 32 MiB of inrngs."""
+"""Posts drawn at once, over samples: 32 MiB of integers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,11 +59,7 @@ POSTS_SHOWN = 8
 LOSSES = ("itm", "cit", "coe", "cir", "mlm")
 
 
-def run_demo(
-    out: Path = Path("runs/demo"),
-    seed: int = 0,
-    study: StudyRecipe = STUDY,
-) -> DemoReport:
+def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = STUDY) -> DemoReport:
     """Draw a corpus, pre-train, fine-tune three systems, extract from unseen posts, and write the report.
 
     `out` then holds `report.html`, `report.json`, `model/` (entities and relations), `corpus/`, and `jobs/`. A second

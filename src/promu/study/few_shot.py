@@ -313,11 +313,7 @@ def _decoding(sheet: Sheet) -> Section:
     both = sheet.only(one for measurement in sheet.measurements for one in _both_ways(measurement))
     columns = ("system", "decoding", *(short for short, _ in PARTS), "parsed, %")
     rows: list[tuple[Content, ...]] = [
-        (
-            *row,
-            *(both.summary(row, TASK, "test", part) for _, part in PARTS),
-            both.summary(row, TASK, "parsed_share"),
-        )
+        (*row, *(both.summary(row, TASK, "test", part) for _, part in PARTS), both.summary(row, TASK, "parsed_share"))
         for row in both.rows
     ]
     tables = [Table(DECODING, "Decoding with and without the grammar", columns, tuple(rows), keys=2)]

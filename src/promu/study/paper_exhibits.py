@@ -270,10 +270,5 @@ PAPER_EXHIBITS = (
     Exhibit("table3", _table3_requests, _table3),
     Exhibit("figure3", _figure3_requests, _figure3, _check_figure3),
     Exhibit("figure4", _figure4_requests, _figure4),
-    Exhibit(
-        "figure5",
-        _figure5_requests,
-        _figure5,
-        lambda study, factory: _check_images("figure5", factory),
-    ),
+    Exhibit("figure5", _figure5_requests, _figure5, lambda study, factory: _check_images("figure5", factory)),
 )

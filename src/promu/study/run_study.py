@@ -40,12 +40,7 @@ class StudyResult:
     failures: list[str]
 
 
-def run_study(
-    exhibit: str = ALL,
-    recipe: str | None = None,
-    seeds: int = 3,
-    out: Path | None = None,
-) -> StudyResult:
+def run_study(exhibit: str = ALL, recipe: str | None = None, seeds: int = 3, out: Path | None = None) -> StudyResult:
     """Regenerate one exhibit or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
 
     Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again.

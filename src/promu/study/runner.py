@@ -42,10 +42,7 @@ class JobResult:
 
 
 def run_jobs(
-    wanted: Iterable[Job],
-    folder: Path,
-    workers: int | None = None,
-    threads: Mapping[str, int] | None = None,
+    wanted: Iterable[Job], folder: Path, workers: int | None = None, threads: Mapping[str, int] | None = None
 ) -> dict[str, JobResult]:
     """Run these jobs and their inputs, as far as they have not finished in an earlier call.
 
@@ -75,13 +72,7 @@ def run_jobs(
 class _Run:
     """The state of one call of `run_jobs`."""
 
-    def __init__(
-        self,
-        jobs: Mapping[str, Job],
-        folder: Path,
-        workers: int,
-        threads: Mapping[str, int],
-    ) -> None:
+    def __init__(self, jobs: Mapping[str, Job], folder: Path, workers: int, threads: Mapping[str, int]) -> None:
         self.jobs = jobs
         self.folder = folder
         self.workers = workers

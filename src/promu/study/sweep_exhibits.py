@@ -53,7 +53,7 @@ def _temperature(sheet: Sheet) -> Section:
         charts.append(Drawing(f"temperature-{kind}", f"F1 by temperature {name}", chart))
     notes = [
         "L_CIT's temperature is learned. Its row names the initial value, in the teacher and so in the student. The "
-        "labels then have the temperature of the recipe.",
+        "labels then have the temperature of the recipe."
     ]
     return sheet.section("Temperature", notes, [table], charts)
 
@@ -85,7 +85,7 @@ def _robustness(sheet: Sheet) -> Section:
         charts.append(Drawing(f"robustness-{task}", f"{task}: F1 by the share of errors", chart))
     notes = [
         "boxes: regions are moved to a random place, and the teacher labels that place. nouns: labels are shuffled "
-        "among regions. matched: the flag is flipped. The teacher is trained without errors.",
+        "among regions. matched: the flag is flipped. The teacher is trained without errors."
     ]
     return sheet.section("Robustness", notes, [table], charts)
 
