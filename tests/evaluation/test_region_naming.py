@@ -17,7 +17,7 @@ def test_hand_worked() -> None:
         [["man", "tree"], ["tree", "man"], ["tree"], ["puppy"], ["tree"], ["tree", "bench"]],
         NOUNS,
         SYNONYMS,
-    ).to_dict()
+    )
     assert scores["boxes"] == 5 and scores["unnameable"] == {"toaster": 1}
     assert scores["micro"] == pytest.approx({"top1": 40.0, "top5": 80.0})
     # person 1/3 and 2/3, dog 1 and 1, bench (not in the table: its own name) 0 and 1
@@ -28,11 +28,11 @@ def test_hand_worked() -> None:
 
 def test_only_the_first_five_nouns_count() -> None:
     ranked = [["tree", "tree", "tree", "tree", "tree", "puppy"]]
-    assert score_naming(["dog"], ranked, NOUNS, SYNONYMS).micro("top5") == 0.0
+    assert score_naming(["dog"], ranked, NOUNS, SYNONYMS)["micro"]["top5"] == 0.0
 
 
 def test_a_noun_that_is_right_for_another_category_is_wrong() -> None:
-    assert score_naming(["dog", "person"], [["man"], ["puppy"]], NOUNS, SYNONYMS).micro("top1") == 0.0
+    assert score_naming(["dog", "person"], [["man"], ["puppy"]], NOUNS, SYNONYMS)["micro"]["top1"] == 0.0
 
 
 def test_nothing_that_can_be_judged_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -13,16 +14,22 @@ from sklearn.metrics import roc_auc_score
 
 from promu.errors import InputError
 from promu.evaluation import retrieval
-from promu.evaluation.retrieval import (
-    ranks,
-    recall_at,
-    recall_of_candidates,
-    rerank,
-    roc_auc,
-    standard_error,
-    top_candidates,
-    vector_ranks,
-)
+from promu.evaluation.retrieval import KS, Recall, ranks, reranked_recall, roc_auc, standard_error
+
+
+def matrix_ranks(similarity: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ranks both ways from a whole matrix of similarities: its rows as vectors, and each image as a unit vector."""
+    return ranks(similarity, torch.eye(similarity.shape[1]), truth)
+
+
+def recall_at(similarity: torch.Tensor, image_of_caption: Sequence[int], ks: Sequence[int] = KS) -> dict[str, Recall]:
+    """Recall both ways from a whole matrix of similarities and the image of each caption."""
+    truth = torch.tensor(list(enumerate(image_of_caption)), dtype=torch.long).reshape(-1, 2)
+    to_image, to_caption = matrix_ranks(similarity, truth)
+    return {
+        "caption_to_image": retrieval.recall(to_image, ks),
+        "image_to_caption": retrieval.recall(to_caption, ks),
+    }
 
 
 def test_hand_worked() -> None:
@@ -76,7 +83,7 @@ def test_any_pairs_in_any_blocks_equal_brute_force(data: st.DataObject) -> None:
     truth = torch.tensor(data.draw(st.permutations(sorted(pairs))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "BLOCK", data.draw(st.integers(1, 30)))
-        to_image, to_caption = ranks(lambda rows: similarity[rows], lambda rows: similarity[:, rows].T, truth)
+        to_image, to_caption = matrix_ranks(similarity, truth)
     for k in (1, 2, 4):
         expected = brute(similarity.numpy(), pairs, k)
         assert retrieval.recall(to_image, [k])[k] == pytest.approx(expected[0])
@@ -88,16 +95,16 @@ def test_vectors_give_the_ranks_of_their_matrix(monkeypatch: pytest.MonkeyPatch)
     text, visual = torch.randn(60, 8, generator=chance), torch.randn(20, 8, generator=chance)
     truth = torch.stack([torch.arange(60), torch.arange(60) // 3], -1)
     matrix = text @ visual.T
-    whole = ranks(lambda rows: matrix[rows], lambda rows: matrix[:, rows].T, truth)
+    whole = matrix_ranks(matrix, truth)
     monkeypatch.setattr(retrieval, "BLOCK", 100)
-    for found, expected in zip(vector_ranks(text, visual, truth), whole, strict=True):
+    for found, expected in zip(ranks(text, visual, truth), whole, strict=True):
         assert torch.equal(found, expected)
-    assert recall_at(matrix, truth[:, 1])["caption_to_image"] == retrieval.recall(whole[0])
+    assert recall_at(matrix, truth[:, 1].tolist())["caption_to_image"] == retrieval.recall(whole[0])
 
 
 def test_no_matched_pair_is_said() -> None:
     with pytest.raises(InputError, match="at least one matched pair"):
-        recall_at(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long))
+        recall_at(torch.zeros(0, 3), [])
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40))
@@ -116,18 +123,17 @@ def test_auc_of_what_is_no_number() -> None:
 
 
 def test_reranking_moves_the_right_answer_up_and_keeps_ties() -> None:
-    similarity = torch.tensor([[0.9, 0.8, 0.7, 0.1], [0.1, 0.2, 0.9, 0.8]])
-    candidates = top_candidates(similarity, 3)
-    assert candidates.tolist() == [[0, 1, 2], [2, 3, 1]]
+    candidates = torch.tensor([[0, 1, 2], [2, 3, 1]])
+    before = torch.tensor([[0.9, 0.8, 0.7], [0.9, 0.8, 0.2]])
     right = [frozenset({2}), frozenset({0})]  # the second query's answer is no candidate
-    assert recall_of_candidates(candidates, right, (1, 3)) == {1: 0.0, 3: 50.0}
-    better = rerank(candidates, torch.tensor([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]]))
-    assert better.tolist() == [[2, 1, 0], [2, 3, 1]]
-    assert recall_of_candidates(better, right, (1, 3)) == {1: 50.0, 3: 50.0}
+    assert reranked_recall(candidates, before, right, (1, 3)) == {1: 0.0, 3: 50.0}
+    better = torch.tensor([[0.0, 1.0, 2.0], [5.0, 5.0, 5.0]])
+    assert reranked_recall(candidates, better, right, (1, 3)) == {1: 50.0, 3: 50.0}
+    assert reranked_recall(candidates, better, [frozenset({0}), frozenset({2})], (1, 3)) == {1: 50.0, 3: 100.0}
 
 
 def test_fewer_candidates_than_k_still_miss() -> None:
-    assert recall_of_candidates(torch.tensor([[0, 1]]), [frozenset({5})], (1, 10)) == {1: 0.0, 10: 0.0}
+    assert reranked_recall(torch.tensor([[0, 1]]), torch.zeros(1, 2), [frozenset({5})], (1, 10)) == {1: 0.0, 10: 0.0}
 
 
 def test_standard_error() -> None:

@@ -21,11 +21,8 @@ from promu.progress import track
 class HeadAgreement(TypedDict):
     """How one head agrees with the teacher.
 
-    Attributes:
-        labels: Number of compared labels.
-        top1: Percent whose most probable candidate is the teacher's.
-        top5: Percent whose most probable candidate is among the teacher's five.
-        kl: Mean divergence of the student from the teacher, in nats.
+    `top1` and `top5` are the percentages of the `labels` whose most probable candidate is the teacher's, or among the
+    teacher's five; `kl` is the mean divergence of the student from the teacher, in nats.
     """
 
     labels: int
@@ -35,10 +32,7 @@ class HeadAgreement(TypedDict):
 
 
 class Agreement(TypedDict):
-    """Agreement over regions (`entity`) and images (`relation`); None without such labels.
-
-    `unlabelled` is the number of images without labels, which are left out.
-    """
+    """Agreement over regions and images, None without such labels; and the number of images left out without any."""
 
     entity: HeadAgreement | None
     relation: HeadAgreement | None
@@ -57,34 +51,6 @@ class LabelledImage:
     student_relation: torch.Tensor | None
 
 
-class _Sums:
-    """Sums over the labels of one head."""
-
-    def __init__(self) -> None:
-        self.labels = 0
-        self.top1 = self.top5 = 0
-        self.kl = 0.0
-
-    def add(self, teacher: torch.Tensor, student: torch.Tensor) -> None:
-        """Distributions (N, M) each."""
-        best = student.argmax(-1)
-        ranked = teacher.topk(min(5, teacher.shape[-1]), dim=-1).indices
-        self.labels += len(teacher)
-        self.top1 += int((best == ranked[:, 0]).sum())
-        self.top5 += int((best[:, None] == ranked).any(-1).sum())
-        self.kl += float(torch.nn.functional.kl_div(student.clamp(min=1e-12).log(), teacher, reduction="sum"))
-
-    def figures(self) -> HeadAgreement | None:
-        if not self.labels:
-            return None
-        return {
-            "labels": self.labels,
-            "top1": 100.0 * self.top1 / self.labels,
-            "top5": 100.0 * self.top5 / self.labels,
-            "kl": self.kl / self.labels,
-        }
-
-
 def teacher_agreement(
     model: PromuForPreTraining, encoder: WordEncoder, images: EncodedImages, store: LabelStore, *, batch_size: int = 64
 ) -> Agreement:
@@ -100,14 +66,31 @@ def teacher_agreement(
     labelled = [index for index, (image, _) in enumerate(captions) if image in store]
     if not labelled:
         raise InputError("the label store labels no image of this corpus; label the corpus first", store.folder)
-    entity, relation = _Sums(), _Sums()
+    entity: list[torch.Tensor] = []
+    relation: list[torch.Tensor] = []
     pairs = compare_labels(model, encoder, images, store, labelled, captions, batch_size)
     for one in track(pairs, "agreement", len(labelled)):
         if one.student_entities is not None and len(one.boxes):
-            entity.add(one.teacher_entities, one.student_entities)
+            entity.append(_compared(one.teacher_entities, one.student_entities))
         if one.student_relation is not None:
-            relation.add(one.teacher_relation[None], one.student_relation[None])
-    return {"entity": entity.figures(), "relation": relation.figures(), "unlabelled": len(captions) - len(labelled)}
+            relation.append(_compared(one.teacher_relation[None], one.student_relation[None]))
+    return {"entity": _figures(entity), "relation": _figures(relation), "unlabelled": len(captions) - len(labelled)}
+
+
+def _compared(teacher: torch.Tensor, student: torch.Tensor) -> torch.Tensor:
+    """(N, 3) of distributions (N, M): whether top1 and top5 hold of each label, and its divergence."""
+    best, ranked = student.argmax(-1, keepdim=True), teacher.topk(min(5, teacher.shape[-1]), dim=-1).indices
+    kl = torch.nn.functional.kl_div(student.clamp(min=1e-12).log(), teacher, reduction="none").sum(-1)
+    hits = (best == ranked).double()
+    return torch.stack([hits[:, 0], hits.sum(-1), kl.double()], -1)
+
+
+def _figures(compared: Sequence[torch.Tensor]) -> HeadAgreement | None:
+    if not compared:
+        return None
+    rows = torch.cat(list(compared))
+    top1, top5, kl = rows.mean(0).tolist()
+    return {"labels": len(rows), "top1": 100.0 * top1, "top5": 100.0 * top5, "kl": kl}
 
 
 def check_candidates(model: PromuForPreTraining, store: LabelStore) -> None:
@@ -116,14 +99,12 @@ def check_candidates(model: PromuForPreTraining, store: LabelStore) -> None:
     Raises:
         InputError: They have not.
     """
-    for head, mine, theirs in (
-        ("entity_head", model.config.nouns, store.header.nouns),
-        ("relation_head", model.config.relations, store.header.relations),
-    ):
+    for head, kind in (("entity_head", "nouns"), ("relation_head", "relations")):
+        mine, theirs = getattr(model.config, kind), getattr(store.header, kind)
         if hasattr(model, head) and tuple(mine) != tuple(theirs):
             raise InputError(
-                f"this label store has {len(theirs)} other {'nouns' if head == 'entity_head' else 'relations'} than "
-                f"the model's {len(mine)}; name the store that the model was trained with",
+                f"this label store has {len(theirs)} other {kind} than the model's {len(mine)}; name the store that "
+                "the model was trained with",
                 store.folder,
             )
 
@@ -158,12 +139,8 @@ def compare_labels(
         rows = indices[start : start + batch_size]
         labels = [store[captions[row][0]] for row in rows]
         boxes = pad_sequence([label.boxes for label in labels], batch_first=True)
-        entities, relation = predictions(
-            model,
-            tokens(model, encoder, [encoder.text(captions[row][1]) for row in rows]),
-            images(rows),
-            boxes if boxes.shape[1] else None,
-        )
+        batch = tokens(model, encoder, [encoder.text(captions[row][1]) for row in rows])
+        entities, relation = predictions(model, batch, images(rows), boxes if boxes.shape[1] else None)
         for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
             count = len(label.boxes)
             yield LabelledImage(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
 
 from promu.errors import InputError
 from promu.schema import Post
+
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,13 @@ class Counts:
         gold_set, predicted_set = set(gold), set(predicted)
         return cls(len(gold_set & predicted_set), len(predicted_set), len(gold_set))
 
+    @classmethod
+    def of_posts(cls, gold: Iterable[Iterable[Hashable]], predicted: Iterable[Iterable[Hashable]]) -> Counts:
+        """Count the items of all posts; an item given twice in one post counts once."""
+        return cls.of(
+            *({(post, item) for post, items in enumerate(side) for item in items} for side in (gold, predicted))
+        )
+
     @property
     def precision(self) -> float:
         return 100.0 * self.correct / self.predicted if self.predicted else 0.0
@@ -45,14 +54,39 @@ class Counts:
 
     def to_dict(self) -> dict[str, float | int]:
         """Figures and the counts behind them, ready for JSON."""
-        return {
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
-            "correct": self.correct,
-            "predicted": self.predicted,
-            "gold": self.gold,
-        }
+        return {name: getattr(self, name) for name in ("precision", "recall", "f1", "correct", "predicted", "gold")}
+
+
+def counts_by_label(
+    gold: Sequence[Sequence[Item]],
+    predicted: Sequence[Sequence[Item]],
+    label: Callable[[Item], str],
+    known: Iterable[str] = (),
+) -> dict[str, Counts]:
+    """Counts of the items of each label, the most frequent in the gold first; known labels are listed in any case."""
+    names = {label(item) for side in (gold, predicted) for items in side for item in items} | set(known)
+    table = {
+        name: Counts.of_posts(
+            *([[item for item in items if label(item) == name] for items in side] for side in (gold, predicted))
+        )
+        for name in names
+    }
+    return dict(sorted(table.items(), key=lambda row: (-row[1].gold, row[0])))
+
+
+def counts_by_group(
+    groups: Mapping[str, Sequence[int]], gold: Sequence[Iterable[Hashable]], predicted: Sequence[Iterable[Hashable]]
+) -> dict[str, Counts]:
+    """Counts of the posts of each group, from the groups that `split_by_group` returns and the items of all posts."""
+    return {
+        name: Counts.of_posts([gold[row] for row in rows], [predicted[row] for row in rows])
+        for name, rows in groups.items()
+    }
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean of some figures; 0 without any."""
+    return sum(values) / len(values) if values else 0.0
 
 
 def check_aligned(gold: Sequence[Post], predicted: Sequence[Post]) -> None:
@@ -78,17 +112,17 @@ def check_aligned(gold: Sequence[Post], predicted: Sequence[Post]) -> None:
         )
 
 
-def split_by_group(gold: Sequence[Post], groups: Mapping[str, str]) -> dict[str, list[int]]:
-    """The positions of the posts of each group, groups in alphabetical order.
+def split_by_group(gold: Sequence[Post], groups: Mapping[str, str] | None) -> dict[str, list[int]]:
+    """The positions of the posts of each group, groups in alphabetical order; none without groups.
 
-    Args:
-        gold: The posts, in order.
-        groups: Group name by post id; ids of other posts do no harm.
+    `groups` is the group's name by post id. Ids of other posts do no harm.
 
     Raises:
         InputError: A post has no group.
     """
     positions: dict[str, list[int]] = {}
+    if groups is None:
+        return positions
     for position, post in enumerate(gold):
         if post.id not in groups:
             raise InputError(
@@ -134,7 +168,7 @@ class Summary:
 
     def to_dict(self) -> dict[str, float | int | None]:
         """The figures, unrounded, ready for JSON."""
-        return {"mean": self.mean, "std": self.std, "n": self.n, "failed": self.failed}
+        return asdict(self)
 
 
 def summarise(values: Iterable[float | None]) -> Summary:
@@ -221,14 +255,9 @@ def score_tail(per_label: Mapping[str, Counts], frequency: Mapping[str, int], co
             the table that never occurs there is not among the rarest: no system was taught it.
         count: How many.
     """
-    names = rarest(frequency, count)
-    labels = {name: per_label.get(name, Counts(0, 0, 0)) for name in names}
-    present = [counts.f1 for counts in labels.values() if counts.gold]
-    return TailScores(
-        labels=labels,
-        frequency={name: frequency[name] for name in names},
-        micro=Counts(
-            *(sum(getattr(counts, part) for counts in labels.values()) for part in ("correct", "predicted", "gold"))
-        ),
-        macro_f1=sum(present) / len(present) if present else 0.0,
+    labels = {name: per_label.get(name, Counts(0, 0, 0)) for name in rarest(frequency, count)}
+    micro = Counts(
+        *(sum(getattr(counts, part) for counts in labels.values()) for part in ("correct", "predicted", "gold"))
     )
+    macro_f1 = mean([counts.f1 for counts in labels.values() if counts.gold])
+    return TailScores(labels, {name: frequency[name] for name in labels}, micro, macro_f1)

@@ -11,10 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from promu.evaluation.counts import Counts, check_aligned, split_by_group
-from promu.evaluation.significance import PostCounts
+from promu.evaluation.counts import Counts, check_aligned, counts_by_group, counts_by_label, mean, split_by_group
+from promu.evaluation.significance import PostCounts, post_counts
 from promu.modeling.inventory import type_words
 from promu.schema import Post, Quintuple, quintuples
 
@@ -140,78 +138,51 @@ def score_joint(
     """
     check_aligned(gold, predicted)
     sides = [quintuples(post) for post in gold], [quintuples(post) for post in predicted]
-    positions = split_by_group(gold, groups) if groups is not None else {}
-    per_relation = _per_relation(*sides, relations)
-    present = [counts.f1 for counts in per_relation.values() if counts.gold]
+
+    def count(parts: Callable[[Quintuple], list[Hashable]]) -> Counts:
+        """Counts over all posts of what `parts` makes of a quintuple."""
+        return Counts.of_posts(
+            *([[part for item in items for part in parts(item)] for items in side] for side in sides)
+        )
+
+    per_relation = counts_by_label(*sides, lambda item: item.relation, relations)
     return JointScores(
-        micro=_count(*sides, lambda item: [item]),
-        undirected=_count(*sides, lambda item: [(frozenset(_ends(item)), item.relation)]),
-        entities=_count(*sides, _ends),
-        relations=_count(*sides, lambda item: [(item.head, item.tail, item.relation)]),
+        micro=Counts.of_posts(*sides),
+        undirected=count(lambda item: [(frozenset(_ends(item)), item.relation)]),
+        entities=count(_ends),
+        relations=count(lambda item: [(item.head, item.tail, item.relation)]),
         strings=score_strings(gold, predicted),
         per_relation=per_relation,
-        macro_all=_mean([counts.f1 for counts in per_relation.values()]),
-        macro_present=_mean(present),
-        repeated=_repeated(gold, predicted),
+        macro_all=mean([counts.f1 for counts in per_relation.values()]),
+        macro_present=mean([counts.f1 for counts in per_relation.values() if counts.gold]),
+        repeated=_repeated(gold, *sides),
         posts=len(gold),
-        per_group={
-            name: _count([sides[0][row] for row in rows], [sides[1][row] for row in rows], lambda item: [item])
-            for name, rows in positions.items()
-        },
+        per_group=counts_by_group(split_by_group(gold, groups), *sides),
     )
 
 
 def joint_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
-    """What each post adds to the micro figure, for `paired_bootstrap`.
-
-    Returns:
-        (N, 3) correct, predicted and gold quintuples of each post.
+    """(N, 3) correct, predicted and gold quintuples of each post, for `paired_bootstrap`.
 
     Raises:
         InputError: The posts do not line up.
     """
     check_aligned(gold, predicted)
-    rows = [Counts.of(quintuples(one), quintuples(other)) for one, other in zip(gold, predicted, strict=True)]
-    return np.array([(row.correct, row.predicted, row.gold) for row in rows], dtype=np.int64)
+    return post_counts(map(quintuples, gold), map(quintuples, predicted))
 
 
 def _ends(item: Quintuple) -> list[Hashable]:
     return [(item.head, item.head_type), (item.tail, item.tail_type)]
 
 
-def _count(
-    gold: Sequence[list[Quintuple]], predicted: Sequence[list[Quintuple]], parts: Callable[[Quintuple], list[Hashable]]
-) -> Counts:
-    """Counts over all posts of what `parts` makes of a quintuple; in a post the same part counts once."""
-
-    def of(side: Sequence[list[Quintuple]]) -> Iterable[Hashable]:
-        return ((post, part) for post, items in enumerate(side) for item in items for part in parts(item))
-
-    return Counts.of(of(gold), of(predicted))
-
-
-def _per_relation(
-    gold: Sequence[list[Quintuple]], predicted: Sequence[list[Quintuple]], relations: Iterable[str]
-) -> dict[str, Counts]:
-    names = {item.relation for side in (gold, predicted) for items in side for item in items} | set(relations)
-    table = {
-        name: _count(gold, predicted, lambda item, name=name: [item] if item.relation == name else [])  # type: ignore[misc]
-        for name in names
-    }
-    return dict(sorted(table.items(), key=lambda row: (-row[1].gold, row[0])))
-
-
-def _repeated(gold: Sequence[Post], predicted: Sequence[Post]) -> RepeatedTexts:
+def _repeated(
+    posts: Sequence[Post], gold: Sequence[list[Quintuple]], predicted: Sequence[list[Quintuple]]
+) -> RepeatedTexts:
     rows: dict[tuple[str, ...], list[int]] = {}
-    for row, post in enumerate(gold):
+    for row, post in enumerate(posts):
         rows.setdefault(post.tokens, []).append(row)
-    merged = [
-        [[item for row in members for item in quintuples(posts[row])] for members in rows.values()]
-        for posts in (gold, predicted)
-    ]
-    several = [members for members in rows.values() if len({frozenset(quintuples(gold[row])) for row in members}) > 1]
-    return RepeatedTexts(len(several), sum(map(len, several)), _count(merged[0], merged[1], lambda item: [item]))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    merged = (
+        [[item for row in members for item in side[row]] for members in rows.values()] for side in (gold, predicted)
+    )
+    several = [members for members in rows.values() if len({frozenset(gold[row]) for row in members}) > 1]
+    return RepeatedTexts(len(several), sum(map(len, several)), Counts.of_posts(*merged))

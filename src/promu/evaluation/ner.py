@@ -7,16 +7,14 @@ either of seqeval's two modes, is the business of `promu.corpora.conll`.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
-import numpy as np
-
 from promu.errors import InputError
-from promu.evaluation.counts import Counts, check_aligned, nest, split_by_group
-from promu.evaluation.significance import PostCounts
+from promu.evaluation.counts import Counts, check_aligned, counts_by_group, counts_by_label, nest, split_by_group
+from promu.evaluation.significance import PostCounts, post_counts
 from promu.schema import Post
 
 MISSED = "(missed)"
@@ -25,8 +23,8 @@ MISSED = "(missed)"
 SPURIOUS = "(spurious)"
 """In the place of the gold type: something was predicted where no gold span is."""
 
-_Key = tuple[int, int, int, str]
-"""Position of the post, first word, word after the last, type."""
+_Item = tuple[int, int, str]
+"""First word, word after the last, type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,46 +79,25 @@ def score_entities(
         InputError: The posts do not line up, an entity has no type, or a post has no group.
     """
     check_aligned(gold, predicted)
-    gold_keys, predicted_keys = _keys(gold, "gold"), _keys(predicted, "predicted")
-    positions = split_by_group(gold, groups) if groups is not None else {}
-    types = sorted({key[3] for keys in (gold_keys, predicted_keys) for post in keys for key in post})
-    all_gold, all_predicted = _flat(gold_keys), _flat(predicted_keys)
+    sides = _items(gold, "gold"), _items(predicted, "predicted")
     return NerScores(
-        micro=Counts.of(all_gold, all_predicted),
-        spans=Counts.of((key[:3] for key in all_gold), (key[:3] for key in all_predicted)),
-        per_type={
-            name: Counts.of((k for k in all_gold if k[3] == name), (k for k in all_predicted if k[3] == name))
-            for name in types
-        },
-        confusion=_confusion(all_gold, all_predicted),
-        per_group={
-            name: Counts.of(_flat([gold_keys[i] for i in members]), _flat([predicted_keys[i] for i in members]))
-            for name, members in positions.items()
-        },
+        micro=Counts.of_posts(*sides),
+        spans=Counts.of_posts(*([[item[:2] for item in items] for items in side] for side in sides)),
+        per_type=dict(sorted(counts_by_label(*sides, lambda item: item[2]).items())),
+        confusion=_confusion(*sides),
+        per_group=counts_by_group(split_by_group(gold, groups), *sides),
         posts=len(gold),
     )
 
 
-def entity_counts(gold: Sequence[Post], predicted: Sequence[Post], types: Collection[str] | None = None) -> PostCounts:
-    """What each post adds to the micro figure, for `paired_bootstrap`.
-
-    Args:
-        gold: Posts with their gold entities.
-        predicted: The same posts with predicted entities.
-        types: Count entities of these types only, the tail for instance.
-
-    Returns:
-        (N, 3) correct, predicted and gold entities of each post.
+def entity_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
+    """(N, 3) correct, predicted and gold entities of each post, for `paired_bootstrap`.
 
     Raises:
         InputError: As `score_entities`.
     """
     check_aligned(gold, predicted)
-    rows = []
-    for expected, actual in zip(_keys(gold, "gold"), _keys(predicted, "predicted"), strict=True):
-        counts = Counts.of(*([key for key in keys if types is None or key[3] in types] for keys in (expected, actual)))
-        rows.append((counts.correct, counts.predicted, counts.gold))
-    return np.array(rows, dtype=np.int64)
+    return post_counts(_items(gold, "gold"), _items(predicted, "predicted"))
 
 
 def entity_frequency(posts: Sequence[Post]) -> dict[str, int]:
@@ -128,30 +105,29 @@ def entity_frequency(posts: Sequence[Post]) -> dict[str, int]:
     return dict(Counter(entity.type for post in posts for entity in post.entities if entity.type is not None))
 
 
-def _confusion(gold: Sequence[_Key], predicted: Sequence[_Key]) -> dict[str, dict[str, int]]:
-    cells: Counter[tuple[str, str]] = Counter((key[3], key[3]) for key in set(gold) & set(predicted))
-    wrong: dict[tuple[int, int, int], tuple[list[str], list[str]]] = {}
-    for side, keys, others in ((0, gold, set(predicted)), (1, predicted, set(gold))):
-        for key in sorted(set(keys) - others):
-            wrong.setdefault(key[:3], ([], []))[side].append(key[3])
-    for expected, actual in wrong.values():  # lists, for where a span carries several types
-        cells.update((left or SPURIOUS, right or MISSED) for left, right in zip_longest(expected, actual))
+def _confusion(gold: Sequence[Sequence[_Item]], predicted: Sequence[Sequence[_Item]]) -> dict[str, dict[str, int]]:
+    cells: Counter[tuple[str, str]] = Counter()
+    for sides in zip(gold, predicted, strict=True):
+        right = set(sides[0]) & set(sides[1])
+        cells.update((kind, kind) for _, _, kind in right)
+        wrong: dict[tuple[int, int], tuple[list[str], list[str]]] = {}
+        for side, items in enumerate(sides):
+            for start, end, kind in sorted(set(items) - right):
+                wrong.setdefault((start, end), ([], []))[side].append(kind)
+        for expected, actual in wrong.values():  # lists, for where a span carries several types
+            cells.update((left or SPURIOUS, found or MISSED) for left, found in zip_longest(expected, actual))
     return nest(cells)
 
 
-def _keys(posts: Sequence[Post], side: str) -> list[list[_Key]]:
-    keys: list[list[_Key]] = []
-    for position, post in enumerate(posts):
-        keys.append([])
+def _items(posts: Sequence[Post], side: str) -> list[list[_Item]]:
+    items: list[list[_Item]] = []
+    for number, post in enumerate(posts, start=1):
+        items.append([])
         for entity in post.entities:
             if entity.type is None:
                 raise InputError(
-                    f"post {position + 1} (id {post.id!r}): the {side} entity {post.words(entity)!r} has no type, "
+                    f"post {number} (id {post.id!r}): the {side} entity {post.words(entity)!r} has no type, "
                     "so it cannot be scored"
                 )
-            keys[-1].append((position, entity.start, entity.end, entity.type))
-    return keys
-
-
-def _flat(keys: Sequence[Sequence[_Key]]) -> list[_Key]:
-    return [key for post in keys for key in post]
+            items[-1].append((entity.start, entity.end, entity.type))
+    return items

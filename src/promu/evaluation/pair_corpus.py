@@ -1,4 +1,4 @@
-"""Caption pairs as a corpus: what an evaluation needs of one, a folder of images as one, its captions as numbers."""
+"""Caption pairs to evaluate on: a folder of images read as a corpus, and the captions of a corpus as numbers."""
 
 from __future__ import annotations
 
@@ -7,48 +7,31 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from promu.alignment.falsify import falsify, word_vectors
 from promu.corpora.images import load_image
-from promu.corpora.shards import CaptionedImage
+from promu.corpora.shards import CaptionedImage, PairShards
 from promu.errors import InputError
 from promu.schema import CaptionPair, MissingPairImage
 
 logger = logging.getLogger(__name__)
 
 
-class PairCorpus(Protocol):
-    """A corpus of caption pairs, such as `promu.corpora.shards.PairShards`."""
-
-    @property
-    def images(self) -> int:
-        """Number of images."""
-
-    def image(self, index: int) -> CaptionedImage:
-        """An image by its number."""
-
-    def captions(self) -> Iterable[CaptionedImage]:
-        """Every image in order with its captions; `data` may be empty."""
-
-
 class PairFolder:
-    """A `PairCorpus` over a folder of images.
+    """A corpus over a folder of images, read as `PairShards`.
 
     If no pair is falsified, as many falsified pairs as matched ones are made: captions near in meaning, of another
     image (`promu.alignment.falsify`).
 
     Args:
-        pairs: The pairs; those of one image need not follow each other.
-        folder: Folder of the images.
+        pairs, folder: The pairs, those of one image in any place, and the folder of the images.
         missing: What a missing or broken image does: `raise`, or `skip` its pairs and count them.
         seed: Seed of the falsified captions.
 
     Attributes:
-        skipped: The reason for each image that was skipped.
-        skipped_pairs: Number of pairs that were skipped with them.
+        skipped, skipped_pairs: The reason for each skipped image, and the number of pairs that were skipped.
         made: Number of falsified pairs that were made.
 
     Raises:
@@ -65,7 +48,6 @@ class PairFolder:
         for pair in pairs:
             captions.setdefault(pair.image, []).append((pair.caption, pair.matched))
         self._rows: list[CaptionedImage] = []
-        contents: list[bytes] = []
         for name, of_image in captions.items():
             try:
                 image = load_image(folder / name)
@@ -76,35 +58,32 @@ class PairFolder:
                 self.skipped[name] = error.reason
                 self.skipped_pairs += len(of_image)
                 continue
-            contents.append(hashlib.blake2b((folder / name).read_bytes(), digest_size=16).digest())
-            self._rows.append(CaptionedImage(name, b"", image.width, image.height, tuple(of_image)))
+            digest = hashlib.blake2b((folder / name).read_bytes(), digest_size=16).digest()
+            self._rows.append(CaptionedImage(name, b"", image.width, image.height, tuple(of_image), digest=digest))
         if not self._rows:
             raise InputError("no caption pair with a readable image is left", folder)
         if all(matched for row in self._rows for _, matched in row.captions):
-            self._falsify(contents, seed)
+            for index, added in enumerate(falsify(self._rows, 0.5, word_vectors, [seed])):
+                row = self._rows[index]
+                self._rows[index] = replace(row, captions=(*row.captions, *((one.text, False) for one in added)))
+                self.made += len(added)
 
     @property
     def images(self) -> int:
-        """As `PairCorpus.images`."""
+        """Number of images."""
         return len(self._rows)
 
     def image(self, index: int) -> CaptionedImage:
-        """As `PairCorpus.image`."""
+        """An image by its number."""
         row = self._rows[index]
-        data = (self.folder / row.image).read_bytes()
-        return CaptionedImage(row.image, data, row.width, row.height, row.captions)
+        return replace(row, data=(self.folder / row.image).read_bytes())
 
     def captions(self) -> Sequence[CaptionedImage]:
-        """As `PairCorpus.captions`."""
+        """Every image in order with its captions, without its `data`."""
         return self._rows
 
-    def _falsify(self, contents: Sequence[bytes], seed: int) -> None:
-        images = [replace(row, digest=content) for row, content in zip(self._rows, contents, strict=True)]
-        for index, added in enumerate(falsify(images, 0.5, word_vectors, [seed])):
-            row = self._rows[index]
-            captions = (*row.captions, *((one.text, False) for one in added))
-            self._rows[index] = CaptionedImage(row.image, b"", row.width, row.height, captions)
-            self.made += len(added)
+
+PairCorpus = PairShards | PairFolder
 
 
 @dataclass(frozen=True)

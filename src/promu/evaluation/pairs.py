@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 
@@ -31,6 +31,10 @@ AUC_PAIRS = 2000
 """Pairs of each kind for an AUC, at most."""
 RERANKED = 500
 """Captions, and images, whose best answers are re-ranked, at most."""
+
+
+Way = Literal["caption_to_image", "image_to_caption"]
+WAYS: tuple[Way, Way] = ("caption_to_image", "image_to_caption")
 
 
 class BothWays(TypedDict):
@@ -77,12 +81,9 @@ class PairScores(TypedDict):
 
     Attributes:
         pairs: Number of `matched` and `falsified` pairs.
-        images: Number of images.
         captions: Number of distinct matched captions.
-        seed: Seed of the drawn pairs and queries.
         recall: Over distinct matched captions, and over images that have one.
         auc: By the cosine and by the ITM head, on the same pairs.
-        rerank: Recall before and after re-ranking.
     """
 
     pairs: dict[str, int]
@@ -120,8 +121,7 @@ def evaluate_pairs(
 
     Args:
         model: Model folder of pre-training, or of its teacher.
-        captions: CSV (image,caption) or JSON lines.
-        images: Folder of their images.
+        captions, images: CSV (image,caption) or JSON lines, and the folder of their images.
         corpus: Folder of a corpus, instead of captions and images.
         missing_images: What a missing or broken image does: raise, or have its pairs skipped and counted.
         seed: Seed of the falsified captions, and of the pairs drawn where there are more than are used.
@@ -168,18 +168,24 @@ def _sample(items: torch.Tensor, limit: int, rng: torch.Generator) -> torch.Tens
 
 def _random_pairs(images: torch.Tensor, pairs: PairTable, rng: torch.Generator) -> torch.Tensor:
     """Each image with a random matched caption of another image; an image that has all captions is left out."""
-    matched: dict[int, set[int]] = {}
-    for caption, image in pairs.matched.tolist():
-        matched.setdefault(image, set()).add(caption)
+    own = _answers(pairs.matched.flip(1))
     drawn = []
     for image in images.tolist():
-        if len(matched[image]) == pairs.matched_texts:
+        if len(own[image]) == pairs.matched_texts:
             continue
-        caption = next(iter(matched[image]))
-        while caption in matched[image]:
+        caption = next(iter(own[image]))
+        while caption in own[image]:
             caption = int(torch.randint(pairs.matched_texts, (), generator=rng))
         drawn.append((caption, image))
     return pair_numbers(drawn)
+
+
+def _answers(truth: torch.Tensor) -> dict[int, set[int]]:
+    """The right answers of each query, from (N, 2) pairs of a query and an answer."""
+    answers: dict[int, set[int]] = {}
+    for query, answer in truth.tolist():
+        answers.setdefault(query, set()).add(answer)
+    return answers
 
 
 def measure_pairs(
@@ -227,7 +233,7 @@ def measure_pairs(
 
     auc: AucScores = {
         "pairs": {name: len(rows) for name, rows in sets.items()},
-        "cosine": None if vectors is None else _aucs(sets, _cosines(*vectors, every)),
+        "cosine": None if vectors is None else _aucs(sets, (vectors[0][every[:, 0]] * vectors[1][every[:, 1]]).sum(-1)),
         "itm": None if judge is None else _aucs(sets, match(every, "matching")),
     }
     after = None
@@ -256,33 +262,23 @@ def _require_finite(*vectors: torch.Tensor) -> None:
 
 
 def _recall(text: torch.Tensor, visual: torch.Tensor, pairs: PairTable) -> RecallScores:
-    to_image, to_caption = retrieval.vector_ranks(text[: pairs.matched_texts], visual, pairs.matched)
-    recalls = (retrieval.recall(to_image), retrieval.recall(to_caption))
+    to_image, to_caption = retrieval.ranks(text[: pairs.matched_texts], visual, pairs.matched)
+    recalls = {"caption_to_image": retrieval.recall(to_image), "image_to_caption": retrieval.recall(to_caption)}
     # captions of one image are not independent, so the images are counted for both directions
-    errors = tuple(
-        {k: retrieval.standard_error(value, len(to_caption)) for k, value in recall.items()} for recall in recalls
-    )
-    return {
-        "caption_to_image": recalls[0],
-        "image_to_caption": recalls[1],
-        "standard_error": {"caption_to_image": errors[0], "image_to_caption": errors[1]},
+    errors = {
+        way: {k: retrieval.standard_error(value, len(to_caption)) for k, value in recall.items()}
+        for way, recall in recalls.items()
     }
-
-
-def _cosines(text: torch.Tensor, visual: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    return (text[pairs[:, 0]] * visual[pairs[:, 1]]).sum(-1)
+    return {**recalls, "standard_error": errors}  # type: ignore[typeddict-item]
 
 
 def _aucs(sets: Mapping[str, torch.Tensor], scores: torch.Tensor) -> dict[str, float | None]:
     """AUC of the matched pairs against each other kind; None if there is no pair of that kind."""
     parts = dict(zip(sets, scores.split([len(rows) for rows in sets.values()]), strict=True))
     matched = parts.pop("matched")
+    labels = {name: [1] * len(matched) + [0] * len(other) for name, other in parts.items()}
     return {
-        name: retrieval.roc_auc(
-            torch.cat([matched, other]), torch.cat([torch.ones(len(matched)), torch.zeros(len(other))])
-        )
-        if len(other)
-        else None
+        name: retrieval.roc_auc(torch.cat([matched, other]), labels[name]) if len(other) else None
         for name, other in parts.items()
     }
 
@@ -303,7 +299,7 @@ def _rerank(
         "image_to_caption": (_sample(pairs.matched[:, 1].unique(), limit, rng), visual, text, pairs.matched.flip(1)),
     }
     similarities = {way: source[queries] @ target.T for way, (queries, source, target, _) in ways.items()}
-    candidates = {way: retrieval.top_candidates(rows, top) for way, rows in similarities.items()}
+    candidates = {way: rows.float().topk(min(top, rows.shape[1])).indices for way, rows in similarities.items()}
     wanted = []
     for way, (queries, *_) in ways.items():
         rows = torch.stack([queries[:, None].expand_as(candidates[way]), candidates[way]], -1).reshape(-1, 2)
@@ -311,23 +307,15 @@ def _rerank(
     scores = match(torch.cat(wanted)).split([len(rows) for rows in wanted])
     result: dict[str, Any] = {"before": {}, "after": {}, "summed": {}}
     for (way, (queries, _, _, truth)), odds in zip(ways.items(), scores, strict=True):
-        answers = _right_answers(queries, truth)
+        right = _answers(truth)
+        answers = [right[query] for query in queries.tolist()]
         ks = [k for k in retrieval.KS if k <= top]
         head = odds.reshape(candidates[way].shape)
         cosine = similarities[way].gather(1, candidates[way])
         for name, order in (("before", cosine), ("after", head), ("summed", head + cosine / temperature)):
-            ordered = retrieval.rerank(candidates[way], order)
-            result[name][way] = retrieval.recall_of_candidates(ordered, answers, ks)
+            result[name][way] = retrieval.reranked_recall(candidates[way], order, answers, ks)
     captions, images = (len(queries) for queries, *_ in ways.values())
     return {"top": top, "captions": captions, "images": images, **result}  # type: ignore[typeddict-item]
-
-
-def _right_answers(queries: torch.Tensor, truth: torch.Tensor) -> list[frozenset[int]]:
-    """The right answers of each query, from (N, 2) pairs of a query and an answer."""
-    answers: dict[int, set[int]] = {}
-    for query, answer in truth.tolist():
-        answers.setdefault(query, set()).add(answer)
-    return [frozenset(answers[query]) for query in queries.tolist()]
 
 
 def mean_losses(model: PromuForPreTraining, batches: Iterable[dict[str, torch.Tensor]]) -> dict[str, float]:
@@ -357,11 +345,8 @@ def flat_figures(
     flat: dict[str, float | None] = {}
     for prefix, recall in (("", scores["recall"]), ("reranked_", scores["rerank"] and scores["rerank"]["after"])):
         if recall is not None:
-            for way, values in (
-                ("caption_to_image", recall["caption_to_image"]),
-                ("image_to_caption", recall["image_to_caption"]),
-            ):
-                flat |= {f"{prefix}{way}_r{k}": value for k, value in values.items()}
+            for way in WAYS:
+                flat |= {f"{prefix}{way}_r{k}": value for k, value in recall[way].items()}
     for judge, aucs in (("cosine", scores["auc"]["cosine"]), ("itm", scores["auc"]["itm"])):
         flat |= {f"{judge}_auc_{against}": value for against, value in (aucs or {}).items()}
     if agreement is not None:

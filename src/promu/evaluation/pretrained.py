@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from promu.errors import InputError
 from promu.evaluation.pair_corpus import PairCorpus
@@ -20,9 +21,6 @@ from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.progress import report
 
 PairModel = PromuForPreTraining | PromuDualEncoder
-PAIR_MODELS: dict[str, type[PromuForPreTraining] | type[PromuDualEncoder]] = {
-    model_class.__name__: model_class for model_class in (PromuForPreTraining, PromuDualEncoder)
-}
 
 
 def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[PairModel, WordEncoder]:
@@ -37,13 +35,14 @@ def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[Pair
     """
     folder = Path(folder)
     name = saved_class(folder)
-    if name not in PAIR_MODELS:
+    classes: dict[str, Any] = {one.__name__: one for one in (PromuForPreTraining, PromuDualEncoder)}
+    if name not in classes:
         raise InputError(
             f"this folder holds {name}, which was not saved by pre-training; name the model folder of `promu pretrain`",
             folder,
         )
     tokenizer = load_tokenizer(str(folder))
-    model: Any = load_model(PAIR_MODELS[name], folder)
+    model = load_model(classes[name], folder)
     return model.to(device or best_device()).eval(), WordEncoder(tokenizer, model.config.max_length)
 
 
@@ -87,10 +86,8 @@ class EncodedImages:
         fresh: dict[int, torch.Tensor] = {}
         if new:
             size = image_side(self.model)
-            pixels = [to_pixels(self.corpus.image(index).decode((size, size)), size) for index in new]
-            with evaluating(self.model):
-                encoded = self.model.encode_visual(torch.stack(pixels).to(self.model.device))
-            fresh = dict(zip(new, encoded, strict=True))
+            images = [self.corpus.image(index).decode((size, size)) for index in new]
+            fresh = dict(zip(new, encode_images(self.model, images), strict=True))
         for index, vectors in fresh.items():
             cost = vectors.numel() * vectors.element_size()
             if cost <= self._left:
@@ -109,6 +106,14 @@ def image_side(model: PromuPreTrainedModel) -> int:
     if size is None:
         raise InputError("this model reads text alone; name one with a vision encoder")
     return size
+
+
+def encode_images(model: PairModel, images: Sequence[Image.Image]) -> torch.Tensor:
+    """Images of any size, (B, ...) as the model's `encode_visual` returns them, on its device."""
+    side = image_side(model)
+    pixels = torch.stack([to_pixels(image, side) for image in images])
+    with evaluating(model):
+        return model.encode_visual(pixels.to(model.device))
 
 
 def tokens(model: PromuPreTrainedModel, encoder: WordEncoder, texts: Sequence[EncodedText]) -> dict[str, torch.Tensor]:
@@ -156,10 +161,8 @@ def match_scores(
     Pairs are read in the order of their images, so each image is needed once (twice at the end of a batch).
 
     Args:
-        model: The model.
-        encoder: Its tokenizer.
-        images: The images of the corpus.
-        texts: The captions.
+        model, encoder: The model and its tokenizer.
+        images, texts: The images and captions of the corpus.
         pairs: (N, 2) numbers of a caption in `texts` and of an image in the corpus.
         batch_size: Pairs in a forward pass.
         stage: Name of the reported progress.
@@ -187,7 +190,7 @@ def predictions(
     """Predictions of the COE head for regions and of the CIR head for images; None without head or boxes.
 
     Args:
-        model: The model.
+        model: A pre-trained model.
         batch: `input_ids` and `attention_mask` of the images' captions.
         visual: The images, as `PromuForPreTraining.encode_visual` returns them.
         boxes: (B, R, 4) in 0..1.

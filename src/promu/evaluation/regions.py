@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -20,9 +19,9 @@ from promu.alignment.teacher import Teacher, load_teacher
 from promu.corpora.coco import read_coco
 from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.evaluation.pretrained import PairModel, evaluating, image_side, open_pair_model, predictions, tokens
+from promu.evaluation.pretrained import PairModel, encode_images, open_pair_model, predictions, tokens
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import read_json_object
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import report
@@ -38,7 +37,7 @@ class RegionScores(TypedDict):
     """Scores of a model on gold boxes.
 
     Attributes:
-        model, teacher: `NamingScores.to_dict` of both; None without a teacher.
+        model, teacher: `score_naming` of both; None without a teacher.
         nouns: Number of candidates.
         images: Number of images with a box.
         empty: Number of images without one.
@@ -72,8 +71,7 @@ def evaluate_regions(
 
     Args:
         model: Model folder of pre-training with the loss coe.
-        instances: COCO instances JSON with the gold boxes.
-        images: Folder of the images.
+        instances, images: COCO instances JSON with the gold boxes, and the folder of their images.
         synonyms: Table of the nouns that name a category; None takes COCO's.
         teacher: Evaluate this teacher too: the model folder of a self-trained one, or the name of a CLIP-type model.
         missing_images: What a missing or broken image does: raise, or have its boxes skipped and counted.
@@ -139,7 +137,6 @@ def measure_regions(
     synonyms: Mapping[str, frozenset[str]],
     *,
     teacher: Teacher | None = None,
-    template: str = "1",
     batch_size: int = 32,
 ) -> RegionScores:
     """Measure how often the most probable nouns of a gold box name its category.
@@ -153,7 +150,6 @@ def measure_regions(
         open_image: Returns the full-size image of a name.
         synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
         teacher: Names the same boxes with the same nouns, on the crops that labelling makes.
-        template: Template of the teacher's prompts.
         batch_size: Images in a forward pass.
 
     Raises:
@@ -168,91 +164,44 @@ def measure_regions(
     categories: list[str] = []
     student_ranked: list[list[str]] = []
     teacher_ranked: list[list[str]] = []
-    prompt_vectors = None if teacher is None else teacher.encode_prompts(prompts(nouns, template, ENTITY_TEMPLATES))
+    prompt_vectors = None if teacher is None else teacher.encode_prompts(prompts(nouns, "1", ENTITY_TEMPLATES))
     for start in range(0, len(with_boxes), batch_size):
         names = with_boxes[start : start + batch_size]
-        images = [open_image(name) for name in names]
-        boxes = [_shares(name, image, gold[name]) for name, image in zip(names, images, strict=True)]
-        student_ranked += _named_by_student(model, encoder, images, boxes, nouns)
-        categories += [region.label for name in names for region in gold[name]]
+        images = [(open_image(name), gold[name]) for name in names]
+        boxes = [_shares(name, *opened) for name, opened in zip(names, images, strict=True)]
+        student_ranked += _named_by_student(model, encoder, [image for image, _ in images], boxes, nouns)
+        categories += [region.label for _, regions in images for region in regions]
         if teacher is not None and prompt_vectors is not None:
-            crops = [
-                square_crop(image, region) for name, image in zip(names, images, strict=True) for region in gold[name]
-            ]
+            crops = [square_crop(image, region) for image, regions in images for region in regions]
             teacher_ranked += _ranked(teacher.encode_images(crops).float() @ prompt_vectors.float().T, nouns)
         report("images", min(start + batch_size, len(with_boxes)), len(with_boxes))
     return {
-        "model": score_naming(categories, student_ranked, nouns, synonyms).to_dict(),
-        "teacher": None if teacher is None else score_naming(categories, teacher_ranked, nouns, synonyms).to_dict(),
+        "model": score_naming(categories, student_ranked, nouns, synonyms),
+        "teacher": None if teacher is None else score_naming(categories, teacher_ranked, nouns, synonyms),
         "nouns": len(nouns),
         "images": len(with_boxes),
         "empty": len(gold) - len(with_boxes),
     }
 
 
-@dataclass(frozen=True, slots=True)
-class CategoryCount:
-    """Boxes of one category, and how many the first noun and one of the first five nouns name."""
-
-    boxes: int
-    top1: int
-    top5: int
-
-
-@dataclass(frozen=True)
-class NamingScores:
-    """Scores of the nouns of gold boxes.
-
-    Attributes:
-        per_category: The scored boxes: those whose category has a synonym among the candidates.
-        unnameable: Number of boxes of each category without one. They are not scored.
-        constant: The noun that names most boxes if all boxes get the same, and the percentage that it names.
-    """
-
-    per_category: dict[str, CategoryCount]
-    unnameable: dict[str, int]
-    constant: tuple[str, float]
-
-    @property
-    def boxes(self) -> int:
-        """Number of scored boxes."""
-        return sum(count.boxes for count in self.per_category.values())
-
-    def micro(self, rank: str) -> float:
-        """Percentage of the scored boxes that are named; `rank` is top1 or top5."""
-        return 100.0 * sum(getattr(count, rank) for count in self.per_category.values()) / self.boxes
-
-    def macro(self, rank: str) -> float:
-        """Mean over categories of the percentage of their boxes that are named."""
-        shares = [getattr(count, rank) / count.boxes for count in self.per_category.values()]
-        return 100.0 * sum(shares) / len(shares)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The scores, ready for JSON."""
-        return {
-            "boxes": self.boxes,
-            "categories": len(self.per_category),
-            "micro": {rank: self.micro(rank) for rank in ("top1", "top5")},
-            "macro": {rank: self.macro(rank) for rank in ("top1", "top5")},
-            "constant": {"noun": self.constant[0], "top1": self.constant[1]},
-            "per_category": {
-                name: {"boxes": count.boxes, "top1": count.top1, "top5": count.top5}
-                for name, count in self.per_category.items()
-            },
-            "unnameable": self.unnameable,
-        }
-
-
 def score_naming(
     categories: Sequence[str], ranked: Sequence[Sequence[str]], nouns: Sequence[str], synonyms: Synonyms
-) -> NamingScores:
+) -> dict[str, Any]:
     """Score the nouns given to gold boxes.
+
+    A box is scored if its category has a synonym among the candidates. It is named if that synonym is the first noun
+    (top1), or one of the first five (top5).
 
     Args:
         categories: The gold category of each box.
         ranked: The nouns of each box, most probable first, at least five or all.
         nouns: All candidates.
         synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.
+
+    Returns:
+        Number of scored `boxes` and `categories`; percentage that is named, of all boxes (`micro`) and as the mean of
+        the categories (`macro`); the noun that names most boxes if all get the same, with its percentage (`constant`);
+        counts `per_category`; and the number of boxes of each `unnameable` category.
 
     Raises:
         InputError: There is no box, or no category has a synonym among the candidates.
@@ -267,23 +216,28 @@ def score_naming(
             f"none of the {len(names)} gold categories has a synonym among the model's {len(candidates)} nouns; "
             "add the nouns to the synonym table"
         )
-    boxes, top1, top5 = Counter[str](), Counter[str](), Counter[str]()
+    counts = {category: {"boxes": 0, "top1": 0, "top5": 0} for category, _ in Counter(categories).most_common()}
     named_by = Counter[str]()
     for category, best in zip(categories, ranked, strict=True):
         right = names[category]
-        boxes[category] += 1
-        top1[category] += any(noun.lower() in right for noun in best[:1])
-        top5[category] += any(noun.lower() in right for noun in best[:5])
+        counts[category]["boxes"] += 1
+        for rank, first in (("top1", 1), ("top5", 5)):
+            counts[category][rank] += any(noun.lower() in right for noun in best[:first])
         named_by.update(right)
-    scored = [category for category, _ in boxes.most_common() if names[category]]
-    total = sum(boxes[category] for category in scored)
+    scored = {category: count for category, count in counts.items() if names[category]}
+    total = sum(count["boxes"] for count in scored.values())
     # of equally frequent nouns, the first in the alphabet
     noun, often = min(named_by.items(), key=lambda item: (-item[1], item[0]))
-    return NamingScores(
-        {category: CategoryCount(boxes[category], top1[category], top5[category]) for category in scored},
-        {category: count for category, count in boxes.most_common() if not names[category]},
-        (noun, 100.0 * often / total),
-    )
+    shares = {rank: [count[rank] / count["boxes"] for count in scored.values()] for rank in ("top1", "top5")}
+    return {
+        "boxes": total,
+        "categories": len(scored),
+        "micro": {rank: 100.0 * sum(count[rank] for count in scored.values()) / total for rank in shares},
+        "macro": {rank: 100.0 * sum(of_rank) / len(of_rank) for rank, of_rank in shares.items()},
+        "constant": {"noun": noun, "top1": 100.0 * often / total},
+        "per_category": scored,
+        "unnameable": {category: count["boxes"] for category, count in counts.items() if not names[category]},
+    }
 
 
 def _nouns(model: PairModel) -> list[str]:
@@ -317,16 +271,8 @@ def _named_by_student(
     boxes: Sequence[torch.Tensor],
     nouns: Sequence[str],
 ) -> list[list[str]]:
-    side = image_side(model)
-    pixel_values = torch.stack([to_pixels(image, side) for image in images]).to(model.device)
-    with evaluating(model):
-        visual = model.encode_visual(pixel_values)
-    entities, _ = predictions(
-        model,
-        tokens(model, encoder, [encoder.text("")] * len(images)),
-        visual,
-        pad_sequence(list(boxes), batch_first=True),
-    )
+    batch = tokens(model, encoder, [encoder.text("")] * len(images))
+    entities, _ = predictions(model, batch, encode_images(model, images), pad_sequence(list(boxes), batch_first=True))
     assert entities is not None
     return _ranked(torch.cat([rows[: len(of_image)] for rows, of_image in zip(entities, boxes, strict=True)]), nouns)
 

@@ -6,15 +6,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from promu.errors import InputError
-from promu.evaluation.counts import Counts, check_aligned, nest, split_by_group
-from promu.evaluation.significance import PostCounts
+from promu.evaluation.counts import Counts, check_aligned, counts_by_group, counts_by_label, mean, nest, split_by_group
+from promu.evaluation.significance import PostCounts, post_counts
 from promu.schema import NO_RELATION, Post
 
 _Pair = tuple[str, str]
@@ -81,45 +79,37 @@ def score_relations(
         InputError: The posts or their pairs do not line up, or a post has no or several relations.
     """
     pairs = relation_pairs(gold, predicted)
-    positions = split_by_group(gold, groups) if groups is not None else {}
-    grouped = {name: [pairs[i] for i in members] for name, members in positions.items()}
-    per_relation = _per_relation(pairs)
+    rows = split_by_group(gold, groups)
+    sides = _items(pairs)
+    per_relation = counts_by_label(*sides, str)
     present = [counts for counts in per_relation.values() if counts.gold]
     return RelationScores(
-        micro=_micro(pairs),
+        micro=Counts.of_posts(*sides),
         accuracy=_accuracy(pairs),
-        macro_precision=_mean([counts.precision for counts in present]),
-        macro_recall=_mean([counts.recall for counts in present]),
-        macro_f1=_mean([counts.f1 for counts in present]),
+        macro_precision=mean([counts.precision for counts in present]),
+        macro_recall=mean([counts.recall for counts in present]),
+        macro_f1=mean([counts.f1 for counts in present]),
         per_relation=per_relation,
         confusion=nest(Counter(pairs)),
-        per_group={name: _micro(members) for name, members in grouped.items()},
-        group_accuracy={name: _accuracy(members) for name, members in grouped.items()},
+        per_group=counts_by_group(rows, *sides),
+        group_accuracy={name: _accuracy([pairs[row] for row in members]) for name, members in rows.items()},
         pairs=len(pairs),
     )
 
 
-def relation_counts(
-    gold: Sequence[Post], predicted: Sequence[Post], relations: Collection[str] | None = None
-) -> PostCounts:
-    """What each pair adds to the micro figure, for `paired_bootstrap`.
-
-    Args:
-        gold: Posts with exactly one relation each.
-        predicted: The same pairs with predicted relations.
-        relations: Count these relations only, the tail for instance; `None` never counts.
-
-    Returns:
-        (N, 3) correct, predicted and gold relations of each pair.
+def relation_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
+    """(N, 3) correct, predicted and gold relations of each pair, `None` left out, for `paired_bootstrap`.
 
     Raises:
         InputError: As `score_relations`.
     """
-    rows = []
-    for pair in relation_pairs(gold, predicted):
-        expected, actual = (name != NO_RELATION and (relations is None or name in relations) for name in pair)
-        rows.append((expected and pair[0] == pair[1], actual, expected))
-    return np.array(rows, dtype=np.int64)
+    return post_counts(*_items(relation_pairs(gold, predicted)))
+
+
+def _items(pairs: Sequence[_Pair]) -> tuple[list[list[str]], list[list[str]]]:
+    """What is counted of each pair on both sides: its relation, or nothing."""
+    gold, predicted = ([[] if pair[side] == NO_RELATION else [pair[side]] for pair in pairs] for side in (0, 1))
+    return gold, predicted
 
 
 def relation_frequency(posts: Sequence[Post]) -> dict[str, int]:
@@ -159,30 +149,5 @@ def _only_relation(post: Post, number: int, side: str) -> tuple[tuple[tuple[int,
     return ((head.start, head.end), (tail.start, tail.end)), relation.type
 
 
-def _micro(pairs: Sequence[_Pair]) -> Counts:
-    return Counts(
-        correct=sum(gold == predicted != NO_RELATION for gold, predicted in pairs),
-        predicted=sum(predicted != NO_RELATION for _, predicted in pairs),
-        gold=sum(gold != NO_RELATION for gold, _ in pairs),
-    )
-
-
-def _per_relation(pairs: Sequence[_Pair]) -> dict[str, Counts]:
-    names = {name for pair in pairs for name in pair} - {NO_RELATION}
-    table = {
-        name: Counts(
-            correct=sum(gold == predicted == name for gold, predicted in pairs),
-            predicted=sum(predicted == name for _, predicted in pairs),
-            gold=sum(gold == name for gold, _ in pairs),
-        )
-        for name in names
-    }
-    return dict(sorted(table.items(), key=lambda item: (-item[1].gold, item[0])))
-
-
 def _accuracy(pairs: Sequence[_Pair]) -> float:
     return 100.0 * sum(gold == predicted for gold, predicted in pairs) / len(pairs)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0

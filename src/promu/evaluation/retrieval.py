@@ -7,7 +7,8 @@ that gives every pair the same score thus finds nothing, and so does one whose s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import numpy as np
 import torch
@@ -22,64 +23,27 @@ Recall = dict[int, float]
 """Percent of the queries with a right answer among the first k, by k."""
 
 
-def recall_at(
-    similarity: torch.Tensor, image_of_caption: torch.Tensor | Sequence[int], ks: Sequence[int] = KS
-) -> dict[str, Recall]:
-    """Recall both ways from a whole matrix of similarities.
+def ranks(captions: torch.Tensor, images: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many wrong answers stand before the best right one, both ways, in the memory of a block of the similarities.
 
     Args:
-        similarity: (C, P), every caption against every image.
-        image_of_caption: (C,) the image that each caption belongs to; an image may have any number of captions.
-        ks: How far down a hit counts.
-
-    Returns:
-        `caption_to_image` and `image_to_caption`, percent by k. An image is found by any of its captions; one
-        without a caption is a distractor only.
-    """
-    images = torch.as_tensor(image_of_caption)
-    truth = torch.stack([torch.arange(len(images)), images], -1)
-    to_image, to_caption = ranks(lambda rows: similarity[rows], lambda columns: similarity[:, columns].T, truth)
-    return {"caption_to_image": recall(to_image, ks), "image_to_caption": recall(to_caption, ks)}
-
-
-def vector_ranks(
-    captions: torch.Tensor, images: torch.Tensor, truth: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ranks both ways from vectors, in the memory of a block of the matrix.
-
-    Args:
-        captions: (C, D).
-        images: (P, D).
-        truth: (N, 2) as in `ranks`.
-    """
-    return ranks(lambda rows: captions[rows] @ images.T, lambda rows: images[rows] @ captions.T, truth)
-
-
-def ranks(
-    caption_rows: Callable[[slice], torch.Tensor], image_rows: Callable[[slice], torch.Tensor], truth: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many wrong answers stand before the best right one.
-
-    Args:
-        caption_rows: A slice of captions to their similarities (n, P) with every image.
-        image_rows: A slice of images to their similarities (n, C) with every caption.
+        captions, images: Vectors (C, D) and (P, D); the similarity of two is their product.
         truth: (N, 2) pairs of a caption and an image that belong together, each once; a caption may belong to several.
 
     Returns:
         Ranks from 0 of the captions that belong to an image, and of the images that have a caption, in order.
     """
-    return _ranks(caption_rows, truth), _ranks(image_rows, truth.flip(-1))
+    return _ranks(captions, images, truth), _ranks(images, captions, truth.flip(-1))
 
 
-def _ranks(similarities: Callable[[slice], torch.Tensor], truth: torch.Tensor) -> torch.Tensor:
+def _ranks(vectors: torch.Tensor, answers: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     truth = truth[torch.argsort(truth[:, 0], stable=True)]
     queries = torch.unique_consecutive(truth[:, 0])
     if not len(queries):
         return queries
-    width = similarities(slice(0, 1)).shape[1]
-    step, blocks = max(1, BLOCK // max(width, 1)), []
+    step, blocks = max(1, BLOCK // max(len(answers), 1)), []
     for start in range(0, int(queries[-1]) + 1, step):
-        block = similarities(slice(start, start + step)).float()
+        block = (vectors[start : start + step] @ answers.T).float()
         inside = truth[(truth[:, 0] >= start) & (truth[:, 0] < start + step)]
         right = torch.zeros_like(block, dtype=torch.bool)
         right[inside[:, 0] - start, inside[:, 1]] = True
@@ -110,25 +74,25 @@ def standard_error(percent: float, count: int) -> float:
     return 100.0 * math.sqrt(max(share * (1.0 - share), 0.0) / count)
 
 
-def top_candidates(similarities: torch.Tensor, count: int) -> torch.Tensor:
-    """The `count` best answers of each query, best first: (Q, A) to (Q, min(count, A))."""
-    return similarities.float().topk(min(count, similarities.shape[1]), dim=-1).indices
+def reranked_recall(
+    candidates: torch.Tensor, scores: torch.Tensor, right: Sequence[AbstractSet[int]], ks: Sequence[int] = KS
+) -> Recall:
+    """Recall of the candidates of each query in the order of some scores; of equal scores the first stays first.
 
+    A query whose answer is not among its candidates is missed at every k.
 
-def rerank(candidates: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Candidates (Q, R) in the order of other scores (Q, R), largest first; equal scores keep their order."""
+    Args:
+        candidates: (Q, R) answers, R at least the largest k or all there are.
+        scores: (Q, R).
+        right: The right answers of each query.
+        ks: How far down a hit counts.
+    """
     order = torch.sort(scores, dim=-1, descending=True, stable=True).indices
-    return candidates.gather(-1, order)
-
-
-def recall_of_candidates(candidates: torch.Tensor, right: Sequence[frozenset[int]], ks: Sequence[int] = KS) -> Recall:
-    """Recall of ordered answers (Q, R), R at least the largest k or all there are; `right` are each query's answers."""
     places = [
-        next((place for place, answer in enumerate(row) if answer in answers), candidates.shape[1])
-        for row, answers in zip(candidates.tolist(), right, strict=True)
+        next((place for place, answer in enumerate(row) if answer in answers), max(ks))
+        for row, answers in zip(candidates.gather(-1, order).tolist(), right, strict=True)
     ]
-    # a query whose answer is not among the candidates is missed at every k
-    return recall(torch.tensor([place if place < candidates.shape[1] else max(ks) for place in places]), ks)
+    return recall(torch.tensor(places), ks)
 
 
 def roc_auc(scores: Sequence[float] | torch.Tensor, labels: Sequence[int] | torch.Tensor) -> float:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promu.errors import InputError
+from promu.evaluation.counts import Counts
 
 PostCounts = NDArray[np.int64]
 """(N, 3): correct, predicted and gold items of each of N posts."""
 
+
 SAMPLES = 10_000
 _BLOCK = 2**22
 """Posts drawn at once, over samples: 32 MiB of integers."""
+
+
+def post_counts(gold: Iterable[Iterable[Hashable]], predicted: Iterable[Iterable[Hashable]]) -> PostCounts:
+    """The counts of each post, from the items of each post on both sides."""
+    return np.array([astuple(Counts.of(*sides)) for sides in zip(gold, predicted, strict=True)], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +65,9 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The figures, unrounded, and the method, ready for JSON."""
-        return {
-            "f1": self.f1,
-            "other": self.other,
-            "difference": self.difference,
-            "interval": [self.low, self.high],
-            "p": self.p,
-            "method": self.method,
-            "runs": self.runs,
-            "other_runs": self.other_runs,
-            "posts": self.posts,
-            "samples": self.samples,
-            "seed": self.seed,
-        }
+        record = asdict(self) | {"interval": [self.low, self.high], "method": self.method}
+        del record["low"], record["high"]
+        return record
 
 
 def paired_bootstrap(
@@ -86,8 +83,7 @@ def paired_bootstrap(
     Args:
         system: One (N, 3) array of counts by post for each of its runs, as `entity_counts` and `relation_counts` give.
         other: The same of the system to compare with; it may have another number of runs.
-        samples: How many samples to draw.
-        seed: Seed of the draws; equal seeds draw equal samples.
+        samples, seed: How many samples are drawn, with which seed.
 
     Raises:
         InputError: A system has no run, the runs are about different numbers of posts, or `samples` is below 1.
@@ -136,8 +132,7 @@ def _weights(posts: int, samples: int, seed: int) -> Iterator[NDArray[np.float64
 
 def _weighted_f1(weights: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Weights (B, N) and counts (N, runs, 3) to the F1 of each sample (B,)."""
-    summed = (weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:])
-    return _mean_f1(summed)
+    return _mean_f1((weights @ counts.reshape(len(counts), -1)).reshape(len(weights), *counts.shape[1:]))
 
 
 def _mean_f1(summed: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,8 +16,8 @@ from promu.alignment.labelling import relative_boxes, square_crop
 from promu.corpora.images import load_image
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
-from promu.evaluation.pretrained import evaluating, image_side, text_vectors, tokens
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.evaluation.pretrained import encode_images, evaluating, text_vectors, tokens
+from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.losses import patch_coverage, pool_regions
 from promu.modeling.pretraining import PromuForPreTraining
@@ -126,13 +126,15 @@ def _regions(
             continue
         image = row.decode()
         boxes = relative_boxes(row.width, row.height, regions)[None]
-        fused.append(_fuse(model, encoder, _encode(model, [image]), boxes)[1][0])
+        fused.append(_fuse(model, encoder, encode_images(model, [image]), boxes)[1][0])
         crops += [square_crop(image, region) for region in regions]
         labels += [region.label for region in regions]
         if len(labels) >= settings["items"]:
             break
     _check_labels(labels, "regions with a label among the nouns", settings["corpus"])
-    vectors = [_project(model, _encode(model, crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)]
+    vectors = [
+        _project(model, encode_images(model, crops[start : start + BATCH])) for start in range(0, len(crops), BATCH)
+    ]
     return torch.cat(vectors), torch.cat(fused), labels
 
 
@@ -150,7 +152,7 @@ def _images(
     vectors, fused = [], []
     for start in range(0, len(chosen), BATCH):
         files = [Path(settings["images"]) / str(post.image) for post in chosen[start : start + BATCH]]
-        visual = _encode(model, [load_image(file) for file in files])
+        visual = encode_images(model, [load_image(file) for file in files])
         vectors.append(_project(model, visual))
         fused.append(_fuse(model, encoder, visual, None)[0])
     return torch.cat(vectors), torch.cat(fused), labels
@@ -164,14 +166,6 @@ def relation_words(label: str) -> str:
 def _check_labels(labels: Sequence[str], what: str, where: str) -> None:
     if len(set(labels)) < 2 or len(labels) < 4:
         raise InputError(f"{len(labels)} {what} of {len(set(labels))} kinds are here; figure 3 needs more", where)
-
-
-def _encode(model: PromuForPreTraining, images: Sequence[Image.Image]) -> torch.Tensor:
-    """The images as `PromuForPreTraining.encode_visual` returns them."""
-    side = image_side(model)
-    pixels = torch.stack([to_pixels(image, side) for image in images])
-    with evaluating(model):
-        return model.encode_visual(pixels.to(model.device))
 
 
 def _project(model: PromuForPreTraining, visual: torch.Tensor) -> torch.Tensor:
