@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,26 +22,18 @@ WAYS = {"caption_to_image": "caption → image", "image_to_caption": "image → 
 AGAINST = {"falsified": "falsified captions", "random": "random captions"}
 
 
-def pairs(
-    model: Path,
-    /,
-    *,
-    captions: Path | None = None,
-    images: Path | None = None,
-    corpus: Path | None = None,
-    missing_images: MissingPairImage = "raise",
-    seed: int = 0,
-    rerank: int = 20,
-    batch_size: int = 64,
-    json: bool = False,
-) -> None:
-    """Evaluate a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
+evaluate = App(
+    name="evaluate",
+    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs and regions.",
+)
 
-    The pairs come from a file of captions and a folder of images, or from a corpus of `promu corpus build`. If no
-    caption of the file is falsified, falsified ones are made: near in meaning, of another image.
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """What `promu evaluate pairs` is given beside the model.
 
     Args:
-        model: Model folder of pre-training, or of its teacher.
         captions: CSV (image,caption) or JSON lines.
         images: Folder of their images.
         corpus: Folder of a corpus, instead of captions and images.
@@ -49,75 +41,84 @@ def pairs(
         seed: Seed of the falsified captions, and of the pairs drawn where there are more than are used.
         rerank: Number of best answers of a query that the matching head re-ranks; 0 leaves that out.
         batch_size: Pairs in a forward pass.
-        json: Print JSON instead of tables.
     """
-    from promu.evaluation.pairs import evaluate_pairs
-    from promu.hub import quiet
 
-    quiet()
-    with progress_bars():
-        report = evaluate_pairs(
-            model,
-            captions=captions,
-            images=images,
-            corpus=corpus,
-            missing_images=missing_images,
-            seed=seed,
-            rerank=rerank,
-            batch_size=batch_size,
-        )
-    if report["skipped_pairs"]:
-        note(f"{report['skipped_pairs']} pairs were skipped: {report['skipped_images']} images are missing or broken")
-    if json:
-        print_json(report)
-    else:
-        _print_pairs(report)
+    captions: Path | None = None
+    images: Path | None = None
+    corpus: Path | None = None
+    missing_images: MissingPairImage = "raise"
+    seed: int = 0
+    rerank: int = 20
+    batch_size: int = 64
 
 
-def regions(
-    model: Path,
-    /,
-    *,
-    instances: Path,
-    images: Path,
-    synonyms: Path | None = None,
-    teacher: str | None = None,
-    missing_images: MissingPairImage = "raise",
-    batch_size: int = 32,
-    json: bool = False,
-) -> None:
-    """Evaluate how often the nouns that a pre-trained model gives to gold boxes name the boxes' categories.
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions:
+    """What `promu evaluate regions` is given beside the model.
 
     Args:
-        model: Model folder of pre-training with the loss coe.
         instances: COCO instances JSON with the gold boxes.
         images: Folder of the images.
         synonyms: Table of the nouns that name a category, a line each: category<TAB>noun, noun, ...; by default COCO's.
         teacher: Evaluate this teacher too: the model folder of a self-trained one, or the name of a CLIP-type model.
         missing_images: What a missing or broken image does: stop, or have its boxes skipped and counted.
         batch_size: Images in a forward pass.
+    """
+
+    instances: Path
+    images: Path
+    synonyms: Path | None = None
+    teacher: str | None = None
+    missing_images: MissingPairImage = "raise"
+    batch_size: int = 32
+
+
+@evaluate.command
+def pairs(model: Path, /, options: PairOptions | None = None, *, json: bool = False) -> None:
+    """Evaluate a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
+
+    The pairs come from a file of captions and a folder of images, or from a corpus of `promu corpus build`. If no
+    caption of the file is falsified, falsified ones are made: near in meaning, of another image.
+
+    Args:
+        model: Model folder of pre-training, or of its teacher.
+        json: Print JSON instead of tables.
+    """
+    from promu.evaluation.pairs import evaluate_pairs
+
+    _measure(evaluate_pairs, model, options or PairOptions(), "pairs", None if json else _print_pairs)
+
+
+@evaluate.command
+def regions(model: Path, /, options: RegionOptions, *, json: bool = False) -> None:
+    """Evaluate how often the nouns that a pre-trained model gives to gold boxes name the boxes' categories.
+
+    Args:
+        model: Model folder of pre-training with the loss coe.
         json: Print JSON instead of tables.
     """
     from promu.evaluation.regions import evaluate_regions
+
+    _measure(evaluate_regions, model, options, "boxes", None if json else _print_regions)
+
+
+def _measure(
+    evaluation: Callable[..., Any],
+    model: Path,
+    options: PairOptions | RegionOptions,
+    unit: str,
+    show: Callable[[Any], None] | None,
+) -> None:
+    """Evaluate, say what was skipped, and show the report; without `show` it is printed as JSON."""
     from promu.hub import quiet
 
     quiet()
     with progress_bars():
-        report = evaluate_regions(
-            model,
-            instances=instances,
-            images=images,
-            synonyms=synonyms,
-            teacher=teacher,
-            missing_images=missing_images,
-            batch_size=batch_size,
-        )
-    if report["skipped_boxes"]:
-        note(f"{report['skipped_boxes']} boxes were skipped: {report['skipped_images']} images are missing or broken")
-    if json:
-        print_json(report)
-    else:
-        _print_regions(report)
+        report = evaluation(model, **vars(options))
+    if skipped := report[f"skipped_{unit}"]:
+        note(f"{skipped} {unit} were skipped: {report['skipped_images']} images are missing or broken")
+    (show or print_json)(report)
 
 
 def _print_pairs(report: PairReport) -> None:
@@ -173,25 +174,10 @@ def _print_regions(report: RegionReport) -> None:
         if one is not None
     ]
     rows.append([f"always {scores['constant']['noun']}", f"{scores['constant']['top1']:.1f}", "", "", ""])
-    print_table(
-        "boxes whose category is named, %",
-        ["", "top 1", "top 5", "top 1, mean of categories", "top 5, mean of categories"],
-        rows,
-    )
-    print_table(
-        "by category",
-        ["", "boxes", "top 1", "top 5"],
-        (
-            [name, str(count["boxes"]), str(count["top1"]), str(count["top5"])]
-            for name, count in scores["per_category"].items()
-        ),
-    )
-
-
-evaluate = App(
-    name="evaluate",
-    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs and regions.",
-)
+    columns = ["", "top 1", "top 5", "top 1, mean of categories", "top 5, mean of categories"]
+    print_table("boxes whose category is named, %", columns, rows)
+    counts = ([name, *map(str, count.values())] for name, count in scores["per_category"].items())
+    print_table("by category", ["", "boxes", "top 1", "top 5"], counts)
 
 
 @Parameter(name="*")
@@ -256,10 +242,6 @@ def evaluate_joint(model: Path, /, options: GoldOptions) -> None:
     _evaluate("joint", model, options)
 
 
-evaluate.command(pairs)
-evaluate.command(regions)
-
-
 def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     predictions = options.predictions
     if predictions is not None and not predictions.parent.is_dir():
@@ -269,21 +251,12 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     quiet()
     from promu.extraction.evaluate_model import evaluate
 
+    settings = {name: getattr(options, name) for name in ("images", "missing_images", "groups", "batch_size")}
     with progress_bars():
-        result = evaluate(
-            model,
-            options.data,
-            task,
-            images=options.images,
-            missing_images=options.missing_images,
-            groups=options.groups,
-            batch_size=options.batch_size,
-        )
+        result = evaluate(model, options.data, task, **settings)
     if result.unknown_labels:
-        names = ", ".join(result.unknown_labels)
-        note(
-            f"the model cannot give {len(result.unknown_labels)} labels that the gold has, and misses them all: {names}"
-        )
+        count, names = len(result.unknown_labels), ", ".join(result.unknown_labels)
+        note(f"the model cannot give {count} labels that the gold has, and misses them all: {names}")
     if result.as_text:
         why = "no --images" if result.reads_images else "the model reads text alone"
         if options.images is not None:

@@ -108,16 +108,8 @@ def score_joint(options: ScoreOptions, *, format: Literal["jmere", "posts"] = "j
 def _score(task: Literal["ner", "re", "joint"], options: ScoreOptions, **more: Any) -> ScoreReport:
     from promu.evaluation.scoring import score
 
-    return score(
-        task,
-        options.gold,
-        options.predictions,
-        against=options.against or [],
-        train=options.train,
-        groups=options.groups,
-        samples=options.samples,
-        **more,
-    )
+    given = {name: getattr(options, name) for name in ("gold", "predictions", "train", "groups", "samples")}
+    return score(task, against=options.against or [], **given, **more)
 
 
 def _renaming(word: str) -> tuple[str, str]:
@@ -148,12 +140,7 @@ def _show(report: ScoreReport, options: ScoreOptions) -> None:
 
 
 def print_scores(runs: Sequence[Scores], mode: str = "") -> None:
-    """Tables of one run, or of the means over several.
-
-    Args:
-        runs: Scores of one kind.
-        mode: What the title says of the way the tags were read.
-    """
+    """Tables of one run, or of the means over several; `mode` is what the title says of the way the tags were read."""
     from promu.evaluation.joint_scores import JointScores
     from promu.evaluation.ner import NerScores
     from promu.evaluation.scoring import other_figures
@@ -194,10 +181,7 @@ def _print_counts(title: str, tables: Sequence[Mapping[str, Counts]]) -> None:
     """Precision, recall and F1, a row a name: of one run with the counts behind them, of several their means."""
     from promu.evaluation.counts import summarise_tables
 
-    rows = [
-        [name, *(str(figures[part]) for part in ("precision", "recall", "f1"))]
-        for name, figures in summarise_tables(tables).items()
-    ]
+    rows = [[name, *map(str, figures.values())] for name, figures in summarise_tables(tables).items()]
     header = ["", "precision", "recall", "F1"]
     if len(tables) == 1:
         header += ["correct", "predicted", "gold"]
@@ -221,11 +205,8 @@ def _print_confusion(what: str, table: Mapping[str, Mapping[str, int]]) -> None:
         return
     wrong = [(count, gold, found) for gold, row in table.items() for found, count in row.items() if gold != found]
     largest = sorted(wrong, key=lambda cell: (-cell[0], cell[1:]))[:LARGEST]
-    print_table(
-        f"confusion of {what}: the {len(largest)} most frequent of {len(wrong)} (all with --json)",
-        ["gold", "predicted", "times"],
-        ([gold, found, str(count)] for count, gold, found in largest),
-    )
+    title = f"confusion of {what}: the {len(largest)} most frequent of {len(wrong)} (all with --json)"
+    print_table(title, ["gold", "predicted", "times"], ([gold, found, str(count)] for count, gold, found in largest))
 
 
 def _print_tail(title: str, tails: Sequence[TailScores]) -> None:
