@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,12 @@ from promu.errors import InputError
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
 from promu.study.job import SUBSET
-from promu.study.job_kinds import subset_rows, write_subset
+from promu.study.job_kinds import draw_subset, subset_rows
 from promu.tasks.task import TASKS
+
+
+def wanted(task: str, train: Path, posts: int) -> dict[str, Any]:
+    return {"task": task, "train": str(train), "posts": posts, "seed": 0}
 
 
 def test_every_label_is_kept_and_smaller_sets_lie_in_larger_ones(tiny_world: Path) -> None:
@@ -28,7 +33,7 @@ def test_every_label_is_kept_and_smaller_sets_lie_in_larger_ones(tiny_world: Pat
 
 @pytest.mark.parametrize(("task", "file"), [("ner", "ner/train.txt"), ("re", "re/mnre_train.txt")])
 def test_they_are_written_in_the_format_of_the_task(task: str, file: str, tiny_world: Path, tmp_path: Path) -> None:
-    assert write_subset(task, tiny_world / file, tmp_path / "run", 18, seed=0) == 18
+    assert draw_subset(wanted(task, tiny_world / file, 18), tmp_path / "run") == {"posts": 18}
     written = TASKS[task].read(tmp_path / "run" / SUBSET)
     everyone = {post.tokens: post.image for post in TASKS[task].read(tiny_world / file)}
     assert all(everyone[post.tokens] == post.image for post in written)
@@ -37,7 +42,7 @@ def test_they_are_written_in_the_format_of_the_task(task: str, file: str, tiny_w
 def test_joint_posts_keep_what_is_known_about_them(tmp_path: Path) -> None:
     write_joint(tmp_path / "world", JointSettings(size=32, posts=(60, 1, 1)))
     train = tmp_path / "world" / "train.json"
-    assert write_subset("joint", train, tmp_path / "run", 40, seed=0) == 40
+    assert draw_subset(wanted("joint", train, 40), tmp_path / "run") == {"posts": 40}
     known = dict(zip((post.id for post in read_jmere(train)), read_jmere_background(train), strict=True))
     kept = tmp_path / "run" / SUBSET
     assert [known[post.id] for post in read_jmere(kept)] == read_jmere_background(kept)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from promu.evaluation.counts import Summary, summarise
-from promu.evaluation.significance import Comparison, PostCounts, paired_bootstrap
+from promu.evaluation.significance import Comparison, paired_bootstrap
 from promu.study.job import Job
 
 Content = str | Summary | None
@@ -24,15 +24,9 @@ PARTS = (("P", "precision"), ("R", "recall"), ("F1", "f1"))
 
 @dataclass(frozen=True)
 class Table:
-    """A table of an exhibit.
+    """A table of an exhibit; its `name` is that of its files.
 
-    Attributes:
-        name: Also the name of its files.
-        title: What it shows.
-        columns: Their heads. The first `keys` columns say what a row is about.
-        rows: Each has as many places as there are columns.
-        keys: Number of columns without figures.
-        digits: Digits of the figures after the point.
+    The first `keys` columns say what a row is about, the others hold figures with `digits` digits after the point.
     """
 
     name: str
@@ -44,12 +38,13 @@ class Table:
 
     def texts(self) -> list[list[str]]:
         """Every place in words."""
-        return [[self._text(content) for content in row] for row in self.rows]
 
-    def _text(self, content: Content) -> str:
-        if isinstance(content, Summary):
-            return format(content, f".{self.digits}f").replace("-", "−")
-        return NOTHING if content is None else content
+        def text(content: Content) -> str:
+            if isinstance(content, Summary):
+                return format(content, f".{self.digits}f").replace("-", "−")
+            return NOTHING if content is None else content
+
+        return [[text(content) for content in row] for row in self.rows]
 
 
 @dataclass(frozen=True)
@@ -65,12 +60,7 @@ class Drawing:
 class Request:
     """A job whose result an exhibit shows, and the place where.
 
-    Attributes:
-        exhibit: Name of the exhibit.
-        row: Where the result goes.
-        task: The study's name of the task; empty, or a word of the exhibit, if the result is not about one task.
-        seed: Seed of data and models.
-        job: The job.
+    `task` is the study's name of the task; empty, or a word of the exhibit, if the result is not about one task.
     """
 
     exhibit: str
@@ -114,10 +104,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """One table or figure, declared once.
+    """One table or figure, declared once, under the name that `promu reproduce` has for it.
 
     Attributes:
-        name: What `promu reproduce` calls it.
         requests: Of the study's recipe and a job factory: (row, task, job) of each result that it shows.
         build: Makes the section of the page from the measurements.
         check: Of the same as `requests`: raises `InputError` if the recipe lacks what the exhibit needs.
@@ -134,11 +123,9 @@ class Sheet:
 
     Args:
         measurements: Those of the exhibit.
-        kinds: `ner`, `re` or `joint` by the study's name of the task, in the order of the columns.
+        kinds: `ner`, `re` or `joint` by the study's name of the task, in the order of the columns; those that have a
+            measurement are `tasks`.
         one_test: Whether the seeds share their test posts.
-
-    Attributes:
-        tasks: The tasks that have a measurement.
     """
 
     def __init__(self, measurements: Sequence[Measurement], kinds: Mapping[str, str], one_test: bool) -> None:
@@ -216,9 +203,7 @@ def compare(sheet: Sheet, first: Row, other: Row, task: str) -> Comparison | Non
     seeds = sorted(results[0].keys() & results[1].keys())
     if not seeds:
         return None
-    counts: list[list[PostCounts]] = [
-        [np.array(of_row[seed]["post_counts"], dtype=np.int64) for seed in seeds] for of_row in results
-    ]
+    counts = [[np.array(of_row[seed]["post_counts"], dtype=np.int64) for seed in seeds] for of_row in results]
     if not sheet.one_test:
         counts = [[np.concatenate(runs)] for runs in counts]
     return paired_bootstrap(counts[0], counts[1], SAMPLES)
@@ -235,18 +220,14 @@ def difference_table(sheet: Sheet, best: Row, name: str) -> Table:
             continue
         places: list[Content] = [" · ".join(row)]
         for task in sheet.tasks:
-            places += [sheet.gain(best, row, task), *_certainty(compare(sheet, best, row, task))]
+            interval = p = None
+            if (found := compare(sheet, best, row, task)) is not None:
+                interval = f"{found.low:+.1f} to {found.high:+.1f}".replace("-", "−")
+                p = "< .001" if found.p < 0.001 else f"{found.p:.3f}"
+            places += [sheet.gain(best, row, task), interval, p]
         rows.append(tuple(places))
     title = f"F1 points of {' · '.join(best)} over the others, with 95 % intervals"
     return Table(name, title, tuple(columns), tuple(rows))
-
-
-def _certainty(comparison: Comparison | None) -> tuple[str | None, str | None]:
-    """Interval and p-value in words."""
-    if comparison is None:
-        return None, None
-    interval = f"{comparison.low:+.1f} to {comparison.high:+.1f}".replace("-", "−")
-    return interval, "< .001" if comparison.p < 0.001 else f"{comparison.p:.3f}"
 
 
 def bootstrap_note(sheet: Sheet) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from promu.alignment.label_health import SideTally
-from promu.alignment.label_store import LabelStore
 from promu.config import load_recipe
 from promu.corpora.captions import read_captions
 from promu.corpora.jmere import read_jmere, read_jmere_background, write_jmere
@@ -62,8 +61,7 @@ def draw(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     values = dict(settings)
     world = WORLDS[values.pop("world")]
     report = write_newsreel(out, NewsreelSettings(**values), world)
-    bounds = {"ner": report.ner_upper_bound, "re": report.re_upper_bound}
-    return {"counts": report.counts, "upper_bound": bounds}
+    return {"counts": report.counts, "upper_bound": {"ner": report.ner_upper_bound, "re": report.re_upper_bound}}
 
 
 def build_corpus(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -84,7 +82,8 @@ def teach(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
 def label(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Write the label stores of a pre-training recipe, and the features that frozen encoders give for its corpus.
 
-    The features are the same for all runs on these labels, so they are computed here, once.
+    The features are the same for all runs on these labels, so they are computed here, once. Returns the mean entropy
+    in nats and the mean top probability of the labels, for nouns (`entity_`) and relations.
     """
     recipe = _pretrain_recipe(settings, out)
     ready = prepare(recipe)
@@ -92,11 +91,7 @@ def label(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     encoder = WordEncoder(ready.tokenizer, model.config.max_length)
     views_of(model.promu, ready.corpus, recipe.views, out / FEATURES, recipe.seed)
     texts_of(model.promu, encoder, ready.corpus, out / FEATURES)
-    return label_sharpness(ready.store)
-
-
-def label_sharpness(store: LabelStore) -> dict[str, Any]:
-    """Mean entropy in nats and mean top probability of the labels, for nouns (`entity_`) and relations."""
+    store = ready.store
     tallies = {"entity": SideTally(store.header.nouns), "relation": SideTally(store.header.relations)}
     for image in store.images():
         labels = store[image]
@@ -128,20 +123,14 @@ def pre_train(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     recipe = _pretrain_recipe(values, out)
     RunFolder(out).claim(recipe.model_dump(mode="json"))
     for name in STORES:
-        if (stores / name).is_dir():
-            _link_files(stores / name, out / name)
+        for path in (stores / name).glob("*"):  # hard links; after a kill the next call links the rest
+            if not (out / name / path.name).exists():
+                (out / name).mkdir(parents=True, exist_ok=True)
+                os.link(path, out / name / path.name)
     if features.is_dir() and not (out / FEATURES).exists():
         (out / FEATURES).symlink_to(features.resolve(), target_is_directory=True)
     result: Mapping[str, Any] = pretrain(recipe)
     return {name: result[name] for name in ("pairs", "matched", "last", "seconds")}
-
-
-def _link_files(source: Path, target: Path) -> None:
-    """Give the files of a folder a second name. After a kill the next call links the rest."""
-    target.mkdir(parents=True, exist_ok=True)
-    for path in source.iterdir():
-        if not (target / path.name).exists():
-            os.link(path, target / path.name)
 
 
 def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -167,28 +156,24 @@ def _pretrain_recipe(settings: Mapping[str, Any], out: Path) -> PretrainRecipe:
 
 
 def draw_subset(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Choose some of a task's training posts. `settings`: `task`, `train` (file), `posts` (how many), `seed`."""
-    return {"posts": write_subset(settings["task"], Path(settings["train"]), out, settings["posts"], settings["seed"])}
-
-
-def write_subset(task: str, train: Path, out: Path, count: int, seed: int) -> int:
-    """Write `count` of the posts of `train` to `out/posts.txt`, and return how many were written.
+    """Choose some of a task's training posts. `settings`: `task`, `train` (file), `posts` (how many), `seed`.
 
     Joint posts keep their captions and knowledge.
 
     Raises:
-        InputError: `train` has fewer posts, or `count` posts cannot hold all labels.
+        InputError: `train` has fewer posts, or so few posts cannot hold all labels.
     """
-    posts = TASKS[task].read(train)
-    rows = subset_rows(TASKS[task], posts, count, seed)
+    task, train = TASKS[settings["task"]], Path(settings["train"])
+    posts = task.read(train)
+    rows = subset_rows(task, posts, settings["posts"], settings["seed"])
     chosen = [posts[row] for row in rows]
     out.mkdir(parents=True, exist_ok=True)
-    if task == "joint":
+    if settings["task"] == "joint":
         background = read_jmere_background(train)
         write_jmere(out / SUBSET, chosen, [background[row] for row in rows])
     else:
-        TASKS[task].write(out / SUBSET, chosen)
-    return len(chosen)
+        task.write(out / SUBSET, chosen)
+    return {"posts": len(chosen)}
 
 
 def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> list[int]:
@@ -197,15 +182,17 @@ def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> lis
     A larger subset of the same seed contains the smaller one.
 
     Raises:
-        InputError: As `write_subset`.
+        InputError: As `draw_subset`.
     """
     if count > len(posts):
         raise InputError(f"{count} training posts are asked for and there are {len(posts)}; ask for fewer")
     order = np.random.default_rng(seed).permutation(len(posts)).tolist()
-    covered = _labels(task, [])
+    joint = task is TASKS["joint"]  # which itself refuses posts without any quintuple
+    covered = set() if joint else set(task.labels([]))
     first: list[int] = []  # posts with a label that no earlier post has
     for index in order:
-        labels = _labels(task, [posts[index]])
+        post = posts[index]
+        labels = set() if joint and not quintuples(post) else set(task.labels([post]))
         if labels - covered:
             first.append(index)
             covered |= labels
@@ -215,13 +202,6 @@ def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> lis
         )
     needed = set(first)
     return sorted([*first, *(index for index in order if index not in needed)][:count])
-
-
-def _labels(task: Task, posts: Sequence[Post]) -> set[str]:
-    """The labels of posts. The joint task itself refuses posts without any quintuple."""
-    if task is TASKS["joint"] and not any(quintuples(post) for post in posts):
-        return set()
-    return set(task.labels(posts))
 
 
 def draw_joint(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:

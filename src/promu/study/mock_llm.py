@@ -19,7 +19,6 @@ from promu.kecpm.kecpm_recipe import ProviderSettings
 from promu.kecpm.post_knowledge import (
     Fact,
     KnowledgeQuestions,
-    PostKnowledge,
     PostText,
     ask_about_post,
     facts_to_json,
@@ -39,13 +38,8 @@ _TEXT = re.compile(r"^Text: (.*)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """How often the mock LLM is wrong.
-
-    Attributes:
-        rate: Share of the facts that its first answer gets wrong.
-        recovered: Share of these that it corrects when it is asked to check its answer.
-        seed: Decides which they are.
-    """
+    """The share of the facts that the mock LLM's first answer gets wrong; the share of these that it corrects when it
+    is asked to check its answer; and the seed that decides which they are."""
 
     rate: float
     recovered: float
@@ -56,11 +50,7 @@ class MockLLM:
     """Answers questions about drawn posts with facts of the drawn world, some of them wrong.
 
     A wrong fact names another kind of thing, or another relation between the same names. Which facts are wrong and
-    which are corrected depends only on the seed, the text and the fact.
-
-    Args:
-        errors: How often it is wrong.
-        world: The world whose sentences it knows.
+    which are corrected depends only on the seed, the text and the fact. It knows the sentences of `world`.
     """
 
     def __init__(self, errors: ErrorRates, world: World = WORLD) -> None:
@@ -76,9 +66,8 @@ class MockLLM:
     def learn(self, post: PostText, knowledge: Sequence[str]) -> None:
         """Take these sentences for true. Sentences about names that the text does not have are left out."""
         matches = [match for sentence in knowledge if (match := self._fact.fullmatch(sentence))]
-        about = [match["about"] for match in matches]
         self.facts[" ".join(post.tokens)] = [
-            Fact(name, match[0]) for name, match in zip(about, matches, strict=True) if find_spans(post.tokens, name)
+            Fact(match["about"], match[0]) for match in matches if find_spans(post.tokens, match["about"])
         ]
 
     def complete(self, request: Request) -> Answer:
@@ -140,13 +129,10 @@ def write_mock_knowledge(files: Sequence[Path], out: Path, errors: ErrorRates, r
     rows = zip(every, answers, repeat(()))
     for file, posts in zip(files, described, strict=True):
         write_knowledge(out / f"{file.stem}.jsonl", islice(rows, len(posts)))
-    return _error_counts(every, answers, mock)
-
-
-def _error_counts(posts: Sequence[PostText], answers: Sequence[PostKnowledge], mock: MockLLM) -> dict[str, Any]:
-    sentences = wrong = 0
-    for post, answer in zip(posts, answers, strict=True):
-        true = set(mock.facts[" ".join(post.tokens)])
-        sentences += len(answer.knowledge)
-        wrong += sum(fact not in true for fact in answer.knowledge)
-    return {"sentences": sentences, "wrong": wrong, "wrong_share": 100 * wrong / max(sentences, 1)}
+    stated = [
+        (fact, mock.facts[" ".join(post.tokens)])
+        for post, answer in zip(every, answers, strict=True)
+        for fact in answer.knowledge
+    ]
+    wrong = sum(fact not in true for fact, true in stated)
+    return {"sentences": len(stated), "wrong": wrong, "wrong_share": 100 * wrong / max(len(stated), 1)}

@@ -17,8 +17,6 @@ from promu.schema import Region
 PART = 2048
 """Images in a part of a label store."""
 
-Rng = np.random.Generator
-
 
 def misplace_boxes(corpus: PairShards, out: Path, rate: float, seed: int) -> dict[str, Any]:
     """Copy a corpus; a share `rate` of the regions moves to a random place, with the same size.
@@ -29,27 +27,53 @@ def misplace_boxes(corpus: PairShards, out: Path, rate: float, seed: int) -> dic
         The number of `items`, and how many of them are `wrong` now.
     """
 
-    def change(image: CaptionedImage, rng: Rng) -> tuple[CaptionedImage, int, int]:
-        wrong = rng.random(len(image.regions)) < rate
-        regions = tuple(
-            _moved(region, image, rng) if moved else region for region, moved in zip(image.regions, wrong, strict=True)
-        )
-        return replace(image, regions=regions), len(regions), int(wrong.sum())
+    def move(region: Region, image: CaptionedImage, rng: np.random.Generator) -> Region:
+        x0, y0, x1, y1 = region.box
+        left = float(rng.uniform(0, max(image.width - (x1 - x0), 0)))
+        top = float(rng.uniform(0, max(image.height - (y1 - y0), 0)))
+        return replace(region, box=(left, top, left + x1 - x0, top + y1 - y0))
 
-    return _rewrite(corpus, out, {"boxes": rate, "seed": seed}, change, seed)
+    # moved boxes count as those of another detector
+    settings = dict(corpus.header.get("settings", {}))
+    settings["detector"] = f"{settings.get('detector', '')} misplaced:{rate}:{seed}"
+    header = {**corpus.header, "settings": settings, "errors": {"boxes": rate, "seed": seed}}
+    return _rewrite(corpus, out, header, rate, seed, "regions", move)
 
 
 def flip_matched(corpus: PairShards, out: Path, rate: float, seed: int) -> dict[str, Any]:
     """Copy a corpus; of a share `rate` of the pairs the flag `matched` is flipped. Returns the same counts."""
 
-    def change(image: CaptionedImage, rng: Rng) -> tuple[CaptionedImage, int, int]:
-        wrong = rng.random(len(image.captions)) < rate
-        captions = tuple(
-            (text, matched != bool(flipped)) for (text, matched), flipped in zip(image.captions, wrong, strict=True)
-        )
-        return replace(image, captions=captions), len(captions), int(wrong.sum())
+    def flip(caption: tuple[str, bool], image: CaptionedImage, rng: np.random.Generator) -> tuple[str, bool]:
+        return caption[0], not caption[1]
 
-    return _rewrite(corpus, out, {"matched": rate, "seed": seed}, change, seed)
+    header = {**corpus.header, "errors": {"matched": rate, "seed": seed}}
+    return _rewrite(corpus, out, header, rate, seed, "captions", flip)
+
+
+def _rewrite(
+    corpus: PairShards,
+    out: Path,
+    header: dict[str, Any],
+    rate: float,
+    seed: int,
+    field: str,
+    change: Callable[[Any, CaptionedImage, np.random.Generator], Any],
+) -> dict[str, Any]:
+    """Copy a corpus under another header; `change` makes a share of what its images have in `field` wrong."""
+    rng = np.random.default_rng(seed)
+    counts = {"items": 0, "wrong": 0}
+    out.mkdir(parents=True, exist_ok=True)
+    with ShardWriter(out, 0) as shard:
+        for index in range(corpus.images):
+            image = corpus.image(index)
+            items = getattr(image, field)
+            wrong = rng.random(len(items)) < rate
+            changed = tuple(change(item, image, rng) if bad else item for item, bad in zip(items, wrong, strict=True))
+            shard.add(replace(image, **{field: changed}))
+            counts["items"] += len(items)
+            counts["wrong"] += int(wrong.sum())
+    write_json(out / HEADER, header)
+    return counts
 
 
 def shuffle_nouns(source: Path, out: Path, rate: float, seed: int) -> dict[str, Any]:
@@ -83,35 +107,4 @@ def shuffle_nouns(source: Path, out: Path, rate: float, seed: int) -> dict[str, 
                 target.add(part, labels)
         counts["items"] += sum(regions)
         counts["wrong"] += len(moved)
-    return counts
-
-
-def _moved(region: Region, image: CaptionedImage, rng: Rng) -> Region:
-    x0, y0, x1, y1 = region.box
-    left = float(rng.uniform(0, max(image.width - (x1 - x0), 0)))
-    top = float(rng.uniform(0, max(image.height - (y1 - y0), 0)))
-    return replace(region, box=(left, top, left + x1 - x0, top + y1 - y0))
-
-
-def _rewrite(
-    corpus: PairShards,
-    out: Path,
-    errors: dict[str, Any],
-    change: Callable[[CaptionedImage, Rng], tuple[CaptionedImage, int, int]],
-    seed: int,
-) -> dict[str, Any]:
-    """Copy a corpus with every image changed. The header records the errors; moved boxes count as another detector."""
-    rng = np.random.default_rng(seed)
-    counts = {"items": 0, "wrong": 0}
-    out.mkdir(parents=True, exist_ok=True)
-    with ShardWriter(out, 0) as shard:
-        for index in range(corpus.images):
-            image, items, wrong = change(corpus.image(index), rng)
-            shard.add(image)
-            counts["items"] += items
-            counts["wrong"] += wrong
-    settings = dict(corpus.header.get("settings", {}))
-    if "boxes" in errors:
-        settings["detector"] = f"{settings.get('detector', '')} misplaced:{errors['boxes']}:{errors['seed']}"
-    write_json(out / HEADER, {**corpus.header, "settings": settings, "errors": errors})
     return counts

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES
@@ -54,6 +55,11 @@ NO_TASK = ""
 Requests = Iterator[tuple[Row, str, Job]]
 
 
+def each_task(factory: JobFactory, row: Row, job: Callable[[str], Job]) -> Requests:
+    """The requests of a row: a job for every task."""
+    return ((row, task, job(task)) for task in factory.finetuning)
+
+
 def pretrained(factory: JobFactory, system: str) -> Job:
     """The pre-trained model of a system of table 1."""
     return factory.pretrain(system, losses=PRETRAININGS[system])
@@ -66,10 +72,13 @@ def finetuned(factory: JobFactory, system: str, task: str) -> Job:
     return factory.finetune(task, system, text_only=system == TEXT_ONLY)
 
 
+def _systems(factory: JobFactory, systems: Sequence[str]) -> Requests:
+    for system in systems:
+        yield from each_task(factory, (system,), partial(finetuned, factory, system))
+
+
 def _table1_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    for system in study.systems or SYSTEMS:
-        for task in factory.finetuning:
-            yield (system,), task, finetuned(factory, system, task)
+    return _systems(factory, study.systems or SYSTEMS)
 
 
 def _check_table1(study: StudyRecipe, factory: JobFactory) -> None:
@@ -132,8 +141,7 @@ def _table3_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
         for relation in RELATION_TEMPLATES:
             name = f"templates {entity}{relation}"
             init = factory.pretrain(name, labels={"entity_template": entity, "relation_template": relation})
-            for task in factory.finetuning:
-                yield (entity, relation), task, factory.finetune(task, name, init=init)
+            yield from each_task(factory, (entity, relation), partial(factory.finetune, name=name, init=init))
 
 
 def _table3(sheet: Sheet) -> Section:
@@ -153,8 +161,7 @@ def _table3(sheet: Sheet) -> Section:
 def _figure3_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
     task = next(name for name, recipe in factory.finetuning.items() if recipe.task == "re")
     for system in FIGURE3_SYSTEMS:
-        job = factory.embeddings(task, system, pretrained(factory, system), FIGURE3_ITEMS)
-        yield (system,), NO_TASK, job
+        yield (system,), NO_TASK, factory.embeddings(task, system, pretrained(factory, system), FIGURE3_ITEMS)
 
 
 def _check_figure3(study: StudyRecipe, factory: JobFactory) -> None:
@@ -195,9 +202,7 @@ def _figure3(sheet: Sheet) -> Section:
 
 
 def _figure4_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    for system in FIGURE4_SYSTEMS:
-        for task in factory.finetuning:
-            yield (system,), task, finetuned(factory, system, task)
+    return _systems(factory, FIGURE4_SYSTEMS)
 
 
 def _figure4(sheet: Sheet) -> Section:
@@ -205,7 +210,11 @@ def _figure4(sheet: Sheet) -> Section:
     even = bool(sheet.tasks)
     for task in sheet.tasks:
         per, count = ("per_type", RAREST_TYPES) if sheet.kinds[task] == "ner" else ("per_relation", RAREST_RELATIONS)
-        frequency = _train_frequency(sheet, task)
+        # number of each label in training: the mean over seeds, rounded
+        results = {one.seed: one.result for one in sheet.measurements if one.task == task and one.result}
+        counts: list[Mapping[str, int]] = [result["train_counts"] for result in results.values()]
+        labels = sorted({label for of_seed in counts for label in of_seed})
+        frequency = {label: round(sum(of_seed.get(label, 0) for of_seed in counts) / len(counts)) for label in labels}
         even = even and max(frequency.values(), default=1) < 3 * max(min(frequency.values(), default=1), 1)
         tail = rarest(frequency, count)
         if not tail:
@@ -225,18 +234,11 @@ def _figure4(sheet: Sheet) -> Section:
     return sheet.section("Figure 4: tail types and relations", notes, tables, figures)
 
 
-def _train_frequency(sheet: Sheet, task: str) -> dict[str, int]:
-    """Number of each label in training: the mean over seeds, rounded."""
-    results = {one.seed: one.result for one in sheet.measurements if one.task == task and one.result}
-    counts: list[Mapping[str, int]] = [result["train_counts"] for result in results.values()]
-    labels = sorted({label for of_seed in counts for label in of_seed})
-    return {label: round(sum(of_seed.get(label, 0) for of_seed in counts) / len(counts)) for label in labels}
-
-
 def _figure5_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    for task in factory.finetuning:
-        before, after = (finetuned(factory, system, task) for system in (SCRATCH, PROMU))
-        yield (PROMU,), task, factory.attention(task, before, after)
+    def attention(task: str) -> Job:
+        return factory.attention(task, finetuned(factory, SCRATCH, task), finetuned(factory, PROMU, task))
+
+    return each_task(factory, (PROMU,), attention)
 
 
 def _figure5(sheet: Sheet) -> Section:

@@ -14,7 +14,7 @@ from promu.study.exhibit import Exhibit, Measurement, Request, Section, Sheet
 from promu.study.few_shot import FEW_SHOT_EXHIBITS, TASK, FewShotFactory, Recipes
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import PAPER_EXHIBITS
-from promu.study.runner import JobResult, run_jobs
+from promu.study.runner import run_jobs
 from promu.study.study_page import Study, write_study
 from promu.study.study_recipe import FewShotStudyRecipe, StudyRecipe
 from promu.study.sweep_exhibits import SWEEP_EXHIBITS
@@ -27,17 +27,15 @@ KECPM = "kecpm"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a study found.
-
-    Attributes:
-        page: The HTML page that was written.
-        sections: The exhibits with their tables and figures.
-        failures: A sentence for each measurement that is missing because its job failed.
-    """
+    """What a study found: the HTML page that was written, and the exhibits with their tables and figures."""
 
     page: Path
     sections: list[Section]
-    failures: list[str]
+
+    @property
+    def failures(self) -> list[str]:
+        """A sentence for each measurement that is missing because its job failed."""
+        return [failure for section in self.sections for failure in section.failures]
 
 
 def run_study(exhibit: str = ALL, recipe: str | None = None, seeds: int = 3, out: Path | None = None) -> StudyResult:
@@ -65,23 +63,22 @@ def run_study(exhibit: str = ALL, recipe: str | None = None, seeds: int = 3, out
     else:
         study = load_recipe(recipe, StudyRecipe)
         exhibits = EXHIBITS
-        requests = plan(study, _names(exhibit, study), seeds)
+        # `all` leaves transfer out if the recipe has no second world
+        every = [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
+        requests = plan(study, every if exhibit == ALL else [exhibit], seeds)
         tasks = {name: one.task for name, one in JobFactory.of(study).finetuning.items()}
     if out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another --out", out)
     results = run_jobs((request.job for request in requests), out / "jobs", study.workers)
-    sections = build_sections(measurements(requests, results), tasks, study.world is None, exhibits)
+    measured = [
+        Measurement(one.exhibit, one.row, one.task, one.seed, results[one.job.key].result, results[one.job.key].failure)
+        for one in requests
+    ]
+    sections = build_sections(measured, tasks, study.world is None, exhibits)
     command = shlex.join(["promu", "reproduce", exhibit, "--recipe", recipe, "--seeds", str(seeds), "--out", str(out)])
     cpu_seconds = sum(result.cpu_seconds for result in results.values())
     page = write_study(out, Study(recipe, command, study.note, seeds, len(results), cpu_seconds), sections)
-    return StudyResult(page, sections, [failure for section in sections for failure in section.failures])
-
-
-def _names(exhibit: str, study: StudyRecipe) -> list[str]:
-    """The names that `exhibit` stands for. `all` leaves transfer out if the recipe has no second world."""
-    if exhibit == ALL:
-        return [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
-    return [exhibit]
+    return StudyResult(page, sections)
 
 
 def plan(study: StudyRecipe, exhibits: Sequence[str], seeds: int) -> list[Request]:
@@ -122,15 +119,6 @@ def request_all(
                 yield Request(exhibit.name, row, task, seed, job)
 
 
-def measurements(requests: Sequence[Request], results: Mapping[str, JobResult]) -> list[Measurement]:
-    """The requests with the results of their jobs."""
-    return [
-        Measurement(one.exhibit, one.row, one.task, one.seed, result.result, result.failure)
-        for one in requests
-        for result in [results[one.job.key]]
-    ]
-
-
 def build_sections(
     measured: Sequence[Measurement],
     tasks: Mapping[str, str],
@@ -139,11 +127,7 @@ def build_sections(
 ) -> list[Section]:
     """A section for every exhibit that has a measurement, in the order of the measurements.
 
-    Args:
-        measured: The measurements.
-        tasks: `ner`, `re` or `joint` by the study's name of the task.
-        one_test: Whether the seeds share their test posts.
-        exhibits: By name.
+    `tasks` and `one_test` are as in `Sheet`.
     """
     return [
         exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], tasks, one_test))

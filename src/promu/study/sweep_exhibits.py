@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from promu.errors import InputError
 from promu.newsreel import WORLDS
 from promu.study import figures as svg
 from promu.study.exhibit import Drawing, Exhibit, Section, Sheet, Table
 from promu.study.figures import Line
 from promu.study.job_factory import JobFactory
-from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, finetuned, pretrained
+from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, each_task, finetuned, pretrained
 from promu.study.study_recipe import StudyRecipe
 
 LABELS, PRETRAINING = "labels", "pre-training"
@@ -20,16 +22,14 @@ def _temperature_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
         row, name, labels = ("labels", f"{value:g}"), f"label temperature {value:g}", {"temperature": value}
         init = factory.pretrain(name, labels=labels)
         yield row, LABELS, factory.labels(labels)
-        for task in factory.finetuning:
-            yield row, task, factory.finetune(task, name, init=init)
+        yield from each_task(factory, row, partial(factory.finetune, name=name, init=init))
     for value in study.cit_temperatures:
         row, name = ("L_CIT", f"{value:g}"), f"L_CIT temperature {value:g}"
         other = factory.with_cit_temperature(value)
         init = other.pretrain(name)
         yield row, LABELS, other.labels()
         yield row, PRETRAINING, init
-        for task in factory.finetuning:
-            yield row, task, other.finetune(task, name, init=init)
+        yield from each_task(factory, row, partial(other.finetune, name=name, init=init))
 
 
 def _temperature(sheet: Sheet) -> Section:
@@ -66,8 +66,8 @@ def _robustness_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
                 name = system if not rate else f"{system} · {kind} wrong at {rate:g}"
                 errors = (kind, rate) if rate else None
                 init = factory.pretrain(name, losses=PRETRAININGS[system], errors=errors)
-                for task in factory.finetuning:
-                    yield (kind, labels, f"{rate:g}"), task, factory.finetune(task, name, init=init)
+                row = (kind, labels, f"{rate:g}")
+                yield from each_task(factory, row, partial(factory.finetune, name=name, init=init))
 
 
 def _robustness(sheet: Sheet) -> Section:
