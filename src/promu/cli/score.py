@@ -68,8 +68,8 @@ def score_ner(
     report = _score("ner", options, rename=names)
     if export is not None:
         # the published scorers let a stray I- begin an entity
-        files = read_entity_files(options.gold, options.predictions[:1], names)["default"]
-        note(f"written for other scorers: {', '.join(map(str, export_entities(export, files.gold, files.runs[0])))}")
+        posts, runs = read_entity_files(options.gold, options.predictions[:1], names)["default"]
+        note(f"written for other scorers: {', '.join(map(str, export_entities(export, posts, runs[0])))}")
     _show(report, options)
 
 

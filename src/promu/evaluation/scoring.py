@@ -23,7 +23,6 @@ from promu.evaluation.counts import (
     check_aligned,
     score_tail,
     summarise,
-    summarise_counts,
     summarise_tables,
 )
 from promu.evaluation.joint_scores import JointScores, joint_counts, score_joint
@@ -37,7 +36,7 @@ from promu.evaluation.relation import (
 )
 from promu.evaluation.significance import SAMPLES, Comparison, PostCounts, paired_bootstrap
 from promu.files import make_folder, read_json_document, write_json, write_text
-from promu.schema import NO_RELATION, Post
+from promu.schema import NO_RELATION, Entity, Post
 
 Source = str | Path | Sequence[Post]
 """A file of posts, or the posts."""
@@ -84,17 +83,17 @@ class ScoreReport:
     @property
     def precision(self) -> Summary:
         """Micro precision, 0 to 100, over the runs."""
-        return summarise_counts([run.micro for run in self.runs])["precision"]
+        return summarise(run.micro.precision for run in self.runs)
 
     @property
     def recall(self) -> Summary:
         """Micro recall, 0 to 100, over the runs."""
-        return summarise_counts([run.micro for run in self.runs])["recall"]
+        return summarise(run.micro.recall for run in self.runs)
 
     @property
     def f1(self) -> Summary:
         """Micro F1, 0 to 100, over the runs."""
-        return summarise_counts([run.micro for run in self.runs])["f1"]
+        return summarise(run.micro.f1 for run in self.runs)
 
     def by_mode(self) -> dict[str, list[Scores]]:
         """The runs by seqeval's mode, the mode that counts first; the mode is "" where there is only one."""
@@ -216,33 +215,32 @@ def score(
     counter: Callable[..., PostCounts]
     if task == "ner":
         readings = read_entity_files(gold, [*ours, *others], rename)
-        (mode, files), (_, read_otherwise) = readings.items()
+        (mode, (posts, found)), (_, (other_posts, other_found)) = readings.items()
         scorer, counter = score_entities, entity_counts
-        frequency = entity_frequency(files.gold if train is None else _renamed(_read(train, read_conll), rename or {}))
-        other_runs = [score_entities(read_otherwise.gold, run, group) for run in read_otherwise.runs[: len(ours)]]
+        frequency = entity_frequency(posts if train is None else _renamed(_read(train, read_conll), rename or {}))
+        other_runs = [score_entities(other_posts, run, group) for run in other_found[: len(ours)]]
     elif task == "re":
-        files = _aligned_files(gold, [*ours, *others], read_mnre)
+        posts, found = _aligned_files(gold, [*ours, *others], read_mnre)
         scorer, counter = score_relations, relation_counts
-        frequency = relation_frequency(files.gold if train is None else _read(train, read_mnre))
+        frequency = relation_frequency(posts if train is None else _read(train, read_mnre))
     else:
         read = partial(read_posts, format=format)
-        files = _aligned_files(gold, [*ours, *others], read)
-        if not any(post.relations for post in files.gold):
-            place = gold if isinstance(gold, (str, Path)) else None
-            raise InputError("no post of the gold has a relation, so there is nothing to score against", place)
+        posts, found = _aligned_files(gold, [*ours, *others], read)
+        if not any(post.relations for post in posts):
+            raise InputError("no post of the gold has a relation, so there is nothing to score against", _place(gold))
         known = [] if train is None else list(relation_frequency(_read(train, read)))
         scorer, counter = partial(score_joint, relations=known), joint_counts
-    runs = [scorer(files.gold, run, groups=group) for run in files.runs[: len(ours)]]
+    runs = [scorer(posts, run, groups=group) for run in found[: len(ours)]]
     if runs == other_runs:
         other_runs = []
     comparison = None
     if others:
-        counts = [counter(files.gold, run) for run in files.runs]
+        counts = [counter(posts, run) for run in found]
         comparison = paired_bootstrap(counts[: len(ours)], counts[len(ours) :], samples)
     rarest = RAREST_TYPES if task == "ner" else RAREST_RELATIONS
     tail = [score_tail(_per_label(scores), frequency, rarest) for scores in runs] if len(frequency) > rarest else []
-    names, other_names = ([_name(source) for source in sources] for sources in (ours, others))
-    rare_in = _name(gold if train is None else train)
+    names, other_names = ([str(_place(source) or "posts") for source in sources] for sources in (ours, others))
+    rare_in = str(_place(gold if train is None else train) or "posts")
     return ScoreReport(runs, mode if other_runs else None, other_runs, tail, comparison, names, other_names, rare_in)
 
 
@@ -252,16 +250,13 @@ def _several(sources: Source | Sequence[Source]) -> list[Source]:
     return list(sources)  # type: ignore[arg-type]
 
 
-def _name(source: Source) -> str:
-    return str(source) if isinstance(source, (str, Path)) else "posts"
+def _place(source: Source) -> str | Path | None:
+    """The file, if it is one."""
+    return source if isinstance(source, (str, Path)) else None
 
 
-@dataclass(frozen=True, slots=True)
-class AlignedPosts:
-    """Gold posts, and the same posts as each run predicts them."""
-
-    gold: list[Post]
-    runs: list[list[Post]]
+AlignedPosts = tuple[list[Post], list[list[Post]]]
+"""Gold posts, and the same posts as each run predicts them."""
 
 
 def read_entity_files(
@@ -283,7 +278,7 @@ def read_entity_files(
     """
     stray = isinstance(gold, (str, Path)) and has_stray_inside(Path(gold))
     modes: tuple[Mode, Mode] = ("default", "strict") if stray else ("strict", "default")
-    files = {}
+    files: dict[Mode, AlignedPosts] = {}
     for mode in modes:
         expected = _read(gold, partial(read_conll, stray_inside=READINGS[mode] if stray else None))
         runs = []
@@ -293,16 +288,16 @@ def read_entity_files(
                 raise InputError(
                     f"the predictions say {name} where the gold says {other}; if they mean the same, give "
                     f"--rename {name}={other}",
-                    source if isinstance(source, (str, Path)) else None,
+                    _place(source),
                 )
             runs.append(_aligned(expected, posts, source))
-        files[mode] = AlignedPosts(expected, runs)
+        files[mode] = (expected, runs)
     return files
 
 
 def _aligned_files(gold: Source, predictions: Sequence[Source], read: Callable[[Path], list[Post]]) -> AlignedPosts:
     expected = _read(gold, read)
-    return AlignedPosts(expected, [_aligned(expected, _read(source, read), source) for source in predictions])
+    return (expected, [_aligned(expected, _read(source, read), source) for source in predictions])
 
 
 def _read(source: Source, read: Callable[[Path], list[Post]]) -> list[Post]:
@@ -313,22 +308,17 @@ def _aligned(gold: Sequence[Post], posts: list[Post], source: Source) -> list[Po
     try:
         check_aligned(gold, posts)
     except InputError as error:
-        raise error.at(source if isinstance(source, (str, Path)) else None) from None
+        raise error.at(_place(source)) from None
     return posts
 
 
 def _renamed(posts: Sequence[Post], names: Mapping[str, str]) -> list[Post]:
     """The posts with other names for their entity types; a type that `names` lacks keeps its own."""
-    return [
-        replace(
-            post,
-            entities=tuple(
-                replace(entity, type=None if entity.type is None else names.get(entity.type, entity.type))
-                for entity in post.entities
-            ),
-        )
-        for post in posts
-    ]
+
+    def renamed(entity: Entity) -> Entity:
+        return replace(entity, type=None if entity.type is None else names.get(entity.type, entity.type))
+
+    return [replace(post, entities=tuple(map(renamed, post.entities))) for post in posts]
 
 
 def read_groups(path: str | Path) -> dict[str, str]:
@@ -368,18 +358,16 @@ def export_entities(folder: Path, gold: Sequence[Post], predicted: Sequence[Post
     check_aligned(gold, predicted)
     for post in gold:
         for word in post.tokens:
-            if not word or word.split() != [word]:
+            if word.split() != [word]:
                 raise InputError(f"post {post.id!r}: the word {word!r} holds a blank, which UMT's file cannot show")
     make_folder(folder)
     true, found = ([bio_tags(post) for post in _renamed(posts, _READ_AS)] for posts in (gold, predicted))
     names = dict.fromkeys(["O", *sorted({tag for tags in (*true, *found) for tag in tags})])
-    write_text(
-        folder / UMT_FILE,
-        (
-            f"{post.image or post.id}\n{' '.join(post.tokens)}\n{' '.join(ours)}\n{' '.join(right)}\n\n"
-            for post, ours, right in zip(gold, found, true, strict=True)
-        ),
+    blocks = (
+        f"{post.image or post.id}\n{' '.join(post.tokens)}\n{' '.join(ours)}\n{' '.join(right)}\n\n"
+        for post, ours, right in zip(gold, found, true, strict=True)
     )
+    write_text(folder / UMT_FILE, blocks)
     numbers = {name: number for number, name in enumerate(names, start=1)}
     words = [list(post.tokens) for post in gold]
     write_json(folder / TAGS_FILE, {"tags": numbers, "words": words, "true": true, "predicted": found})
@@ -398,11 +386,7 @@ def export_relations(folder: Path, gold: Sequence[Post], predicted: Sequence[Pos
     pairs = relation_pairs(gold, predicted)
     names = dict.fromkeys([NO_RELATION, *sorted({name for pair in pairs for name in pair})])
     numbers = {name: number for number, name in enumerate(names)}
-    record = {
-        "rel2id": numbers,
-        "true": [numbers[name] for name, _ in pairs],
-        "predicted": [numbers[name] for _, name in pairs],
-    }
+    true, found = ([numbers[pair[side]] for pair in pairs] for side in (0, 1))
     make_folder(folder)
-    write_json(folder / RELATIONS_FILE, record)
+    write_json(folder / RELATIONS_FILE, {"rel2id": numbers, "true": true, "predicted": found})
     return [folder / RELATIONS_FILE]

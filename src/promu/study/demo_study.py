@@ -83,7 +83,8 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
     run.results = run_jobs(run.models.values(), run.jobs, min(2, cores), threads)
     if failures := [result.failure for result in run.results.values() if result.failure is not None]:
         raise InputError(failures[0])
-    _link(run.folder(factory.drawn), out / "corpus")
+    (out / "corpus").unlink(missing_ok=True)  # a relative link, so that the folder can be moved
+    (out / "corpus").symlink_to(os.path.relpath(run.folder(factory.drawn), out), target_is_directory=True)
     for task, kind in TASKS.items():
         shutil.rmtree(out / "model" / kind, ignore_errors=True)
         shutil.copytree(run.folder(run.models[PROMU, task]) / "model", out / "model" / kind)
@@ -101,12 +102,6 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
     write_report(out / "report.html", data)
     write_json(out / "report.json", to_json(data))
     return data
-
-
-def _link(target: Path, link: Path) -> None:
-    """A relative link, so that the folder of the run can be moved."""
-    link.unlink(missing_ok=True)
-    link.symlink_to(os.path.relpath(target, link.parent), target_is_directory=True)
 
 
 class _Run:
@@ -226,15 +221,13 @@ def _extracted(
     image = images / post.image
     header = probe_image(image)
     relation = post.relations[0]
-    head, tail = post.entities[relation.head], post.entities[relation.tail]
+    head, tail = ((one.start, one.end) for one in (post.entities[relation.head], post.entities[relation.tail]))
     return ExtractedPost(
         image=image,
         decides=decides,
         result=extractor(" ".join(post.tokens), image=image, id=post.id).to_dict(),
         gold_entities=[{"start": entity.start, "end": entity.end, "type": entity.type} for entity in post.entities],
-        gold_relations=[
-            {"head_span": (head.start, head.end), "tail_span": (tail.start, tail.end), "type": relation.type}
-        ],
+        gold_relations=[{"head_span": head, "tail_span": tail, "type": relation.type}],
         regions=[
             ((x0 / header.width, y0 / header.height, x1 / header.width, y1 / header.height), region.label)
             for region in _best_first(regions.get(post.image, ()))

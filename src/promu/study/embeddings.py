@@ -29,8 +29,7 @@ from promu.tasks.task import TASKS
 def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
     """Mean squared distance of positive pairs, E ||x - y||^2 (Wang & Isola 2020, alpha = 2); 0 is best, 2 is chance.
 
-    Args:
-        first, second: (N, D), row by row what belongs together; they are normalised here.
+    The rows of `first` and `second` (N, D) belong together; they are normalised here.
     """
     return float((_unit(first) - _unit(second)).square().sum(-1).mean())
 
@@ -38,20 +37,13 @@ def alignment(first: torch.Tensor, second: torch.Tensor) -> float:
 def uniformity(vectors: torch.Tensor) -> float:
     """log E exp(-2 ||x - y||^2) over pairs of different rows (Wang & Isola 2020, t = 2); lower is more even.
 
-    Args:
-        vectors: (N, D) with at least two rows; they are normalised here.
+    `vectors` (N, D) has at least two rows; they are normalised here.
     """
     return float(torch.pdist(_unit(vectors)).square().mul(-2).exp().mean().log())
 
 
 def nearest_agreement(vectors: torch.Tensor, labels: torch.Tensor, neighbours: int = 5) -> float:
-    """Mean share of a row's nearest other rows, by cosine, that have its label.
-
-    Args:
-        vectors: (N, D).
-        labels: (N,).
-        neighbours: How many of the others are looked at; all where there are fewer.
-    """
+    """Mean share of the nearest other rows of a row, by cosine, that have its label: vectors (N, D), labels (N,)."""
     unit = _unit(vectors)
     similar = unit @ unit.T
     similar.fill_diagonal_(-torch.inf)
@@ -60,13 +52,7 @@ def nearest_agreement(vectors: torch.Tensor, labels: torch.Tensor, neighbours: i
 
 
 def nearest_is_own(vectors: torch.Tensor, prototypes: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of the rows whose nearest prototype, by cosine, is that of their label.
-
-    Args:
-        vectors: (N, D).
-        prototypes: (K, D), one a label.
-        labels: (N,) in 0..K-1.
-    """
+    """Share of the rows (N, D) whose nearest prototype (K, D), by cosine, is that of their label (N,) in 0..K-1."""
     return float(((_unit(vectors) @ _unit(prototypes).T).argmax(-1) == labels).float().mean())
 
 
@@ -197,12 +183,15 @@ def _figures(
     kind: str,
     seed: int,
 ) -> dict[str, Any]:
+    from sklearn.manifold import TSNE
+
     names = sorted(set(labels))
     templates, template = (ENTITY_TEMPLATES, "1") if kind == "regions" else (RELATION_TEMPLATES, "A")
     texts = [encoder.text(prompt) for prompt in prompts(names, template, templates)]
     prompt_vectors = text_vectors(model, encoder, texts, BATCH)
     numbers = torch.tensor([names.index(label) for label in labels])
-    plane = _plane(torch.cat([vectors, prompt_vectors]), seed)
+    both = torch.cat([vectors, prompt_vectors])
+    tsne = TSNE(perplexity=min(30.0, (len(both) - 1) / 3), init="random", metric="cosine", random_state=seed, n_jobs=1)
     return {
         "items": len(labels),
         "labels": len(names),
@@ -212,17 +201,9 @@ def _figures(
         "neighbours": 100 * nearest_agreement(vectors, numbers),
         "fused_neighbours": 100 * nearest_agreement(fused, numbers),
         "points": [
-            [round(x, 2), round(y, 2), label, index >= len(labels)]
-            for index, ((x, y), label) in enumerate(zip(plane, [*labels, *names], strict=True))
+            [round(float(x), 2), round(float(y), 2), label, index >= len(labels)]
+            for index, ((x, y), label) in enumerate(
+                zip(tsne.fit_transform(both.numpy()), [*labels, *names], strict=True)
+            )
         ],
     }
-
-
-def _plane(vectors: torch.Tensor, seed: int) -> list[tuple[float, float]]:
-    """t-SNE of unit vectors by their cosine."""
-    from sklearn.manifold import TSNE
-
-    tsne = TSNE(
-        perplexity=min(30.0, (len(vectors) - 1) / 3), init="random", metric="cosine", random_state=seed, n_jobs=1
-    )
-    return [(float(x), float(y)) for x, y in tsne.fit_transform(vectors.numpy())]

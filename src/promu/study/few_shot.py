@@ -24,11 +24,11 @@ from promu.study.exhibit import (
     bootstrap_note,
     difference_table,
 )
-from promu.study.figures import Line
 from promu.study.job import SUBSET, Job
 from promu.study.job_factory import COSTS, JobFactory, Values, as_many_steps, world_values
 from promu.study.paper_exhibits import PROMU, Requests
 from promu.study.study_recipe import FewShotStudyRecipe
+from promu.study.sweep_exhibits import learning_curve
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
 CURVE, SYSTEMS, KNOWLEDGE, DECODING = "few-shot-curve", "few-shot-systems", "few-shot-knowledge", "few-shot-decoding"
@@ -46,7 +46,7 @@ ERRORS = "errors of the mock LLM"
 
 
 class Recipes:
-    """The recipes of a study.
+    """The recipes that a study names.
 
     Raises:
         InputError: One cannot be read or is of another kind.
@@ -72,13 +72,7 @@ def _finetuning(name: str, overrides: tuple[str, ...], task: str) -> FinetuneRec
 
 @dataclass(frozen=True)
 class FewShotFactory:
-    """Makes the jobs of one seed. Equal calls make jobs of equal keys, so no work is done twice.
-
-    Attributes:
-        study: Recipe of the study.
-        recipes: The recipes that it names.
-        seed: Seed of worlds, subsets of posts, and models.
-    """
+    """Makes the jobs of one seed. Equal calls make jobs of equal keys, so no work is done twice."""
 
     study: FewShotStudyRecipe
     recipes: Recipes
@@ -153,16 +147,11 @@ class FewShotFactory:
         return self._job("knowledge", name, settings, {"subset": self._subset(posts)})
 
     @cached_property
-    def _captions(self) -> Values:
-        """Settings of the drawn captions."""
-        return world_values(self.study.captions)
-
-    @cached_property
     def _pretraining(self) -> JobFactory | None:
         """The jobs of pre-training on the drawn captions."""
         if self.recipes.pretrain is None:
             return None
-        return JobFactory(self.recipes.pretrain, {}, self._captions, self.seed)
+        return JobFactory(self.recipes.pretrain, {}, world_values(self.study.captions), self.seed)
 
     @cached_property
     def _drawn(self) -> Job | None:
@@ -175,7 +164,7 @@ class FewShotFactory:
         """The writer's model, trained to restore the texts of the drawn captions."""
         if self.study.reading is None or self.recipes.writer is None:
             return None
-        captions = self._job("draw", "drawing captions", {**self._captions, "seed": self.seed}, {})
+        captions = self._job("draw", "drawing captions", {**world_values(self.study.captions), "seed": self.seed}, {})
         settings = {
             "captions": "job:captions/pairs/captions.csv",
             "posts": "job:captions/texts.txt",
@@ -227,7 +216,7 @@ class FewShotFactory:
         return Job(kind, f"seed {self.seed} · {label}", settings, given, COSTS[kind])
 
 
-FIGURES = (("f1",), ("macro_f1", "present"), ("entities", "f1"))
+FIGURES = {"F1": ("f1",), "macro F1": ("macro_f1", "present"), "entities F1": ("entities", "f1")}
 
 
 def _curve_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
@@ -237,19 +226,11 @@ def _curve_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Reque
 
 
 def _curve(sheet: Sheet) -> Section:
-    systems = list(dict.fromkeys(row[0] for row in sheet.rows))
-    rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
-    columns = ("system", "training posts", "F1", "macro F1", "entities F1")
-    figures = tuple((*row, *(sheet.summary(row, TASK, "test", *keys) for keys in FIGURES)) for row in rows)
+    keys = {name: (TASK, "test", *keys) for name, keys in FIGURES.items()}
+    rows, chart = learning_curve(sheet, {"quintuples": keys["F1"], "entities": keys["entities F1"]})
+    figures = tuple((*row, *(sheet.summary(row, *each) for each in keys.values())) for row in rows)
+    columns = ("system", "training posts", *keys)
     table = Table(CURVE, "Test F1 by the number of labelled posts", columns, figures, keys=2)
-    panels = {
-        title: [
-            Line(name, [(float(row[1]), sheet.summary(row, TASK, "test", *keys)) for row in rows if row[0] == name])
-            for name in systems
-        ]
-        for title, keys in (("quintuples", FIGURES[0]), ("entities", FIGURES[2]))
-    }
-    chart = Drawing(CURVE, "Learning curve", svg.lines(panels, "labelled posts", "test F1", log=True))
     notes = [
         "Every subset is trained on for at most as many steps as all posts. A larger subset contains the smaller ones."
     ]
@@ -333,8 +314,8 @@ def _both_ways(measurement: Measurement) -> Iterator[Measurement]:
         result = measurement.result
         if result is not None:
             test = result[f"test{end}"]
-            counts = result[f"post_counts{end}"]
-            result = {"test": test, "post_counts": counts, "parsed_share": 100 * test["parsed"]}
+            parsed_share = 100 * test["parsed"]
+            result = {"test": test, "post_counts": result[f"post_counts{end}"], "parsed_share": parsed_share}
         yield replace(measurement, row=(*measurement.row, way), result=result)
 
 
@@ -353,8 +334,7 @@ def _bars(sheet: Sheet, name: str) -> Drawing:
     keys |= {f"{group} decides": ("per_group", group, "f1") for group in sheet.groups}
     title = "Test F1 by what decides the post" if len(keys) > 1 else "Test F1"
     series = {label: [sheet.summary(row, TASK, "test", *key) for row in sheet.rows] for label, key in keys.items()}
-    names = [row[0].replace(", ", ",\n") for row in sheet.rows]
-    return Drawing(name, title, svg.bars({title: series}, {title: names}))
+    return Drawing(name, title, svg.bars({title: series}, {title: [row[0].replace(", ", ",\n") for row in sheet.rows]}))
 
 
 def _gains(sheet: Sheet, best: tuple[str, ...], name: str) -> list[Table]:

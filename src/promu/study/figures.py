@@ -31,13 +31,7 @@ class Line:
 
 
 def lines(panels: Mapping[str, Sequence[Line]], x_label: str, y_label: str, log: bool = False) -> str:
-    """A panel for each group of lines, all over the same kind of axes.
-
-    Args:
-        panels: Lines by the panel's title.
-        x_label, y_label: Of the axes.
-        log: Whether x is on a logarithmic scale.
-    """
+    """A panel for each group of lines, by title, all over the same kind of axes; `log` makes x logarithmic."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.6 * len(panels), 2.9), layout="constrained")
         axes = figure.subplots(1, len(panels), squeeze=False)[0]
@@ -60,11 +54,9 @@ def lines(panels: Mapping[str, Sequence[Line]], x_label: str, y_label: str, log:
 
 
 def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Mapping[str, Sequence[str]]) -> str:
-    """A panel below the other for each title, in it groups of bars (F1, 0 to 100); a dash where measured is no value.
+    """A panel below the other for each title, in it groups of bars (F1, 0 to 100); a dash where nothing was measured.
 
-    Args:
-        panels: By title, by series, a value for each group.
-        names: The groups' names by title.
+    `panels` has, by title and series, a value for each group; `names` has the names of the groups by title.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, 2.6 * len(panels)), layout="constrained")
@@ -75,15 +67,9 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Ma
             for number, (name, values) in enumerate(series.items()):
                 middles = places + (number - (len(series) - 1) / 2) * width
                 measured = [(x, value) for x, value in zip(middles, values, strict=True) if value is not None]
-                axis.bar(
-                    [x for x, _ in measured],
-                    [value.mean for _, value in measured],
-                    width * 0.92,
-                    yerr=[value.std or 0.0 for _, value in measured],
-                    color=f"C{number}",
-                    label=name,
-                    error_kw={"linewidth": 0.7},
-                )
+                xs, means = [x for x, _ in measured], [value.mean for _, value in measured]
+                spread = {"yerr": [value.std or 0.0 for _, value in measured], "error_kw": {"linewidth": 0.7}}
+                axis.bar(xs, means, width * 0.92, color=f"C{number}", label=name, **spread)
                 for x, value in zip(middles, values, strict=True):
                     if value is None:
                         axis.text(x, 1, MISSING, fontsize=7.5, color=f"C{number}", ha="center")
@@ -108,13 +94,8 @@ def plane(panels: Mapping[str, Sequence[Sequence[Any]]]) -> str:
         colours = {label: matplotlib.colormaps["turbo"](index / len(labels)) for index, label in enumerate(labels)}
         for axis, (title, points) in zip(axes, panels.items(), strict=True):
             things = [point for point in points if not point[3]]
-            axis.scatter(
-                [point[0] for point in things],
-                [point[1] for point in things],
-                s=5,
-                c=[colours[str(point[2])] for point in things],
-                linewidths=0,
-            )
+            places = [[point[side] for point in things] for side in (0, 1)]
+            axis.scatter(*places, s=5, c=[colours[str(point[2])] for point in things], linewidths=0)
             prompts = [point for point in points if point[3]]
             # words alone do not stretch the axes
             axis.scatter([point[0] for point in prompts], [point[1] for point in prompts], s=0)
@@ -128,11 +109,10 @@ def plane(panels: Mapping[str, Sequence[Sequence[Any]]]) -> str:
 def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> str:
     """One post: the words shaded by attention and the image under its patches' heat, a row for each model.
 
-    Args:
-        case: As `promu.study.attention_maps` gives it.
-        moments: (key in the case, what to call it).
+    `case` is as `promu.study.attention_maps` gives it; `moments` are its keys of models, each with a title.
     """
-    image = np.asarray(_decoded(case["image"]))
+    encoded = base64.b64decode(case["image"].partition("base64,")[2])
+    image = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
     most_word = max((max(case[key]["words"], default=0.0) for key, _ in moments), default=0.0) or 1.0
     patches = np.array([case[key]["patches"] for key, _ in moments])
     with matplotlib.rc_context(STYLE):
@@ -144,9 +124,8 @@ def attention(case: Mapping[str, Any], moments: Sequence[tuple[str, str]]) -> st
             heat = figure.add_subplot(grid[row, 1])
             heat.imshow(image)
             height, width = image.shape[:2]
-            heat.imshow(
-                patches[row], cmap=HEAT, alpha=0.6, vmin=patches.min(), vmax=patches.max(), extent=(0, width, height, 0)
-            )
+            scale = {"vmin": patches.min(), "vmax": patches.max(), "extent": (0, width, height, 0)}
+            heat.imshow(patches[row], cmap=HEAT, alpha=0.6, **scale)
             for axis in (side, heat):
                 axis.set(xticks=[], yticks=[])
             words = figure.add_subplot(grid[row, 2])
@@ -167,7 +146,3 @@ def _words(axis: Axes, tokens: Sequence[str], shares: Sequence[float]) -> None:
         ground = {"facecolor": (0.04, 0.43, 0.41, 0.85 * share), "edgecolor": "none", "boxstyle": "round,pad=0.2"}
         axis.text(x, y, token, fontsize=8.5, bbox=ground, transform=axis.transAxes)
         x += width
-
-
-def _decoded(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition("base64,")[2]))).convert("RGB")

@@ -30,7 +30,6 @@ class Job:
 
     Attributes:
         kind: A name in `promu.study.job_kinds.KINDS`.
-        label: What it is, for progress and messages.
         settings: JSON data that, with the inputs, determines the result. Paths into inputs start with `PREFIX`.
         inputs: Other jobs, by the name that the settings use for them.
         cost: Rough duration in any unit. It decides what starts first while nothing was measured.

@@ -19,23 +19,10 @@ from promu.tasks.task import TASKS
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
 COSTS = {
-    "draw": 6,
-    "corpus": 5,
-    "teacher": 80,
-    "labels": 14,
-    "noise": 4,
-    "pretrain": 80,
-    "subset": 1,
-    "finetune": 28,
-    "embeddings": 15,
-    "attention": 5,
-    "draw-joint": 3,
-    "split": 1,
-    "denoise": 100,
-    "knowledge": 4,
-    "writer": 40,
+    "draw": 6, "corpus": 5, "teacher": 80, "labels": 14, "noise": 4, "pretrain": 80, "subset": 1, "finetune": 28,
+    "embeddings": 15, "attention": 5, "draw-joint": 3, "split": 1, "denoise": 100, "knowledge": 4, "writer": 40,
     "pipeline": 8,
-}
+}  # fmt: skip
 """Seconds of a job of each kind in the study recipes/newsreel-study.yaml. They decide which jobs start first."""
 
 DRAWN_FILES = {
@@ -54,7 +41,6 @@ class JobFactory:
     Attributes:
         pretraining, finetuning: The recipes that are varied; of fine-tuning by the name that the study gives the task.
         world: Settings of the drawn corpus and its name (`world`); None if the recipes name their data.
-        seed: Seed of the world, the teacher and the models.
     """
 
     pretraining: PretrainRecipe
@@ -76,9 +62,7 @@ class JobFactory:
         for name, recipe in finetuning.items():
             if recipe.task == "joint":
                 raise InputError(f"a study has no joint extraction; name a recipe of the task ner or re for {name!r}")
-        if study.world is None:
-            return cls(pretraining, finetuning, None)
-        return cls(pretraining, finetuning, world_values(study.world))
+        return cls(pretraining, finetuning, None if study.world is None else world_values(study.world))
 
     def in_world(self, name: str) -> JobFactory:
         """The same in another drawn world."""
@@ -119,18 +103,11 @@ class JobFactory:
         recipe["seed"] = recipe["teacher"]["seed"] = self.seed
         if self.world is None:
             return recipe
-        corpus = recipe["data"]["corpus"]
-        recipe["data"] |= {
-            "corpus": {
-                **(corpus if isinstance(corpus, dict) else {}),
-                "captions": "job:drawn/pairs/captions.csv",
-                "images": "job:drawn/pairs/images",
-                "regions": "job:drawn/pairs/regions.json",
-                "detector": "coco",
-            },
-            "nouns": "job:drawn/nouns.txt",
-            "relations": "job:drawn/relations.txt",
-        }
+        corpus = recipe["data"]["corpus"] if isinstance(recipe["data"]["corpus"], dict) else {}
+        files = {"captions": "captions.csv", "images": "images", "regions": "regions.json"}
+        pairs = {name: f"job:drawn/pairs/{file}" for name, file in files.items()}
+        recipe["data"] |= {name: f"job:drawn/{name}.txt" for name in ("nouns", "relations")}
+        recipe["data"]["corpus"] = {**corpus, **pairs, "detector": "coco"}
         if isinstance(recipe["tokenizer"], dict):
             recipe["tokenizer"]["texts"] = ["job:drawn/texts.txt"]
         return recipe
@@ -189,13 +166,7 @@ class JobFactory:
         config: Values | None = None,
         errors: tuple[str, float] | None = None,
     ) -> Job:
-        """A pre-trained model.
-
-        Args:
-            name: Its name in progress and messages.
-            losses, labels, config: Changes of the recipe's losses and labels, and of its model's configuration.
-            errors: Kind and rate of errors in the data.
-        """
+        """A pre-trained model, `name` in messages, with changes of the recipe and errors of a kind at a rate."""
         kind = None if errors is None else errors[0]
         noisy = None if errors is None else self.noise(*errors)
         settings = self._on_corpus()
@@ -225,7 +196,7 @@ class JobFactory:
 
         Args:
             task: The study's name of the task.
-            name: Name of the system in progress and messages.
+            name: Name of the system in messages.
             init: The pre-trained model to start from; None starts from the recipe's encoders.
             config: Changes of the model's configuration, without `init`.
             text_only: Leave the images out.
@@ -252,10 +223,7 @@ class JobFactory:
         return self._job("finetune", f"{name} · {task}", settings, inputs)
 
     def untrained(self, config: Values | None = None) -> Values:
-        """The untrained model of the pre-training recipe, with changes of its configuration.
-
-        Its tokenizer may be that of the input `corpus`.
-        """
+        """The untrained model of the pre-training recipe; its tokenizer may be that of the input `corpus`."""
         recipe = self._on_corpus(("model", "tokenizer"))
         model = recipe["model"]
         return {**model, "tokenizer": recipe["tokenizer"], "config": _changed(model["config"], config)}
@@ -279,26 +247,16 @@ class JobFactory:
     def embeddings(self, task: str, name: str, pretrained: Job, items: int) -> Job:
         """Embeddings of at most `items` regions and images by a pre-trained model (figure 3)."""
         data = self._data(task)
-        settings = {
-            "model": "job:model/model",
-            "corpus": self._corpus_path,
-            "posts": data["test"],
-            "images": data["images"],
-            "items": items,
-            "seed": self.seed,
-        }
+        settings = {"model": "job:model/model", "corpus": self._corpus_path, "posts": data["test"]}
+        settings |= {"images": data["images"], "items": items, "seed": self.seed}
         inputs = {"drawn": self.drawn, "corpus": self.corpus, "model": pretrained}
         return self._job("embeddings", f"{name} · embeddings", settings, inputs)
 
     def attention(self, task: str, before: Job, after: Job) -> Job:
         """Attention of two fine-tuned models (figure 5)."""
         data = self._data(task)
-        settings = {
-            "task": self.finetuning[task].task,
-            "before": "job:before/model",
-            "after": "job:after/model",
-            **{name: data[name] for name in ("test", "images", "groups")},
-        }
+        settings = {"task": self.finetuning[task].task, "before": "job:before/model", "after": "job:after/model"}
+        settings |= {name: data[name] for name in ("test", "images", "groups")}
         inputs = {"drawn": self.drawn, "before": before, "after": after}
         return self._job("attention", f"case study · {task}", settings, inputs)
 
@@ -323,7 +281,5 @@ def as_many_steps(training: Values, posts: int, whole: int) -> Values:
 def _changed(config: Values, changes: Values | None) -> Values:
     """A model's configuration with changes. A change to a value that holds anyway is left out, for equal keys."""
     defaults = {name: PromuConfig.__dataclass_fields__[name].default for name in changes or {}}
-    return {
-        **config,
-        **{name: value for name, value in (changes or {}).items() if config.get(name, defaults[name]) != value},
-    }
+    changed = {name: value for name, value in (changes or {}).items() if config.get(name, defaults[name]) != value}
+    return {**config, **changed}

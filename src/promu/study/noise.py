@@ -68,8 +68,9 @@ def _rewrite(
             image = corpus.image(index)
             items = getattr(image, field)
             wrong = rng.random(len(items)) < rate
-            changed = tuple(change(item, image, rng) if bad else item for item, bad in zip(items, wrong, strict=True))
-            shard.add(replace(image, **{field: changed}))
+            pairs = zip(items, wrong, strict=True)
+            changed: dict[str, Any] = {field: tuple(change(item, image, rng) if bad else item for item, bad in pairs)}
+            shard.add(replace(image, **changed))
             counts["items"] += len(items)
             counts["wrong"] += int(wrong.sum())
     write_json(out / HEADER, header)

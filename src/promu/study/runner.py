@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from promu.errors import InputError
@@ -53,8 +54,7 @@ def run_jobs(
     The progress is reported in jobs; the stage says in words how long it takes and which jobs run.
 
     Args:
-        wanted: The jobs whose results are needed.
-        folder: Folder of all jobs.
+        wanted, folder: The jobs whose results are needed, and the folder of all jobs.
         workers: Number of processes; None takes one per core.
         threads: Number of threads by kind of job, where it is not 1.
 
@@ -64,9 +64,8 @@ def run_jobs(
     Raises:
         InputError: A worker process died, the folder cannot be written, or another call works in it.
     """
-    jobs = with_inputs(wanted)
     make_folder(folder)
-    return _Run(jobs, folder, workers or usable_cores(), threads or {}).run()
+    return _Run(with_inputs(wanted), folder, workers or usable_cores(), threads or {}).run()
 
 
 class _Run:
@@ -133,21 +132,14 @@ class _Run:
 
     def _ready(self) -> list[Job]:
         """Jobs whose inputs are done; first the one that starts the longest chain of jobs."""
-
-        def done(job: Job) -> bool:
-            return job.key in self.results and self.results[job.key].result is not None
-
-        ready = [
-            job
-            for key, job in self.jobs.items()
-            if key not in self.results and key not in self.started and all(map(done, job.inputs.values()))
-        ]
+        waiting = [job for key, job in self.jobs.items() if key not in self.results and key not in self.started]
+        # jobs that read a failed one have failed with it
+        ready = [job for job in waiting if all(one.key in self.results for one in job.inputs.values())]
         return sorted(ready, key=lambda job: -self.priority[job.key])
 
     def _finished(self, key: str, record: Mapping[str, Any]) -> None:
-        seconds = float(record["seconds"])
-        self.results[key] = JobResult(record["result"], None, seconds, record["cpu_seconds"])
-        self.seconds.setdefault(self.jobs[key].kind, []).append(seconds)
+        self.results[key] = JobResult(record["result"], None, float(record["seconds"]), record["cpu_seconds"])
+        self.seconds.setdefault(self.jobs[key].kind, []).append(self.results[key].seconds)
 
     def _failed(self, key: str, reason: str) -> None:
         """Record that a job failed, and with it all jobs that read it."""
@@ -196,10 +188,9 @@ class _Run:
     def _expected(self, job: Job) -> float:
         """Seconds that a job takes: the mean of its kind, or its cost at the pace of the other kinds."""
         if times := self.seconds.get(job.kind):
-            return sum(times) / len(times)
+            return fmean(times)
         costs = {one.kind: one.cost for one in self.jobs.values()}
-        paces = [sum(times) / len(times) / costs[kind] for kind, times in self.seconds.items()]
-        return job.cost * sum(paces) / len(paces)
+        return job.cost * fmean(fmean(times) / costs[kind] for kind, times in self.seconds.items())
 
     def _chains(self, costs: Mapping[str, float]) -> dict[str, float]:
         """For each job the cost of the longest chain of jobs that starts with it."""
@@ -272,7 +263,6 @@ def _exclusive(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
-                "another call is at work in this folder; wait for it, or choose another --out", folder
-            ) from None
+            reason = "another call is at work in this folder; wait for it, or choose another --out"
+            raise InputError(reason, folder) from None
         yield

@@ -13,21 +13,12 @@ from typing import Any
 from promu.evaluation.counts import Summary
 from promu.files import write_json, write_text
 from promu.report.html import duration, page_templates
-from promu.study.exhibit import Measurement, Section, Table, figure
+from promu.study.exhibit import Section, Table, figure
 
 
 @dataclass(frozen=True)
 class Study:
-    """What the page says about the whole study.
-
-    Attributes:
-        name: Name of the recipe.
-        command: The command that makes it.
-        note: The recipe's note on the size of the study.
-        seeds: Number of seeds.
-        jobs: Number of jobs.
-        cpu_seconds: Processor time of all jobs.
-    """
+    """What the page says about the whole study: `name` is that of the recipe, `note` what it says about its size."""
 
     name: str
     command: str
@@ -96,14 +87,13 @@ def _json(section: Section) -> dict[str, Any]:
         "notes": list(section.notes),
         "tables": [to_json(table) for table in section.tables],
         "figures": [drawing.name for drawing in section.figures],
-        "runs": [_run(one) for one in section.measurements],
+        # F1 is null if the run failed, or if it measures something else
+        "runs": [
+            {"row": list(one.row), "task": one.task, "seed": one.seed, "f1": figure(one.result, "test", "f1")}
+            for one in section.measurements
+        ],
         "failures": section.failures,
     }
-
-
-def _run(one: Measurement) -> dict[str, Any]:
-    """One run. F1 is null if it failed, or if it measures something else."""
-    return {"row": list(one.row), "task": one.task, "seed": one.seed, "f1": figure(one.result, "test", "f1")}
 
 
 def to_markdown(table: Table) -> str:
@@ -126,23 +116,16 @@ def to_latex(table: Table) -> str:
     head, *body = (
         " & ".join(place.translate(_LATEX) for place in row) + r" \\" for row in (table.columns, *table.texts())
     )
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{table.title.translate(_LATEX)}}}",
-            rf"\label{{tab:{table.name}}}",
-            rf"\begin{{tabular}}{{{'l' * table.keys}{'r' * (len(table.columns) - table.keys)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{table.title.translate(_LATEX)}}}",
+        rf"\label{{tab:{table.name}}}",
+        rf"\begin{{tabular}}{{{'l' * table.keys}{'r' * (len(table.columns) - table.keys)}}}",
+        *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+        *(r"\end{tabular}", r"\end{table}", ""),
+    ]
+    return "\n".join(lines)
 
 
 def to_csv(table: Table) -> str:
@@ -158,23 +141,15 @@ def to_csv(table: Table) -> str:
         places: list[Any] = []
         for content, is_number in zip(row, numeric, strict=True):
             if isinstance(content, Summary):
-                places += [content.mean, "" if content.std is None else content.std, content.n]
+                places += [content.mean, content.std, content.n]
             else:
-                places += [content or "", *(["", ""] if is_number else [])]
+                places += [content, None, None] if is_number else [content]
         writer.writerow(places)
     return buffer.getvalue()
 
 
 def to_json(table: Table) -> dict[str, Any]:
     """The table as JSON data, figures unrounded."""
-    return {
-        "name": table.name,
-        "title": table.title,
-        "rows": [
-            {
-                name: content.to_dict() if isinstance(content, Summary) else content
-                for name, content in zip(table.columns, row, strict=True)
-            }
-            for row in table.rows
-        ],
-    }
+    rows = [[content.to_dict() if isinstance(content, Summary) else content for content in row] for row in table.rows]
+    named = [dict(zip(table.columns, row, strict=True)) for row in rows]
+    return {"name": table.name, "title": table.title, "rows": named}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from promu.errors import InputError
 from promu.newsreel import WORLDS
 from promu.study import figures as svg
-from promu.study.exhibit import Drawing, Exhibit, Section, Sheet, Table
+from promu.study.exhibit import Drawing, Exhibit, Row, Section, Sheet, Table
 from promu.study.figures import Line
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, each_task, finetuned, pretrained
@@ -126,19 +127,31 @@ def _curve_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
 
 
 def _curve(sheet: Sheet) -> Section:
-    systems = list(dict.fromkeys(row[0] for row in sheet.rows))
-    rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
-    measured = [row for row in rows if any(sheet.f1(row, task) for task in sheet.tasks)]
+    rows, chart = learning_curve(sheet, {task: (task, "test", "f1") for task in sheet.tasks})
     columns = ("system", "training posts", *(f"{task} F1" for task in sheet.tasks))
-    figures = tuple((*row, *(sheet.f1(row, task) for task in sheet.tasks)) for row in measured)
-    table = Table("learning-curve", "Test F1 by the number of labelled posts", columns, figures, keys=2)
-    panels = {
-        task: [Line(name, [(float(row[1]), sheet.f1(row, task)) for row in rows if row[0] == name]) for name in systems]
-        for task in sheet.tasks
-    }
-    chart = Drawing("learning-curve", "Learning curve", svg.lines(panels, "labelled posts", "test F1", log=True))
+    figures = [(*row, *(sheet.f1(row, task) for task in sheet.tasks)) for row in rows]
+    measured = tuple(row for row in figures if any(row[2:]))
+    table = Table("learning-curve", "Test F1 by the number of labelled posts", columns, measured, keys=2)
     notes = ["Every subset is trained on for as many steps as all posts. A larger subset contains the smaller ones."]
     return sheet.section("Learning curve", notes, [table], [chart])
+
+
+def learning_curve(sheet: Sheet, panels: Mapping[str, tuple[str, ...]]) -> tuple[list[Row], Drawing]:
+    """The rows (system, number of posts) by system and number, and the curves of all systems.
+
+    `panels` names the task and the keys of a figure by the title of its panel.
+    """
+    systems = list(dict.fromkeys(row[0] for row in sheet.rows))
+    rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
+    lines = {
+        title: [
+            Line(name, [(float(row[1]), sheet.summary(row, *keys)) for row in rows if row[0] == name])
+            for name in systems
+        ]
+        for title, keys in panels.items()
+    }
+    drawn = svg.lines(lines, "labelled posts", "test F1", log=True)
+    return rows, Drawing(sheet.measurements[0].exhibit, "Learning curve", drawn)
 
 
 SWEEP_EXHIBITS = (
