@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from promu.modeling.joint_model import PromuForJointExtraction
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.schema import CaptionPair, Entity, Post, Region, Relation
+    from promu.study.run_study import run_study
     from promu.training.finetune import finetune
     from promu.training.pretrain import pretrain
 
@@ -44,6 +45,7 @@ __all__ = [
     "query_graph",
     "generate_knowledge",
     "train_kecpm",
+    "run_study",
     "PromuConfig",
     "PromuModel",
     "PromuForPreTraining",
@@ -73,6 +75,7 @@ _HOMES = {
     "query_graph": "graph.graph_store",
     "generate_knowledge": "kecpm.knowledge",
     "train_kecpm": "kecpm.train_kecpm",
+    "run_study": "study.run_study",
     "PromuConfig": "modeling.configuration",
     "PromuModel": "modeling.backbone",
     "PromuForPreTraining": "modeling.pretraining",

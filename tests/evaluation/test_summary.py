@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from promu.errors import InputError
-from promu.evaluation.counts import Counts, summarise, summarise_counts, summarise_tables
+from promu.evaluation.counts import Counts, summarise, summarise_tables
 
 
 def test_spread_is_the_sample_deviation() -> None:
@@ -34,7 +34,7 @@ def test_no_run_or_a_figure_that_is_none_is_refused(runs: list[float | None]) ->
 
 
 def test_counts_are_summarised_figure_by_figure() -> None:
-    figures = summarise_counts([Counts(1, 2, 4), Counts(2, 2, 4)])
+    figures = summarise_tables([{"all": Counts(1, 2, 4)}, {"all": Counts(2, 2, 4)}])["all"]
     assert {name: summary.mean for name, summary in figures.items()} == {
         "precision": 75.0,
         "recall": 37.5,

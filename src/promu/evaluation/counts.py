@@ -98,12 +98,17 @@ def check_aligned(gold: Sequence[Post], predicted: Sequence[Post]) -> None:
     """
     if not gold:
         raise InputError("the gold holds no post, so there is nothing to score against")
+
+    def excerpt(post: Post) -> str:
+        text = " ".join(post.tokens)
+        return repr(text if len(text) <= 60 else text[:57] + "...")
+
     # Tokens before numbers: a post left out shows as the first post that differs, which is what its owner looks for.
     for number, (expected, actual) in enumerate(zip(gold, predicted, strict=False), start=1):
         if expected.tokens != actual.tokens:
             raise InputError(
-                f"post {number} (gold id {expected.id!r}) reads {_excerpt(actual.tokens)} in the predictions and "
-                f"{_excerpt(expected.tokens)} in the gold; predictions must hold the gold's posts in the gold's order"
+                f"post {number} (gold id {expected.id!r}) reads {excerpt(actual)} in the predictions and "
+                f"{excerpt(expected)} in the gold; predictions must hold the gold's posts in the gold's order"
             )
     if len(gold) != len(predicted):
         raise InputError(
@@ -138,11 +143,6 @@ def nest(cells: Mapping[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     for (gold, predicted), count in sorted(cells.items()):
         table.setdefault(gold, {})[predicted] = count
     return table
-
-
-def _excerpt(tokens: tuple[str, ...], limit: int = 60) -> str:
-    text = " ".join(tokens)
-    return repr(text if len(text) <= limit else text[: limit - 3] + "...")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,23 +188,13 @@ def summarise(values: Iterable[float | None]) -> Summary:
     return Summary(statistics.fmean(runs), spread, len(runs), len(given) - len(runs))
 
 
-def summarise_counts(runs: Sequence[Counts]) -> dict[str, Summary]:
-    """Precision, recall and F1 over runs, each summarised for itself.
-
-    Raises:
-        InputError: There is no run.
-    """
-    return {part: summarise(getattr(counts, part) for counts in runs) for part in ("precision", "recall", "f1")}
-
-
 def summarise_tables(runs: Sequence[Mapping[str, Counts]]) -> dict[str, dict[str, Summary]]:
-    """The same for tables of counts by label; a label that a run's table lacks has counts of 0 there.
-
-    Raises:
-        InputError: There is no run.
-    """
-    names = dict.fromkeys(name for run in runs for name in run)
-    return {name: summarise_counts([run.get(name, Counts(0, 0, 0)) for run in runs]) for name in names}
+    """Precision, recall and F1 of each label over runs; a label that a run's table lacks has counts of 0 there."""
+    table = {name: [run.get(name, Counts(0, 0, 0)) for run in runs] for run in runs for name in run}
+    return {
+        name: {part: summarise(getattr(counts, part) for counts in row) for part in ("precision", "recall", "f1")}
+        for name, row in table.items()
+    }
 
 
 RAREST_RELATIONS = 8
@@ -218,11 +208,8 @@ RAREST_TYPES = 2
 class TailScores:
     """Scores of the rarest labels, rarest first.
 
-    Attributes:
-        labels: Counts by label.
-        frequency: How often each occurs where frequency was counted.
-        micro: All of them together.
-        macro_f1: Mean F1 of those that occur in the gold; one that does not has no F1 to speak of.
+    `labels` and `frequency` are counts and occurrences by label, `micro` the counts of all of them together.
+    `macro_f1` is the mean of those that occur in the gold; one that does not has no F1 to speak of.
     """
 
     labels: dict[str, Counts]
@@ -247,13 +234,12 @@ def rarest(frequency: Mapping[str, int], count: int) -> list[str]:
 
 
 def score_tail(per_label: Mapping[str, Counts], frequency: Mapping[str, int], count: int) -> TailScores:
-    """Pick the rarest labels out of a table of scores.
+    """Pick the `count` rarest labels out of a table of scores.
 
     Args:
         per_label: Counts by label: `per_type` of entity scores, `per_relation` of relation scores.
         frequency: How often each label occurs in the posts that say what is rare, training posts as a rule. A label of
             the table that never occurs there is not among the rarest: no system was taught it.
-        count: How many.
     """
     labels = {name: per_label.get(name, Counts(0, 0, 0)) for name in rarest(frequency, count)}
     micro = Counts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from promu.evaluation.counts import Counts, check_aligned, counts_by_group, counts_by_label, mean, split_by_group
@@ -18,12 +18,7 @@ from promu.schema import Post, Quintuple, quintuples
 
 
 def score_strings(gold: Sequence[Post], predicted: Sequence[Post]) -> Counts:
-    """Micro figures of strings: pieces of the predicted line between ";" against the gold's quintuples.
-
-    Args:
-        gold: Posts with their labels.
-        predicted: The same posts with predicted labels.
-    """
+    """Micro figures of strings: pieces of the predicted line between ";" against the gold's quintuples."""
     correct = pieces_in_all = gold_in_all = 0
     for expected, actual in zip(gold, predicted, strict=True):
         strings = Counter(quintuple_string(expected, item) for item in quintuples(expected))
@@ -48,10 +43,8 @@ def quintuple_string(post: Post, item: Quintuple) -> str:
 class RepeatedTexts:
     """Gold texts that come again with other labels: no system can be right about each of them.
 
-    Attributes:
-        texts: How many texts.
-        posts: How many posts have them.
-        merged: Micro figures when posts of one text are taken as one post with all of their quintuples.
+    Beside the numbers of these texts and of their posts, `merged` are the micro figures when posts of one text are
+    taken as one post with all of their quintuples.
     """
 
     texts: int
@@ -111,11 +104,7 @@ class JointScores:
             "published_string_scorer": self.strings.to_dict(),
             "per_relation": {name: counts.to_dict() for name, counts in self.per_relation.items()},
             "per_group": {name: counts.to_dict() for name, counts in self.per_group.items()},
-            "repeated_texts": {
-                "texts": self.repeated.texts,
-                "posts": self.repeated.posts,
-                "merged": self.repeated.merged.to_dict(),
-            },
+            "repeated_texts": {**asdict(self.repeated), "merged": self.repeated.merged.to_dict()},
         }
 
 

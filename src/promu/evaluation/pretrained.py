@@ -26,10 +26,6 @@ PairModel = PromuForPreTraining | PromuDualEncoder
 def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[PairModel, WordEncoder]:
     """Load a pre-trained model or a self-trained teacher in evaluation mode, and its tokenizer.
 
-    Args:
-        folder: Model folder of pre-training: config.json, model.safetensors, tokenizer.json.
-        device: A torch device; None takes the best one.
-
     Raises:
         InputError: The folder holds no model or one of another kind, or a file is missing or broken.
     """
@@ -61,16 +57,15 @@ def evaluating(model: PromuPreTrainedModel) -> Iterator[None]:
 class EncodedImages:
     """The images of a corpus, encoded by a model; each is encoded once, as far as memory allows.
 
-    Args:
-        model: Its vision encoder is used.
-        corpus: The images.
-        budget: Bytes of vectors that are cached; the other images are encoded at each use.
+    `BUDGET` bytes of vectors are cached; the other images are encoded at each use.
     """
 
-    def __init__(self, model: PairModel, corpus: PairCorpus, budget: int = 2**30) -> None:
+    BUDGET = 2**30
+
+    def __init__(self, model: PairModel, corpus: PairCorpus) -> None:
         self.model = model
         self.corpus = corpus
-        self._left = budget
+        self._left = self.BUDGET
         self._cache: dict[int, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -131,9 +126,7 @@ def text_vectors(model: PairModel, encoder: WordEncoder, texts: Sequence[Encoded
             batch = tokens(model, encoder, [texts[row] for row in order[start : start + batch_size]])
             vectors.append(model.encode_text(**batch).float().cpu())
             report("captions", min(start + batch_size, len(order)), len(order))
-    back = torch.empty(len(order), dtype=torch.long)
-    back[torch.tensor(order, dtype=torch.long)] = torch.arange(len(order))
-    return torch.cat(vectors)[back]
+    return torch.cat(vectors)[torch.tensor(order).argsort()]
 
 
 def image_vectors(model: PairModel, images: EncodedImages, batch_size: int) -> torch.Tensor:

@@ -34,14 +34,8 @@ RANKED = 5
 
 
 class RegionScores(TypedDict):
-    """Scores of a model on gold boxes.
-
-    Attributes:
-        model, teacher: `score_naming` of both; None without a teacher.
-        nouns: Number of candidates.
-        images: Number of images with a box.
-        empty: Number of images without one.
-    """
+    """Scores of a model on gold boxes: those of `score_naming` for the model and for a teacher (None without one), and
+    the numbers of candidates (`nouns`), of images with a box, and of images without one (`empty`)."""
 
     model: dict[str, Any]
     teacher: dict[str, Any] | None
@@ -86,24 +80,16 @@ def evaluate_regions(
         raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
     table = read_synonyms(synonyms)
     loaded, encoder = open_pair_model(model)
+    judge = None
+    if teacher is not None:
+        config = Path(teacher) / "config.json"
+        self_trained = config.is_file() and read_json_object(config).get("model_type") == PromuConfig.model_type
+        judge = load_teacher("self-trained" if self_trained else "hub", teacher)
     gold, skipped = readable_boxes(read_coco(instances), images, missing_images)
     scores = measure_regions(
-        loaded,
-        encoder,
-        gold,
-        lambda image: load_image(images / image),
-        table,
-        teacher=None if teacher is None else load_teacher(_teacher_kind(teacher), teacher),
-        batch_size=batch_size,
+        loaded, encoder, gold, lambda image: load_image(images / image), table, teacher=judge, batch_size=batch_size
     )
     return {**scores, "skipped_images": len(skipped), "skipped_boxes": sum(skipped.values())}
-
-
-def _teacher_kind(teacher: str) -> str:
-    """Whether a teacher is self-trained or from the hub, by the contents of its folder."""
-    config = Path(teacher) / "config.json"
-    self_trained = config.is_file() and read_json_object(config).get("model_type") == PromuConfig.model_type
-    return "self-trained" if self_trained else "hub"
 
 
 def readable_boxes(
@@ -144,8 +130,7 @@ def measure_regions(
     Images are read with an empty caption, so that no word describes them.
 
     Args:
-        model: A pre-trained model with a COE head.
-        encoder: Its tokenizer.
+        model, encoder: A pre-trained model with a COE head, and its tokenizer.
         gold: The boxes of each image in pixels of the upright original. Images without a box are not opened.
         open_image: Returns the full-size image of a name.
         synonyms: As `promu.alignment.synonyms.read_synonyms` returns them.

@@ -10,6 +10,7 @@ from typing import Any
 
 from promu.config import load_recipe
 from promu.errors import InputError
+from promu.files import write_json
 from promu.study.exhibit import Exhibit, Measurement, Request, Section, Sheet
 from promu.study.few_shot import FEW_SHOT_EXHIBITS, TASK, FewShotFactory, Recipes
 from promu.study.job_factory import JobFactory
@@ -38,14 +39,36 @@ class StudyResult:
         return [failure for section in self.sections for failure in section.failures]
 
 
-def run_study(exhibit: str = ALL, recipe: str | None = None, seeds: int = 3, out: Path | None = None) -> StudyResult:
+def run_study(
+    exhibit: str = ALL,
+    recipe: str | Path | Mapping[str, Any] | StudyRecipe | FewShotStudyRecipe | None = None,
+    seeds: int = 3,
+    out: str | Path | None = None,
+) -> StudyResult:
     """Regenerate one exhibit or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
 
-    Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again.
+    Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again. Jobs run in other
+    processes, so a script calls this under `if __name__ == "__main__":`.
+
+    Example:
+        ```python
+        from promu import run_study
+
+        recipe = {
+            "pretrain": "newsreel-pretrain",
+            "finetune": {"entities": "newsreel-ner"},
+            "finetune_set": ["training.epochs=1"],
+            "systems": ["text-only"],
+            "world": {"pairs": 32, "ner_posts": [24, 8, 8], "re_posts": [4, 4, 4]},
+        }
+        result = run_study("table1", recipe, seeds=1, out="runs/small-study")
+        assert not result.failures and result.page.is_file()
+        ```
 
     Args:
         exhibit: A name in `EXHIBITS`, `all`, or `kecpm` for the study of joint extraction from few posts.
-        recipe: Name or file of a study recipe; None takes newsreel-study, and newsreel-kecpm-study for `kecpm`.
+        recipe: A study recipe: name, file, settings or object. None takes newsreel-study, and newsreel-kecpm-study for
+            `kecpm`.
         seeds: Number of seeds: 0, 1, ...
         out: Folder of the jobs and of the results; None takes runs/study, and runs/kecpm-study for `kecpm`.
 
@@ -54,7 +77,7 @@ def run_study(exhibit: str = ALL, recipe: str | None = None, seeds: int = 3, out
     """
     few_shot = exhibit == KECPM
     recipe = recipe or ("newsreel-kecpm-study" if few_shot else "newsreel-study")
-    out = out or Path("runs/kecpm-study" if few_shot else "runs/study")
+    out = Path(out or ("runs/kecpm-study" if few_shot else "runs/study"))
     if few_shot:
         study: Any = load_recipe(recipe, FewShotStudyRecipe)
         exhibits = {one.name: one for one in FEW_SHOT_EXHIBITS}
@@ -75,9 +98,13 @@ def run_study(exhibit: str = ALL, recipe: str | None = None, seeds: int = 3, out
         for one in requests
     ]
     sections = build_sections(measured, tasks, study.world is None, exhibits)
-    command = shlex.join(["promu", "reproduce", exhibit, "--recipe", recipe, "--seeds", str(seeds), "--out", str(out)])
+    if not isinstance(recipe, (str, Path)):
+        write_json(out / "recipe.yaml", study.model_dump(mode="json"))
+        recipe = out / "recipe.yaml"
+    words = ["promu", "reproduce", exhibit, "--recipe", str(recipe), "--seeds", str(seeds), "--out", str(out)]
     cpu_seconds = sum(result.cpu_seconds for result in results.values())
-    page = write_study(out, Study(recipe, command, study.note, seeds, len(results), cpu_seconds), sections)
+    about = Study(str(recipe), shlex.join(words), study.note, seeds, len(results), cpu_seconds)
+    page = write_study(out, about, sections)
     return StudyResult(page, sections)
 
 
