@@ -107,15 +107,14 @@ class Exhibit:
     """One table or figure, declared once, under the name that `promu reproduce` has for it.
 
     Attributes:
-        requests: Of the study's recipe and a job factory: (row, task, job) of each result that it shows.
+        requests: Of the study's recipe and a job factory: (row, task, job) of each result that it shows. It raises
+            `InputError` if the recipe lacks what the exhibit needs.
         build: Makes the section of the page from the measurements.
-        check: Of the same as `requests`: raises `InputError` if the recipe lacks what the exhibit needs.
     """
 
     name: str
     requests: Callable[[Any, Any], Iterator[tuple[Row, str, Job]]]
     build: Callable[[Sheet], Section]
-    check: Callable[[Any, Any], None] = lambda study, factory: None
 
 
 class Sheet:

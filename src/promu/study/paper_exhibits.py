@@ -78,12 +78,9 @@ def _systems(factory: JobFactory, systems: Sequence[str]) -> Requests:
 
 
 def _table1_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    return _systems(factory, study.systems or SYSTEMS)
-
-
-def _check_table1(study: StudyRecipe, factory: JobFactory) -> None:
     if unknown := [name for name in study.systems or () if name not in SYSTEMS]:
         raise InputError(f"table1: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
+    return _systems(factory, study.systems or SYSTEMS)
 
 
 def _table1(sheet: Sheet) -> Section:
@@ -108,17 +105,14 @@ def _table1(sheet: Sheet) -> Section:
 
 
 def _table2_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
+    if unknown := [name for name in study.fusions if name not in FUSIONS]:
+        raise InputError(f"table2: fusion {unknown[0]!r} is unknown; use one of {', '.join(sorted(FUSIONS))}")
     for fusion in study.fusions:
         config = {"fusion": fusion}
         init = factory.pretrain(f"{fusion} · {PROMU}", config=config)
         for task in factory.finetuning:
             yield (fusion, SCRATCH), task, factory.finetune(task, f"{fusion} · {SCRATCH}", config=config)
             yield (fusion, PROMU), task, factory.finetune(task, f"{fusion} · {PROMU}", init=init)
-
-
-def _check_table2(study: StudyRecipe, factory: JobFactory) -> None:
-    if unknown := [name for name in study.fusions if name not in FUSIONS]:
-        raise InputError(f"table2: fusion {unknown[0]!r} is unknown; use one of {', '.join(sorted(FUSIONS))}")
 
 
 def _table2(sheet: Sheet) -> Section:
@@ -159,17 +153,14 @@ def _table3(sheet: Sheet) -> Section:
 
 
 def _figure3_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    task = next(name for name, recipe in factory.finetuning.items() if recipe.task == "re")
-    for system in FIGURE3_SYSTEMS:
-        yield (system,), NO_TASK, factory.embeddings(task, system, pretrained(factory, system), FIGURE3_ITEMS)
-
-
-def _check_figure3(study: StudyRecipe, factory: JobFactory) -> None:
     _check_images("figure3", factory)
     if importlib.util.find_spec("sklearn") is None:
         raise InputError("figure3 needs scikit-learn; install it with pip install 'promu[study]'")
-    if not any(recipe.task == "re" for recipe in factory.finetuning.values()):
+    tasks = [name for name, recipe in factory.finetuning.items() if recipe.task == "re"]
+    if not tasks:
         raise InputError("figure3 shows relations; name a recipe of the task re under finetune in the study recipe")
+    for system in FIGURE3_SYSTEMS:
+        yield (system,), NO_TASK, factory.embeddings(tasks[0], system, pretrained(factory, system), FIGURE3_ITEMS)
 
 
 def _check_images(exhibit: str, factory: JobFactory) -> None:
@@ -235,6 +226,8 @@ def _figure4(sheet: Sheet) -> Section:
 
 
 def _figure5_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
+    _check_images("figure5", factory)
+
     def attention(task: str) -> Job:
         return factory.attention(task, finetuned(factory, SCRATCH, task), finetuned(factory, PROMU, task))
 
@@ -267,10 +260,10 @@ def _figure5(sheet: Sheet) -> Section:
 
 
 PAPER_EXHIBITS = (
-    Exhibit("table1", _table1_requests, _table1, _check_table1),
-    Exhibit("table2", _table2_requests, _table2, _check_table2),
+    Exhibit("table1", _table1_requests, _table1),
+    Exhibit("table2", _table2_requests, _table2),
     Exhibit("table3", _table3_requests, _table3),
-    Exhibit("figure3", _figure3_requests, _figure3, _check_figure3),
+    Exhibit("figure3", _figure3_requests, _figure3),
     Exhibit("figure4", _figure4_requests, _figure4),
-    Exhibit("figure5", _figure5_requests, _figure5, lambda study, factory: _check_images("figure5", factory)),
+    Exhibit("figure5", _figure5_requests, _figure5),
 )

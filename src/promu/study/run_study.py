@@ -140,7 +140,6 @@ def request_all(
     if seeds < 1:
         raise InputError(f"--seeds is {seeds}; at least 1 is needed")
     for exhibit in exhibits:
-        exhibit.check(study, factory)
         for seed in range(1 if exhibit.name in single_seed else seeds):
             for row, task, job in exhibit.requests(study, replace(factory, seed=seed)):
                 yield Request(exhibit.name, row, task, seed, job)

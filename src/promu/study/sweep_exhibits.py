@@ -92,20 +92,16 @@ def _robustness(sheet: Sheet) -> Section:
 
 
 def _transfer_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    assert study.transfer_world is not None
+    if study.transfer_world is None:
+        raise InputError("transfer needs a second domain; set world and transfer_world in the study recipe")
+    if study.transfer_world not in WORLDS:
+        raise InputError(f"transfer_world {study.transfer_world!r} is unknown; use one of {', '.join(sorted(WORLDS))}")
     other = factory.in_world(study.transfer_world)
     transferred, own = pretrained(factory, PROMU), pretrained(other, PROMU)
     for task in factory.finetuning:
         yield (SCRATCH,), task, other.finetune(task, SCRATCH)
         yield ("pre-trained in the other domain",), task, other.finetune(task, "transferred", init=transferred)
         yield ("pre-trained in this domain",), task, other.finetune(task, PROMU, init=own)
-
-
-def _check_transfer(study: StudyRecipe, factory: JobFactory) -> None:
-    if study.transfer_world is None:
-        raise InputError("transfer needs a second domain; set world and transfer_world in the study recipe")
-    if study.transfer_world not in WORLDS:
-        raise InputError(f"transfer_world {study.transfer_world!r} is unknown; use one of {', '.join(sorted(WORLDS))}")
 
 
 def _transfer(sheet: Sheet) -> Section:
@@ -157,6 +153,6 @@ def learning_curve(sheet: Sheet, panels: Mapping[str, tuple[str, ...]]) -> tuple
 SWEEP_EXHIBITS = (
     Exhibit("temperature", _temperature_requests, _temperature),
     Exhibit("robustness", _robustness_requests, _robustness),
-    Exhibit("transfer", _transfer_requests, _transfer, _check_transfer),
+    Exhibit("transfer", _transfer_requests, _transfer),
     Exhibit("learning-curve", _curve_requests, _curve),
 )
