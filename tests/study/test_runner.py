@@ -94,10 +94,12 @@ def test_workers_end_with_a_call_that_is_killed(tmp_path: Path) -> None:
     children = Path(f"/proc/{call.pid}/task/{call.pid}/children")
     if not children.exists():
         pytest.skip("no /proc to see processes in")
-    wait_for(lambda: any((tmp_path / "jobs").glob("draw-*/.run-*")), 120)
-    workers = [int(pid) for pid in children.read_text().split()]
+    try:
+        wait_for(lambda: any((tmp_path / "jobs").glob("draw-*/.run.*.part")), 120)
+        workers = [int(pid) for pid in children.read_text().split()]
+    finally:
+        os.kill(call.pid, signal.SIGKILL)
     assert workers
-    os.kill(call.pid, signal.SIGKILL)
     call.wait()
     wait_for(lambda: not any(alive(pid) for pid in workers), 30)
 
