@@ -23,26 +23,30 @@ class StudyRecipe(Settings):
     finetune: dict[str, str] = Field(
         min_length=1, description="The fine-tuning recipe of each task, by its name in the tables."
     )
-    pretrain_set: Overrides = Field((), description="Overrides of the pre-training recipe, each `key=value`.")
-    finetune_set: Overrides = Field((), description="Overrides of the fine-tuning recipes, each `key=value`.")
+    pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe, each `key=value`.")
+    finetune_set: Overrides = Field(default=(), description="Overrides of the fine-tuning recipes, each `key=value`.")
     world: NewsreelSettings | None = Field(
-        None, description="Settings of the drawn corpus, one per seed; null takes the recipes' data."
+        default=None, description="Settings of the drawn corpus, one per seed; null takes the recipes' data."
     )
-    transfer_world: str | None = Field(None, description="The other drawn world, of the exhibit `transfer`.")
-    single_seed: tuple[str, ...] = Field((), description="Exhibits that use the first seed only.")
-    systems: tuple[str, ...] | None = Field(None, min_length=1, description="Systems of table 1; null takes all.")
-    fusions: tuple[str, ...] = Field(("concat", "hvpnet", "mmib"), description="Fusions of table 2.")
-    posts: tuple[Count, ...] = Field((50, 100, 200), description="Training posts of the learning curve, beside all.")
+    transfer_world: str | None = Field(default=None, description="The other drawn world, of the exhibit `transfer`.")
+    single_seed: tuple[str, ...] = Field(default=(), description="Exhibits that use the first seed only.")
+    systems: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Systems of table 1; null takes all."
+    )
+    fusions: tuple[str, ...] = Field(default=("concat", "hvpnet", "mmib"), description="Fusions of table 2.")
+    posts: tuple[Count, ...] = Field(
+        default=(50, 100, 200), description="Training posts of the learning curve, beside all."
+    )
     label_temperatures: tuple[Positive, ...] = Field(
-        (0.02, 0.05, 0.1, 0.2), description="Temperatures of the soft labels."
+        default=(0.02, 0.05, 0.1, 0.2), description="Temperatures of the soft labels."
     )
     cit_temperatures: tuple[Positive, ...] = Field(
-        (0.02, 0.07, 0.2), description="Initial values of L_CIT's temperature."
+        default=(0.02, 0.07, 0.2), description="Initial values of L_CIT's temperature."
     )
     error_kinds: tuple[ErrorKind, ...] = Field(
-        ("boxes", "nouns", "matched"), description="Kinds of errors in `robustness`."
+        default=("boxes", "nouns", "matched"), description="Kinds of errors in `robustness`."
     )
-    error_rates: tuple[Share, ...] = Field((0.3, 0.6), description="Rates of these errors.")
+    error_rates: tuple[Share, ...] = Field(default=(0.3, 0.6), description="Rates of these errors.")
     workers: Workers = None
     note: Note = ""
 
@@ -73,29 +77,30 @@ class FewShotStudyRecipe(Settings):
 
     joint: str = Field(description="The recipe of the joint model: a file or a name.")
     pipeline: PipelineRecipes = Field(description="The recipes of the pipeline's two models.")
-    writer: str | None = Field(None, description="The recipe of the text-to-text model; null leaves it out.")
+    writer: str | None = Field(default=None, description="The recipe of the text-to-text model; null leaves it out.")
     pretrain: str | None = Field(
-        None, description="The recipe of pre-training that joint model and pipeline start from, or null."
+        default=None, description="The recipe of pre-training that joint model and pipeline start from, or null."
     )
     reading: TrainingSettings | None = Field(
-        None, description="Training of the writer, before the posts, to restore texts of the drawn world, or null."
+        default=None,
+        description="Training of the writer, before the posts, to restore texts of the drawn world, or null.",
     )
-    joint_set: Overrides = Field((), description="Overrides of the joint model's recipe, each `key=value`.")
-    entities_set: Overrides = Field((), description="Overrides of the pipeline's entity recipe.")
-    relations_set: Overrides = Field((), description="Overrides of the pipeline's relation recipe.")
-    writer_set: Overrides = Field((), description="Overrides of the writer's recipe.")
-    pretrain_set: Overrides = Field((), description="Overrides of the pre-training recipe.")
-    world: JointSettings | None = Field(None, description="Settings of the drawn joint set, one per seed.")
-    captions: NewsreelSettings = Field(NewsreelSettings(), description="Settings of the drawn caption pairs.")
+    joint_set: Overrides = Field(default=(), description="Overrides of the joint model's recipe, each `key=value`.")
+    entities_set: Overrides = Field(default=(), description="Overrides of the pipeline's entity recipe.")
+    relations_set: Overrides = Field(default=(), description="Overrides of the pipeline's relation recipe.")
+    writer_set: Overrides = Field(default=(), description="Overrides of the writer's recipe.")
+    pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe.")
+    world: JointSettings | None = Field(default=None, description="Settings of the drawn joint set, one per seed.")
+    captions: NewsreelSettings = Field(default=NewsreelSettings(), description="Settings of the drawn caption pairs.")
     sets: tuple[JointFiles, ...] = Field(
-        (), description="Joint sets on file instead, one per seed, in turn, with shared test posts."
+        default=(), description="Joint sets on file instead, one per seed, in turn, with shared test posts."
     )
     posts: tuple[Count, ...] = Field(
         min_length=1, description="Training posts of the learning curve, each for as many steps as the last."
     )
     compared_at: Count = Field(description="Training posts of the other exhibits: one of `posts`.")
-    error_rate: Share = Field(0.5, description="Share of its facts that the mock LLM gets wrong at first.")
-    recovered: Share = Field(0.5, description="Share of these errors that it corrects by self-reflection.")
+    error_rate: Share = Field(default=0.5, description="Share of its facts that the mock LLM gets wrong at first.")
+    recovered: Share = Field(default=0.5, description="Share of these errors that it corrects by self-reflection.")
     workers: Workers = None
     note: Note = ""
 
