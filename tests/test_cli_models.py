@@ -126,7 +126,7 @@ def test_images_for_a_model_that_reads_text_alone(
     gold.write_text("IMGID:0\nRome\tB-LOC\n")
     words = ["evaluate", "ner", str(model), "--data", str(gold)]
     assert main([*words, "--images", str(images)]) == 2
-    assert f"{model}: this model reads text alone; leave --images out" in capsys.readouterr().err
+    assert f"{model}: this model reads text alone; leave the folder of images out" in capsys.readouterr().err
     assert main(words) == 0
     assert "(the model reads text alone)" in capsys.readouterr().err
 
