@@ -94,13 +94,13 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--seconds", type=float, default=20.0)
-    asked = parser.parse_args()
-    caller = Caller(asked.url, asked.bodies.read_bytes().splitlines())
+    arguments = parser.parse_args()
+    caller = Caller(arguments.url, arguments.bodies.read_bytes().splitlines())
     started = time.perf_counter()
-    if asked.rate:
-        asyncio.run(caller.open(asked.rate, asked.seconds))
+    if arguments.rate:
+        asyncio.run(caller.open(arguments.rate, arguments.seconds))
     else:
-        asyncio.run(caller.closed(asked.connections, asked.requests))
+        asyncio.run(caller.closed(arguments.connections, arguments.requests))
     seconds = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "each": caller.seconds, "statuses": caller.statuses}))
 

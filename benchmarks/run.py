@@ -45,29 +45,29 @@ def table(rows: list[Row]) -> Table:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run what was asked for, by `words` or on the command line."""
+    """Run what was arguments for, by `words` or on the command line."""
     parser = argparse.ArgumentParser(description="promu's benchmarks")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="this one (may be repeated)")
     parser.add_argument("--threads", type=int, help="torch's threads; all cores otherwise")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether it runs at all")
-    asked = parser.parse_args(words)
-    if asked.threads:
-        torch.set_num_threads(asked.threads)
+    arguments = parser.parse_args(words)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     console = Console(width=140)
-    results: dict[str, Any] = {"machine": machine.facts(), "quick": asked.quick, "benchmarks": {}}
+    results: dict[str, Any] = {"machine": machine.facts(), "quick": arguments.quick, "benchmarks": {}}
     console.print(json.dumps(results["machine"]))
     rows: list[Row] = []
-    for name in asked.only or BENCHMARKS:
+    for name in arguments.only or BENCHMARKS:
         started = time.perf_counter()
-        results["benchmarks"][name], found = BENCHMARKS[name](asked.quick)
+        results["benchmarks"][name], found = BENCHMARKS[name](arguments.quick)
         rows += found
         console.print(f"{name}: {time.perf_counter() - started:.0f} s")
     results["rows"] = [asdict(row) for row in rows]
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(asked.out, results)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.out, results)
     console.print(table(rows))
-    console.print(f"The figures are in {asked.out}")
+    console.print(f"The figures are in {arguments.out}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What HTTP costs on top of the library, and what becomes of a service that is asked for twice what it can do.
+"""What HTTP costs on top of the library, and what becomes of a service that is arguments for twice what it can do.
 
 python -m benchmarks.serve [--quick] [--seconds 600]
 """
@@ -203,5 +203,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seconds", type=float, default=20.0, help="of overload")
-    asked = parser.parse_args()
-    print(json.dumps(run(asked.quick, asked.seconds)[0], indent=2))
+    arguments = parser.parse_args()
+    print(json.dumps(run(arguments.quick, arguments.seconds)[0], indent=2))
