@@ -54,7 +54,7 @@ def sample_report(corpus: Path, seed: int = 0) -> DemoReport:
             SystemResult("from-scratch", scores(59.0, 77.8, 46.1), scores(50.9, 86.0, 15.8), 81),
             SystemResult("promu", scores(70.3, 82.4, 62.9), scores(78.4, 92.7, 66.1), 246),
         ],
-        ceiling={"ner": 58.3, "re": 55.7},
+        upper_bound={"ner": 58.3, "re": 55.7},
         curves=curves(rng),
         teacher=TeacherQuality(named=0.634, mass=0.412, regions=812, chance=0.043),
         pairs=[pair for pair in pairs(corpus, rng) if pair.regions][:6],

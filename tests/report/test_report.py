@@ -223,7 +223,7 @@ def test_figures_as_json(sample: DemoReport) -> None:
     assert promu["seconds"] == 246
     assert promu["re"]["f1"] == 78.4 and promu["ner"]["by_group"] == {"text": 82.4, "image": 62.9}
     assert {"precision", "recall", "f1"} <= promu["ner"].keys()
-    assert figures["ceiling"] == {"ner": 58.3, "re": 55.7}
+    assert figures["upper_bound"] == {"ner": 58.3, "re": 55.7}
 
 
 def test_numbers_in_words() -> None:

@@ -104,7 +104,7 @@ class DemoReport:
 
     Attributes:
         seconds: Wall time of the whole run.
-        ceiling: Best F1 (0-100) that a reader of the text alone can expect in this world, by task ("ner", "re").
+        upper_bound: Best F1 (0-100) that a reader of the text alone can expect in this world, by task ("ner", "re").
         teacher: None where the teacher's quality was not measured.
         pairs: Some pairs with their soft labels.
         posts: Some unseen posts with what was extracted.
@@ -114,7 +114,7 @@ class DemoReport:
     seed: int
     seconds: float
     systems: Sequence[SystemResult]
-    ceiling: Mapping[str, float]
+    upper_bound: Mapping[str, float]
     curves: Curves
     teacher: TeacherQuality | None
     pairs: Sequence[LabelledPair]
@@ -125,7 +125,7 @@ class DemoReport:
 def to_json(data: DemoReport) -> dict[str, Any]:
     """The figures of a run as `report.json` holds them, F1 in 0-100."""
     systems = [asdict(system) for system in data.systems]
-    return {"seed": data.seed, "seconds": data.seconds, "systems": systems, "ceiling": dict(data.ceiling)}
+    return {"seed": data.seed, "seconds": data.seconds, "systems": systems, "upper_bound": dict(data.upper_bound)}
 
 
 TASKS = (("ner", "Entities", "MNER"), ("re", "Relations", "MRE"))
@@ -180,10 +180,13 @@ def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
         GROUPS.get(group, group): {name: one.by_group[group] for name, one in scores.items() if group in one.by_group}
         for group in sorted(groups, key=lambda group: (group not in GROUPS, group != "text", group))
     }
-    ceiling = data.ceiling.get(key)
+    upper_bound = data.upper_bound.get(key)
     bars = [
         Bars(name, [(system, SYSTEMS.get(system, "soft"), f1) for system, f1 in values.items()], limit)
-        for name, values, limit in [("all posts", columns["F1"], ceiling), *((*part, None) for part in split.items())]
+        for name, values, limit in [
+            ("all posts", columns["F1"], upper_bound),
+            *((*part, None) for part in split.items()),
+        ]
     ]
     columns |= {f"F1, {name}": values for name, values in split.items()}
     label = f"Bar chart of F1 in {title.lower()}, by system and by what decides; the figures are in the table below"
@@ -198,7 +201,7 @@ def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
         "chart": bar_chart(label, bars),
         "gains": sorted(gains, key=lambda gain: gain[0] != "from-scratch"),
         "f1": promu,
-        "ceiling": ceiling,
+        "upper_bound": upper_bound,
     }
 
 

@@ -92,7 +92,7 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
         seed=seed,
         seconds=round(time.perf_counter() - started, 1),
         systems=[run.system(name) for name in SYSTEMS],
-        ceiling=read_json_document(out / "corpus" / "newsreel.json")["upper_bound"],
+        upper_bound=read_json_document(out / "corpus" / "newsreel.json")["upper_bound"],
         curves=run.curves(),
         teacher=run.teacher_quality(),
         pairs=run.pairs(),
