@@ -6,6 +6,8 @@ STUDY ?= runs/study
 SEEDS ?= 3
 # Test processes; one for each of two cores is what the suite is timed with.
 WORKERS ?= 2
+# A file stays in one process, so that what its tests share is made once; the order is that of tests/conftest.py.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # What make bench is told: --only crf, --threads 1, --out FILE, --quick.
 BENCH ?=
 
@@ -27,14 +29,14 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n $(WORKERS)
+	$(BIN)/pytest $(PARALLEL)
 
 # The same without the tests that are marked as slow.
 quick: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/pytest $(PARALLEL) -m "not slow"
 
 # docs/recipes.md from the declarations of the settings.
 recipes-page: $(VENV)/.installed-dev
