@@ -117,7 +117,7 @@ class RunFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class LoggedEvaluation:
     """One time that a file of gold was scored.
 
     Attributes:
@@ -154,7 +154,7 @@ class EvaluationLog:
         """
         earlier = self.read()
         weights, time = weights_checksum(model.state_dict()), datetime.now(UTC).isoformat(timespec="seconds")
-        new = Evaluation(split, str(file), checksum(file), weights, time, code_version())
+        new = LoggedEvaluation(split, str(file), checksum(file), weights, time, code_version())
         with self.path.open("a", encoding="utf-8") as log:
             log.write(json.dumps(asdict(new), ensure_ascii=False) + "\n")
             log.flush()
@@ -171,7 +171,7 @@ class EvaluationLog:
                 self.path,
             )
 
-    def read(self) -> list[Evaluation]:
+    def read(self) -> list[LoggedEvaluation]:
         """All evaluations, oldest first; empty where nothing was scored.
 
         Raises:
@@ -182,7 +182,7 @@ class EvaluationLog:
         found = []
         for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
-                found.append(Evaluation(**parse_json_object(line)))
+                found.append(LoggedEvaluation(**parse_json_object(line)))
             except InputError as error:
                 raise error.at(self.path, number) from None
             except TypeError:

@@ -16,7 +16,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 import promu
-from promu.cli import demo, doctor, evaluate, graph, llm, reproduce, score, train
+from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, score, train
 from promu.cli.console import StderrHandler, complain
 from promu.errors import InputError
 
@@ -34,7 +34,7 @@ COMMANDS: dict[str, Callable[..., Any] | App | tuple[str, str]] = {
     "label": train.label,
     "pretrain": train.pretrain,
     "finetune": train.finetune,
-    "kecpm": train.app,
+    "kecpm": kecpm.app,
     "evaluate": evaluate.evaluate,
     "baseline": llm.baseline_app,
     "knowledge": llm.knowledge_app,

@@ -1,4 +1,4 @@
-"""`promu pretrain`, `finetune`, `label` and `kecpm`: run a recipe and show what came of it."""
+"""`promu pretrain`, `finetune` and `label`: run a recipe and show what came of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from promu.cli.console import print_json, print_table, progress_bars
 
@@ -77,10 +77,10 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
         return
     rows = []
     for split in filter(result.get, ("dev", "test")):
-        rows.append([split, str(result["posts"][split]), *_figures(result[split])])
+        rows.append([split, str(result["posts"][split]), *format_figures(result[split])])
         for group, figures in result[split].get("per_group", {}).items():
             decides = " decides" if group in ("text", "image") else ""
-            rows.append([f"{split}, {group}{decides}", "", *_figures(figures)])
+            rows.append([f"{split}, {group}{decides}", "", *format_figures(figures)])
     title = f"{settings.task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}"
     print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
     for split, counts in result["images"].items():
@@ -91,7 +91,8 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
     print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
-def _figures(scores: Mapping[str, Any]) -> list[str]:
+def format_figures(scores: Mapping[str, Any]) -> list[str]:
+    """Precision, recall and F1 as the cells of a row."""
     return [f"{scores[key]:.2f}" for key in ("precision", "recall", "f1")]
 
 
@@ -207,72 +208,3 @@ _HEALTH: dict[str, Callable[[SideHealth], str]] = {
     "often first": lambda side: f"{len(side.often)}",
     "most often first": lambda side: "{} ({:.0%})".format(*side.top[0]),
 }
-
-
-app = App(name="kecpm", help="Joint extraction by a text-to-text model that reads background knowledge (KECPM).")
-
-
-@app.command(name="train")
-def train(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json = False) -> None:
-    """Train once for each seed of the recipe; the best epoch on dev is kept and tested once.
-
-    Test is scored with decoding constrained by the grammar and without. Started again after it was stopped, it goes on
-    where it was; finished, it only shows its figures.
-    """
-    from promu.kecpm.train_kecpm import train_kecpm
-
-    with progress_bars():
-        summary = train_kecpm(recipe, overrides or ())
-    if json:
-        print_json(summary)
-        return
-    tests = {"test": "test", "test_unconstrained": "test, unconstrained"}
-    rows = []
-    for seed, run in summary["runs"].items():
-        for split, name in {"dev": "dev", **tests}.items():
-            scores = run[split]
-            more = [f"{scores['macro_f1']['present']:.2f}", f"{100 * scores['parsed']:.1f} %"]
-            rows.append([f"seed {seed}, {name}", *_figures(scores), *more])
-    print_table("quintuples", ["", "precision", "recall", "F1", "macro F1", "parsed"], rows)
-    for split, name in tests.items():
-        mean = summary[split]["f1"]
-        spread = "" if mean["std"] is None else f" ± {mean['std']:.2f}"
-        print(f"{name}: F1 {mean['mean']:.2f}{spread} over {mean['n']} seeds")
-
-
-@app.command(name="predict")
-def predict(
-    model: Path,
-    data: Path,
-    /,
-    *,
-    predictions: Path,
-    knowledge: Path | None = None,
-    unconstrained: bool = False,
-    beams: int | None = None,
-    batch_size: int | None = None,
-    json: Json = False,
-) -> None:
-    """Write the quintuples of posts, with the captions and the knowledge that their file carries.
-
-    Args:
-        model: The model folder of a run.
-        data: A JMERE file; labels in it are not looked at.
-        predictions: The file to write, JMERE too, for `promu score joint`.
-        knowledge: Folder of what `promu knowledge generate` wrote, in place of what the file carries.
-        unconstrained: Let the model write anything; what does not parse is counted and left out.
-        beams: Beams, if other than in training.
-        batch_size: Posts at once, if other than in training.
-    """
-    from promu.corpora.jmere import write_jmere
-    from promu.kecpm.train_kecpm import predict_kecpm
-
-    with progress_bars():
-        posts, parsed = predict_kecpm(model, data, knowledge, not unconstrained, beams, batch_size)
-    write_jmere(predictions, posts)
-    count = sum(len(post.relations) for post in posts)
-    if json:
-        shown = {"posts": len(posts), "quintuples": count, "parsed": parsed}
-        print_json({**shown, "predictions": str(predictions)})
-        return
-    print(f"{predictions}: {count} quintuples in {len(posts)} posts; {100 * parsed:.1f} % of the answers parse")
