@@ -91,6 +91,7 @@ def test_captions_are_padded_and_as_long_as_said() -> None:
     assert batch["attention_mask"].sum(1).tolist() == lengths[:8]
 
 
+@pytest.mark.slow
 def test_the_literal_step_learns() -> None:
     step = literal_step(size(quick=True))
     losses = [step() for _ in range(25)]

@@ -52,6 +52,7 @@ def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("words", [[name, "--help"] for name in cli.COMMANDS] + [["score", "ner", "--help"]])
+@pytest.mark.slow
 def test_every_command_has_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 0
     assert f"Usage: promu {words[0]}" in capsys.readouterr().out
@@ -196,6 +197,7 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
     assert "Traceback" not in err and status == 1
 
 
+@pytest.mark.slow
 def test_published_twitter_scores_100_against_itself(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, posts in (("twitter2015", 3257), ("twitter2017", 723)):
         gold = str(shared / "data" / name / "test.txt")

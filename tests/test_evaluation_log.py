@@ -82,6 +82,7 @@ def test_a_model_outside_its_run_leaves_no_record(tmp_path: Path, gold: Path) ->
     assert not (tmp_path / EVALUATIONS).exists()
 
 
+@pytest.mark.slow
 def test_a_run_proves_that_test_was_touched_once(
     tiny_world: Path,
     tiny_models: Path,

@@ -43,6 +43,7 @@ def test_long_lines(tmp_path: Path, letter: str, more: int, fits: bool) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_big_file_of_captions_is_not_in_memory(tmp_path: Path) -> None:
     """CSV and JSON lines of 20 MB, read in less than two."""
     rows = {

@@ -95,6 +95,7 @@ def test_importing_promu_imports_nothing_heavy() -> None:
     assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "pydantic"} & set(loaded)
 
 
+@pytest.mark.slow
 def test_extracting_imports_neither_training_nor_evaluation_nor_study() -> None:
     code = "import sys; from promu import Extractor, ExtractionConfig; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -130,6 +130,7 @@ module.build_corpus(settings, out)
     assert content(tmp_path / "out") == content(tmp_path / "unbroken")
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, run_forks: Forks) -> None:
     """A shard that finds no room is said to, those before it stay, and with room the build goes on."""
     settings = write_set(tmp_path, 8)

@@ -51,6 +51,7 @@ def sets(draw: st.DrawFn) -> list[CaptionedImage]:
 @pytest.mark.parametrize("how", HOWS)
 @given(images=sets(), share=st.sampled_from([0.1, 0.5, 0.8]), seed=st.integers(0, 3))
 @settings(max_examples=80)
+@pytest.mark.slow
 def test_no_falsified_caption_fits(how: str, images: list[CaptionedImage], share: float, seed: int) -> None:
     added = falsify(images, share, HOWS[how], [seed])
     assert len(added) == len(images)

@@ -52,6 +52,7 @@ def by_hand(folder: Path, image: Image.Image, softmax: bool) -> list[tuple[float
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.slow
 def test_regions_are_the_models_own(made: dict[str, Path], family: str) -> None:
     """Against the model called by hand: the best boxes, each once and with its likeliest class."""
     image = some_images()[3]

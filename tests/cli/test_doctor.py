@@ -15,6 +15,7 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
     return {finding.name: finding for finding in findings}
 
 
+@pytest.mark.slow
 def test_it_says_versions_device_and_precision() -> None:
     findings = by_name(doctor.diagnose())
     assert findings["torch"].value == importlib.metadata.version("torch")
@@ -57,6 +58,7 @@ def test_a_missing_and_an_old_library_are_broken(monkeypatch: pytest.MonkeyPatch
     assert "device" not in findings  # nothing is measured on broken ground
 
 
+@pytest.mark.slow
 def test_an_extra_that_is_not_whole_is_a_note_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "METADATA").write_text(
         "Name: promu\nVersion: 9.9\nProvides-Extra: dev\nProvides-Extra: graph\nProvides-Extra: old\n"

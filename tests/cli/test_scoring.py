@@ -112,6 +112,7 @@ def test_where_the_modes_differ_the_strict_one_counts(tmp_path: Path, said: Any)
     assert report["default"]["mean"]["all"]["f1"]["mean"] == 100.0
 
 
+@pytest.mark.slow
 def test_published_twitter_2015_counts_as_the_field_does(shared: Path, said: Any) -> None:
     """The supports that UMT's scorer prints, and the numbers of entities that the papers give."""
     gold = str(shared / "data" / "twitter2015" / "test.txt")

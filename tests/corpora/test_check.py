@@ -134,6 +134,7 @@ def test_what_cannot_be_checked(tmp_path: Path) -> None:
         ("coco_mini", "coco", [80]),
     ],
 )
+@pytest.mark.slow
 def test_published_sets_are_sound_and_named(shared: Path, folder: str, format: str, records: list[int]) -> None:
     report = check(shared / "data" / folder, format)
     assert report.ok
@@ -141,6 +142,7 @@ def test_published_sets_are_sound_and_named(shared: Path, folder: str, format: s
     assert all(file.release != "unknown" for file in report.files)
 
 
+@pytest.mark.slow
 def test_twitter_2015_is_named_with_its_oddity(shared: Path) -> None:
     (file,) = check(shared / "data" / "twitter2015" / "train.txt", "conll").files
     assert file.release == "Twitter-2015 original (UMT release), train"

@@ -32,6 +32,7 @@ def put(tmp_path: Path, text: str | bytes) -> Path:
 
 
 @pytest.mark.parametrize(("name", "posts", "types", "strays"), COUNTS)
+@pytest.mark.slow
 def test_published_files(
     shared: Path, tmp_path: Path, name: str, posts: int, types: dict[str, int], strays: int
 ) -> None:

@@ -108,6 +108,7 @@ def test_nothing_is_left_where_a_post_cannot_be_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_mnre_to_published_sizes(shared: Path, tmp_path: Path) -> None:
     joint = read_joint(shared / "data" / "mnre" / "mnre_train.txt", "mnre")
     sets = sample_few_shot(joint.posts, 248, 230, seed=67)

@@ -29,6 +29,7 @@ def put(tmp_path: Path, *lines: object) -> Path:
 
 
 @pytest.mark.parametrize(("split", "posts", "none"), [("train", 12247, 7744), ("val", 1624, 1000), ("test", 1614, 974)])
+@pytest.mark.slow
 def test_published_files(shared: Path, tmp_path: Path, split: str, posts: int, none: int) -> None:
     path = shared / "data" / "mnre" / f"mnre_{split}.txt"
     read = read_mnre(path)

@@ -63,6 +63,7 @@ def invisible(character: str) -> bool:
     return category[0] in "ZM" or category in ("Cc", "Cf", "Cs")
 
 
+@pytest.mark.slow
 def test_long_hostile_text_is_quick() -> None:
     for piece in ("a.", "@", "a-", "\u200d", "👍\u200d", "http://", "1.", "'s", "a@b."):
         assert tokenize(piece * 20_000) is not None

@@ -42,6 +42,7 @@ def write_tags(path: Path, posts: Sequence[Sequence[str]]) -> Path:
 
 @pytest.mark.parametrize("mode", MODES)
 @given(pairs=st.lists(tag_pair, min_size=1, max_size=5))
+@pytest.mark.slow
 def test_scores_equal_seqeval_whatever_the_tags(
     mode: str, pairs: list[tuple[list[str], list[str]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -60,6 +60,7 @@ def test_figures_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), min_size=1, max_size=30))
+@pytest.mark.slow
 def test_scores_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     gold, predicted = [p[0] for p in pairs], [p[1] for p in pairs]
     scores = score_relations(posts(gold), posts(predicted))

@@ -95,6 +95,7 @@ def test_without_dead_letters_there_is_no_file_of_them(settings: BulkSettings, t
     assert not dead_letters(output).exists()
 
 
+@pytest.mark.slow
 def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> None:
     table = tmp_path / "posts.csv"
     table.write_bytes(

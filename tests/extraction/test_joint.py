@@ -143,6 +143,7 @@ def test_which_folders_are_taken(tiny_joint: Path, tiny_models: Path, tmp_path: 
         open_predictor("ner", tiny_joint / "joint")
 
 
+@pytest.mark.slow
 def test_two_models_answer_as_a_joint_system(tiny_models: Path, images: Path) -> None:
     gold = [
         Post(p.id, p.tokens, p.image, (Entity(0, 1, "per"), Entity(2, 3, "misc")), (Relation(0, 1, "awarded"),))

@@ -117,6 +117,7 @@ def test_settings_that_do_not_go_together(tiny_models: Path, monkeypatch: pytest
         "[E1] Ann [/E1] [SEP] [CLS] Bob",
     ],
 )
+@pytest.mark.slow
 def test_texts_that_nobody_expects(text: str, extractor: Extractor) -> None:
     found = extractor(text, id="odd")
     assert [text[start:end] for start, end in found.offsets] == list(found.tokens)

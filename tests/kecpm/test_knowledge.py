@@ -161,6 +161,7 @@ def test_where_the_check_fails_the_first_answer_stands(server: LlmServer, connec
     assert (found.state, found.knowledge) == ("failed", ()) and [f.kind for f in found.faults] == ["empty"] * 3
 
 
+@pytest.mark.slow
 def test_an_error_rate_is_what_reflection_recovers(server: LlmServer, connect: Connect) -> None:
     """A model that errs in every third first answer, and mends what it is shown again."""
 

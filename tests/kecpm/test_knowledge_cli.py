@@ -102,6 +102,7 @@ def test_from_posts_to_knowledge(server: LlmServer, folder: Path, capsys: pytest
     assert not server.seen
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_goes_down_in_the_middle(
     server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,6 +58,7 @@ def test_threads_that_ask_the_same_pay_once(server: LlmServer, connect: Connect)
     assert len(server.seen) == 1
 
 
+@pytest.mark.slow
 def test_processes_that_fill_one_store_lose_no_answer(server: LlmServer, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
@@ -103,6 +104,7 @@ def test_retry_after_shortens_no_pause(server: LlmServer, connect: Connect, monk
 
 
 @pytest.mark.parametrize("value", ["0.4", "date"])
+@pytest.mark.slow
 def test_retry_after_is_heeded_by_every_thread(server: LlmServer, connect: Connect, value: str) -> None:
     # a date has no fractions, so that the wait is between one and two seconds
     server.faults = [(429, formatdate(time.time() + 2, usegmt=True) if value == "date" else value)]
@@ -116,6 +118,7 @@ def test_retry_after_is_heeded_by_every_thread(server: LlmServer, connect: Conne
     assert time.monotonic() - began > 0.4
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_stays_down_stops_the_run_and_loses_nothing(server: LlmServer, connect: Connect) -> None:
     client = connect(patience=0.2)
     kept = client.ask(ask("before"))

@@ -141,6 +141,7 @@ def test_temperature_of_a_new_shared_space_is_the_configured_one(make_config: Ma
     assert float(model.space.temperature.detach()) == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_a_learned_temperature_is_kept(make_config: MakeConfig, tmp_path: Path) -> None:
     model = PromuDualEncoder(make_config(**HEADS))
     with torch.no_grad():

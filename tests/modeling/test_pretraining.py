@@ -154,6 +154,7 @@ def test_a_batch_without_a_region_is_not_nan(make_config: MakeConfig, batch: dic
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_soft_labels_are_learned(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
     """COE and CIR fall to the entropy of their labels, and no lower."""
     model = PromuForPreTraining(make_config(**HEADS, loss_weights={"itm": 0.0, "cit": 0.0}))

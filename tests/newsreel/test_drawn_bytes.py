@@ -47,6 +47,7 @@ def test_the_pixels_of_every_kind_and_setting_are_those_that_were(name: str) -> 
 
 
 @pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.slow
 def test_the_captions_and_posts_are_those_that_were(name: str, tmp_path: Path) -> None:
     settings = NewsreelSettings(seed=11, pairs=80, ner_posts=(40, 10, 20), re_posts=(40, 10, 20), tail=0.3)
     write_newsreel(tmp_path / "drawn", settings, world=WORLDS[name])

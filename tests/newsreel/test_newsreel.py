@@ -61,6 +61,7 @@ def caption_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_bytes(corpus: tuple[Path, NewsreelReport], tmp_path: Path) -> None:
     write_newsreel(tmp_path / "again", SMALL)
     assert checksums(tmp_path / "again") == checksums(corpus[0])
@@ -96,6 +97,7 @@ def test_a_tail_makes_each_label_rarer_than_the_one_before_by_zipfs_law(tail: fl
         assert order[0] > 1.5 * order[-1]
 
 
+@pytest.mark.slow
 def test_a_tail_is_drawn_alike_in_every_split_kept_in_the_card_and_known_again(tmp_path: Path) -> None:
     settings = NewsreelSettings(seed=7, pairs=0, ner_posts=(1, 1, 1), re_posts=(400, 400, 400), tail=1.0)
     out = tmp_path / "tailed"
@@ -110,6 +112,7 @@ def test_a_tail_is_drawn_alike_in_every_split_kept_in_the_card_and_known_again(t
         write_newsreel(out, settings.model_copy(update={"tail": 0.5}))
 
 
+@pytest.mark.slow
 def test_the_number_of_pairs_does_not_change_the_posts(corpus: tuple[Path, NewsreelReport], tmp_path: Path) -> None:
     few = NewsreelSettings(seed=7, pairs=5, ner_posts=(60, 20, 40), re_posts=(50, 20, 40))
     write_newsreel(tmp_path / "few", few)

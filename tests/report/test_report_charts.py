@@ -134,6 +134,7 @@ def test_boxes_and_labels_stay_on_the_image(tmp_path) -> None:
         assert tag.tag_y >= 0 and tag.tag_y + tag.tag_height <= shown.view_height
 
 
+@pytest.mark.slow
 def test_a_large_image_is_shrunk(tmp_path) -> None:
     Image.effect_noise((2000, 1000), 60).convert("RGB").save(tmp_path / "a.png")
     shown = embed(tmp_path / "a.png", "noise")

@@ -51,6 +51,7 @@ def test_no_request_that_the_document_allows_or_forbids_breaks_the_service(servi
 
 @settings(max_examples=60)
 @given(text=st.text(max_size=200))
+@pytest.mark.slow
 def test_any_text_gets_offsets_that_are_right_or_a_sentence(service: Running, text: str) -> None:
     with service.client() as client:
         answer = client.post("/extract", json={"text": text})

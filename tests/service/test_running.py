@@ -68,6 +68,7 @@ def post(client: httpx.Client, text: str = TEXTS[0]) -> httpx.Response:
     return client.post("/extract", json={"text": text})
 
 
+@pytest.mark.slow
 def test_requests_that_wait_share_a_batch(start: Start, slow: SlowExtractor, extractor: Extractor) -> None:
     texts = [f"{TEXTS[number % 3]} {number}" for number in range(8)]
     with start(slow, max_batch=8) as service, service.client() as client, ThreadPoolExecutor(9) as pool:
@@ -104,6 +105,7 @@ def test_what_does_not_fit_is_told_when_to_come_again(start: Start, slow: SlowEx
         assert inside(service) == 0 and post(client).status_code == 200
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long(start: Start, slow: SlowExtractor) -> None:
     with start(slow) as service, service.client() as client, ThreadPoolExecutor(1) as pool:
         serving = service.app.state.service
@@ -131,6 +133,7 @@ def head(length: int) -> bytes:
     return b"POST /extract HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % length
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive(start: Start) -> None:
     with start(timeout=0.3) as service:
         with raw(service, head(100) + b'{"text": "Ann') as connection:
@@ -163,6 +166,7 @@ def test_a_caller_who_hangs_up_is_not_worked_for(
     assert statuses[499] == 2
 
 
+@pytest.mark.slow
 def test_many_clients_at_once(start: Start) -> None:
     limits = httpx.Limits(max_connections=200)
     with (
@@ -197,6 +201,7 @@ class SteadyExtractor(Extractor):
         return super().run(requests, config, **options)
 
 
+@pytest.mark.slow
 def test_asked_for_more_than_it_can_do_it_works_for_those_who_still_wait(start: Start, extractor: Extractor) -> None:
     steady = SteadyExtractor(extractor)
     with start(steady, timeout=2.0) as service, service.client() as client, ThreadPoolExecutor(60) as pool:

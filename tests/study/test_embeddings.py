@@ -58,6 +58,7 @@ def settings(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     }
 
 
+@pytest.mark.slow
 def test_every_thing_and_every_prompt_has_a_place_and_the_figures_are_in_their_ranges(settings: dict) -> None:
     pytest.importorskip("sklearn")
     found = embeddings_job(settings, Path("nowhere"))

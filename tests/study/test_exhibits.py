@@ -25,6 +25,7 @@ def f1(section: Section, table: str, row: int, column: str) -> float:
     return value.mean
 
 
+@pytest.mark.slow
 def test_every_exhibit_has_a_section_with_a_table_and_well_formed_figures() -> None:
     sections = built(everything())
     assert list(sections) == list(dict.fromkeys(place.exhibit for place in everything()))
@@ -107,6 +108,7 @@ def test_a_single_seed_is_said_to_have_no_spread() -> None:
 
 
 @pytest.mark.parametrize("name", ["learning-curve", "robustness", "temperature"])
+@pytest.mark.slow
 def test_figures_of_equal_data_are_equal(name: str) -> None:
     first, second = (built([p for p in everything() if p.exhibit == name])[name] for _ in range(2))
     assert [drawn.svg for drawn in first.figures] == [drawn.svg for drawn in second.figures]

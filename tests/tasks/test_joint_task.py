@@ -181,6 +181,7 @@ def test_what_a_sure_model_says_is_the_gold(posts: list[Post]) -> None:
 
 @settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1), temperature=st.sampled_from([0.5, 3.0]))
+@pytest.mark.slow
 def test_no_scores_lead_to_an_answer_that_breaks_a_rule(seed: int, temperature: float) -> None:
     chance = torch.Generator().manual_seed(seed)
     emissions = torch.randn(1, 11, 5, generator=chance) * 2
@@ -260,6 +261,7 @@ def recipe(world: Path, models: Path, out: Path, **changes: Any) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_from_files_to_a_scored_model(world: Path, tiny_models: Path, tmp_path: Path, capsys: Any) -> None:
     assert main(["finetune", recipe(world, tiny_models, tmp_path / "run")]) == 0
     told = capsys.readouterr().out
@@ -282,6 +284,7 @@ def test_from_files_to_a_scored_model(world: Path, tiny_models: Path, tmp_path: 
     assert json.loads(capsys.readouterr().out)["f1"] == result["test"]["f1"]
 
 
+@pytest.mark.slow
 def test_a_text_only_twin_starts_from_a_saved_backbone(world: Path, tiny_models: Path, tmp_path: Path) -> None:
     """Warm start from any promu model; images are then left out by the recipe alone."""
     changes = {"model": {"init": str(tiny_models / "re")}, "images": "none"}

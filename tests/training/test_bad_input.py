@@ -88,6 +88,7 @@ def desk(tmp_path: Path, tiny_models: Path, images: Path, capsys: pytest.Capture
     return Desk(tmp_path, tiny_models, images, capsys)
 
 
+@pytest.mark.slow
 def test_the_desk_is_sound(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     """Everything below fails for the one thing that it spoils."""
     recipe = desk.folder / "recipe.yaml"
@@ -369,6 +370,7 @@ def test_an_out_that_is_a_file(desk: Desk) -> None:
     assert "ner.txt: this is a file; choose another folder (out)" in desk.finetune()
 
 
+@pytest.mark.slow
 def test_a_failed_start_leaves_the_folder_free(desk: Desk) -> None:
     """A recipe is corrected and started again under the same `out`."""
     desk.recipe["data"]["train"] = str(desk.folder / "nowhere.txt")

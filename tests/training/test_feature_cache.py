@@ -163,6 +163,7 @@ def test_the_standardisation_is_fitted_once(encoder: DetectorEncoderModel, corpu
     assert bool((encoder.embeddings.mean == 7).all()), "an encoder that was trained keeps its own"
 
 
+@pytest.mark.slow
 def test_a_recipe_with_a_detector_as_encoder(
     detector: Path, tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

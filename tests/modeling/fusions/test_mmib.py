@@ -169,6 +169,7 @@ def test_pre_training_adds_the_weighted_mean_over_matched_pairs() -> None:
     assert parts["align"] == parts["kl_text"] == 0 and loss.isfinite()
 
 
+@pytest.mark.slow
 def test_a_sampled_batch_can_be_learned() -> None:
     """With its noise, its terms and the task together the loss of three posts falls by half."""
     config = tiny_config(fusion="mmib", id2label={0: "None", 1: "r", 2: "s"})
