@@ -36,7 +36,7 @@ BENCHMARKS = {
 def table(rows: list[Row]) -> Table:
     """The rows as a table for people."""
     shown = Table(title="promu benchmarks")
-    for column in ("benchmark", "measure", "ours", "yardstick", "ratio", "in core time", "goal"):
+    for column in ("benchmark", "measure", "promu", "reference", "ratio", "in core time", "goal"):
         shown.add_column(column)
     for row in rows:
         ratios = ("" if value is None else f"{value:.2f}" for value in (row.ratio, row.core_ratio))
