@@ -118,7 +118,7 @@ def test_with_the_grammar_everything_parses_and_reflection_leaves_fewer_errors(w
         if row["decoding"] == "with the grammar":
             assert row["parsed, %"]["mean"] == 100.0
     wrong = {row["knowledge"]: row["wrong, %"] for row in found["few-shot-knowledge"]["tables"][0]["rows"]}
-    assert wrong["none"] is None and wrong["as the set has it"] is None
+    assert wrong["none"] is None and wrong["given in the set"] is None
     first, checked = (wrong[f"mock LLM, {name}"]["mean"] for name in ("first answers", "after self-reflection"))
     assert 0 < checked < first
 

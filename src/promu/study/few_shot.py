@@ -35,7 +35,7 @@ CURVE, SYSTEMS, KNOWLEDGE, DECODING = "few-shot-curve", "few-shot-systems", "few
 
 JOINT, PIPELINE, SCRATCH = "joint model", "pipeline", "joint model, without pre-training"
 WRITER, WITH_KNOWLEDGE = "writer", "writer with knowledge"
-NONE, FIRST, CHECKED, GIVEN = "none", "mock LLM, first answers", "mock LLM, after self-reflection", "as the set has it"
+NONE, FIRST, CHECKED, GIVEN = "none", "mock LLM, first answers", "mock LLM, after self-reflection", "given in the set"
 """The knowledge in the writer's prompts."""
 CONSTRAINED, FREE = "with the grammar", "without"
 """How the writer decodes."""
@@ -232,7 +232,8 @@ def _curve(sheet: Sheet) -> Section:
     columns = ("system", "training posts", *keys)
     table = Table(CURVE, "Test F1 by the number of labelled posts", columns, figures, keys=2)
     notes = [
-        "Every subset is trained on for at most as many steps as all posts. A larger subset contains the smaller ones."
+        "Training on a subset takes at most as many steps as training on all posts. A larger subset contains the "
+        "smaller ones."
     ]
     return sheet.section("Learning curve", notes, [table], [chart])
 
@@ -303,7 +304,7 @@ def _decoding(sheet: Sheet) -> Section:
         tables += _gains(of_system, (system, CONSTRAINED), f"{DECODING}-{system.replace(' ', '-')}")
     notes = [
         bootstrap_note(sheet),
-        "Of an answer that breaks the grammar, the quintuples before and after the break count.",
+        "If an answer breaks the grammar, its quintuples before and after the break are still scored.",
     ]
     return both.section("Constrained decoding", notes, tables)
 

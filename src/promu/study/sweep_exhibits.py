@@ -128,7 +128,9 @@ def _curve(sheet: Sheet) -> Section:
     figures = [(*row, *(sheet.f1(row, task) for task in sheet.tasks)) for row in rows]
     measured = tuple(row for row in figures if any(row[2:]))
     table = Table("learning-curve", "Test F1 by the number of labelled posts", columns, measured, keys=2)
-    notes = ["Every subset is trained on for as many steps as all posts. A larger subset contains the smaller ones."]
+    notes = [
+        "Training on a subset takes as many steps as training on all posts. A larger subset contains the smaller ones."
+    ]
     return sheet.section("Learning curve", notes, [table], [chart])
 
 
