@@ -47,7 +47,7 @@ def test_a_file_of_posts(tiny_models: Path, images: Path, tmp_path: Path, capsys
     assert [e["type"] for e in found[0]["entities"]] == [  # type: ignore[attr-defined]
         entity.type for entity in extractor(TEXTS[0], images / "0.png").entities
     ]
-    assert main([*words, "--output", str(output)]) == 0
+    assert main([*words, "--out", str(output)]) == 0
     assert capsys.readouterr().out == ""
     assert lines_of(output.read_text()) == found
     # What was written can be read again, spans, scores and all.
@@ -61,7 +61,7 @@ def test_a_failure_half_way_leaves_the_old_output(
     source, output = tmp_path / "posts.jsonl", tmp_path / "found.jsonl"
     source.write_text("".join(json.dumps({"text": "Ann " * (n + 1), "image": f"{n}.png"}) + "\n" for n in range(3)))
     output.write_text("what was there\n")
-    assert main(["extract", "--model", str(tiny_models), "--input", str(source), "--output", str(output)]) == 2
+    assert main(["extract", "--model", str(tiny_models), "--input", str(source), "--out", str(output)]) == 2
     assert output.read_text() == "what was there\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["found.jsonl", "posts.jsonl"]
 

@@ -134,7 +134,7 @@ def test_extraction_and_graph(tiny_models: Path, tiny_world: Path, tmp_path: Pat
     source, out = tmp_path / "posts.jsonl", tmp_path / "out.jsonl"
     source.write_text("".join(json.dumps(post) + "\n" for post in posts), encoding="utf-8")
     words = ["extract", "--model", str(tiny_models), "--input", str(source), "--images", str(images[0].parent)]
-    assert main([*words, "--output", str(out), "--precision", "fp32"]) == 0
+    assert main([*words, "--out", str(out), "--precision", "fp32"]) == 0
     found = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     check("extraction", [{key: each[key] for key in ("id", "entities", "relations")} for each in found])
     assert main(["graph", str(out), "--to", "ttl", "--out", str(tmp_path / "g.ttl")]) == 0
@@ -146,7 +146,7 @@ def test_extraction_and_graph(tiny_models: Path, tiny_world: Path, tmp_path: Pat
 def test_joint_extraction(tiny_joint: Path, tmp_path: Path) -> None:
     source, out = tmp_path / "posts.jsonl", tmp_path / "out.jsonl"
     source.write_text('{"id": "0", "text": "Ann Lee met Bob at the old bridge in Rome"}\n', encoding="utf-8")
-    words = ["extract", "--model", str(tiny_joint), "--input", str(source), "--output", str(out)]
+    words = ["extract", "--model", str(tiny_joint), "--input", str(source), "--out", str(out)]
     assert main([*words, "--precision", "fp32"]) == 0
     check("extraction.joint", json.loads(out.read_text(encoding="utf-8"))["relations"])
 

@@ -186,7 +186,7 @@ def test_input_that_cannot_be_used_leaves_nothing_behind(
 def test_a_table_is_not_taken_for_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "posts.csv").write_text("text\nAnn met Bob\n")
     assert main(["extract", "--model", "m", "--input", str(tmp_path / "posts.csv")]) == 2
-    assert "posts.csv: tables are read with --output alone; name a file to write to" in capsys.readouterr().err
+    assert "posts.csv: tables are read with --out alone; name a file to write to" in capsys.readouterr().err
 
 
 def test_settings_that_cannot_be_used(settings: BulkSettings, tmp_path: Path) -> None:

@@ -85,11 +85,11 @@ def test_predicting_gives_what_training_scored(run: Path, drawn: Path, tmp_path:
     records = json.loads((drawn / "test.json").read_text())
     bare.write_text(json.dumps([{**record, "label_list": []} for record in records]))
     out = tmp_path / "predicted.json"
-    assert main(["kecpm", "predict", str(run / "seed-3/model"), str(bare), "--predictions", str(out), "--json"]) == 0
+    assert main(["kecpm", "predict", str(run / "seed-3/model"), str(bare), "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["parsed"] == 1.0
     assert read_jmere(out) == read_jmere(run / "seed-3" / "predictions" / "test.json")
     assert main(["score", "joint", "--gold", str(drawn / "test.json"), "--predictions", str(out)]) == 0
-    assert main(["kecpm", "predict", str(drawn), str(bare), "--predictions", str(out)]) == 2
+    assert main(["kecpm", "predict", str(drawn), str(bare), "--out", str(out)]) == 2
 
 
 def test_a_target_is_read_back(run: Path, drawn: Path) -> None:

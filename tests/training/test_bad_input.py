@@ -161,7 +161,7 @@ def test_files_of_pairs(line: str, said: str, desk: Desk) -> None:
 )
 def test_posts_to_extract_from(change: dict[str, Any], said: str, desk: Desk) -> None:
     (desk.folder / "posts.jsonl").write_text(json.dumps({**LINE, **change}) + "\n")
-    found = desk.extract("--input", desk.folder / "posts.jsonl", "--output", desk.folder / "out.jsonl")
+    found = desk.extract("--input", desk.folder / "posts.jsonl", "--out", desk.folder / "out.jsonl")
     assert re.search(said, found)
 
 
@@ -185,7 +185,7 @@ def test_images(
     if spoil is not None:
         path.write_bytes(spoil(whole))
     assert re.search(f"images/1.jpg: .*{said}.*images: text-only", desk.finetune())
-    extracted = desk.extract("--text", "Ann met Bob", "--image", path, "--output", desk.folder / "out.jsonl")
+    extracted = desk.extract("--text", "Ann met Bob", "--image", path, "--out", desk.folder / "out.jsonl")
     assert re.search(f"images/1.jpg: .*{said}", extracted)
     words = ["evaluate", "ner", desk.models / "ner", "--data", desk.folder / "ner.txt", "--images", desk.images]
     predictions = desk.folder / "predicted.txt"
@@ -357,7 +357,7 @@ def test_an_encoder_is_no_model_to_start_from(desk: Desk) -> None:
         (["--text", "Ann", "--images", "x"], "--images goes with --input"),
         (["--input", "x", "--image", "y"], "--image goes with --text"),
         (["--input", "/no/posts.jsonl"], "/no/posts.jsonl: no such file"),
-        (["--text", "Ann", "--output", "/no/such/out.jsonl"], "/no/such: no such folder to write to; make it first"),
+        (["--text", "Ann", "--out", "/no/such/out.jsonl"], "/no/such: no such folder to write to; make it first"),
         (["--text", "Ann", "--batch-size", "0"], "batch_size should be greater than or equal to 1"),
     ],
 )

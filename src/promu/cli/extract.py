@@ -25,7 +25,7 @@ def extract(
     image: Path | None = None,
     input: Path | None = None,
     images: Path | None = None,
-    output: Path | None = None,
+    out: Path | None = None,
     config: Annotated[ExtractionConfig | None, Parameter(name="*")] = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
@@ -35,7 +35,7 @@ def extract(
 ) -> None:
     """Extract entities and relations, one JSON line for each post.
 
-    With --input and --output, the posts may be of any number. Posts that cannot be read go with the reason to a file
+    With --input and --out, the posts may be of any number. Posts that cannot be read go with the reason to a file
     beside the output (out.dead.jsonl), and the same command, given again, goes on where it was stopped.
 
     Args:
@@ -44,8 +44,8 @@ def extract(
         image: Its image.
         input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
         images: Folder that the posts' images are named in; by default the folder of --input.
-        output: Write here, .jsonl or .parquet, in place of standard output.
-        workers: Processes that extract, each with models of its own (with --output).
+        out: Write here, .jsonl or .parquet, in place of standard output.
+        workers: Processes that extract, each with models of its own (with --out).
         engine: Who runs the workers: this machine, or Ray (promu[ray]).
         backend: What computes: PyTorch, or what promu export has made.
         device: cpu, cuda, ...; by default the best there is.
@@ -59,24 +59,24 @@ def extract(
         raise InputError("--images goes with --input; give the image of --text as --image")
     if images is not None and not images.is_dir():
         raise InputError("no such folder of images; correct --images", images)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise InputError("no such folder to write to; make it first", output.parent)
-    if input is not None and output is None and input.suffix.lower() in (".csv", ".parquet"):
-        raise InputError("tables are read with --output alone; name a file to write to", input)
-    if (workers != 1 or engine != "local") and (input is None or output is None):
-        raise InputError("--workers and --engine go with --input and --output; see promu extract --help")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise InputError("no such folder to write to; make it first", out.parent)
+    if input is not None and out is None and input.suffix.lower() in (".csv", ".parquet"):
+        raise InputError("tables are read with --out alone; name a file to write to", input)
+    if (workers != 1 or engine != "local") and (input is None or out is None):
+        raise InputError("--workers and --engine go with --input and --out; see promu extract --help")
     config = config or ExtractionConfig()
-    if input is not None and output is not None:
+    if input is not None and out is not None:
         _prepare_worker()
         from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
 
         settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config)
         with progress_bars():
-            result = extract_file(input, output, settings, workers, engine, _prepare_worker)
+            result = extract_file(input, out, settings, workers, engine, _prepare_worker)
         _note_exceptions(result.extracted, result.as_text, result.unread, result.cut)
         note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
         if result.dead:
-            note(f"what could not be read is in {dead_letters(output)}")
+            note(f"what could not be read is in {dead_letters(out)}")
         return
     from promu.hub import quiet
 
@@ -98,8 +98,8 @@ def extract(
                 counts[result.image] += 1
                 yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
-    if output is not None:
-        write_text(output, lines())
+    if out is not None:
+        write_text(out, lines())
     else:
         for line in lines():
             print(line, end="")
@@ -127,22 +127,22 @@ def _prepare_worker() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def export(model: str, *, to: Literal["onnx"], int8: bool = False, output: Path | None = None) -> None:
+def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | None = None) -> None:
     """Export a model for extraction without PyTorch's weights (promu extract --backend onnx).
 
     Args:
         model: A folder with ner/ and re/, or one fine-tuned model; or the name of such a folder on the hub.
         to: The form: onnx.
         int8: Weights in eight bits: a quarter of the size and faster on a CPU, with slightly other scores.
-        output: A folder to be made, whole without the old one; by default the graphs go into the model's own folder.
+        out: A folder to be made, whole without the old one; by default the graphs go into the model's own folder.
     """
-    if output is not None and not output.absolute().parent.is_dir():
-        raise InputError("no such folder to write to; make it first", output.parent)
+    if out is not None and not out.absolute().parent.is_dir():
+        raise InputError("no such folder to write to; make it first", out.parent)
     from promu.hub import quiet
 
     quiet()
     from promu.extraction.onnx_export import export_models
 
-    done = export_models(model, int8, output)
+    done = export_models(model, int8, out)
     rows = [[one.task, str(one.folder), f"{one.bytes / 2**20:.1f} MiB", f"{one.distance:.1e}"] for one in done]
     print_table(f"Exported to {to}, {'int8' if int8 else 'fp32'}", ["task", "folder", "graphs", "off by at most"], rows)

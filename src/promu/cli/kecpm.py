@@ -46,7 +46,7 @@ def predict(
     data: Path,
     /,
     *,
-    predictions: Path,
+    out: Path,
     knowledge: Path | None = None,
     unconstrained: bool = False,
     beams: int | None = None,
@@ -58,7 +58,7 @@ def predict(
     Args:
         model: The model folder of a run.
         data: A JMERE file; labels in it are not looked at.
-        predictions: The file to write, JMERE too, for `promu score joint`.
+        out: The file to write, JMERE too, for `promu score joint`.
         knowledge: Folder of what `promu knowledge generate` wrote, in place of what the file carries.
         unconstrained: Let the model write anything; what does not parse is counted and left out.
         beams: Beams, if other than in training.
@@ -69,10 +69,10 @@ def predict(
 
     with progress_bars():
         posts, parsed = predict_kecpm(model, data, knowledge, not unconstrained, beams, batch_size)
-    write_jmere(predictions, posts)
+    write_jmere(out, posts)
     count = sum(len(post.relations) for post in posts)
     if json:
         shown = {"posts": len(posts), "quintuples": count, "parsed": parsed}
-        print_json({**shown, "predictions": str(predictions)})
+        print_json({**shown, "predictions": str(out)})
         return
-    print(f"{predictions}: {count} quintuples in {len(posts)} posts; {100 * parsed:.1f} % of the answers parse")
+    print(f"{out}: {count} quintuples in {len(posts)} posts; {100 * parsed:.1f} % of the answers parse")
