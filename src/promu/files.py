@@ -28,7 +28,9 @@ MAX_LINE_CHARACTERS = 1_000_000
 _BLANKS = " \t\r\n"
 _STARTING = bytes(byte for byte in range(256) if not 0x80 <= byte < 0xC0)
 """The bytes that begin a character in UTF-8."""
-_DECODER = json.JSONDecoder(parse_constant=lambda name: _refuse_constant(name))
+_DECODER = json.JSONDecoder(
+    parse_constant=lambda name: _refuse_constant(name), object_pairs_hook=lambda pairs: distinct_keys(pairs)
+)
 
 
 def shorten(value: object, limit: int = 60) -> str:
@@ -201,6 +203,24 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+class DuplicateKey(ValueError):
+    """A key is twice in one object."""
+
+
+def distinct_keys(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The pairs of one object as a dictionary.
+
+    Raises:
+        DuplicateKey: A key is there twice: which of the values is meant cannot be known.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise DuplicateKey(f"the key {shorten(twice)} is there twice; keep one of them")
+    return value
+
+
 def parse_json(text: str) -> Any:
     """One JSON value.
 
@@ -217,6 +237,8 @@ def parse_json(text: str) -> Any:
 
 def _not_json(error: Exception, path: Path | None = None, line: int | None = None) -> InputError:
     """What is wrong with a file's JSON."""
+    if isinstance(error, DuplicateKey):
+        return InputError(str(error), path, line)
     if isinstance(error, json.JSONDecodeError):
         hint = "; one JSON document is expected, not JSON lines" if error.msg == "Extra data" else ""
         return InputError(f"not JSON ({error.msg}){hint}; is the file complete?", path, error.lineno)

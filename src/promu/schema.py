@@ -6,9 +6,9 @@ Everything here is immutable and checks itself on creation, so that a `Post` tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from promu.errors import InputError
 
@@ -82,6 +82,7 @@ class Post:
         relations: Links between them.
         text: The running text that the words come from; None where only the words are known. Not compared.
         offsets: Where each word lies in `text`, in Unicode code points, end exclusive; empty without a text.
+        extra: What else came with the post, by key: carried through to what is written about it. Not compared.
 
     Example:
         ```python
@@ -105,8 +106,11 @@ class Post:
     relations: tuple[Relation, ...] = ()
     text: str | None = field(default=None, compare=False)
     offsets: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.offsets and tuple(str(self.text)[start:end] for start, end in self.offsets) != self.tokens:
+            raise InputError(f"post {self.id!r}: offsets do not give its words in its text; leave them out")
         for entity in self.entities:
             if entity.end > len(self.tokens):
                 raise InputError(

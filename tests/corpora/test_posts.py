@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promu.corpora.posts import (
+    from_record,
     from_text,
     from_tokens,
     post_record,
     read_posts_jsonl,
     write_posts_jsonl,
 )
+from promu.corpora.tokenize import align, visible
 from promu.errors import InputError
 from promu.schema import Entity, Post, Relation
 
@@ -39,6 +42,117 @@ def test_text_tokens_and_both(tmp_path: Path) -> None:
         (Post("7", ("New York", "!")), "New York !", ((0, 8), (9, 10))),
         (Post("x", ("New", "York!")), "New  York!", ((0, 3), (5, 10))),
     ]
+
+
+def test_further_keys_and_nulls(tmp_path: Path) -> None:
+    path = put(
+        tmp_path,
+        {
+            "text": "a",
+            "id": None,
+            "tokens": None,
+            "entities": None,
+            "lang": None,
+            "user": {"n": [1]},
+            "truncated": True,
+        },
+    )
+    (post,) = read_posts_jsonl(path)
+    assert post == Post("1", ("a",)) and post.extra == {"lang": None, "user": {"n": [1]}}
+    assert list(post_record(post)) == ["id", "text", "tokens", "entities", "relations", "lang", "user"]
+    write_posts_jsonl(path, [post])
+    assert read_posts_jsonl(path)[0].extra == post.extra
+
+
+TEXT = "Ann met Bob-Lee in  New York"
+
+
+@pytest.mark.parametrize(
+    ("entity", "span"),
+    [
+        ({"char_start": 0, "char_end": 3}, (0, 1)),
+        ({"char_start": 20, "char_end": 28, "text": "New York"}, (4, 6)),
+        ({"char_start": 19, "char_end": 28}, (4, 6)),  # a blank too many is no other word
+        ({"start": 4, "end": 6, "text": "New  York"}, (4, 6)),
+        ({"start": 2, "end": 3, "text": "Bob-Lee", "char_start": 8, "char_end": 15}, (2, 3)),
+    ],
+)
+def test_readings_that_agree(entity: dict[str, object], span: tuple[int, int]) -> None:
+    (found,) = from_record({"text": TEXT, "entities": [entity]}).entities
+    assert (found.start, found.end) == span
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (
+            {"entities": [{"start": 0, "end": 3, "text": "Ann", "char_start": 0, "char_end": 3}]},
+            "entities[0] contradicts itself: start and end [0, 3] are the words 'Ann met Bob-Lee', but its text is "
+            "'Ann' and char_start and char_end [0, 3] give 'Ann'; start and end count words; name characters ",
+        ),
+        (
+            {"entities": [{"start": 1, "end": 2, "text": "Ann"}]},
+            "start and end [1, 2] are the words 'met', but its text is 'Ann'; correct one of them",
+        ),
+        (
+            {"entities": [{"start": 0, "end": 1, "char_start": 0, "char_end": 2}]},
+            "start and end [0, 1] are the words 'Ann', but char_start and char_end [0, 2] give 'An'",
+        ),
+        (
+            {"entities": [{"char_start": 8, "char_end": 11}]},
+            "characters [8, 11] of entities[0] are 'Bob', which is not whole words: the words there are 'Bob-Lee'",
+        ),
+        ({"entities": [{"char_start": 3, "char_end": 4}]}, "are ' ', which is not whole words: the words there are ''"),
+        ({"entities": [{"char_start": 8, "char_end": 99}]}, "[8, 99], are no span of the 28 characters of the text"),
+        ({"entities": [{"char_start": 8}]}, "entities[0] has one of char_start and char_end alone"),
+        ({"entities": [{"start": 0, "char_start": 0, "char_end": 3}]}, "entities[0] lacks end"),
+        (
+            {"tokens": ["Ann", "met"]},
+            "after the last token the text goes on with 'Bob-Lee in  New York' at character 8",
+        ),
+        ({"tokens": ["nn", "met"]}, "token 0 is 'nn', but the text goes on with 'Ann met Bob-Lee"),
+        ({"tokens": [*TEXT.split(), "!"]}, "token 6 is '!', but the text ends before it"),
+        # without a text of its own, characters are compared by their number
+        ({"text": None, "tokens": ["Ann", "."], "entities": [{"start": 1, "end": 2, "text": "!"}]}, "its text is '!'"),
+        (
+            {"text": None, "tokens": ["Ann"], "entities": [{"start": 0, "end": 1, "char_start": 5, "char_end": 7}]},
+            "are the words 'Ann', but char_start and char_end [5, 7] are 2 characters",
+        ),
+        (
+            {"text": None, "tokens": ["a", "b"], "entities": [{"start": 1, "end": 2, "char_start": 0, "char_end": 1}]},
+            "char_start is 0, before the end of the words in front of it",
+        ),
+    ],
+)
+def test_readings_that_disagree_are_both_said(record: dict[str, object], sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        from_record({"text": TEXT, **record})
+    assert sentence in caught.value.reason
+
+
+def test_tokens_in_another_normal_form_are_said_to_be() -> None:
+    with pytest.raises(InputError, match=r"token 1 is 'Björn', .* normal form \(NFC there and NFD here\)"):
+        from_record({"text": "hi Bjo\u0308rn", "tokens": ["hi", "Bj\u00f6rn"]})
+
+
+@given(
+    pieces=st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), min_size=1, max_size=8),
+    cuts=st.lists(st.integers(1, 12), max_size=6),
+)
+def test_offsets_of_other_programs_words_are_exact_or_refused(pieces: list[str], cuts: list[int]) -> None:
+    """Words cut anywhere out of a text are found where they were; one that is left out or changed is refused."""
+    text = " ".join(pieces)
+    edges = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    parts = [text[start:end] for start, end in pairwise(edges)]
+    words = [word for part in parts for word in part.split(" ") if visible(word)]
+    assert [text[start:end] for start, end in align(words, text)] == words
+    for index in range(len(words)):
+        for other in (
+            words[:index] + words[index + 1 :],
+            [*words[:index], f"{words[index]}\u4e00", *words[index + 1 :]],
+        ):
+            with pytest.raises(InputError, match="tokens and text do not agree"):
+                align(other, text)
 
 
 def test_what_a_prediction_says() -> None:
@@ -87,11 +201,15 @@ def test_round_trip(
     ("record", "sentence"),
     [
         ({"id": "1", "image": "a.png"}, "the post has neither text nor tokens; its keys are: id, image"),
-        ({"text": "a", "img": "a.png"}, "unknown key 'img'; allowed are id, text, tokens, image"),
+        ({"text": "a", "user": "\ud800"}, "'user' holds half of a surrogate pair"),
+        ('{"text": "a", "lang": "en", "lang": "de"}', "the key 'lang' is there twice; keep one of them"),
         ({"text": " "}, "text is empty"),
         ({"text": "\u200b"}, "text has no words"),
         ({"tokens": []}, "tokens is an empty list"),
-        ({"tokens": ["b", "a"], "text": "a b"}, "token 'a' is not in the text after position 3; drop text or tokens"),
+        (
+            {"tokens": ["b", "a"], "text": "a b"},
+            "token 0 is 'b', but the text goes on with 'a b' at character 0; drop text or tokens",
+        ),
         ({"tokens": ["a"], "entities": [{"start": 0, "end": 2, "type": "X"}]}, "is no span of the 1 words"),
         ({"tokens": ["a"], "entities": [{"start": 0, "type": "X"}]}, r"entities\[0\] lacks end"),
         ({"tokens": ["a"], "entities": {}}, "entities must be a valid list"),

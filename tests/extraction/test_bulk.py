@@ -19,9 +19,9 @@ from tests.factories import TEXTS
 
 from promu import ExtractionConfig, Extractor, progress
 from promu.cli import main
+from promu.corpora.sources import read_source
 from promu.errors import InputError
 from promu.extraction.bulk import ENGINES, BulkResult, BulkSettings, dead_letters, extract_file
-from promu.extraction.records import read_source
 
 WORDS = " ".join(TEXTS).split()
 

@@ -200,7 +200,7 @@ def csv_rows(
         problems: Where broken rows go.
 
     Raises:
-        InputError: The header will not do, or a row is broken and `problems` is None.
+        InputError: The header will not do, names a column twice, or a row is broken and `problems` is None.
     """
     # csv wants whole lines; one that is not UTF-8 has been reported, and an empty line is skipped by csv
     lines = (f"{line}\n" if line is not None else "\n" for _, line in read_lines(path, problems))
@@ -222,11 +222,15 @@ def csv_rows(
         if not row:
             continue
         if header is None:
-            header = [name.strip() for name in row]
+            # a table's row numbers come without a name (pandas)
+            header = [name.strip() or f"column {place}" for place, name in enumerate(row, start=1)]
             try:
                 check_header(header)
             except InputError as error:
                 raise error.at(path, number) from None
+            twice = next((name for name in header if header.count(name) > 1), None)
+            if twice is not None:
+                raise InputError(f"the column {shorten(twice)} is there twice; keep one of them", path, number)
         elif len(row) != len(header):
             columns = f"{len(row)} columns where the first line names {len(header)}"
             fault(problems, InputError(f"{columns}; {remedy}", path, number))

@@ -13,8 +13,9 @@ from promu.corpora.coco import read_coco
 from promu.corpora.conll import read_conll, stray_inside_lines, write_conll
 from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
 from promu.corpora.mnre import read_mnre, write_mnre
-from promu.corpora.posts import read_posts_jsonl, write_posts_jsonl
+from promu.corpora.posts import write_posts_jsonl
 from promu.corpora.releases import has_stray_inside
+from promu.corpora.sources import read_post_file
 from promu.errors import InputError
 from promu.schema import Post
 
@@ -76,7 +77,7 @@ FORMATS: dict[str, Format] = {
         Format("conll-lenient", "posts", _read_lenient, write_conll, _CONLL_SPLITS, notes=_lenient_notes),
         Format("mnre", "posts", read_mnre, write_mnre, _MNRE_SPLITS, pair_per_post=True),
         Format("jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, notes=jmere_notes),
-        Format("posts", "posts", read_posts_jsonl, write_posts_jsonl, _POST_SPLITS),
+        Format("posts", "posts", read_post_file, write_posts_jsonl, _POST_SPLITS),
         Format("captions", "pairs", read_captions, None, {"all": ("captions.csv", "captions.jsonl")}),
         Format("newsclippings", "pairs", read_newsclippings, None, _PAIR_SPLITS),
         Format("coco", "regions", read_coco, None, _COCO_SPLITS),

@@ -1,36 +1,46 @@
-"""Posts as JSON lines: what `promu extract` reads, and what it writes.
+"""Posts as JSON: what `promu extract` reads, and what it writes.
 
-A line to extract from is `{"text"}` or `{"tokens"}`, with optional `id` (the line number by default) and `image`. A
-labelled line adds `entities` (`start`, `end` in words, `type`, optional `score`) and `relations` (`head`, `tail` as
-indices of entities, `type`, optional `score`). What we write also says each entity's `text` and its `char_start` and
-`char_end` in the line's `text`, and `explanation` where one was asked for, which is not read.
+A record to extract from is `{"text"}` or `{"tokens"}`, with optional `id` (the line number by default) and `image`. A
+labelled one adds `entities` (`start`, `end` in words, `type`, optional `score`) and `relations` (`head`, `tail` as
+indices of entities, `type`, optional `score`). An entity may also say its `text`, and its `char_start` and `char_end`
+in the record's `text`; these must say the same as `start` and `end`, and may stand in their place. Null is as if the
+key were not there. Further keys are carried through (`Post.extra`); those that promu writes beside the labels
+(`WRITTEN`) are not read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Strict, StrictInt
 
 from promu.corpora.fields import TEXT, TOKENS, Id, Record, Score, Text, Tokens, check_field, check_span, read_record
-from promu.corpora.tokenize import tokenize
+from promu.corpora.tokenize import Offsets, align, tokenize, visible
 from promu.errors import InputError
 from promu.files import filled_lines, parse_json_object, read_records, shorten, write_lines
 from promu.schema import Entity, Post, Relation
+
+WRITTEN = ("explanation", "truncated", "image_read", "image_reason")
+"""Keys of what `promu extract` writes that are about its run, not about the post: they are written anew each time."""
 
 
 def read_posts_jsonl(path: str | Path, problems: list[InputError] | None = None) -> list[Post]:
     """Read posts from JSON lines, labelled or not.
 
     A line with `text` alone is split by `tokenize`. With `tokens`, those are the words, and `text`, if given too, must
-    hold them in order. Problems and errors as of every reader (`promu.corpora`).
+    be made of them (`align`). Problems and errors as of every reader (`promu.corpora`).
     """
     numbered = ((number, line and (number, line)) for number, line in filled_lines(Path(path), problems))
-    return read_records(path, problems, lambda item: _parse(parse_json_object(item[1]), item[0]), "posts", numbered)
+    return read_records(
+        path, problems, lambda item: from_record(parse_json_object(item[1]), str(item[0])), "posts", numbered
+    )
 
 
 def from_text(text: str, id: str = "1", image: str | None = None) -> Post:
@@ -56,15 +66,27 @@ def from_tokens(tokens: Sequence[str], id: str = "1", image: str | None = None) 
 
 
 def with_text(post: Post) -> Post:
-    """The post with a text: its own, or its words joined by blanks."""
-    if post.text is not None:
-        return post
-    text = " ".join(post.tokens)
-    return replace(post, text=text, offsets=_align(post.tokens, text))
+    """The post with a text and its words' offsets: its own, or its words joined by blanks.
+
+    Raises:
+        InputError: Its text is not made of its words.
+    """
+    if post.text is None:
+        return replace(post, text=" ".join(post.tokens), offsets=_joined(post.tokens))
+    return post if post.offsets else replace(post, offsets=align(post.tokens, post.text))
+
+
+def _joined(tokens: Sequence[str]) -> Offsets:
+    """Where words lie when they are joined by blanks."""
+    offsets, position = [], 0
+    for token in tokens:
+        offsets.append((position, position + len(token)))
+        position += len(token) + 1
+    return tuple(offsets)
 
 
 def post_record(post: Post) -> dict[str, Any]:
-    """The JSON object we write for a post; keys whose value is None are left out.
+    """The JSON object we write for a post, with what else came with it; keys of ours whose value is None are left out.
 
     Offsets are Python string indices, that is Unicode code points.
     """
@@ -76,9 +98,13 @@ def post_record(post: Post) -> dict[str, Any]:
         entities.append({**entity, "char_start": start, "char_end": end, "score": one.score})
     relations = [{"head": one.head, "tail": one.tail, "type": one.type, "score": one.score} for one in post.relations]
     record = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
-    return _without_none(
-        {**record, "entities": list(map(_without_none, entities)), "relations": list(map(_without_none, relations))}
-    )
+    record |= {"entities": list(map(_without_none, entities)), "relations": list(map(_without_none, relations))}
+    return with_extra(_without_none(record), post.extra)
+
+
+def with_extra(record: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of ours with the further keys that came with its post; a key of ours keeps our value."""
+    return record | {key: value for key, value in extra.items() if key not in record}
 
 
 def _without_none(record: dict[str, Any]) -> dict[str, Any]:
@@ -90,23 +116,49 @@ def write_posts_jsonl(path: str | Path, posts: Iterable[Post]) -> None:
     write_lines(path, [json.dumps(post_record(post), ensure_ascii=False) for post in posts])
 
 
-def from_record(record: dict[str, Any]) -> Post:
+def from_record(raw: Mapping[str, Any], id: str = "1") -> Post:
     """A post from what a JSON line holds: `text` or `tokens`, and optional `id`, `image`, `entities`, `relations`.
 
+    Args:
+        raw: The record; its further keys become `Post.extra`.
+        id: For a record without one.
+
     Raises:
-        InputError: A key is unknown or a value is not legal.
+        InputError: A value is not legal, or what is said twice (words and text, words and characters) disagrees.
     """
-    return _parse(record, 1)
+    values = {key: value for key, value in raw.items() if value is not None and key in _PostRecord.model_fields}
+    record = read_record(_PostRecord, values, "the post")
+    if not record.text and not record.tokens:
+        raise InputError(f"the post has neither text nor tokens; its keys are: {', '.join(map(str, raw)) or 'none'}")
+    id = record.id or id
+    if record.tokens:
+        post = with_text(Post(id, record.tokens, record.image, text=record.text or None))
+    else:
+        post = from_text(record.text, id, record.image)
+    entities = tuple(
+        Entity(*_span(entity, post, bool(record.text), f"entities[{index}]"), entity.type, entity.score)
+        for index, entity in enumerate(record.entities)
+    )
+    relations = []
+    for index, relation in enumerate(record.relations):
+        for name, end in (("head", relation.head), ("tail", relation.tail)):
+            if not 0 <= end < len(entities):
+                what = f"relations[{index}].{name} is {shorten(end)}"
+                raise InputError(f"{what}, but the post has {len(entities)} entities, from 0")
+        relations.append(Relation(relation.head, relation.tail, relation.type, relation.score))
+    further = {key: value for key, value in raw.items() if key not in _PostRecord.model_fields}
+    extra = {str(key): plain(value, key) for key, value in further.items() if key not in WRITTEN}
+    return replace(post, entities=entities, relations=tuple(relations), extra=extra)
 
 
 class _EntityRecord(Record):
-    start: StrictInt
-    end: StrictInt
+    start: StrictInt | None = None
+    end: StrictInt | None = None
     type: Text | None = None
     score: Score | None = None
-    text: Any = None
-    char_start: Any = None
-    char_end: Any = None
+    text: Text | None = None
+    char_start: StrictInt | None = None
+    char_end: StrictInt | None = None
 
 
 class _RelationRecord(Record):
@@ -123,41 +175,112 @@ class _PostRecord(Record):
     image: Text | None = None
     entities: Annotated[list[_EntityRecord], Strict()] = []
     relations: Annotated[list[_RelationRecord], Strict()] = []
-    explanation: Any = None
 
 
-def _parse(raw: dict[str, Any], number: int) -> Post:
-    record = read_record(_PostRecord, raw, "the post")
-    if not record.text and not record.tokens:
-        raise InputError(f"the post has neither text nor tokens; its keys are: {', '.join(raw) or 'none'}")
-    id = record.id or str(number)
-    if record.tokens:
-        text = record.text or " ".join(record.tokens)
-        post = Post(id, record.tokens, record.image, text=text, offsets=_align(record.tokens, text))
+def _span(entity: _EntityRecord, post: Post, own_text: bool, what: str) -> tuple[int, int]:
+    """The words of an entity, all of whose readings must agree.
+
+    Args:
+        own_text: Whether the record has the text that characters are counted in. Without it (older extractions of
+            promu) they can only be compared by their number.
+    """
+    if (entity.char_start is None) != (entity.char_end is None):
+        raise InputError(f"{what} has one of char_start and char_end alone; give both or none")
+    characters = None
+    if entity.char_start is not None and entity.char_end is not None:
+        characters = (entity.char_start, entity.char_end)
+        if not 0 <= characters[0] < characters[1] or (own_text and characters[1] > len(str(post.text))):
+            of = f"of the {len(str(post.text))} characters of the text" if own_text else "of characters"
+            raise InputError(f"char_start and char_end of {what}, {list(characters)}, are no span {of}, end exclusive")
+    if entity.start is None or entity.end is None:
+        missing = [name for name in ("start", "end") if getattr(entity, name) is None]
+        if len(missing) == 1 or characters is None or not own_text:
+            raise InputError(f"{what} lacks {', '.join(missing)}: where it begins and ends, counted in words")
+        span = words_of(post, characters, what)
     else:
-        post = from_text(record.text, id, record.image)
-    entities = []
-    for index, entity in enumerate(record.entities):
-        span = check_span((entity.start, entity.end), post.tokens, f"span of entities[{index}]")
-        entities.append(Entity(*span, entity.type, entity.score))
-    relations = []
-    for index, relation in enumerate(record.relations):
-        for name, end in (("head", relation.head), ("tail", relation.tail)):
-            if not 0 <= end < len(entities):
-                what = f"relations[{index}].{name} is {shorten(end)}"
-                raise InputError(f"{what}, but the post has {len(entities)} entities, from 0")
-        relations.append(Relation(relation.head, relation.tail, relation.type, relation.score))
-    return replace(post, entities=tuple(entities), relations=tuple(relations))
+        span = check_span((entity.start, entity.end), post.tokens, f"span of {what}")
+    start, end = post.offsets[span[0]][0], post.offsets[span[1] - 1][1]
+    words = str(post.text)[start:end]
+    disagreements = []
+    if entity.text is not None and visible(entity.text) != visible(words):
+        disagreements.append(f"its text is {shorten(entity.text)}")
+    if characters is not None and own_text and (start, end) not in (characters, _trimmed(str(post.text), characters)):
+        there = shorten(str(post.text)[slice(*characters)])
+        disagreements.append(f"char_start and char_end [{characters[0]}, {characters[1]}] give {there}")
+    elif characters is not None and not own_text:
+        length = characters[1] - characters[0]
+        fewest = len("".join(post.tokens[slice(*span)]))
+        if length < fewest or (entity.text is not None and length != len(entity.text)):
+            disagreements.append(f"char_start and char_end [{characters[0]}, {characters[1]}] are {length} characters")
+        elif characters[0] < sum(map(len, post.tokens[: span[0]])):
+            disagreements.append(f"char_start is {characters[0]}, before the end of the words in front of it")
+    if not disagreements:
+        return span
+    said = f"{what} contradicts itself: start and end [{span[0]}, {span[1]}] are the words {shorten(words)}"
+    remedy = "correct one of them, or leave out what is wrong"
+    if own_text and span in (characters, _named(post, entity.text, span)):
+        remedy = "start and end count words; name characters char_start and char_end"
+    raise InputError(f"{said}, but {' and '.join(disagreements)}; {remedy}")
 
 
-def _align(tokens: tuple[str, ...], text: str) -> tuple[tuple[int, int], ...]:
-    offsets = []
-    position = 0
-    for token in tokens:
-        start = text.find(token, position)
-        if start < 0:
-            reason = f"is not in the text after position {position}; drop text or tokens"
-            raise InputError(f"token {shorten(token)} {reason}")
-        position = start + len(token)
-        offsets.append((start, position))
-    return tuple(offsets)
+def words_of(post: Post, characters: tuple[int, int], what: str = "the entity") -> tuple[int, int]:
+    """The words of a post that lie between two characters of its text, as (start, end), end exclusive.
+
+    Raises:
+        InputError: The characters are not exactly those of one word or more.
+    """
+    starts, ends = ({offset[side]: index for index, offset in enumerate(post.offsets)} for side in (0, 1))
+    for start, end in (characters, _trimmed(str(post.text), characters)):
+        first, last = starts.get(start), ends.get(end)
+        if first is not None and last is not None and first <= last:
+            break
+    else:
+        touched = [index for index, (left, right) in enumerate(post.offsets) if left < end and right > start]
+        words = str(post.text)[post.offsets[touched[0]][0] : post.offsets[touched[-1]][1]] if touched else ""
+        raise InputError(
+            f"characters {list(characters)} of {what} are {shorten(str(post.text)[slice(*characters)])}, which is not "
+            f"whole words: the words there are {shorten(words)}; correct them, or give tokens that fit"
+        )
+    return first, last + 1
+
+
+def _trimmed(text: str, characters: tuple[int, int]) -> tuple[int, int]:
+    """The characters without blanks at either end."""
+    start, end = characters
+    while start < end and not visible(text[start]):
+        start += 1
+    while end > start and not visible(text[end - 1]):
+        end -= 1
+    return start, end
+
+
+def _named(post: Post, text: str | None, span: tuple[int, int]) -> tuple[int, int] | None:
+    """The span, if counted in characters it is the text that the entity says."""
+    return span if text is not None and str(post.text)[slice(*span)] == text else None
+
+
+def plain(value: Any, key: object) -> Any:
+    """A value as JSON can hold it: dates and decimals as text, what is not a number as null.
+
+    Raises:
+        InputError: JSON has nothing for it.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise InputError(f"{shorten(key)} holds half of a surrogate pair: {shorten(value)}") from None
+        return value
+    if isinstance(value, Mapping):
+        return {str(plain(str(name), key)): plain(inner, key) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner, key) for inner in value]
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    raise InputError(f"{shorten(key)} holds {shorten(value)}, which JSON has no form for; leave it out")

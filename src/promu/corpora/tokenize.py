@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+
+from promu.errors import InputError
+from promu.files import shorten
 
 _FIXED = re.compile(
     r"""
@@ -56,6 +60,77 @@ def tokenize(text: str) -> list[tuple[str, int, int]]:
                 tokens.append((text[start:stop], start, stop))
         position = end
     return tokens
+
+
+Offsets = tuple[tuple[int, int], ...]
+"""Where words lie in their text: (start, end) of each in code points, end exclusive."""
+
+
+def align(tokens: Sequence[str], text: str) -> Offsets:
+    """Where the words of another program lie in the text that they were split from.
+
+    The words must be the whole text, in their order: between them are only blanks, control and format characters.
+    So no offset can point into another word.
+
+    Raises:
+        InputError: The text has something else at the place of a word, or goes on after the last.
+
+    Example:
+        ```python
+        from promu.corpora.tokenize import align
+
+        assert align(["can", "not", "!"], "cannot !") == ((0, 3), (3, 6), (7, 8))
+        ```
+    """
+    offsets = []
+    position = 0
+    for number, token in enumerate((*tokens, "")):
+        while position < len(text) and not (token and text.startswith(token, position)):
+            if not _is_between(text[position]):
+                raise InputError(_disagreement(tokens, number, text, position))
+            position += 1
+        if token:
+            if position == len(text):
+                raise InputError(_disagreement(tokens, number, text, position))
+            offsets.append((position, position + len(token)))
+            position += len(token)
+    return tuple(offsets)
+
+
+def visible(text: str) -> str:
+    """The text without what may lie between words, by which two spellings of the same words are compared."""
+    return "".join(character for character in text if not _is_between(character))
+
+
+def normal_form(text: str) -> str:
+    """The Unicode normal form that a text is written in: NFC, NFD, or neither."""
+    return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, text)), "neither NFC nor NFD")  # type: ignore[arg-type]
+
+
+def same_characters(first: str, second: str) -> bool:
+    """Whether two texts are the same in Unicode's normal form C."""
+    return first == second or unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
+
+
+def _disagreement(tokens: Sequence[str], number: int, text: str, position: int) -> str:
+    rest = text[position : position + 40]
+    there = f"the text goes on with {shorten(rest, 40)} at character {position}" if rest else "the text ends before it"
+    if number == len(tokens):
+        return f"tokens and text do not agree: after the last token {there}; drop text or tokens"
+    token = tokens[number]
+    reason = f"tokens and text do not agree: token {number} is {shorten(token)}, but {there}"
+    length = max(len(token), len(unicodedata.normalize("NFD", token)))
+    same = [end for end in range(1, length + 1) if same_characters(text[position : position + end], token)]
+    if same and rest:
+        forms = f"{normal_form(token)} there and {normal_form(text[position : position + same[-1]])} here"
+        return f"{reason}; it is the same word in another Unicode normal form ({forms}): write both in one"
+    return f"{reason}; drop text or tokens"
+
+
+def _is_between(character: str) -> bool:
+    """Whether a character may lie between two words and belong to none of them."""
+    category = unicodedata.category(character)
+    return category[0] == "Z" or category in ("Cc", "Cf", "Cs") or character.isspace()
 
 
 def _token_end(text: str, start: int) -> int:

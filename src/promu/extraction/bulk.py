@@ -26,10 +26,11 @@ from typing import Any
 
 import torch
 
+from promu.corpora.sources import read_source
 from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
-from promu.extraction.records import SINKS, read_source
+from promu.extraction.records import SINKS
 from promu.files import make_folder, usable_cores, write_json, write_text
 from promu.progress import report
 from promu.runs import refuse_other_settings
@@ -97,7 +98,7 @@ def extract_file(
     """Extract from a file of posts of any size, in constant memory; a run that was stopped goes on where it stopped.
 
     Args:
-        source: Posts in JSON lines, CSV or Parquet (`promu.extraction.records`).
+        source: Posts in JSON lines, CSV or Parquet (`promu.corpora.sources`).
         output: JSON lines or Parquet, by its suffix; there whole or not at all. Beside it goes `dead_letters(output)`,
             a line `{"number", "id", "reason"}` for each post that could not be read, where there is any.
         settings: Models, images and options.
@@ -145,7 +146,7 @@ def _join(
         write_text(letters, (line for name in names for line in _lines(parts / f"{name}.dead.jsonl")))
     else:
         letters.unlink(missing_ok=True)  # those of an earlier run
-    written = SINKS[output.suffix.lower()](output, (_lines(parts / f"{name}.out.jsonl") for name in names))
+    written = SINKS[output.suffix.lower()](output, [parts / f"{name}.out.jsonl" for name in names])
     if written != counts["extracted"] or written + counts["dead"] != posts:
         raise InputError(
             f"{posts} posts went in, but {written} and {counts['dead']} dead letters came out: the parts are damaged; "

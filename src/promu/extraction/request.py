@@ -50,7 +50,7 @@ def to_post(post: PostLike, id: str) -> Post:
         InputError: It has no words, or a value is not legal.
     """
     if isinstance(post, Mapping):
-        return from_record({"id": id, **post})
+        return from_record(post, id)
     if isinstance(post, Post):
         if post.text is None:
             from_tokens(post.tokens)  # refuses empty words

@@ -208,7 +208,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         missing = [name for name in _COLUMNS if name not in file.schema_arrow.names]
         if missing:
             raise InputError(f"lacks the columns {', '.join(missing)}; is this what promu extract wrote?", path)
-        batches = file.iter_batches(_PARQUET_ROWS, columns=list(_COLUMNS))
+        columns = [name for name in (*_COLUMNS, "text") if name in file.schema_arrow.names]
+        batches = file.iter_batches(_PARQUET_ROWS, columns=columns)
         yield from enumerate((row for batch in batches for row in batch.to_pylist()), start=1)
 
 
@@ -218,7 +219,7 @@ def _mention_post(raw: str | dict[str, Any]) -> MentionPost:
     missing = [key for key in _COLUMNS if record.get(key) is None]
     if missing:
         raise InputError(f"the post lacks {', '.join(missing)}; is this what promu extract wrote?")
-    post = from_record({key: record[key] for key in _COLUMNS})
+    post = from_record({key: record.get(key) for key in (*_COLUMNS, "text")})
     spans = [(entity.start, entity.end, entity.type) for entity in post.entities]
     links = [(relation.head, relation.tail, relation.type) for relation in post.relations]
     for what, items in (("entity", spans), ("relation", links)):
