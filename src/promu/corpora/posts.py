@@ -97,8 +97,9 @@ def post_record(post: Post) -> dict[str, Any]:
         entity = {"start": one.start, "end": one.end, "text": str(post.text)[start:end], "type": one.type}
         entities.append({**entity, "char_start": start, "char_end": end, "score": one.score})
     relations = [{"head": one.head, "tail": one.tail, "type": one.type, "score": one.score} for one in post.relations]
-    record = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
-    record |= {"entities": list(map(_without_none, entities)), "relations": list(map(_without_none, relations))}
+    record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
+    record["entities"] = [_without_none(entity) for entity in entities]
+    record["relations"] = [_without_none(relation) for relation in relations]
     return with_extra(_without_none(record), post.extra)
 
 
