@@ -127,7 +127,7 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
     assert extract_file(tmp_path / "posts.parquet", tmp_path / "out.parquet", settings).extracted == 2
     again = parquet.read_table(tmp_path / "out.parquet").to_pylist()
     for one, other, id in zip(again, found, ["a", "2"], strict=True):
-        assert {**one, "id": ""} == {**other, "id": "", "explanation": None} and one["id"] == id
+        assert {**one, "id": ""} == {"text": None, **other, "id": "", "explanation": None} and one["id"] == id
     assert extract_file(tmp_path / "posts.parquet", tmp_path / "out2.jsonl", settings).extracted == 2
     assert [record["entities"] for record in lines(tmp_path / "out2.jsonl")] == [record["entities"] for record in found]
 
