@@ -6,7 +6,7 @@ A reader declares a `Record`, calls `read_record`, and checks itself what one fi
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -110,8 +110,7 @@ class Record(pydantic.BaseModel):
             raise ValueError(f"must be a mapping with the keys {', '.join(required)}, found {shorten(value)}")
         missing = [name for name in required if name not in value]
         if missing:
-            keys = ", ".join(map(_key, list(value)[:12])) or "none"
-            raise ValueError(f"lacks {', '.join(missing)}; its keys are: {keys}")
+            raise ValueError(f"lacks {', '.join(missing)}; its keys are: {key_names(value)}")
         unknown = [key for key in value if key not in cls.model_fields]
         if unknown and cls.model_config["extra"] == "forbid":
             allowed = ", ".join(cls.model_fields)
@@ -122,9 +121,11 @@ class Record(pydantic.BaseModel):
 RecordType = TypeVar("RecordType", bound=Record)
 
 
-def _key(key: object) -> str:
-    """A key as an error sentence shows it: bare where it is a plain word, else escaped."""
-    return key if isinstance(key, str) and key.isidentifier() and len(key) <= 40 else shorten(key, 40)
+def key_names(record: Mapping[Any, Any]) -> str:
+    """The first keys of a record as an error sentence shows them: bare where it is a plain word, else escaped."""
+    keys = list(record)[:12]
+    plain = (isinstance(key, str) and key.isidentifier() and len(key) <= 40 for key in keys)
+    return ", ".join(key if bare else shorten(key, 40) for key, bare in zip(keys, plain, strict=True)) or "none"
 
 
 def read_record(kind: type[RecordType], value: object, what: str, within: bool = False) -> RecordType:

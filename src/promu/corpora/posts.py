@@ -21,7 +21,19 @@ from typing import Annotated, Any
 
 from pydantic import Strict, StrictInt
 
-from promu.corpora.fields import TEXT, TOKENS, Id, Record, Score, Text, Tokens, check_field, check_span, read_record
+from promu.corpora.fields import (
+    TEXT,
+    TOKENS,
+    Id,
+    Record,
+    Score,
+    Text,
+    Tokens,
+    check_field,
+    check_span,
+    key_names,
+    read_record,
+)
 from promu.corpora.tokenize import Offsets, align, tokenize, visible
 from promu.errors import InputError
 from promu.files import filled_lines, parse_json_object, read_records, shorten, write_lines
@@ -130,7 +142,7 @@ def from_record(raw: Mapping[str, Any], id: str = "1") -> Post:
     values = {key: value for key, value in raw.items() if value is not None and key in _PostRecord.model_fields}
     record = read_record(_PostRecord, values, "the post")
     if not record.text and not record.tokens:
-        raise InputError(f"the post has neither text nor tokens; its keys are: {', '.join(map(str, raw)) or 'none'}")
+        raise InputError(f"the post has neither text nor tokens; its keys are: {key_names(raw)}")
     id = record.id or id
     if record.tokens:
         post = with_text(Post(id, record.tokens, record.image, text=record.text or None))
