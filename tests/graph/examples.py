@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -122,7 +123,11 @@ def posts(draw: st.DrawFn) -> list[Record]:
         post = record(
             f"{number} {draw(NAMES)}", "w x y z", spans, *((*ends, label, draw(SCORES)) for ends, label in draw(links))
         )
+        # a text may have a line end where its words have none
+        post["tokens"][: len(texts)] = [re.sub(r"[\t\n\r]", "", text) for text in texts]
+        start = 0
         for entity, text in zip(post["entities"], texts, strict=True):
-            entity["text"] = text
+            entity |= {"text": text, "char_start": start, "char_end": start + len(text)}
+            start += len(text) + 1
         found.append(post)
     return found
