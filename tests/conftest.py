@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from promu import Extractor
 
 # The first example of a property may import torch; a deadline would fail the machine, not the code.
@@ -90,3 +94,25 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         values = np.random.default_rng(number).integers(0, 256, (5, 7, 3), dtype=np.uint8)
         Image.fromarray(values).resize((48, 40), Image.Resampling.NEAREST).save(folder / f"{number}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    path = next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+    if path is None:
+        pytest.skip("no Chromium here: neither chromium nor google-chrome is on the path")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    """What a page wrote to the console, and what it asked other hosts for."""
+    return []

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from promu.errors import InputError
-from promu.report.charts import COLOURS
 from promu.report.demo_report import (
     Curves,
     DemoReport,
@@ -27,6 +26,7 @@ from promu.report.demo_report import (
     write_report,
 )
 from promu.report.html import duration, percent, signed
+from promu.report.palette import COLOURS, TYPES
 from promu.report.post_view import ExtractedPost
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -133,7 +133,7 @@ def test_every_text_colour_stands_out_from_its_ground(mode: str) -> None:
     palette = palettes()[mode]
     inks = (*(name for name in COLOURS if name != "line"), "link", "right", "wrong", "missed")
     pairs = [(ink, ground) for ink in inks for ground in ("ground", "card")] + [("ink", "sunk")]
-    pairs += [(f"{kind}-ink", ground) for kind in ("per", "loc", "org", "misc", "other") for ground in (kind, "card")]
+    pairs += [(f"{kind}-ink", ground) for kind in TYPES for ground in (kind, "card")]
     for ink, ground in pairs:
         low, high = sorted((luminance(palette[ink]), luminance(palette[ground])))
         assert (high + 0.05) / (low + 0.05) >= 4.5, f"{ink} on {ground} in {mode} mode is below AA"

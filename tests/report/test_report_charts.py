@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from promu.errors import InputError
-from promu.report.charts import COLOURS, Bars, Series, bar_chart, line_chart
+from promu.report.charts import Bars, Series, bar_chart, line_chart
 from promu.report.html import OVERLAY, embed
+from promu.report.palette import COLOURS
 from promu.report.post_view import GraphEdge, lay_out
 
 

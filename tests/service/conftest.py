@@ -69,7 +69,7 @@ def start(tiny_models: Path, extractor: Extractor) -> Start:
     """Start a service with other settings: `with start(queue=2) as service`."""
 
     def with_settings(extractor: Extractor = extractor, **settings: Any) -> AbstractContextManager[Running]:
-        return running(ServiceSettings(model=tiny_models, **settings), extractor)
+        return running(ServiceSettings(**{"model": tiny_models, **settings}), extractor)
 
     return with_settings
 

@@ -42,6 +42,7 @@ def test_no_request_that_the_document_allows_or_forbids_breaks_the_service(servi
         ("POST", "/extract/batch"),
         ("GET", "/health"),
         ("GET", "/ready"),
+        ("GET", "/model"),
         ("GET", "/metrics"),
     }
     with service.client() as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from promu.evaluation.counts import Summary
-from promu.report.charts import CYCLE
+from promu.report.palette import CYCLE
 from promu.study.figures import bars
 
 HALF, NOTHING = Summary(50.0, 2.0, 3), Summary(0.0, None, 1)

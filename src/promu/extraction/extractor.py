@@ -22,6 +22,7 @@ from promu.extraction.extraction_config import ExtractionConfig, extraction_conf
 from promu.extraction.passes import find_entities, find_relations, fitting_pairs, to_extraction
 from promu.extraction.request import ImageSource, PostLike, Request, UnreadableImage, make_request, to_post
 from promu.extraction.result import Extraction
+from promu.modeling.joint_model import inventory_of
 from promu.schema import NO_RELATION, Post
 from promu.tasks.model_folder import BackendName, BackendPrecision, find_models, open_predictor
 from promu.tasks.predictor import EncodedImages, Predictor, by_length
@@ -45,6 +46,8 @@ class Extractor:
         explains: Whether it can say what its answers attended to; what runs on ONNX cannot.
         reads_images: Whether an image makes any difference.
         finds_entities: Whether posts need not bring their entities.
+        entity_types: The types of the entities that it finds, in alphabetical order.
+        relation_types: The labels of the relations that it finds, `None` left out.
 
     Args:
         predictors: One for `ner`, one for `re`, or both; or one for `joint`, whose relations have the score of the
@@ -75,6 +78,8 @@ class Extractor:
             raise InputError(f"the relation model has no label {NO_RELATION!r}; fine-tune it on data that has it")
         relating = by_task.get("joint") or self._relater
         self._relation_labels = () if relating is None else relating.labels
+        self.relation_types = tuple(sorted(set(self._relation_labels) - {NO_RELATION}))
+        self.entity_types = () if self._finder is None else _entity_types(self._finder)
         self._sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
         self.explains = all(predictor.explains for predictor in predictors)
@@ -275,6 +280,12 @@ class Extractor:
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
             extractions = find_relations(self._relater, extractions, pairs, images, config, size)
         return [refused.get(number, one) for number, one in enumerate(extractions)]
+
+
+def _entity_types(finder: Predictor) -> tuple[str, ...]:
+    if finder.task.name == "joint":
+        return inventory_of(finder.labels).types
+    return tuple(sorted({label[2:] for label in finder.labels if label.startswith("B-")}))
 
 
 def _pixels(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torch.Tensor]:

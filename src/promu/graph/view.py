@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ from promu.graph import graph_store
 from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity
 from promu.graph.names import WIKIDATA
 from promu.report.html import page_templates
-from promu.report.post_view import Node, relation_name, style_of
+from promu.report.palette import type_name, type_styles
+from promu.report.post_view import Node, relation_name
 
 _AMONG = 40  # relations among the neighbours that are listed
 _LONGEST = 26  # characters of a name or label that are drawn; the lists have all of it
@@ -47,12 +48,13 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
         others = {link.other.id: link.other for link in facts.links if link.other.id != facts.entity.id}
         found = graph_store.between(connection, list(others.values()))
         among = [one for one in found if one[0].id != one[2].id]
+        styles = type_styles(row[0] for row in connection.execute("SELECT DISTINCT type FROM entities"))
     environment = page_templates("promu.graph")  # colours and type are those of promu's reports
-    environment.filters |= {"relation_name": relation_name, "style_of": style_of}
+    environment.filters |= {"relation_name": relation_name, "style_of": lambda kind: styles[type_name(kind)]}
     page = environment.get_template("view.html.j2").render(
         facts=facts,
         entity=facts.entity,
-        drawing=draw_neighbours(facts),
+        drawing=draw_neighbours(facts, styles),
         links=[_link_view(facts, number, link) for number, link in enumerate(facts.links)],
         among=among[:_AMONG],
         among_total=len(among),
@@ -116,8 +118,12 @@ class _Column(NamedTuple):
     height: float
 
 
-def draw_neighbours(facts: EntityFacts) -> Drawing | None:
-    """Draw the relations of an entity to others; None if there are none. Those to itself are in the list alone."""
+def draw_neighbours(facts: EntityFacts, styles: Mapping[str, str] | None = None) -> Drawing | None:
+    """Draw the relations of an entity to others; None if there are none. Those to itself are in the list alone.
+
+    `styles` are those of all the graph's types (`type_styles`).
+    """
+    styles = styles or type_styles([facts.entity.type, *(link.other.type for link in facts.links)])
     left, right = (_column(facts, outward) for outward in (False, True))
     if not left.rows + right.rows:
         return None
@@ -125,8 +131,14 @@ def draw_neighbours(facts: EntityFacts) -> Drawing | None:
     tall = max(60.0, max(left.rows, right.rows) * _PORT + 24)
     height = max(left.height, right.height, tall) + 2 * _MARGIN
     x = _MARGIN + left.width
-    middle = _box(facts.entity, x, (height - tall) / 2, width, tall)
-    lines = [*_lines(facts.links, left, middle, height, False), *_lines(facts.links, right, middle, height, True)]
+    middle = _box(facts.entity, styles, x, (height - tall) / 2, width, tall)
+    lines = [
+        *(
+            line
+            for column, outward in ((left, False), (right, True))
+            for line in _lines(facts.links, column, middle, styles, height, outward)
+        )
+    ]
     return Drawing(middle, lines, round(x + width + right.width + _MARGIN, 1), round(height, 1))
 
 
@@ -142,7 +154,9 @@ def _column(facts: EntityFacts, outward: bool) -> _Column:
     return _Column(list(by_id.values()), box, label, rows, box + label + _CURVE if rows else 0.0, height)
 
 
-def _lines(links: Sequence[Link], column: _Column, middle: Node, height: float, outward: bool) -> list[Line]:
+def _lines(
+    links: Sequence[Link], column: _Column, middle: Node, styles: Mapping[str, str], height: float, outward: bool
+) -> list[Line]:
     y = (height - column.height) / 2
     port = middle.y + middle.height / 2 - _PORT * (column.rows - 1) / 2
     edge = middle.x + middle.width if outward else middle.x  # where lines meet the middle
@@ -151,7 +165,7 @@ def _lines(links: Sequence[Link], column: _Column, middle: Node, height: float, 
     lines = []
     for entity, numbers in column.neighbours:
         tall = _ROW * len(numbers)
-        box: Node | None = _box(entity, end if outward else end - column.box, y, column.box, tall)
+        box: Node | None = _box(entity, styles, end if outward else end - column.box, y, column.box, tall)
         for number in numbers:
             row = y + _ROW / 2
             path = (
@@ -167,9 +181,9 @@ def _lines(links: Sequence[Link], column: _Column, middle: Node, height: float, 
     return lines
 
 
-def _box(entity: NamedEntity, x: float, y: float, width: float, height: float) -> Node:
+def _box(entity: NamedEntity, styles: Mapping[str, str], x: float, y: float, width: float, height: float) -> Node:
     values = [round(value, 1) for value in (x, y, width, height)]
-    return Node(_short(entity.name), entity.type or "", style_of(entity.type), *values)
+    return Node(_short(entity.name), entity.type or "", styles[type_name(entity.type)], *values)
 
 
 def _label(link: Link) -> str:

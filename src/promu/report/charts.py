@@ -1,6 +1,6 @@
-"""Charts as SVG by matplotlib: one style for all, and one colour for each system and each loss.
+"""Charts as SVG by matplotlib, in one style.
 
-In a page a colour of `COLOURS` is a CSS variable, so that a chart is light or dark as the page is.
+In a page a colour of the palette is a CSS variable, so that a chart is light or dark as the page is.
 """
 
 from __future__ import annotations
@@ -17,32 +17,7 @@ from cycler import cycler
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-COLOURS: Mapping[str, tuple[str, str]] = {
-    "ink": ("#1d2228", "#e9e7e1"),
-    "soft": ("#59616b", "#a6aeb8"),
-    "line": ("#e3ded3", "#2d343d"),
-    "grey": ("#69717b", "#a6aeb8"),
-    "amber": ("#96590f", "#e6b56b"),
-    "teal": ("#0b6d68", "#6fd0c8"),
-    "blue": ("#2f5fa8", "#93b9f2"),
-    "purple": ("#8a4a9e", "#d19fe2"),
-}
-"""Name of a colour to its value on a light page and on a dark page."""
-
-SYSTEMS: Mapping[str, str] = {"text-only": "grey", "from-scratch": "amber", "promu": "teal"}
-"""Colour of each system."""
-
-LOSSES: Mapping[str, tuple[str, str, str]] = {
-    "itm": ("ITM", "purple", "does the caption belong to the image?"),
-    "cit": ("CIT", "amber", "contrast of captions and images."),
-    "coe": ("COE", "teal", "soft nouns of a region."),
-    "cir": ("CIR", "blue", "soft relations of an image."),
-    "mlm": ("MLM", "grey", "masked words of a caption."),
-}
-"""Name, colour and meaning of each part of the pre-training loss."""
-
-CYCLE = (*(COLOURS[name][0] for name in ("teal", "amber", "blue", "purple", "grey")), "#ad2f27")
-"""Colours of series that have no colour of their own, in order."""
+from promu.report.palette import COLOURS, CYCLE
 
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small files that can be searched

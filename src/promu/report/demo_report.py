@@ -10,9 +10,10 @@ from typing import Any
 from markupsafe import Markup
 
 from promu.files import write_text
-from promu.report.charts import LOSSES, SYSTEMS, Bars, Series, bar_chart, line_charts
+from promu.report.charts import Bars, Series, bar_chart, line_charts
 from promu.report.html import Box, Embedded, check_box, embed, page_templates
-from promu.report.post_view import MARKS, ExtractedPost, view_post
+from promu.report.palette import LOSSES, system_colour, type_styles
+from promu.report.post_view import MARKS, ExtractedPost, types_of, view_post
 
 Candidates = Sequence[tuple[str, float]]
 """Nouns or relations, each with its probability (0-1)."""
@@ -146,7 +147,8 @@ def write_report(path: Path, data: DemoReport) -> None:
 
 def render(data: DemoReport) -> str:
     """The report as one HTML document that loads nothing and runs no script (as `write_report`)."""
-    posts = [view_post(post) for post in data.posts]
+    styles = type_styles(kind for post in data.posts for kind in types_of(post))
+    posts = [view_post(post, styles) for post in data.posts]
     pairs = [(pair, _image(pair)) for pair in data.pairs]
     # for the head of the page: each image once, as many as fill whole rows of four
     images = [image for _, image in pairs] + [post.image for post in posts if post.image is not None]
@@ -155,7 +157,7 @@ def render(data: DemoReport) -> str:
     return page.render(
         data=data,
         tasks=[_task(data, *task) for task in TASKS],
-        system_colours=SYSTEMS,
+        system_colour=system_colour,
         charts=_charts(data.curves),
         pairs=pairs,
         posts=posts,
@@ -182,7 +184,7 @@ def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
     }
     upper_bound = data.upper_bound.get(key)
     bars = [
-        Bars(name, [(system, SYSTEMS.get(system, "soft"), f1) for system, f1 in values.items()], limit)
+        Bars(name, [(system, system_colour(system), f1) for system, f1 in values.items()], limit)
         for name, values, limit in [
             ("all posts", columns["F1"], upper_bound),
             *((*part, None) for part in split.items()),
@@ -227,7 +229,7 @@ def _charts(curves: Curves) -> list[tuple[str, str, str, Markup]]:
     tasks: dict[str, list[Series]] = {}
     for label, points in curves.finetuning.items():
         system, _, task = label.partition(" · ")
-        tasks.setdefault(task, []).append(Series(system, SYSTEMS.get(system, "soft"), points))
+        tasks.setdefault(task, []).append(Series(system, system_colour(system), points))
     for task, series in tasks.items():
         charts.append((f"Fine-tuning: {task}" if task else "Fine-tuning", "dev F1 by epoch", "", series))
     return line_charts(charts)

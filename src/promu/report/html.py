@@ -14,7 +14,7 @@ from PIL import Image
 
 from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.report.charts import COLOURS
+from promu.report.palette import TYPES, css_colours
 
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) as shares of the image's width and height; what lies outside 0..1 is cut off when drawn."""
@@ -22,8 +22,8 @@ Box = tuple[float, float, float, float]
 MAX_SIDE = 240
 """Longest side of an embedded image, in pixels; larger ones are shrunk, smaller ones are shown as they are."""
 
-LOSSLESS_SIDE = 64
-"""Up to this side an image is stored without loss: its pixels are seen one by one."""
+LOSSLESS_SIDE = 128
+"""Up to this side an image is stored without loss and shown enlarged, its pixels crisp."""
 
 OVERLAY = 240.0
 """Width of the overlay's own units; its height follows from the image."""
@@ -44,7 +44,7 @@ def page_templates(*packages: str) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"signed": signed, "duration": duration, "percent": percent}
-    environment.globals["colours"] = COLOURS
+    environment.globals |= {"css_colours": css_colours, "types": tuple(TYPES)}
     return environment
 
 
@@ -99,6 +99,11 @@ class Embedded(NamedTuple):
     alt: str
     tags: list[Tag]
     view_height: float
+
+    @property
+    def crisp(self) -> bool:
+        """Whether it is so small that its pixels are shown as squares."""
+        return max(self.width, self.height) <= LOSSLESS_SIDE
 
 
 def embed(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from promu.report.html import Box, Embedded, check_box, embed
+from promu.report.palette import type_name, type_styles
 from promu.schema import NO_RELATION, Entity, Post, Relation
 
 Span = tuple[int, int]
@@ -18,8 +19,6 @@ RIGHT, WRONG, MISSED, OPEN = "right", "wrong", "missed", "open"
 """Agrees with the gold; contradicts it; in the gold alone; not judged, since the gold says nothing about it."""
 
 MARKS = {RIGHT: "✓", WRONG: "✗", MISSED: "○", OPEN: "·"}
-
-_STYLES = {"PER": "per", "LOC": "loc", "ORG": "org", "MISC": "misc", "OTHER": "misc"}  # Twitter has OTHER for MISC
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +85,20 @@ def relation_name(label: str) -> str:
     return label.rstrip("/").rsplit("/", 1)[-1].replace("_", " ") or label
 
 
-def style_of(kind: str | None) -> str:
-    """The style class of an entity type."""
-    return _STYLES.get(type_name(kind), "other")
+def types_of(post: ExtractedPost) -> set[str]:
+    """The types of the entities of a post, extracted or gold."""
+    return {type_name(one["type"]) for one in (*post.result["entities"], *(post.gold_entities or ()))}
 
 
-def type_name(kind: str | None) -> str:
-    """An entity type as the page writes it; MNRE writes its types in small letters."""
-    return (kind or "").upper()
-
-
-def view_post(post: ExtractedPost) -> PostView:
-    """Judge and lay out one post.
+def view_post(post: ExtractedPost, styles: Mapping[str, str] | None = None) -> PostView:
+    """Judge and lay out one post; `styles` are those of the page's entity types (`type_styles`).
 
     Raises:
         InputError: The image cannot be read, or the extraction contradicts itself (a span past the end, a relation
             to an entity that is not there).
     """
     result = post.result
+    styles = styles or type_styles(types_of(post))
     extracted = Post(
         str(result["id"]),
         tuple(result["tokens"]),
@@ -125,7 +120,7 @@ def view_post(post: ExtractedPost) -> PostView:
         things = ", ".join(label for _, label in post.regions)
         image = embed(post.image, f"Image of post {extracted.id}" + (f": {things}" if things else ""), post.regions)
     graph = lay_out(
-        [(extracted.words(entity), type_name(entity.type), style_of(entity.type)) for entity in extracted.entities],
+        [(extracted.words(one), kind := type_name(one.type), styles[kind]) for one in extracted.entities],
         [
             GraphEdge(one.head, one.tail, f"{MARKS[verdict.kind]} {relation_name(one.type)}", verdict.kind)
             for one, verdict in zip(extracted.relations, relations, strict=True)
@@ -134,7 +129,7 @@ def view_post(post: ExtractedPost) -> PostView:
     counts = Counter(verdict.kind for verdict in verdicts)
     words = {RIGHT: "right", WRONG: "wrong", MISSED: "missed", OPEN: "not judged"}
     summary = ", ".join(f"{counts[kind]} {word}" for kind, word in words.items() if counts[kind]) or "nothing found"
-    segments = _segments(extracted, entities, missed)
+    segments = _segments(extracted, entities, missed, styles)
     return PostView(extracted.id, post.decides, image, segments, graph, verdicts, summary, _pretty(result))
 
 
@@ -183,7 +178,9 @@ def _judge_relations(post: Post, gold: Sequence[Mapping[str, Any]]) -> tuple[lis
     ]
 
 
-def _segments(post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str | None]) -> list[Segment]:
+def _segments(
+    post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str | None], styles: Mapping[str, str]
+) -> list[Segment]:
     """The text cut at the entities; of two that overlap, the page colours the first."""
     spans = [
         (entity.start, entity.end, entity.type, verdict.kind, verdict.sentence)
@@ -195,8 +192,8 @@ def _segments(post: Post, verdicts: Sequence[Verdict], missed: Mapping[Span, str
     # At the same place an extracted entity goes before a missed one.
     for start, end, kind, verdict, note in sorted(spans, key=lambda span: (span[0], span[3] == MISSED)):
         if done <= start and end <= len(post.tokens):
-            text, label = _words(post, (start, end)), type_name(kind) or "entity"
-            segments += [Segment(_words(post, (done, start))), Segment(text, label, style_of(kind), verdict, note)]
+            text, label, style = _words(post, (start, end)), type_name(kind) or "entity", styles[type_name(kind)]
+            segments += [Segment(_words(post, (done, start))), Segment(text, label, style, verdict, note)]
             done = end
     segments.append(Segment(_words(post, (done, len(post.tokens)))))
     return [segment for segment in segments if segment.text]

@@ -19,8 +19,9 @@ from typing_extensions import TypedDict
 from promu.config import first_problem
 from promu.errors import InputError
 from promu.files import read_json_document, read_text, write_text
-from promu.report.charts import LOSSES, Series, line_charts
+from promu.report.charts import Series, line_charts
 from promu.report.html import Embedded, duration, embed, page_templates
+from promu.report.palette import LOSSES
 
 LogLine = Mapping[str, float]
 """`step`, `epoch`, then either `loss`, its parts, `lr`, `samples` and `seconds`, or figures on dev named `eval_…`."""

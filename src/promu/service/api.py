@@ -96,8 +96,10 @@ def answer(extraction: Extraction, id: str) -> dict[str, Any]:
 class Service:
     """One extractor with its batcher, its gate and its metrics; made and closed in the event loop."""
 
-    def __init__(self, extractor: Extractor, settings: ServiceSettings, metrics: Metrics) -> None:
-        self.settings, self.metrics, self.extractor = settings, metrics, extractor
+    def __init__(
+        self, extractor: Extractor, settings: ServiceSettings, metrics: Metrics, model: schemas.ModelOut
+    ) -> None:
+        self.settings, self.metrics, self.extractor, self.model = settings, metrics, extractor, model
         self.gate = Gate(settings.queue, settings.timeout)
         self.closing = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="promu-read")
@@ -283,6 +285,12 @@ async def ready(request: Request) -> Response:
     status = "stopping" if service.closing else "busy" if service.gate.busy else "ready"
     content = {"status": status, "model": service.settings.model.name, "explains": service.extractor.explains}
     return JSONResponse(content, 200 if status == "ready" else 503)
+
+
+@router.get("/model", response_model=schemas.ModelOut, summary="Which model answers?")
+async def model(request: Request) -> Response:
+    """Name, tasks, types and files of the model; nothing of any post."""
+    return JSONResponse(service_of(request).model.model_dump())
 
 
 @router.get(

@@ -1,53 +1,24 @@
-"""The page on which to try the model, the page that documents the API, and the examples: files and drawings."""
+"""The page on which to try the model, the page that documents the API, and the model's examples."""
 
 from __future__ import annotations
 
-import io
-from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from fastapi import APIRouter
-from fastapi.responses import JSONResponse, Response
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from promu.newsreel import WORLD, Scene, draw_scene
-from promu.schema import NO_RELATION
+from promu.report.html import page_templates
+from promu.service.examples import Example
 
 
-class Example(NamedTuple):
-    """A post to try: its button's title, its text, and the setting, things and seed of its drawn image, if any."""
+class Examples(NamedTuple):
+    """The examples of a service, and the folder of their images."""
 
-    title: str
-    text: str
-    setting: str = ""
-    things: tuple[str, ...] = ()
-    seed: int = 0
-
-
-MOVING = "@dailybits Stojur Testu lives in Brodrai Jumei now \U0001f600"
-EXAMPLES = (
-    Example("At a concert", "Zorva and Kelmo tonight", "stage", ("woman", "guitar"), 4),
-    Example("The same words at a wedding", "Zorva and Kelmo tonight", "field", ("woman", "man", "heart"), 1),
-    Example("The same words in a street", "Zorva and Kelmo tonight", "street", ("crest", "bridge"), 3),
-    Example("Somebody moves", MOVING, "snow", ("woman", "castle"), 3),
-    Example("Two places", "Raibrair is a town in Vaiwai #Wow", "field", ("castle", "mountain"), 2),
-    Example("Text alone", "Limail flew to Zojun Gerik for the weekend"),
-)
-
-
-@cache
-def image(number: int) -> bytes | None:
-    """The image of an example as PNG, drawn on first use; None where it has none."""
-    example = EXAMPLES[number]
-    if not example.things:
-        return None
-    scene = Scene(example.setting, example.things, None, NO_RELATION)
-    drawn, _ = draw_scene(scene, WORLD, np.random.default_rng(example.seed), 240, noise=3.0)
-    target = io.BytesIO()
-    drawn.save(target, "PNG")
-    return target.getvalue()
+    folder: Path
+    posts: tuple[Example, ...]
 
 
 router = APIRouter(include_in_schema=False)
@@ -58,6 +29,8 @@ _FILES = {
     for item in (files("promu.service") / "page").iterdir()
     if (kind := _TYPES.get(item.name.rpartition(".")[2]))
 }
+# the style sheet of every page of promu
+_FILES["style.css"] = (page_templates().get_template("style.css").render().encode(), "text/css")
 
 
 def _file(name: str) -> Response:
@@ -85,19 +58,23 @@ async def part(name: str) -> Response:
     return _file(name)
 
 
+def _examples(request: Request) -> Examples:
+    found: Examples = request.app.state.examples
+    return found
+
+
 @router.get("/examples")
-async def examples() -> Response:
+async def examples(request: Request) -> Response:
     """Posts to try: title, text, and the address of the image."""
-    images = [f"/examples/{number}.png" if example.things else None for number, example in enumerate(EXAMPLES)]
     return JSONResponse(
-        [{"title": one.title, "text": one.text, "image": image} for one, image in zip(EXAMPLES, images, strict=True)]
+        [{**one.model_dump(), "image": one.image and f"/examples/{one.image}"} for one in _examples(request).posts]
     )
 
 
-@router.get("/examples/{number}.png")
-def example_image(number: int) -> Response:
+@router.get("/examples/{name}")
+async def example_image(request: Request, name: str) -> Response:
     """The image of an example."""
-    drawn = image(number) if 0 <= number < len(EXAMPLES) else None
-    if drawn is None:
+    found = _examples(request)
+    if name not in {one.image for one in found.posts}:
         raise HTTPException(404)
-    return Response(drawn, media_type="image/png", headers={"Cache-Control": "max-age=3600"})
+    return FileResponse(found.folder / name, headers={"Cache-Control": "no-cache"})

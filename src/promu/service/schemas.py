@@ -79,7 +79,9 @@ _BASE64 = {"anyOf": [{"type": "string", "contentEncoding": "base64"}, {"type": "
 class PostIn(BaseModel):
     """One post: a text and optionally its image."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "Zorva and Kelmo tonight"}]})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"text": "Ada Lovelace lived in London"}]}
+    )
 
     text: Text = Field(description="Running text; at least one word")
     image: Annotated[Text | None, WithJsonSchema(_BASE64)] = None
@@ -93,7 +95,14 @@ class BatchIn(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
-            "examples": [{"posts": [{"id": "1", "text": "Zorva and Kelmo"}, {"text": "look at Zorva"}]}]
+            "examples": [
+                {
+                    "posts": [
+                        {"id": "1", "text": "Ada Lovelace was born in London"},
+                        {"text": "Grace Hopper joined the Navy"},
+                    ]
+                }
+            ]
         },
     )
 
@@ -181,6 +190,30 @@ class StatusOut(BaseModel):
     status: str
     model: str | None = None
     explains: bool | None = Field(default=None, description="Whether `explain` is possible")
+
+
+class ModelPartOut(BaseModel):
+    """One fine-tuned model: its task, and the file of its weights with its SHA-256 and its date."""
+
+    task: str
+    does: str
+    file: str
+    checksum: str
+    saved: str
+
+
+class ModelOut(BaseModel):
+    """The model that the service has loaded."""
+
+    name: str
+    parts: list[ModelPartOut]
+    entity_types: list[str]
+    relation_types: list[str]
+    styles: dict[str, str] = Field(description="The page's style of each type of entity, by its name in capitals")
+    reads_images: bool
+    explains: bool = Field(description="Whether `explain` is possible")
+    backend: str
+    precision: str
 
 
 MULTIPART: dict[str, Any] = {

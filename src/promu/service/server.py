@@ -25,9 +25,11 @@ from promu.files import usable_cores
 from promu.hub import quiet
 from promu.service import api, pages
 from promu.service.api import extract_jobs, load_extractor, prepare
+from promu.service.examples import FOLDER, read_examples
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer, log_as_json
 from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
+from promu.service.served import describe_model
 
 
 def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
@@ -36,7 +38,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     `extractor` is the model where it has been loaded already (`load_extractor`).
 
     Raises:
-        InputError: The model cannot be loaded, or finds no entities.
+        InputError: The model cannot be loaded, or finds no entities; or its examples are damaged.
     """
     import torch
 
@@ -45,11 +47,12 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     model = extractor or load_extractor(settings)
     # the first pass sets up much; no request should wait for that
     extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
-    metrics = Metrics()
+    metrics, served = Metrics(), describe_model(settings, model)
+    examples = read_examples(settings.model)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = api.Service(model, settings, metrics)
+        app.state.service = api.Service(model, settings, metrics, served)
         yield
         await app.state.service.close()
 
@@ -57,6 +60,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     app = FastAPI(title="promu", version=promu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(api.router)
     app.include_router(pages.router)
+    app.state.examples = pages.Examples(settings.model / FOLDER, examples)
     app.add_middleware(Observer, metrics=metrics)
     for kind in (Refusal, ClientDisconnect, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)

@@ -1,11 +1,6 @@
 // The OpenAPI document for people: each endpoint with its body, its answers, and an example.
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
+import { element } from "/page/parts.js";
 
 const plain = (text) => text.replaceAll("`", "");
 
@@ -27,7 +22,7 @@ function table(schema, caption) {
       element("td", {}, value.description ?? "")));
   }
   made.append(body);
-  return made;
+  return element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, made);
 }
 
 async function show() {

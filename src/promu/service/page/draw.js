@@ -1,34 +1,15 @@
-// An extraction as marked text, scores, a graph, and attention over words and image.
+// An extraction as marked text, scores, and attention over words and image.
+import { element, percent, relationName } from "/page/parts.js";
 
-const SVG = "http://www.w3.org/2000/svg";
 const NAMES = { PER: "person", ORG: "organisation", LOC: "place", MISC: "other", OTHER: "other" };
-const COLOURS = { PER: 0, ORG: 1, LOC: 2, MISC: 3, OTHER: 3 };
 const $ = (id) => document.getElementById(id);
 
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
+let styles = {}; // by type in capitals, as the service gives them
+/** Take over the styles of the model's entity types. */
+export function useStyles(given) { styles = given; }
 
-function svg(name, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-/** The style class of an entity type; types other than the usual four share the remaining colours. */
-function colour(type, entities) {
-  if (type in COLOURS) return `c${COLOURS[type]}`;
-  const others = [...new Set(entities.map((entity) => entity.type))].filter((other) => !(other in COLOURS));
-  return `c${4 + (others.indexOf(type) % 2)}`;
-}
-
-/** "/per/misc/performs" gives "performs", "place_of_residence" gives "place of residence". */
-export const relationName = (label) => label.slice(label.lastIndexOf("/") + 1).replaceAll("_", " ");
-const percent = (share) => `${Math.round(100 * share)} %`;
+/** The style class of an entity type: the same on every page and in every report. */
+export const style = (type) => styles[(type ?? "").toUpperCase()] ?? "other";
 
 /** Where each token stands in the text's code points. */
 function places(points, tokens) {
@@ -44,7 +25,7 @@ function places(points, tokens) {
 }
 
 /** The post with its entities marked. The service counts code points, JavaScript counts UTF-16 units. */
-export function drawText(target, legend, text, found) {
+export function drawText(target, legend, text, found, read) {
   const points = Array.from(text);
   const words = places(points, found.tokens);
   const between = (start, end) => points.slice(start, end).join("");
@@ -55,7 +36,7 @@ export function drawText(target, legend, text, found) {
     for (; word < words.length && words[word][0] < end; word += 1) {
       const [start, stop] = words[word];
       if (start > done) parent.append(between(done, start));
-      parent.append(element("span", { class: "word", "data-word": word }, between(start, stop)));
+      parent.append(element("span", { class: word < read ? "word" : "word unread", "data-word": word }, between(start, stop)));
       done = stop;
     }
     if (end > done) parent.append(between(done, end));
@@ -63,31 +44,32 @@ export function drawText(target, legend, text, found) {
   };
   for (const [number, entity] of found.entities.entries()) {
     fill(target, entity.char_start);
-    const mark = element("span", { class: `entity ${colour(entity.type, found.entities)}`, "data-entity": number });
+    const mark = element("mark", { class: `entity ${style(entity.type)}`, "data-entity": number });
     fill(mark, entity.char_end);
-    mark.append(element("span", { class: "kind" }, entity.type ?? ""));
+    mark.append(element("small", {}, entity.type ?? ""));
     target.append(mark);
   }
   fill(target, points.length);
   const types = [...new Set(found.entities.map((entity) => entity.type))].sort();
   legend.replaceChildren(...types.map((type) =>
-    element("li", { class: colour(type, found.entities) }, type in NAMES ? `${type} ${NAMES[type]}` : type ?? "no type")));
+    element("li", { class: style(type) }, type in NAMES ? `${type} ${NAMES[type]}` : type ?? "no type")));
 }
 
 function scoreLine(data, kind, what, score) {
-  const bar = element("i");
-  bar.style.width = percent(score ?? 0);
-  const button = element("button", { type: "button", ...data }, element("span", { class: "what" }, ...what),
-    element("span", { class: "score" }, score === null ? "" : score.toFixed(2)),
-    element("span", { class: "bar", "aria-hidden": "true" }, bar));
-  return element("li", { class: kind }, button);
+  const line = element("button", { type: "button", ...data }, element("span", { class: "what" }, ...what));
+  if (score !== null) {
+    const bar = element("span");
+    bar.style.width = `${100 * score}%`;
+    line.append(element("span", { class: "score" }, score.toFixed(2)), element("span", { class: "track", "aria-hidden": "true" }, bar));
+  }
+  return element("li", { class: kind }, line);
 }
 
-/** Entities and relations as two lists, with a bar a score. */
+/** Entities and relations as two lists, with a bar a score: as long as the score, of the whole line for 1. */
 export function drawScores(entities, relations, found) {
   const none = (words) => [element("li", {}, element("p", {}, words))];
   const lines = found.entities.map((entity, number) =>
-    scoreLine({ "data-entity": number }, colour(entity.type, found.entities),
+    scoreLine({ "data-entity": number }, style(entity.type),
       [entity.text, element("small", {}, entity.type ?? "")], entity.score));
   entities.replaceChildren(...(lines.length ? lines : none("None")));
   const links = found.relations.map((relation, number) =>
@@ -95,75 +77,6 @@ export function drawScores(entities, relations, found) {
       [found.entities[relation.head].text, element("em", {}, ` ${relationName(relation.type)} `),
         found.entities[relation.tail].text], relation.score));
   relations.replaceChildren(...(links.length ? links : none("None")));
-}
-
-/** The point where the line from a node's middle towards another point leaves its box. */
-function border(node, towards) {
-  const [dx, dy] = [towards.x - node.x, towards.y - node.y];
-  const scale = Math.min(node.w / 2 / Math.abs(dx || 1e-9), node.h / 2 / Math.abs(dy || 1e-9));
-  return { x: node.x + dx * scale, y: node.y + dy * scale };
-}
-
-function layOut(nodes, width) {
-  if (nodes.length === 2 && nodes[0].w + nodes[1].w + 190 <= width) {
-    nodes[0].x = 24 + nodes[0].w / 2;
-    nodes[1].x = width - 24 - nodes[1].w / 2;
-    nodes[0].y = nodes[1].y = 70;
-    return 140;
-  }
-  if (nodes.length <= 3 && width < 480) {
-    nodes.forEach((node, place) => { node.x = width / 2 + (nodes.length > 2 ? (place % 2 ? 40 : -40) : 0); node.y = 44 + place * 104; });
-    return 88 + (nodes.length - 1) * 104;
-  }
-  const widest = Math.max(...nodes.map((node) => node.w));
-  const height = Math.max(200, 60 + nodes.length * 46);
-  nodes.forEach((node, place) => {
-    const angle = Math.PI + (2 * Math.PI * place) / nodes.length;
-    node.x = width / 2 + (width / 2 - widest / 2 - 16) * Math.cos(angle);
-    node.y = height / 2 + (height / 2 - 34) * Math.sin(angle);
-  });
-  return height;
-}
-
-/** The relations as a graph of the entities that they join. */
-export function drawGraph(target, found) {
-  const joined = [...new Set(found.relations.flatMap((relation) => [relation.head, relation.tail]))].sort((a, b) => a - b);
-  if (!joined.length) {
-    target.replaceChildren(element("p", {}, "The model found no relation."));
-    return;
-  }
-  const width = target.clientWidth;
-  const pen = document.createElement("canvas").getContext("2d");
-  pen.font = "16px Georgia, serif";
-  const nodes = new Map(joined.map((number) => {
-    const text = found.entities[number].text;
-    const words = Array.from(text).length > 24 ? `${Array.from(text).slice(0, 23).join("")}…` : text;
-    return [number, { number, words, w: pen.measureText(words).width + 36, h: 38 }];
-  }));
-  const height = layOut([...nodes.values()], width);
-  const sentences = found.triples.map(([head, label, tail]) => `${head} ${relationName(label)} ${tail}`);
-  const image = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Graph: ${sentences.join("; ")}` });
-  image.append(svg("defs", {}, svg("marker",
-    { id: "tip", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 8, markerHeight: 8, orient: "auto", markerUnits: "userSpaceOnUse" },
-    svg("path", { d: "M0 0 8 4 0 8z" }))));
-  for (const [number, relation] of found.relations.entries()) {
-    const [head, tail] = [nodes.get(relation.head), nodes.get(relation.tail)];
-    const middle = { x: (head.x + tail.x) / 2, y: (head.y + tail.y) / 2 };
-    const bend = nodes.size > 2 ? 0.08 : 0;
-    const control = { x: middle.x - (tail.y - head.y) * bend, y: middle.y + (tail.x - head.x) * bend };
-    const [from, to] = [border(head, control), border(tail, control)];
-    const label = svg("text", { x: (from.x + 2 * control.x + to.x) / 4, y: (from.y + 2 * control.y + to.y) / 4 - (Math.abs(tail.y - head.y) < 40 ? 8 : -4) });
-    label.textContent = relationName(relation.type);
-    image.append(svg("g", { class: "edge", "data-relation": number },
-      svg("path", { d: `M${from.x} ${from.y}Q${control.x} ${control.y} ${to.x} ${to.y}`, "marker-end": "url(#tip)" }), label));
-  }
-  for (const node of nodes.values()) {
-    const words = svg("text", { x: node.x, y: node.y + 5 });
-    words.textContent = node.words;
-    image.append(svg("g", { class: `node ${colour(found.entities[node.number].type, found.entities)}`, "data-entity": node.number },
-      svg("rect", { x: node.x - node.w / 2, y: node.y - node.h / 2, width: node.w, height: node.h, rx: 6 }), words));
-  }
-  target.replaceChildren(image);
 }
 
 const REST = "Point at an entity or a relation to see its attention.";
@@ -190,7 +103,7 @@ export function attend(found, { entity, relation }) {
   const most = Math.max(...attention.words, 1e-9);
   for (const [place, share] of attention.words.entries()) {
     const word = document.querySelector(`[data-word="${place}"]`);
-    if (word) word.style.boxShadow = `inset 0 -${(0.35 * share / most).toFixed(3)}em color-mix(in srgb, var(--accent) 30%, transparent)`;
+    if (word) word.style.boxShadow = `inset 0 -${(0.35 * share / most).toFixed(3)}em color-mix(in srgb, var(--link) 30%, transparent)`;
   }
   const { patches, regions } = attention;
   if (!patches.length) return;

@@ -1,5 +1,7 @@
-// The page: the form, the request and its answer. draw.js draws the answer, snippets.js has the code to copy.
-import { attend, drawGraph, drawScores, drawText, forget } from "/page/draw.js";
+// The page: the form, the request and its answer. draw.js and graph.js draw it, snippets.js has the code to copy.
+import { attend, drawScores, drawText, forget, style, useStyles } from "/page/draw.js";
+import { drawGraph } from "/page/graph.js";
+import { element, relationName } from "/page/parts.js";
 import { snippets } from "/page/snippets.js";
 
 const $ = (id) => document.getElementById(id);
@@ -7,13 +9,35 @@ const form = $("post");
 let file = null; // the image: a File or a Blob, or null
 let running = null; // the AbortController of the current request
 let shown = null; // text and extraction in the result section
-// Whether the model explains; null until the service has answered.
-let explains = null;
+let model = null; // what the service says of the model; null until it has answered
 async function ask() {
   try {
-    explains ??= (await (await fetch("/ready")).json()).explains;
+    if (model === null) {
+      const answer = await fetch("/model");
+      if (answer.ok) showModel(await answer.json());
+    }
   } catch { /* the request that follows reports that the service cannot be reached */ }
-  return explains ?? false;
+  return model?.explains ?? false;
+}
+
+const count = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+
+/** Which model answers: its name, what it finds, and below that its files. */
+function showModel(answer) {
+  model = answer;
+  useStyles(answer.styles);
+  $("model-name").textContent = answer.name;
+  const finds = [count(answer.entity_types.length, "type of entity", "types of entities"),
+    answer.relation_types.length ? count(answer.relation_types.length, "relation") : "no relations"];
+  $("model-tasks").textContent = `finds ${finds.join(" and ")}${answer.reads_images ? "" : "; reads text alone"}`;
+  $("model-types").replaceChildren(...answer.entity_types.map((type) => element("li", { class: `kind ${style(type)}` }, type)));
+  const facts = answer.parts.flatMap((part) => [
+    ["task", `${part.task} (${part.does})`],
+    ["weights", `${part.checksum.slice(0, 12)} (SHA-256 of ${part.file}), of ${part.saved.slice(0, 10)}`],
+  ]);
+  facts.push(["relations", answer.relation_types.map(relationName).join(", ") || "none"], ["computes", `${answer.backend}, ${answer.precision}`]);
+  $("model-facts").replaceChildren(...facts.flatMap(([name, what]) => [element("dt", {}, name), element("dd", {}, what)]));
+  $("model").hidden = false;
 }
 
 function say(sentence) {
@@ -78,6 +102,7 @@ async function extract() {
   if (!text.trim()) {
     say("the post is empty; type or paste one");
     $("text").focus();
+    $("result").hidden = true;
     return;
   }
   running?.abort();
@@ -89,12 +114,12 @@ async function extract() {
   try {
     const found = await call(text, image, mine.signal);
     show(text, image, found);
-    const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
     $("status").textContent = `${count(found.entities.length, "entity", "entities")}, ` +
       `${count(found.relations.length, "relation", "relations")}.`;
   } catch (error) {
     if (error.name === "AbortError") return;
     $("status").textContent = "";
+    $("result").hidden = true; // the answer to an earlier post is none to this one
     say(error.message);
   } finally {
     if (running === mine) $("go").removeAttribute("aria-disabled");
@@ -105,22 +130,25 @@ function show(text, image, found) {
   const frame = $("shown-image");
   if (frame.src) URL.revokeObjectURL(frame.src);
   $("seen").hidden = !image;
+  document.querySelector(".read").classList.toggle("bare", !image);
   if (image) frame.src = URL.createObjectURL(image);
   else frame.removeAttribute("src");
   shown = { text, found };
   $("result").hidden = false;
-  drawText($("annotated"), $("legend"), text, found);
+  const read = found.words_read ?? found.tokens.length;
+  drawText($("annotated"), $("legend"), text, found, read);
   drawScores($("entities"), $("relations"), found);
-  drawGraph($("graph"), found);
+  drawGraph($("graph"), found, style);
   const { explanation, ...plain } = found; // too long to copy
   const notes = [];
   if (found.image === "unread") notes.push("This model reads text alone; it did not use the image.");
-  if ("words_read" in found) {
-    notes.push(`The post is too long: the model read the first ${found.words_read} of ${found.tokens.length} words.`);
+  if (read < found.tokens.length) {
+    notes.push(`The post is too long: the model read the first ${read} of ${found.tokens.length} words. What follows is dotted; nothing was looked for there.`);
   }
   if (!explanation) notes.push("This model gives no attention.");
   $("seen-words").hidden = !explanation;
-  $("notes").textContent = notes.join(" ");
+  $("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));
+  $("notes").hidden = !notes.length;
   $("panel-json").textContent = JSON.stringify(plain, null, 2);
   const name = image ? image.name || "photo.png" : null;
   const calls = snippets(location.origin, text, name, Boolean($("token").value));
@@ -197,40 +225,31 @@ document.addEventListener("paste", (pasted) => {
 });
 let width = innerWidth;
 addEventListener("resize", () => {
-  if (shown && innerWidth !== width) drawGraph($("graph"), shown.found);
+  if (shown && !$("result").hidden && innerWidth !== width) drawGraph($("graph"), shown.found, style);
   width = innerWidth;
 });
 
+// Small images are shown with their pixels as squares.
+for (const image of [$("thumb"), $("shown-image")]) {
+  image.addEventListener("load", () => image.classList.toggle("pixel", Math.max(image.naturalWidth, image.naturalHeight) <= 128));
+}
+
 async function offerExamples() {
   const answer = await fetch("/examples");
-  $("offer").hidden = !answer.ok;
-  for (const example of answer.ok ? await answer.json() : []) {
-    const button = document.createElement("button");
-    button.type = "button";
-    if (example.image) {
-      const image = document.createElement("img");
-      image.src = example.image;
-      image.alt = "";
-      button.append(image);
-    } else {
-      const blank = document.createElement("span");
-      blank.className = "blank";
-      blank.textContent = example.text;
-      button.append(blank);
-    }
-    const title = document.createElement("span");
-    title.className = "title";
-    title.textContent = example.title;
-    button.append(title);
+  const examples = answer.ok ? await answer.json() : [];
+  $("offer").hidden = !examples.length;
+  for (const example of examples) {
+    const button = element("button", { type: "button" });
+    if (example.image) button.append(element("img", { src: example.image, alt: "", class: "pixel" }));
+    button.append(element("span", { class: "title" }, example.title), element("span", { class: "text" }, example.text));
     button.addEventListener("click", async () => {
       const image = example.image ? await (await fetch(example.image)).blob() : null;
       $("text").value = example.text;
-      take(image && new File([image], "photo.png", { type: image.type }));
+      take(image && new File([image], example.image.slice(example.image.lastIndexOf("/") + 1), { type: image.type }));
       extract();
     });
-    const item = document.createElement("li");
-    item.append(button);
-    $("examples").append(item);
+    $("examples").append(element("li", {}, button));
   }
 }
+ask();
 offerExamples();
