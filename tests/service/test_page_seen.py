@@ -45,17 +45,20 @@ GRAPHS = {
 
 def answer(edges: list[tuple[int, int]], score: float = 0.5) -> dict[str, Any]:
     """An answer of the service with these relations among `NAMES`."""
-    entities, tokens, place, start = [], [], 0, 0
+    entities: list[dict[str, Any]] = []
+    tokens: list[str] = []
+    place = start = 0
     for number, name in enumerate(NAMES):
         words = name.split(" ")
         ends = {"start": start, "end": start + len(words), "char_start": place, "char_end": place + len(name)}
         entities.append({**ends, "text": name, "type": ["PER", "LOC", "ORG", "MISC"][number % 4], "score": score})
         place, start, tokens = place + len(name) + 1, start + len(words), [*tokens, *words]
+    labels = [LABELS[number % len(LABELS)] for number in range(len(edges))]
     relations = [
-        {"head": head, "tail": tail, "type": LABELS[number % len(LABELS)], "score": score}
-        for number, (head, tail) in enumerate(edges)
+        {"head": head, "tail": tail, "type": label, "score": score}
+        for (head, tail), label in zip(edges, labels, strict=True)
     ]
-    triples = [[NAMES[one["head"]], one["type"], NAMES[one["tail"]]] for one in relations]
+    triples = [[NAMES[head], label, NAMES[tail]] for (head, tail), label in zip(edges, labels, strict=True)]
     found = {"entities": entities, "relations": relations, "triples": triples}
     return {"id": "1", "text": " ".join(NAMES), "tokens": tokens, "image": "none", **found}
 

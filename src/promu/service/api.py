@@ -283,7 +283,7 @@ async def ready(request: Request) -> Response:
     """200 with the model's name if a post would be accepted."""
     service = service_of(request)
     status = "stopping" if service.closing else "busy" if service.gate.busy else "ready"
-    content = {"status": status, "model": service.settings.model.name, "explains": service.extractor.explains}
+    content = {"status": status, "model": service.model.name, "explains": service.extractor.explains}
     return JSONResponse(content, 200 if status == "ready" else 503)
 
 

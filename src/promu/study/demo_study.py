@@ -37,6 +37,7 @@ from promu.report.demo_report import (
 from promu.report.post_view import ExtractedPost
 from promu.runs import RunFolder
 from promu.schema import Post, Region
+from promu.service.examples import write_examples
 from promu.study.job import Job, with_inputs
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import PROMU, SCRATCH, TEXT_ONLY, finetuned, pretrained
@@ -62,8 +63,8 @@ LOSSES = ("itm", "cit", "coe", "cir", "mlm")
 def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = STUDY) -> DemoReport:
     """Draw a corpus, pre-train, fine-tune three systems, extract from unseen posts, and write the report.
 
-    `out` then holds `report.html`, `report.json`, `model/` (entities and relations), `corpus/`, and `jobs/`. A second
-    call goes on where the first stopped.
+    `out` then holds `report.html`, `report.json`, `model/` (entities, relations, and examples for its page), `corpus/`,
+    and `jobs/`. A second call goes on where the first stopped.
 
     Args:
         out: Folder of the run.
@@ -99,6 +100,7 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
         posts=_posts(out),
         command=f"promu demo --out {out} --seed {seed}",
     )
+    write_examples(out / "model", _examples(out))
     write_report(out / "report.html", data)
     write_json(out / "report.json", to_json(data))
     return data
@@ -212,6 +214,24 @@ def _posts(out: Path) -> list[ExtractedPost]:
             left[decides] -= 1
             posts.append(_extracted(folder / "images", post, decides, regions, extractor))
     return posts
+
+
+def _examples(out: Path) -> list[tuple[str, str, Path | None]]:
+    """Examples for the model's page: a text with three images of unlike relations, and two texts that decide alone."""
+    folder = out / "corpus" / "re"
+    groups = read_groups(folder / "groups.json")
+    by_group: dict[str, dict[str, Post]] = {"image": {}, "text": {}}
+    for post in read_mnre(folder / "mnre_test.txt"):
+        by_group[groups[post.id]].setdefault(post.relations[0].type, post)
+    open_posts, told = list(by_group["image"].values()), list(by_group["text"].values())
+    titles = ("A post and its image", "The same words, another image", "The same words, a third image")
+    examples: list[tuple[str, str, Path | None]] = [
+        (title, " ".join(open_posts[0].tokens), folder / "images" / str(post.image))
+        for title, post in zip(titles, open_posts, strict=False)
+    ]
+    for title, post, seen in zip(("The text decides", "Text alone"), told, (True, False), strict=False):
+        examples.append((title, " ".join(post.tokens), folder / "images" / str(post.image) if seen else None))
+    return examples
 
 
 def _extracted(

@@ -46,8 +46,8 @@ function ports(ends, at, step) {
     .map((end, place) => ({ ...end, at: at + step * (place - (ends.length - 1) / 2) }));
 }
 
-/** Entities in a row; null where they and their labels are wider than `width`. */
-function row(nodes, edges, width) {
+/** Entities in a row, `extra` farther apart than they need be; null where they and their labels are wider than `width`. */
+function placeRow(nodes, edges, width, extra) {
   const order = new Map(nodes.map((node, place) => [node.number, place]));
   const straight = new Map();
   const arcs = [];
@@ -64,7 +64,7 @@ function row(nodes, edges, width) {
   const placed = nodes.map((node, place) => {
     const w = Math.max(node.w, PORT * (1 + arcs.filter((arc) => arc.head === place || arc.tail === place).length));
     const box = { ...node, w, h: NODE, x, y: top };
-    x += w + (place === nodes.length - 1 ? 0 : straight.has(place) ? labelWidth(straight.get(place).label) + 36 : 44);
+    x += w + (place === nodes.length - 1 ? 0 : extra + (straight.has(place) ? labelWidth(straight.get(place).label) + 36 : 44));
     return box;
   });
   let [left, right] = [0, x + MARGIN];
@@ -92,8 +92,16 @@ function row(nodes, edges, width) {
     [left, right] = [Math.min(left, middle - half), Math.max(right, middle + half)];
     drawn.push({ ...arc, paths: [[path, true]], x: middle, y, lines: [arc.label], under: true });
   }
-  const shift = (width - (right - left)) / 2 - left;
-  return right - left > width ? null : { nodes: placed, edges: drawn, shift, height: top + NODE + MARGIN };
+  const spare = width - (right - left);
+  if (spare < 0) return null;
+  const shift = spare / 2 - left;
+  return { nodes: placed, edges: drawn, spare, shift, height: top + NODE + MARGIN };
+}
+
+/** Entities in a row, with some of the room that is left between them; null where there is no room. */
+function row(nodes, edges, width) {
+  const tight = placeRow(nodes, edges, width, 0);
+  return tight && (placeRow(nodes, edges, width, Math.min(70, Math.floor(tight.spare / nodes.length))) ?? tight);
 }
 
 /** Entities in a column, relations in a column beside it: fits every width. */
