@@ -45,7 +45,7 @@ def table(rows: list[Row]) -> Table:
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Run what was arguments for, by `words` or on the command line."""
+    """Run the benchmarks that are named, in `words` or on the command line."""
     parser = argparse.ArgumentParser(description="promu's benchmarks")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     parser.add_argument("--only", action="append", choices=sorted(BENCHMARKS), help="this one (may be repeated)")

@@ -1,4 +1,4 @@
-"""What HTTP costs on top of the library, and what becomes of a service that is arguments for twice what it can do.
+"""What HTTP costs on top of the library, and how a service answers when it gets twice the requests that it can do.
 
 python -m benchmarks.serve [--quick] [--seconds 600]
 """

@@ -31,7 +31,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer in a folder or on the hub.
 
     Raises:
-        InputError: There is none, or it is an empty stand-in.
+        InputError: There is none, or it is an empty placeholder.
     """
     folder = Path(name)
     files = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
