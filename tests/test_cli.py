@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
+from cyclopts import App
 
 from promu import cli
 from promu.cli import main
 from promu.cli.data import check
+from promu.cli.examples import EXAMPLES
 
 GOLD = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-LOC\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
 PREDICTED = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-ORG\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
@@ -204,3 +209,36 @@ def test_published_twitter_scores_100_against_itself(shared: Path, capsys: pytes
         assert main(["score", "ner", "--gold", gold, "--predictions", gold, "--json"]) == 0
         scores = json.loads(capsys.readouterr().out)
         assert scores["f1"] == 100.0 and scores["posts"] == posts
+
+
+def commands(app: App, *path: str) -> Iterator[tuple[tuple[str, ...], App]]:
+    """Every command that can be called, with the words that name it."""
+    below = [name for name in app if not name.startswith("-")]
+    if path and (not below or app.default_command is not None):
+        yield path, app
+    for name in below:
+        yield from commands(app[name], *path, name)
+
+
+LEAVES = dict(commands(cli.app))
+
+
+def test_every_command_shows_an_example() -> None:
+    assert {" ".join(path) for path in LEAVES} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, line) for name, lines in EXAMPLES.items() for line in lines])
+def test_every_example_is_a_command_line_that_promu_takes(name: str, line: str) -> None:
+    words = shlex.split(line)
+    if words[0] == "torchrun":
+        words = words[words.index("promu.cli") :]
+    function, _, _ = cli.app.parse_args(words[1:], exit_on_error=False, print_error=False)
+    assert function is LEAVES[tuple(name.split())].default_command
+
+
+def test_every_command_that_prints_a_result_prints_json_too() -> None:
+    without = [path for path, app in LEAVES.items() if "json" not in signature(app.default_command).parameters]
+    grouped = {("evaluate", task) for task in ("ner", "re", "joint", "pairs", "regions")}
+    grouped |= {("score", task) for task in ("ner", "re", "joint")}
+    # extract writes JSON lines by itself; serve prints no result
+    assert set(without) - grouped == {("extract",), ("serve",)}

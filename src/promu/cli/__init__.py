@@ -13,39 +13,72 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 
 import promu
 from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, score, train
 from promu.cli.console import StderrHandler, complain
+from promu.cli.examples import epilogue
 from promu.errors import InputError
 
 RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce", "extract")
 """Commands that continue where they were stopped, when they are started again."""
 
-# In the order that `promu --help` lists them; (where it is defined, help) for one that is imported when it is called.
-COMMANDS: dict[str, Callable[..., Any] | App | tuple[str, str]] = {
-    "demo": demo.demo,
-    "newsreel": ("promu.cli.data:newsreel", "Draw the built-in corpus: captioned images and posts, for trying out."),
-    "check": ("promu.cli.data:check", "Read a file or a whole set; say what is in it and what is wrong with it."),
-    "fewshot": ("promu.cli.data:fewshot_app", "Joint few-shot sets: sample them from labelled posts, or draw them."),
-    "corpus": ("promu.cli.data:corpus_app", "Make a corpus of captions and images for pre-training, or look at one."),
-    "candidates": ("promu.cli.data:candidates_app", "Candidates for prompts: nouns of captions, Wikidata relations."),
-    "label": train.label,
-    "pretrain": train.pretrain,
-    "finetune": train.finetune,
-    "kecpm": kecpm.app,
-    "evaluate": evaluate.evaluate,
-    "baseline": llm.baseline_app,
-    "knowledge": llm.knowledge_app,
-    "reproduce": reproduce.reproduce,
-    "extract": ("promu.cli.extract:extract", "Extract entities and relations, one JSON line for each post."),
-    "export": ("promu.cli.extract:export", "Export a model for extraction without PyTorch's weights (--backend onnx)."),
-    "graph": graph.app,
-    "serve": ("promu.cli.serve:serve", "Answer over HTTP, with a page at / on which to try the model."),
-    "score": score.app,
-    "doctor": doctor.doctor,
+# The groups, and the commands of each, in the order that `promu --help` lists them; (where it is defined, help) for one
+# that is imported when it is called.
+GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
+    "Try it": {
+        "demo": demo.demo,
+        "newsreel": (
+            "promu.cli.data:newsreel",
+            "Draw the built-in corpus: captioned images and posts, for trying out.",
+        ),
+        "doctor": doctor.doctor,
+    },
+    "Data": {
+        "check": ("promu.cli.data:check", "Read a file or a whole set; say what is in it and what is wrong with it."),
+        "fewshot": (
+            "promu.cli.data:fewshot_app",
+            "Joint few-shot sets: sample them from labelled posts, or draw them.",
+        ),
+        "corpus": (
+            "promu.cli.data:corpus_app",
+            "Make a corpus of captions and images for pre-training, or look at one.",
+        ),
+        "candidates": (
+            "promu.cli.data:candidates_app",
+            "Candidates for prompts: nouns of captions, Wikidata relations.",
+        ),
+        "knowledge": llm.knowledge_app,
+    },
+    "Train": {
+        "label": train.label,
+        "pretrain": train.pretrain,
+        "finetune": train.finetune,
+        "kecpm": kecpm.app,
+    },
+    "Measure": {
+        "evaluate": evaluate.evaluate,
+        "score": score.app,
+        "baseline": llm.baseline_app,
+        "reproduce": reproduce.reproduce,
+    },
+    "Use": {
+        "extract": (
+            "promu.cli.extract:extract",
+            "Extract entities and relations, one JSON line for each post.\n\n"
+            "With --input and --out, the posts may be of any number. Posts that cannot be read go with the reason to a "
+            "file beside the output (out.dead.jsonl), and the same command, given again, goes on where it was stopped.",
+        ),
+        "export": (
+            "promu.cli.extract:export",
+            "Export a model for extraction without PyTorch's weights (--backend onnx).",
+        ),
+        "graph": graph.app,
+        "serve": ("promu.cli.serve:serve", "Answer over HTTP, with a page at / on which to try the model."),
+    },
 }
+COMMANDS = {name: command for commands in GROUPS.values() for name, command in commands.items()}
 
 
 app = App(
@@ -56,14 +89,17 @@ app = App(
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
-for _order, (_name, _command) in enumerate(COMMANDS.items()):
-    if isinstance(_command, tuple):
-        app.command(_command[0], name=_name, help=_command[1], sort_key=_order)
-    elif isinstance(_command, App):
-        _command.sort_key = _order
-        app.command(_command, name=_name)
-    else:
-        app.command(_command, name=_name, sort_key=_order)
+for _number, (_title, _commands) in enumerate(GROUPS.items()):
+    _group = Group(_title, sort_key=_number)
+    for _order, (_name, _command) in enumerate(_commands.items()):
+        if isinstance(_command, tuple):
+            app.command(_command[0], name=_name, help=_command[1], sort_key=_order, group=_group)
+        elif isinstance(_command, App):
+            _command.sort_key, _command.group = _order, _group
+            app.command(_command, name=_name)
+        else:
+            app.command(_command, name=_name, sort_key=_order, group=_group)
+app.register_install_completion_command(help="Complete commands and options in this shell from now on.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
     logging.getLogger("promu").setLevel(logging.INFO)
     words = sys.argv[1:] if arguments is None else arguments
+    app.help_epilogue = epilogue(words)
     try:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

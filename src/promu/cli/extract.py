@@ -6,12 +6,13 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from promu.cli.console import note, print_table, progress_bars
+from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.files import write_text
@@ -127,7 +128,7 @@ def _prepare_worker() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | None = None) -> None:
+def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | None = None, json: bool = False) -> None:
     """Export a model for extraction without PyTorch's weights (promu extract --backend onnx).
 
     Args:
@@ -135,6 +136,7 @@ def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | N
         to: The form: onnx.
         int8: Weights in eight bits: a quarter of the size and faster on a CPU, with slightly other scores.
         out: A folder to be made, whole without the old one; by default the graphs go into the model's own folder.
+        json: Print JSON instead of a table.
     """
     if out is not None and not out.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", out.parent)
@@ -144,5 +146,9 @@ def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | N
     from promu.extraction.onnx_export import export_models
 
     done = export_models(model, int8, out)
+    if json:
+        models = [{**asdict(one), "folder": str(one.folder)} for one in done]
+        print_json({"to": to, "precision": "int8" if int8 else "fp32", "models": models})
+        return
     rows = [[one.task, str(one.folder), f"{one.bytes / 2**20:.1f} MiB", f"{one.distance:.1e}"] for one in done]
     print_table(f"Exported to {to}, {'int8' if int8 else 'fp32'}", ["task", "folder", "graphs", "off by at most"], rows)

@@ -103,7 +103,7 @@ def query(graph: Path, name: str, /, *, type: str | None = None, limit: int = 20
 
 
 @app.command
-def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit: int = 12) -> None:
+def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit: int = 12, json: bool = False) -> None:
     """Write a page of an entity and its neighbours: one HTML file that needs nothing beside itself.
 
     Args:
@@ -112,11 +112,15 @@ def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit
         out: The page.
         type: Which of the entities of that name, such as PER.
         limit: Relations drawn out of the entity, and into it, at most.
+        json: Print JSON instead of a line.
     """
     from promu.graph.view import write_graph_page
 
     write_graph_page(graph, name, out, type=type, limit=limit)
-    print(out)
+    if json:
+        print_json({"page": str(out)})
+    else:
+        print(out)
 
 
 def _print_facts(facts: EntityFacts) -> None:

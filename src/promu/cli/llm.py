@@ -28,20 +28,24 @@ knowledge_app = App(
 
 
 @knowledge_app.command(name="pool")
-def pool(train: Path, /, *, out: Path, format: str = "jmere") -> None:
+def pool(train: Path, /, *, out: Path, format: str = "jmere", json: bool = False) -> None:
     """Make a pool of worked exemplars from training posts: one readable JSON line each, to be edited by hand.
 
     Args:
         train: File of labelled training posts, with captions and knowledge where it has them.
         out: The pool.
         format: Of the training posts.
+        json: Print JSON instead of a line.
     """
     from promu.corpora.formats import read_with_background
     from promu.llm.exemplars import make_pool, write_pool
 
     exemplars = make_pool(*read_with_background(train, format))
     write_pool(out, exemplars)
-    print(f"{len(exemplars)} exemplars: {out}")
+    if json:
+        print_json({"exemplars": len(exemplars), "out": str(out)})
+    else:
+        print(f"{len(exemplars)} exemplars: {out}")
 
 
 @knowledge_app.command(name="generate")

@@ -13,7 +13,9 @@ LINE_EVERY = 30.0
 """Seconds between two lines of progress if standard error is no terminal."""
 
 
-def reproduce(exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out: Path | None = None) -> int:
+def reproduce(
+    exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out: Path | None = None, json: bool = False
+) -> int:
     """Regenerate one table or figure of the paper, or all of them, in every form.
 
     Exhibits share jobs, and each job runs once. Started again, the command goes on where it stopped. It writes
@@ -25,23 +27,29 @@ def reproduce(exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out
         recipe: Name or file of a study recipe; by default newsreel-study, and newsreel-kecpm-study for kecpm.
         seeds: Number of seeds: 0, 1, ...
         out: Folder of the jobs and results; by default runs/study, and runs/kecpm-study for kecpm.
+        json: Print where the files are as JSON, in place of the tables.
 
     Returns:
         0; 1 if a job failed. The tables say which, and the next call tries it again.
     """
-    from promu.cli.console import complain, print_table
+    from promu.cli.console import complain, print_json, print_table
     from promu.hub import quiet
     from promu.study.run_study import run_study
 
     quiet()
     with show_progress():
         result = run_study(exhibit, recipe, seeds, out)
-    for section in result.sections:
-        for table in section.tables:
-            print_table(table.title, table.columns, table.texts())
     folder = result.page.parent
-    print(f"page: {result.page}\nMarkdown: {folder / 'study.md'}")
-    print(f"tables: {folder / 'tables'}\nfigures: {folder / 'figures'}")
+    parts = {"page": result.page.name, "markdown": "study.md", "tables": "tables", "figures": "figures"}
+    files = {name: str(folder / part) for name, part in parts.items()}
+    if json:
+        print_json({**files, "not_measured": [str(failure) for failure in result.failures]})
+    else:
+        for section in result.sections:
+            for table in section.tables:
+                print_table(table.title, table.columns, table.texts())
+        for name, path in files.items():
+            print(f"{name}: {path}")
     for failure in result.failures:
         complain(f"not measured: {failure}")
     return 1 if result.failures else 0
