@@ -17,7 +17,7 @@ from cyclopts import App
 from promu import cli
 from promu.cli import main
 from promu.cli.data import check
-from promu.cli.examples import EXAMPLES
+from promu.cli.help_examples import EXAMPLES
 
 GOLD = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-LOC\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
 PREDICTED = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-ORG\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"

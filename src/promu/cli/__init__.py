@@ -18,7 +18,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 import promu
 from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, score, train
 from promu.cli.console import StderrHandler, complain
-from promu.cli.examples import epilogue
+from promu.cli.help_examples import epilogue
 from promu.errors import InputError
 
 RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce", "extract")
