@@ -154,12 +154,31 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bf16 in hardware (AVX512-BF16 or AMX)."""
+    """Whether products of bf16 matrices run in hardware (AVX512-BF16 or AMX), as oneDNN may use it."""
+    # oneDNN computes PyTorch's products; this variable keeps it from newer instructions, as on an older processor.
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT").upper()
+    if not any(word in limit for word in ("BF16", "FP16", "AMX", "AVX10", "DEFAULT", "ALL")):
+        return False
     if hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     # Older versions of torch have the same facts under private names only.
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def processor() -> tuple[str, tuple[str, ...]]:
+    """The processor's name, and which of the instruction sets that matter for speed it has."""
+    import platform
+
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():  # Linux; elsewhere Python knows the name
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+        name = named[0] if named else name
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    wanted = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16", "sve")
+    return name, tuple(each for each in wanted if capabilities.get(each))
 
 
 def quiet() -> None:

@@ -105,7 +105,7 @@ def _torchvision() -> Finding:
 def _device() -> list[Finding]:
     import torch
 
-    from promu.hub import best_device, best_precision
+    from promu.hub import best_device, best_precision, processor
 
     device = best_device()
     precision = best_precision(device)
@@ -116,9 +116,12 @@ def _device() -> list[Finding]:
     speed = Finding("speed", f"matrix product: {measured}")
     if precision == "bf16" and rates["bf16"] < rates["fp32"]:
         speed = replace(speed, status="note", remedy="bf16 is slower than fp32 here: set precision to fp32")
+    name, instructions = processor()
+    native = "bf16 in hardware" if precision == "bf16" else "no bf16 in hardware, so promu computes in fp32"
     return [
+        Finding("processor", f"{name} ({', '.join(instructions) or 'instruction sets unknown'})"),
         Finding("device", f"{device} ({named})"),
-        Finding("precision", f"{precision} ({'native' if precision == 'bf16' else 'no bf16 in this hardware'})"),
+        Finding("precision", f"{precision} ({native})"),
         speed,
     ]
 
