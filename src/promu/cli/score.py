@@ -28,11 +28,12 @@ class ScoreOptions:
         gold: File with the gold.
         predictions: File with the predictions, same posts in the same order; several are runs of one system (seeds),
             whose mean and standard deviation is shown.
-        against: Predictions of another system, one file or several: is the difference more than chance?
+        against: Predictions of another system, one file or several: is the difference more than chance? Several runs
+            are compared over runs and posts, single ones over posts alone.
         train: Training file. Of ner and re: what is rare there is the tail; without it the gold says what is rare. Of
             joint: its relations count in the macro F1 over all relations.
         groups: JSON file, an object of group name by post id; adds figures by group.
-        samples: Samples of the paired bootstrap (--against); their seed is fixed.
+        samples: Samples of the paired bootstrap (--against, single runs); their seed is fixed.
         json: Print JSON instead of tables.
     """
 

@@ -151,7 +151,7 @@ def score_joint(
 
 
 def joint_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
-    """(N, 3) correct, predicted and gold quintuples of each post, for `paired_bootstrap`.
+    """(N, 3) correct, predicted and gold quintuples of each post, for `compare_runs`.
 
     Raises:
         InputError: The posts do not line up.

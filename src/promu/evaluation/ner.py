@@ -91,7 +91,7 @@ def score_entities(
 
 
 def entity_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
-    """(N, 3) correct, predicted and gold entities of each post, for `paired_bootstrap`.
+    """(N, 3) correct, predicted and gold entities of each post, for `compare_runs`.
 
     Raises:
         InputError: As `score_entities`.

@@ -98,7 +98,7 @@ def score_relations(
 
 
 def relation_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts:
-    """(N, 3) correct, predicted and gold relations of each pair, `None` left out, for `paired_bootstrap`.
+    """(N, 3) correct, predicted and gold relations of each pair, `None` left out, for `compare_runs`.
 
     Raises:
         InputError: As `score_relations`.

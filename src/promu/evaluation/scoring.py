@@ -34,7 +34,7 @@ from promu.evaluation.relation import (
     relation_pairs,
     score_relations,
 )
-from promu.evaluation.significance import SAMPLES, Comparison, PostCounts, paired_bootstrap
+from promu.evaluation.significance import SAMPLES, Comparison, PostCounts, compare_runs
 from promu.files import make_folder, read_json_document, write_json, write_text
 from promu.schema import NO_RELATION, Entity, Post
 
@@ -192,13 +192,14 @@ def score(
             quintuples of two typed entities and their relation.
         gold: Posts with their labels: a file (ner: CoNLL, re: MNRE, joint: `format`), or the posts.
         predictions: The same posts in the same order with predicted labels; several are runs of one system (seeds).
-        against: Predictions of another system, to compare with by a paired bootstrap.
+        against: Predictions of another system, to compare with: several runs by a t test over runs and posts, single
+            runs by a paired bootstrap over posts (`promu.evaluation.significance.compare_runs`).
         train: Training posts. For ner and re they say which labels are rare, without them the gold does. For joint
             their relations count in the macro F1 over all relations.
         groups: Group name by post id, or a JSON file of that; adds figures by group.
         rename: New name by old name of entity types in predictions and training posts (ner).
         format: Of joint files: `jmere` or `posts`.
-        samples: Samples of the bootstrap; their seed is fixed.
+        samples: Samples of the bootstrap of single runs; their seed is fixed.
 
     Raises:
         InputError: A file cannot be read, the posts do not line up, a post has no group, or the predictions know a type
@@ -236,7 +237,7 @@ def score(
     comparison = None
     if others:
         counts = [counter(posts, run) for run in found]
-        comparison = paired_bootstrap(counts[: len(ours)], counts[len(ours) :], samples)
+        comparison = compare_runs(counts[: len(ours)], counts[len(ours) :], samples=samples)
     rarest = RAREST_TYPES if task == "ner" else RAREST_RELATIONS
     tail = [score_tail(_per_label(scores), frequency, rarest) for scores in runs] if len(frequency) > rarest else []
     names, other_names = ([str(_place(source) or "posts") for source in sources] for sources in (ours, others))
