@@ -91,8 +91,8 @@ def compare_runs(
     - `own posts`: run i of both systems has the same seed, and each seed has its own test posts, as in a study in which
       a seed draws its own world. The n differences, one a seed, are independent and contain the noise of posts as well
       as of seeds. Standard error: s / sqrt(n), with n - 1 degrees of freedom (Student's paired t test). Three seeds
-      agree by chance now and then, so s / sqrt(n) is not let below what the posts alone explain (Knapp & Hartung 2003,
-      Statistics in Medicine 22, for few studies in a meta-analysis).
+      agree by chance now and then. So the difference must be significant by the error over posts alone, too: p is the
+      larger of the two, and the interval the wider one.
     - `paired`: run i of both systems has the same seed, all on the same posts. The squared standard error is s² / n
       over the seeds plus the variance that other posts would give the mean difference. Degrees of freedom are
       Satterthwaite's (1946). This is the test by min F' (Clark 1973, The language-as-fixed-effect fallacy), with seeds
@@ -139,10 +139,11 @@ def compare_runs(
         low, high, p = _bootstrap(system[0], other[0], difference, samples, seed)
         method = f"paired bootstrap over {posts:,} posts, {samples:,} samples, seed {seed}; one run of each system"
     else:
-        error, freedom = _standard_error(system, other, f1, reference, design)
-        low, high, p = t_test(difference, error, freedom)
-        low, high = max(low, -100.0), min(high, 100.0)
-        p = max(p, 2.0 ** (1 - posts))  # exchanging the systems post by post gives no rarer result
+        errors = _standard_errors(system, other, f1, reference, design)
+        lows, highs, ps = zip(*(t_test(difference, *error) for error in errors), strict=True)
+        low, high = max(min(lows), -100.0), min(max(highs), 100.0)
+        p = max(*ps, 2.0 ** (1 - posts))  # exchanging the systems post by post gives no rarer result
+        freedom = errors[0][1]
         runs = f"{len(system)} and {len(other)} runs" if design == "independent" else f"{len(system)} seeds"
         where = "each with its own posts" if design == "own posts" else "and the posts"
         method = f"t test over {runs} {where}: {posts:,} posts, {freedom:.1f} degrees of freedom"
@@ -185,18 +186,19 @@ def t_test(difference: float, error: float, freedom: float) -> tuple[float, floa
     return difference - reach, difference + reach, 2 * float(stdtr(freedom, -abs(difference) / error))
 
 
-def _standard_error(
+def _standard_errors(
     system: Sequence[PostCounts],
     other: Sequence[PostCounts],
     f1: NDArray[np.float64],
     reference: NDArray[np.float64],
     design: Design,
-) -> tuple[float, float]:
-    """Standard error of the difference of mean F1 in a design of `compare_runs`, and its degrees of freedom."""
+) -> list[tuple[float, float]]:
+    """Standard errors of the difference of mean F1 in a design of `compare_runs`, each with its degrees of freedom."""
     count, other_count = len(system), len(other)
     if design == "own posts":
-        posts = sum(_variance(_influence(a) - _influence(b)) for a, b in zip(system, other, strict=True)) / count**2
-        return math.sqrt(max(_spread(f1 - reference) / count, posts)), count - 1.0
+        of_posts = sum(_variance(_influence(a) - _influence(b)) for a, b in zip(system, other, strict=True)) / count**2
+        posts = sum(map(len, system))
+        return [(math.sqrt(_spread(f1 - reference) / count), count - 1.0), (math.sqrt(of_posts), float(posts - count))]
     if design == "paired":
         parts = [(_spread(f1 - reference) / count, count - 1.0)]
     elif min(count, other_count) == 1:
@@ -207,7 +209,7 @@ def _standard_error(
     influence = sum(map(_influence, system)) / count - sum(map(_influence, other)) / other_count
     parts.append((_variance(influence), len(influence) - 1.0))
     variance, spread = sum(part for part, _ in parts), sum(part**2 / freedom for part, freedom in parts)
-    return math.sqrt(variance), variance**2 / spread if spread else 1.0
+    return [(math.sqrt(variance), variance**2 / spread if spread else 1.0)]
 
 
 def _spread(values: NDArray[np.float64]) -> float:

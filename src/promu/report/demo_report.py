@@ -23,13 +23,15 @@ Candidates = Sequence[tuple[str, float]]
 class Scores:
     """Micro precision, recall and F1 of one task on the test posts, all 0-100.
 
-    `by_group` is F1 of the posts of each group; "text" and "image" say what decides their labels.
+    `by_group` is F1 of the posts of each group; "text" and "image" say what decides their labels. `chosen` are the
+    settings of fine-tuning that dev chose (`lr`, `epochs`); empty where there was nothing to choose.
     """
 
     precision: float
     recall: float
     f1: float
     by_group: Mapping[str, float] = field(default_factory=dict)
+    chosen: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,9 @@ def _task(data: DemoReport, key: str, title: str, short: str) -> dict[str, Any]:
         "gains": sorted(gains, key=lambda gain: gain[0] != "from-scratch"),
         "f1": promu,
         "upper_bound": upper_bound,
+        "chosen": "; ".join(
+            f"{name} {one.chosen['lr']:g} × {one.chosen['epochs']:g}" for name, one in scores.items() if one.chosen
+        ),
     }
 
 

@@ -80,8 +80,12 @@ SYSTEMS: Mapping[str, str] = {
     "joint model": "teal",
     "joint model, without pre-training": "amber",
     "pipeline": "blue",
+    "writer": "purple",
+    "writer with knowledge": "red",
+    "soft": "teal",
+    "hard": "red",
 }
-"""Colour of each system."""
+"""Colour of each system; promu's with soft and with hard labels have those of their labels, too."""
 
 LOSSES: Mapping[str, tuple[str, str, str]] = {
     "itm": ("ITM", "purple", "does the caption belong to the image?"),
@@ -107,6 +111,19 @@ def system_colour(name: str) -> str:
         ```
     """
     return SYSTEMS.get(name, "soft")
+
+
+def series_colour(name: str, place: int) -> str:
+    """The value on a light page for a series of a figure: the system's colour, for other names that of the place.
+
+    Example:
+        ```python
+        from promu.report.palette import COLOURS, series_colour
+
+        assert series_colour("promu", 3) == COLOURS["teal"][0] != series_colour("entities", 3)
+        ```
+    """
+    return COLOURS[SYSTEMS[name]][0] if name in SYSTEMS else CYCLE[place % len(CYCLE)]
 
 
 def type_name(kind: str | None) -> str:

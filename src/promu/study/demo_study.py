@@ -42,7 +42,7 @@ from promu.study.job import Job, with_inputs
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import PROMU, SCRATCH, TEXT_ONLY, finetuned, pretrained
 from promu.study.runner import JobResult, run_jobs
-from promu.study.study_recipe import StudyRecipe
+from promu.study.study_recipe import GridPoint, StudyRecipe
 
 ENTITIES, RELATIONS = "entities", "relations"
 TASKS = {ENTITIES: "ner", RELATIONS: "re"}
@@ -52,6 +52,7 @@ SYSTEMS = {TEXT_ONLY: "text-only", SCRATCH: "from-scratch", PROMU: "promu"}
 STUDY = StudyRecipe(
     pretrain="newsreel-pretrain",
     finetune={task: f"newsreel-{kind}" for task, kind in TASKS.items()},
+    grid=(GridPoint(lr=5e-4, epochs=20), GridPoint(lr=1e-3, epochs=8)),
     world=NewsreelSettings(),
 )
 
@@ -127,7 +128,8 @@ class _Run:
             assert result is not None
             figures = result["test"]
             groups = {group: float(part["f1"]) for group, part in figures["per_group"].items()}
-            scores[task] = Scores(figures["precision"], figures["recall"], figures["f1"], groups)
+            chosen = result.get("chosen", {})
+            scores[task] = Scores(figures["precision"], figures["recall"], figures["f1"], groups, chosen)
         training = [job for job in with_inputs(jobs.values()).values() if job.kind not in ("draw", "corpus")]
         seconds = sum(self.results[job.key].seconds for job in training)
         return SystemResult(SYSTEMS[name], scores[ENTITIES], scores[RELATIONS], round(seconds, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from promu.evaluation.counts import Summary, summarise
-from promu.evaluation.significance import Comparison, paired_bootstrap
+from promu.evaluation.significance import Comparison, compare_runs, interval_over_posts
+from promu.study.figures import Spread
 from promu.study.job import Job
 
 Content = str | Summary | None
@@ -19,6 +21,7 @@ Row = tuple[str, ...]
 
 NOTHING = "–"
 SAMPLES = 2000
+F1 = ("test", "f1")
 PARTS = (("P", "precision"), ("R", "recall"), ("F1", "f1"))
 
 
@@ -162,6 +165,25 @@ class Sheet:
             None if (a := mine.get(seed)) is None or (b := theirs.get(seed)) is None else a - b for seed in self.seeds
         )
 
+    def spread(self, row: Row, task: str, *keys: str) -> Spread | None:
+        """A figure for a chart: mean ± standard deviation; F1 of one seed with its 95 % interval over test posts."""
+        if (found := self.summary(row, task, *keys)) is None:
+            return None
+        low, high = found.mean - (found.std or 0.0), found.mean + (found.std or 0.0)
+        if found.n == 1 and keys == F1 and (interval := self.interval(row, task)) is not None:
+            low, high = interval
+        return Spread(found.mean, low, high)
+
+    @property
+    def bars(self) -> str:
+        """What the bars of `spread` are, for the title of a chart."""
+        return "standard deviation over seeds" if len(self.seeds) > 1 else "95 % interval over test posts, one seed"
+
+    def interval(self, row: Row, task: str) -> tuple[float, float] | None:
+        """The 95 % interval of F1 over the posts of the only seed that has a result; None if there is no such."""
+        runs = [one.result["post_counts"] for one in self.at(row, task) if one.result and "post_counts" in one.result]
+        return interval_over_posts(np.array(runs[0], dtype=np.int64)) if len(runs) == 1 and len(runs[0]) > 1 else None
+
     @property
     def groups(self) -> list[str]:
         """The groups of posts that the results have figures for."""
@@ -173,9 +195,27 @@ class Sheet:
     ) -> Section:
         """The section of these measurements; a first note says over how many seeds the means are."""
         count = len(self.seeds)
-        seeds = f"Mean ± standard deviation over {count} seeds." if count > 1 else "One seed: no standard deviation."
+        seeds = f"Mean ± standard deviation over {count} seeds." if count > 1 else self._one_seed()
         name = self.measurements[0].exhibit
-        return Section(name, title, (seeds, *notes), tuple(tables), tuple(figures), tuple(self.measurements))
+        notes, tables = [seeds, *notes], list(tables)
+        if (chosen := chosen_table(self, f"{name}-chosen")) is not None:
+            tables.append(chosen)
+            notes.append(
+                "Every system tried the same settings of fine-tuning. Dev chose, and test was scored once, with the "
+                "chosen setting."
+            )
+        return Section(name, title, tuple(notes), tuple(tables), tuple(figures), tuple(self.measurements))
+
+    def _one_seed(self) -> str:
+        """What is known of the spread of a single seed's figures."""
+        intervals = [self.interval(row, task) for row in self.rows for task in self.tasks]
+        widest = max(((high - low) / 2 for low, high in filter(None, intervals)), default=None)
+        if widest is None:
+            return "One seed: no standard deviation and no intervals."
+        return (
+            f"One seed: no standard deviation. The 95 % interval of an F1 over its test posts is up to ± {widest:.1f} "
+            "points. Other seeds come on top. Smaller differences than that are no effects."
+        )
 
 
 def figure(result: Any, *keys: str) -> float | None:
@@ -194,42 +234,67 @@ def summary(values: Iterable[float | None]) -> Summary | None:
 
 
 def compare(sheet: Sheet, first: Row, other: Row, task: str) -> Comparison | None:
-    """Paired bootstrap of two rows over the seeds that both have; None if there is no such seed.
+    """Compare two rows over the seeds that both have; None if there is no such seed.
 
-    The posts of all seeds are pooled if the seeds do not share their test posts.
+    Both rows have the same seeds. The seeds share their test posts, or each has its own.
     """
     results = [{one.seed: one.result for one in sheet.at(row, task) if one.result} for row in (first, other)]
     seeds = sorted(results[0].keys() & results[1].keys())
     if not seeds:
         return None
     counts = [[np.array(of_row[seed]["post_counts"], dtype=np.int64) for seed in seeds] for of_row in results]
-    if not sheet.one_test:
-        counts = [[np.concatenate(runs)] for runs in counts]
-    return paired_bootstrap(counts[0], counts[1], SAMPLES)
+    return compare_runs(counts[0], counts[1], "paired" if sheet.one_test else "own posts", SAMPLES)
+
+
+def p_value(found: Comparison | None) -> str | None:
+    """A p-value as tables have it."""
+    if found is None:
+        return None
+    return "< .001" if found.p < 0.001 else f"{found.p:.3f}"
 
 
 def difference_table(sheet: Sheet, best: Row, name: str) -> Table:
-    """The gain in F1 of one row over each other: over seeds, and with bootstrap interval and p-value."""
+    """The gain in F1 of one row over each other: over seeds, and with interval and p-value of `compare_runs`."""
     columns = ["over"]
     for task in sheet.tasks:
-        columns += [f"{task}: gain", "95 % interval", "p"]
+        columns += [f"{task}: gain", f"{task}: 95 % interval", f"{task}: p"]
     rows: list[tuple[Content, ...]] = []
     for row in sheet.rows:
         if row == best:
             continue
         places: list[Content] = [" · ".join(row)]
         for task in sheet.tasks:
-            interval = p = None
-            if (found := compare(sheet, best, row, task)) is not None:
-                interval = f"{found.low:+.1f} to {found.high:+.1f}".replace("-", "−")
-                p = "< .001" if found.p < 0.001 else f"{found.p:.3f}"
-            places += [sheet.gain(best, row, task), interval, p]
+            found = compare(sheet, best, row, task)
+            interval = None if found is None else f"{found.low:+.1f} to {found.high:+.1f}".replace("-", "−")
+            places += [sheet.gain(best, row, task), interval, p_value(found)]
         rows.append(tuple(places))
     title = f"F1 points of {' · '.join(best)} over the others, with 95 % intervals"
     return Table(name, title, tuple(columns), tuple(rows))
 
 
-def bootstrap_note(sheet: Sheet) -> str:
+def chosen_table(sheet: Sheet, name: str) -> Table | None:
+    """How often dev chose which settings of fine-tuning, by row and task; None if there was nothing to choose."""
+
+    def settings(row: Row, task: str) -> str | None:
+        results = [one.result for one in sheet.at(row, task) if one.result and "chosen" in one.result]
+        times = Counter(f"{one['chosen']['lr']:g} × {one['chosen']['epochs']:g}" for one in results)
+        one_seed = len(results) == 1
+        return ", ".join(words if one_seed else f"{words} ({count})" for words, count in times.most_common()) or None
+
+    rows = [(" · ".join(row), *(settings(row, task) for task in sheet.tasks)) for row in sheet.rows]
+    rows = [row for row in rows if any(row[1:])]
+    if not rows:
+        return None
+    of = "learning rate × epochs" if len(sheet.seeds) == 1 else "learning rate × epochs (number of seeds)"
+    return Table(name, f"Chosen on dev: {of}", ("system", *sheet.tasks), tuple(rows))
+
+
+def comparison_note(sheet: Sheet) -> str:
     """How the intervals and p-values of a section came about."""
-    pooled = "the test posts, means over seeds" if sheet.one_test else "the test posts of all seeds together"
-    return f"Intervals and p-values: paired bootstrap over {pooled}."
+    if len(sheet.seeds) == 1:
+        return "Intervals and p-values: paired bootstrap over the test posts of the one seed. Other seeds may differ."
+    posts = "and the test posts that they share" if sheet.one_test else "each with its own test posts"
+    return (
+        f"Intervals and p-values: t test over the seeds, {posts}. A p-value is that of one comparison. Of twenty, one "
+        "is expected below .05 by chance."
+    )

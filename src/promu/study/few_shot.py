@@ -21,11 +21,11 @@ from promu.study.exhibit import (
     Section,
     Sheet,
     Table,
-    bootstrap_note,
+    comparison_note,
     difference_table,
 )
 from promu.study.job import SUBSET, Job
-from promu.study.job_factory import COSTS, JobFactory, Values, as_many_steps, world_values
+from promu.study.job_factory import COSTS, JobFactory, Values, as_many_steps, tried, world_values
 from promu.study.paper_exhibits import PROMU, Requests
 from promu.study.study_recipe import FewShotStudyRecipe
 from promu.study.sweep_exhibits import learning_curve
@@ -193,8 +193,8 @@ class FewShotFactory:
     def _finetune(self, recipe: FinetuneRecipe, posts: int) -> Values:
         """A recipe on a subset of the posts, without its data."""
         settings = recipe.model_dump(mode="json", exclude={"out", "data"})
-        training = as_many_steps(settings["training"], posts, self.study.posts[-1])
-        return {**settings, "seed": self.seed, "training": training}
+        training = tried(settings["training"], self.study.grid, (posts, self.study.posts[-1]))
+        return {**settings, "seed": self.seed, **training}
 
     def _start(self, pretrained: bool) -> tuple[Values, dict[str, Job]]:
         """The model to start from, as changes of a recipe, and the job that makes it."""
@@ -213,7 +213,7 @@ class FewShotFactory:
         given = {name: job for name, job in inputs.items() if job is not None}
         if "job:drawn/" in json.dumps(settings) and self._drawn is not None:
             given["drawn"] = self._drawn
-        return Job(kind, f"seed {self.seed} · {label}", settings, given, COSTS[kind])
+        return Job(kind, f"seed {self.seed} · {label}", settings, given, COSTS[kind] * len(settings.get("grid", "1")))
 
 
 FIGURES = {"F1": ("f1",), "macro F1": ("macro_f1", "present"), "entities F1": ("entities", "f1")}
@@ -249,7 +249,7 @@ def _systems_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Req
 def _systems(sheet: Sheet) -> Section:
     table = _table(sheet, SYSTEMS, "Pipeline, joint model and writer on the same posts", "system")
     tables = [table, *_gains(sheet, (JOINT,), SYSTEMS)]
-    return sheet.section("Pipeline, joint model, writer", [bootstrap_note(sheet)], tables, [_bars(sheet, SYSTEMS)])
+    return sheet.section("Pipeline, joint model, writer", [comparison_note(sheet)], tables, [_bars(sheet, SYSTEMS)])
 
 
 def _knowledge_requests(study: FewShotStudyRecipe, factory: FewShotFactory) -> Requests:
@@ -268,7 +268,7 @@ def _knowledge(sheet: Sheet) -> Section:
     scored = sheet.only(one for one in sheet.measurements if one.task == TASK)
     table = _table(scored, KNOWLEDGE, "The writer by the knowledge in its prompts", "knowledge")
     wrong = [sheet.summary(row, ERRORS, "wrong_share") for row in scored.rows]
-    notes = [bootstrap_note(sheet)]
+    notes = [comparison_note(sheet)]
     if any(share is not None for share in wrong):
         table = replace(
             table,
@@ -303,7 +303,7 @@ def _decoding(sheet: Sheet) -> Section:
         of_system = sheet.only(one for one in both.measurements if one.row[0] == system)
         tables += _gains(of_system, (system, CONSTRAINED), f"{DECODING}-{system.replace(' ', '-')}")
     notes = [
-        bootstrap_note(sheet),
+        comparison_note(sheet),
         "If an answer breaks the grammar, its quintuples before and after the break are still scored.",
     ]
     return both.section("Constrained decoding", notes, tables)

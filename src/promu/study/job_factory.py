@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.newsreel import NewsreelSettings
 from promu.study.job import SUBSET, Job
-from promu.study.study_recipe import StudyRecipe
+from promu.study.study_recipe import GridPoint, StudyRecipe
 from promu.tasks.task import TASKS
 from promu.training.recipe import FinetuneRecipe, PretrainRecipe
 
@@ -41,12 +41,14 @@ class JobFactory:
     Attributes:
         pretraining, finetuning: The recipes that are varied; of fine-tuning by the name that the study gives the task.
         world: Settings of the drawn corpus and its name (`world`); None if the recipes name their data.
+        grid: Settings of fine-tuning that every system tries; empty takes those of the recipes.
     """
 
     pretraining: PretrainRecipe
     finetuning: Mapping[str, FinetuneRecipe]
     world: Mapping[str, Any] | None
     seed: int = 0
+    grid: Sequence[GridPoint] = ()
 
     @classmethod
     def of(cls, study: StudyRecipe) -> JobFactory:
@@ -62,7 +64,7 @@ class JobFactory:
         for name, recipe in finetuning.items():
             if recipe.task == "joint":
                 raise InputError(f"a study has no joint extraction; name a recipe of the task ner or re for {name!r}")
-        return cls(pretraining, finetuning, None if study.world is None else world_values(study.world))
+        return cls(pretraining, finetuning, None if study.world is None else world_values(study.world), grid=study.grid)
 
     def in_world(self, name: str) -> JobFactory:
         """The same in another drawn world."""
@@ -201,6 +203,8 @@ class JobFactory:
             config: Changes of the model's configuration, without `init`.
             text_only: Leave the images out.
             subset: How many training posts to use, of how many; the number of steps is that of all posts.
+
+        With a `grid`, the model is the best on dev of those that its settings give.
         """
         settings = self.finetuning[task].model_dump(mode="json", exclude={"out"})
         settings |= {"seed": self.seed, "data": self._data(task)}
@@ -215,11 +219,11 @@ class JobFactory:
             settings["model"] = {**settings["model"], "vision": None}
             settings["images"] = "none"
         if subset is not None:
-            posts, whole = subset
+            posts = subset[0]
             choice = {"task": settings["task"], "train": settings["data"]["train"], "posts": posts, "seed": self.seed}
             inputs["subset"] = self._job("subset", f"{posts} posts · {task}", choice, {"drawn": self.drawn})
             settings["data"]["train"] = f"job:subset/{SUBSET}"
-            settings["training"] = as_many_steps(settings["training"], posts, whole)
+        settings |= tried(settings["training"], self.grid, subset)
         return self._job("finetune", f"{name} · {task}", settings, inputs)
 
     def untrained(self, config: Values | None = None) -> Values:
@@ -264,12 +268,25 @@ class JobFactory:
         """A job with those of the inputs that are not None."""
         given = {name: job for name, job in inputs.items() if job is not None}
         world = "" if self.world is None or self.world["world"] == "news" else f" · {self.world['world']}"
-        return Job(kind, f"seed {self.seed}{world} · {label}", settings, given, COSTS[kind])
+        return Job(
+            kind, f"seed {self.seed}{world} · {label}", settings, given, COSTS[kind] * len(settings.get("grid", "1"))
+        )
 
 
 def world_values(world: NewsreelSettings) -> Values:
     """The settings of a job that draws this corpus, without the seed."""
     return {**world.model_dump(mode="json", exclude={"seed"}), "world": "news"}
+
+
+def tried(training: Values, grid: Sequence[GridPoint], subset: tuple[int, int] | None = None) -> Values:
+    """The settings of a job `finetune` that say how to train: `training`, and `grid` if there is something to choose.
+
+    `subset` is as in `JobFactory.finetune`.
+    """
+    each = [{**training, **point.model_dump(exclude_none=True)} for point in grid] or [training]
+    if subset is not None:
+        each = [as_many_steps(one, *subset) for one in each]
+    return {"training": each[0], "grid": each} if len(each) > 1 else {"training": each[0]}
 
 
 def as_many_steps(training: Values, posts: int, whole: int) -> Values:

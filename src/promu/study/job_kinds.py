@@ -133,21 +133,77 @@ def pre_train(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 
 def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Run a fine-tuning recipe; returns test figures, label frequencies in training, and counts for each test post."""
-    recipe = load_recipe({**settings, "out": str(out)}, FinetuneRecipe)
-    result: Mapping[str, Any] = finetune(recipe)
-    task = TASKS[recipe.task]
+    """Run a fine-tuning recipe; returns test figures, label frequencies in training, and counts for each test post.
+
+    Beside the recipe, `settings` may have a `grid`: a list of settings in place of `training`. Each is trained, dev
+    chooses, and test is scored once, with the chosen one. The model and the log of `out` are then links to it. The
+    result says which was `chosen`, and what the `grid` had on dev.
+    """
+    values = dict(settings)
+    grid = values.pop("grid", [])
+    recipe = load_recipe({**values, "out": str(out)}, FinetuneRecipe)
     if recipe.data.test is None:
         raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
-    test = Path(recipe.data.test)
-    gold, predicted = task.read(test), task.read(out / "predictions" / test.name)
+    test, task, predictions = Path(recipe.data.test), TASKS[recipe.task], out / "predictions"
+    if grid:
+        result, predicted = _best_on_dev(recipe, grid, out)
+    else:
+        result = dict(finetune(recipe))
+        predicted = task.read(predictions / test.name)
     frequency, count = COUNTS[recipe.task]
+    names = ("task", "best_epoch", "posts", "test", "images", "seconds", "chosen", "grid")
     return {
-        **{name: result[name] for name in ("task", "best_epoch", "posts", "test", "images", "seconds")},
+        **{name: result[name] for name in names if name in result},
         "dev_f1": result["dev"]["f1"],
         "train_counts": frequency(task.read(Path(recipe.data.train))),
-        "post_counts": count(gold, predicted).tolist(),
+        "post_counts": count(task.read(test), predicted).tolist(),
     }
+
+
+TRIED = "tried"
+"""Folder of the models of a grid, by their number."""
+
+
+def _best_on_dev(
+    recipe: FinetuneRecipe, grid: Sequence[Mapping[str, Any]], out: Path
+) -> tuple[dict[str, Any], list[Post]]:
+    """Train with each of these settings, and score test with the best on dev (of equal ones the first).
+
+    Returns:
+        The result of its run, with that of test, and the posts of test as it predicts them.
+    """
+    without_test = recipe.data.model_copy(update={"test": None})
+    results: list[dict[str, Any]] = []
+    for number, training in enumerate(grid):
+        one = TrainingSettings(**training)
+        update = {"data": without_test, "training": one, "out": str(out / TRIED / str(number))}
+        results.append(dict(finetune(recipe.model_copy(update=update))))
+    best = max(range(len(grid)), key=lambda number: results[number]["dev"]["f1"])
+    for number in range(len(grid)):
+        if number != best:
+            shutil.rmtree(out / TRIED / str(number) / "model", ignore_errors=True)
+    for name in ("model", "log.jsonl"):
+        (out / name).unlink(missing_ok=True)  # relative links, so that the folder can be moved
+        (out / name).symlink_to(Path(TRIED, str(best), name))
+    result, data = results[best], recipe.data
+    assert data.test is not None
+    images, missing = (None, "text-only") if recipe.images == "none" else (data.images, recipe.images)
+    found = evaluate(out / "model", data.test, recipe.task, images=images, missing_images=missing, groups=data.groups)
+    (out / "predictions").mkdir(exist_ok=True)
+    TASKS[recipe.task].write(out / "predictions" / Path(data.test).name, found.predictions)
+    figures = [
+        {"lr": training["lr"], "epochs": training["epochs"], "dev_f1": one["dev"]["f1"]}
+        for training, one in zip(grid, results, strict=True)
+    ]
+    result |= {
+        "test": found.scores.to_dict(),
+        "posts": {**result["posts"], "test": len(found.predictions)},
+        "images": {**result["images"], "test": {"with image": found.with_image, "as text": found.as_text}},
+        "chosen": {name: figures[best][name] for name in ("lr", "epochs")},
+        "grid": figures,
+        "seconds": sum(one["seconds"] for one in results),
+    }
+    return result, found.predictions
 
 
 def _pretrain_recipe(settings: Mapping[str, Any], out: Path) -> PretrainRecipe:

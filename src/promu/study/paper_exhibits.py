@@ -21,8 +21,10 @@ from promu.study.exhibit import (
     Section,
     Sheet,
     Table,
-    bootstrap_note,
+    compare,
+    comparison_note,
     difference_table,
+    p_value,
 )
 from promu.study.job import Job
 from promu.study.job_factory import JobFactory
@@ -100,7 +102,7 @@ def _table1(sheet: Sheet) -> Section:
     notes = []
     if (PROMU,) in sheet.rows:
         tables.append(difference_table(sheet, (PROMU,), "table1-gains"))
-        notes.append(bootstrap_note(sheet))
+        notes.append(comparison_note(sheet))
     return sheet.section("Table 1: systems and ablations", notes, tables)
 
 
@@ -118,16 +120,17 @@ def _table2_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
 def _table2(sheet: Sheet) -> Section:
     columns: list[str] = ["fusion"]
     for task in sheet.tasks:
-        columns += [f"{task}, without", f"{task}, pre-trained", "gain"]
+        columns += [f"{task}, without", f"{task}, pre-trained", f"{task}: gain", f"{task}: p"]
     rows: list[tuple[Content, ...]] = []
     for fusion in dict.fromkeys(row[0] for row in sheet.rows):
         without, with_ = (fusion, SCRATCH), (fusion, PROMU)
         places: list[Content] = [fusion]
         for task in sheet.tasks:
             places += [sheet.f1(without, task), sheet.f1(with_, task), sheet.gain(with_, without, task)]
+            places.append(p_value(compare(sheet, with_, without, task)))
         rows.append(tuple(places))
     table = Table("table2", "Table 2: test F1 of each fusion", tuple(columns), tuple(rows))
-    return sheet.section("Table 2: fusions with and without pre-training", [], [table])
+    return sheet.section("Table 2: fusions with and without pre-training", [comparison_note(sheet)], [table])
 
 
 def _table3_requests(study: StudyRecipe, factory: JobFactory) -> Requests:

@@ -16,6 +16,19 @@ Workers = Annotated[Count | None, Field(description="Jobs that run at a time; nu
 Note = Annotated[str, Field(description="What the page says about the size of the study.")]
 
 
+class GridPoint(Settings):
+    """One setting of fine-tuning that every system tries."""
+
+    lr: Positive | None = Field(default=None, description="Highest learning rate; null takes that of the recipe.")
+    epochs: Positive | None = Field(default=None, description="Times through the data; null takes that of the recipe.")
+
+
+Grid = Annotated[
+    tuple[GridPoint, ...],
+    Field(description="Settings of fine-tuning that every system tries, chosen on dev; empty takes the recipes' own."),
+]
+
+
 class StudyRecipe(Settings):
     """A study: tables and figures over the same recipes."""
 
@@ -25,6 +38,7 @@ class StudyRecipe(Settings):
     )
     pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe, each `key=value`.")
     finetune_set: Overrides = Field(default=(), description="Overrides of the fine-tuning recipes, each `key=value`.")
+    grid: Grid = ()
     world: NewsreelSettings | None = Field(
         default=None, description="Settings of the drawn corpus, one per seed; null takes the recipes' data."
     )
@@ -90,6 +104,7 @@ class FewShotStudyRecipe(Settings):
     relations_set: Overrides = Field(default=(), description="Overrides of the pipeline's relation recipe.")
     writer_set: Overrides = Field(default=(), description="Overrides of the writer's recipe.")
     pretrain_set: Overrides = Field(default=(), description="Overrides of the pre-training recipe.")
+    grid: Grid = ()
     world: JointSettings | None = Field(default=None, description="Settings of the drawn joint set, one per seed.")
     captions: NewsreelSettings = Field(default=NewsreelSettings(), description="Settings of the drawn caption pairs.")
     sets: tuple[JointFiles, ...] = Field(

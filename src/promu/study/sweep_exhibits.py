@@ -8,7 +8,7 @@ from functools import partial
 from promu.errors import InputError
 from promu.newsreel import WORLDS
 from promu.study import figures as svg
-from promu.study.exhibit import Drawing, Exhibit, Row, Section, Sheet, Table
+from promu.study.exhibit import F1, Drawing, Exhibit, Row, Section, Sheet, Table
 from promu.study.figures import Line
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import HARD, PRETRAININGS, PROMU, SCRATCH, Requests, each_task, finetuned, pretrained
@@ -49,9 +49,9 @@ def _temperature(sheet: Sheet) -> Section:
     charts = []
     for kind, name in (("labels", "of the labels"), ("L_CIT", "at the start of L_CIT")):
         swept = [row for row in sheet.rows if row[0] == kind]
-        lines = [Line(task, [(float(row[1]), sheet.f1(row, task)) for row in swept]) for task in sheet.tasks]
+        lines = [Line(task, [(float(row[1]), sheet.spread(row, task, *F1)) for row in swept]) for task in sheet.tasks]
         chart = svg.lines({f"temperature {name}": lines}, "τ", "test F1", log=True)
-        charts.append(Drawing(f"temperature-{kind}", f"F1 by temperature {name}", chart))
+        charts.append(Drawing(f"temperature-{kind}", f"F1 by temperature {name}; bars: {sheet.bars}", chart))
     notes = [
         "L_CIT's temperature is learned. Its row names the initial value, in the teacher and so in the student. The "
         "labels then have the temperature of the recipe."
@@ -80,10 +80,10 @@ def _robustness(sheet: Sheet) -> Section:
         panels: dict[str, list[Line]] = {}
         for kind, labels in dict.fromkeys(row[:2] for row in sheet.rows):
             swept = [row for row in sheet.rows if row[:2] == (kind, labels)]
-            line = Line(labels, [(float(row[2]), sheet.f1(row, task)) for row in swept])
+            line = Line(labels, [(float(row[2]), sheet.spread(row, task, *F1)) for row in swept])
             panels.setdefault(kind, []).append(line)
         chart = svg.lines(panels, "share wrong", "test F1")
-        charts.append(Drawing(f"robustness-{task}", f"{task}: F1 by the share of errors", chart))
+        charts.append(Drawing(f"robustness-{task}", f"{task}: F1 by the share of errors; bars: {sheet.bars}", chart))
     notes = [
         "boxes: regions are moved to a random place, and the teacher labels that place. nouns: labels are shuffled "
         "among regions. matched: the flag is flipped. The teacher is trained without errors."
@@ -143,13 +143,13 @@ def learning_curve(sheet: Sheet, panels: Mapping[str, tuple[str, ...]]) -> tuple
     rows = sorted(sheet.rows, key=lambda row: (systems.index(row[0]), int(row[1])))
     lines = {
         title: [
-            Line(name, [(float(row[1]), sheet.summary(row, *keys)) for row in rows if row[0] == name])
+            Line(name, [(float(row[1]), sheet.spread(row, *keys)) for row in rows if row[0] == name])
             for name in systems
         ]
         for title, keys in panels.items()
     }
     drawn = svg.lines(lines, "labelled posts", "test F1", log=True)
-    return rows, Drawing(sheet.measurements[0].exhibit, "Learning curve", drawn)
+    return rows, Drawing(sheet.measurements[0].exhibit, f"Learning curve; bars: {sheet.bars}", drawn)
 
 
 SWEEP_EXHIBITS = (
