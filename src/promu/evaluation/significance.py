@@ -206,7 +206,8 @@ def _standard_errors(
         parts = [(_spread(several) * (1 / count + 1 / other_count), len(several) - 1.0)]
     else:
         parts = [(_spread(runs) / len(runs), len(runs) - 1.0) for runs in (f1, reference)]
-    influence = sum(map(_influence, system)) / count - sum(map(_influence, other)) / other_count
+    means = [np.stack([_influence(run) for run in runs]).mean(axis=0) for runs in (system, other)]
+    influence = means[0] - means[1]
     parts.append((_variance(influence), len(influence) - 1.0))
     variance, spread = sum(part for part, _ in parts), sum(part**2 / freedom for part, freedom in parts)
     return [(math.sqrt(variance), variance**2 / spread if spread else 1.0)]

@@ -146,7 +146,8 @@ def _label(axis: Axes, points: Sequence[tuple[float, float, str]], colours: Mapp
     wished = [(x, y + 0.75 * height) for (x, y), (_, height) in zip(at, sizes, strict=True)]
     places = free_places(wished, sizes, (frame.x0, frame.y0, frame.x1, frame.y1))
     for text, (x, y), place, (_, height), (_, _, label) in zip(texts, at, places, sizes, points, strict=True):
-        text.set_position(axis.transData.inverted().transform(place))
+        left, up = axis.transData.inverted().transform(place)
+        text.set_position((left, up))
         if math.dist(place, (x, y)) > 1.5 * height:
             ends = axis.transData.inverted().transform([(x, y), place])
             axis.plot(ends[:, 0], ends[:, 1], color=colours[label], linewidth=0.5, zorder=3)
