@@ -77,7 +77,7 @@ def test_runs_are_summed_up_and_compared(tmp_path: Path, said: Any) -> None:
     assert "mean ± standard deviation of 2 runs" in out
     assert re.search(r"all +87\.50 ± 17\.68 +75\.00 ± 35\.36 +80\.00 ± 28\.28", out)
     assert f"against {runs[1]}: +20.00 points of F1 (80.00 against 60.00), 95 % interval" in out
-    assert "(t test over 2 and 1 runs and the posts: 2 posts, 1.2 degrees of freedom)" in out
+    assert "(t test over 2 and 1 runs and the posts: 2 posts, 1.0 degrees of freedom over seeds)" in out
     report = json.loads(said(*words, "--json")[0])
     assert [run["f1"] for run in report["runs"]] == [100.0, pytest.approx(60.0)]
     assert report["runs"][1]["predictions"] == runs[1]
