@@ -243,3 +243,34 @@ def test_every_command_that_prints_a_result_prints_json_too() -> None:
     grouped |= {("score", task) for task in ("ner", "re", "joint")}
     # extract writes JSON lines by itself; serve prints no result
     assert set(without) - grouped == {("extract",), ("serve",)}
+
+
+@pytest.mark.parametrize(("words", "meant"), [("graph qery g.sqlite Ann", "query"), ("score nre --gold a", "re")])
+def test_a_mistyped_command_of_a_group_is_named(words: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.split()) == 2
+    group, typed, *_ = words.split()
+    expected = f"error: no command {typed!r} of promu {group}; did you mean promu {group} {meant}?"
+    assert capsys.readouterr().err.strip() == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "extract --model {models} --input {file} --out {file}",
+        "graph {file} --to sqlite --out {file}",
+        "candidates relations {file} --out {file}",
+        "knowledge pool {file} --out {file}",
+        "kecpm predict {models} {file} --out {file}",
+        "evaluate ner {models} --data {file} --predictions {file}",
+    ],
+)
+def test_no_command_writes_over_what_it_reads(
+    words: str, tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "posts.jsonl"
+    record = {"id": "1", "text": "Ann met Bob", "tokens": ["Ann", "met", "Bob"], "entities": [], "relations": []}
+    file.write_text(json.dumps(record) + "\n")
+    before = file.read_bytes()
+    assert main(words.format(models=tiny_models, file=file).split()) == 2
+    assert file.read_bytes() == before
+    assert f"{file}: this is what is read from; name another place to write to" in capsys.readouterr().err

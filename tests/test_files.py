@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from promu.corpora.captions import iterate_captions
 from promu.errors import InputError
-from promu.files import MAX_LINE_CHARACTERS, read_lines, write_text
+from promu.files import MAX_LINE_CHARACTERS, read_lines, refuse_overwriting, write_text
 
 
 @given(text=st.text(alphabet="ab\n\r\x85é🎈 ", max_size=30))
@@ -95,3 +95,16 @@ def test_a_file_that_breaks_off_while_it_is_read(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "open", lambda *given, **named: Broken())
     with pytest.raises(InputError, match=r"a.txt: cannot be read \(.*Input/output error\); check the path"):
         list(read_lines(path, None))
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path: Path) -> None:
+    source, link, other = tmp_path / "posts.jsonl", tmp_path / "same.jsonl", tmp_path / "other.jsonl"
+    source.write_text("{}")
+    link.symlink_to(source)
+    other.write_text("{}")
+    refuse_overwriting(other, source, None, tmp_path / "not-there")
+    refuse_overwriting(tmp_path / "new", source)
+    for name in (source, link, tmp_path / "x" / ".." / "posts.jsonl"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match="this is what is read from"):
+            refuse_overwriting(name, source)

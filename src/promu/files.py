@@ -385,6 +385,17 @@ def atomic(path: str | Path, folder: bool = False, keep_existing: bool = False) 
             temporary.unlink(missing_ok=True)
 
 
+def refuse_overwriting(out: str | Path, *inputs: str | Path | None) -> None:
+    """Refuse to write where something is read from, under whatever name or link.
+
+    Raises:
+        InputError: `out` is one of the files or folders in `inputs`.
+    """
+    for source in inputs:
+        if source is not None and Path(out).exists() and Path(source).exists() and os.path.samefile(out, source):
+            raise InputError("this is what is read from; name another place to write to", Path(out))
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, unless it is there.
 

@@ -304,6 +304,7 @@ def write_nouns(
         InputError: As the functions that this calls; no caption belongs to its image, or no noun is left.
     """
     _check_top(top)
+    files.refuse_overwriting(out, source, stop)
     stop_list = read_stop_list(stop)
     # A falsified pair's caption is counted with the image that it belongs to.
     pairs = PairShards(source).pairs() if source.is_dir() else read_captions(source)
@@ -345,6 +346,7 @@ def write_relations(table: Path, out: Path, top: int = 100, meta: Path | None = 
         InputError: As the functions that this calls; or no relation is left.
     """
     _check_top(top)
+    files.refuse_overwriting(out, table, meta)
     properties, rules = read_properties(table), read_meta_rules(meta)
     items = sum(item.data_type == ITEM for item in properties)
     usable = relations(properties, rules, len(properties))

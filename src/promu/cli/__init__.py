@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status or 0
     except CycloptsError as error:
-        complain(_usage(error))
+        complain(_usage(error, words))
         return 2
     except InputError as error:
         complain(str(error))
@@ -142,8 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _usage(error: CycloptsError) -> str:
+def _usage(error: CycloptsError, words: Sequence[str]) -> str:
     """What cyclopts found wrong with the words, and where to read how it should be."""
+    if len(words) > 1 and words[0] in COMMANDS:
+        below = [name for name in app[words[0]] if not name.startswith("-")]
+        near = get_close_matches(words[1], below, n=1, cutoff=0.7)
+        if near and words[1] not in below:
+            return f"no command {words[1]!r} of promu {words[0]}; did you mean promu {words[0]} {near[0]}?"
     chain = [word for word in (error.command_chain or ()) if word]
     problem: Any = error.__cause__
     if hasattr(problem, "errors"):  # pydantic's, of settings

@@ -17,12 +17,13 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0, json: bool = False) ->
         seed: Seed of the world, the teacher and the models.
         json: Print JSON instead of a table.
     """
-    from promu.cli.console import print_json, print_table
+    from promu.cli.console import note, print_json, print_table
     from promu.cli.reproduce import show_progress
     from promu.hub import quiet
     from promu.study.demo_study import run_demo
 
     quiet()
+    note("this takes about ten minutes on two cores; stopped, the same command goes on where it was")
     with show_progress():
         data = run_demo(out, seed)
     files = {"model": str(out / "model"), "report": str(out / "report.html")}

@@ -246,7 +246,11 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     predictions = options.predictions
     if predictions is not None and not predictions.parent.is_dir():
         raise InputError("no such folder to write predictions to; make it first", predictions.parent)
+    from promu.files import refuse_overwriting
     from promu.hub import quiet
+
+    if predictions is not None:
+        refuse_overwriting(predictions, options.data, options.groups)
 
     quiet()
     from promu.extraction.evaluate_model import evaluate

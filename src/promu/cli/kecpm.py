@@ -65,8 +65,10 @@ def predict(
         batch_size: Posts at once, if other than in training.
     """
     from promu.corpora.jmere import write_jmere
+    from promu.files import refuse_overwriting
     from promu.kecpm.train_kecpm import predict_kecpm
 
+    refuse_overwriting(out, data)
     with progress_bars():
         posts, parsed = predict_kecpm(model, data, knowledge, not unconstrained, beams, batch_size)
     write_jmere(out, posts)

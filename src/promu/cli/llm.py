@@ -38,8 +38,10 @@ def pool(train: Path, /, *, out: Path, format: str = "jmere", json: bool = False
         json: Print JSON instead of a line.
     """
     from promu.corpora.formats import read_with_background
+    from promu.files import refuse_overwriting
     from promu.llm.exemplars import make_pool, write_pool
 
+    refuse_overwriting(out, train)
     exemplars = make_pool(*read_with_background(train, format))
     write_pool(out, exemplars)
     if json:

@@ -59,17 +59,17 @@ def reproduce(
 def show_progress() -> Iterator[None]:
     """Show the progress of a study on standard error: a bar in a terminal, a line now and then elsewhere."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed} of {task.total} jobs"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[jobs]}"), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bars:
-        bar = bars.add_task("starting", total=None)
+        bar = bars.add_task("starting", total=None, jobs="")
         printed = time.monotonic()
 
         def show(text: str, done: int, total: int) -> None:
             nonlocal printed
-            bars.update(bar, description=text, completed=done, total=total)
+            bars.update(bar, description=text, completed=done, total=total, jobs=f"{done} of {total} jobs")
             if not console.is_terminal and time.monotonic() - printed > LINE_EVERY:
                 printed = time.monotonic()
                 console.print(f"{done} of {total} jobs; {text}", highlight=False)

@@ -31,7 +31,7 @@ from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS
-from promu.files import make_folder, usable_cores, write_json, write_text
+from promu.files import make_folder, refuse_overwriting, usable_cores, write_json, write_text
 from promu.progress import report
 from promu.runs import refuse_other_settings
 from promu.tasks.model_folder import BackendName, BackendPrecision
@@ -115,6 +115,8 @@ def extract_file(
         raise InputError(f"workers is {workers}; at least 1 is needed")
     if not output.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", output.parent)
+    for written in (output, dead_letters(output)):
+        refuse_overwriting(written, source)
     parts = output.with_name(output.name + ".parts")
     posts = _split(source, settings, parts, part)
     names = [f"{number:06d}" for number in range(-(-posts // part))]

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from promu.corpora.posts import from_record
 from promu.errors import InputError
-from promu.files import fault, filled_lines, iterate_records, parse_json_object, shorten
+from promu.files import fault, filled_lines, iterate_records, parse_json_object, refuse_overwriting, shorten
 from promu.graph import names
 from promu.graph.graph_export import write_jsonld, write_tables, write_turtle
 from promu.graph.graph_store import INDEXES, TABLES, VERSION
@@ -108,6 +108,7 @@ def build_graph(
         raise InputError(f"the lowest score is {min_score}; scores are from 0 to 1")
     if not out.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", out.parent)
+    refuse_overwriting(out, *paths, properties if isinstance(properties, Path) else None)
     if out.is_dir():
         raise InputError("is there already, as a folder; remove it or name another place", out)
     if to == "parquet" and out.exists():

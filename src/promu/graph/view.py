@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promu.errors import InputError
-from promu.files import shorten, write_text
+from promu.files import refuse_overwriting, shorten, write_text
 from promu.graph import graph_store
 from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity
 from promu.graph.names import WIKIDATA
@@ -60,6 +60,7 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
         among_total=len(among),
         source=graph.name,
     )
+    refuse_overwriting(out, graph)
     write_text(out, [page])
 
 
