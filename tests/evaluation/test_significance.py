@@ -119,7 +119,7 @@ def test_seeds_that_agree_by_chance_are_no_proof_where_posts_are_none() -> None:
     # of 100 posts 50 are right in one system alone and 40 in the other alone
     of_one_seed = 100 * math.sqrt((0.9 - 0.1**2) / 99)
     reach = of_one_seed / math.sqrt(3) * stats.t.ppf(0.975, 297)
-    assert (result.low, result.high) == (pytest.approx(10 - reach), pytest.approx(10 + reach))
+    assert [result.low, result.high] == pytest.approx([10 - reach, 10 + reach])
 
 
 @pytest.mark.parametrize("design", ["paired", "own posts"])
