@@ -1,8 +1,17 @@
-"""The one error type a user is meant to read, and what it takes over from others."""
+"""The one error type a user is meant to read, and the sentences that many errors share."""
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
+    from packaging.requirements import Requirement
 
 
 class InputError(ValueError):
@@ -45,3 +54,55 @@ class InputError(ValueError):
 def first_line(error: Exception) -> str:
     """What a library's error says, for a sentence of ours: its first line without a full stop, or the error's name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(". ")
+
+
+def needs_extra(what: str, package: str, extra: str) -> InputError:
+    """The error for a package that is not installed: what needs it, and the command that brings it here.
+
+    Example:
+        ```python
+        from promu.errors import needs_extra
+
+        print(needs_extra("the service", "fastapi", "serve"))  # the service needs fastapi, which is not installed; ...
+        ```
+    """
+    return InputError(f"{what} needs {package}, which is not installed; {install_command(extra)}")
+
+
+def install_command(extra: str) -> str:
+    """The command that adds an extra to this installation of promu, from where promu itself came.
+
+    That is a clone, a wheel or a repository, as pip has noted it (PEP 610). Where that is gone or unknown, the command
+    names the libraries of the extra, which every package index has.
+    """
+    import importlib.metadata
+
+    try:
+        distribution = importlib.metadata.distribution("promu")
+    except importlib.metadata.PackageNotFoundError:  # imported from its source
+        return f"pip install -e {shlex.quote(f'{Path(__file__).parents[2]}[{extra}]')}"
+    noted: dict[str, Any] = json.loads(distribution.read_text("direct_url.json") or "{}")
+    url = str(noted.get("url", ""))
+    local = Path(unquote(urlsplit(url).path)) if url.startswith("file:") else None
+    if local is not None and local.exists():
+        editable = "-e " if noted.get("dir_info", {}).get("editable") else ""
+        return f"pip install {editable}{shlex.quote(f'{local}[{extra}]')}"
+    if "vcs_info" in noted:
+        source = f"{noted['vcs_info']['vcs']}+{url}@{noted['vcs_info']['commit_id']}"
+        return f"pip install {shlex.quote(f'promu[{extra}] @ {source}')}"
+    if local is None and url:
+        return f"pip install {shlex.quote(f'promu[{extra}] @ {url}')}"
+    libraries = [str(one).partition(";")[0].strip() for one in extra_requirements(distribution, extra)]
+    return f"pip install {' '.join(map(shlex.quote, libraries))}"
+
+
+def extra_requirements(distribution: Distribution, extra: str) -> list[Requirement]:
+    """What an extra adds to what a distribution requires; for "" what it requires by itself."""
+
+    from packaging.requirements import Requirement
+
+    def applies(requirement: Requirement, extra: str) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+    every = map(Requirement, distribution.requires or [])
+    return [each for each in every if applies(each, extra) and (extra == "" or not applies(each, ""))]

@@ -17,7 +17,7 @@ CAPTIONS = [("two dogs", True), ("a dog on the side", True), ("a cat", True), ("
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> str:
-    spacy = pytest.importorskip("spacy", reason="spaCy is not installed: pip install 'promu[spacy]'")
+    spacy = pytest.importorskip("spacy", reason="spaCy is not installed: pip install -e '.[spacy]'")
     nlp = spacy.blank("en")
     ruler = nlp.add_pipe("attribute_ruler")
     ruler.add([[{"LENGTH": {">": 2}}]], {"POS": "NOUN"})

@@ -75,7 +75,7 @@ def test_an_extra_that_is_not_whole_is_a_note_with_its_remedy(monkeypatch: pytes
     assert findings["promu[whole]"] == Finding("promu[whole]", f"numpy {importlib.metadata.version('numpy')}")
     graph = findings["promu[graph]"]
     assert graph.status == "note" and "no-such-library not installed" in graph.value
-    assert graph.remedy == "pip install 'promu[graph]', if you need it"
+    assert graph.remedy == "pip install no-such-library 'pyyaml>=1', if you need it"
     assert findings["promu[old]"].status == "note" and "but promu needs >=900" in findings["promu[old]"].value
     assert not {"promu[dev]", "pytest", "numpy"} & set(findings)
     assert "device" in findings  # an extra that is missing keeps nothing from being measured

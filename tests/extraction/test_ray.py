@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.factories import TEXTS
 
-pytest.importorskip("ray", reason="Ray is not installed; pip install 'promu[ray]'")
+pytest.importorskip("ray", reason="Ray is not installed; pip install -e '.[ray]'")
 
 RUN = """
 import os, signal, sys

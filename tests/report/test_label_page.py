@@ -34,21 +34,30 @@ HEADER = LabelHeader(
 def image(name: str, regions: int, size: tuple[int, int] = (720, 480)) -> CaptionedImage:
     buffer = io.BytesIO()
     Image.new("RGB", size, (200, 120, 40)).save(buffer, "JPEG")
-    found = tuple(Region((72.0 * place, 48, 72.0 * place + 144, 240), "person", 0.9) for place in range(regions))
+    tenth, high = size[0] / 10, size[1]
+    found = tuple(
+        Region((tenth * place, high / 10, tenth * (place + 2), high / 2), "person", 0.9) for place in range(regions)
+    )
     captions = (("Two dogs & a <ship>", True), ("a singer", False))
     return CaptionedImage(name, buffer.getvalue(), *size, captions, found)
 
 
 @pytest.fixture
 def labelled(tmp_path: Path) -> tuple[LabelStore, PairShards]:
-    images = [image(f"{number}<b>.jpg", number % 3) for number in range(9)]
-    with ShardWriter(tmp_path, 0) as writer:
+    return labelled_images(tmp_path)
+
+
+def labelled_images(folder: Path, size: tuple[int, int] = (720, 480)) -> tuple[LabelStore, PairShards]:
+    """A corpus of nine images with none, one or two regions each, and labels of the first eight."""
+    folder.mkdir(exist_ok=True)
+    images = [image(f"{number}<b>.jpg", number % 3, size) for number in range(9)]
+    with ShardWriter(folder, 0) as writer:
         for one in images:
             writer.add(one)
-    write_json(tmp_path / "corpus.json", {})
-    store = LabelStore(tmp_path / "labels", HEADER)
+    write_json(folder / "corpus.json", {})
+    store = LabelStore(folder / "labels", HEADER)
     entity = torch.tensor([0.5, 0.2, 0.1, 0.08, 0.06, 0.04, 0.02])
-    scale = torch.tensor([720.0, 480.0, 720.0, 480.0])
+    scale = torch.tensor([*size, *size], dtype=torch.float)
     rows = [
         ImageLabels(
             torch.tensor([region.box for region in one.regions]).reshape(-1, 4) / scale,
@@ -58,7 +67,7 @@ def labelled(tmp_path: Path) -> tuple[LabelStore, PairShards]:
         for one in images[:8]
     ]
     store.add([one.image for one in images[:8]], rows)
-    return store, PairShards(tmp_path)
+    return store, PairShards(folder)
 
 
 def test_a_image_with_its_labels(labelled: tuple[LabelStore, PairShards]) -> None:

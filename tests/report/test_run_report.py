@@ -35,6 +35,12 @@ SAMPLES = [
 
 @pytest.fixture()
 def out(tmp_path: Path) -> Path:
+    return write_run(tmp_path)
+
+
+def write_run(folder: Path) -> Path:
+    """The folder of a finished run, with all that its report reads."""
+    folder.mkdir(exist_ok=True)
     log = run(
         {"cit": (4.0, 1.0), "itm": (0.69, 0.5), "loss": (5.0, 2.0)},
         {**dict.fromkeys(RECALL, (20.0, 15.0)), "eval_itm_auc_falsified": (0.6, 0.8), "eval_loss_cit": (3.0, 4.0)},
@@ -42,12 +48,12 @@ def out(tmp_path: Path) -> Path:
     for line in log:
         if "cit" in line:
             line |= {"lr": 1e-4, "seconds": line["step"] * 0.5, "samples": line["step"] * 64, "temperature": 0.07}
-    write_log(tmp_path, log)
-    (tmp_path / "recipe.json").write_text(json.dumps({"seed": 3, "training": {"batch_size": 64}, "note": EVIL}))
-    (tmp_path / "result.json").write_text(json.dumps({"pairs": 12800, "images": 2560, "seconds": 125.0}))
-    (tmp_path / "red.png").write_bytes(image_bytes(COLOURS["red"]))
-    (tmp_path / "samples.json").write_text(json.dumps(SAMPLES))
-    return tmp_path
+    write_log(folder, log)
+    (folder / "recipe.json").write_text(json.dumps({"seed": 3, "training": {"batch_size": 64}, "note": EVIL}))
+    (folder / "result.json").write_text(json.dumps({"pairs": 12800, "images": 2560, "seconds": 125.0}))
+    (folder / "red.png").write_bytes(image_bytes(COLOURS["red"]))
+    (folder / "samples.json").write_text(json.dumps(SAMPLES))
+    return folder
 
 
 def write_log(folder: Path, log: list[dict[str, Any]]) -> None:
@@ -92,7 +98,12 @@ def test_samples_show_teacher_before_and_after(out: Path) -> None:
 def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
     write_log(tmp_path, [{"step": 1, "loss": 2.0, "cit": 2.0}])
     _, page = page_of(tmp_path)
-    assert "not finished" in page.words and "was not validated" in page.words and "no sample labels" in page.words
+    assert (
+        "not finished" in page.words
+        and "was not validated" in page.words
+        and "data.corpus.dev: 200" in page.words
+        and "no sample labels" in page.words
+    )
     assert page.unbalanced == []
 
 

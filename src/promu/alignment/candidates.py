@@ -17,7 +17,7 @@ from promu import files
 from promu.corpora.captions import read_captions
 from promu.corpora.fields import csv_rows
 from promu.corpora.shards import PairShards
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.files import shorten
 from promu.progress import track
 
@@ -165,7 +165,7 @@ def load_pipeline(name: str) -> Any:
     try:
         import spacy
     except ImportError:
-        raise InputError("nouns are found by spaCy, which is not installed; pip install 'promu[spacy]'") from None
+        raise needs_extra("finding nouns", "spaCy", "spacy") from None
     try:
         nlp = spacy.load(name, exclude=_UNNEEDED)
     except (OSError, ValueError, KeyError) as error:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.synonyms import COCO_NAMES
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.files import filled_lines, read_bytes, shorten, usable_cores
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
 from promu.schema import Region
@@ -188,7 +188,7 @@ def _session(data: bytes, path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError:
-        raise InputError("detector 'yolo' needs the onnxruntime package; pip install 'promu[onnx]'") from None
+        raise needs_extra("detector 'yolo'", "onnxruntime", "onnx") from None
     faults = onnxruntime.capi.onnxruntime_pybind11_state
     options = onnxruntime.SessionOptions()
     # one thread a pass, several passes at once: threads that share a pass of a small detector mostly wait

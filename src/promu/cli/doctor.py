@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.requirements import Requirement
 
 from promu.cli.console import print_json
+from promu.errors import extra_requirements, install_command
 
 if TYPE_CHECKING:
     import torch
@@ -49,24 +50,14 @@ def _libraries() -> list[Finding]:
         distribution = importlib.metadata.distribution("promu")
     except importlib.metadata.PackageNotFoundError:
         return [Finding("promu", "not installed, imported from its source", "broken", "pip install -e .")]
-    findings = [Finding("promu", distribution.version), *map(_library, _requirements(distribution, ""))]
+    findings = [Finding("promu", distribution.version), *map(_library, extra_requirements(distribution, ""))]
     for extra in sorted(set(distribution.metadata.get_all("Provides-Extra") or []) - {"dev"}):
-        libraries = [_library(requirement) for requirement in _requirements(distribution, extra)]
+        libraries = [_library(requirement) for requirement in extra_requirements(distribution, extra)]
         found = Finding(f"promu[{extra}]", ", ".join(f"{library.name} {library.value}" for library in libraries))
         if any(library.status != "ok" for library in libraries):
-            found = replace(found, status="note", remedy=f"pip install 'promu[{extra}]', if you need it")
+            found = replace(found, status="note", remedy=f"{install_command(extra)}, if you need it")
         findings.append(found)
     return findings
-
-
-def _requirements(distribution: importlib.metadata.Distribution, extra: str) -> list[Requirement]:
-    """What promu requires by itself (""), or what an extra adds to that."""
-
-    def applies(requirement: Requirement, extra: str) -> bool:
-        return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-
-    every = map(Requirement, distribution.requires or [])
-    return [each for each in every if applies(each, extra) and (extra == "" or not applies(each, ""))]
 
 
 def _library(requirement: Requirement) -> Finding:

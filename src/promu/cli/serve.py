@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from promu.cli.console import note
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.service.schemas import TOKEN_VARIABLE, ServiceSettings
 
 
@@ -37,7 +37,7 @@ def serve(
     try:
         from promu.service.server import listen, run_service
     except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; pip install 'promu[serve]'") from None
+        raise needs_extra("promu serve", str(error.name), "serve") from None
     settings = settings.model_copy(update={"token": os.environ.get(TOKEN_VARIABLE) or None})
     with listen(host, port) as sock:
         address = f"http://{f'[{host}]' if ':' in host else host}:{sock.getsockname()[1]}"

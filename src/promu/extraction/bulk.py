@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from promu.corpora.sources import read_source
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS
@@ -328,7 +328,7 @@ def run_ray(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers
         import ray
         import ray.data
     except ImportError:
-        raise InputError("engine ray needs Ray; install promu[ray], or use engine local") from None
+        raise needs_extra("engine ray", "Ray", "ray") from None
     settings.open()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no data about this run leaves the machine
     started = not ray.is_initialized()

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.export import Dim
 
-from promu.errors import InputError, first_line
+from promu.errors import InputError, first_line, needs_extra
 from promu.files import atomic, write_json
 from promu.modeling.loading import WEIGHTS
 from promu.tasks.model_folder import find_models, open_model
@@ -62,7 +62,7 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
     """
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if find_spec(package) is None:
-            raise InputError(f"exporting needs {package}; install promu[onnx]")
+            raise needs_extra("exporting", package, "onnx")
     if output is None and not Path(name).is_dir():
         raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
     models = find_models(name)

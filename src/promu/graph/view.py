@@ -11,17 +11,22 @@ from typing import Any, NamedTuple
 from promu.errors import InputError
 from promu.files import refuse_overwriting, shorten, write_text
 from promu.graph import graph_store
-from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity
+from promu.graph.graph_store import EntityFacts, Evidence, Link, NamedEntity, facts_of
 from promu.graph.names import WIKIDATA
 from promu.report.html import page_templates
 from promu.report.palette import type_name, type_styles
 from promu.report.post_view import Node, relation_name
 
 _AMONG = 40  # relations among the neighbours that are listed
+_OF_NEIGHBOUR = 8  # relations out of a neighbour, and into it, that are listed
 _LONGEST = 26  # characters of a name or label that are drawn; the lists have all of it
 _NAME, _LABEL = 7.8, 6.7  # width of a character of a name and of a label, in SVG units: an upper mean over common fonts
 _ROW, _GAP, _CURVE, _MARGIN = 44.0, 12.0, 96.0, 4.0
 _PORT = 9.0  # distance of two lines where they meet the middle
+_PHONE = 316.0  # width of the drawing that stands in a column
+_SHRUNK = 0.8  # the wide drawing is shown where it need not be made smaller than this
+_INSIDE = 1018.0  # room for a drawing on the widest page, in pixels
+_AROUND = 104.0  # pixels that page and card take from the width of a screen
 
 
 def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = None, limit: int = 12) -> None:
@@ -44,8 +49,9 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
         if len(entities) > 1:
             types = ", ".join(str(one.type) for one in entities)
             raise InputError(f"{shorten(name)} is several entities, of the types {types}; say which with --type")
-        facts = graph_store.facts_of(connection, entities[0], limit)
+        facts = facts_of(connection, entities[0], limit)
         others = {link.other.id: link.other for link in facts.links if link.other.id != facts.entity.id}
+        neighbours = [facts_of(connection, one, min(limit, _OF_NEIGHBOUR)) for one in others.values()]
         found = graph_store.between(connection, list(others.values()))
         among = [one for one in found if one[0].id != one[2].id]
         styles = type_styles(row[0] for row in connection.execute("SELECT DISTINCT type FROM entities"))
@@ -54,7 +60,11 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
     page = environment.get_template("view.html.j2").render(
         facts=facts,
         entity=facts.entity,
-        drawing=draw_neighbours(facts, styles),
+        drawing=(drawing := draw_neighbours(facts, styles)),
+        column=draw_column(facts, styles),
+        wide_from=wide_from(drawing),
+        neighbours=neighbours,
+        here={facts.entity.id, *others},
         links=[_link_view(facts, number, link) for number, link in enumerate(facts.links)],
         among=among[:_AMONG],
         among_total=len(among),
@@ -106,6 +116,48 @@ class Drawing(NamedTuple):
     lines: list[Line]
     width: float
     height: float
+
+
+def wide_from(drawing: Drawing | None) -> float | None:
+    """From which width of a screen, in pixels, the wide drawing is shown; None: on no screen."""
+    if drawing is None or _SHRUNK * drawing.width > _INSIDE:
+        return None
+    return round(_SHRUNK * drawing.width + _AROUND)
+
+
+def draw_column(facts: EntityFacts, styles: Mapping[str, str] | None = None) -> Drawing | None:
+    """The same relations as `draw_neighbours` in a column, for phones: the entity above, each neighbour below it.
+
+    Above a neighbour stand the labels of its relations, with an arrow each: → from the entity, ← to it.
+    """
+    styles = styles or type_styles([facts.entity.type, *(link.other.type for link in facts.links)])
+    by_id: dict[int, tuple[NamedEntity, list[int]]] = {}
+    for number, link in enumerate(facts.links):
+        if link.other.id != facts.entity.id:
+            by_id.setdefault(link.other.id, (link.other, []))[1].append(number)
+    if not by_id:
+        return None
+    width = min(_width(_short(facts.entity.name), _NAME) * 1.15 + 36, _PHONE - 2 * _MARGIN)
+    middle = _box(facts.entity, styles, _MARGIN, _MARGIN, width, 48.0)
+    bottom, trunk, left = middle.y + middle.height, 18.0, 38.0
+    y, lines = bottom + 10, []
+    for entity, numbers in by_id.values():
+        tall = max(40.0, _PORT * len(numbers) + 14)
+        top = y + 20 * len(numbers) + 3
+        box: Node | None = _box(entity, styles, left, top, _width(_short(entity.name), _NAME) + 28, tall)
+        for place, number in enumerate(numbers):
+            link = facts.links[number]
+            port = round(top + tall / 2 + _PORT * (place - (len(numbers) - 1) / 2), 1)
+            path = (
+                f"M{trunk:g} {bottom:g}V{port:g}H{left - 5:g}"
+                if link.outward
+                else f"M{left - 2:g} {port:g}H{trunk:g}V{bottom + 5:g}"
+            )
+            label = f"{'→' if link.outward else '←'} {_label(link)}"
+            lines.append(Line(number, path, label, left + 4, round(y + 15 + 20 * place, 1), 1.6, box))
+            box = None
+        y = top + tall + 10
+    return Drawing(middle, lines, _PHONE, round(y, 1))
 
 
 class _Column(NamedTuple):

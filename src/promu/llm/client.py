@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
 
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.llm.answers import Answer, AnswerFault, AnswerStore, Fault, RequestRejected, complete_text
 from promu.llm.llm_settings import LlmSettings, SpendingSettings
 from promu.llm.messages import CHARACTERS_PER_TOKEN, PIXELS_PER_TOKEN, Message, Request
@@ -250,7 +250,7 @@ def open_client(settings: LlmSettings, store: Path) -> Iterator[Client]:
     try:
         from promu.llm.endpoint import Endpoint
     except ModuleNotFoundError as error:
-        raise InputError(f"asking an endpoint needs {error.name}; install it with: pip install 'promu[llm]'") from None
+        raise needs_extra("asking an endpoint", str(error.name), "llm") from None
     budget = Budget(settings)
     with AnswerStore(store) as answers, Endpoint(settings, budget) as endpoint:
         yield Client(answers, endpoint.complete, budget)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import initialization as init
 
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 
 Values = list[Any]
 """A node's inputs: tensors, Python numbers or lists where the graph holds a constant, None where one is left out."""
@@ -260,7 +260,7 @@ def _load(path: Path) -> tuple[Any, Any]:
         import onnx
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError:
-        raise InputError("reading an ONNX file needs the onnx package; pip install 'promu[onnx]'") from None
+        raise needs_extra("reading an ONNX file", "onnx", "onnx") from None
     try:
         return onnx, onnx.load(path)
     except FileNotFoundError:

@@ -112,6 +112,7 @@ class DemoReport:
         pairs: Some pairs with their soft labels.
         posts: Some unseen posts with what was extracted.
         command: The command that makes this report again.
+        next_steps: What to do with the run, each with its command.
     """
 
     seed: int
@@ -123,6 +124,7 @@ class DemoReport:
     pairs: Sequence[LabelledPair]
     posts: Sequence[ExtractedPost]
     command: str
+    next_steps: Sequence[tuple[str, str]] = ()
 
 
 def to_json(data: DemoReport) -> dict[str, Any]:

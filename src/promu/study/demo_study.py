@@ -100,6 +100,7 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
         pairs=run.pairs(),
         posts=_posts(out),
         command=f"promu demo --out {out} --seed {seed}",
+        next_steps=_next_steps(out, run),
     )
     write_examples(out / "model", _examples(out))
     write_report(out / "report.html", data)
@@ -174,7 +175,7 @@ class _Run:
         drawn = read_coco(folder / "regions.json")
         names = {kind.name: frozenset(kind.nouns) for kind in WORLD.kinds}
         pairs = []
-        for pair in read_captions(folder / "captions.csv")[:PAIRS_SHOWN]:
+        for pair in [one for one in read_captions(folder / "captions.csv") if one.image in store][:PAIRS_SHOWN]:
             labels = store[pair.image]
             rows = labels.entities.dense(len(store.header.nouns))
             regions = [
@@ -216,6 +217,24 @@ def _posts(out: Path) -> list[ExtractedPost]:
             left[decides] -= 1
             posts.append(_extracted(folder / "images", post, decides, regions, extractor))
     return posts
+
+
+def _next_steps(out: Path, run: _Run) -> list[tuple[str, str]]:
+    pretraining = run.folder(pretrained(run.factory, PROMU))
+    return [
+        ("Try the model on a page, with these posts and with your own", f"promu serve --model {out}/model"),
+        (
+            "Extract from a file of posts, one JSON object a line, and join what was found in a graph",
+            f"promu extract --model {out}/model --input posts.jsonl --out found.jsonl\n"
+            "promu graph found.jsonl --to sqlite --out graph.sqlite",
+        ),
+        (
+            "Look into the pre-training: its curves, figures on dev, and labels before and after",
+            f"open {pretraining}/report.html",
+        ),
+        ("See whether it holds for other seeds: every table and figure, three seeds", "promu reproduce all"),
+        ("Train on your own posts", "see docs/recipes.md, and promu finetune --help"),
+    ]
 
 
 def _examples(out: Path) -> list[tuple[str, str, Path | None]]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.evaluation.counts import RAREST_RELATIONS, RAREST_TYPES, rarest
 from promu.modeling.fusions import FUSIONS
 from promu.study import figures as svg
@@ -158,7 +158,7 @@ def _table3(sheet: Sheet) -> Section:
 def _figure3_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
     _check_images("figure3", factory)
     if importlib.util.find_spec("sklearn") is None:
-        raise InputError("figure3 needs scikit-learn; install it with pip install 'promu[study]'")
+        raise needs_extra("figure3", "scikit-learn", "study")
     tasks = [name for name, recipe in factory.finetuning.items() if recipe.task == "re"]
     if not tasks:
         raise InputError("figure3 shows relations; name a recipe of the task re under finetune in the study recipe")

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from promu.errors import InputError, first_line
+from promu.errors import InputError, first_line, needs_extra
 from promu.hub import Precision, best_precision, weights_checksum
 from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuPreTrainedModel
@@ -356,7 +356,7 @@ def open_graph(path: Path) -> Any:
         import onnxruntime
         from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
     except ImportError:
-        raise InputError("backend onnx needs onnxruntime; install promu[onnx]") from None
+        raise needs_extra("backend onnx", "onnxruntime", "onnx") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
