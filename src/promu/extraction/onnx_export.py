@@ -24,7 +24,7 @@ from torch.export import Dim
 from promu.errors import InputError, first_line, needs_extra
 from promu.files import atomic, write_json
 from promu.modeling.loading import WEIGHTS
-from promu.tasks.model_folder import find_models, open_model
+from promu.tasks.model_folder import EXAMPLES, find_models, open_model
 from promu.tasks.predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph, vision_checksum
 from promu.tasks.task import TASKS
 
@@ -75,6 +75,8 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
         # of each model the place that it has in the old folder, or nothing where it is that folder itself
         places = [task if home.name == task and home != Path(name) else "" for task, home in models]
         done = [_export(task, home, building / place, int8) for (task, home), place in zip(models, places, strict=True)]
+        if (examples := Path(name) / EXAMPLES).is_dir():
+            shutil.copytree(examples, building / EXAMPLES)
     return [replace(one, folder=output / place) for one, place in zip(done, places, strict=True)]
 
 

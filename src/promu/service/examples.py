@@ -16,8 +16,9 @@ from promu.config import first_problem
 from promu.corpora.images import probe_image
 from promu.errors import InputError
 from promu.files import make_folder, read_json_document, write_json
+from promu.tasks.model_folder import EXAMPLES
 
-FOLDER, LIST = "examples", "examples.json"
+LIST = "examples.json"
 MOST = 24
 """Examples of one model."""
 
@@ -39,7 +40,7 @@ NEUTRAL = (
 )
 """For a model that brings no examples."""
 
-_EXAMPLES = TypeAdapter(list[Example])
+_SCHEMA = TypeAdapter(list[Example])
 
 
 def read_examples(model: Path) -> tuple[Example, ...]:
@@ -48,11 +49,11 @@ def read_examples(model: Path) -> tuple[Example, ...]:
     Raises:
         InputError: The list is damaged or too long, or an image is missing or no image.
     """
-    path = model / FOLDER / LIST
+    path = model / EXAMPLES / LIST
     if not path.is_file():
         return NEUTRAL
     try:
-        examples = tuple(_EXAMPLES.validate_python(read_json_document(path)))
+        examples = tuple(_SCHEMA.validate_python(read_json_document(path)))
     except ValidationError as error:
         reason = f"not a list of examples ({first_problem(error)}); mend it, or delete the folder"
         raise InputError(reason, path) from None
@@ -70,7 +71,7 @@ def write_examples(model: Path, posts: Sequence[tuple[str, str, Path | None]]) -
     Raises:
         InputError: An image cannot be copied, or a text is too long.
     """
-    folder = model / FOLDER
+    folder = model / EXAMPLES
     shutil.rmtree(folder, ignore_errors=True)
     make_folder(folder)
     examples = []

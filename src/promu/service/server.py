@@ -25,11 +25,12 @@ from promu.files import usable_cores
 from promu.hub import quiet
 from promu.service import api, pages
 from promu.service.api import extract_jobs, load_extractor, prepare
-from promu.service.examples import FOLDER, read_examples
+from promu.service.examples import read_examples
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer, log_as_json
 from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
 from promu.service.served import describe_model
+from promu.tasks.model_folder import EXAMPLES
 
 
 def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
@@ -60,7 +61,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     app = FastAPI(title="promu", version=promu.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.include_router(api.router)
     app.include_router(pages.router)
-    app.state.examples = pages.Examples(settings.model / FOLDER, examples)
+    app.state.examples = pages.Examples(settings.model / EXAMPLES, examples)
     app.add_middleware(Observer, metrics=metrics)
     for kind in (Refusal, ClientDisconnect, HTTPException, Exception):
         app.add_exception_handler(kind, _failed)

@@ -13,6 +13,8 @@ from promu.modeling.loading import load_model, load_tokenizer, saved_class
 from promu.tasks.predictor import OnnxPredictor, Predictor, TorchPredictor
 from promu.tasks.task import TASKS
 
+EXAMPLES = "examples"
+"""The folder of posts to try, beside the models of a folder."""
 BackendName = Literal["torch", "onnx"]
 BackendPrecision = Literal["fp32", "bf16", "int8"]
 
@@ -30,7 +32,7 @@ def find_models(name: str | Path) -> list[tuple[str, Path]]:
     if not folder.is_dir():
         if isinstance(name, Path):
             raise InputError("no such model folder; check the path", name)
-        folder = fetch(name, (*FETCHED, "*.onnx"))
+        folder = fetch(name, (*FETCHED, "*.onnx", f"{EXAMPLES}/*"))
     homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
     if len(homes) > 1 and "joint" in dict(homes):
         raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
