@@ -13,6 +13,7 @@ from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.newsreel import NewsreelSettings
 from promu.study.demo_study import STUDY, run_demo
+from promu.study.study_recipe import GridPoint
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +32,7 @@ TINY = STUDY.model_copy(
             ),
         ),
         "finetune_set": ("training.epochs=1",),
+        "grid": (GridPoint(), GridPoint(lr=2e-3)),
     }
 )
 
@@ -59,7 +61,11 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     for system in report["systems"]:
         for task in ("ner", "re"):
             assert system[task]["f1"] in figures[task], "the report shows what the written predictions score"
+    for system in report["systems"]:
+        for task in ("ner", "re"):
+            assert system[task]["chosen"]["lr"] in (5e-4, 2e-3) and system[task]["chosen"]["epochs"] == 1
     page = (demo_folder / "report.html").read_text(encoding="utf-8")
+    assert "chosen on dev from the same settings for every system: text-only 0.00" in page
     assert "<svg" in page and "http://" not in page.replace("http://www.w3.org", "")
     result = Extractor.from_pretrained(demo_folder / "model")("Zorva and Kelmo tonight")
     assert list(result.tokens) == ["Zorva", "and", "Kelmo", "tonight"]

@@ -88,7 +88,15 @@ def test_every_figure_equals_one_pair_at_a_time(model: Any, encoder: WordEncoder
             [matched for *_, matched in pairs], [scores[text, name][place] for text, name, _ in pairs]
         )
         assert found["auc"][judge]["falsified"] == pytest.approx(expected_auc)
-        assert 0 <= found["auc"][judge]["random"] <= 1
+        # against random captions: the pairs that seed 0 draws, each scored alone
+        table = read_pairs(corpus)
+        drawn = auc_sets(table, 2000, torch.Generator().manual_seed(0))
+        judged = {
+            kind: [scores[table.texts[text], images[image].image][place] for text, image in drawn[kind].tolist()]
+            for kind in ("matched", "random")
+        }
+        beaten = [right > other or 0.5 * (right == other) for right in judged["matched"] for other in judged["random"]]
+        assert found["auc"][judge]["random"] == pytest.approx(sum(beaten) / len(beaten))
     # seven images: all are among the best twenty, so the order is the ITM head's alone
     itm = {pair: both[1] for pair, both in scores.items()}
     assert found["rerank"]["after"]["caption_to_image"][1] == pytest.approx(recall_by_hand(itm, 1)[0])
@@ -195,9 +203,11 @@ def test_the_mode_of_training_is_given_back(model: Any, encoder: WordEncoder, co
     model.eval()
 
 
-def agreement_by_hand(model: Any, encoder: WordEncoder, corpus: PairShards, store: LabelStore) -> tuple[float, float]:
-    """Top-1 agreement and mean divergence over regions, one image at a time through the model's own forward."""
-    same, divergence, count = 0, 0.0, 0
+def agreement_by_hand(
+    model: Any, encoder: WordEncoder, corpus: PairShards, store: LabelStore
+) -> tuple[float, float, float]:
+    """Top-1 and top-5 agreement and mean divergence over regions, one image at a time by the model's own forward."""
+    same, among, divergence, count = 0, 0, 0.0, 0
     for image in captioned():
         if image.image not in store:
             continue
@@ -213,9 +223,11 @@ def agreement_by_hand(model: Any, encoder: WordEncoder, corpus: PairShards, stor
             )
         student = output.entity_logits[0].softmax(-1)
         same += int((student.argmax(-1) == teacher.argmax(-1)).sum())
+        # of six nouns, five are among the first unless the student's best is the teacher's last
+        among += int((student.argmax(-1) != teacher.argmin(-1)).sum())
         divergence += float((teacher * (teacher / student).log()).sum())
         count += len(teacher)
-    return 100 * same / count, divergence / count
+    return 100 * same / count, 100 * among / count, divergence / count
 
 
 def test_agreement_with_the_teacher(model: Any, encoder: WordEncoder, corpus: PairShards, tmp_path: Path) -> None:
@@ -225,8 +237,8 @@ def test_agreement_with_the_teacher(model: Any, encoder: WordEncoder, corpus: Pa
     assert found["entity"] is not None and found["relation"] is not None
     assert found["entity"]["labels"] == 10 and found["relation"]["labels"] == 6 and found["unlabelled"] == 1
     assert found["entity"]["top1"] == pytest.approx(expected[0])
-    assert found["entity"]["kl"] == pytest.approx(expected[1], abs=1e-3)
-    assert found["entity"]["top5"] >= found["entity"]["top1"]
+    assert found["entity"]["top5"] == pytest.approx(expected[1]) and len(NOUNS) == 6
+    assert found["entity"]["kl"] == pytest.approx(expected[2], abs=1e-3)
     assert found["relation"]["top5"] == 100.0  # three relations: all are among the first five
 
 

@@ -151,6 +151,13 @@ def test_the_table_holds_the_figures_with_the_best_in_bold(sample: DemoReport) -
     assert "58.3, the dashed line" in words and "promu demo --out runs/demo --seed 0" in words
 
 
+def test_the_settings_that_dev_chose_are_said(sample: DemoReport) -> None:
+    assert "chosen on dev" not in Page(render(sample)).words
+    chosen = replace(sample.systems[2].re, chosen={"lr": 0.001, "epochs": 8.0})
+    page = Page(render(replace(sample, systems=[*sample.systems[:2], replace(sample.systems[2], re=chosen)])))
+    assert "chosen on dev from the same settings for every system: promu 0.001 × 8." in page.words
+
+
 def test_a_loss_is_shown_as_a_loss(sample: DemoReport) -> None:
     worse = replace(sample.systems[2], re=Scores(50, 50, 50.0))
     page = Page(render(replace(sample, systems=[*sample.systems[:2], worse])))
