@@ -178,7 +178,7 @@ def _one(extractor: Extractor, line: Any, folder: Path) -> Callable[[], object]:
 
 
 def _all(extractor: Extractor, lines: Any, folder: Path) -> Callable[[], object]:
-    return lambda: list(extractor.extract(lines, batch_size=BATCH, images=folder))
+    return lambda: list(extractor.pipe(lines, batch_size=BATCH, images=folder))
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -146,7 +146,7 @@ def _bulk(
     library, service = [], []
     for _ in range(turns):
         started = time.perf_counter()
-        for _ in model.extract(records * 2, batch_size=batch, images=images):
+        for _ in model.pipe(records * 2, batch_size=batch, images=images):
             pass
         library.append(2 * len(records) / (time.perf_counter() - started))
         requests = 2 * len(records)

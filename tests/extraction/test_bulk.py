@@ -22,6 +22,7 @@ from promu.cli import main
 from promu.corpora.sources import read_source
 from promu.errors import InputError
 from promu.extraction.bulk import ENGINES, BulkResult, BulkSettings, dead_letters, extract_file
+from promu.tasks.predictor import TorchPredictor
 
 WORDS = " ".join(TEXTS).split()
 
@@ -64,18 +65,18 @@ def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_pa
     assert seen == [("extracting", done, 26) for done in (8, 16, 24, 26)]
     found = lines(output)
     readable = [post for number, post in enumerate(posts) if number % 10 and number not in (4, 5)]
-    assert [record["id"] for record in found] == [*(post["id"] for post in readable), "27"]
+    assert [record["id"] for record in found] == [*(post["id"] for post in readable), "posts:27"]
     extractor = Extractor.from_pretrained(settings.model, device="cpu")
-    for record, expected in zip(found, extractor.extract(readable, images=settings.images), strict=False):
+    for record, expected in zip(found, extractor.pipe(readable, images=settings.images), strict=False):
         assert record["tokens"] == list(expected.tokens)
-        assert [entity["text"] for entity in record["entities"]] == list(map(expected.words, expected.entities))
+        assert [entity["text"] for entity in record["entities"]] == [entity.text for entity in expected.entities]
         assert [e["score"] for e in record["entities"]] == pytest.approx([e.score for e in expected.entities], abs=1e-4)
         assert [r["type"] for r in record["relations"]] == [r.type for r in expected.relations]
     dead = lines(dead_letters(output))
     assert [(letter["number"], letter["id"]) for letter in dead] == [
         (1, "p0"),
         (5, "p4"),
-        (6, None),
+        (6, "posts:6"),
         (11, "p10"),
         (21, "p20"),
         (25, None),
@@ -108,7 +109,7 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
     )
     assert extract_file(table, tmp_path / "csv.jsonl", settings).dead == 2
     found = lines(tmp_path / "csv.jsonl")
-    assert [record["id"] for record in found] == ["a", "7"]
+    assert [record["id"] for record in found] == ["a", "posts:7"]
     assert found[0]["tokens"][:3] == ["Ann", "met", '"']
     dead = lines(tmp_path / "csv.dead.jsonl")
     assert [letter["number"] for letter in dead] == [5, 6]
@@ -126,8 +127,9 @@ def test_tables_are_read_and_written(settings: BulkSettings, tmp_path: Path) -> 
     parquet.write_table(pa.table(rows), tmp_path / "posts.parquet")
     assert extract_file(tmp_path / "posts.parquet", tmp_path / "out.parquet", settings).extracted == 2
     again = parquet.read_table(tmp_path / "out.parquet").to_pylist()
-    for one, other, id in zip(again, found, ["a", "2"], strict=True):
-        assert {**one, "id": ""} == {"text": None, **other, "id": "", "explanation": None} and one["id"] == id
+    for one, other, id in zip(again, found, ["a", "posts:2"], strict=True):
+        assert one.pop("id") == id and one.pop("more") and one.pop("explanation") is None
+        assert one == {key: value for key, value in other.items() if key not in ("id", "likes")}
     assert extract_file(tmp_path / "posts.parquet", tmp_path / "out2.jsonl", settings).extracted == 2
     assert [record["entities"] for record in lines(tmp_path / "out2.jsonl")] == [record["entities"] for record in found]
 
@@ -183,16 +185,86 @@ def test_input_that_cannot_be_used_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_table_is_not_taken_for_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "posts.csv").write_text("text\nAnn met Bob\n")
-    assert main(["extract", "--model", "m", "--input", str(tmp_path / "posts.csv")]) == 2
-    assert "posts.csv: tables are read with --out alone; name a file to write to" in capsys.readouterr().err
+def test_without_output_every_format_is_printed_and_what_cannot_be_read_is_named(
+    settings: BulkSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "posts.csv"
+    table.write_text("id,text,image\na,Ann met Bob,\nb,Rome,gone.png\n,Bob,\n")
+    words = ["extract", "--model", settings.model, "--input", str(table), "--device", "cpu"]
+    assert main(words) == 0
+    printed, said = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in printed.splitlines()] == ["a", "posts:4"]
+    assert "left out: " in said and "gone.png: no such image" in said
+    table.write_text("text\n \n")
+    assert main(words) == 2
+    assert "posts.csv:2: text is empty (none of the 1 posts could be read)" in capsys.readouterr().err
+
+
+def test_what_was_not_read_is_in_every_form_of_the_output(
+    settings: BulkSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posts: list[dict[str, Any]] = [
+        {"id": "long", "text": "Ann met Bob " * 40, "place": {"city": "Rome"}, "likes": 3},
+        {"id": "short", "text": "Ann met Bob", "image": "0.png", "likes": 4},
+        {"id": "gone", "text": "Ann met Bob", "image": "gone.jpg"},
+    ]
+    source = write(tmp_path / "posts.jsonl", posts)
+    words = ["extract", "--model", settings.model, "--input", str(source), "--images", settings.images]
+    words += ["--missing-images", "text-only", "--device", "cpu", "--out"]
+    for suffix in ("jsonl", "parquet", "csv"):
+        assert main([*words, str(tmp_path / f"out.{suffix}")]) == 0
+        said = capsys.readouterr().err
+        assert "1 of 3 posts were read as text: their image is missing or broken" in said
+        assert "1 of 3 posts were longer than the model takes, and read up to there (truncated in the output)" in said
+    found = lines(tmp_path / "out.jsonl")
+    assert [(one["image_read"], one["image_reason"]) for one in found] == [
+        (False, "no image"),
+        (True, None),
+        (False, "missing image"),
+    ]
+    assert [one["image"] for one in found] == [None, "0.png", "gone.jpg"]
+    assert [one["truncated"] > 0 for one in found] == [True, False, False]
+    assert found[0]["truncated"] + max(one["end"] for one in found[0]["entities"]) <= 120
+    assert [one["text"] for one in found] == [post["text"] for post in posts]
+    assert found[0]["place"] == {"city": "Rome"} and "place" not in found[1]
+    table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
+    rows = [record for _, record in read_source(tmp_path / "out.csv") if isinstance(record, dict)]
+    for one, row, csv_row in zip(found, table, rows, strict=True):
+        assert {key: row[key] for key in one if key != "place"} == {key: one[key] for key in one if key != "place"}
+        for name in ("id", "text", "tokens", "entities", "relations"):
+            assert csv_row[name] == one[name], name
+        assert (csv_row["truncated"], csv_row["image_read"]) == (str(one["truncated"]), json.dumps(one["image_read"]))
+        assert csv_row["image_reason"] == (one["image_reason"] or "")
+        assert csv_row["likes"] == row["likes"] or csv_row["likes"] == str(row["likes"] or "")
+    assert json.loads(table[0]["place"]) == json.loads(rows[0]["place"]) == {"city": "Rome"}
+
+
+def test_a_post_on_which_the_models_fail_is_a_dead_letter(
+    settings: BulkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = TorchPredictor.predict_batch
+
+    def fragile(self: Any, posts: Any, *rest: Any, **more: Any) -> Any:
+        if any("Zorva" in post.tokens for post in posts):
+            raise RuntimeError("not enough memory: you tried to allocate 9 GB\nof all there is")
+        return real(self, posts, *rest, **more)
+
+    monkeypatch.setattr(TorchPredictor, "predict_batch", fragile)
+    source = write(tmp_path / "posts.jsonl", [{"text": "Ann met Bob"}, {"text": "Zorva won"}, {"text": "Rome"}])
+    output = tmp_path / "out.jsonl"
+    assert extract_file(source, output, settings) == BulkResult(3, extracted=2, dead=1, as_text=0, unread=0, cut=0)
+    assert [record["id"] for record in lines(output)] == ["posts:1", "posts:3"]
+    (dead,) = lines(dead_letters(output))
+    assert (dead["number"], dead["id"]) == (2, "posts:2")
+    assert (
+        "the models fail on this post (RuntimeError: not enough memory: you tried to allocate 9 GB)" in dead["reason"]
+    )
 
 
 def test_settings_that_cannot_be_used(settings: BulkSettings, tmp_path: Path) -> None:
     source = write(tmp_path / "posts.jsonl", drawn(3))
-    with pytest.raises(InputError, match=r"written as \.jsonl or \.parquet, not '\.csv'"):
-        extract_file(source, tmp_path / "out.csv", settings)
+    with pytest.raises(InputError, match=r"written as \.jsonl, \.parquet, \.csv, not '\.txt'"):
+        extract_file(source, tmp_path / "out.txt", settings)
     with pytest.raises(InputError, match="workers is 0"):
         extract_file(source, tmp_path / "out.jsonl", settings, workers=0)
     with pytest.raises(InputError, match="no such folder to write to"):

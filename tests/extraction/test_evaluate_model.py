@@ -117,3 +117,45 @@ def test_two_models_are_a_joint_system(tiny_models: Path, photos: Path, tmp_path
 def test_what_cannot_be_evaluated(change: dict[str, Any], sentence: str, tiny_models: Path) -> None:
     with pytest.raises(InputError, match=sentence):
         promu.evaluate(tiny_models, NER, **{"task": "ner", **change})
+
+
+def test_a_threshold_is_used_where_it_is_asked_for_and_said(
+    tiny_models: Path, tiny_joint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictor = open_predictor("ner", tiny_models / "ner")
+    plain = promu.evaluate(predictor, NER)
+    assert plain.threshold is None and plain.fitted == 0.0
+    scores = sorted(one.score or 0.0 for post in plain.predictions for one in post.entities)
+    predictor.config.entity_threshold = middle = scores[len(scores) // 2]
+    assert promu.evaluate(predictor, NER).scores == plain.scores, "published figures are of all answers"
+    fitted = promu.evaluate(predictor, NER, threshold="fitted")
+    assert fitted.threshold == fitted.fitted == middle
+    assert fitted.scores.micro.predicted == sum(score >= middle for score in scores) < len(scores)
+    assert promu.evaluate(predictor, NER, threshold=middle).scores == fitted.scores
+    assert fitted.curve == plain.curve and plain.curve[-1].f1 == pytest.approx(plain.scores.micro.f1)
+    record = fitted.to_dict()
+    assert (record["threshold"], record["fitted_threshold"]) == (middle, middle) and len(record["curve"]) > 3
+    with pytest.raises(InputError, match=r"threshold is 1.5; a score is from 0 to 1"):
+        promu.evaluate(predictor, NER, threshold=1.5)
+    with pytest.raises(InputError, match="two thresholds"):
+        promu.evaluate(tiny_models, JOINT, "joint", threshold=0.5)
+
+    write_conll(tmp_path / "gold.txt", NER)
+    words = ["evaluate", "ner", str(tiny_models / "ner"), "--data", str(tmp_path / "gold.txt"), "--json"]
+    assert main([*words, "--threshold", "0.4", "--report", str(tmp_path / "page.html")]) == 0
+    assert "By threshold" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    printed, said = capsys.readouterr()
+    assert json.loads(printed)["threshold"] == 0.4 and "answers below the threshold (0.400) are left out" in said
+
+
+def test_a_pipeline_is_scored_without_thresholds_unless_they_are_asked_for(tiny_models: Path) -> None:
+    predictors = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    everything = promu.evaluate(promu.Extractor(*predictors), JOINT).predictions
+    predictors[0].config.entity_threshold, predictors[1].config.relation_threshold = 0.45, 0.3
+    extractor = promu.Extractor(*predictors)
+    assert promu.evaluate(extractor, JOINT).predictions == everything
+    fitted = promu.evaluate(extractor, JOINT, threshold="fitted")
+    assert fitted.threshold == "fitted" and fitted.predictions != everything
+    for post in fitted.predictions:
+        assert all((one.score or 0) >= 0.45 for one in post.entities)
+        assert all((one.score or 0) >= 0.3 for one in post.relations)

@@ -48,8 +48,8 @@ def test_every_answer_is_explained(tiny_models: Path, images: Path, tmp_path: Pa
         {"id": "b", "text": TEXTS[1]},
         {"id": "c", "text": TEXTS[2] + " and so on", "image": "2.png"},
     ]
-    plain = list(extractor.extract(posts, images=images))
-    explained = list(extractor.extract(posts, images=images, explain=True))
+    plain = list(extractor.pipe(posts, images=images))
+    explained = list(extractor.pipe(posts, images=images, explain=True))
     for without, found in zip(plain, explained, strict=True):
         assert without.explanation is None and found.explanation is not None
         assert [e.type for e in found.entities] == [e.type for e in without.entities]
@@ -59,7 +59,7 @@ def test_every_answer_is_explained(tiny_models: Path, images: Path, tmp_path: Pa
             assert len(attention.words) == len(found.tokens) and min(attention.words) > 0
             assert sum(attention.words) + sum(map(sum, attention.patches)) < 1
             assert (len(attention.patches), {len(row) for row in attention.patches}) == (
-                (0, set()) if found.image == "none" else (4, {4})
+                (0, set()) if not found.image_read else (4, {4})
             )
     record = explained[0].to_dict()
     assert list(record)[-1] == "explanation" and list(record["explanation"]["entities"][0]) == [

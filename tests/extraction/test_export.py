@@ -93,7 +93,7 @@ def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Pa
     posts = [{"text": TEXTS[0], "image": "0.png"}, {"text": "Ann met Bob"}, {"text": TEXTS[2], "image": "1.png"}]
     ours = Extractor.from_pretrained(exported, backend="onnx", precision="fp32")
     theirs = Extractor.from_pretrained(tiny_models, device="cpu")
-    for one, other in zip(ours.extract(posts, images=images), theirs.extract(posts, images=images), strict=True):
+    for one, other in zip(ours.pipe(posts, images=images), theirs.pipe(posts, images=images), strict=True):
         assert [(e.start, e.end, e.type) for e in one.entities] == [(e.start, e.end, e.type) for e in other.entities]
         assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities], abs=1e-4)
         assert [(r.head, r.tail, r.type) for r in one.relations] == [(r.head, r.tail, r.type) for r in other.relations]
@@ -105,12 +105,12 @@ def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Pa
 def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path) -> None:
     extractor = Extractor.from_pretrained(small, backend="onnx", precision="int8")
     posts = [{"id": str(n), "text": TEXTS[n % 3][: 20 + 7 * n]} for n in range(7)]
-    alone = {found.id: found.to_dict() for post in posts for found in extractor.extract([post])}
+    alone = {found.id: found.to_dict() for post in posts for found in extractor.pipe([post])}
     for batch_size in (2, 7):
         for order in (posts, posts[::-1]):
-            for found in extractor.extract(order, batch_size=batch_size):
+            for found in extractor.pipe(order, batch_size=batch_size):
                 assert found.to_dict() == alone[found.id]
-    fine = {found.id: found for found in Extractor.from_pretrained(small, "cpu").extract(posts)}
+    fine = {found.id: found for found in Extractor.from_pretrained(small, "cpu").pipe(posts)}
     scores = [
         (entity["score"], same.score)
         for id, record in alone.items()

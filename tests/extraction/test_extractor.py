@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from promu import Extractor
 from promu.corpora.images import load_image
 from promu.corpora.posts import from_text
 from promu.errors import InputError
-from promu.extraction.passes import fitting_labels, label_types
 from promu.extraction.result import Extraction
+from promu.extraction.type_rules import TypeRules, label_types
 from promu.modeling.inputs import to_pixels
 from promu.schema import Entity, Post, Relation
 from promu.tasks.model_folder import open_model, open_predictor
@@ -50,15 +52,17 @@ def close(first: Extraction, second: Extraction, within: float = 1e-4) -> bool:
         record = one.to_dict()
         for found in record["entities"] + record["relations"]:
             del found["score"]
-        plain.append((record, one.image))
+        plain.append(record)
     return plain[0] == plain[1] and scores[0] == pytest.approx(scores[1], abs=within)
 
 
 def test_the_answer_for_one_post(extractor: Extractor, images: Path) -> None:
     result = extractor(TEXT, image=images / "0.png")
-    assert result.image == "used" and result.entities and result.relations
+    assert result.image_read and result.entities and result.relations
     record = json.loads(json.dumps(result.to_dict()))
-    assert list(record) == ["id", "tokens", "entities", "relations"]
+    read = ["truncated", "image_read", "image_reason"]
+    assert list(record) == ["id", "text", "tokens", "image", "entities", "relations", *read]
+    assert (record["text"], record["truncated"], record["image_read"], record["image_reason"]) == (TEXT, 0, True, None)
     for entity, found in zip(record["entities"], result.entities, strict=True):
         assert list(entity) == ["start", "end", "text", "type", "score", "char_start", "char_end"]
         assert TEXT[entity["char_start"] : entity["char_end"]] == entity["text"]
@@ -67,12 +71,8 @@ def test_the_answer_for_one_post(extractor: Extractor, images: Path) -> None:
     heads = {(relation["head"], relation["tail"]) for relation in record["relations"]}
     assert not heads & {(tail, head) for head, tail in heads}, "both directions of one pair"
     for relation, triple in zip(result.relations, result.triples(), strict=True):
-        assert triple == (
-            result.words(result.entities[relation.head]),
-            relation.type,
-            result.words(result.entities[relation.tail]),
-        )
-        types = result.entities[relation.head].type, result.entities[relation.tail].type
+        assert triple == (relation.head.text, relation.label, relation.tail.text)
+        types = relation.head.label, relation.tail.type
         assert label_types(relation.type) == tuple(str(kind).lower() for kind in types)
         assert relation.type != "None" and 0 < (relation.score or 0) <= 1
 
@@ -86,13 +86,14 @@ def test_every_way_to_give_a_post_reads_the_same(extractor: Extractor, images: P
             extractor(TEXTS[0], image=str(file)),
             extractor(TEXTS[0], image=file.read_bytes()),
             extractor(TEXTS[0], image=opened),
-            extractor(list(tokens), image=file),
+            extractor(tokens=tokens, image=file),
+            extractor([TEXTS[0]], [file])[0],
             extractor(Post("1", tokens, str(file))),
-            next(extractor.extract([Post("1", tokens, "1.png")], images=images)),
+            next(extractor.pipe([Post("1", tokens, "1.png")], images=images)),
         ):
-            assert result == expected
+            assert replace(result, post=replace(result.post, image=None)) == expected
     assert not close(extractor(TEXTS[0]), expected), "the image makes no difference"
-    assert [result.id for result in extractor.extract(["one", "two"])] == ["1", "2"]
+    assert [result.id for result in extractor.pipe(["one", "two"])] == ["1", "2"]
     assert extractor(Post("seven", tokens)).id == "seven"
 
 
@@ -101,7 +102,7 @@ def test_neither_batch_nor_order_changes_an_answer(extractor: Extractor, posts: 
     assert any(result.relations for result in alone)
     for batch_size in (1, 5, 32):
         for order in (posts, posts[::-1]):
-            results = list(extractor.extract(iter(order), batch_size=batch_size, images=images))
+            results = list(extractor.pipe(iter(order), batch_size=batch_size, images=images))
             assert [result.id for result in results] == [post.id for post in order]
             by_id = {result.id: result for result in results}
             assert all(close(by_id[result.id], result) for result in alone)
@@ -115,7 +116,7 @@ def test_posts_are_read_as_they_come(extractor: Extractor) -> None:
             taken.append(1)
             yield "Ann met Bob"
 
-    results = extractor.extract(endless(), batch_size=1)
+    results = extractor.pipe(endless(), batch_size=1)
     assert next(results).tokens == ("Ann", "met", "Bob")
     assert len(taken) < 100
 
@@ -123,9 +124,9 @@ def test_posts_are_read_as_they_come(extractor: Extractor) -> None:
 def test_threads_may_share_an_extractor(tiny_models: Path, posts: list[Post], images: Path) -> None:
     extractor = Extractor.from_pretrained(tiny_models, device="cpu")  # nothing cached yet
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda _: list(extractor.extract(posts, batch_size=4, images=images)), range(4)))
+        runs = list(pool.map(lambda _: list(extractor.pipe(posts, batch_size=4, images=images)), range(4)))
     assert all(run == runs[0] for run in runs)
-    assert runs[0] == list(extractor.extract(posts, batch_size=4, images=images))
+    assert runs[0] == list(extractor.pipe(posts, batch_size=4, images=images))
 
 
 @pytest.mark.parametrize("alike", [True, False])
@@ -155,7 +156,7 @@ def test_each_image_is_encoded_once_whatever_the_number_of_pairs(
     assert rows == {"ner": 1, "re": int(not alike)}, "models that see alike share what one of them has seen"
     rows.update(ner=0, re=0)
     shown = [post for post in posts if post.image]
-    results = list(extractor.extract(shown, batch_size=2, images=images))
+    results = list(extractor.pipe(shown, batch_size=2, images=images))
     paired = sum(len(result.entities) > 1 for result in results)
     assert rows["ner"] == len(shown)
     assert rows["re"] == 0 if alike else 0 < rows["re"] <= paired
@@ -171,9 +172,10 @@ def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_mode
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     best: dict[frozenset[int], Relation] = {}
     post = Post("1", result.tokens, None, result.entities)
+    rules = TypeRules(names)
     for head in range(len(post.entities)):
         for tail in range(len(post.entities)):
-            fits = fitting_labels(post.entities[head], post.entities[tail], names)
+            fits = rules.fits(post.entities[head].type, post.entities[tail].type)
             if head == tail or sum(fits) == 1:
                 continue
             batch = TASKS["re"].batch(encoder, pair_posts(post, [(head, tail)]), None)
@@ -185,7 +187,7 @@ def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_mode
                 best[frozenset((head, tail))] = Relation(head, tail, label, score)
     expected = sorted(best.values(), key=lambda relation: (relation.head, relation.tail))
     assert len(expected) > 3 and len(expected) == len(result.relations)
-    for one, other in zip(expected, result.relations, strict=True):
+    for one, other in zip(expected, result.post.relations, strict=True):
         assert (one.head, one.tail, one.type) == (other.head, other.tail, other.type)
         assert one.score == pytest.approx(other.score, abs=1e-5)
 
@@ -204,9 +206,17 @@ def test_already_encoded_images_are_what_pixels_are(tiny_models: Path, images: P
         assert not torch.allclose(model(**batch, visual=visual).logits, model(**batch).logits)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not an image", "half"])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "missing image"),
+        (b"", "image of 0 bytes"),
+        (b"not an image", "broken image"),
+        ("half", "broken image"),
+    ],
+)
 def test_a_image_that_cannot_be_read(
-    content: bytes | str | None, extractor: Extractor, images: Path, tmp_path: Path
+    content: bytes | str | None, reason: str, extractor: Extractor, images: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "photo.png"
     if content is not None:
@@ -216,9 +226,9 @@ def test_a_image_that_cannot_be_read(
         extractor(TEXT, image=file, id="7")
     assert caught.value.path == str(file)
     result = extractor(TEXT, image=file, missing_images="text-only")
-    assert result.image == "missing"
+    assert (result.image_read, result.image_reason) == (False, reason)
     without = extractor(TEXT)
-    assert without.image == "none"
+    assert without.image_reason == "no image"
     assert (result.entities, result.relations) == (without.entities, without.relations)
     with pytest.raises(InputError):
         extractor(TEXT, image=b"")
@@ -226,8 +236,8 @@ def test_a_image_that_cannot_be_read(
 
 def test_words_past_the_longest_length_are_said(tiny_models: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "promu.extraction.passes")  # a bulk run in this process has raised it
-    result = Extractor.from_pretrained(tiny_models / "ner", device="cpu")(["bridge"] * 300, id="long")
-    assert len(result.tokens) == 300
+    result = Extractor.from_pretrained(tiny_models / "ner", device="cpu")(tokens=["bridge"] * 300, id="long")
+    assert len(result.tokens) == 300 and 200 < result.truncated < 299
     assert "post 'long' has 300 words, of which the first" in caplog.text
 
 
@@ -247,21 +257,23 @@ def test_one_task_alone(tiny_models: Path, images: Path) -> None:
 def test_a_model_that_reads_text_alone_says_so(tmp_path: Path) -> None:
     extractor = Extractor.from_pretrained(save_tiny_model(tmp_path / "model", "ner", images=False))
     assert not extractor.reads_images
-    assert extractor(TEXT, image=tmp_path / "none.png").image == "unread"
-    assert extractor(TEXT).image == "none"
+    assert extractor(TEXT, image=tmp_path / "none.png").image_reason == "text-only model"
+    assert extractor(TEXT).image_reason == "no image"
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\u200b\u200d", []])
-def test_a_text_without_words(text: str | list[str], extractor: Extractor) -> None:
+@pytest.mark.parametrize("text", ["", "   ", "\u200b\u200d"])
+def test_a_text_without_words(text: str, extractor: Extractor) -> None:
     with pytest.raises(InputError):
         extractor(text)
+    with pytest.raises(InputError, match="is an empty list"):
+        extractor(tokens=[])
 
 
 def test_a_text_with_one_entity_at_most_has_no_relations(extractor: Extractor) -> None:
     assert extractor("Ann").relations == ()
-    assert list(extractor.extract([])) == []
+    assert list(extractor.pipe([])) == []
     with pytest.raises(InputError, match="batch_size is 0"):
-        next(extractor.extract([from_text("Ann")], batch_size=0))
+        next(extractor.pipe([from_text("Ann")], batch_size=0))
 
 
 def test_folders_that_are_no_models(tiny_models: Path, tmp_path: Path) -> None:
@@ -282,12 +294,102 @@ def test_folders_that_are_no_models(tiny_models: Path, tmp_path: Path) -> None:
 
 def test_a_dictionary_is_read_as_a_line_of_posts(extractor: Extractor, images: Path) -> None:
     record = {"id": "7", "text": "Ann met Bob", "image": "0.png"}
-    (found,) = extractor.extract([record], images=images)
-    assert found.to_dict() == extractor("Ann met Bob", image=images / "0.png", id="7").to_dict()
+    (found,) = extractor.pipe([record], images=images)
+    assert found.to_dict() == {**extractor("Ann met Bob", images / "0.png", id="7").to_dict(), "image": "0.png"}
     with pytest.raises(InputError, match="image"):
-        list(extractor.extract([{"text": "Ann", "image": "0.png"}]))
+        list(extractor.pipe([{"text": "Ann", "image": "0.png"}]))
 
 
 def test_one_text_is_not_many_posts(extractor: Extractor) -> None:
     with pytest.raises(InputError, match="many posts"):
-        list(extractor.extract("Ann met Bob"))
+        list(extractor.pipe("Ann met Bob"))
+
+
+def test_a_list_of_texts_is_a_batch_and_words_go_in_by_name(extractor: Extractor, images: Path) -> None:
+    first, second = extractor(["Ann met Bob", "the crew of Zorva won"])
+    assert (first.id, first.text, second.id, second.text) == ("1", "Ann met Bob", "2", "the crew of Zorva won")
+    assert close(first, extractor("Ann met Bob"))
+    pictured = extractor([{"text": "Ann met Bob", "id": "a"}, "Zorva"], [images / "0.png", None])
+    assert [(one.id, one.image_read) for one in pictured] == [("a", True), ("2", False)]
+    assert extractor(tokens=["Ann", "met", "Bob"]).tokens == ("Ann", "met", "Bob")
+    assert extractor([]) == []
+    for call, reason in (
+        (lambda: extractor([["Ann", "met"], ["Bob"]]), r"a post is a text, .* words go in by name, {\"tokens\": \["),
+        (lambda: extractor(), "give the text of a post, a list of posts, or tokens="),
+        (lambda: extractor("Ann", tokens=["Ann"]), "give the text of a post, a list of posts, or tokens="),
+        (lambda: extractor(["Ann", "Bob"], [None]), "2 posts are given; give as many images"),
+        (lambda: extractor(["Ann"], id="x"), "one id is given for a list of posts"),
+        (lambda: extractor(tokens="Ann"), "tokens"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            call()
+
+
+def test_results_have_what_people_type_first(extractor: Extractor) -> None:
+    result = extractor(TEXT)
+    entity, relation = result.entities[0], result.relations[0]
+    assert entity.text == TEXT[entity.start_char : entity.end_char] and entity.label == entity.type
+    assert relation.head in result.entities and relation.tail in result.entities
+    assert relation.label == relation.type and relation.head.text and relation.tail.text
+    assert Post("1", result.tokens, None, result.entities).entities == result.entities, (
+        "they are entities of a post too"
+    )
+
+
+def test_results_are_tables(extractor: Extractor) -> None:
+    both = extractor([TEXT, TEXTS[1]])
+    entities, relations = both.to_pandas(), both.to_pandas("relations")
+    assert list(entities.columns) == ["id", "text", "type", "score", "start", "end", "start_char", "end_char"]
+    assert list(entities["id"]) == [one.id for one in both for _ in one.entities]
+    assert list(zip(relations["head"], relations["relation"], relations["tail"], strict=True)) == [
+        tuple(triple) for one in both for triple in one.triples()
+    ]
+    assert list(both[0].to_pandas("posts")["text"]) == [TEXT]
+    assert list(extractor("Ann").to_pandas("relations").columns) == list(relations.columns), (
+        "no row has its columns too"
+    )
+    with pytest.raises(InputError, match="no table of 'triples'; there are entities, relations, posts"):
+        both.to_pandas("triples")  # type: ignore[arg-type]
+
+
+def test_without_pandas_a_sentence_says_so(extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"to_pandas needs pandas, .*pip install pandas"):
+        extractor("Ann").to_pandas()
+
+
+class Fragile:
+    """A predictor that fails on whatever post has the word Zorva."""
+
+    def __init__(self, predictor: Any) -> None:
+        self.predict = predictor.predict_batch
+
+    def __call__(self, posts: Any, *rest: Any, **more: Any) -> Any:
+        if any("Zorva" in post.tokens for post in posts):
+            raise IndexError("index out of range in self")
+        return self.predict(posts, *rest, **more)
+
+
+def test_a_post_on_which_the_models_fail_leaves_the_others(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictors = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    extractor = Extractor(*predictors)
+    texts = ["Ann met Bob", "the crew of Zorva won", "Ann Lee in Rome"]
+    expected = [extractor(text, id=str(number)) for number, text in enumerate(texts, start=1)]
+    monkeypatch.setattr(predictors[0], "predict_batch", Fragile(predictors[0]))
+    problems: list[InputError] = []
+    found = list(extractor.pipe(texts, problems=problems))
+    assert [one.id for one in found] == ["1", "3"]
+    assert close(found[0], expected[0]) and close(found[1], expected[2])
+    assert [problem.line for problem in problems] == [2]
+    assert problems[0].reason.startswith("the models fail on this post (IndexError: index out of range in self)")
+    with pytest.raises(InputError, match="the models fail on this post") as caught:
+        extractor(texts[1])
+    assert isinstance(caught.value.__cause__, IndexError), "whoever looks for the fault finds it"
+
+
+def test_given_entities_say_which_words_no_pair_had_room_for(tiny_models: Path) -> None:
+    relations = Extractor.from_pretrained(tiny_models / "re", device="cpu")
+    ends = (Entity(0, 1, "PER"), Entity(2, 3, "PER"))
+    assert relations(Post("1", ("Ann", "met", "Bob"), None, ends)).truncated == 0
+    long = relations(Post("1", ("Ann", "met", "Bob", *["the"] * 200), None, ends))
+    assert 100 < long.truncated < 200

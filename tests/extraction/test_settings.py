@@ -14,7 +14,10 @@ from tests.factories import TEXTS, save_tiny_model
 from promu import Extractor
 from promu.corpora.tokenize import tokenize
 from promu.errors import InputError
+from promu.extraction.passes import best_fitting
+from promu.extraction.type_rules import TypeRules
 from promu.hub import best_precision
+from promu.schema import Entity, Post, Relation
 from promu.tasks.model_folder import open_model, open_predictor
 
 
@@ -28,12 +31,37 @@ def test_thresholds(extractor: Extractor) -> None:
     surest = max(relation.score or 0.0 for relation in everything.relations)
     (best,) = extractor(TEXTS[0], relation_threshold=surest).relations
     assert best.score == surest
-    (found,) = extractor.extract([TEXTS[0]], entity_threshold=1.0, relation_threshold=1.0)
+    (found,) = extractor.pipe([TEXTS[0]], entity_threshold=1.0, relation_threshold=1.0)
     assert found.relations == ()
     for name in ("entity_threshold", "relation_threshold"):
         option: Any = {name: 1.5}
         with pytest.raises(InputError, match=f"{name} is 1.5; at most 1.0 is possible"):
             extractor(TEXTS[0], **option)
+
+
+def test_a_model_s_own_thresholds_hold_where_none_is_given(tiny_models: Path) -> None:
+    predictors = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    everything = Extractor(*predictors)(TEXTS[0])
+    lowest = sorted(one.score or 0.0 for one in everything.relations)[len(everything.relations) // 2]
+    predictors[1].config.relation_threshold = lowest
+    extractor = Extractor(*predictors)
+    strong = tuple(one for one in everything.relations if (one.score or 0.0) >= lowest)
+    assert 0 < len(strong) < len(everything.relations)
+    assert extractor(TEXTS[0]).relations == strong
+    assert extractor(TEXTS[0], relation_threshold=0.0).relations == everything.relations
+    predictors[0].config.entity_threshold = 1.0
+    assert extractor(TEXTS[0]).entities == () and extractor(TEXTS[0], entity_threshold=0).entities
+
+
+def test_none_wins_unless_a_fitting_relation_beats_it() -> None:
+    rules = TypeRules(["None", "/per/per/peer", "/loc/loc/contain"])
+    pair = Post("1", ("Ann", "Bob"), None, (Entity(0, 1, "PER"), Entity(1, 2, "PER")), (Relation(0, 1, "None"),))
+    assert best_fitting(pair, torch.tensor([0.3, 0.2, 0.5]), rules) is None, (
+        "what does not fit is no reason against None"
+    )
+    assert best_fitting(pair, torch.tensor([0.3, 0.3, 0.4]), rules) is None
+    found = best_fitting(pair, torch.tensor([0.2, 0.3, 0.5]), rules)
+    assert found is not None and found.type == "/per/per/peer" and found.score == pytest.approx(0.3)
 
 
 def test_an_option_that_does_not_exist_is_named(extractor: Extractor) -> None:
@@ -44,16 +72,16 @@ def test_an_option_that_does_not_exist_is_named(extractor: Extractor) -> None:
 def test_posts_that_cannot_be_read_are_listed_and_the_others_read(extractor: Extractor, images: Path) -> None:
     posts: list[Any] = ["Ann met Bob", {"text": "  "}, {"text": "hm", "image": "gone.png"}, {"words": 1}, "Rome"]
     problems: list[InputError] = []
-    found = list(extractor.extract(posts, batch_size=2, images=images, problems=problems))
+    found = list(extractor.pipe(posts, batch_size=2, images=images, problems=problems))
     assert [result.id for result in found] == ["1", "5"]
     assert sorted((problem.line or 0, problem.reason[:18]) for problem in problems) == [
         (2, "text is empty"),
         (3, "no such image; che"),
-        (4, "the post has the u"),
+        (4, "the post has neith"),
     ]
     assert str(images / "gone.png") in {problem.path for problem in problems}
     with pytest.raises(InputError, match="text is empty"):
-        list(extractor.extract(posts))
+        list(extractor.pipe(posts))
 
 
 def test_scores_are_at_the_model_s_temperature(tiny_models: Path) -> None:
@@ -122,11 +150,11 @@ def test_texts_that_nobody_expects(text: str, extractor: Extractor) -> None:
     found = extractor(text, id="odd")
     assert [text[start:end] for start, end in found.offsets] == list(found.tokens)
     for entity in found.entities:
-        start, end = found.characters(entity)
-        assert text[start:end] == found.words(entity)
+        start, end = entity.start_char, entity.end_char
+        assert text[start:end] == entity.text
         assert text[start:end].startswith(found.tokens[entity.start])
         assert text[start:end].endswith(found.tokens[entity.end - 1])
-    assert (found.words_read is None) == (len(found.tokens) < 90)
+    assert (found.truncated == 0) == (len(found.tokens) < 90)
 
 
 @settings(max_examples=40)
@@ -146,6 +174,6 @@ def test_a_text_model_and_one_with_images_go_together(tiny_models: Path, tmp_pat
     homes = {"ner": tmp_path / "ner", "re": tiny_models / "re"}
     found = Extractor(*(open_predictor(task, home, "cpu") for task, home in homes.items()))
     with_image = found(TEXTS[0], images / "0.png")
-    assert with_image.image == "used" and with_image.relations
+    assert with_image.image_read and with_image.relations
     assert with_image.entities == found(TEXTS[0]).entities
     assert with_image.relations != found(TEXTS[0]).relations

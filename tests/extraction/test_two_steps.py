@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -24,14 +26,19 @@ def told(found: Extraction | InputError) -> object:
     record = found.to_dict()
     for item in record["entities"] + record["relations"]:
         assert 0 < item.pop("score") <= 1
-    return record, found.image, found.words_read
+    return record, found.image_reason, found.truncated
 
 
 def test_two_steps_give_what_one_call_gives(extractor: Extractor, images: Path) -> None:
     data = (images / "0.png").read_bytes()
     with Image.open(images / "1.png") as opened, ThreadPoolExecutor(4) as pool:
         opened.load()
-        given = [(TEXTS[0], data), (TEXTS[2], None), (TEXTS[1].split(), opened), ("Ann", images / "2.png")]
+        given: list[tuple[Any, Any]] = [
+            (TEXTS[0], data),
+            (TEXTS[2], None),
+            ({"tokens": TEXTS[1].split()}, opened),
+            ("Ann", images / "2.png"),
+        ]
         expected = [extractor(text, image, id=str(place)) for place, (text, image) in enumerate(given)]
         ready = list(pool.map(lambda place: extractor.prepare(*given[place], id=str(place)), range(4)))
     assert any(found.relations for found in expected)
@@ -47,8 +54,8 @@ def test_two_steps_give_what_one_call_gives(extractor: Extractor, images: Path) 
 def test_no_file_is_read_that_the_caller_does_not_name(extractor: Extractor, images: Path) -> None:
     post = {"text": TEXTS[0], "image": str(images / "0.png")}
     (found,) = extractor.run([extractor.prepare(post)])
-    assert isinstance(found, Extraction) and found.image == "none"
-    assert told(found) == told(extractor(TEXTS[0]))
+    assert isinstance(found, Extraction) and found.image_reason == "no image"
+    assert told(replace(found, post=replace(found.post, image=None))) == told(extractor(TEXTS[0]))
 
 
 def test_what_is_refused_unread(extractor: Extractor, tiny_models: Path, images: Path) -> None:
@@ -103,10 +110,10 @@ def test_the_limit_of_pairs_in_one_call_and_in_many(tiny_models: Path) -> None:
         relations(two, max_pairs=1)
     assert relations(two, max_pairs=2) == relations(two)
     problems: list[InputError] = []
-    assert [found.id for found in relations.extract([one, two, one], max_pairs=1, problems=problems)] == ["one", "one"]
+    assert [found.id for found in relations.pipe([one, two, one], max_pairs=1, problems=problems)] == ["one", "one"]
     ((reason, line),) = [(problem.reason, problem.line) for problem in problems]
     assert line == 2 and reason.startswith("the text has 2 pairs")
     with pytest.raises(InputError, match=TOO_MANY):
-        list(relations.extract([one, two], max_pairs=1))
+        list(relations.pipe([one, two], max_pairs=1))
     with pytest.raises(InputError, match="max_pairs is -1; at least 0 is needed"):
         relations(two, max_pairs=-1)

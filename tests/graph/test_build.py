@@ -103,6 +103,23 @@ def test_an_id_that_stands_twice_is_a_broken_line(tmp_path: Path) -> None:
     assert [problem.line for problem in problems] == [4]
 
 
+def test_files_that_number_different_posts_alike_go_together_by_their_names(tmp_path: Path) -> None:
+    other = [{**post, "tokens": [*post["tokens"], "!"]} for post in POSTS]
+    first = write_posts(tmp_path / "first.jsonl", POSTS)
+    second = write_posts(tmp_path / "second.jsonl", other)
+    with pytest.raises(InputError, match=r"second.jsonl:1: a post with the id 'a' came before; .*--ids-by-file"):
+        build_graph([first, second], tmp_path / "g", "sqlite", properties={})
+    assert build_graph([first, second], tmp_path / "g", "sqlite", properties={}, ids_by_file=True).posts == 6
+    ids = [name for (name,) in rows(tmp_path / "g", "SELECT name FROM posts ORDER BY name")]
+    assert ids == ["first:a", "first:b", "first:c", "second:a", "second:b", "second:c"]
+    (tmp_path / "more").mkdir()
+    same = write_posts(tmp_path / "more" / "first.jsonl", other)
+    build_graph([first, same], tmp_path / "g", "sqlite", properties={}, ids_by_file=True)
+    assert (f"{same}:a",) in rows(tmp_path / "g", "SELECT name FROM posts")
+    with pytest.raises(InputError, match="came before"):  # within one file nothing helps
+        build_graph([first, first], tmp_path / "g", "sqlite", properties={}, ids_by_file=True)
+
+
 def content(path: Path) -> dict[str, Counter[tuple[object, ...]]]:
     """All that a graph says, without the numbers of its rows."""
     ends = "JOIN entities AS head ON head.id = head JOIN entities AS tail ON tail.id = tail"

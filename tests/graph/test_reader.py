@@ -29,8 +29,8 @@ def test_what_the_extractor_writes_is_read(tiny_models: Path, tmp_path: Path) ->
     results = [Extractor.from_pretrained(tiny_models)("Ann Lee met Bob, in @Rome  tonight")]
     path = write_posts(tmp_path / "out.jsonl", [result.to_dict() for result in results])
     found = [post for _, post in read_extractions(path)]
-    assert [post.post.entities for post in found] == [result.entities for result in results]
-    assert [post.texts for post in found] == [tuple(map(result.words, result.entities)) for result in results]
+    assert [post.post.entities for post in found] == [result.post.entities for result in results]
+    assert [post.texts for post in found] == [tuple(entity.text for entity in result.entities) for result in results]
     assert found[0].texts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast, RobertaTokenizerFast
 
 from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import (
     ENTITY_MARKERS,
     EncodedText,
@@ -267,3 +269,22 @@ def test_images_become_channels_first_bytes() -> None:
     square = to_pixels(Image.fromarray(wide), 8)
     assert square.shape == (3, 8, 8)
     assert not square[:, :, :3].any() and bool((square[:, :, 5:] == 255).all())
+
+
+@pytest.mark.parametrize(
+    ("text", "positions"),
+    [
+        ({"model_type": "bert", "max_position_embeddings": 96}, 96),
+        ({"model_type": "roberta", "max_position_embeddings": 514}, 512),  # two places come before the first word's
+        ({"model_type": "distilbert", "max_position_embeddings": 64}, 64),
+        ({"model_type": "deberta-v2", "position_biased_input": False}, None),
+        ({"model_type": "t5"}, None),
+    ],
+)
+def test_no_text_is_longer_than_the_encoder_has_positions_for(text: dict[str, Any], positions: int | None) -> None:
+    most = positions or 4000
+    assert PromuConfig(text_config=text).max_positions == positions
+    assert WordEncoder.of(TOKENIZER, PromuConfig(text_config=text, max_length=most)).max_length == most
+    if positions is not None:
+        with pytest.raises(InputError, match=f"max_length is {most + 1}, but the text encoder has {most} positions"):
+            WordEncoder.of(TOKENIZER, PromuConfig(text_config=text, max_length=most + 1))

@@ -13,7 +13,7 @@ from tests.report.test_report import EVIL, Page
 from tests.report.test_run_log import RECALL, run
 
 from promu.errors import InputError
-from promu.report.run_report import POINTS, thinned, write_run_report
+from promu.report.run_report import POINTS, thinned, write_evaluation_report, write_run_report
 
 SAMPLES = [
     {
@@ -85,6 +85,35 @@ def test_the_page_tells_what_the_files_say(out: Path) -> None:
     for name in ("CIT", "R@10", "ITM / falsified", "Throughput", "Learning rate", "Temperature", "Losses on dev"):
         assert name in words
     assert "caption to image r10" in words and "eval_" not in words
+
+
+def test_a_fine_tuning_run_shows_precision_and_recall(tmp_path: Path) -> None:
+    write_log(tmp_path, [{"step": 1, "loss": 2.0}, {"step": 2, "eval_f1": 40.0}, {"step": 4, "eval_f1": 60.0}])
+    (tmp_path / "recipe.json").write_text(json.dumps({"task": "ner", "seed": 1}))
+    curve = [[0.9, 100.0, 25.0, 40.0], [0.4, 75.0, 50.0, 60.0], [0.1, 50.0, 50.0, 50.0]]
+    thresholds = {"entity_threshold": 0.25, "dev": {"f1": 60.0}, "curve": curve}
+    (tmp_path / "result.json").write_text(json.dumps({"thresholds": thresholds}))
+    html, page = page_of(tmp_path)
+    assert page.unbalanced == [] and "<title>Fine-tuning run" in html
+    for name in ("Precision and recall", "By threshold", "F1 on dev", "leaves out answers below 0.250"):
+        assert name in page.words
+    assert (
+        "thresholds.dev.f1" in page.words and "thresholds.curve" not in page.words and "sample labels" not in page.words
+    )
+    labels = [one["aria-label"] for one in page.of("svg")]
+    assert any("F1 from 40 to 50" in label for label in labels) and any(
+        "precision from 100 to 50" in one for one in labels
+    )
+
+
+def test_an_evaluation_has_a_page(tmp_path: Path) -> None:
+    points = [[0.9, 100.0, 25.0, 40.0], [0.1, 50.0, 50.0, 50.0]]
+    write_evaluation_report(tmp_path / "page.html", f"model on {EVIL}", [("50.0", "f1")], points)
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.unbalanced == [] and EVIL not in html and "By threshold" in page.words and "50.0" in page.words
+    write_evaluation_report(tmp_path / "page.html", "model", [], [])
+    assert "no answer with a score" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_samples_show_teacher_before_and_after(out: Path) -> None:

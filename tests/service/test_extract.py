@@ -42,11 +42,15 @@ def test_json_and_a_form_give_what_the_library_gives(service: Running, extractor
         without = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
     for found in (as_json.json(), as_form.json()):
         assert plain(found) == plain(expected.to_dict())
-        assert found["image"] == "used" and found["triples"] == [list(triple) for triple in expected.triples()]
+        assert (
+            found["image_read"] is True
+            and found["text"] == TEXT
+            and found["triples"] == [list(triple) for triple in expected.triples()]
+        )
         assert found["entities"] and found["relations"], "nothing was compared"
         for entity in found["entities"]:
             assert TEXT[entity["char_start"] : entity["char_end"]] == entity["text"]
-    assert (without["id"], without["image"]) == ("1", "none")
+    assert (without["id"], without["image_read"], without["image_reason"]) == ("1", False, "no image")
     assert plain(without) == plain(extractor(TEXT).to_dict()) != plain(expected.to_dict())
 
 
@@ -84,7 +88,7 @@ def test_offsets_point_at_the_right_characters(text: str, service: Running) -> N
     with service.client() as client:
         found = client.post("/extract", json={"text": text}).raise_for_status().json()
         form = client.post("/extract", data={"text": text}, files={"image": b""}).raise_for_status().json()
-    assert form["image"] == "none", "an empty file field is a form without an image"
+    assert form["image_reason"] == "no image", "an empty file field is a form without an image"
     assert plain(form) == plain(found)
     assert found["tokens"]
     for entity in found["entities"]:
@@ -98,8 +102,8 @@ def test_a_long_post_says_how_much_of_it_was_read(service: Running, extractor: E
     with service.client() as client:
         found = client.post("/extract", json={"text": text}).raise_for_status().json()
     assert len(found["tokens"]) == 251
-    assert 40 < found["words_read"] < 100
-    assert found["words_read"] == extractor(text).words_read
+    assert 251 - 100 < found["truncated"] < 251 - 40
+    assert found["truncated"] == extractor(text).truncated
 
 
 def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor: Extractor, images: Path) -> None:
@@ -139,3 +143,42 @@ def test_models_that_give_no_explanation_refuse_to_be_asked(start: Start, mute: 
         assert refused.status_code == 422 and "the models here give no explanation; leave it out" in refused.text
         both = client.post("/extract/batch", json={"posts": [{**post, "explain": True}, post]}).json()
         assert both["failed"] == 1 and "no explanation" in both["results"][0]["error"] and both["results"][1]["tokens"]
+
+
+def test_thresholds_and_types_hold_for_every_request(start: Start, tiny_models: Path, extractor: Extractor) -> None:
+    scores = sorted(entity.score or 0.0 for entity in extractor(TEXT).entities)
+    middle = scores[len(scores) // 2]
+    with start(entity_threshold=middle, relation_threshold=1.0) as service, service.client() as client:
+        found = client.post("/extract", json={"text": TEXT}).raise_for_status().json()
+        assert client.get("/health").json() == {"status": "ok", "model": tiny_models.name, "warnings": []}
+    assert 0 < len(found["entities"]) < len(scores) and found["relations"] == []
+    assert all(entity["score"] >= middle for entity in found["entities"])
+
+
+def test_models_that_never_meet_say_so_in_health(start: Start, tiny_models: Path) -> None:
+    predictors = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    names = {"PER": "PERSON", "ORG": "FIRM", "LOC": "GPE", "MISC": "WORK"}
+    predictors[0].labels = tuple(one if one == "O" else one[:2] + names[one[2:]] for one in predictors[0].labels)
+    with start(Extractor(*predictors)) as service, service.client() as client:
+        (warning,) = client.get("/health").json()["warnings"]
+    assert warning.startswith("no relation will be found: the entity model finds FIRM, GPE, PERSON and WORK")
+
+
+def test_a_post_on_which_the_models_fail_leaves_those_of_others(start: Start, tiny_models: Path) -> None:
+    predictors: list[Any] = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
+    real = predictors[0].predict_batch
+
+    def fragile(posts: Any, *rest: Any, **more: Any) -> Any:
+        if any("Zorva" in post.tokens for post in posts):
+            raise IndexError("index out of range in self")
+        return real(posts, *rest, **more)
+
+    predictors[0].predict_batch = fragile
+    with start(Extractor(*predictors), max_wait_ms=50) as service, service.client() as client:
+        posts = [{"id": "a", "text": "Ann met Bob"}, {"id": "b", "text": "Zorva won"}, {"id": "c", "text": "Rome"}]
+        answer = client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()
+        alone = client.post("/extract", json={"text": "Zorva won"})
+    assert answer["failed"] == 1 and [result["id"] for result in answer["results"]] == ["a", "b", "c"]
+    assert answer["results"][1]["error"].startswith("the models fail on this post (IndexError: index out of range")
+    assert answer["results"][0]["tokens"] and answer["results"][2]["tokens"]
+    assert alone.status_code == 422 and "the models fail on this post" in alone.json()["error"]

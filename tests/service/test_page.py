@@ -37,7 +37,7 @@ def test_a_post_from_text_to_graph(page: Page, extractor: Extractor, images: Pat
         (mark.evaluate("mark => [...mark.childNodes].slice(0, -1).map(part => part.textContent).join('')"), kind)
         for mark, kind in zip(marks.all(), page.locator("#annotated small").all_inner_texts(), strict=True)
     ]
-    assert found == [(expected.words(entity), entity.type) for entity in expected.entities]
+    assert found == [(entity.text, entity.type) for entity in expected.entities]
     whole = page.locator("#annotated").evaluate(
         "target => { const copy = target.cloneNode(true);"
         " copy.querySelectorAll('small').forEach(kind => kind.remove()); return copy.textContent }"

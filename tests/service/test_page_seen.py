@@ -43,6 +43,9 @@ GRAPHS = {
 }
 
 
+NOTHING_CUT = {"truncated": 0, "image_read": False, "image_reason": "no image"}
+
+
 def answer(edges: list[tuple[int, int]], score: float = 0.5) -> dict[str, Any]:
     """An answer of the service with these relations among `NAMES`."""
     entities: list[dict[str, Any]] = []
@@ -60,7 +63,7 @@ def answer(edges: list[tuple[int, int]], score: float = 0.5) -> dict[str, Any]:
     ]
     triples = [[NAMES[head], label, NAMES[tail]] for (head, tail), label in zip(edges, labels, strict=True)]
     found = {"entities": entities, "relations": relations, "triples": triples}
-    return {"id": "1", "text": " ".join(NAMES), "tokens": tokens, "image": "none", **found}
+    return {"id": "1", "text": " ".join(NAMES), "tokens": tokens, **NOTHING_CUT, **found}
 
 
 def show(page: Page, found: dict[str, Any], text: str = " ".join(NAMES)) -> None:
@@ -196,7 +199,8 @@ def test_no_answer_stays_under_an_error(browser: Browser, service: Running) -> N
 
 
 def test_what_of_a_long_post_was_not_read_is_shown(browser: Browser, service: Running) -> None:
-    found = {**answer([(0, 1)]), "words_read": 5}
+    found = answer([(0, 1)])
+    found["truncated"] = len(found["tokens"]) - 5
     with opened(browser, service.url, width=360) as page:
         show(page, found)
         count = len(found["tokens"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from promu.schema import Entity, Post, Relation
 from promu.tasks.model_folder import open_predictor
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
 from promu.tasks.task import TASKS
-from promu.training.finetune import calibrate
+from promu.training.finetune import calibrate, fit_threshold
 from promu.training.tokenizers import train_wordpiece
 
 NAMES = {0: "None", 1: "/per/per/peer"}
@@ -101,3 +102,38 @@ def test_without_an_answer_on_dev_scores_stay_as_they_are(tiny_models: Path) -> 
         predictor.model.emitter.bias[0] = 1e4
     result = calibrate(predictor, {"dev": predicted(predictor, [Post("1", ("Ann",))])})
     assert result == {"temperature": 1.0, "dev": {"answers": 0, "ece_before": None, "ece_after": None}}
+
+
+@pytest.mark.parametrize("task", ["ner", "re", "joint"])
+def test_the_threshold_of_a_task_is_what_gives_the_best_f1_on_dev(
+    task: str, tiny_models: Path, tiny_joint: Path
+) -> None:
+    predictor: Any = open_predictor(task, (tiny_joint if task == "joint" else tiny_models) / task, "cpu")
+    entities = (Entity(0, 1, "PER"), Entity(3, 4, "PER"))
+    posts = [Post(str(n), tuple(text.split()), None, entities) for n, text in enumerate((*TEXTS, " ".join(TEXTS)))]
+    if task == "re":
+        pairs = [replace(post, relations=(Relation(a, 1 - a, "None"),)) for post in posts for a in (0, 1)]
+        posts = [*pairs, *(replace(post, tokens=post.tokens[:-2]) for post in pairs)]
+    answers = predictor.answers(predicted(predictor, posts))
+    scored = sorted(
+        (one.score or 0.0, number)
+        for number, post in enumerate(answers)
+        for one in (post.entities if task == "ner" else post.relations)
+        if task == "ner" or one.type != "None"
+    )
+    assert len(scored) > 3, "nothing was tested"
+    middle = scored[len(scored) // 2][0]
+    # what is right is what has a score above the middle, and what the model misses
+    gold = [predictor.task.above(answer, middle + 1e-9) for answer in answers]
+    splits, found = {"dev": gold, "test": gold[:2]}, {"dev": answers, "test": answers[:2]}
+    result = fit_threshold(predictor, splits, found)
+    name = {"ner": "entity_threshold", "re": "relation_threshold", "joint": "relation_threshold"}[task]
+    assert result[name] == getattr(predictor.config, name) > middle
+    assert result["dev"] == {"precision": 100.0, "recall": 100.0, "f1": 100.0}
+    kept = [predictor.task.above(answer, result[name]) for answer in answers]
+    scores = predictor.task.score(gold, kept).to_dict()
+    assert scores["f1"] == pytest.approx(100.0)
+    everything = predictor.task.score(gold, answers).to_dict()
+    threshold, precision, recall, f1 = result["curve"][-1]
+    assert (precision, recall, f1) == pytest.approx([everything[key] for key in ("precision", "recall", "f1")])
+    assert threshold == pytest.approx(scored[0][0])

@@ -69,7 +69,7 @@ class SelfTrainedTeacher(_BatchTeacher):
         if not weights.is_file():
             raise InputError("no trained teacher here (model.safetensors is missing); train it again", folder)
         self.model = PromuDualEncoder.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
-        self.encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), self.model.config.max_length)
+        self.encoder = WordEncoder.of(AutoTokenizer.from_pretrained(folder), self.model.config)
         self.identity = "self-trained:" + checksum(weights)[:16]
         self.temperature = float(self.model.space.temperature.detach())
         self.device = device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -192,6 +192,9 @@ class GoldOptions:
         groups: JSON file, an object of group name by post id; adds figures by group.
         predictions: Write the model's answers here, in the format of the gold.
         batch_size: Posts a forward pass.
+        threshold: Leave out answers with a lower score before they are scored; fitted is the model's own, with which it
+            extracts. By default all answers count, as in published figures.
+        report: Write an HTML page here: the figures, and precision and recall by threshold.
         json: Print JSON instead of tables.
     """
 
@@ -201,6 +204,8 @@ class GoldOptions:
     groups: Path | None = None
     predictions: Path | None = None
     batch_size: int = 64
+    threshold: float | Literal["fitted"] | None = None
+    report: Path | None = None
     json: bool = False
 
 
@@ -244,6 +249,8 @@ def evaluate_joint(model: Path, /, options: GoldOptions) -> None:
 
 def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     predictions = options.predictions
+    if options.report is not None and not options.report.absolute().parent.is_dir():
+        raise InputError("no such folder to write the report to; make it first", options.report.parent)
     if predictions is not None and not predictions.parent.is_dir():
         raise InputError("no such folder to write predictions to; make it first", predictions.parent)
     from promu.files import refuse_overwriting
@@ -255,7 +262,9 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     quiet()
     from promu.extraction.evaluate_model import evaluate
 
-    settings = {name: getattr(options, name) for name in ("images", "missing_images", "groups", "batch_size")}
+    settings = {
+        name: getattr(options, name) for name in ("images", "missing_images", "groups", "batch_size", "threshold")
+    }
     with progress_bars():
         result = evaluate(model, options.data, task, **settings)
     if result.unknown_labels:
@@ -266,10 +275,23 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
         if options.images is not None:
             why = f"{result.missing} images missing or broken"
         note(f"{result.as_text} of {len(result.predictions)} posts were read as text, without an image ({why})")
+    if result.threshold is not None:
+        shown = result.threshold if isinstance(result.threshold, str) else f"{result.threshold:.3f}"
+        note(f"answers below the threshold ({shown}) are left out; published figures are without one")
+    elif result.fitted:
+        note(f"all answers are scored; in extraction those below {result.fitted:.3f} are left out (--threshold fitted)")
     if predictions is not None:
         from promu.tasks.task import TASKS
 
         TASKS[task].write(predictions, result.predictions)
+    if options.report is not None:
+        from promu.report.run_report import write_evaluation_report
+
+        named = ("precision", "recall", "f1")
+        facts = [(f"{value:.1f}", name) for name, value in result.scores.to_dict().items() if name in named]
+        facts += [("none" if result.threshold is None else str(result.threshold), "threshold")]
+        title = f"{model} on {options.data.name}"
+        write_evaluation_report(options.report, title, facts, result.curve)
     if options.json:
         print_json(result.to_dict())
     else:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -16,7 +16,12 @@ from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.errors import InputError
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.files import write_text
-from promu.progress import track
+
+if TYPE_CHECKING:
+    from promu.extraction.extractor import Extractor
+
+SHOWN = 10
+"""Posts that cannot be read are named up to so many."""
 
 
 def extract(
@@ -37,7 +42,8 @@ def extract(
     """Extract entities and relations, one JSON line for each post.
 
     With --input and --out, the posts may be of any number. Posts that cannot be read go with the reason to a file
-    beside the output (out.dead.jsonl), and the same command, given again, goes on where it was stopped.
+    beside the output (out.dead.jsonl), and the same command, given again, goes on where it was stopped. Without
+    --out they are named on standard error, and the others are printed.
 
     Args:
         model: A folder with ner/ and re/, or one fine-tuned model; or the name of such a folder on the hub.
@@ -45,7 +51,7 @@ def extract(
         image: Its image.
         input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
         images: Folder that the posts' images are named in; by default the folder of --input.
-        out: Write here, .jsonl or .parquet, in place of standard output.
+        out: Write here, .jsonl, .parquet or .csv, in place of standard output.
         workers: Processes that extract, each with models of its own (with --out).
         engine: Who runs the workers: this machine, or Ray (promu[ray]).
         backend: What computes: PyTorch, or what promu export has made.
@@ -62,8 +68,6 @@ def extract(
         raise InputError("no such folder of images; correct --images", images)
     if out is not None and not out.absolute().parent.is_dir():
         raise InputError("no such folder to write to; make it first", out.parent)
-    if input is not None and out is None and input.suffix.lower() in (".csv", ".parquet"):
-        raise InputError("tables are read with --out alone; name a file to write to", input)
     if (workers != 1 or engine != "local") and (input is None or out is None):
         raise InputError("--workers and --engine go with --input and --out; see promu extract --help")
     config = config or ExtractionConfig()
@@ -73,48 +77,66 @@ def extract(
 
         settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config)
         with progress_bars():
-            result = extract_file(input, out, settings, workers, engine, _prepare_worker)
-        _note_exceptions(result.extracted, result.as_text, result.unread, result.cut)
-        note(f"{result.posts} posts in, {result.extracted} out, {result.dead} dead letters")
-        if result.dead:
+            done = extract_file(input, out, settings, workers, engine, _prepare_worker)
+        _note_exceptions(asdict(done))
+        note(f"{done.posts} posts in, {done.extracted} out, {done.dead} dead letters")
+        if done.dead:
             note(f"what could not be read is in {dead_letters(out)}")
         return
-    from promu.hub import quiet
-
-    quiet()
-    from promu.corpora.posts import from_text, read_posts_jsonl
+    if out is not None and out.suffix.lower() != ".jsonl":
+        raise InputError("one post is written as .jsonl; name such a file", out)
+    _prepare_worker()
+    from promu.extraction.bulk import counts_of
     from promu.extraction.extractor import Extractor
 
-    posts = [from_text(str(text))] if input is None else read_posts_jsonl(input)
-    extractor = Extractor.from_pretrained(model, device, precision, backend)
-    if input is None:
-        found = iter([extractor(posts[0], image, config=config)])
-    else:
-        found = extractor.extract(posts, images=images or input.parent, config=config)
-    counts: Counter[str] = Counter()
-
-    def lines() -> Iterator[str]:
-        with progress_bars():
-            for result in track(found, "extracting", len(posts)):
-                counts[result.image] += 1
-                yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
-
+    extractor = Extractor.from_pretrained(model, device, precision, backend, config)
+    if input is not None:
+        _print_all(extractor, input, images or input.parent, config)
+        return
+    result = extractor(str(text), image)
+    line = json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
     if out is not None:
-        write_text(out, lines())
+        write_text(out, [line])
     else:
-        for line in lines():
-            print(line, end="")
-    _note_exceptions(len(posts), counts["missing"], counts["unread"])
+        print(line, end="")
+    _note_exceptions(counts_of(result))
 
 
-def _note_exceptions(posts: int, as_text: int, unread: int, cut: int = 0) -> None:
-    """Say which posts were not read whole."""
-    if as_text:
-        note(f"{as_text} of {posts} posts were read as text: their image is missing or broken")
-    if unread:
-        note(f"{unread} of {posts} posts were read without their image: the model reads text alone")
-    if cut:
-        note(f"{cut} of {posts} posts were longer than the model takes, and read up to there")
+def _print_all(extractor: Extractor, source: Path, images: Path, config: ExtractionConfig) -> None:
+    """Print the answers to a file of posts, a line each; what cannot be read is said instead."""
+    from promu.corpora.sources import read_source
+    from promu.extraction.bulk import counts_of, extract_records, with_id
+
+    counts: Counter[str] = Counter()
+    bad: list[InputError] = []
+    found = read_source(source)
+    records = ((place, one if isinstance(one, InputError) else with_id(one, source, place)) for place, one in found)
+    with progress_bars():
+        for number, _, result in extract_records(extractor, records, images, config):
+            if isinstance(result, InputError):
+                bad.append(InputError(str(result), source, number) if result.path is None else result)
+                continue
+            counts.update(counts_of(result))
+            print(json.dumps(result.to_dict(), ensure_ascii=False))
+    if bad and not counts:
+        raise InputError(f"{bad[0].reason} (none of the {len(bad)} posts could be read)", bad[0].path, bad[0].line)
+    for problem in bad[:SHOWN]:
+        note(f"left out: {problem}")
+    if len(bad) > SHOWN:
+        note(f"{len(bad) - SHOWN} more were left out; with --out a file beside it lists all of them")
+    _note_exceptions(counts)
+
+
+def _note_exceptions(counts: Mapping[str, int]) -> None:
+    """Say how many posts were not read whole; each output says which."""
+    posts = counts["extracted"]
+    for name, what in (
+        ("as_text", "were read as text: their image is missing or broken (image_reason in the output)"),
+        ("unread", "were read without their image: the model reads text alone"),
+        ("cut", "were longer than the model takes, and read up to there (truncated in the output)"),
+    ):
+        if counts.get(name):
+            note(f"{counts[name]} of {posts} posts {what}")
 
 
 def _prepare_worker() -> None:

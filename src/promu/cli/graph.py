@@ -27,6 +27,7 @@ def make(
     base: str = "https://promu.example/",
     properties: Path | None = None,
     min_score: float = 0.0,
+    ids_by_file: bool = False,
     broken: Literal["stop", "skip"] = "stop",
     json: bool = False,
 ) -> None:
@@ -39,6 +40,7 @@ def make(
         base: What the graph's own IRIs begin with; give one of yours before you publish it.
         properties: File of relation, tab, Wikidata property a line, in place of promu's own.
         min_score: Relations with a lower score are left out.
+        ids_by_file: Put the name of its file before the id of each post; for files that number different posts alike.
         broken: Stop at a line that cannot be used, or leave it out and report it.
         json: Print JSON instead of lines.
     """
@@ -51,7 +53,14 @@ def make(
     problems: list[InputError] | None = None if broken == "stop" else []
     with progress_bars():
         summary = build_graph(
-            extractions, out, to, base=base, properties=properties, min_score=min_score, problems=problems
+            extractions,
+            out,
+            to,
+            base=base,
+            properties=properties,
+            min_score=min_score,
+            ids_by_file=ids_by_file,
+            problems=problems,
         )
     for problem in (problems or [])[:SHOWN_PROBLEMS]:
         note(str(problem))

@@ -39,7 +39,7 @@ def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[Pair
         )
     tokenizer = load_tokenizer(str(folder))
     model = load_model(classes[name], folder)
-    return model.to(device or best_device()).eval(), WordEncoder(tokenizer, model.config.max_length)
+    return model.to(device or best_device()).eval(), WordEncoder.of(tokenizer, model.config)
 
 
 @contextmanager

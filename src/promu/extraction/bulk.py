@@ -26,11 +26,14 @@ from typing import Any
 
 import torch
 
-from promu.corpora.sources import read_source
+from promu.corpora.sources import Numbered, read_source
 from promu.errors import InputError, needs_extra
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS
+from promu.extraction.request import NO_IMAGE, TEXT_ONLY
+from promu.extraction.result import Extraction
+from promu.extraction.type_rules import TypeRules
 from promu.files import make_folder, refuse_overwriting, usable_cores, write_json, write_text
 from promu.progress import report
 from promu.runs import refuse_other_settings
@@ -58,7 +61,7 @@ class BulkSettings:
     config: ExtractionConfig = field(default_factory=ExtractionConfig)
 
     def open(self) -> Extractor:
-        return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend)
+        return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend, self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class BulkResult:
 
     Attributes:
         extracted: Posts in the output.
-        dead: Could not be read; the file of dead letters has them, with reasons.
+        dead: Could not be read, or the models fail on them; the file of dead letters has them, with reasons.
         as_text: Extracted, but read as text because the image was missing or broken.
         unread: Extracted, but without the image because the model reads text alone.
         cut: Extracted, but longer than the model takes, and read up to there.
@@ -99,8 +102,8 @@ def extract_file(
 
     Args:
         source: Posts in JSON lines, CSV or Parquet (`promu.corpora.sources`).
-        output: JSON lines or Parquet, by its suffix; there whole or not at all. Beside it goes `dead_letters(output)`,
-            a line `{"number", "id", "reason"}` for each post that could not be read, where there is any.
+        output: JSON lines, Parquet or CSV, by its suffix; there whole or not at all. Beside it goes
+            `dead_letters(output)`, a line `{"number", "id", "reason"}` for each post that could not be read, if any.
         settings: Models, images and options.
         workers: Processes, each with models of its own; `engine`, a name in `ENGINES`, runs them.
         prepare: Called first in each worker process; a function that can be pickled.
@@ -110,7 +113,7 @@ def extract_file(
         InputError: Input, output, model or settings cannot be used, or not a single post can be read; a worker died.
     """
     if output.suffix.lower() not in SINKS:
-        raise InputError(f"extractions are written as {' or '.join(SINKS)}, not {output.suffix!r}", output)
+        raise InputError(f"extractions are written as {', '.join(SINKS)}, not {output.suffix!r}", output)
     if workers < 1:
         raise InputError(f"workers is {workers}; at least 1 is needed")
     if not output.absolute().parent.is_dir():
@@ -205,7 +208,9 @@ def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
         for number, chunk in enumerate(iter(lambda: list(islice(records, part)), [])):
             posts += len(chunk)
             # in ASCII, so that half surrogate pairs get as far as the check of the post
-            write_text(parts / f"{number:06d}.in.jsonl", (json.dumps(_split_line(*item)) + "\n" for item in chunk))
+            write_text(
+                parts / f"{number:06d}.in.jsonl", (json.dumps(_split_line(source, *item)) + "\n" for item in chunk)
+            )
     except InputError:
         shutil.rmtree(parts)
         raise
@@ -213,13 +218,18 @@ def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
     return posts
 
 
-def _split_line(number: int, record: dict[str, Any] | InputError) -> dict[str, Any]:
+def _split_line(source: Path, number: int, record: dict[str, Any] | InputError) -> dict[str, Any]:
     if isinstance(record, InputError):
-        return _letter(number, None, record.reason)  # the number says where
-    return {"number": number, "record": record}
+        return letter(number, None, record.reason)  # the number says where
+    return {"number": number, "record": with_id(record, source, number)}
 
 
-def _letter(number: int, id: object, reason: str) -> dict[str, Any]:
+def with_id(record: dict[str, Any], source: Path, number: int) -> dict[str, Any]:
+    """A record with an id: its own, or `posts:27` for line 27 of posts.jsonl, so that files can be put together."""
+    return record if record.get("id") is not None else {**record, "id": f"{source.stem}:{number}"}
+
+
+def letter(number: int, id: object, reason: str) -> dict[str, Any]:
     """A line of dead letters."""
     return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": reason}
 
@@ -232,26 +242,53 @@ def _identity(path: Path) -> dict[str, Any]:
     return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
 
 
+def extract_records(
+    extractor: Extractor, records: Numbered, images: str | Path, config: ExtractionConfig, window: int = PART
+) -> Iterator[tuple[int, dict[str, Any], Extraction | InputError]]:
+    """The number of each record, the record, and its answer or why there is none; lazily and in order.
+
+    Args:
+        records: As `read_source` gives them.
+        images: The folder that their images are named in.
+        window: So many are read ahead.
+    """
+    while chunk := list(islice(records, window)):
+        posts = [record for _, record in chunk if not isinstance(record, InputError)]
+        problems: list[InputError] = []
+        answers = iter(list(extractor.pipe(posts, images=images, problems=problems, config=config)))
+        bad = {problem.line: problem.at(problem.path) for problem in problems}
+        place = 0
+        for number, record in chunk:
+            if isinstance(record, InputError):
+                yield number, {}, record
+            else:
+                place += 1
+                yield number, record, bad[place] if place in bad else next(answers)
+
+
+def counts_of(result: Extraction) -> dict[str, int]:
+    """What one answer counts as, by the names of `BulkResult`."""
+    unread, fine = result.image_reason == TEXT_ONLY, result.image_reason in (None, NO_IMAGE, TEXT_ONLY)
+    return {"extracted": 1, "as_text": int(not fine), "unread": int(unread), "cut": int(result.truncated > 0)}
+
+
 def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:
     """Extract from one part and leave its files behind; returns its counts, as `BulkResult` names them."""
     name = f"{number:06d}"
     items = [json.loads(line) for line in _lines(parts / f"{name}.in.jsonl")]
     dead = {item["number"]: item for item in items if "reason" in item}
-    records = [(item["number"], item["record"]) for item in items if "record" in item]
-    posts = ({"id": str(place), **record} for place, record in records)
-    problems: list[InputError] = []
+    records = ((item["number"], item["record"]) for item in items if "record" in item)
     counts: Counter[str] = Counter()
 
     def lines() -> Iterator[str]:
-        for result in extractor.extract(posts, images=settings.images, problems=problems, config=settings.config):
-            counts.update(extracted=1, as_text=result.image == "missing", unread=result.image == "unread")
-            counts["cut"] += result.words_read is not None
+        for place, record, result in extract_records(extractor, records, settings.images, settings.config):
+            if isinstance(result, InputError):
+                dead[place] = letter(place, record.get("id"), str(result))
+                continue
+            counts.update(counts_of(result))
             yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
     write_text(parts / f"{name}.out.jsonl", lines())
-    for problem in problems:
-        place, record = records[(problem.line or 1) - 1]
-        dead[place] = _letter(place, record.get("id"), str(problem.at(problem.path)))
     write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
     result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
     write_json(parts / f"{name}.done.json", result)
@@ -306,6 +343,7 @@ class _PartWorker:
     def __init__(self, settings: BulkSettings, parts: Path, threads: int, prepare: Prepare) -> None:
         if prepare is not None:
             prepare()
+        logging.getLogger(TypeRules.__module__).setLevel(logging.ERROR)  # the process that starts workers has said it
         torch.set_num_threads(threads)
         self.settings, self.parts = settings, parts
         self.extractor = settings.open()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from promu.corpora.formats import paper_name, read_posts
 from promu.errors import InputError
@@ -13,6 +13,7 @@ from promu.evaluation.joint_scores import JointScores
 from promu.evaluation.ner import NerScores
 from promu.evaluation.relation import RelationScores
 from promu.evaluation.scoring import read_groups
+from promu.evaluation.thresholds import Point, thinned_curve
 from promu.extraction.extractor import Extractor
 from promu.progress import track
 from promu.runs import record_evaluation
@@ -35,6 +36,10 @@ class Evaluation:
         missing: How many as text because their image is missing or broken.
         reads_images: Whether the model reads images at all.
         unknown_labels: Labels of the gold that the model cannot predict.
+        threshold: Answers with a lower score were left out (`fitted`: by each model's own); None: all count, as in
+            published figures.
+        fitted: The model's own threshold, fitted on dev, which extraction uses; None for a system of two models.
+        curve: Precision, recall and F1 by threshold, of all answers; empty for a system of two models.
 
     Example:
         ```python
@@ -53,10 +58,15 @@ class Evaluation:
     missing: int
     reads_images: bool
     unknown_labels: list[str]
+    threshold: float | str | None = None
+    fitted: float | None = None
+    curve: Sequence[Point] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores, and under `read` how many posts were read `with image` and `as text`."""
-        return {**self.scores.to_dict(), "read": {"with image": self.with_image, "as text": self.as_text}}
+        """The scores; under `read` how many posts were read `with image` and `as text`; threshold and curve."""
+        read = {"with image": self.with_image, "as text": self.as_text}
+        thresholds = {"threshold": self.threshold, "fitted_threshold": self.fitted}
+        return {**self.scores.to_dict(), "read": read, **thresholds, "curve": [list(one) for one in self.curve]}
 
 
 def evaluate(
@@ -69,6 +79,7 @@ def evaluate(
     missing_images: MissingPostImage = "raise",
     groups: Mapping[str, str] | str | Path | None = None,
     batch_size: int = 64,
+    threshold: float | Literal["fitted"] | None = None,
 ) -> Evaluation:
     """Score a fine-tuned model on gold.
 
@@ -86,6 +97,9 @@ def evaluate(
         images: Folder of the posts' images; None reads text alone.
         missing_images, batch_size: As in `ExtractionConfig`.
         groups: Group name by post id, or a JSON file of them, for figures by group.
+        threshold: Answers with a lower score are left out before they are scored; `fitted` is the model's own, with
+            which it extracts. None scores all answers, as the literature does. A system of two models takes `fitted` or
+            None.
 
     Raises:
         InputError: Model, data, images or an argument cannot be used.
@@ -100,6 +114,8 @@ def evaluate(
     """
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; at least 1 is needed")
+    if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold}; a score is from 0 to 1")
     folder = None if images is None else Path(images)
     if folder is not None and not folder.is_dir():
         raise InputError("no such folder of images; correct it, or leave it out to read text alone", folder)
@@ -117,19 +133,30 @@ def evaluate(
     labels: tuple[str, ...] = ()
     unknown: list[str] = []
     named = 0 if folder is None else sum(post.image is not None for post in posts)
+    fitted: float | None = None
+    curve: list[Point] = []
     if isinstance(opened, Extractor):
-        predicted, with_image = predict_pipeline(opened, posts, folder, missing_images, batch_size)
+        if isinstance(threshold, float | int):
+            raise InputError("a system of two models has two thresholds; leave threshold out, or use 'fitted'")
+        options: dict[str, Any] = {} if threshold else {"entity_threshold": 0.0, "relation_threshold": 0.0}
+        predicted, with_image = predict_pipeline(opened, posts, folder, missing_images, batch_size, **options)
     else:
         labels = opened.labels
         unknown = sorted(set(opened.task.labels(posts)) - set(labels))
         reader = ImageFolder(folder, opened.config.image_size, "none" if folder is None else missing_images)
         predicted = opened.answers(opened.predict(posts, reader.batch, batch_size))
+        fitted = float(getattr(opened.config, opened.task.threshold))
+        curve = opened.task.curve(posts, predicted)
+        threshold = fitted if threshold == "fitted" else threshold
+        if threshold is not None:
+            predicted = [opened.task.above(answer, threshold) for answer in predicted]
         with_image = named - sum(post.image in reader.missing for post in posts)
         if home is not None and isinstance(opened, TorchPredictor) and isinstance(data, Path):
             record_evaluation(home, data, opened.model)
     scores = TASKS[name].score(posts, predicted, groups, labels)
     as_text, missing = len(posts) - with_image, named - with_image
-    return Evaluation(name, scores, predicted, with_image, as_text, missing, reads_images, unknown)
+    beside: Any = {"threshold": threshold, "fitted": fitted, "curve": thinned_curve(curve)}
+    return Evaluation(name, scores, predicted, with_image, as_text, missing, reads_images, unknown, **beside)
 
 
 def _open(
@@ -164,12 +191,13 @@ def predict_pipeline(
     images: Path | None = None,
     missing_images: MissingPostImage = "raise",
     batch_size: int = 32,
+    **options: Any,
 ) -> tuple[list[Post], int]:
     """The posts of a joint set with what two models find in place of gold, and how many were read with their image.
 
     Relations get a joint set's names, `member_of` for `/per/org/member_of`, and entity types the gold's spelling: a
     model of Twitter's posts says PER and OTHER where a JMERE file has per and misc. A type that the gold lacks is put
-    in lower case if all of the gold's are. Nothing else is read of the gold.
+    in lower case if all of the gold's are. Nothing else is read of the gold. `options` are further ones of extraction.
     """
     spelling = {paper_name(str(entity.type)): str(entity.type) for post in posts for entity in post.entities}
     lower = all(name.islower() for name in spelling.values())
@@ -178,14 +206,15 @@ def predict_pipeline(
         return spelling.get(paper_name(kind)) or (paper_name(kind).lower() if lower else kind)
 
     bare = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
-    extracted = extractor.extract(bare, images=images, missing_images=missing_images, batch_size=batch_size)
+    options |= {"missing_images": missing_images, "batch_size": batch_size}
+    extracted = extractor.pipe(bare, images=images, **options)
     predicted, with_image = [], 0
     for post, answer in zip(posts, track(extracted, "reading", len(posts)), strict=True):
-        with_image += answer.image == "used"
-        entities = tuple(replace(entity, type=spelled(str(entity.type))) for entity in answer.entities)
+        with_image += answer.image_read
+        entities = tuple(replace(entity, type=spelled(str(entity.type))) for entity in answer.post.entities)
         relations = tuple(
             replace(one, type=one.type.rpartition("/")[2] if one.type.startswith("/") else one.type)
-            for one in answer.relations
+            for one in answer.post.relations
         )
         predicted.append(replace(post, entities=entities, relations=relations))
     return predicted, with_image

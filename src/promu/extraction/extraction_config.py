@@ -28,10 +28,21 @@ class ExtractionConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int = Field(default=32, ge=1, description="Posts, or pairs of entities, in one forward pass.")
-    entity_threshold: float = Field(
-        default=0.0, ge=0, le=1, description="Entities with a lower score are left out, and with them their relations."
+    entity_threshold: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Entities with a lower score are left out, and with them their relations; None: the threshold "
+        "that fine-tuning has fitted on dev.",
     )
-    relation_threshold: float = Field(default=0.0, ge=0, le=1, description="Relations with a lower score are left out.")
+    relation_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="Relations with a lower score are left out; None as for entities."
+    )
+    types: dict[str, str] = Field(
+        default={},
+        description="Entity type -> the name that the relations' labels have for it (--types.PERSON per), beside what "
+        "the relation model's config.json says.",
+    )
     explain: bool = Field(
         default=False, description="Add which words, patches and regions of the image the model attended to."
     )

@@ -1,6 +1,6 @@
 """A trained model put to work: posts in, entities and relations out.
 
-The way of one post from `promu extract` to its triples: `cli.extract.extract` calls `Extractor.extract`, which makes a
+The way of one post from `promu extract` to its triples: `cli.extract.extract` calls `Extractor.pipe`, which makes a
 `Request` of the `Post` (`prepare`) and answers requests in batches (`run`): `passes.find_entities` and
 `passes.find_relations` call `Predictor.predict_batch` for the forward pass and `Task.decode` for the answers, and hand
 out an `Extraction`, whose `triples()` are the relations in words.
@@ -9,25 +9,31 @@ out an `Extraction`, whose `triples()` are the relations in words.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import torch
 
-from promu.errors import InputError
+from promu.errors import InputError, first_line
+from promu.extraction import type_rules
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
-from promu.extraction.passes import find_entities, find_relations, fitting_pairs, to_extraction
+from promu.extraction.passes import find_entities, find_relations, to_extraction, words_unread
 from promu.extraction.request import ImageSource, PostLike, Request, UnreadableImage, make_request, to_post
-from promu.extraction.result import Extraction
+from promu.extraction.result import Extraction, Extractions
+from promu.extraction.type_rules import TypeRules
 from promu.modeling.joint_model import inventory_of
 from promu.schema import NO_RELATION, Post
 from promu.tasks.model_folder import BackendName, BackendPrecision, find_models, open_predictor
 from promu.tasks.predictor import EncodedImages, Predictor, by_length
 
 logger = logging.getLogger(__name__)
+
+FAILURES = (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""What computing may raise for one post; the posts beside it are then read without it."""
 
 WINDOW = 16
 """Batches that are looked ahead, so that posts of like length can share one."""
@@ -43,6 +49,8 @@ class Extractor:
     in whatever batch it is read (scores to about 1e-5); bf16 rounds coarser than that.
 
     Attributes:
+        config: The options of calls that are given none.
+        warnings: What is wrong between the two models, in sentences: relations that can never be found.
         explains: Whether it can say what its answers attended to; what runs on ONNX cannot.
         reads_images: Whether an image makes any difference.
         finds_entities: Whether posts need not bring their entities.
@@ -52,9 +60,10 @@ class Extractor:
     Args:
         predictors: One for `ner`, one for `re`, or both; or one for `joint`, whose relations have the score of the
             whole quintuple.
+        config: The options of calls that are given none.
 
     Raises:
-        InputError: The models do not go together.
+        InputError: The models do not go together, or `types` names a type that neither has.
 
     Example:
         ```python
@@ -63,10 +72,13 @@ class Extractor:
         extractor = Extractor.from_pretrained("runs/demo/model")
         result = extractor("Zorva and Kelmo tonight", image="photo.png")
         result.entities, result.relations, result.triples()
+        first, second = extractor(["Zorva and Kelmo tonight", "look at Zorva !"])  # a list is a batch
+        extractor(tokens=["Zorva", "and", "Kelmo"])  # words go in by name
         ```
     """
 
-    def __init__(self, *predictors: Predictor) -> None:
+    def __init__(self, *predictors: Predictor, config: ExtractionConfig | None = None) -> None:
+        self._predictors = predictors
         by_task = {predictor.task.name: predictor for predictor in predictors}
         if not by_task:
             raise InputError("an extractor needs a model for entities, for relations, or both")
@@ -76,10 +88,16 @@ class Extractor:
         self._relater = by_task.get("re")
         if self._relater is not None and NO_RELATION not in self._relater.labels:
             raise InputError(f"the relation model has no label {NO_RELATION!r}; fine-tune it on data that has it")
+        self.config = config or ExtractionConfig()
         relating = by_task.get("joint") or self._relater
         self._relation_labels = () if relating is None else relating.labels
         self.relation_types = tuple(sorted(set(self._relation_labels) - {NO_RELATION}))
         self.entity_types = () if self._finder is None else _entity_types(self._finder)
+        self._types: Mapping[str, str] = (relating and relating.config.types) or {}
+        self.warnings = tuple(self._check_types())
+        self._strangers: set[str] = set()  # types that were warned of
+        for warning in self.warnings:
+            type_rules.logger.warning(warning)
         self._sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
         self.explains = all(predictor.explains for predictor in predictors)
@@ -95,6 +113,7 @@ class Extractor:
         device: str | None = None,
         precision: BackendPrecision | None = None,
         backend: BackendName = "torch",
+        config: ExtractionConfig | None = None,
     ) -> Self:
         """Load a folder with `ner/` and `re/`, one of them, or `joint/`, or itself the model folder of one task.
 
@@ -106,12 +125,50 @@ class Extractor:
                 it, with scores that move in the third decimal with the batch. With `onnx` the folder's own, which may
                 be named to make sure: `fp32` or `int8`.
             backend: `onnx` runs on the CPU what `promu export` put into the folder, without the PyTorch weights.
+            config: The options of calls that are given none.
 
         Raises:
             InputError: There is no such folder, no model in it, a part of a model is missing or broken, or device,
                 precision and backend do not go together.
         """
-        return cls(*(open_predictor(task, home, device, precision, backend) for task, home in find_models(folder)))
+        models = (open_predictor(task, home, device, precision, backend) for task, home in find_models(folder))
+        return cls(*models, config=config)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Upload the models and their cards to the Hugging Face hub; `from_pretrained(repo_id)` reads them there.
+
+        The token is that of the environment variable `HF_TOKEN`.
+
+        Args:
+            repo_id: `OWNER/NAME`; it is made if it is not there.
+            private: Whether one that is made can be seen by its owner alone.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            InputError: There is no token, the hub refuses or is not within reach, or the models come from no folder.
+        """
+        from promu.extraction.sharing import push_models
+
+        homes = {one.task.name: one.folder for one in self._predictors if one.folder is not None}
+        if len(homes) < len(self._predictors):
+            raise InputError("what is uploaded is the folder of a model, and these come from none; save and load them")
+        return push_models(homes, {one.task.name: one.labels for one in self._predictors}, repo_id, private)
+
+    def _options(self, config: ExtractionConfig | None, options: Mapping[str, Any]) -> ExtractionConfig:
+        """The options of one call."""
+        return extraction_config(config or self.config, **options)
+
+    def _rules(self, config: ExtractionConfig) -> TypeRules:
+        """Between which entities relations may hold."""
+        return TypeRules(self._relation_labels, {**self._types, **config.types})
+
+    def _check_types(self) -> list[str]:
+        """What keeps relations from being found; a joint model has its own types in its labels."""
+        if self._finder is None or self._relater is None:
+            return []
+        return self._rules(self.config).check(self.entity_types)
 
     def prepare(
         self,
@@ -125,7 +182,7 @@ class Extractor:
         """The first of two steps, in any thread: everything for which a post can be refused before a model reads it.
 
         Args:
-            post: Running text, its words, a dictionary as in posts.jsonl, or a post.
+            post: Running text, a dictionary as in posts.jsonl, or a post.
             image: Its image: a file, its bytes, or opened. No other file is read, whatever the post names.
             id: For a post that brings none.
             config: Of its options `max_pixels` and `missing_images` count here.
@@ -134,7 +191,7 @@ class Extractor:
             UnreadableImage: The image is missing, broken or too large.
             InputError: There are no words or a value is not legal; or no entities, and no model to find them.
         """
-        config = extraction_config(config, **options)
+        config = self._options(config, options)
         post = to_post(post, id)
         if not self.finds_entities and not post.entities:
             remedy = "give entities, or a folder with ner/ and re/"
@@ -145,53 +202,93 @@ class Extractor:
             if config.missing_images == "raise":
                 raise
             logger.warning("%s; post %r is read as text", error, post.id)
-            return Request(post, {}, "missing")
+            return Request(post, {}, error.kind, image)
 
     def run(
         self, requests: Sequence[Request], config: ExtractionConfig | None = None, **options: Any
     ) -> list[Extraction | InputError]:
         """The second step: requests that this extractor has prepared, to answers in their order.
 
-        Requests of like length share a forward pass. In place of an answer stands why a request is refused: it has more
-        pairs of entities than `max_pairs`.
+        Requests of like length share a forward pass. In place of an answer stands why a request has none: it has more
+        pairs of entities than `max_pairs`, or the models fail on it. The others are answered all the same.
 
         Raises:
             InputError: An explanation is asked of models that give none.
         """
-        config = extraction_config(config, **options)
+        config = self._options(config, options)
         if config.explain and not self.explains:
             raise InputError("ONNX graphs give out no attention maps; use backend torch to explain")
         answers: dict[int, Extraction | InputError] = {}
         lengths = [len(request.post.tokens) for request in requests]
+        rules = self._rules(config)
         for rows in by_length(lengths, 1 if self._one_by_one else config.batch_size):
-            answers.update(zip(rows, self._answer([requests[row] for row in rows], config), strict=True))
+            answers.update(zip(rows, self._answer_each([requests[row] for row in rows], config, rules), strict=True))
         return [answers[row] for row in range(len(requests))]
 
+    @overload
     def __call__(
         self,
-        text: PostLike,
+        text: PostLike | None = None,
         image: ImageSource | None = None,
         *,
+        tokens: Sequence[str] | None = None,
         id: str = "1",
         config: ExtractionConfig | None = None,
         **options: Any,
-    ) -> Extraction:
-        """Extract from one post.
+    ) -> Extraction: ...
+
+    @overload
+    def __call__(
+        self,
+        text: list[Any] | tuple[Any, ...],
+        image: Sequence[ImageSource | None] | None = None,
+        *,
+        config: ExtractionConfig | None = None,
+        **options: Any,
+    ) -> Extractions: ...
+
+    def __call__(
+        self,
+        text: Any = None,
+        image: Any = None,
+        *,
+        tokens: Sequence[str] | None = None,
+        id: str | None = None,
+        config: ExtractionConfig | None = None,
+        **options: Any,
+    ) -> Extraction | Extractions:
+        """Extract from one post, or from a list of posts.
 
         Args:
-            text: Running text, its words, or a `Post` (whose own `id` and, without `image`, image are taken).
-            image: The image: a file, its bytes, or opened; None where there is none.
-            id: For a post that brings none.
+            text: Running text, a dictionary as in posts.jsonl, or a `Post` (whose own `id` and, without `image`, image
+                are taken); or a list of such, whose answers are a list. For posts of any number there is `pipe`.
+            image: The image: a file, its bytes, or opened; None where there is none. With a list of posts a list too.
+            tokens: The words of one post, in place of `text`.
+            id: For a post that brings none; in a list they are numbered from 1.
 
         Raises:
-            InputError: As `extract`.
+            InputError: As `pipe`, without `problems`.
         """
-        config = extraction_config(config, **options)
-        post = to_post(text, id)
-        (answer,) = self.run([self._prepare(post, post.image if image is None else image, config)], config)
-        return _raised(answer)
+        config = self._options(config, options)
+        if (text is None) == (tokens is None):
+            raise InputError("give the text of a post, a list of posts, or tokens=[...] for the words of one post")
+        if not isinstance(text, list | tuple):
+            if tokens is not None:  # a text is no words, which the reader of posts says
+                text = {"tokens": tokens if isinstance(tokens, str) else list(tokens)}
+            post = to_post(text, id or "1")
+            (answer,) = self.run([self._prepare(post, post.image if image is None else image, config)], config)
+            return _raised(answer)
+        if id is not None:
+            raise InputError("one id is given for a list of posts; give each its own, in dictionaries or posts")
+        posts = [to_post(item, str(number)) for number, item in enumerate(text, start=1)]
+        if image is None:
+            image = [post.image for post in posts]
+        elif not isinstance(image, list | tuple) or len(image) != len(posts):
+            raise InputError(f"{len(posts)} posts are given; give as many images, None for a post without one")
+        requests = [self._prepare(post, one, config) for post, one in zip(posts, image, strict=True)]
+        return Extractions(_raised(answer) for answer in self.run(requests, config))
 
-    def extract(
+    def pipe(
         self,
         posts: Iterable[PostLike],
         *,
@@ -200,24 +297,22 @@ class Extractor:
         config: ExtractionConfig | None = None,
         **options: Any,
     ) -> Iterator[Extraction]:
-        """Extract from many posts, lazily and in their order.
+        """Extract from many posts, lazily, in batches and in their order.
 
         Args:
-            posts: Texts, lists of words, dictionaries as in posts.jsonl, or posts; what has no id gets its number,
-                from 1. With a model for entities the entities of a `Post` are replaced; without one they are taken as
-                they are.
+            posts: Texts, dictionaries as in posts.jsonl, or posts; what has no id gets its number, from 1. With a model
+                for entities the entities of a `Post` are replaced; without one they are taken as they are.
             images: The folder that the posts' images are named in; None for the working directory.
             problems: Where posts that cannot be read go, their number as `line`; None raises the first.
 
         Raises:
             InputError: A text without words, an image that cannot be read, a post without entities where there is no
-                model to find them, or with too many pairs of them; an option that is not allowed.
+                model to find them, with too many pairs of them, or on which the models fail; an option that is not
+                allowed.
         """
-        config = extraction_config(config, **options)
-        if isinstance(posts, str):
-            raise InputError(
-                "extract takes many posts, and this is one text; call the extractor with it, or give a list"
-            )
+        config = self._options(config, options)
+        if isinstance(posts, str | Mapping | Post):
+            raise InputError("pipe takes many posts, and this is one; call the extractor with it, or give a list")
         return self._extract(enumerate(posts, start=1), Path(images or "."), problems, config)
 
     def _extract(
@@ -255,7 +350,25 @@ class Extractor:
                 error.path,
             ) from None
 
-    def _answer(self, requests: Sequence[Request], config: ExtractionConfig) -> list[Extraction | InputError]:
+    def _answer_each(
+        self, requests: Sequence[Request], config: ExtractionConfig, rules: TypeRules
+    ) -> list[Extraction | InputError]:
+        """The answers to one batch; where it fails, those of its posts one by one."""
+        try:
+            return self._answer(requests, config, rules)
+        except FAILURES as error:
+            if len(requests) > 1:
+                return [answer for one in requests for answer in self._answer_each([one], config, rules)]
+            if isinstance(error, InputError):
+                return [error]
+            what = f"{type(error).__name__}: {first_line(error)[:200]}"
+            problem = InputError(f"the models fail on this post ({what}); shorten it, or leave its image out")
+            problem.__cause__ = error
+            return [problem]
+
+    def _answer(
+        self, requests: Sequence[Request], config: ExtractionConfig, rules: TypeRules
+    ) -> list[Extraction | InputError]:
         """The answers to one batch."""
         images = EncodedImages()
         if self._finder is None:
@@ -263,7 +376,7 @@ class Extractor:
         else:
             images = self._finder.encode_images(_pixels(self._finder, requests))
             extractions = find_entities(self._finder, requests, images, config)
-        pairs = [fitting_pairs(one.entities, self._relation_labels) for one in extractions]
+        pairs = [rules.pairs(one.entities) for one in extractions]
         refused: dict[int, InputError] = {}
         for number, of_post in enumerate(pairs):
             if config.max_pairs is not None and len(of_post) > config.max_pairs:
@@ -278,8 +391,21 @@ class Extractor:
                 pixels = _pixels(self._relater, requests)
                 images = self._relater.encode_images({row: pixels[row] for row in pixels if pairs[row]})
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
-            extractions = find_relations(self._relater, extractions, pairs, images, config, size)
+            extractions = find_relations(self._relater, extractions, pairs, images, config, rules, size)
+            if self._finder is None:
+                extractions = [
+                    replace(one, truncated=words_unread(self._relater, one, of_post))
+                    for one, of_post in zip(extractions, pairs, strict=True)
+                ]
+                self._name_strangers(rules, extractions)
         return [refused.get(number, one) for number, one in enumerate(extractions)]
+
+    def _name_strangers(self, rules: TypeRules, extractions: Sequence[Extraction]) -> None:
+        """Warn once of each type of the posts' own entities that no relation is about."""
+        found = rules.strangers(entity for one in extractions for entity in one.entities)
+        for kind in found.keys() - self._strangers:
+            self._strangers.add(kind)
+            type_rules.logger.warning(found[kind])
 
 
 def _entity_types(finder: Predictor) -> tuple[str, ...]:

@@ -1,92 +1,59 @@
-"""The forward passes over a batch of posts: one over whole posts, and those over their pairs of entities.
-
-A relation's label may name the types of both ends, such as `/per/org/member_of`: it holds between no others.
-"""
+"""The forward passes over a batch of posts: one over whole posts, and those over their pairs of entities."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from itertools import islice, permutations, product
+from itertools import islice
 
 import torch
 
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.request import Request
 from promu.extraction.result import Attention, Explanation, Extraction, attention_from, mean_map
-from promu.schema import NO_RELATION, Entity, Post, Relation
+from promu.extraction.type_rules import TypeRules
+from promu.schema import NO_RELATION, Post, Relation
 from promu.tasks.predictor import EncodedImages, Predictor
 from promu.tasks.task import pair_posts, relation_probabilities
 
 logger = logging.getLogger(__name__)
 
-# Twitter-2015 says OTHER where Twitter-2017 says MISC.
-_SAME_TYPE = {"other": "misc"}
 
-
-def label_types(label: str) -> tuple[str, str] | None:
-    """The lower-case types of head and tail that a label such as `/per/org/member_of` states, or None."""
-    parts = label.split("/")
-    return None if len(parts) != 4 or parts[0] else (_plain(parts[1]), _plain(parts[2]))
-
-
-def fitting_labels(head: Entity, tail: Entity, labels: Sequence[str]) -> list[bool]:
-    """Whether each label may hold from `head` to `tail`; `None` always may, and an entity without type fits all."""
-    return [_fits(head.type, tail.type, label) for label in labels]
-
-
-def fitting_pairs(entities: Sequence[Entity], labels: Sequence[str]) -> list[tuple[int, int]]:
-    """The ordered pairs (head, tail) of entities between which a relation other than `None` may hold."""
-    relations = [label for label in labels if label != NO_RELATION]
-    kinds = product({entity.type for entity in entities}, repeat=2)
-    fitting = {(head, tail) for head, tail in kinds if any(_fits(head, tail, label) for label in relations)}
-    return [
-        (head, tail)
-        for head, tail in permutations(range(len(entities)), 2)
-        if (entities[head].type, entities[tail].type) in fitting
-    ]
-
-
-@lru_cache(maxsize=10_000)
-def _fits(head: str | None, tail: str | None, label: str) -> bool:
-    types = None if label == NO_RELATION else label_types(label)
-    if types is None:
-        return True
-    return all(kind is None or _plain(kind) == stated for kind, stated in zip((head, tail), types, strict=True))
-
-
-def _plain(kind: str) -> str:
-    kind = kind.lower()
-    return _SAME_TYPE.get(kind, kind)
-
-
-def best_fitting(pair: Post, probabilities: torch.Tensor, labels: Sequence[str]) -> Relation | None:
-    """The most probable relation of a pair among those that its types allow; None where that is `None`."""
+def best_fitting(pair: Post, probabilities: torch.Tensor, rules: TypeRules) -> Relation | None:
+    """The most probable relation of a pair among those that its types allow; None where it does not beat `None`."""
     (place,) = pair.relations
-    fits = fitting_labels(pair.entities[place.head], pair.entities[place.tail], labels)
-    score, label = (probabilities * torch.tensor(fits)).max(-1)
-    name = labels[int(label)]
-    return None if name == NO_RELATION else replace(place, type=name, score=float(score))
+    fits = torch.tensor(rules.fits(pair.entities[place.head].type, pair.entities[place.tail].type))
+    none = rules.labels.index(NO_RELATION)
+    fits[none] = False
+    score, label = (probabilities * fits).max(-1)
+    if score <= probabilities[none]:
+        return None
+    return replace(place, type=rules.labels[int(label)], score=float(score))
 
 
 def to_extraction(request: Request) -> Extraction:
     """A request as an answer with the entities that its post has."""
-    post = request.post
-    return Extraction(post.id, str(post.text), post.tokens, post.entities, (), post.offsets, request.image)
+    return Extraction(replace(request.post, relations=()), request.image_reason, source=request.source)
 
 
-def _apply_thresholds(post: Post, config: ExtractionConfig) -> Post:
+def _apply_thresholds(post: Post, entities: float, relations: float) -> Post:
     """The post without entities and relations of lower scores, and without relations of entities left out."""
-    indices = [number for number, one in enumerate(post.entities) if (one.score or 0.0) >= config.entity_threshold]
+    indices = [number for number, one in enumerate(post.entities) if (one.score or 0.0) >= entities]
     place = {index: new for new, index in enumerate(indices)}
-    relations = (
+    kept = (
         replace(relation, head=place[relation.head], tail=place[relation.tail])
         for relation in post.relations
-        if place.keys() >= {relation.head, relation.tail} and (relation.score or 0.0) >= config.relation_threshold
+        if place.keys() >= {relation.head, relation.tail} and (relation.score or 0.0) >= relations
     )
-    return replace(post, entities=tuple(post.entities[index] for index in indices), relations=tuple(relations))
+    return replace(post, entities=tuple(post.entities[index] for index in indices), relations=tuple(kept))
+
+
+def thresholds(predictor: Predictor, config: ExtractionConfig) -> tuple[float, float]:
+    """The lowest scores of entities and of relations: those of the call, or else the model's own."""
+    given = ((config.entity_threshold, "entity_threshold"), (config.relation_threshold, "relation_threshold"))
+    entities, relations = (getattr(predictor.config, name) if one is None else one for one, name in given)
+    return float(entities), float(relations)
 
 
 def find_entities(
@@ -98,11 +65,12 @@ def find_entities(
     width = predictions.batch["input_ids"].shape[1]
     words_read = predictions.batch["word_mask"].sum(1).tolist()
     shares = None if predictions.attentions is None else mean_map(predictions.attentions)
+    lowest = thresholds(predictor, config)
     extractions = []
     for row, (request, answer) in enumerate(zip(requests, predictor.answer(predictions), strict=True)):
-        answer = _apply_thresholds(answer, config)
+        answer = _apply_thresholds(answer, *lowest)
         count = len(answer.tokens)
-        if cut := words_read[row] < count:
+        if words_read[row] < count:
             logger.warning(
                 "post %r has %d words, of which the first %d were read: the model takes %d input tokens",
                 answer.id,
@@ -121,9 +89,8 @@ def find_entities(
                     for of in (words, ends)
                 )
             )
-        found = to_extraction(replace(request, post=answer))
-        read = words_read[row] if cut else None
-        extractions.append(replace(found, relations=answer.relations, words_read=read, explanation=explanation))
+        cut = count - words_read[row]
+        extractions.append(Extraction(answer, request.image_reason, cut, explanation, request.source))
     return extractions
 
 
@@ -133,18 +100,15 @@ def find_relations(
     pairs: Sequence[Sequence[tuple[int, int]]],
     images: EncodedImages,
     config: ExtractionConfig,
+    rules: TypeRules,
     size: int,
 ) -> list[Extraction]:
     """The extractions with the relations of their `pairs` (head, tail): of each the direction with the higher score.
 
-    `predictor` classifies relations; a forward pass has `size` pairs.
+    `predictor` classifies relations, and `rules` are those of its labels; a forward pass has `size` pairs.
     """
     best: list[dict[frozenset[int], tuple[Relation, Attention | None]]] = [{} for _ in extractions]
-    rows = (
-        (number, pair)
-        for number, one in enumerate(extractions)
-        for pair in pair_posts(Post(one.id, one.tokens, None, one.entities), pairs[number])
-    )
+    rows = ((number, pair) for number, one in enumerate(extractions) for pair in pair_posts(one.post, pairs[number]))
     while chunk := list(islice(rows, size)):
         inputs = images.inputs([number for number, _ in chunk])
         predictions = predictor.predict_batch([pair for _, pair in chunk], inputs, config.explain)
@@ -152,7 +116,7 @@ def find_relations(
         width = predictions.batch["input_ids"].shape[1]
         shares = None if predictions.attentions is None else mean_map(predictions.attentions)
         for row, (number, pair) in enumerate(chunk):
-            relation = best_fitting(pair, probabilities[row], predictor.labels)
+            relation = best_fitting(pair, probabilities[row], rules)
             if relation is None:
                 continue
             ends = frozenset((relation.head, relation.tail))
@@ -164,13 +128,22 @@ def find_relations(
                 image = number in images.rows
                 attention = attention_from(shares[row], width, text.positions, text.words, len(pair.tokens), image)
             best[number][ends] = relation, attention
+    _, lowest = thresholds(predictor, config)
     results = []
     for one, found in zip(extractions, best, strict=True):
-        kept = [item for item in found.values() if (item[0].score or 0.0) >= config.relation_threshold]
+        kept = [item for item in found.values() if (item[0].score or 0.0) >= lowest]
         kept.sort(key=lambda item: (item[0].head, item[0].tail))
         explanation = one.explanation
         if config.explain:
             of_entities = () if explanation is None else explanation.entities
             explanation = Explanation(of_entities, tuple(attention for _, attention in kept if attention is not None))
-        results.append(replace(one, relations=tuple(relation for relation, _ in kept), explanation=explanation))
+        post = replace(one.post, relations=tuple(relation for relation, _ in kept))
+        results.append(replace(one, post=post, explanation=explanation))
     return results
+
+
+def words_unread(predictor: Predictor, one: Extraction, pairs: Sequence[tuple[int, int]]) -> int:
+    """How many words of a post no text of its pairs has room for; 0 where there are no pairs."""
+    texts = (predictor.task.encode(predictor.encoder, pair) for pair in pair_posts(one.post, pairs))
+    read = {word for text in texts for word in text.words if word >= 0}
+    return len(one.tokens) - len(read) if pairs else 0

@@ -1,10 +1,12 @@
-"""What was extracted, as it is written: JSON lines or Parquet, whole or not at all."""
+"""What was extracted, as it is written: JSON lines, Parquet or CSV, whole or not at all."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +45,10 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
     span = [("start", whole), ("end", whole), ("text", text), ("type", text), ("score", number)]
     entity = pa.struct([*span, ("char_start", whole), ("char_end", whole)])
     relation = pa.struct([("head", whole), ("tail", whole), ("type", text), ("score", number)])
-    own = {"id": text, "text": text, "tokens": pa.list_(text)}
+    own = {"id": text, "text": text, "tokens": pa.list_(text), "image": text}
     own |= {"entities": pa.list_(entity), "relations": pa.list_(relation)}
-    kinds: defaultdict[str, set[type]] = defaultdict(set, explanation={dict})
-    for part in parts:
-        for line in _lines(part):
-            for key, value in json.loads(line).items():
-                if key not in own and value is not None:
-                    kinds[key].add(_kind(value))
+    own |= {"truncated": whole, "image_read": pa.bool_(), "image_reason": text}
+    kinds = _further(parts, own, explanation={dict})
     arrow = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64(), frozenset({str}): text}
     arrow |= {frozenset({float}): number, frozenset({int, float}): number}
     columns = {key: arrow.get(frozenset(kind)) for key, kind in kinds.items()}
@@ -68,10 +66,40 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
     return count
 
 
+def _write_csv(path: Path, parts: Sequence[Path]) -> int:
+    """A row a line. Columns are the keys of all lines; what is no plain text is written as JSON, null as nothing."""
+    own = ("id", "text", "tokens", "image", "entities", "relations", "truncated", "image_read", "image_reason")
+    columns = [*own, *_further(parts, own)]
+    count = 0
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for line in chain.from_iterable(map(_lines, parts)):
+            values = (json.loads(line).get(name) for name in columns)
+            writer.writerow("" if one is None else one if isinstance(one, str) else _json(one) for one in values)
+            count += 1
+    return count
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _further(parts: Sequence[Path], own: Container[str], **known: set[type]) -> dict[str, set[type]]:
+    """The keys of all lines beside our own, in their order, and the types of their values."""
+    kinds: defaultdict[str, set[type]] = defaultdict(set, known)
+    for line in chain.from_iterable(map(_lines, parts)):
+        for key, value in json.loads(line).items():
+            if key not in own:
+                kinds[key] |= set() if value is None else {_kind(value)}
+    return kinds
+
+
 def _kind(value: Any) -> type:
     """The type of a value; a whole number that no column of whole numbers can hold counts as an object."""
     return dict if type(value) is int and not -(2**63) <= value < 2**63 else type(value)
 
 
-SINKS: dict[str, Callable[[Path, Sequence[Path]], int]] = {".jsonl": _write_json_lines, ".parquet": _write_parquet}
+SINKS: dict[str, Callable[[Path, Sequence[Path]], int]]
+SINKS = {".jsonl": _write_json_lines, ".parquet": _write_parquet, ".csv": _write_csv}
 """By suffix: writes parts (lines of JSON, as `Extraction.to_dict` has them) as one file, and says how many they are."""

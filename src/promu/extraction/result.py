@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from promu.schema import Entity, Relation
+from promu.corpora.posts import with_extra, with_text
+from promu.errors import InputError
+from promu.extraction.request import ImageSource
+from promu.schema import Entity, Post
+
+if TYPE_CHECKING:
+    import pandas
 
 HOT = 2.0
 """A patch belongs to a region when it holds more than so many times the mean patch's share."""
@@ -113,9 +119,42 @@ def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]
     return tuple(sorted(regions, key=lambda region: (-region.share, region.box))[:3])
 
 
-ImageUse = Literal["used", "none", "missing", "unread"]
-"""`used`: read with its image; `none`: the post names no image; `missing`: it could not be opened and the post was
-read as text; `unread`: the models read text alone."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundEntity(Entity):
+    """An entity with its place in the text of its post.
+
+    Attributes:
+        text: The part of the post's text that it covers.
+        start_char, end_char: Where that lies, in Unicode code points, end exclusive.
+        score: The smallest marginal probability among the span's labels; None where the entity was given.
+    """
+
+    text: str
+    start_char: int
+    end_char: int
+
+    @property
+    def label(self) -> str | None:
+        """Its type, by the name that other tools have for it."""
+        return self.type
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRelation:
+    """A directed, typed link between two entities of a post; `score` is its probability.
+
+    With a joint model `score` is that of the whole quintuple.
+    """
+
+    head: FoundEntity
+    tail: FoundEntity
+    type: str
+    score: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Its type, by the name that other tools have for it."""
+        return self.type
 
 
 class Triple(NamedTuple):
@@ -136,56 +175,158 @@ class Extraction:
 
         extraction = Extractor.from_pretrained("runs/demo/model")("Zorva and Kelmo tonight")
         for entity in extraction.entities:
-            print(extraction.tokens[entity.start : entity.end], entity.type, entity.score)
+            print(entity.text, entity.type, entity.score, entity.start_char, entity.end_char)
+        for relation in extraction.relations:
+            print(relation.head.text, relation.type, relation.tail.text, relation.score)
         print(extraction.triples(), extraction.to_dict())
         ```
 
     Attributes:
-        text, tokens: What was read, and its words.
-        entities: By position; `score` is the smallest marginal probability among the span's labels.
-        relations: `head` and `tail` index `entities`; `score` is the relation's probability.
-        offsets: Where each token lies in `text`, in Unicode code points, end exclusive.
-        image: Whether the post's image was read, see `ImageUse`.
-        words_read: How many words, from the first, the model that finds entities had room for; None for all.
+        post: What was read, with the answers as spans of words and as indices of entities.
+        image_reason: Why no image was read: `no image`, `text-only model`, or, where the post was read as text because
+            its image could not be, `missing image`, `broken image`, `image too large` and the like. None: it was read.
+        truncated: How many words, at the end of the post, were not read: the model that finds entities had no room for
+            them. Where entities were given, the words that no pair had room for.
         explanation: What the model attended to, with the option `explain`.
+        source: The image as it was given, for those who want to show it.
+        entities: By position.
+        relations: By the place of head and tail in `entities`.
     """
 
-    id: str
-    text: str
-    tokens: tuple[str, ...]
-    entities: tuple[Entity, ...]
-    relations: tuple[Relation, ...]
-    offsets: tuple[tuple[int, int], ...]
-    image: ImageUse
-    words_read: int | None = None
+    post: Post
+    image_reason: str | None
+    truncated: int = 0
     explanation: Explanation | None = None
+    source: ImageSource | None = field(default=None, compare=False, repr=False)
+    entities: tuple[FoundEntity, ...] = field(init=False)
+    relations: tuple[FoundRelation, ...] = field(init=False)
 
-    def characters(self, entity: Entity) -> tuple[int, int]:
-        """Where `entity` lies in `text`, end exclusive."""
-        return self.offsets[entity.start][0], self.offsets[entity.end - 1][1]
+    def __post_init__(self) -> None:
+        post = with_text(self.post)
+        entities = []
+        for one in post.entities:
+            start, end = post.offsets[one.start][0], post.offsets[one.end - 1][1]
+            place: dict[str, Any] = {"text": str(post.text)[start:end], "start_char": start, "end_char": end}
+            entities.append(FoundEntity(one.start, one.end, one.type, one.score, **place))
+        relations = (
+            FoundRelation(entities[one.head], entities[one.tail], one.type, one.score) for one in post.relations
+        )
+        for name, value in (("post", post), ("entities", tuple(entities)), ("relations", tuple(relations))):
+            object.__setattr__(self, name, value)  # how a frozen dataclass computes a field of its own
 
-    def words(self, entity: Entity) -> str:
-        """The part of `text` that `entity` covers."""
-        start, end = self.characters(entity)
-        return self.text[start:end]
+    @property
+    def id(self) -> str:
+        """Of the post."""
+        return self.post.id
+
+    @property
+    def text(self) -> str:
+        """What was read."""
+        return str(self.post.text)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Its words."""
+        return self.post.tokens
+
+    @property
+    def offsets(self) -> tuple[tuple[int, int], ...]:
+        """Where each word lies in `text`, in Unicode code points, end exclusive."""
+        return self.post.offsets
+
+    @property
+    def image_read(self) -> bool:
+        """Whether an image was read with the text."""
+        return self.image_reason is None
 
     def triples(self) -> list[Triple]:
         """The relations in words."""
-        return [
-            Triple(self.words(self.entities[relation.head]), relation.type, self.words(self.entities[relation.tail]))
-            for relation in self.relations
-        ]
+        return [Triple(one.head.text, one.type, one.tail.text) for one in self.relations]
 
     def to_dict(self) -> dict[str, Any]:
-        """As `promu extract` writes it: `id`, `tokens`, `entities`, `relations`, ready for JSON.
+        """As `promu extract` writes it, ready for JSON.
 
-        A score is null where the entity was given; `explanation` is there only with the option `explain`.
+        Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `truncated`,
+        `image_read` and `image_reason`, `explanation` with the option `explain`, and what else the post brought. A
+        score is null where the entity was given.
         """
-        entities = []
-        for entity in self.entities:
-            start, end = self.characters(entity)
-            words = {"start": entity.start, "end": entity.end, "text": self.text[start:end], "type": entity.type}
-            entities.append({**words, "score": entity.score, "char_start": start, "char_end": end})
-        relations = [asdict(relation) for relation in self.relations]
-        record = {"id": self.id, "tokens": list(self.tokens), "entities": entities, "relations": relations}
-        return record if self.explanation is None else {**record, "explanation": asdict(self.explanation)}
+        post = self.post
+        entities = [
+            {
+                "start": one.start,
+                "end": one.end,
+                "text": one.text,
+                "type": one.type,
+                "score": one.score,
+                "char_start": one.start_char,
+                "char_end": one.end_char,
+            }
+            for one in self.entities
+        ]
+        record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
+        record |= {"entities": entities, "relations": [asdict(one) for one in post.relations]}
+        record |= {"truncated": self.truncated, "image_read": self.image_read, "image_reason": self.image_reason}
+        if self.explanation is not None:
+            record["explanation"] = asdict(self.explanation)
+        return with_extra(record, post.extra)
+
+    def to_pandas(self, of: Table = "entities") -> pandas.DataFrame:
+        """As `Extractions.to_pandas`."""
+        return Extractions([self]).to_pandas(of)
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: entities marked, triples, and the image with the regions that were attended to."""
+        return Extractions([self])._repr_html_()
+
+
+Table = Literal["entities", "relations", "posts"]
+
+
+class Extractions(list[Extraction]):
+    """The answers to a list of posts, in their order."""
+
+    def to_pandas(self, of: Table = "entities") -> pandas.DataFrame:
+        """The answers as a table, each row with the `id` of its post.
+
+        Args:
+            of: A row an entity (`text`, `type`, `score`, words and characters from and to), a row a relation (`head`,
+                `relation`, `tail` in words, `score`, the types of both ends), or a row a post (what `to_dict` has).
+
+        Raises:
+            InputError: pandas is not installed, or there is no such table.
+
+        Example:
+            ```python
+            from promu import Extractor
+
+            extractor = Extractor.from_pretrained("runs/demo/model")
+            table = extractor(["Zorva and Kelmo tonight", "look at Zorva !"]).to_pandas("relations")
+            ```
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise InputError("to_pandas needs pandas, which promu does without; pip install pandas") from None
+        if of == "entities":
+            columns = ["id", "text", "type", "score", "start", "end", "start_char", "end_char"]
+            rows = [
+                [one.id, *(getattr(entity, name) for name in columns[1:])] for one in self for entity in one.entities
+            ]
+        elif of == "relations":
+            columns = ["id", "head", "relation", "tail", "score", "head_type", "tail_type"]
+            rows = [
+                [one.id, found.head.text, found.type, found.tail.text, found.score, found.head.type, found.tail.type]
+                for one in self
+                for found in one.relations
+            ]
+        elif of == "posts":
+            return pandas.DataFrame([one.to_dict() for one in self])
+        else:
+            raise InputError(f"there is no table of {of!r}; there are entities, relations, posts")
+        return pandas.DataFrame(rows, columns=columns)
+
+    def _repr_html_(self) -> str:
+        """As `Extraction`'s, one after the other."""
+        from promu.extraction.notebook import results_html
+
+        return results_html(self)

@@ -74,6 +74,7 @@ def build_graph(
     base: str = names.BASE,
     properties: Mapping[str, str] | Path | None = None,
     min_score: float = 0.0,
+    ids_by_file: bool = False,
     problems: list[InputError] | None = None,
 ) -> GraphSummary:
     """Merge what `promu extract` wrote into a graph. `out` is written whole or not at all.
@@ -87,6 +88,8 @@ def build_graph(
         properties: Relation label -> Wikidata property, or a file of them (`read_relation_properties`); None is promu's
             own table.
         min_score: Relations with a lower score are left out and counted; those without a score stay.
+        ids_by_file: Put the name of its file before the id of each post, `out:1` for 1 in out.jsonl: for files that
+            number different posts alike.
         problems: Malformed lines are added here and left out; None raises the first.
 
     Raises:
@@ -115,6 +118,8 @@ def build_graph(
         raise InputError("is a file, and Parquet needs a folder for its tables; name another place", out)
     if properties is None or isinstance(properties, Path):
         properties = names.read_relation_properties(properties)
+    stems = Counter(path.stem for path in set(paths))
+    file_names = {path: path.stem if stems[path.stem] == 1 else str(path) for path in paths}
     with tempfile.TemporaryDirectory(prefix=f".{out.name[:100]}.", dir=out.parent) as work:
         database = Path(work) / "graph.sqlite"
         try:
@@ -122,7 +127,7 @@ def build_graph(
                 builder = _Builder(connection, min_score)
                 for path, number, post in _read_all(paths, problems):
                     try:
-                        builder.add(post)
+                        builder.add(post, f"{file_names[path]}:{post.post.id}" if ids_by_file else post.post.id)
                     except InputError as error:
                         fault(problems, error.at(path, number))
                 summary = builder.finish(base, properties)
@@ -284,8 +289,8 @@ class _Builder:
         # A file that is not whole has no name yet, so that a journal would only cost time.
         connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;" + TABLES + "BEGIN;")
 
-    def add(self, mentions: MentionPost) -> None:
-        """Count one post's entities and relations, and write its evidence.
+    def add(self, mentions: MentionPost, id: str) -> None:
+        """Count one post's entities and relations, and write its evidence under this id.
 
         Raises:
             InputError: A post of this id was added before; this one is not counted.
@@ -293,10 +298,13 @@ class _Builder:
         post = mentions.post
         strong = [one for one in post.relations if one.score is None or one.score >= self._min_score]
         tokens = json.dumps(post.tokens, ensure_ascii=False) if strong else None
-        row = (self._posts + 1, post.id, tokens)
+        row = (self._posts + 1, id, tokens)
         # Without a journal a failed insert cannot be undone; an ignored one has done nothing.
         if not self._connection.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?)", row).rowcount:
-            raise InputError(f"a post with the id {shorten(post.id)} came before; give each post an id of its own")
+            raise InputError(
+                f"a post with the id {shorten(id)} came before; give each post an id of its own, or have the files' "
+                "names put before them (ids_by_file, on the command line --ids-by-file)"
+            )
         self._posts += 1
         self._weak += len(post.relations) - len(strong)
         entities = []

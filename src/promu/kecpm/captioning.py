@@ -91,7 +91,7 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
     model = PromuForPreTraining.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
     if not model.loss_weights["cit"] or not (model.config.nouns or model.config.relations):
         raise InputError("the model was pre-trained without L_CIT or without candidates, so it names nothing", folder)
-    encoder = WordEncoder(AutoTokenizer.from_pretrained(folder), model.config.max_length)
+    encoder = WordEncoder.of(AutoTokenizer.from_pretrained(folder), model.config)
 
     @torch.inference_mode()
     def encode(texts: Sequence[str]) -> torch.Tensor:

@@ -41,6 +41,9 @@ def model_card(kind: str, config: PromuConfig) -> str:
     vision: Any = config.vision_config
     reads = f"text alone, through a {text.model_type} encoder"
     limits = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
+    for answers, lowest in (("Entities", config.entity_threshold), ("Relations", config.relation_threshold)):
+        if lowest:
+            limits.append(f"- {answers} with a score below {lowest:.3f} are left out: that gave the best F1 on dev.")
     if vision is not None:
         reads = (
             f"text ({text.model_type} encoder) and, where there is one, an image of {config.image_size} pixels "

@@ -12,6 +12,10 @@ from promu.errors import InputError
 
 POOLINGS = ("cls", "cls+mean", "mean")
 
+_AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text"}
+_AFTER_PADDING |= {"mpnet", "longformer", "ibert", "xmod", "esm"}
+"""Encoders whose first position comes after the number of the padding token: they have so many fewer."""
+
 
 @strict
 class PromuConfig(PreTrainedConfig):
@@ -37,6 +41,9 @@ class PromuConfig(PreTrainedConfig):
         frozen: Encoders (`text`, `vision`) whose weights stay as they are, in evaluation mode.
         classifier_dropout: Dropout before the heads of the fine-tuned tasks.
         score_temperature: What scores are divided by before they become probabilities; fitted on dev by fine-tuning.
+        entity_threshold, relation_threshold: Answers with a lower score are left out in extraction; fine-tuning sets
+            that of its task to what gives the best F1 on dev.
+        types: Of a relation model: entity type of the model that finds entities -> what the labels here call it.
         max_length: Longest text in tokens, special tokens included.
 
     Example:
@@ -72,6 +79,9 @@ class PromuConfig(PreTrainedConfig):
     frozen: list[str] | tuple[str, ...] = ()
     classifier_dropout: float = 0.1
     score_temperature: float = 1.0
+    entity_threshold: float = 0.0
+    relation_threshold: float = 0.0
+    types: dict[str, str] | None = None
     max_length: int = 80
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -90,6 +100,17 @@ class PromuConfig(PreTrainedConfig):
     def image_size(self) -> int | None:
         """Side of the square image that the vision encoder takes, in pixels; None for a text-only backbone."""
         return None if self.vision_config is None else int(self.vision_config.image_size)  # type: ignore[union-attr]
+
+    @property
+    def max_positions(self) -> int | None:
+        """How many tokens the text encoder has positions for; None where it has no limit."""
+        text: Any = self.text_config
+        if getattr(text, "position_biased_input", True) is False:  # DeBERTa-v3 has relative positions alone
+            return None
+        positions = getattr(text, "max_position_embeddings", None)
+        if positions is None:
+            return None
+        return int(positions) - ((text.pad_token_id or 0) + 1 if text.model_type in _AFTER_PADDING else 0)
 
     @property
     def grid(self) -> int:

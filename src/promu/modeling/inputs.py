@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
+from promu.modeling.configuration import PromuConfig
 
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
@@ -58,6 +59,20 @@ class WordEncoder:
             raise InputError("the tokenizer has no start or end token; promu needs [CLS] and [SEP] or their likes")
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         self._cached_pieces = lru_cache(maxsize=200_000)(self._pieces)
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, config: PromuConfig) -> Self:
+        """The encoder for a model.
+
+        Raises:
+            InputError: `config.max_length` is more than the model's text encoder has positions for.
+        """
+        if config.max_positions is not None and config.max_length > config.max_positions:
+            raise InputError(
+                f"max_length is {config.max_length}, but the text encoder has {config.max_positions} positions; set "
+                f"max_length (in a recipe model.config.max_length) to {config.max_positions} or less"
+            )
+        return cls(tokenizer, config.max_length)
 
     def pieces(self, word: str) -> tuple[int, ...]:
         """Ids of a word's pieces, at least one; cached unless the word is very long."""

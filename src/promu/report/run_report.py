@@ -1,4 +1,4 @@
-"""The report of a pre-training run: its log, warnings about losses that mislead, and one HTML page of the folder."""
+"""The report of a run: its log, warnings about losses that mislead, and one HTML page of the folder."""
 
 from __future__ import annotations
 
@@ -182,19 +182,24 @@ def write_run_report(out: Path) -> Path:
     recipe, result = (_object(out / name) for name in ("recipe.json", "result.json"))
     figures = _figures(log)
     page = page_templates().get_template("run_report.html.j2")
+    kind = "Fine-tuning" if "task" in recipe else "Pre-training"
+    thresholds = dict(result.get("thresholds") or {})
+    points = thresholds.pop("curve", [])
+    fitted = next((value for name, value in thresholds.items() if name.endswith("_threshold")), None)
     html = page.render(
+        kind=kind,
         name=out.name or str(out.resolve().name),
         seed=recipe.get("seed"),
         finished=bool(result),
-        facts=_facts(log, result),
+        facts=_facts(log, result, "pairs" if kind == "Pre-training" else "posts"),
         warnings=suspicious(log),
         validated=bool(figures),
-        charts=_charts(log),
+        charts=_charts(log) + precision_recall_charts(points, "dev", fitted),
         figures=figures,
         samples=_samples(out),
         moments=(("teacher", "teacher"), ("before", "student before"), ("after", "student after")),
         settings=_flat(recipe),
-        result=_flat(result),
+        result=_flat({**result, "thresholds": thresholds} if thresholds else result),
     )
     write_text(path := out / "report.html", [html])
     return path
@@ -210,15 +215,15 @@ def _object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _facts(log: Sequence[LogLine], result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(log: Sequence[LogLine], result: Mapping[str, Any], unit: str) -> list[tuple[str, str]]:
     """The figures at the head of the page: number and what it counts."""
     facts = [(f"{log[-1]['step']:,}", "steps")]
     if samples := [line["samples"] for line in log if "samples" in line]:
-        facts.append((f"{round(samples[-1]):,}", "pairs read"))
+        facts.append((f"{round(samples[-1]):,}", f"{unit} read"))
     if seconds := result.get("seconds") or max((line.get("seconds", 0.0) for line in log), default=0.0):
         facts.append((duration(float(seconds)), "in all" if "seconds" in result else "so far"))
     if speeds := sorted(speed for _, speed in throughput(log)):
-        facts.append((f"{speeds[len(speeds) // 2]:,.0f}/s", "pairs, at the median"))
+        facts.append((f"{speeds[len(speeds) // 2]:,.0f}/s", f"{unit}, at the median"))
     facts += [(f"{result[name]:,}", name) for name in ("pairs", "images") if isinstance(result.get(name), int)]
     return facts
 
@@ -232,7 +237,9 @@ def _charts(log: Sequence[LogLine]) -> list[tuple[str, str, str, Markup]]:
     losses.append(Series("sum", "soft", thinned(curve(log, "loss"))))
     meanings = " ".join(f"{short}: {meaning}" for name, (short, _, meaning) in LOSSES.items() if curve(log, name))
     dev = lines(*((short, colour, f"loss_{name}") for name, (short, colour, _) in LOSSES.items()))
+    scores = lines(("F1", "teal", "f1"))
     charts = [
+        ("F1 on dev", "percent by step", "", scores),
         ("Losses", "loss by step", meanings, losses),
         ("Losses on dev", "loss by step, without augmentation", "", dev),
     ]
@@ -256,12 +263,43 @@ def _charts(log: Sequence[LogLine]) -> list[tuple[str, str, str, Markup]]:
     note = "How often the student's first candidate is the teacher's first, or among its first five."
     charts.append(("Agreement with the teacher", "percent on dev, by step", note, agreement))
     for title, axes, points in (
-        ("Throughput", "pairs a second by step", throughput(log)),
+        ("Throughput", "pairs or posts a second by step", throughput(log)),
         ("Learning rate", "by step", curve(log, "lr")),
         ("Temperature of L_CIT", "by step", curve(log, "temperature")),
     ):
         charts.append((title, axes, "", [Series(title.split()[0].lower(), "teal", thinned(points))]))
     return line_charts(charts, {"Matched or not": 1.0})
+
+
+def precision_recall_charts(
+    points: Sequence[Sequence[float]], split: str, fitted: float | None = None
+) -> list[tuple[str, str, str, Markup]]:
+    """Charts of points (threshold, precision, recall, F1), as `line_charts` gives them; none without a point."""
+    curve = [(recall, precision) for _, precision, recall, _ in points]
+    named = (("precision", "blue", 1), ("recall", "amber", 2), ("F1", "teal", 3))
+    by_threshold = [Series(name, hue, [(point[0], point[place]) for point in points]) for name, hue, place in named]
+    chosen = f" Extraction leaves out answers below {fitted:.3f}, which gave the best F1." if fitted else ""
+    note = f"Answers with a score below the threshold are left out.{chosen}"
+    charts = [
+        ("Precision and recall", f"precision by recall, percent on {split}", "", [Series("precision", "blue", curve)]),
+        ("By threshold", f"percent on {split}, by the lowest score that counts", note, by_threshold),
+    ]
+    return line_charts(charts, {title: 100.0 for title, *_ in charts})
+
+
+def write_evaluation_report(
+    path: Path, title: str, facts: Sequence[tuple[str, str]], points: Sequence[Sequence[float]]
+) -> None:
+    """Write one HTML page of an evaluation: its figures, and precision and recall by threshold.
+
+    Args:
+        path: The page.
+        title: What was evaluated on what.
+        facts: Figures and their names.
+        points: Threshold, precision, recall and F1 of each, as `promu.evaluation.thresholds` counts them.
+    """
+    page = page_templates().get_template("evaluation.html.j2")
+    write_text(path, [page.render(title=title, facts=facts, charts=precision_recall_charts(points, "gold"))])
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

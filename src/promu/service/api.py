@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -16,7 +16,6 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import ClientDisconnect
 
 from promu.errors import InputError
-from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import Request as PostRequest
 from promu.extraction.result import Extraction
@@ -47,7 +46,9 @@ def load_extractor(settings: ServiceSettings) -> Extractor:
     Raises:
         InputError: It cannot be loaded, or finds no entities.
     """
-    extractor = Extractor.from_pretrained(settings.model, precision=settings.precision, backend=settings.backend)
+    extractor = Extractor.from_pretrained(
+        settings.model, precision=settings.precision, backend=settings.backend, config=settings.config
+    )
     if not extractor.finds_entities:
         problem = "the service needs a model that finds entities; name a folder with ner/, and maybe re/"
         raise InputError(problem, settings.model)
@@ -74,22 +75,20 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
 
 
 def extract_jobs(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Answer]:
-    """One batch, in order; a post with too many pairs of entities is refused in its place."""
+    """One batch, in order; a post with too many pairs, or on which the models fail, is refused in its place."""
     answers: dict[int, Answer] = {}
     for explain in {job.explain for job in jobs}:
         places = [place for place, job in enumerate(jobs) if job.explain == explain]
-        config = ExtractionConfig(batch_size=settings.max_batch, explain=explain, max_pairs=settings.max_pairs)
-        for place, result in zip(places, extractor.run([jobs[place].post for place in places], config), strict=True):
+        found = extractor.run([jobs[place].post for place in places], settings.config, explain=explain)
+        for place, result in zip(places, found, strict=True):
             answers[place] = Refusal(422, result.reason) if isinstance(result, InputError) else result
     return [answers[place] for place in range(len(jobs))]
 
 
 def answer(extraction: Extraction, id: str) -> dict[str, Any]:
     """The answer for one post, as `ExtractionOut`."""
-    record = replace(extraction, id=id).to_dict()
-    record.update(triples=[list(triple) for triple in extraction.triples()], image=extraction.image)
-    if extraction.words_read is not None:
-        record["words_read"] = extraction.words_read
+    record = {**extraction.to_dict(), "id": id, "triples": [list(triple) for triple in extraction.triples()]}
+    del record["image"]  # no file is named here
     return record
 
 
@@ -268,9 +267,11 @@ async def extract_batch(request: Request) -> Response:
 
 
 @router.get("/health", response_model=schemas.StatusOut, summary="Is the process alive?")
-async def health() -> Response:
-    """200 while the process answers."""
-    return JSONResponse({"status": "ok"})
+async def health(request: Request) -> Response:
+    """200 while the process answers; `warnings` say what the model will never find."""
+    service = service_of(request)
+    warnings = list(service.extractor.warnings)
+    return JSONResponse({"status": "ok", "model": service.settings.model.name, "warnings": warnings})
 
 
 @router.get(

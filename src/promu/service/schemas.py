@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Self
 from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from promu.extraction.extraction_config import ExtractionConfig
+
 TOKEN_VARIABLE = "PROMU_TOKEN"
 """The environment variable with the bearer token; unset or empty: no token is needed."""
 
@@ -27,6 +29,11 @@ class ServiceSettings(BaseModel):
     precision: Literal["fp32", "bf16", "int8"] | None = Field(
         default=None, description="fp32 or bf16 with torch; with onnx that of the folder."
     )
+    entity_threshold: float | None = Field(
+        default=None, ge=0, le=1, description="As for promu extract: by default the model's own, fitted on dev."
+    )
+    relation_threshold: float | None = Field(default=None, ge=0, le=1, description="The same for relations.")
+    types: dict[str, str] = Field(default={}, description="Entity type -> its name in the relations' labels.")
     max_batch: int = Field(default=16, ge=1, description="Posts in one forward pass, from any requests.")
     max_wait_ms: float = Field(
         default=5.0, ge=0, le=1000, description="Milliseconds that a batch waits for requests that are arriving."
@@ -51,6 +58,12 @@ class ServiceSettings(BaseModel):
         if self.max_posts > self.queue:
             raise ValueError(f"a batch of {self.max_posts} posts never fits a queue of {self.queue}; raise queue")
         return self
+
+    @property
+    def config(self) -> ExtractionConfig:
+        """The options of every extraction here."""
+        names = ("entity_threshold", "relation_threshold", "types", "max_pairs", "max_pixels")
+        return ExtractionConfig(batch_size=self.max_batch, **{name: getattr(self, name) for name in names})
 
     @property
     def max_body(self) -> int:
@@ -156,12 +169,14 @@ class ExtractionOut(BaseModel):
     """Entities and relations of one post."""
 
     id: str
+    text: str
     tokens: list[str]
     entities: list[EntityOut]
     relations: list[RelationOut]
     triples: list[list[str]] = Field(description="The relations in words: head, relation, tail")
-    image: str = Field(description="used; none: the post has no image; unread: the models read text alone")
-    words_read: int | None = Field(None, description="For a post that is too long: how many of its words were read")
+    truncated: int = Field(description="How many words at the end were not read, because the post is too long")
+    image_read: bool = Field(description="Whether an image was read with the text")
+    image_reason: str | None = Field(description="Why not: `no image`, or `text-only model`")
     explanation: ExplanationOut | None = Field(default=None, description="If explain is true")
 
 
@@ -190,6 +205,7 @@ class StatusOut(BaseModel):
     status: str
     model: str | None = None
     explains: bool | None = Field(default=None, description="Whether `explain` is possible")
+    warnings: list[str] | None = Field(default=None, description="Relations that can never be found, and why")
 
 
 class ModelPartOut(BaseModel):

@@ -84,7 +84,7 @@ def embeddings_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     model = load_model(PromuForPreTraining, settings["model"]).eval()
     if not hasattr(model, "space"):
         raise InputError("this model was pre-trained without L_CIT, so its regions and nouns share no space")
-    encoder = WordEncoder(load_tokenizer(settings["model"]), model.config.max_length)
+    encoder = WordEncoder.of(load_tokenizer(settings["model"]), model.config)
     rng = np.random.default_rng(settings["seed"])
     results = {}
     for name, sample in track((("regions", _regions), ("images", _images)), "embeddings"):

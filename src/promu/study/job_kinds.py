@@ -87,7 +87,7 @@ def label(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     recipe = _pretrain_recipe(settings, out)
     ready = prepare(recipe)
     model = student(recipe, ready)
-    encoder = WordEncoder(ready.tokenizer, model.config.max_length)
+    encoder = WordEncoder.of(ready.tokenizer, model.config)
     views_of(model.promu, ready.corpus, recipe.views, out / FEATURES, recipe.seed)
     texts_of(model.promu, encoder, ready.corpus, out / FEATURES)
     store = ready.store

@@ -60,6 +60,7 @@ class JointExtraction(Task):
     """
 
     name, model_class, output = "joint", PromuForJointExtraction, "candidates"
+    threshold = "relation_threshold"
 
     def read(self, path: Path) -> list[Post]:
         return read_posts(path, _format(path))
@@ -134,6 +135,14 @@ class JointExtraction(Task):
         right = set(quintuples(gold))
         predicted = zip(answer.relations, quintuples(answer), strict=True)
         return [(relation.score or 0.0, quintuple in right) for relation, quintuple in predicted]
+
+    def positives(self, gold: Post, answer: Post) -> tuple[list[tuple[float, bool]], int]:
+        """Quintuples."""
+        return self.judge(gold, answer), len(set(quintuples(gold)))
+
+    def above(self, answer: Post, threshold: float) -> Post:
+        """Relations whose quintuples have a score from `threshold` on; the entities stay."""
+        return replace(answer, relations=tuple(one for one in answer.relations if (one.score or 0.0) >= threshold))
 
 
 def targets(post: Post, inventory: Inventory, words: int) -> Targets:

@@ -82,7 +82,11 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
             "was saved with",
             folder,
         )
-    return model.to(device or best_device()).eval(), WordEncoder(tokenizer, model.config.max_length)
+    try:
+        encoder = WordEncoder.of(tokenizer, model.config)
+    except InputError as error:
+        raise error.at(folder) from None
+    return model.to(device or best_device()).eval(), encoder
 
 
 def open_predictor(
@@ -97,15 +101,19 @@ def open_predictor(
     Raises:
         InputError: As `open_model`; device, precision and backend do not go together.
     """
+    folder = Path(folder)
+    predictor: Predictor
     if backend == "torch":
         if precision == "int8":
             raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend onnx")
-        return TorchPredictor(TASKS[task], *open_model(task, folder, device), precision or "fp32")
+        predictor = TorchPredictor(TASKS[task], *open_model(task, folder, device), precision or "fp32")
+        predictor.folder = folder
+        return predictor
     if precision == "bf16" or device not in (None, "cpu"):
         raise InputError("backend onnx computes in fp32 or int8 on the CPU; drop device and precision, or use torch")
-    folder = Path(folder)
     task_of(folder, task)
-    predictor = OnnxPredictor(TASKS[task], folder)
-    if precision is not None and predictor.precision != precision:
-        raise InputError(f"the graphs here are {predictor.precision}, not {precision}; export the model again", folder)
+    predictor = graphs = OnnxPredictor(TASKS[task], folder)
+    if precision is not None and graphs.precision != precision:
+        raise InputError(f"the graphs here are {graphs.precision}, not {precision}; export the model again", folder)
+    predictor.folder = folder
     return predictor

@@ -15,7 +15,7 @@ from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from promu.modeling.inputs import Batch, EncodedText, WordEncoder
 from promu.modeling.loading import load_tokenizer, read_json_object
 from promu.progress import report
 from promu.schema import Post
+
+if TYPE_CHECKING:  # imported when something is scored
+    from promu.evaluation.thresholds import Point
 
 Posts = Sequence[Post]
 Groups = Mapping[str, str] | None
@@ -69,11 +72,13 @@ class Task(ABC):
         name: Its name in `TASKS`.
         model_class: What models of the task are.
         output: The part of a model's output that answers are decoded from; it has a method `cpu`.
+        threshold: The field of `PromuConfig` with the lowest score of the answers that are scored.
     """
 
     name: str
     model_class: type[PromuPreTrainedModel]
     output: str
+    threshold: str
 
     @abstractmethod
     def read(self, path: Path) -> list[Post]:
@@ -126,6 +131,21 @@ class Task(ABC):
     def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
         """The score of each answer to one post, and whether it is right."""
 
+    @abstractmethod
+    def positives(self, gold: Post, answer: Post) -> tuple[list[tuple[float, bool]], int]:
+        """The same of the answers that F1 counts, and how many such there are in the gold."""
+
+    def curve(self, gold: Posts, answers: Posts) -> list[Point]:
+        """Precision, recall and F1 by threshold of scored answers to gold posts."""
+        from promu.evaluation.thresholds import precision_recall
+
+        found = [self.positives(*pair) for pair in zip(gold, answers, strict=True)]
+        return precision_recall([pair for pairs, _ in found for pair in pairs], sum(count for _, count in found))
+
+    @abstractmethod
+    def above(self, answer: Post, threshold: float) -> Post:
+        """The post without the answers that F1 counts whose score is lower."""
+
 
 class EncodedImages(NamedTuple):
     """The images of a batch of posts, encoded once for however many texts.
@@ -155,11 +175,13 @@ class Predictor(ABC):
         labels: Label names in the order of its outputs.
         crf: Its CRF; None for relation classification.
         explains: Whether it gives attention maps.
+        folder: Where it was loaded from.
         one_by_one: Whether an answer depends on the other posts of the batch, so that each post must be alone.
     """
 
     explains = False
     one_by_one = False
+    folder: Path | None = None
     crf: Any = None
 
     def __init__(self, task: Task, config: PromuConfig, encoder: WordEncoder) -> None:
@@ -317,7 +339,7 @@ class OnnxPredictor(Predictor):
         if not (graphs / FACTS).is_file():
             raise InputError("no ONNX graphs here; make them: promu export FOLDER --to onnx", folder)
         config = PromuConfig.from_pretrained(folder)
-        super().__init__(task, config, WordEncoder(load_tokenizer(str(folder)), config.max_length))
+        super().__init__(task, config, WordEncoder.of(load_tokenizer(str(folder)), config))
         facts = read_json_object(graphs / FACTS)
         self.precision: str = facts["precision"]
         self.one_by_one = self.precision == "int8"
@@ -339,11 +361,21 @@ class OnnxPredictor(Predictor):
             rows, sizes = len(batch["input_ids"]), self._inputs["visual"][1:]
             given["visual"] = np.zeros([rows, *(size if isinstance(size, int) else 1 for size in sizes)], np.float32)
             given["image_mask"] = np.zeros(rows, np.int64)
-        return SimpleNamespace(**{self._output: torch.from_numpy(self._answer.run(None, given)[0])})
+        return SimpleNamespace(**{self._output: _run(self._answer, given)})
 
     def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         assert self._vision is not None
-        return torch.from_numpy(self._vision.run(None, {"pixels": pixels.numpy()})[0])
+        return _run(self._vision, {"pixels": pixels.numpy()})
+
+
+def _run(graph: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
+    """A graph's first output; what goes wrong in it is a RuntimeError, as in PyTorch."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
+
+    try:
+        return torch.from_numpy(graph.run(None, dict(inputs))[0])
+    except (Fail, InvalidArgument, RuntimeException) as error:
+        raise RuntimeError(first_line(error)) from error
 
 
 def open_graph(path: Path) -> Any:

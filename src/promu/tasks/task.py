@@ -28,6 +28,7 @@ class EntityRecognition(Task):
     """MNER: BIO labels over words, CRF (Eq 12, 13). Sets are CoNLL files with IMGID."""
 
     name, model_class, output = "ner", PromuForTokenClassification, "emissions"
+    threshold = "entity_threshold"
 
     def read(self, path: Path) -> list[Post]:
         return read_conll(path)
@@ -90,11 +91,20 @@ class EntityRecognition(Task):
         right = {(entity.start, entity.end, entity.type) for entity in gold.entities}
         return [(entity.score or 0.0, (entity.start, entity.end, entity.type) in right) for entity in answer.entities]
 
+    def positives(self, gold: Post, answer: Post) -> tuple[list[tuple[float, bool]], int]:
+        """Spans."""
+        return self.judge(gold, answer), len({(entity.start, entity.end, entity.type) for entity in gold.entities})
+
+    def above(self, answer: Post, threshold: float) -> Post:
+        """Spans with a score from `threshold` on."""
+        return replace(answer, entities=tuple(one for one in answer.entities if (one.score or 0.0) >= threshold))
+
 
 class RelationClassification(Task):
     """MRE: one relation of one marked pair a post (Eq 14, 15). Sets are MNRE files."""
 
     name, model_class, output = "re", PromuForRelationClassification, "logits"
+    threshold = "relation_threshold"
 
     def read(self, path: Path) -> list[Post]:
         return read_mnre(path)
@@ -146,6 +156,18 @@ class RelationClassification(Task):
     def judge(self, gold: Post, answer: Post) -> list[tuple[float, bool]]:
         """Of the one predicted relation, `None` included."""
         return [(answer.relations[0].score or 0.0, answer.relations[0].type == gold.relations[0].type)]
+
+    def positives(self, gold: Post, answer: Post) -> tuple[list[tuple[float, bool]], int]:
+        """Relations other than `None`."""
+        given = [] if answer.relations[0].type == NO_RELATION else self.judge(gold, answer)
+        return given, int(gold.relations[0].type != NO_RELATION)
+
+    def above(self, answer: Post, threshold: float) -> Post:
+        """A relation with a lower score becomes `None`, without a score."""
+        (relation,) = answer.relations
+        if relation.type == NO_RELATION or (relation.score or 0.0) >= threshold:
+            return answer
+        return replace(answer, relations=(replace(relation, type=NO_RELATION, score=None),))
 
 
 TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification(), "joint": JointExtraction()}

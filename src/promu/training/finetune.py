@@ -15,10 +15,12 @@ from promu.corpora.releases import release_name
 from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
 from promu.evaluation.scoring import read_groups
+from promu.evaluation.thresholds import Point, best_threshold, thinned_curve
 from promu.files import checksum
 from promu.hub import weights_checksum
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import build_model, save_folder, tokenizer_of
+from promu.report.run_report import write_run_report
 from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
 from promu.tasks.post_images import ImageFolder
@@ -68,6 +70,33 @@ def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictio
     return result
 
 
+def fit_threshold(
+    predictor: Predictor, gold: Mapping[str, Sequence[Post]], answers: Mapping[str, Sequence[Post]]
+) -> dict[str, Any]:
+    """Set the lowest score of a model's answers to what gives the best F1 on `dev`; scores must be calibrated.
+
+    Args:
+        predictor: `config.entity_threshold` is set, or `config.relation_threshold`, by its task. Nothing but extraction
+            uses it: the published figures are of all answers.
+        gold: By split, `dev` at least.
+        answers: The same posts with scored answers.
+
+    Returns:
+        The threshold under its name, and for each split `precision`, `recall` and `f1` with it; `curve` has the points
+        of dev (threshold, precision, recall, F1).
+    """
+    task = predictor.task
+    points = {name: task.curve(posts, answers[name]) for name, posts in gold.items()}
+    threshold = best_threshold(points["dev"])
+    setattr(predictor.config, task.threshold, threshold)
+    result: dict[str, Any] = {task.threshold: threshold}
+    for name, of_split in points.items():
+        kept = [point for point in of_split if point.threshold >= threshold]
+        result[name] = kept[-1]._asdict() if kept else Point(threshold, 0.0, 0.0, 0.0)._asdict()
+        del result[name]["threshold"]
+    return {**result, "curve": [list(point) for point in thinned_curve(points["dev"])]}
+
+
 class FinetuneResult(TypedDict):
     """What came of a fine-tuning run, as in its `result.json`.
 
@@ -76,6 +105,7 @@ class FinetuneResult(TypedDict):
         data: By split, the file, its checksum, and the release that it is known as.
         beyond_the_model: By split, what of gold the model cannot give, by kind.
         calibration: As `calibrate` returns it.
+        thresholds: As `fit_threshold` returns it.
         dev, test: Scores; no `test` where the recipe names no test file.
         weights: Checksum of the chosen weights.
         scored: With how many different weights each split was scored.
@@ -90,6 +120,7 @@ class FinetuneResult(TypedDict):
     data: dict[str, dict[str, str]]
     beyond_the_model: dict[str, Any]
     calibration: dict[str, Any]
+    thresholds: dict[str, Any]
     dev: dict[str, Any]
     test: NotRequired[dict[str, Any]]
     weights: str
@@ -102,8 +133,8 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     """Fine-tune one task: the best epoch is chosen on dev, test is scored once at the end.
 
     Under the recipe's `out`: `recipe.json`, `log.jsonl`, `model/` (safetensors, tokenizer, labels), `predictions/` in
-    the format of the gold, `evaluations.jsonl` (what was scored when, with which weights), `result.json`. A killed run
-    goes on where it was; a finished one returns its result.
+    the format of the gold, `evaluations.jsonl` (what was scored when, by which weights), `result.json`, `report.html`.
+    A killed run goes on where it was; a finished one returns its result.
 
     Args:
         recipe: Name of a recipe that ships with promu, YAML file, settings, or the object.
@@ -142,7 +173,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     tokenizer = tokenizer_of(recipe.model)
     labels = {name: index for index, name in enumerate(names)}
     model = build_model(task.model_class, recipe.model, tokenizer, id2label=dict(enumerate(names)), label2id=labels)
-    encoder = WordEncoder(tokenizer, model.config.max_length)
+    encoder = WordEncoder.of(tokenizer, model.config)
     predictor = TorchPredictor(task, model, encoder)
     folder = None if recipe.data.images is None else Path(recipe.data.images)
     if recipe.images != "none" and model.config.image_size is None:
@@ -179,10 +210,11 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     predictions = {split: predict(split) for split in splits if split != "train"}
     calibration = calibrate(predictor, predictions)
     (out / "predictions").mkdir(exist_ok=True)
-    scores = {}
+    scores, answers = {}, {}
     for split, of_split in predictions.items():
-        predicted, scores[split] = figures(split, of_split)
-        task.write(out / "predictions" / paths[split].name, predicted)
+        answers[split], scores[split] = figures(split, of_split)
+        task.write(out / "predictions" / paths[split].name, answers[split])
+    thresholds = fit_threshold(predictor, {split: splits[split] for split in answers}, answers)
     counts = {split: len(posts) for split, posts in splits.items()}
     trained = {"recipe": settings, "posts": counts, "calibration": calibration}
     model.config.promu_training = {**trained, "dev": scores["dev"], "test": scores.get("test")}
@@ -198,6 +230,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         },
         beyond_the_model=beyond,
         calibration=calibration,
+        thresholds=thresholds,
         dev=scores["dev"],
         weights=weights_checksum(model.state_dict()),
         scored=evaluations.weights_by_split(),
@@ -207,4 +240,5 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     if "test" in scores:
         result["test"] = scores["test"]
     run.finish(result)
+    write_run_report(out)
     return result

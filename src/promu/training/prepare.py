@@ -191,7 +191,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
     set_seed(settings.seed)
     encoders = ModelSettings(text=settings.text, vision=settings.vision, config=settings.config)
     model = build_model(PromuDualEncoder, encoders, tokenizer)
-    encoder = WordEncoder(tokenizer, model.config.max_length)
+    encoder = WordEncoder.of(tokenizer, model.config)
     views = views_of(model, corpus, settings.views, out / "features", settings.seed)
     texts = texts_of(model, encoder, corpus, out / "features")
     order = CorpusOrder(corpus, matched_only=True)

@@ -99,7 +99,7 @@ def pretrain(recipe: str | Path | Mapping[str, Any] | PretrainRecipe, overrides:
     ready = prepare(recipe)
     set_seed(recipe.seed)
     model = student(recipe, ready)
-    encoder = WordEncoder(ready.tokenizer, model.config.max_length)
+    encoder = WordEncoder.of(ready.tokenizer, model.config)
     log = _train(recipe, ready, model, encoder)
     with in_order() as first:
         if first:

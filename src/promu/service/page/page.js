@@ -135,13 +135,13 @@ function show(text, image, found) {
   else frame.removeAttribute("src");
   shown = { text, found };
   $("result").hidden = false;
-  const read = found.words_read ?? found.tokens.length;
+  const read = found.tokens.length - found.truncated;
   drawText($("annotated"), $("legend"), text, found, read);
   drawScores($("entities"), $("relations"), found);
   drawGraph($("graph"), found, style);
   const { explanation, ...plain } = found; // too long to copy
   const notes = [];
-  if (found.image === "unread") notes.push("This model reads text alone; it did not use the image.");
+  if (found.image_reason === "text-only model") notes.push("This model reads text alone; it did not use the image.");
   if (read < found.tokens.length) {
     notes.push(`The post is too long: the model read the first ${read} of ${found.tokens.length} words. What follows is dotted; nothing was looked for there.`);
   }
