@@ -91,6 +91,8 @@ def test_no_text_of_a_graph_meets_another_and_nothing_is_cut(browser: Browser, s
             check_apart([*labels, *names, *kinds])
             check_apart([*labels, *nodes])
             check_inside([*labels, *nodes], frame)
+            for box in boxes(page, "#graph .edge.boxed rect"):
+                check_inside([one for one in labels if box.y0 < (one.y0 + one.y1) / 2 < box.y1], box)
             for text, box in zip([*names, *kinds], [*nodes, *nodes], strict=True):
                 check_inside([text], box)
             # letters are as large as they were drawn, not shrunk with the picture
