@@ -396,6 +396,11 @@ def refuse_overwriting(out: str | Path, *inputs: str | Path | None) -> None:
             raise InputError("this is what is read from; name another place to write to", Path(out))
 
 
+def share_as_folder(path: Path) -> None:
+    """Let everybody read a file who may read its folder: safetensors writes files for their owner alone."""
+    path.chmod(path.parent.stat().st_mode & 0o666)
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents, unless it is there.
 

@@ -102,6 +102,12 @@ def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Pa
         ours("Ann met Bob", explain=True)
 
 
+def test_whoever_may_read_the_folder_may_read_every_file_of_it(tiny_models: Path, exported: Path) -> None:
+    files = [file for folder in (tiny_models, exported) for file in folder.rglob("*") if file.is_file()]
+    assert {"model.safetensors", "crf.safetensors"} <= {file.name for file in files}
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in files if not file.stat().st_mode & 0o004} == {}
+
+
 def test_in_int8_neither_batch_nor_order_changes_an_answer(small: Path) -> None:
     extractor = Extractor.from_pretrained(small, backend="onnx", precision="int8")
     posts = [{"id": str(n), "text": TEXTS[n % 3][: 20 + 7 * n]} for n in range(7)]
@@ -178,6 +184,10 @@ def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypa
 
 
 def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, small: Path, tmp_path: Path) -> None:
+    damaged = shutil.copytree(exported, tmp_path / "damaged")
+    (damaged / "ner" / "onnx" / "crf.safetensors").write_bytes(b"{}")
+    with pytest.raises(InputError, match=r"crf.safetensors: cannot be read .* export the model again"):
+        open_predictor("ner", damaged / "ner", backend="onnx")
     with pytest.raises(InputError, match="this is there already and not empty; name another folder"):
         export_models(tiny_models, output=exported)
     (mine := tmp_path / "mine").mkdir()

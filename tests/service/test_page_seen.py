@@ -18,6 +18,7 @@ from tests.service.conftest import Running, Start
 from promu.errors import InputError
 from promu.report.palette import TYPES
 from promu.service.examples import NEUTRAL, read_examples, write_examples
+from promu.service.served import model_name
 
 pytestmark = pytest.mark.slow
 
@@ -132,6 +133,13 @@ def test_the_model_is_named_with_its_types_and_its_files(browser: Browser, servi
         described = client.get("/model").json()
     assert described["styles"] == {"LOC": "loc", "MISC": "misc", "ORG": "org", "PER": "per"}
     assert "None" not in described["relation_types"] and described["parts"][1]["task"] == "re"
+
+
+def test_a_model_is_called_by_its_run_or_as_one_wants(start: Start) -> None:
+    named = [model_name(Path(folder)) for folder in ("runs/demo/model", "/models/news-v2", "/model")]
+    assert named == ["demo/model", "news-v2", "model"]
+    with start(name="News, second try") as service, service.client() as client:
+        assert client.get("/model").json()["name"] == client.get("/ready").json()["model"] == "News, second try"
 
 
 def test_a_type_has_the_colour_that_reports_give_it(browser: Browser, service: Running) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 from torch.export import Dim
 
 from promu.errors import InputError, first_line, needs_extra
-from promu.files import atomic, write_json
+from promu.files import atomic, share_as_folder, write_json
 from promu.modeling.loading import WEIGHTS
 from promu.tasks.model_folder import EXAMPLES, find_models, open_model
 from promu.tasks.predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph, vision_checksum
@@ -179,6 +179,7 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         )
     if hasattr(model, "crf"):
         save_file({key: value.contiguous() for key, value in model.crf.state_dict().items()}, folder / CRF)
+        share_as_folder(folder / CRF)
     facts = {"precision": "int8" if int8 else "fp32", "vision_checksum": vision_checksum(model), "distance": distance}
     write_json(folder / FACTS, facts)
     return distance

@@ -23,6 +23,7 @@ class ServiceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: Path = Field(description="A folder with ner/ and re/, or one fine-tuned model.")
+    name: str | None = Field(default=None, description="What the page calls the model; by default its folder's name.")
     backend: Literal["torch", "onnx"] = Field(
         default="torch", description="onnx runs the files of `promu export` in that folder, on the CPU."
     )

@@ -28,7 +28,7 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
     if settings.backend == "onnx":
         precision = read_json_object(homes[0][1] / GRAPHS / FACTS)["precision"]
     return ModelOut(
-        name=model_name(settings.model),
+        name=settings.name or model_name(settings.model),
         parts=[_part(task, home, settings.backend) for task, home in homes],
         entity_types=list(extractor.entity_types),
         relation_types=list(extractor.relation_types),
@@ -43,7 +43,7 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
 def model_name(folder: Path) -> str:
     """The folder's name; with the one above it where it is just `model`, as that of a run is."""
     folder = folder.resolve()
-    return f"{folder.parent.name}/{folder.name}" if folder.name == "model" else folder.name
+    return f"{folder.parent.name}/{folder.name}".lstrip("/") if folder.name == "model" else folder.name
 
 
 def _part(task: str, home: Path, backend: str) -> ModelPartOut:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -350,7 +351,11 @@ class OnnxPredictor(Predictor):
         self._vision = None if self.vision_checksum is None else open_graph(graphs / VISION)
         if (graphs / CRF).is_file():
             self.crf = LinearChainCrf(self.labels)
-            self.crf.load_state_dict(load_file(graphs / CRF))
+            try:
+                self.crf.load_state_dict(load_file(graphs / CRF))
+            except (OSError, SafetensorError) as error:
+                reason = f"cannot be read ({first_line(error)}); check who may read it, or export the model again"
+                raise InputError(reason, graphs / CRF) from None
 
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
         given = {name: batch[name].numpy() for name in self._inputs if name in batch}
