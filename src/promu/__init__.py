@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from promu.corpora.fetch import Fetched, fetch
     from promu.errors import InputError
     from promu.evaluation.scoring import ScoreReport, score
     from promu.extraction.evaluate_model import Evaluation, evaluate
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
+__all__ += ["fetch", "Fetched"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction"]
 __all__ += ["Post", "Entity", "Relation", "CaptionPair", "Region", "InputError", "__version__"]
 
 _MODULES = {
+    "corpora.fetch": ["Fetched", "fetch"],
     "errors": ["InputError"],
     "evaluation.scoring": ["ScoreReport", "score"],
     "extraction.evaluate_model": ["Evaluation", "evaluate"],

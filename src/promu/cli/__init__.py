@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
         "doctor": doctor.doctor,
     },
     "Data": {
+        "fetch": ("promu.cli.data:fetch", "Fetch published sets, each file verified by its checksum."),
         "check": ("promu.cli.data:check", "Read a file or a whole set; say what is in it and what is wrong with it."),
         "fewshot": (
             "promu.cli.data:fewshot_app",

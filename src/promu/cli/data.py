@@ -1,4 +1,4 @@
-"""`promu newsreel`, `check`, `fewshot`, `corpus` and `candidates`: make data, look at data."""
+"""`promu newsreel`, `fetch`, `check`, `fewshot`, `corpus` and `candidates`: make data, look at data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.corpora.check import check as check_corpus
 from promu.corpora.joint_sets import read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
 from promu.corpora.shards import describe_corpora
+from promu.errors import InputError
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
@@ -66,6 +67,61 @@ def check(path: Path, /, *, format: str, images: Path | None = None, json: bool 
     else:
         print("\n".join(report.lines()))
     return 0 if report.ok else 2
+
+
+def fetch(
+    *names: str,
+    source: Annotated[Path | None, Parameter(name="--from")] = None,
+    to: Path | None = None,
+    listing: Annotated[bool, Parameter(name="--list")] = False,
+    json: bool = False,
+) -> int:
+    """Fetch published sets, each file verified by its checksum; what broke off goes on at the next call.
+
+    Exit status 2 when a file is still missing.
+
+    Args:
+        names: Sets, see --list.
+        source: A folder or an archive (zip, tar) got by hand, in place of the network: its files are known by their
+            checksums, its images by the names in the set's records.
+        to: The folder of sets, in place of $PROMU_DATA (~/.cache/promu/data).
+        listing: Say which sets there are, with size, licence and what each lacks.
+        json: Print JSON instead of lines.
+    """
+    from promu.corpora.fetch import fetch as run
+    from promu.corpora.published_sets import data_folder, published_sets
+
+    if listing:
+        sets = published_sets()
+        if json:
+            print_json({name: {**one.model_dump(mode="json"), "size": one.size} for name, one in sets.items()})
+            return 0
+        print(f"fetched into {to or data_folder()}")
+        for name, one in sets.items():
+            print(f"\n{name}: {one.title}\n  {one.size / 1e6:.1f} MB, licence: {one.licence}\n  cite: {one.citation}")
+            if one.lacks:
+                print(f"  lacks {one.lacks}")
+        return 0
+    if not names:
+        raise InputError("name the sets to fetch; promu fetch --list says which there are")
+    with progress_bars():
+        results = run(names, source=source, folder=to)
+    if json:
+        print_json([{**asdict(one), "folder": str(one.folder), "complete": one.complete} for one in results])
+    for result in () if json else results:
+        print(f"{result.name}: {len(result.fetched)} fetched, {len(result.there)} there already, in {result.folder}")
+        for path, reason in result.missing.items():
+            print(f"  missing: {path} {reason}")
+        if result.images[1]:
+            print(f"  images: {result.images[0]:,} of the {result.images[1]:,} that the records name")
+        for image, reason in list(result.broken_images.items())[:10]:
+            print(f"  left out: {image} {reason}")
+        if result.left_out[0]:
+            print(f"  left out: {result.left_out[0]:,} other files, such as {', '.join(result.left_out[1])}")
+        lacks = published_sets()[result.name].lacks
+        if lacks and not result.images[0]:
+            print(f"  lacks {lacks}; then: promu fetch {result.name} --from ARCHIVE")
+    return 0 if all(one.complete for one in results) else 2
 
 
 fewshot_app = App(name="fewshot", help="Few-shot sets, sampled from labelled posts or drawn in the built-in world.")

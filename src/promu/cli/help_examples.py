@@ -7,6 +7,11 @@ from collections.abc import Sequence
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "demo": ("promu demo", "promu demo --out runs/demo1 --seed 1"),
     "newsreel": ("promu newsreel runs/newsreel", "promu newsreel runs/small --seed 3 --pairs 2000"),
+    "fetch": (
+        "promu fetch --list",
+        "promu fetch twitter2017 mnre",
+        "promu fetch twitter2017 --from images.zip",
+    ),
     "check": (
         "promu check mytweets/train.txt --format conll",
         "promu check mytweets/train.txt --format conll --images mytweets/images --json",
