@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
 from benchmarks.sizes import photograph
 
 from promu.corpora.shards import HEADER, CaptionedImage, PairShards, ShardWriter
-from promu.files import write_json
+from promu.files import data_folder, write_json
 from promu.schema import Region
 
 SIDE = 224
@@ -20,9 +19,9 @@ WORDS = ("a", "dog", "man", "woman", "runs", "on", "the", "beach", "with", "red"
 def corpus(folder: Path, images: int, captions: int = 5) -> tuple[PairShards, str]:
     """A corpus of so many images of 224 pixels, three regions each, and where they came from.
 
-    The images are Flickr8k's where the folder that `PROMU_SHARED` names (default `../shared`) has them.
+    The images are Flickr8k's where `promu fetch` has put them.
     """
-    flickr = Path(os.environ.get("PROMU_SHARED", "../shared")) / "data" / "flickr8k"
+    flickr = data_folder() / "flickr8k"
     source = "drawn"
     if (flickr / "captions.csv").is_file():
         source = "flickr8k"

@@ -46,6 +46,19 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The published sets as `promu fetch` lays them out, for PROMU_DATA: links to the folder of real data."""
+    folder = tmp_path_factory.mktemp("published")
+    names = {"twitter2015", "twitter2017", "mnre", "flickr8k", "wikidata", "gmner", "fmnerg", "esnlive"}
+    places = {name: shared / "data" / name for name in names}
+    places |= {"jmere-fewshot": shared / "data" / "jmere_fewshot", "coco-mini": shared / "data" / "coco_mini"}
+    places |= {"yolox-nano": shared / "models" / "yolox_nano", "picodet-s": shared / "models" / "picodet_s"}
+    for name, place in places.items():
+        (folder / name).symlink_to(place, target_is_directory=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of models with `ner/` and `re/`; treat it as read-only."""
     from tests.factories import save_tiny_model

@@ -30,7 +30,7 @@ from benchmarks.sizes import PADDED, captions, padded, size  # noqa: E402
 def test_every_benchmark_runs_and_writes_its_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PROMU_SHARED", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PROMU_DATA", str(tmp_path / "nothing"))
     out = tmp_path / "bench.json"
     main(["--quick", "--out", str(out)])
     shown = capsys.readouterr().out

@@ -93,13 +93,18 @@ def run(words: list[str]) -> int:
         return 0
     if words[:2] == ["fewshot", "draw"]:
         words = [*words, "--posts", "6", "2", "2", "--size", "32"]
-    elsewhere = ("$PROMU_SHARED", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx")
+    elsewhere = ("$PROMU_SHARED", "$PROMU_DATA", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx")
     if any(sign in word for word in words for sign in elsewhere):
         # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is
         # (KECPM's in tests/training/generation/test_train.py), graphs in tests/extraction/test_export.py
         app.parse_args(words, exit_on_error=False, print_error=False)
         if command in ("pretrain", "label"):
             load_recipe(words[1], PretrainRecipe, [word for word in words if "=" in word])
+        return 0
+    if (
+        command == "fetch" and "--list" not in words
+    ):  # run for real against a server here in tests/corpora/test_fetch.py
+        app.parse_args(words, exit_on_error=False, print_error=False)
         return 0
     if command == "newsreel":
         size = ["--pairs", "32", "--ner-posts", "4", "4", "4", "--re-posts", "4", "4", "4"]

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict, is_typeddict
 
 from promu.errors import InputError
+from promu.files import data_folder
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -156,7 +157,8 @@ def load_recipe(
 ) -> RecipeType:
     """Read and check a recipe.
 
-    `${NAME}` in a value stands for the environment variable; `${PROMU_SHARED}` is `../shared` where it is not set.
+    `${NAME}` in a value stands for the environment variable; `${PROMU_DATA}` is the folder of fetched sets, also
+    where it is not set (`promu.files.data_folder`).
 
     Args:
         source: The name of a recipe that ships with promu, a YAML file, the settings as plain data, or the object.
@@ -268,7 +270,7 @@ def _expand(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_expand(inner) for inner in value]
     if isinstance(value, str) and "${" in value:
-        value = value.replace("${PROMU_SHARED}", os.environ.get("PROMU_SHARED", "../shared"))
+        value = value.replace("${PROMU_DATA}", str(data_folder()))
         expanded = os.path.expandvars(value)
         if "${" in expanded:
             raise InputError(f"recipe value {value!r} names an environment variable that is not set")

@@ -70,13 +70,31 @@ def checksum(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def data_folder() -> Path:
+    """The folder of fetched sets: `PROMU_DATA`, or `promu/data` in the user's cache (`XDG_CACHE_HOME`, `~/.cache`)."""
+    if named := os.environ.get("PROMU_DATA"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promu" / "data"
+
+
+def absent(path: str | Path) -> InputError:
+    """That there is no such file, and how to get it where it belongs to a set that `promu fetch` knows."""
+    path = Path(path)
+    if path.is_relative_to(data_folder()) and path != data_folder():
+        name = path.relative_to(data_folder()).parts[0]
+        return InputError(
+            f"no such file; fetch it by promu fetch {name} (promu fetch --list says what that lacks)", path
+        )
+    return InputError("no such file; check the path", path)
+
+
 @contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
     """Errors of opening and reading a file as InputError."""
     try:
         yield
     except FileNotFoundError:
-        raise InputError("no such file; check the path", path) from None
+        raise absent(path) from None
     except IsADirectoryError:
         raise InputError("is a folder; name one file", path) from None
     except (OSError, ValueError) as error:

@@ -137,11 +137,11 @@ def test_recorded_knowledge_takes_the_place_of_the_file_s(drawn: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_the_published_files(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_published_files(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """The recipe for them, with a tiny model in a folder in the place of T5, on the first posts of each file."""
-    monkeypatch.setenv("PROMU_SHARED", str(shared))
+    monkeypatch.setenv("PROMU_DATA", str(published))
     assert load_recipe(RECIPES / "jmere-kecpm.yaml", KecpmRecipe).seeds == [0, 1, 2]
-    folder = shared / "data" / "jmere_fewshot" / "seed_17"
+    folder = published / "jmere-fewshot" / "seed_17"
     settings = []
     for split, name in (("train", "train"), ("dev", "val"), ("test", "test")):
         lines = (folder / f"{name}_ofa_knowledge.json").read_text(encoding="utf-8").splitlines()[:6]

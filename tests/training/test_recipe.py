@@ -201,14 +201,13 @@ def test_overrides_win_and_are_read_as_yaml(tmp_path: Path) -> None:
 
 
 def test_environment_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(
-        tmp_path, {**PRETRAIN, "tokenizer": {"size": 500, "texts": ["${PROMU_SHARED}/a.txt", "${HERE}/b.txt"]}}
-    )
+    path = write(tmp_path, {**PRETRAIN, "tokenizer": {"size": 500, "texts": ["${PROMU_DATA}/a.txt", "${HERE}/b.txt"]}})
     monkeypatch.setenv("HERE", "/tmp")
-    monkeypatch.delenv("PROMU_SHARED", raising=False)
+    monkeypatch.delenv("PROMU_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     tokenizer = load_recipe(path, PretrainRecipe).tokenizer
-    assert isinstance(tokenizer, TokenizerSettings) and tokenizer.texts == ["../shared/a.txt", "/tmp/b.txt"]
-    monkeypatch.setenv("PROMU_SHARED", "/data")
+    assert isinstance(tokenizer, TokenizerSettings) and tokenizer.texts == ["/cache/promu/data/a.txt", "/tmp/b.txt"]
+    monkeypatch.setenv("PROMU_DATA", "/data")
     tokenizer = load_recipe(path, PretrainRecipe).tokenizer
     assert isinstance(tokenizer, TokenizerSettings) and tokenizer.texts[0] == "/data/a.txt"
     monkeypatch.delenv("HERE")

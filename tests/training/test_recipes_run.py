@@ -197,9 +197,9 @@ def stand_ins(recipe: FinetuneRecipe, tokenizer: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", REAL_FINETUNING)
 def test_finetuning_on_real_data(
-    name: str, shared: Path, tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, published: Path, tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PROMU_SHARED", str(shared))
+    monkeypatch.setenv("PROMU_DATA", str(published))
     path, overrides = RECIPES / f"{name}.yaml", [*ONE_EPOCH, f"out={tmp_path / 'run'}", "training.batch_size=8"]
     recipe = load_recipe(path, FinetuneRecipe, overrides)
     overrides += stand_ins(recipe, tiny_models / recipe.task)
@@ -219,7 +219,7 @@ def test_finetuning_on_real_data(
 
 @pytest.mark.parametrize("name", ["twitter2015", "twitter2017", "mre"])
 def test_recipes_with_images_have_the_settings_of_the_paper(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMU_SHARED", "elsewhere")
+    monkeypatch.setenv("PROMU_DATA", "elsewhere")
     recipe = load_recipe(RECIPES / f"{name}.yaml", FinetuneRecipe)
     training = recipe.training
     assert (training.lr, training.weight_decay, training.batch_size) == (1e-4, 1e-3, 16)
@@ -236,8 +236,11 @@ def encoders_of(recipe: PretrainRecipe) -> list[str]:
 
 
 @pytest.mark.parametrize("name", REAL_PRETRAINING)
-def test_pretraining_on_real_data(name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretraining_on_real_data(
+    name: str, shared: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first images of the real corpus through detector, candidates, teacher, labels and two steps."""
+    monkeypatch.setenv("PROMU_DATA", str(published))
     monkeypatch.setenv("PROMU_SHARED", str(shared))
     path = RECIPES / f"{name}.yaml"
     recipe = load_recipe(path, PretrainRecipe)

@@ -89,7 +89,8 @@ def fetch(
         json: Print JSON instead of lines.
     """
     from promu.corpora.fetch import fetch as run
-    from promu.corpora.published_sets import data_folder, published_sets
+    from promu.corpora.published_sets import published_sets
+    from promu.files import data_folder
 
     if listing:
         sets = published_sets()

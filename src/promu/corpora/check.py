@@ -14,7 +14,7 @@ from promu.corpora.formats import Format, find_format, find_splits, paper_name
 from promu.corpora.images import load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
 from promu.errors import InputError
-from promu.files import shorten
+from promu.files import absent, shorten
 from promu.schema import Post
 
 MAX_EXAMPLES = 3
@@ -230,7 +230,7 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
     if folder is not None and not folder.is_dir():
         raise InputError("no such folder of images; check the path", folder)
     if not path.exists():
-        raise InputError("no such file or folder; check the path", path)
+        raise absent(path)
     files = find_splits(path, format) if path.is_dir() else [(None, path)]
     opened: dict[str, _OpenedImage] = {}
     splits: dict[str, _Contents] = {}

@@ -15,13 +15,12 @@ from promu.corpora.published_sets import (
     PublishedFolder,
     PublishedSet,
     addresses,
-    data_folder,
     find_set,
     folder_checksum,
 )
 from promu.corpora.unpack import Holder, Member, digest, opened
 from promu.errors import InputError
-from promu.files import atomic, checksum, make_folder, shorten
+from promu.files import atomic, checksum, data_folder, make_folder, read_json_document, shorten
 from promu.progress import track
 
 MAX_IMAGE_BYTES = 50 << 20
@@ -269,6 +268,8 @@ def _image_names(published: PublishedSet, target: Path) -> set[str]:
         if published.images == "IMGID":  # the records of CoNLL files begin with it, whatever their columns are
             lines = path.read_text(encoding="utf-8").splitlines()
             names |= {f"{line.removeprefix('IMGID:').strip()}.jpg" for line in lines if line.startswith("IMGID:")}
+        elif published.images == "file_name":  # COCO
+            names |= {str(one["file_name"]) for one in read_json_document(path).get("images", [])}
         elif published.format == "captions":
             names |= {Path(pair.image).name for _, pair in iterate_captions(path)}
         elif published.format == "mnre" or path.name in ("train.json", "val.json", "test.json"):

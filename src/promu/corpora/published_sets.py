@@ -6,7 +6,6 @@ The table is `data/published_sets.yaml`. A new set is an entry there.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -114,13 +113,6 @@ def find_set(name: str) -> PublishedSet:
     if found is None:
         raise InputError(f"no published set is called {name!r}; there are {', '.join(published_sets())}")
     return found
-
-
-def data_folder() -> Path:
-    """The folder of fetched sets: `PROMU_DATA`, or `promu/data` in the user's cache (`XDG_CACHE_HOME`, `~/.cache`)."""
-    if named := os.environ.get("PROMU_DATA"):
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "promu" / "data"
 
 
 def addresses(source: str) -> list[str]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import initialization as init
 
 from promu.errors import InputError, needs_extra
+from promu.files import absent
 
 Values = list[Any]
 """A node's inputs: tensors, Python numbers or lists where the graph holds a constant, None where one is left out."""
@@ -264,7 +265,7 @@ def _load(path: Path) -> tuple[Any, Any]:
     try:
         return onnx, onnx.load(path)
     except FileNotFoundError:
-        raise InputError("no such file; check the path", path) from None
+        raise absent(path) from None
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror}); name one ONNX file", path) from None
     except DecodeError:
