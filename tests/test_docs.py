@@ -155,6 +155,17 @@ def test_the_example_of_every_public_name_runs(name: str, sandbox: Path, monkeyp
         exec(compile(textwrap.dedent(block), f"promu.{name}", "exec"), {})
 
 
+@pytest.mark.parametrize("notebook", [path.name for path in (ROOT / "docs").glob("*.ipynb")])
+def test_a_notebook_runs_from_top_to_bottom(notebook: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sandbox)
+    cells = json.loads((ROOT / "docs" / notebook).read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code and all(cell["execution_count"] for cell in code), "it is kept with its outputs"
+    names: dict[str, object] = {}
+    for cell in code:
+        exec(compile("".join(cell["source"]), notebook, "exec"), names)
+
+
 def test_every_page_that_is_linked_to_exists() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
