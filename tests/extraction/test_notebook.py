@@ -38,7 +38,7 @@ def test_what_comes_from_a_post_is_escaped(extractor: Extractor, tiny_models: Pa
 def test_the_image_is_shown_with_what_was_attended_to(kind: str, extractor: Extractor, images: Path) -> None:
     file = images / "0.png"
     image = {"file": file, "name": str(file), "bytes": file.read_bytes(), "opened": Image.open(file)}[kind]
-    page = Page(extractor(TEXTS[0], image)._repr_html_())  # type: ignore[arg-type]
+    page = Page(extractor(TEXTS[0], image)._repr_html_())  # type: ignore[call-overload]
     (shown,) = page.of("img")
     assert shown["src"].startswith("data:image/") and not page.of("svg")
     result = extractor(TEXTS[0], file, explain=True)
