@@ -70,6 +70,7 @@ def study(folder: Path, **changes: Any) -> Path:
         "reading": QUICK,
         "world": {"size": 32, "posts": [40, 6, 8]},
         "captions": {"size": 32, "pairs": 40},
+        "grid": [{}, {"lr": 5e-3}],
         "posts": [30],
         "compared_at": 30,
         "workers": 1,
@@ -104,6 +105,9 @@ def test_every_exhibit_is_there_in_every_form(whole: Path) -> None:
     assert systems == [
         "joint model", "pipeline", "writer", "writer with knowledge", "joint model, without pre-training"
     ]  # fmt: skip
+    chosen = {row["system"]: row["quintuples"] for row in found["few-shot-systems"]["tables"][-1]["rows"]}
+    assert set(chosen) == {"joint model", "joint model, without pre-training"}
+    assert set(chosen.values()) <= {"0.001 × 1", "0.005 × 1"}
     assert (whole / "figures" / "few-shot-curve.svg").read_text(encoding="utf-8").startswith("<svg")
     for name in ("few-shot-curve.tex", "few-shot-systems-gains.csv", "few-shot-knowledge.csv"):
         assert (whole / "tables" / name).is_file()
