@@ -18,6 +18,7 @@ from promu import cli
 from promu.cli import main
 from promu.cli.data import check
 from promu.cli.help_examples import EXAMPLES
+from promu.cli.own_data import convert
 
 GOLD = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-LOC\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
 PREDICTED = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-ORG\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
@@ -176,7 +177,9 @@ def test_what_the_help_says_agrees_with_the_library(capsys: pytest.CaptureFixtur
     assert main(["newsreel", "world", "--falsified", "2"]) == 2
     sentence = "falsified should be less than or equal to 1, found '2'; see promu newsreel --help"
     assert sentence in capsys.readouterr().err
-    assert f"One of {', '.join(FORMATS)}." in (check.__doc__ or "")
+    assert f"One of {', '.join(FORMATS)}." in " ".join((check.__doc__ or "").split())
+    posts = [name for name, entry in FORMATS.own.items() if entry.kind == "posts"]
+    assert f"{', '.join(posts[:-1])} or {posts[-1]}." in " ".join((convert.__doc__ or "").split())
 
 
 def test_an_interrupt_says_where_the_run_resumes(

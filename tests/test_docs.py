@@ -76,6 +76,12 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         told = [{"head": 0, "tail": 1, "type": "/per/per/couple", "score": 0.8}]
         post = {"id": "1", "tokens": ["Zorva", "Kelmo"], "entities": found, "relations": told}
         Path("out.jsonl").write_text(json.dumps(post) + "\n", encoding="utf-8")
+        own = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+        line = re.search(r"^```json\n(.*?)^```", own, flags=re.MULTILINE | re.DOTALL)
+        assert line is not None
+        for name in ("train.jsonl", "dev.jsonl"):  # the line that the page shows
+            Path(name).write_text(line[1], encoding="utf-8")
+        shutil.copy("mytweets/valid.txt", "train.txt")
     return home
 
 
@@ -135,7 +141,7 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
             assert run(words) == 0, command
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/extraction.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/extraction.md", "docs/own-data.md"])
 def test_the_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     found = blocks(ROOT / page, "python")

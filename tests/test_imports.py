@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "promu"
 # From the ground up; a room imports itself and what stands on lower floors, never its neighbours.
 FLOORS = [
     {"errors", "progress"},
-    {"schema", "files"},
+    {"schema", "files", "extensions"},
     {"config"},
     {"hub"},
     {"corpora", "modeling", "runs"},

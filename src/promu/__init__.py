@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from promu.config import copy_recipe, list_recipes
+    from promu.corpora.convert import Conversion, convert
     from promu.corpora.fetch import Fetched, fetch
     from promu.errors import InputError
     from promu.evaluation.scoring import ScoreReport, score
@@ -35,11 +37,14 @@ if TYPE_CHECKING:
 __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
 __all__ += ["fetch", "Fetched"]
+__all__ += ["list_recipes", "copy_recipe", "convert", "Conversion"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction"]
 __all__ += ["Post", "Entity", "Relation", "CaptionPair", "Region", "InputError", "__version__"]
 
 _MODULES = {
+    "config": ["copy_recipe", "list_recipes"],
+    "corpora.convert": ["Conversion", "convert"],
     "corpora.fetch": ["Fetched", "fetch"],
     "errors": ["InputError"],
     "evaluation.scoring": ["ScoreReport", "score"],

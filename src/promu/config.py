@@ -4,23 +4,62 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator, with_config
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+    with_config,
+)
 from pydantic_core import ErrorDetails
 from typing_extensions import TypedDict, is_typeddict
 
 from promu.errors import InputError
-from promu.files import data_folder
+from promu.files import data_folder, write_text
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
+
+
+def portable(path: Any) -> Any:
+    r"""A path of a recipe as every system reads it: `\` and `/` both separate folders, `~` at the start is the home.
+
+    A relative path counts from the folder in which the command runs, wherever the recipe lies.
+
+    Raises:
+        ValueError: It holds a control character, as a Windows path in double quotes does: YAML reads `"\t"` as a tab.
+
+    Example:
+        ```python
+        from promu.config import portable
+
+        assert portable(r"data\train.txt") == "data/train.txt"
+        ```
+    """
+    if not isinstance(path, str):
+        return path
+    if any(ord(character) < 32 for character in path):
+        raise ValueError("holds a control character; write a Windows path in single quotes, or with / in place of \\")
+    return os.path.expanduser(path.replace("\\", "/"))
+
+
+Place = Annotated[str, AfterValidator(portable)]
+"""A file, a folder or the name of a model, see `portable`."""
+PlacePath = Annotated[Path, BeforeValidator(portable)]
+"""A file or a folder, see `portable`."""
 
 
 class Settings(BaseModel):
@@ -108,19 +147,19 @@ class BackboneSettings(TypedDict, total=False):
 class ModelSettings(Settings):
     """The backbone: where its weights come from."""
 
-    init: str | None = Field(
+    init: Place | None = Field(
         default=None,
         description="promu model folder to start from, such as pre-training saved; its encoders come with it",
     )
-    text: str | dict[str, Any] | None = Field(
+    text: Place | dict[str, Any] | None = Field(
         default=None,
         description="text encoder: folder, hub name (`NAME@REVISION` for a branch, tag or commit), `package:NAME/PATH` "
         "within an installed Python package, or a configuration with `model_type` for random weights",
     )
-    vision: str | dict[str, Any] | None = Field(
+    vision: Place | dict[str, Any] | None = Field(
         default=None, description="vision encoder, named in the same ways; null makes a text-only backbone"
     )
-    tokenizer: str | None = Field(default=None, description="folder or hub name; null takes the text encoder's own")
+    tokenizer: Place | None = Field(default=None, description="folder or hub name; null takes the text encoder's own")
     config: Annotated[BackboneSettings, Field(description="further settings of the backbone")] = {}
 
     @model_validator(mode="after")
@@ -135,6 +174,54 @@ class ModelSettings(Settings):
 RecipeType = TypeVar("RecipeType", bound=Settings)
 
 
+class ShippedRecipe(NamedTuple):
+    """A recipe that comes with promu.
+
+    Attributes:
+        name: By which it is run.
+        command: The command line that runs it.
+        about: What it does, in one sentence.
+        path: Its file.
+    """
+
+    name: str
+    command: str
+    about: str
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """The YAML."""
+        return self.path.read_text(encoding="utf-8")
+
+
+def list_recipes() -> list[ShippedRecipe]:
+    """The recipes that come with promu, by name; those named `own-…` are templates for own data.
+
+    Example:
+        ```python
+        import promu
+
+        for recipe in promu.list_recipes():
+            print(recipe.name, recipe.about)
+        ```
+    """
+    folders = (Path(__file__).parent / "recipes", Path(__file__).parents[2] / "recipes")  # of a wheel, and of a clone
+    files = {file.stem: file for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")}
+    found = []
+    for name, path in sorted(files.items()):
+        command, *comment = (line.removeprefix("#").strip() for line in _head(path))
+        about = re.split(r"[.:](?:\s|$)", " ".join(comment), maxsplit=1)[0]
+        found.append(ShippedRecipe(name, command, about, path))
+    return found
+
+
+def _head(path: Path) -> list[str]:
+    """The comment at the top of a recipe: the command that runs it, then what it is."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return list(takewhile(lambda line: line.startswith("#"), lines))
+
+
 def find_recipe(name: str) -> Path:
     """The recipe file called `name`: a path, or the name of one that ships with promu.
 
@@ -144,12 +231,37 @@ def find_recipe(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    folders = [Path(__file__).parent / "recipes", Path(__file__).parents[2] / "recipes"]
-    for folder in folders:
-        if (folder / f"{name}.yaml").is_file():
-            return folder / f"{name}.yaml"
-    shipped = sorted({file.stem for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")})
-    raise InputError(f"no recipe file {name!r}; give a path, or one of {', '.join(shipped)}")
+    shipped = {recipe.name: recipe.path for recipe in list_recipes()}
+    if name not in shipped:
+        raise InputError(f"no recipe file {name!r}; give a path, or one of {', '.join(shipped)}")
+    return shipped[name]
+
+
+def copy_recipe(name: str, file: str | Path) -> Path:
+    """Write a recipe that comes with promu to a file of one's own, to be changed there.
+
+    Args:
+        name: Of the recipe.
+        file: Where to; nothing that is there is replaced.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: There is no such recipe; the file is there already, or cannot be written.
+
+    Example:
+        ```python
+        import promu
+
+        promu.copy_recipe("own-ner", "my.yaml")
+        ```
+    """
+    text, file = find_recipe(name).read_text(encoding="utf-8"), Path(file)
+    if file.exists():
+        raise InputError("this is there already; name another file, or remove it first", file)
+    write_text(file, [text])
+    return file
 
 
 def load_recipe(

@@ -6,7 +6,7 @@ Everything here is immutable and checks itself on creation, so that a `Post` tha
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -83,6 +83,7 @@ class Post:
         text: The running text that the words come from; None where only the words are known. Not compared.
         offsets: Where each word lies in `text`, in Unicode code points, end exclusive; empty without a text.
         extra: What else came with the post, by key: carried through to what is written about it. Not compared.
+        line: Where its file has it, from 1; None for a post from elsewhere. Not compared.
 
     Example:
         ```python
@@ -107,6 +108,7 @@ class Post:
     text: str | None = field(default=None, compare=False)
     offsets: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    line: int | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.offsets and tuple(str(self.text)[start:end] for start, end in self.offsets) != self.tokens:
@@ -159,6 +161,15 @@ def with_quintuples(post: Post, found: Iterable[Quintuple]) -> Post:
         head, tail = (entities.setdefault(entity, len(entities)) for entity in ends)
         relations.append(Relation(head, tail, item.relation))
     return Post(post.id, post.tokens, post.image, tuple(entities), tuple(relations))
+
+
+def apart(entities: Sequence[Entity]) -> list[Entity]:
+    """The entities that a tag for each word can hold, by position: of two that overlap, the first given stays."""
+    kept: list[Entity] = []
+    for entity in entities:
+        if all(entity.end <= other.start or other.end <= entity.start for other in kept):
+            kept.append(entity)
+    return sorted(kept, key=lambda entity: entity.start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,25 @@ POSTS = (
     '{"id": "2", "tokens": ["A", "met", "B"], "entities": [{"start": 0, "end": 1, "type": "PER", "score": 0.5}, '
     '{"start": 2, "end": 3, "type": "PER"}], "relations": [{"head": 0, "tail": 1, "type": "peer"}]}\n'
 )
+SPANS = '{"text": "Ann in Rome", "entities": [{"start": 7, "end": 11, "type": "LOC", "text": "Rome"}]}\n'
+DOCCANO = (
+    '{"id": 3, "text": "Ann in Rome", "label": [[0, 3, "PER"]], "Comments": []}\n'
+    '{"text": "😀 Ann in Rome", "entities": [{"id": 5, "label": "PER", "start_offset": 2, "end_offset": 5}, '
+    '{"id": 6, "label": "LOC", "start_offset": 9, "end_offset": 13}], '
+    '"relations": [{"id": 1, "from_id": 5, "to_id": 6, "type": "in"}]}\n'
+)
+LABEL_STUDIO = (
+    '[{"id": 1, "data": {"text": "😀 Ann", "image": "a.png"}, "annotations": [{"result": [{"id": "x", '
+    '"type": "labels", "value": {"start": 3, "end": 6, "text": "Ann", "labels": ["PER"]}}]}]},\n'
+    ' {"id": 2, "text": "Rome", "label": [{"start": 0, "end": 4, "text": "Rome", "labels": ["LOC"]}]}]'
+)
+PRODIGY = (
+    '{"text": "Ann in Rome", "tokens": [{"start": 0, "end": 3}, {"start": 4, "end": 6}, {"start": 7, "end": 11}], '
+    '"spans": [{"start": 7, "end": 11, "label": "LOC"}, {"start": 0, "end": 3, "label": "PER"}], '
+    '"relations": [{"head_span": {"start": 0, "end": 3, "label": "PER"}, '
+    '"child_span": {"start": 7, "end": 11, "label": "LOC"}, "label": "in"}], "answer": "accept"}\n'
+)
+BRAT = "T1\tPER 0 3\tAnn\nT2\tPER 8 11\tBob\nR1\tmet Arg1:T1 Arg2:T2\n"
 
 # (format, the text to damage, files beside it)
 SAMPLES = {
@@ -59,6 +78,11 @@ SAMPLES = {
     "newsclippings": ("newsclippings", ANNOTATIONS, {"data.json": BASE}),
     "coco": ("coco", COCO, {}),
     "posts": ("posts", POSTS, {}),
+    "spans": ("spans", SPANS, {}),
+    "doccano": ("doccano", DOCCANO, {}),
+    "label-studio": ("label-studio", LABEL_STUDIO, {}),
+    "prodigy": ("prodigy", PRODIGY, {}),
+    "brat": ("brat", "Ann met Bob in Rome\n", {"file.ann": BRAT}),
 }
 SPICES = [
     b"\0", b"\r", b"\n", b"\n\n", b"\t", b'"', b"'", b"\\", b"[", b"]", b"{", b"}", b",", b":", b"/", b"..", b"None",
@@ -167,5 +191,5 @@ def test_missing_empty_and_folder(format: str, tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
     with pytest.raises(InputError, match="no such file; check the path"):
         FORMATS[format].read(tmp_path / "absent", [])
-    with pytest.raises(InputError, match="is a folder; name one file"):
+    with pytest.raises(InputError, match="is a folder; name one file" if format != "brat" else "no .txt file is in"):
         FORMATS[format].read(tmp_path, [])

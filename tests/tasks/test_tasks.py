@@ -214,6 +214,19 @@ def test_a_label_that_the_model_cannot_give_is_refused(tmp_path: Path) -> None:
     NER.check([replace(POST, entities=POST.entities[:1])], bio_labels(["LOC", "PER"]), tmp_path)
 
 
+def test_entities_that_overlap_are_counted_and_the_first_is_learned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    nested = replace(POST, entities=(*POST.entities[:2], Entity(4, 5, "PER")))
+    labels = NER.labels([nested])
+    assert NER.check([nested, POST], bio_labels(["LOC", "ORG", "PER"]), tmp_path) == {"that overlap another": 1}
+    assert "1 entities overlap another, which the tags of words cannot hold" in caplog.text
+    tags = NER.batch(encoder(), [nested], {name: number for number, name in enumerate(labels)})["labels"]
+    assert [labels[tag] for tag in tags[0].tolist()] == ["B-PER", "O", "O", "B-LOC", "I-LOC", "O"]
+    with pytest.raises(InputError, match="post '1' has an entity without a type; give it one, or leave it out"):
+        NER.check([replace(POST, entities=(Entity(0, 1, None),))], labels, tmp_path)
+
+
 def test_one_post_a_pair() -> None:
     posts = pair_posts(POST, [(0, 1), (2, 0)])
     assert [(post.relations[0].head, post.relations[0].tail) for post in posts] == [(0, 1), (2, 0)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from promu.config import find_recipe, load_recipe
+from promu.cli import COMMANDS, main
+from promu.config import find_recipe, list_recipes, load_recipe
 from promu.errors import InputError
 from promu.training.recipe import FinetuneRecipe, LossSettings, PretrainRecipe, TokenizerSettings
 
@@ -66,11 +69,11 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
     [
         (
             "trainin.lr=1",
-            "unknown recipe key 'trainin'; allowed here: data, images, model, out, seed, task, training",
+            "unknown recipe key 'trainin'; allowed here: data, images, model, out, seed, task, tokenizer, training",
         ),
         ("training.learning_rate=1", "unknown recipe key 'training.learning_rate'; allowed here: batch_size, .*lr, "),
         ("model.config.widht=3", "unknown recipe key 'model.config.widht'; allowed here: .*pooling, "),
-        ("task=jmere", "recipe key 'task': Input should be 'ner', 're' or 'joint' .got 'jmere'."),
+        ("task=jmere", "recipe key 'task': must be one of ner, re, joint .got 'jmere'."),
         ("training.lr=0", "recipe key 'training.lr': Input should be greater than 0 .got 0."),
         ("training.lr=fast", "recipe key 'training.lr': Input should be a valid number.* .got 'fast'."),
         ("training.batch_size=2.5", "recipe key 'training.batch_size': Input should be a valid integer.* .got 2.5."),
@@ -240,3 +243,58 @@ def test_a_recipe_is_a_name_a_file_plain_data_or_the_object() -> None:
     assert plain == recipe.model_dump(), "what was given stays as it is"
     with pytest.raises(InputError, match="a recipe for promu finetune"):
         load_recipe(recipe, PretrainRecipe)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_says_first_how_it_is_run_and_what_it_is(path: Path) -> None:
+    found = next(recipe for recipe in list_recipes() if recipe.name == path.stem)
+    command, about = found.command, found.about
+    words = command.split()
+    assert words[0] == "promu" and path.stem in words and words[1] in COMMANDS
+    assert len(about) > 20 and not about.startswith("promu")
+    kind: Any = {"finetune": FinetuneRecipe, "pretrain": PretrainRecipe}.get(words[1])
+    assert kind is None or load_recipe(path, kind)
+
+
+def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    assert re.search(r"own-ner +promu finetune own-ner +Template for own posts", capsys.readouterr().out)
+    assert main(["recipes", "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"name", "command", "about", "path"} == listed[0].keys() and len(listed) == len(list(RECIPES.glob("*.yaml")))
+    assert main(["recipes", "show", "own-re"]) == 0
+    assert capsys.readouterr().out == (RECIPES / "own-re.yaml").read_text(encoding="utf-8")
+    mine = tmp_path / "my.yaml"
+    assert main(["recipes", "copy", "own-ner", str(mine)]) == 0
+    assert f"promu finetune {mine}" in capsys.readouterr().out
+    assert mine.read_bytes() == (RECIPES / "own-ner.yaml").read_bytes()
+    assert main(["recipes", "copy", "own-re", str(mine)]) == 2
+    assert "this is there already; name another file" in capsys.readouterr().err
+    assert main(["recipes", "show", "own-nerr"]) == 2
+    assert "no recipe file 'own-nerr'; give a path, or one of flickr8k, " in capsys.readouterr().err
+
+
+def test_paths_of_a_recipe_are_those_of_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = {**FINETUNE, "data": {"train": "data\\train.txt", "dev": "~/dev.txt", "images": "C:\\pictures"}}
+    recipe = load_recipe(write(tmp_path, settings), FinetuneRecipe)
+    assert recipe.data.train == "data/train.txt" and recipe.data.images == "C:/pictures"
+    assert recipe.data.dev == f"{tmp_path}/dev.txt"
+    text = 'task: ner\ndata: {train: "data\\train.txt", dev: dev.txt}\nimages: none\nmodel: {init: m}\nout: o\n'
+    with pytest.raises(
+        InputError, match=r"recipe key 'data.train': holds a control character; write a Windows path in"
+    ):
+        load_recipe(write(tmp_path, text), FinetuneRecipe)
+
+
+def test_a_tokenizer_is_trained_for_encoders_from_scratch_alone(tmp_path: Path) -> None:
+    scratch = {**FINETUNE, "images": "none", "model": {"text": {"model_type": "bert"}}, "tokenizer": {"size": 500}}
+    assert load_recipe(write(tmp_path, scratch), FinetuneRecipe).tokenizer is not None
+    for model in ({"init": "m"}, {"text": "bert"}, {"text": {"model_type": "bert"}, "tokenizer": "t"}):
+        with pytest.raises(InputError, match="tokenizer is trained for a text encoder from scratch"):
+            load_recipe(write(tmp_path, {**scratch, "model": model}), FinetuneRecipe)
+
+
+def test_a_task_is_known(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"recipe key 'task': must be one of ner, re, joint \(got 'nre'\)"):
+        load_recipe(write(tmp_path, {**FINETUNE, "task": "nre"}), FinetuneRecipe)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Protocol
 from PIL import Image
 from pydantic import Field, model_validator
 
-from promu.config import Count, NotNegativeInt, Settings, Share
+from promu.config import Count, NotNegativeInt, Place, PlacePath, Settings, Share
 from promu.schema import MissingPairImage, Region
 
 Format = Literal["auto", "captions", "newsclippings", "folder"]
@@ -18,11 +18,11 @@ Format = Literal["auto", "captions", "newsclippings", "folder"]
 class CorpusSettings(Settings):
     """How to build a corpus from caption pairs and images."""
 
-    captions: Path = Field(
+    captions: PlacePath = Field(
         description="CSV or JSON lines of image and caption, NewsCLIPpings annotations (with data.json beside them), "
         "or a folder of images, each with its captions in a .txt file of its name"
     )
-    images: Path | None = Field(default=None, description="folder of the images, unless the captions are a folder")
+    images: PlacePath | None = Field(default=None, description="folder of the images, unless the captions are a folder")
     format: Literal["auto", "captions", "newsclippings", "folder"] = Field(
         default="auto", description="what the captions are; `auto` finds out"
     )
@@ -30,10 +30,12 @@ class CorpusSettings(Settings):
         default="none",
         description="what finds regions: `coco` (a file of boxes), `hf` (a model), `yolo` (an ONNX file) or `none`",
     )
-    regions: str | None = Field(default=None, description="the detector's file, folder or hub name")
+    regions: Place | None = Field(default=None, description="the detector's file, folder or hub name")
     confidence: Share = Field(default=0.3, description="regions with a lower score are left out")
     max_regions: Count = Field(default=10, description="regions an image at most")
-    class_names: Path | None = Field(default=None, description="file of class names by line, for a YOLO file without")
+    class_names: PlacePath | None = Field(
+        default=None, description="file of class names by line, for a YOLO file without"
+    )
     missing_images: MissingPairImage = Field(
         default="raise",
         description="an image or caption that cannot be used: `raise` stops, `skip` leaves it out and counts it",
@@ -44,7 +46,7 @@ class CorpusSettings(Settings):
         "of captions near in meaning (`similar`) or of any (`uniform`); made ones need a set of true pairs only",
     )
     share: Annotated[float, Field(gt=0.0, le=0.9)] = Field(default=0.5, description="share of made pairs in all")
-    text_encoder: str | None = Field(
+    text_encoder: Place | None = Field(
         default=None,
         description="text encoder that says which captions are near, such as sentence-transformers/all-MiniLM-L6-v2, a "
         "folder, or package:NAME/PATH; without it words are compared",
@@ -89,7 +91,9 @@ class DetectorSettings(Settings):
 
     confidence: Share = Field(default=0.3, description="regions with a lower score are left out")
     max_regions: Count = Field(default=10, description="regions an image at most, the best")
-    class_names: Path | None = Field(default=None, description="file of class names by line, for a YOLO file without")
+    class_names: PlacePath | None = Field(
+        default=None, description="file of class names by line, for a YOLO file without"
+    )
 
     def identify(self, kind: str, checksum: str) -> str:
         """The identity of a detector: kind, checksum of all it was made from, and these settings."""

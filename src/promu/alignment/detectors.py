@@ -17,6 +17,7 @@ from promu.alignment.corpus_settings import Detector, DetectorSettings
 from promu.alignment.yolo import YoloRegions
 from promu.corpora.coco import read_coco_images
 from promu.errors import InputError
+from promu.extensions import Choices
 from promu.files import checksum
 from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
 from promu.schema import Region
@@ -144,12 +145,16 @@ class NoRegions:
         return [[] for _ in images]
 
 
-DETECTORS: dict[str, Callable[[str | Path, DetectorSettings], Detector]] = {
-    "coco": CocoRegions,  # a COCO instances file
-    "hf": HuggingFaceRegions,  # a model, by folder or hub name
-    "none": lambda path, settings: NoRegions(),
-    "yolo": YoloRegions,  # an ONNX file
-}
+DETECTORS: Choices[Callable[[str | Path, DetectorSettings], Detector]] = Choices(
+    "promu.detectors",
+    {
+        "coco": CocoRegions,  # a COCO instances file
+        "hf": HuggingFaceRegions,  # a model, by folder or hub name
+        "none": lambda path, settings: NoRegions(),
+        "yolo": YoloRegions,  # an ONNX file
+    },
+)
+"""Detector name -> function of (path, settings); packages add theirs as entry points of `promu.detectors`."""
 
 
 def build_detector(kind: str, path: str | Path | None, settings: DetectorSettings | None = None) -> Detector:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from promu.errors import InputError
+from promu.extensions import Choices
 from promu.files import checksum
 from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
 from promu.modeling.inputs import WordEncoder, to_pixels
@@ -124,7 +125,10 @@ class HubTeacher(_BatchTeacher):
         return _unit(self.model.get_image_features(pixel_values=pixels))
 
 
-TEACHERS: dict[str, Callable[[str, str], Teacher]] = {"self-trained": SelfTrainedTeacher, "hub": HubTeacher}
+TEACHERS: Choices[Callable[[str, str], Teacher]] = Choices(
+    "promu.teachers", {"self-trained": SelfTrainedTeacher, "hub": HubTeacher}
+)
+"""Kind of teacher -> function of (name, device); packages add theirs as entry points of `promu.teachers`."""
 
 
 def load_teacher(kind: str, name: str, device: str | None = None) -> Teacher:

@@ -38,7 +38,9 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
     },
     "Data": {
         "fetch": ("promu.cli.data:fetch", "Fetch published sets, each file verified by its checksum."),
+        "recipes": ("promu.cli.own_data:recipes_app", "List the recipes that come with promu; show or copy one."),
         "check": ("promu.cli.data:check", "Read a file or a whole set; say what is in it and what is wrong with it."),
+        "convert": ("promu.cli.own_data:convert", "Write labelled posts in another format; say what it cannot carry."),
         "fewshot": (
             "promu.cli.data:fewshot_app",
             "Joint few-shot sets: sample them from labelled posts, or draw them.",

@@ -57,7 +57,8 @@ def check(path: Path, /, *, format: str, images: Path | None = None, json: bool 
 
     Args:
         path: A file, or the folder of a set.
-        format: One of conll, conll-lenient, mnre, jmere, posts, captions, newsclippings, coco.
+        format: One of conll, conll-lenient, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat, spacy,
+            captions, newsclippings, coco.
         images: Folder of images; missing and broken ones are then named.
         json: Print JSON instead of lines.
     """

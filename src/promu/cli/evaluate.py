@@ -187,6 +187,7 @@ class GoldOptions:
 
     Args:
         data: File with the gold.
+        format: Its format; left out, posts for a .jsonl file, else the task's own: conll, mnre or jmere.
         images: Folder of the posts' images.
         missing_images: What a missing or broken image does: stop, or have its post read as text.
         groups: JSON file, an object of group name by post id; adds figures by group.
@@ -199,6 +200,7 @@ class GoldOptions:
     """
 
     data: Path
+    format: str | None = None
     images: Path | None = None
     missing_images: MissingPostImage = "raise"
     groups: Path | None = None
@@ -211,7 +213,7 @@ class GoldOptions:
 
 @evaluate.command(name="ner")
 def evaluate_ner(model: Path, /, options: GoldOptions) -> None:
-    """Score a fine-tuned model's entities against gold (CoNLL data).
+    """Score a fine-tuned model's entities against gold (CoNLL data, or posts in a .jsonl file).
 
     Without --images the posts are read as text alone, which is then said.
 
@@ -223,7 +225,7 @@ def evaluate_ner(model: Path, /, options: GoldOptions) -> None:
 
 @evaluate.command(name="re")
 def evaluate_re(model: Path, /, options: GoldOptions) -> None:
-    """Score a fine-tuned model's relations against gold (MNRE data).
+    """Score a fine-tuned model's relations against gold (MNRE data, or posts in a .jsonl file).
 
     Without --images the posts are read as text alone, which is then said.
 
@@ -263,7 +265,8 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     from promu.extraction.evaluate_model import evaluate
 
     settings = {
-        name: getattr(options, name) for name in ("images", "missing_images", "groups", "batch_size", "threshold")
+        name: getattr(options, name)
+        for name in ("format", "images", "missing_images", "groups", "batch_size", "threshold")
     }
     with progress_bars():
         result = evaluate(model, options.data, task, **settings)
@@ -283,7 +286,7 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     if predictions is not None:
         from promu.tasks.task import TASKS
 
-        TASKS[task].write(predictions, result.predictions)
+        TASKS[task].write(predictions, result.predictions, options.format)
     if options.report is not None:
         from promu.report.run_report import write_evaluation_report
 

@@ -16,6 +16,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "promu check mytweets/train.txt --format conll",
         "promu check mytweets/train.txt --format conll --images mytweets/images --json",
     ),
+    "recipes": ("promu recipes",),
+    "recipes show": ("promu recipes show own-ner",),
+    "recipes copy": ("promu recipes copy own-ner my-ner.yaml",),
+    "convert": (
+        "promu convert train.txt train.jsonl --from conll --to posts",
+        "promu convert project.json train.jsonl --from label-studio --to posts --inside-word widen",
+    ),
     "fewshot sample": ("promu fewshot sample train.txt runs/few --format mnre --train 250 --dev 220 --seed 17",),
     "fewshot draw": ("promu fewshot draw runs/joint --seed 0",),
     "fewshot pipeline": (

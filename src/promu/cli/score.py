@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from promu.evaluation.counts import Counts, TailScores
     from promu.evaluation.scoring import ScoreReport, Scores
 
-app = App(name="score", help="Score predictions against gold; all files in the format of the gold.")
+app = App(name="score", help="Score predictions against gold; all files in one format.")
 
 
 @Parameter(name="*")
@@ -30,6 +30,7 @@ class ScoreOptions:
             whose mean and standard deviation is shown.
         against: Predictions of another system, one file or several: is the difference more than chance? Several runs
             are compared over runs and posts, single ones over posts alone.
+        format: Of all files; left out, posts for .jsonl files, else the task's own: conll, mnre or jmere.
         train: Training file. Of ner and re: what is rare there is the tail; without it the gold says what is rare. Of
             joint: its relations count in the macro F1 over all relations.
         groups: JSON file, an object of group name by post id; adds figures by group.
@@ -40,6 +41,7 @@ class ScoreOptions:
     gold: Path
     predictions: Annotated[list[Path], Parameter(consume_multiple=True)]
     against: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
+    format: str | None = None
     train: Path | None = None
     groups: Path | None = None
     samples: int = 10_000
@@ -55,7 +57,7 @@ def score_ner(
 ) -> None:
     """Entities: precision, recall and F1 over exact spans and types (seqeval), by type, and what is confused with what.
 
-    The files are CoNLL. Where the tags hold an I- that continues no entity, seqeval's two modes give two figures; both
+    Where the tags of CoNLL files hold an I- that continues no entity, seqeval's two modes give two figures; both
     are then shown. The figure of the literature, which stands first, is the strict one (IOB2), except on the published
     Twitter-2015 files: their gold begins entities with I- tags, and the field's scorers count them.
 
@@ -69,7 +71,7 @@ def score_ner(
     report = _score("ner", options, rename=names)
     if export is not None:
         # the published scorers let a stray I- begin an entity
-        posts, runs = read_entity_files(options.gold, options.predictions[:1], names)["default"]
+        posts, runs = read_entity_files(options.gold, options.predictions[:1], names, options.format)["default"]
         note(f"written for other scorers: {', '.join(map(str, export_entities(export, posts, runs[0])))}")
     _show(report, options)
 
@@ -78,38 +80,36 @@ def score_ner(
 def score_re(options: ScoreOptions, *, export: Path | None = None) -> None:
     """Relations: micro precision, recall and F1 with `None` left out, by relation, and what is confused with what.
 
-    The files are MNRE. Accuracy (`None` included) and macro figures stand beside.
+    Accuracy (`None` included) and macro figures stand beside. In posts every ordered pair of entities counts.
 
     Args:
         export: Folder to write gold and (first) predictions to in the forms that HVPNeT's and MEGA's scorers take.
     """
-    from promu.corpora.mnre import read_mnre
+    from promu.corpora.labelled import read_labelled
     from promu.evaluation.scoring import export_relations
 
     report = _score("re", options)
     if export is not None:
-        paths = export_relations(export, read_mnre(options.gold), read_mnre(options.predictions[0]))
+        gold, found = (read_labelled("re", path, options.format) for path in (options.gold, options.predictions[0]))
+        paths = export_relations(export, gold, found)
         note(f"written for other scorers: {', '.join(map(str, paths))}")
     _show(report, options)
 
 
 @app.command(name="joint")
-def score_joint(options: ScoreOptions, *, format: Literal["jmere", "posts"] = "jmere") -> None:
+def score_joint(options: ScoreOptions) -> None:
     """Quintuples (head, type, tail, type, relation): micro and macro F1 by exact spans, types and direction.
 
     Beside them: head and tail exchangeable, entities only, relations only, and under its own name what the published
     string scorer counts. Texts that the gold has several times with other labels are reported.
-
-    Args:
-        format: Of all files.
     """
-    _show(_score("joint", options, format=format), options)
+    _show(_score("joint", options), options)
 
 
 def _score(task: Literal["ner", "re", "joint"], options: ScoreOptions, **more: Any) -> ScoreReport:
     from promu.evaluation.scoring import score
 
-    given = {name: getattr(options, name) for name in ("gold", "predictions", "train", "groups", "samples")}
+    given = {name: getattr(options, name) for name in ("gold", "predictions", "format", "train", "groups", "samples")}
     return score(task, against=options.against or [], **given, **more)
 
 

@@ -231,7 +231,7 @@ def check(path: str | Path, format: str, images: str | Path | None = None) -> Ch
         raise InputError("no such folder of images; check the path", folder)
     if not path.exists():
         raise absent(path)
-    files = find_splits(path, format) if path.is_dir() else [(None, path)]
+    files = find_splits(path, format) if path.is_dir() and entry.splits else [(None, path)]
     opened: dict[str, _OpenedImage] = {}
     splits: dict[str, _Contents] = {}
     reports = []
@@ -263,7 +263,7 @@ def _check_file(
 ) -> None:
     """Fill in the report of a file, and add what it holds to the contents of its split."""
     try:
-        report.release = str(identify(report.path) or UNKNOWN)
+        report.release = str((report.path.is_file() and identify(report.path)) or UNKNOWN)
         records: Any = entry.read(report.path, report.problems)
         if entry.notes is not None:
             report.notes = entry.notes(report.path)

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from promu.corpora.annotation_tools import (
+    read_label_studio,
+    read_prodigy,
+    read_spans,
+    write_doccano,
+    write_label_studio,
+    write_prodigy,
+    write_spans,
+)
+from promu.corpora.brat import read_brat, write_brat
 from promu.corpora.captions import read_captions, read_newsclippings
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import read_conll, stray_inside_lines, write_conll
+from promu.corpora.docbin import read_docbin, write_docbin
 from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
 from promu.corpora.mnre import read_mnre, write_mnre
 from promu.corpora.posts import write_posts_jsonl
 from promu.corpora.releases import has_stray_inside
 from promu.corpora.sources import read_post_file
 from promu.errors import InputError
+from promu.extensions import Choices
 from promu.schema import Post
 
 Kind = Literal["posts", "pairs", "regions"]
-Reader = Callable[[Path, "list[InputError] | None"], Any]
+Reader = Callable[..., Any]
+"""Takes a path and the list of problems, or None; of a format that marks characters also `inside_word`."""
 Writer = Callable[[Path, Iterable[Post]], None]
 Splits = Mapping[str, tuple[str, ...]]
 
@@ -39,6 +53,8 @@ _COCO_SPLITS: Splits = {
     "valid": ("instances_val2017.json", "instances_val2014.json"),
 }
 _POST_SPLITS: Splits = {**{name: (f"{name}.jsonl",) for name in ("train", "valid", "test")}, "all": ("posts.jsonl",)}
+_TASK_SPLITS: Splits = {name: (f"{name}.json",) for name in ("train", "valid", "test")}
+_SPACY_SPLITS: Splits = {"train": ("train.spacy",), "valid": ("valid.spacy", "dev.spacy"), "test": ("test.spacy",)}
 _PAIR_SPLITS: Splits = {"train": ("train.json",), "valid": ("val.json",), "test": ("test.json",)}
 
 
@@ -53,12 +69,72 @@ def _lenient_notes(path: Path) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """One published format.
+class Holds:
+    """What of a post a format can hold, for `promu.convert`; by default everything.
 
-    `splits` names the files of a whole set by split, each with the names in use; `pair_per_post` says that a post
-    is one pair of entities, so that a text legitimately occurs once a pair; `notes` says what a reader made of a
-    file's oddities, for `check`.
+    Attributes:
+        relations, overlapping, untyped, scores, extra: Relations; entities that overlap; entities without type; scores;
+            further keys.
+        text, words: The running text; the words that it is split into.
+        lone_entities: Entities that are in no relation.
+        pairs: Whether it holds one pair of entities a record.
+        images: Any name, only one that the id gives, or none.
+        jpeg: Whether the image's name is `<id>.jpg`.
+        file_names, distinct: Whether ids must be file names, and different from each other.
+        type: An entity type to the one that it holds in its place, None where there is none; None holds any.
+    """
+
+    relations: bool = True
+    overlapping: bool = True
+    untyped: bool = True
+    scores: bool = True
+    extra: bool = True
+    text: bool = True
+    words: bool = True
+    lone_entities: bool = True
+    pairs: bool = False
+    images: Literal["any", "named by id", "none"] = "any"
+    jpeg: bool = False
+    file_names: bool = False
+    distinct: bool = False
+    type: Callable[[str], str | None] | None = None
+
+
+def _without_blanks(kind: str) -> str:
+    return "_".join(kind.split())
+
+
+def _tag(kind: str) -> str | None:
+    kind = _without_blanks(kind)
+    return kind if re.fullmatch(r"\w[\w.&/-]*", kind) else None
+
+
+def _jmere_type(kind: str) -> str | None:
+    kind = paper_name(kind).lower()
+    return kind if kind in ("per", "loc", "org", "misc") else None
+
+
+_NAMED = Holds(scores=False, extra=False, text=False, images="named by id", file_names=True)
+_HOLDS_CONLL = replace(_NAMED, relations=False, overlapping=False, untyped=False, jpeg=True, type=_tag)
+_HOLDS_MNRE = replace(_NAMED, pairs=True)
+_HOLDS_JMERE = replace(_NAMED, untyped=False, lone_entities=False, type=_jmere_type)
+_HOLDS_MARKS = Holds(untyped=False, scores=False, words=False)
+_HOLDS_WORDS = Holds(untyped=False, scores=False)
+_HOLDS_BRAT = replace(_HOLDS_MARKS, extra=False, images="none", file_names=True, distinct=True, type=_without_blanks)
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format: a published one, or that of an annotation tool.
+
+    Attributes:
+        kind: What it holds: posts, caption pairs, or regions by image.
+        splits: The files of a whole set by split, each with the names in use; empty where a set is a folder (brat).
+        pair_per_post: Whether a post is one pair of entities, so that a text legitimately occurs once a pair.
+        notes: Says what a reader made of a file's oddities, for `check`.
+        tasks: Those that learn from it, and whose predictions it can hold.
+        characters: Whether it marks characters, so that its reader takes `inside_word`.
+        holds: What of a post it can hold, for `promu.convert`.
     """
 
     name: str
@@ -68,22 +144,54 @@ class Format:
     splits: Splits = field(default_factory=dict)
     pair_per_post: bool = False
     notes: Callable[[Path], list[str]] | None = None
+    tasks: tuple[str, ...] = ()
+    characters: bool = False
+    holds: Holds = Holds()
 
 
-FORMATS: dict[str, Format] = {
-    entry.name: entry
-    for entry in (
-        Format("conll", "posts", read_conll, write_conll, _CONLL_SPLITS, notes=_conll_notes),
-        Format("conll-lenient", "posts", _read_lenient, write_conll, _CONLL_SPLITS, notes=_lenient_notes),
-        Format("mnre", "posts", read_mnre, write_mnre, _MNRE_SPLITS, pair_per_post=True),
-        Format("jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, notes=jmere_notes),
-        Format("posts", "posts", read_post_file, write_posts_jsonl, _POST_SPLITS),
-        Format("captions", "pairs", read_captions, None, {"all": ("captions.csv", "captions.jsonl")}),
-        Format("newsclippings", "pairs", read_newsclippings, None, _PAIR_SPLITS),
-        Format("coco", "regions", read_coco, None, _COCO_SPLITS),
-    )
-}
-"""Format name -> Format."""
+_ALL = ("ner", "re", "joint")
+_OWN = (
+    Format("conll", "posts", read_conll, write_conll, _CONLL_SPLITS, False, _conll_notes, ("ner",), holds=_HOLDS_CONLL),
+    Format(
+        "conll-lenient",
+        "posts",
+        _read_lenient,
+        write_conll,
+        _CONLL_SPLITS,
+        notes=_lenient_notes,
+        tasks=("ner",),
+        holds=_HOLDS_CONLL,
+    ),
+    Format("mnre", "posts", read_mnre, write_mnre, _MNRE_SPLITS, True, tasks=("re",), holds=_HOLDS_MNRE),
+    Format(
+        "jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, False, jmere_notes, ("joint",), holds=_HOLDS_JMERE
+    ),
+    Format("posts", "posts", read_post_file, write_posts_jsonl, _POST_SPLITS, tasks=_ALL),
+    Format("spans", "posts", read_spans, write_spans, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
+    Format("doccano", "posts", read_spans, write_doccano, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
+    Format(
+        "label-studio",
+        "posts",
+        read_label_studio,
+        write_label_studio,
+        _TASK_SPLITS,
+        characters=True,
+        holds=_HOLDS_MARKS,
+    ),
+    Format("prodigy", "posts", read_prodigy, write_prodigy, _POST_SPLITS, characters=True, holds=_HOLDS_WORDS),
+    Format("brat", "posts", read_brat, write_brat, characters=True, holds=_HOLDS_BRAT),
+    Format("spacy", "posts", read_docbin, write_docbin, _SPACY_SPLITS, characters=True, holds=_HOLDS_WORDS),
+    Format("captions", "pairs", read_captions, None, {"all": ("captions.csv", "captions.jsonl")}),
+    Format("newsclippings", "pairs", read_newsclippings, None, _PAIR_SPLITS),
+    Format("coco", "regions", read_coco, None, _COCO_SPLITS),
+)
+FORMATS: Choices[Format] = Choices(
+    "promu.formats",
+    {entry.name: entry for entry in _OWN},
+    lambda choice: isinstance(choice, Format),
+    "a Format",
+)
+"""Format name -> Format; packages add theirs as entry points of `promu.formats`."""
 
 
 def find_format(name: str, kind: Kind | None = None) -> Format:
@@ -92,13 +200,14 @@ def find_format(name: str, kind: Kind | None = None) -> Format:
     Raises:
         InputError: no such format, or one that holds something else.
     """
-    names = ", ".join(entry.name for entry in FORMATS.values() if kind in (None, entry.kind))
-    entry = FORMATS.get(name)
-    if entry is None:
+    if name in FORMATS:
+        entry = FORMATS[name]
+        if kind in (None, entry.kind):
+            return entry
+    names = ", ".join(one for one in FORMATS if one not in FORMATS.own or kind in (None, FORMATS.own[one].kind))
+    if name not in FORMATS:
         raise InputError(f"unknown format {name!r}; use one of {names}")
-    if kind not in (None, entry.kind):
-        raise InputError(f"format {name!r} holds {entry.kind}, but {kind} are needed; formats with {kind}: {names}")
-    return entry
+    raise InputError(f"format {name!r} holds {entry.kind}, but {kind} are needed; formats with {kind}: {names}")
 
 
 def read_posts(path: str | Path, format: str, problems: list[InputError] | None = None) -> list[Post]:

@@ -10,15 +10,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, StrictStr
 
 from promu.corpora.fields import FileName, Record, Span, Text, Tokens, check_name, check_span, read_record, stem
 from promu.errors import InputError
-from promu.files import json_list, opening, parse_json_object, read_records, read_text, shorten, write_text
+from promu.files import (
+    filled_lines,
+    iterate_records,
+    json_list,
+    opening,
+    parse_json_object,
+    read_text,
+    shorten,
+    write_text,
+)
 from promu.schema import Entity, Post, Relation
 
 Sentences = Annotated[list[StrictStr], Strict()]
@@ -81,10 +90,13 @@ def jmere_notes(path: Path) -> list[str]:
 
 
 def _read(path: Path, problems: list[InputError] | None) -> list[tuple[Post, Background]]:
-    if opening(path).startswith("["):
-        elements = json_list(path, read_text(path), problems)
-        return read_records(path, problems, lambda element: _parse(element[1]), "posts", elements)
-    return read_records(path, problems, lambda line: _parse(parse_json_object(line)), "posts")
+    def parse(raw: Any) -> tuple[Post, Background]:
+        return _parse(parse_json_object(raw) if isinstance(raw, str) else raw[1])
+
+    listed = opening(path).startswith("[")
+    elements = json_list(path, read_text(path), problems) if listed else filled_lines(path, problems)
+    records = iterate_records(path, problems, elements, parse, "posts")
+    return [(replace(post, line=line), background) for line, (post, background) in records]
 
 
 class _End(Record):

@@ -23,7 +23,7 @@ from promu.corpora.jmere import Background, write_jmere
 from promu.corpora.mnre import relation_types, write_mnre
 from promu.errors import InputError
 from promu.files import atomic
-from promu.schema import NO_RELATION, Entity, Post, Quintuple, Relation, quintuples, with_quintuples
+from promu.schema import NO_RELATION, Post, Quintuple, Relation, apart, quintuples, with_quintuples
 
 FILES = {
     "train": ("ner/train.txt", "re/mnre_train.txt"),
@@ -149,11 +149,7 @@ def write_pipeline_sets(files: Mapping[str, Path], out: Path) -> dict[str, dict[
 
 def entity_post(post: Post) -> Post:
     """The post with its entities by position, none that overlaps an earlier one, and no relations."""
-    kept: list[Entity] = []
-    for entity in post.entities:
-        if all(entity.end <= other.start or other.end <= entity.start for other in kept):
-            kept.append(entity)
-    return replace(post, entities=tuple(sorted(kept, key=lambda entity: entity.start)), relations=())
+    return replace(post, entities=tuple(apart(post.entities)), relations=())
 
 
 def pair_post(post: Post) -> Post:

@@ -10,6 +10,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +31,7 @@ from promu.corpora.fields import (
     stem,
 )
 from promu.errors import InputError
-from promu.files import read_records, shorten, write_text
+from promu.files import filled_lines, iterate_records, shorten, write_text
 from promu.schema import NO_RELATION, Entity, Post, Relation
 
 MAX_LITERAL_CHARACTERS = 20_000
@@ -50,7 +51,9 @@ def read_mnre(path: str | Path, problems: list[InputError] | None = None) -> lis
         # A backslash in a damaged literal is a matter for our sentence, not for a warning of Python's parser.
         warnings.simplefilter("ignore", category=SyntaxWarning)
         warnings.simplefilter("ignore", category=DeprecationWarning)
-        return read_records(path, problems, _parse, "posts")
+        path = Path(path)
+        records = iterate_records(path, problems, filled_lines(path, problems), _parse, "posts")
+        return [replace(post, line=number) for number, post in records]
 
 
 def relation_types(label: str) -> tuple[str | None, str | None]:

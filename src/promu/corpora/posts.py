@@ -50,9 +50,11 @@ def read_posts_jsonl(path: str | Path, problems: list[InputError] | None = None)
     be made of them (`align`). Problems and errors as of every reader (`promu.corpora`).
     """
     numbered = ((number, line and (number, line)) for number, line in filled_lines(Path(path), problems))
-    return read_records(
-        path, problems, lambda item: from_record(parse_json_object(item[1]), str(item[0])), "posts", numbered
-    )
+
+    def parse(item: tuple[int, str]) -> Post:
+        return replace(from_record(parse_json_object(item[1]), str(item[0])), line=item[0])
+
+    return read_records(path, problems, parse, "posts", numbered)
 
 
 def from_text(text: str, id: str = "1", image: str | None = None) -> Post:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def read_post_file(path: str | Path, problems: list[InputError] | None = None) -
     def parse(item: tuple[int, dict[str, Any] | InputError]) -> Post:
         if isinstance(item[1], InputError):
             raise InputError(item[1].reason, kind=item[1].kind)
-        return from_record(item[1], str(item[0]))
+        return replace(from_record(item[1], str(item[0])), line=item[0])
 
     return read_records(path, problems, parse, "posts", ((number, (number, raw)) for number, raw in read_source(path)))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from promu.corpora.conll import StrayInside, bio_tags, read_conll
-from promu.corpora.formats import clashing_names, read_posts
-from promu.corpora.mnre import read_mnre
+from promu.corpora.formats import clashing_names
+from promu.corpora.labelled import read_labelled, task_format
 from promu.corpora.releases import has_stray_inside
 from promu.errors import InputError
 from promu.evaluation.counts import (
@@ -172,7 +172,7 @@ def score(
     train: Source | None = None,
     groups: str | Path | Mapping[str, str] | None = None,
     rename: Mapping[str, str] | None = None,
-    format: str = "jmere",
+    format: str | None = None,
     samples: int = SAMPLES,
 ) -> ScoreReport:
     """Score predictions against gold.
@@ -190,7 +190,7 @@ def score(
     Args:
         task: `ner` scores entities, exact in span and type; `re` one relation for each given pair of entities; `joint`
             quintuples of two typed entities and their relation.
-        gold: Posts with their labels: a file (ner: CoNLL, re: MNRE, joint: `format`), or the posts.
+        gold: Posts with their labels: a file, or the posts.
         predictions: The same posts in the same order with predicted labels; several are runs of one system (seeds).
         against: Predictions of another system, to compare with: several runs by a t test over runs and posts, single
             runs by a paired bootstrap over posts (`promu.evaluation.significance.compare_runs`).
@@ -198,7 +198,7 @@ def score(
             their relations count in the macro F1 over all relations.
         groups: Group name by post id, or a JSON file of that; adds figures by group.
         rename: New name by old name of entity types in predictions and training posts (ner).
-        format: Of joint files: `jmere` or `posts`.
+        format: Of the files; None is posts for a .jsonl file, else the task's own: CoNLL, MNRE or JMERE.
         samples: Samples of the bootstrap of single runs; their seed is fixed.
 
     Raises:
@@ -215,17 +215,20 @@ def score(
     scorer: Callable[..., Scores]
     counter: Callable[..., PostCounts]
     if task == "ner":
-        readings = read_entity_files(gold, [*ours, *others], rename)
+        readings = read_entity_files(gold, [*ours, *others], rename, format)
         (mode, (posts, found)), (_, (other_posts, other_found)) = readings.items()
         scorer, counter = score_entities, entity_counts
-        frequency = entity_frequency(posts if train is None else _renamed(_read(train, read_conll), rename or {}))
+        frequency = entity_frequency(
+            posts if train is None else _renamed(_read(train, partial(_entity_posts, format=format)), rename or {})
+        )
         other_runs = [score_entities(other_posts, run, group) for run in other_found[: len(ours)]]
     elif task == "re":
-        posts, found = _aligned_files(gold, [*ours, *others], read_mnre)
+        read = partial(read_labelled, "re", format=format)
+        posts, found = _aligned_files(gold, [*ours, *others], read)
         scorer, counter = score_relations, relation_counts
-        frequency = relation_frequency(posts if train is None else _read(train, read_mnre))
+        frequency = relation_frequency(posts if train is None else _read(train, read))
     else:
-        read = partial(read_posts, format=format)
+        read = partial(read_labelled, "joint", format=format)
         posts, found = _aligned_files(gold, [*ours, *others], read)
         if not any(post.relations for post in posts):
             raise InputError("no post of the gold has a relation, so there is nothing to score against", _place(gold))
@@ -261,17 +264,22 @@ AlignedPosts = tuple[list[Post], list[list[Post]]]
 
 
 def read_entity_files(
-    gold: Source, predictions: Sequence[Source], rename: Mapping[str, str] | None = None
+    gold: Source,
+    predictions: Sequence[Source],
+    rename: Mapping[str, str] | None = None,
+    format: str | None = None,
 ) -> dict[Mode, AlignedPosts]:
-    """Read CoNLL files by each of seqeval's modes, the mode of the literature's figure first.
+    """Read entities by each of seqeval's modes, the mode of the literature's figure first.
 
     That is `strict` (IOB2). For the published Twitter-2015 files, whose gold begins entities with I- tags, it is
-    `default`: the field's scorers count these entities. Any other gold with such a tag is refused.
+    `default`: the field's scorers count these entities. Any other gold with such a tag is refused. The modes differ
+    for CoNLL files alone.
 
     Args:
         gold: Gold tags.
         predictions: Predicted tags of each run, the same posts in the same order.
         rename: New name by old name of entity types in the predictions.
+        format: Of the files, as in `score`.
 
     Raises:
         InputError: A file cannot be read, the posts do not line up, or the predictions know a type of the gold under
@@ -281,10 +289,11 @@ def read_entity_files(
     modes: tuple[Mode, Mode] = ("default", "strict") if stray else ("strict", "default")
     files: dict[Mode, AlignedPosts] = {}
     for mode in modes:
-        expected = _read(gold, partial(read_conll, stray_inside=READINGS[mode] if stray else None))
+        expected = _read(gold, partial(_entity_posts, format=format, stray_inside=READINGS[mode] if stray else None))
         runs = []
         for source in predictions:
-            posts = _renamed(_read(source, partial(read_conll, stray_inside=READINGS[mode])), rename or {})
+            read = partial(_entity_posts, format=format, stray_inside=READINGS[mode])
+            posts = _renamed(_read(source, read), rename or {})
             for name, other in clashing_names(entity_frequency(posts), entity_frequency(expected)).items():
                 raise InputError(
                     f"the predictions say {name} where the gold says {other}; if they mean the same, give "
@@ -294,6 +303,12 @@ def read_entity_files(
             runs.append(_aligned(expected, posts, source))
         files[mode] = (expected, runs)
     return files
+
+
+def _entity_posts(path: Path, format: str | None, stray_inside: StrayInside | None = None) -> list[Post]:
+    if task_format("ner", path, format).name == "conll":
+        return read_conll(path, stray_inside=stray_inside)
+    return read_labelled("ner", path, format)
 
 
 def _aligned_files(gold: Source, predictions: Sequence[Source], read: Callable[[Path], list[Post]]) -> AlignedPosts:

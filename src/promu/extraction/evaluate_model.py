@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.corpora.formats import paper_name, read_posts
+from promu.corpora.formats import paper_name
 from promu.errors import InputError
 from promu.evaluation.joint_scores import JointScores
 from promu.evaluation.ner import NerScores
@@ -92,8 +92,8 @@ def evaluate(
             relation of every pair of them.
         data: A file of gold, or posts.
         task: `ner`, `re` or `joint`; None takes that of the model.
-        format: The format of the file (a name in `promu.corpora.formats.FORMATS`); None is the task's own: CoNLL, MNRE,
-            and JMERE or posts in a .jsonl file.
+        format: The format of the file (a name in `promu.corpora.formats.FORMATS`); None is posts for a .jsonl file,
+            else the task's own: CoNLL, MNRE or JMERE.
         images: Folder of the posts' images; None reads text alone.
         missing_images, batch_size: As in `ExtractionConfig`.
         groups: Group name by post id, or a JSON file of them, for figures by group.
@@ -124,7 +124,7 @@ def evaluate(
     opened, name, home = _open(model, task)
     if isinstance(data, str | Path):
         data = Path(data)
-        posts = TASKS[name].read(data) if format is None else read_posts(data, format)
+        posts = TASKS[name].read(data, format)
     else:
         posts = list(data)
     reads_images = opened.reads_images if isinstance(opened, Extractor) else opened.config.image_size is not None

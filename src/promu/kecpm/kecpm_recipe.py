@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import Count, NotNegativeInt, Recipe, Settings
+from promu.config import Count, NotNegativeInt, PlacePath, Recipe, Settings
 from promu.llm.llm_settings import LlmSettings
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
@@ -15,9 +15,11 @@ from promu.training.recipe import TokenizerSettings, TrainingSettings
 class KnowledgeData(Settings):
     """The posts to get knowledge for."""
 
-    posts: list[Path] = Field(min_length=1, description="Files of posts; each gives a file of knowledge of its name.")
+    posts: list[PlacePath] = Field(
+        min_length=1, description="Files of posts; each gives a file of knowledge of its name."
+    )
     format: str = Field(default="jmere", description="Format of the posts, as `promu check` names it.")
-    images: Path | None = Field(default=None, description="Folder of their images, for captions from images.")
+    images: PlacePath | None = Field(default=None, description="Folder of their images, for captions from images.")
 
 
 class CaptionSettings(Settings):
@@ -28,7 +30,7 @@ class CaptionSettings(Settings):
         description="`data`: the post file; `file`: a caption file; `model`: an image-to-text model; `promu`: the "
         "nouns and the relation that a pre-trained promu model finds nearest; `none`.",
     )
-    file: Path | None = Field(default=None, description="For `file`: `image,caption` as CSV or JSON lines.")
+    file: PlacePath | None = Field(default=None, description="For `file`: `image,caption` as CSV or JSON lines.")
     model: str | None = Field(default=None, description="For `model`: folder or hub name. For `promu`: model folder.")
 
     @model_validator(mode="after")
@@ -43,8 +45,12 @@ class CaptionSettings(Settings):
 class ExemplarSettings(Settings):
     """Worked exemplars in each prompt."""
 
-    train: Path | None = Field(default=None, description="Training posts that a pool, `out/pool.jsonl`, is made from.")
-    pool: Path | None = Field(default=None, description="A pool made before or written by hand, in place of `train`.")
+    train: PlacePath | None = Field(
+        default=None, description="Training posts that a pool, `out/pool.jsonl`, is made from."
+    )
+    pool: PlacePath | None = Field(
+        default=None, description="A pool made before or written by hand, in place of `train`."
+    )
     encoder: str = Field(
         default="sentence-transformers/all-MiniLM-L6-v2",
         description="Text encoder whose sentence vectors say what is similar: folder, hub name, `package:NAME/PATH`.",
@@ -66,9 +72,9 @@ class ProviderSettings(LlmSettings):
         description="`endpoint`; `store`: a store of answers that someone shares; `file`: published files with "
         "knowledge, or those that `promu knowledge generate` wrote. The last two send no request.",
     )
-    files: list[Path] | None = Field(default=None, description="For `file`: one for each file of posts.")
+    files: list[PlacePath] | None = Field(default=None, description="For `file`: one for each file of posts.")
     reflection: bool = Field(default=True, description="Have the model check and correct its own answer.")
-    templates: Path | None = Field(default=None, description="Folder with your own templates.")
+    templates: PlacePath | None = Field(default=None, description="Folder with your own templates.")
     max_tokens: int = Field(default=700, ge=1, description="Most tokens of an answer.")
 
     @model_validator(mode="after")
@@ -91,7 +97,7 @@ class KnowledgeRecipe(Recipe):
     captions: CaptionSettings = Field(default=CaptionSettings(), description="Where captions come from.")
     exemplars: ExemplarSettings = Field(default=ExemplarSettings(count=0), description="Worked exemplars, if any.")
     provider: ProviderSettings = Field(description="The model that is asked, or where its answers are.")
-    out: Path = Field(description="Folder of everything that is written.")
+    out: PlacePath = Field(description="Folder of everything that is written.")
 
     @property
     def pool_file(self) -> Path:
@@ -99,7 +105,7 @@ class KnowledgeRecipe(Recipe):
         return self.out / "pool.jsonl"
 
     @property
-    def knowledge_files(self) -> list[Path]:
+    def knowledge_files(self) -> list[PlacePath]:
         """Where the knowledge goes, by file of posts."""
         return [self.out / f"{posts.stem}.jsonl" for posts in self.data.posts]
 
@@ -123,13 +129,13 @@ class KnowledgeRecipe(Recipe):
 class KecpmData(Settings):
     """JMERE files of train, dev and test; captions and knowledge come from them."""
 
-    train: Path = Field(description="JMERE file to learn from.")
-    dev: Path = Field(description="JMERE file that selects the best epoch.")
-    test: Path = Field(description="JMERE file that is scored once, at the end.")
-    knowledge: Path | None = Field(
+    train: PlacePath = Field(description="JMERE file to learn from.")
+    dev: PlacePath = Field(description="JMERE file that selects the best epoch.")
+    test: PlacePath = Field(description="JMERE file that is scored once, at the end.")
+    knowledge: PlacePath | None = Field(
         default=None, description="Folder of `promu knowledge generate`, in place of the files' own."
     )
-    groups: Path | None = Field(default=None, description="JSON file, group by post id: figures by group on test.")
+    groups: PlacePath | None = Field(default=None, description="JSON file, group by post id: figures by group on test.")
     versions: Count = Field(default=1, description="Versions of the training posts, all but one with other names.")
 
 
@@ -174,4 +180,4 @@ class KecpmRecipe(Recipe):
     training: TrainingSettings = Field(default=TrainingSettings(), description="Optimiser and schedule.")
     decoding: DecodingSettings = Field(default=DecodingSettings(), description="How answers are written.")
     seeds: list[NotNegativeInt] = Field(default=[0, 1, 2], min_length=1, description="One run each, in `out/seed-N`.")
-    out: Path = Field(description="Folder of the runs.")
+    out: PlacePath = Field(description="Folder of the runs.")

@@ -11,9 +11,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.corpora.conll import read_conll, write_conll
 from promu.corpora.formats import find_splits
-from promu.corpora.mnre import read_mnre, write_mnre
+from promu.corpora.labelled import read_labelled, write_labelled
 from promu.errors import InputError
 from promu.evaluation.ner import NerScores, score_entities
 from promu.evaluation.relation import RelationScores, score_relations
@@ -35,7 +34,8 @@ class EntityTask:
     """Entities of posts (CoNLL data)."""
 
     name, format = "ner", "conll"
-    read, write, score = staticmethod(read_conll), staticmethod(write_conll), staticmethod(score_entities)
+    read, write = staticmethod(partial(read_labelled, "ner")), staticmethod(partial(write_labelled, "ner"))
+    score = staticmethod(score_entities)
 
     def labels(self, posts: Sequence[Post]) -> list[str]:
         """The label names that posts use."""
@@ -87,7 +87,8 @@ class RelationTask:
     """Relations of given pairs (MNRE data); its methods are those of `EntityTask`."""
 
     name, format = "re", "mnre"
-    read, write, score = staticmethod(read_mnre), staticmethod(write_mnre), staticmethod(score_relations)
+    read, write = staticmethod(partial(read_labelled, "re")), staticmethod(partial(write_labelled, "re"))
+    score = staticmethod(score_relations)
 
     def labels(self, posts: Sequence[Post]) -> list[str]:
         names = {relation.type for post in posts for relation in post.relations}

@@ -236,7 +236,7 @@ class JobFactory:
         """Number of training posts of a task."""
         recipe = self.finetuning[task]
         if self.world is None:
-            return len(TASKS[recipe.task].read(Path(recipe.data.train)))
+            return len(TASKS[recipe.task].read(Path(recipe.data.train), recipe.data.format))
         return int(self.world[f"{recipe.task}_posts"][0])
 
     def _data(self, task: str) -> Values:

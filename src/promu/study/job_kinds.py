@@ -149,14 +149,14 @@ def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         result, predicted = _best_on_dev(recipe, grid, out)
     else:
         result = dict(finetune(recipe))
-        predicted = task.read(predictions / test.name)
+        predicted = task.read(predictions / test.name, recipe.data.format)
     frequency, count = COUNTS[recipe.task]
     names = ("task", "best_epoch", "posts", "test", "images", "seconds", "chosen", "grid")
     return {
         **{name: result[name] for name in names if name in result},
         "dev_f1": result["dev"]["f1"],
-        "train_counts": frequency(task.read(Path(recipe.data.train))),
-        "post_counts": count(task.read(test), predicted).tolist(),
+        "train_counts": frequency(task.read(Path(recipe.data.train), recipe.data.format)),
+        "post_counts": count(task.read(test, recipe.data.format), predicted).tolist(),
     }
 
 
@@ -188,9 +188,15 @@ def _best_on_dev(
     result, data = results[best], recipe.data
     assert data.test is not None
     images, missing = (None, "text-only") if recipe.images == "none" else (data.images, recipe.images)
-    found = evaluate(out / "model", data.test, recipe.task, images=images, missing_images=missing, groups=data.groups)
+    options: dict[str, Any] = {
+        "images": images,
+        "missing_images": missing,
+        "groups": data.groups,
+        "format": data.format,
+    }
+    found = evaluate(out / "model", data.test, recipe.task, **options)
     (out / "predictions").mkdir(exist_ok=True)
-    TASKS[recipe.task].write(out / "predictions" / Path(data.test).name, found.predictions)
+    TASKS[recipe.task].write(out / "predictions" / Path(data.test).name, found.predictions, data.format)
     figures = [
         {"lr": training["lr"], "epochs": training["epochs"], "dev_f1": one["dev"]["f1"]}
         for training, one in zip(grid, results, strict=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from promu.config import Count, Positive, Settings, Share
+from promu.config import Count, Place, Positive, Settings, Share
 from promu.newsreel.settings import JointSettings, NewsreelSettings
 from promu.training.recipe import TrainingSettings
 
@@ -74,9 +74,9 @@ class StudyRecipe(Settings):
 class JointFiles(Settings):
     """The JMERE files of a joint set."""
 
-    train: str = Field(description="Posts to train on.")
-    dev: str = Field(description="Posts by which the best epoch is chosen.")
-    test: str = Field(description="Posts that are scored once, at the end.")
+    train: Place = Field(description="Posts to train on.")
+    dev: Place = Field(description="Posts by which the best epoch is chosen.")
+    test: Place = Field(description="Posts that are scored once, at the end.")
 
 
 class PipelineRecipes(Settings):

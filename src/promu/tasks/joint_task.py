@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from promu.corpora.formats import read_posts, write_posts
 from promu.errors import InputError
 from promu.modeling.crf import span_probability
 from promu.modeling.inputs import Batch, WordEncoder
@@ -55,19 +54,15 @@ class Targets:
 class JointExtraction(Task):
     """JMERE: typed spans and the relations between them, decoded together.
 
-    Sets are JMERE files or, where the name ends in .jsonl, posts as JSON lines. Only entities that are in a relation
-    count, since JMERE files name no others.
+    Only entities that are in a relation count, since JMERE files name no others.
     """
 
-    name, model_class, output = "joint", PromuForJointExtraction, "candidates"
+    name, format, model_class, output = "joint", "jmere", PromuForJointExtraction, "candidates"
     threshold = "relation_threshold"
 
-    def read(self, path: Path) -> list[Post]:
-        return read_posts(path, _format(path))
-
-    def write(self, path: Path, posts: Posts) -> None:
+    def write(self, path: Path, posts: Posts, format: str | None = None) -> None:
         """The same, entities in no relation left out."""
-        write_posts(path, [with_quintuples(post, quintuples(post)) for post in posts], _format(path))
+        super().write(path, [with_quintuples(post, quintuples(post)) for post in posts], format)
 
     def labels(self, posts: Posts) -> list[str]:
         """The triples of head type, relation and tail type, in alphabetical order.
@@ -228,7 +223,3 @@ def _scored(
 
 def _doubles(values: torch.Tensor) -> npt.NDArray[np.float64]:
     return values.detach().cpu().double().numpy()
-
-
-def _format(path: Path) -> str:
-    return "posts" if path.suffix == ".jsonl" else "jmere"

@@ -9,7 +9,7 @@ from promu.errors import InputError
 from promu.hub import FETCHED, best_device, fetch
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import load_model, load_tokenizer, saved_class
+from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
 from promu.tasks.predictor import OnnxPredictor, Predictor, TorchPredictor
 from promu.tasks.task import TASKS
 
@@ -52,7 +52,9 @@ def task_of(folder: Path, task: str | None = None) -> str:
         InputError: There is no model, or one that was not fine-tuned, or not for `task`.
     """
     kind = saved_class(folder)
-    saved = next((name for name, one in TASKS.items() if kind == one.model_class.__name__), None)
+    trained: Any = read_json_object(folder / "config.json").get("promu_training") or {}
+    names = [trained.get("recipe", {}).get("task"), *TASKS.own]  # its task may be one that a package adds
+    saved = next((name for name in names if name in TASKS and TASKS[name].model_class.__name__ == kind), None)
     if saved is None:
         raise InputError(
             f"this folder holds {kind}, which extracts nothing; fine-tune it first (promu finetune)", folder

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from promu.corpora.labelled import read_labelled, write_labelled
 from promu.errors import InputError, first_line, needs_extra
 from promu.hub import Precision, best_precision, weights_checksum
 from promu.modeling.attention import MATMUL
@@ -71,23 +72,33 @@ class Task(ABC):
 
     Attributes:
         name: Its name in `TASKS`.
+        format: The format of its published sets, a name in `FORMATS`.
         model_class: What models of the task are.
         output: The part of a model's output that answers are decoded from; it has a method `cpu`.
         threshold: The field of `PromuConfig` with the lowest score of the answers that are scored.
     """
 
     name: str
+    format: str
     model_class: type[PromuPreTrainedModel]
     output: str
     threshold: str
 
-    @abstractmethod
-    def read(self, path: Path) -> list[Post]:
-        """Posts of the task's published format."""
+    def read(self, path: Path, format: str | None = None) -> list[Post]:
+        """Labelled posts as the task learns them.
 
-    @abstractmethod
-    def write(self, path: Path, posts: Posts) -> None:
-        """Posts, predicted ones too, in that format."""
+        Args:
+            path: The file.
+            format: A name in `FORMATS`; None is `posts` where the name ends in .jsonl, else the task's `format`.
+
+        Raises:
+            InputError: As `read_labelled`.
+        """
+        return read_labelled(self.name, path, format, published=self.format)
+
+    def write(self, path: Path, posts: Posts, format: str | None = None) -> None:
+        """Write posts, predicted ones too, so that `read` gives them back; raises as `write_labelled`."""
+        write_labelled(self.name, path, posts, format, published=self.format)
 
     @abstractmethod
     def labels(self, posts: Posts) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from promu.corpora.conll import bio_tags, read_conll, write_conll
-from promu.corpora.mnre import read_mnre, write_mnre
+from promu.corpora.conll import bio_tags
+from promu.errors import InputError
+from promu.extensions import Choices
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels, span_probability
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
-from promu.schema import NO_RELATION, Entity, Post, Relation
+from promu.schema import NO_RELATION, Entity, Post, Relation, apart
 from promu.tasks.joint_task import JointExtraction
 from promu.tasks.predictor import Groups, Posts, Predictions, Predictor, Task
 
@@ -23,29 +25,42 @@ if TYPE_CHECKING:  # the scorers are imported when something is scored, so that 
     from promu.evaluation.ner import NerScores
     from promu.evaluation.relation import RelationScores
 
+logger = logging.getLogger(__name__)
+
 
 class EntityRecognition(Task):
-    """MNER: BIO labels over words, CRF (Eq 12, 13). Sets are CoNLL files with IMGID."""
+    """MNER: BIO labels over words, CRF (Eq 12, 13)."""
 
-    name, model_class, output = "ner", PromuForTokenClassification, "emissions"
+    name, format, model_class, output = "ner", "conll", PromuForTokenClassification, "emissions"
     threshold = "entity_threshold"
-
-    def read(self, path: Path) -> list[Post]:
-        return read_conll(path)
-
-    def write(self, path: Path, posts: Posts) -> None:
-        write_conll(path, posts)
 
     def labels(self, posts: Posts) -> list[str]:
         """O, then B and I of each entity type in alphabetical order."""
         return bio_labels(sorted({entity.type for post in posts for entity in post.entities if entity.type}))
+
+    def check(self, posts: Posts, labels: Sequence[str], path: Path) -> dict[str, int]:
+        """Refuse an entity without type; count those that overlap another, of which the first in the post is learned.
+
+        Raises:
+            InputError: As of every task; an entity has no type.
+        """
+        untyped = next((post for post in posts if any(entity.type is None for entity in post.entities)), None)
+        if untyped is not None:
+            raise InputError(f"post {untyped.id!r} has an entity without a type; give it one, or leave it out", path)
+        counts = super().check(posts, labels, path)
+        overlapping = sum(len(post.entities) - len(apart(post.entities)) for post in posts)
+        if overlapping:
+            logger.warning("%s: %d entities overlap another, which the tags of words cannot hold", path, overlapping)
+            counts = {**counts, "that overlap another": overlapping}
+        return counts
 
     def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
         """`word_index`, `word_mask` (B, W) beside the input ids; `labels` (B, W) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
         batch = encoder.word_batch(encoded)
         if labels is not None:
-            words = zip(map(bio_tags, posts), encoded, strict=True)
+            flat = (replace(post, entities=tuple(apart(post.entities))) for post in posts)
+            words = zip(map(bio_tags, flat), encoded, strict=True)
             tags = [[labels[tag] for tag in of_post[: len(text.positions)]] for of_post, text in words]
             batch["labels"] = pad_positions(tags)[0]
         return batch
@@ -101,16 +116,10 @@ class EntityRecognition(Task):
 
 
 class RelationClassification(Task):
-    """MRE: one relation of one marked pair a post (Eq 14, 15). Sets are MNRE files."""
+    """MRE: one relation of one marked pair a post (Eq 14, 15)."""
 
-    name, model_class, output = "re", PromuForRelationClassification, "logits"
+    name, format, model_class, output = "re", "mnre", PromuForRelationClassification, "logits"
     threshold = "relation_threshold"
-
-    def read(self, path: Path) -> list[Post]:
-        return read_mnre(path)
-
-    def write(self, path: Path, posts: Posts) -> None:
-        write_mnre(path, posts)
 
     def labels(self, posts: Posts) -> list[str]:
         """`None` first, then the relations in alphabetical order."""
@@ -170,7 +179,13 @@ class RelationClassification(Task):
         return replace(answer, relations=(replace(relation, type=NO_RELATION, score=None),))
 
 
-TASKS: dict[str, Task] = {"ner": EntityRecognition(), "re": RelationClassification(), "joint": JointExtraction()}
+TASKS: Choices[Task] = Choices(
+    "promu.tasks",
+    {"ner": EntityRecognition(), "re": RelationClassification(), "joint": JointExtraction()},
+    lambda choice: isinstance(choice, Task),
+    "a Task",
+)
+"""Task name -> task; packages add theirs as entry points of `promu.tasks`."""
 
 
 def relation_probabilities(predictor: Predictor, logits: torch.Tensor) -> torch.Tensor:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
 import torch
-from transformers import set_seed
+from transformers import PreTrainedTokenizerBase, set_seed
 
+from promu.alignment.candidates import read_text_lines
 from promu.config import load_recipe
 from promu.corpora.releases import release_name
 from promu.errors import InputError
@@ -28,7 +29,8 @@ from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
 from promu.tasks.task import TASKS
 from promu.training.batches import Sample, Shuffled
 from promu.training.loop import best_epoch, fit
-from promu.training.recipe import FinetuneRecipe
+from promu.training.recipe import FinetuneRecipe, TokenizerSettings
+from promu.training.tokenizers import train_wordpiece
 
 
 def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
@@ -97,6 +99,13 @@ def fit_threshold(
     return {**result, "curve": [list(point) for point in thinned_curve(points["dev"])]}
 
 
+def _trained(settings: TokenizerSettings, posts: Sequence[Post]) -> PreTrainedTokenizerBase:
+    """A vocabulary of the training posts, each text once, and of the further files."""
+    texts = list(dict.fromkeys(" ".join(post.tokens) for post in posts))
+    texts += [line for file in settings.texts for line in read_text_lines(Path(file))]
+    return train_wordpiece(texts, settings.size, settings.min_frequency)
+
+
 class FinetuneResult(TypedDict):
     """What came of a fine-tuning run, as in its `result.json`.
 
@@ -161,7 +170,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     task = TASKS[recipe.task]
     files = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
     paths = {split: Path(file) for split, file in files.items() if file is not None}
-    splits = {split: task.read(path) for split, path in paths.items()}
+    splits = {split: task.read(path, recipe.data.format) for split, path in paths.items()}
     try:
         names = task.labels(splits["train"])
     except InputError as error:
@@ -170,7 +179,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
 
     set_seed(recipe.seed)
-    tokenizer = tokenizer_of(recipe.model)
+    tokenizer = tokenizer_of(recipe.model) if recipe.tokenizer is None else _trained(recipe.tokenizer, splits["train"])
     labels = {name: index for index, name in enumerate(names)}
     model = build_model(task.model_class, recipe.model, tokenizer, id2label=dict(enumerate(names)), label2id=labels)
     encoder = WordEncoder.of(tokenizer, model.config)
@@ -213,7 +222,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     scores, answers = {}, {}
     for split, of_split in predictions.items():
         answers[split], scores[split] = figures(split, of_split)
-        task.write(out / "predictions" / paths[split].name, answers[split])
+        task.write(out / "predictions" / paths[split].name, answers[split], recipe.data.format)
     thresholds = fit_threshold(predictor, {split: splits[split] for split in answers}, answers)
     counts = {split: len(posts) for split, posts in splits.items()}
     trained = {"recipe": settings, "posts": counts, "calibration": calibration}

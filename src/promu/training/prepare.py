@@ -218,7 +218,7 @@ def label(
     """The teacher's labels of the `shard` of some corpora, named by the folder of their store in `out`."""
     settings = recipe.labels
     if teacher_folder is None:
-        teacher = load_teacher("hub", resolve(str(recipe.teacher.name)))
+        teacher = load_teacher(recipe.teacher.kind, resolve(str(recipe.teacher.name)))
     else:
         teacher = load_teacher("self-trained", str(teacher_folder))
     synonyms = read_synonyms(settings.synonyms) if settings.detector_weight else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from promu.alignment.corpus_settings import CorpusSettings
 from promu.config import (
@@ -13,11 +13,13 @@ from promu.config import (
     ModelSettings,
     NotNegative,
     NotNegativeInt,
+    Place,
     Positive,
     Recipe,
     Settings,
     Share,
 )
+from promu.extensions import extensions
 from promu.schema import MissingPostImage
 
 
@@ -41,14 +43,27 @@ class TrainingSettings(Settings):
     workers: NotNegativeInt = Field(default=0, description="processes that make batches")
 
 
-class FinetuneData(Settings):
-    """Published files of one task, and the folder of their images."""
+class TokenizerSettings(Settings):
+    """A WordPiece vocabulary to train on the captions, or on the posts of a fine-tuning."""
 
-    train: str = Field(description="file to learn from, in the published format of the task")
-    dev: str = Field(description="file by which the best epoch is chosen")
-    test: str | None = Field(default=None, description="file that is scored once, at the end")
-    images: str | None = Field(default=None, description="folder of the posts' images")
-    groups: str | None = Field(default=None, description="JSON, group by post id: figures by group on test")
+    size: Annotated[int, Field(ge=100)] = Field(description="tokens of the vocabulary at most")
+    texts: list[Place] = Field(default=[], description="further files of plain text to train it on")
+    min_frequency: Count = Field(default=2, description="how often a token must occur")
+
+
+class FinetuneData(Settings):
+    """Labelled files of one task, and the folder of their images."""
+
+    train: Place = Field(description="file to learn from")
+    dev: Place = Field(description="file by which the best epoch is chosen")
+    test: Place | None = Field(default=None, description="file that is scored once, at the end")
+    format: str | None = Field(
+        default=None,
+        description="format of the files: the task's published one (`ner`: `conll`, `re`: `mnre`, `joint`: `jmere`) or "
+        "`posts`, JSON lines for any task; null takes `posts` for a name in .jsonl, else the published one",
+    )
+    images: Place | None = Field(default=None, description="folder of the posts' images")
+    groups: Place | None = Field(default=None, description="JSON, group by post id: figures by group on test")
 
 
 class FinetuneRecipe(Recipe):
@@ -57,9 +72,14 @@ class FinetuneRecipe(Recipe):
     command: ClassVar[str] = "promu finetune"
     telling_key: ClassVar[str] = "task"
 
-    task: Literal["ner", "re", "joint"] = Field(description="`ner`, `re` or `joint`")
+    task: str = Field(description="`ner`, `re`, `joint`, or a task that an installed package adds")
     data: FinetuneData = Field(description="files and images")
     model: ModelSettings = Field(description="the backbone")
+    tokenizer: TokenizerSettings | None = Field(
+        default=None,
+        description="a vocabulary to train on the words of `data.train`, for a text encoder made from scratch; null "
+        "takes the model's",
+    )
     training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
     images: Literal[MissingPostImage, "none"] = Field(
         default="raise",
@@ -67,7 +87,21 @@ class FinetuneRecipe(Recipe):
         "such a post as text and counts it, `none` reads every post as text",
     )
     seed: NotNegativeInt = Field(default=0, description="seed of the order of posts, of dropout and of new weights")
-    out: str = Field(description="folder of the run")
+    out: Place = Field(description="folder of the run")
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        names = ["ner", "re", "joint", *(entry.name for entry in extensions("promu.tasks"))]
+        if task not in names:
+            raise ValueError(f"must be one of {', '.join(names)}")
+        return task
+
+    @model_validator(mode="after")
+    def _one_tokenizer(self) -> FinetuneRecipe:
+        if self.tokenizer is not None and (self.model.tokenizer or not isinstance(self.model.text, dict)):
+            raise ValueError("tokenizer is trained for a text encoder from scratch (model.text with model_type) alone")
+        return self
 
     @model_validator(mode="after")
     def _images_somewhere(self) -> FinetuneRecipe:
@@ -80,23 +114,23 @@ class NounSettings(Settings):
     """Nouns found in the corpus's captions by a spaCy pipeline."""
 
     pipeline: str = Field(description="spaCy pipeline that finds nouns in the captions")
-    stop: str | None = Field(default=None, description="file of words that are no nouns")
+    stop: Place | None = Field(default=None, description="file of words that are no nouns")
 
 
 class PropertySettings(Settings):
     """Relations from a table of Wikidata properties."""
 
-    properties: str = Field(description="table of Wikidata properties")
-    meta: str | None = Field(default=None, description="file of rules for those that relate no things")
+    properties: Place = Field(description="table of Wikidata properties")
+    meta: Place | None = Field(default=None, description="file of rules for those that relate no things")
 
 
 class PretrainData(Settings):
     """The corpus, and where candidates come from."""
 
-    corpus: str | CorpusSettings = Field(description="folder that `promu corpus build` made, or how to build it")
-    dev: str | None = Field(default=None, description="corpus to validate on; null takes what building held out")
-    nouns: str | NounSettings = Field(description="file of candidates, or how to find them")
-    relations: str | PropertySettings = Field(description="file of candidates, or how to find them")
+    corpus: Place | CorpusSettings = Field(description="folder that `promu corpus build` made, or how to build it")
+    dev: Place | None = Field(default=None, description="corpus to validate on; null takes what building held out")
+    nouns: Place | NounSettings = Field(description="file of candidates, or how to find them")
+    relations: Place | PropertySettings = Field(description="file of candidates, or how to find them")
 
 
 class ViewSettings(Settings):
@@ -112,10 +146,11 @@ class ViewSettings(Settings):
 class TeacherSettings(Settings):
     """The teacher: self-trained from its encoders, `init` one trained before, or `name` any CLIP-type model."""
 
-    init: str | None = Field(default=None, description="folder of a teacher trained before")
-    name: str | None = Field(default=None, description="any CLIP- or SigLIP-type model")
-    text: str | dict[str, Any] | None = Field(default=None, description="its text encoder, as under `model`")
-    vision: str | dict[str, Any] | None = Field(default=None, description="its vision encoder, as under `model`")
+    init: Place | None = Field(default=None, description="folder of a teacher trained before")
+    name: Place | None = Field(default=None, description="any CLIP- or SigLIP-type model")
+    kind: str = Field(default="hub", description="what `name` is: `hub`, or a teacher that an installed package adds")
+    text: Place | dict[str, Any] | None = Field(default=None, description="its text encoder, as under `model`")
+    vision: Place | dict[str, Any] | None = Field(default=None, description="its vision encoder, as under `model`")
     config: BackboneSettings = Field(default=BackboneSettings(), description="further settings of its backbone")
     training: TrainingSettings = Field(default=TrainingSettings(), description="its optimiser and schedule")
     views: ViewSettings = Field(default=ViewSettings(crop=0.3), description="its views of the images")
@@ -143,7 +178,7 @@ class LabelSettings(Settings):
         description="share of a region's label, times the detector's score, that goes to the nouns for the detector's "
         "category (beyond the paper)",
     )
-    synonyms: str | None = Field(default=None, description="nouns that name a detector's category; null: COCO's")
+    synonyms: Place | None = Field(default=None, description="nouns that name a detector's category; null: COCO's")
 
 
 class LossSettings(Settings):
@@ -163,14 +198,6 @@ class LossSettings(Settings):
         return {name: getattr(self, name) for name in ("itm", "cit", "coe", "cir", "mlm")}
 
 
-class TokenizerSettings(Settings):
-    """A WordPiece vocabulary to train on the captions."""
-
-    size: Annotated[int, Field(ge=100)] = Field(description="tokens of a vocabulary trained on the captions")
-    texts: list[str] = Field(default=[], description="further files of plain text to train it on")
-    min_frequency: Count = Field(default=2, description="how often a token must occur")
-
-
 class PretrainRecipe(Recipe):
     """Teacher, labels and joint pre-training, each in its own folder under `out` and never done twice."""
 
@@ -178,7 +205,7 @@ class PretrainRecipe(Recipe):
     telling_key: ClassVar[str] = "teacher"
 
     data: PretrainData = Field(description="corpus and candidates")
-    tokenizer: str | TokenizerSettings = Field(description="folder or hub name, or how to train one")
+    tokenizer: Place | TokenizerSettings = Field(description="folder or hub name, or how to train one")
     teacher: TeacherSettings = Field(description="who labels")
     labels: LabelSettings = Field(default=LabelSettings(), description="how it labels")
     losses: LossSettings = Field(default=LossSettings(), description="weights and switches")
@@ -194,7 +221,7 @@ class PretrainRecipe(Recipe):
         "shape (beyond the paper)",
     )
     seed: NotNegativeInt = Field(default=0, description="seed of the order of pairs, of views, dropout and new weights")
-    out: str = Field(description="folder of the run")
+    out: Place = Field(description="folder of the run")
 
     @model_validator(mode="after")
     def _goes_to_the_end(self) -> PretrainRecipe:

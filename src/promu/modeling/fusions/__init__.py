@@ -5,6 +5,7 @@ from __future__ import annotations
 from transformers import PreTrainedModel
 
 from promu.errors import InputError
+from promu.extensions import Choices
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.fusions.base import ConcatFusion, Fused, Fusion, TextFusion, VisualFeatures
 from promu.modeling.fusions.hvpnet import PrefixFusion
@@ -12,12 +13,13 @@ from promu.modeling.fusions.mmib import BottleneckFusion
 
 __all__ = ["FUSIONS", "Fused", "Fusion", "VisualFeatures", "build_fusion"]
 
-FUSIONS: dict[str, type[Fusion]] = {
-    "concat": ConcatFusion,
-    "hvpnet": PrefixFusion,
-    "mmib": BottleneckFusion,
-    "text": TextFusion,
-}
+FUSIONS: Choices[type[Fusion]] = Choices(
+    "promu.fusions",
+    {"concat": ConcatFusion, "hvpnet": PrefixFusion, "mmib": BottleneckFusion, "text": TextFusion},
+    lambda choice: isinstance(choice, type) and issubclass(choice, Fusion),
+    "a subclass of Fusion",
+)
+"""Fusion name -> class; packages add theirs as entry points of `promu.fusions`."""
 
 
 def build_fusion(config: PromuConfig, text_encoder: PreTrainedModel) -> Fusion:

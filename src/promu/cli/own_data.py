@@ -1,0 +1,104 @@
+"""`promu recipes` and `convert`: what own data needs before training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from promu.cli.console import note, print_json, print_table
+from promu.config import ShippedRecipe, copy_recipe, find_recipe, list_recipes
+from promu.corpora.char_spans import InsideWord
+from promu.corpora.convert import convert as run_convert
+
+recipes_app = App(name="recipes", help="List the recipes that come with promu, show one, or copy one to change it.")
+
+
+@recipes_app.default
+def list_all(*, json: bool = False) -> None:
+    """List the recipes that come with promu; `own-…` are templates for own data.
+
+    Args:
+        json: Print JSON instead of a table.
+    """
+    found = list_recipes()
+    if json:
+        print_json([_facts(recipe) for recipe in found])
+        return
+    print_table("recipes", ["name", "command", "what"], ([one.name, one.command, one.about] for one in found))
+    print("promu recipes show NAME prints one; promu recipes copy NAME FILE writes it to a file of your own")
+
+
+@recipes_app.command
+def show(name: str, /, *, json: bool = False) -> None:
+    """Print a recipe.
+
+    Args:
+        name: Of a recipe that comes with promu, or a file.
+        json: Print JSON: name, command, what it does, the YAML.
+    """
+    path = find_recipe(name)
+    if json:
+        known = {recipe.path: _facts(recipe) for recipe in list_recipes()}
+        print_json({**known.get(path, {"name": name}), "yaml": path.read_text(encoding="utf-8")})
+        return
+    print(path.read_text(encoding="utf-8"), end="")
+
+
+@recipes_app.command
+def copy(name: str, file: Path, /, *, json: bool = False) -> None:
+    """Write a recipe to a file of your own, to be changed there. What is there is never replaced.
+
+    Relative paths in a recipe count from the folder in which a command runs, wherever the recipe lies.
+
+    Args:
+        name: Of a recipe that comes with promu.
+        file: Where to.
+        json: Print JSON instead of lines.
+    """
+    path = copy_recipe(name, file)
+    command = next((recipe.command for recipe in list_recipes() if recipe.name == name), "")
+    run = command.replace(name, str(path)) if command else ""
+    if json:
+        print_json({"name": name, "path": str(path), "run": run})
+        return
+    print(f"{path}: the recipe {name}" + (f"; run it with\n  {run}" if run else ""))
+
+
+def _facts(recipe: ShippedRecipe) -> dict[str, str]:
+    facts = {"name": recipe.name, "command": recipe.command, "about": recipe.about}
+    return {**facts, "path": str(recipe.path)}
+
+
+def convert(
+    source: Path,
+    target: Path,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    to: str,
+    inside_word: InsideWord = "leave-out",
+    json: bool = False,
+) -> None:
+    """Write a file of labelled posts in another format, and say what the other format cannot carry.
+
+    What is left out is named with file, line and value. A file that is malformed is refused, and nothing is written.
+
+    Args:
+        source: The file; for brat a folder, or one of its .txt files.
+        target: The file to write, replaced if it is there; for brat a new folder.
+        from_: Its format: conll, conll-lenient, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat or
+            spacy.
+        to: The format to write, one of the same.
+        inside_word: A span of characters that begins or ends inside a word: leave it out, widen it to the whole word,
+            or split the word.
+        json: Print JSON instead of lines, with everything that was left out.
+    """
+    result = run_convert(source, target, from_, to, inside_word=inside_word)
+    if json:
+        print_json(result.to_dict())
+        return
+    for line in result.lines():
+        note(line)
+    print(f"{target}: {result.posts:,} posts, {result.entities:,} entities, {result.relations:,} relations")

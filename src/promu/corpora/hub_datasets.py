@@ -1,0 +1,188 @@
+"""Posts to and from `datasets.Dataset`, the tables of the Hugging Face hub.
+
+A row is a post: `id`, `text`, `tokens`, `image` (a name, or the image itself), `entities` and `relations` as in JSON
+lines of posts. What the hub's own sets have is read too: words under `tokens` and a tag a word under `ner_tags` or
+`tags`, as names or as numbers whose names the set declares.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promu.corpora.posts import from_record, post_record
+from promu.errors import InputError
+from promu.files import fault, make_folder, shorten
+from promu.schema import Post
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TAGS = ("ner_tags", "tags")
+"""Columns with a tag a word."""
+EXTRA = "extra"
+"""The column with the further keys of each post, as JSON, where any has some."""
+SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
+
+
+def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Dataset:
+    """Posts as a dataset, ready for `push_to_hub` or `save_to_disk`; `from_dataset` gives the posts back.
+
+    Args:
+        posts: Any posts.
+        images: The folder of their images, which then go into the dataset; None keeps their names alone.
+
+    Raises:
+        InputError: The package datasets is not installed; an image is missing.
+
+    Example:
+        ```python
+        from promu import Entity, Post
+        from promu.corpora.hub_datasets import from_dataset, to_dataset
+
+        post = Post("1", ("Ann", "in", "Rome"), entities=(Entity(2, 3, "LOC"),))
+        assert from_dataset(to_dataset([post])) == [post]
+        ```
+    """
+    datasets = _datasets()
+    posts = list(posts)
+    records = [post_record(post) for post in posts]
+    text, whole, number = (datasets.Value(kind) for kind in ("string", "int64", "float64"))
+    span = {"start": whole, "end": whole, "text": text, "type": text, "char_start": whole, "char_end": whole}
+    relation = {"head": whole, "tail": whole, "type": text, "score": number}
+    features = {
+        "id": text,
+        "text": text,
+        "tokens": [text],
+        "image": text if images is None else datasets.Image(),
+        "entities": [{**span, "score": number}],
+        "relations": [relation],
+    }
+    rows = []
+    for post, record in zip(posts, records, strict=True):
+        row = {name: record.get(name) for name in features}
+        for name in ("entities", "relations"):
+            row[name] = [{key: one.get(key) for key in features[name][0]} for one in record[name]]
+        if images is not None and post.image is not None:
+            row["image"] = {"path": post.image, "bytes": _image_bytes(Path(images) / post.image)}
+        if post.extra:
+            row[EXTRA] = json.dumps(dict(post.extra), ensure_ascii=False)
+        rows.append(row)
+    if any(EXTRA in row for row in rows):
+        features[EXTRA] = text
+    columns = {name: [row.get(name) for row in rows] for name in features}
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def from_dataset(
+    dataset: Dataset | Iterable[Mapping[str, Any]],
+    images: str | Path | None = None,
+    problems: list[InputError] | None = None,
+) -> list[Post]:
+    """The posts of a dataset, or of one split of it.
+
+    Args:
+        dataset: Rows as `to_dataset` makes them, or with `tokens` and `ner_tags` (BIO), as most sets on the hub.
+        images: The folder that images of the dataset are written to; None reads posts without them.
+        problems: Where rows that cannot be read go, with the number of the row, from 1, as their line.
+
+    Raises:
+        InputError: A dataset of several splits is given; without `problems`, the first row that cannot be read; the
+            dataset holds no row.
+    """
+    if hasattr(dataset, "keys") and not hasattr(dataset, "features"):
+        names = ", ".join(map(str, dataset.keys()))
+        raise InputError(
+            f"this is a dataset of several splits ({names}); give one, such as dataset[{names.split(', ')[0]!r}]"
+        )
+    features: Mapping[str, Any] = getattr(dataset, "features", None) or {}
+    if "image" in features and type(features["image"]).__name__ == "Image":
+        dataset = dataset.cast_column("image", _datasets().Image(decode=False))  # type: ignore[union-attr]
+    posts = []
+    rows = 0
+    for rows, row in enumerate(dataset, start=1):
+        try:
+            posts.append(_post(dict(row), rows, features, None if images is None else Path(images)))
+        except InputError as error:
+            fault(problems, error.at(None, rows) if problems is not None else InputError(f"row {rows}: {error.reason}"))
+    if not rows:
+        raise InputError("the dataset holds no row; is this the right split?")
+    return posts
+
+
+def _post(row: dict[str, Any], number: int, features: Mapping[str, Any], images: Path | None) -> Post:
+    extra = row.pop(EXTRA, None)
+    image = row.get("image")
+    if isinstance(image, Mapping):
+        row["image"] = None if images is None else _written(image, str(row.get("id") or number), images)
+    elif image is not None and not isinstance(image, str):
+        raise InputError(f"image must be a name or an image of the dataset, found {shorten(image)}")
+    tags = next((name for name in TAGS if row.get(name) is not None), None)
+    if tags is not None and not row.get("entities"):
+        row["entities"] = list(_entities(_tag_names(row.pop(tags), tags, features)))
+    if isinstance(extra, str):
+        row |= json.loads(extra)
+    for name in ("entities", "relations"):
+        listed = row.get(name)
+        if isinstance(listed, Mapping):  # a list of mappings that datasets turned into a mapping of lists
+            row[name] = [dict(zip(listed, values, strict=True)) for values in zip(*listed.values(), strict=True)]
+        row[name] = [{key: value for key, value in one.items() if value is not None} for one in row.get(name) or []]
+    return from_record(row, str(number))
+
+
+def _tag_names(tags: Sequence[Any], column: str, features: Mapping[str, Any]) -> list[str]:
+    inner = getattr(features.get(column), "feature", None)
+    if inner is None and isinstance(features.get(column), list):
+        inner = features[column][0]
+    names = getattr(inner, "names", None)
+    if all(isinstance(tag, str) for tag in tags):
+        return list(tags)
+    if names is None or not all(type(tag) is int and 0 <= tag < len(names) for tag in tags):
+        raise InputError(f"{column} must be tags, or numbers whose names the dataset declares, found {shorten(tags)}")
+    return [names[tag] for tag in tags]
+
+
+def _entities(tags: Sequence[str]) -> Iterable[dict[str, Any]]:
+    """Entities of BIO tags; an I- that continues nothing begins one."""
+    start = 0
+    kind = ""
+    for index, tag in enumerate([*tags, "O"]):
+        prefix, _, name = tag.partition("-")
+        if tag != "O" and (prefix not in ("B", "I") or not name):
+            raise InputError(f"{shorten(tag)} is no tag; a tag is O, B-TYPE or I-TYPE")
+        if kind and (prefix != "I" or name != kind):
+            yield {"start": start, "end": index, "type": kind}
+            kind = ""
+        if name and not kind:
+            start, kind = index, name
+
+
+def _image_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the image cannot be read ({error.strerror}); correct the folder of images", path) from None
+
+
+def _written(image: Mapping[str, Any], id: str, folder: Path) -> str | None:
+    """The name under which an image of the dataset lies in the folder; written where it is not there."""
+    data, path = image.get("bytes"), image.get("path")
+    if data is None:
+        return None if path is None else Path(str(path)).name
+    suffix = next((suffix for start, suffix in SUFFIXES.items() if data.startswith(start)), ".img")
+    name = Path(str(path)).name if path else f"{id}{suffix}"
+    make_folder(folder)
+    if (folder / name).exists() and (folder / name).read_bytes() != data:
+        name = f"{id}-{name}"  # an image of this name is of another post
+    (folder / name).write_bytes(data)
+    return name
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError:
+        raise InputError("this needs the package datasets; install it: pip install 'datasets>=3,<6'") from None
+    return datasets

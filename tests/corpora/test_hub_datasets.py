@@ -1,0 +1,86 @@
+"""Posts to and from `datasets.Dataset`, with images and without, and the hub's sets of words and tags."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from promu.errors import InputError
+from promu.schema import Entity, Post, Relation
+
+datasets = pytest.importorskip("datasets")
+
+from promu.corpora.hub_datasets import from_dataset, to_dataset  # noqa: E402
+
+WORDS = ("Ann", "met", "Bob")
+POSTS = [
+    Post(
+        "a",
+        WORDS,
+        "0.png",
+        (Entity(0, 1, "PER", 0.5), Entity(2, 3, "PER")),
+        (Relation(0, 1, "met", 0.25), Relation(1, 0, "met")),
+        text="Ann  met Bob",
+        offsets=((0, 3), (5, 8), (9, 12)),
+        extra={"lang": "en", "likes": [1, 2]},
+    ),
+    Post("b", ("Rome",)),
+]
+
+
+def test_posts_come_back_equal(tmp_path: Path) -> None:
+    to_dataset(POSTS).save_to_disk(str(tmp_path / "set"))
+    found = from_dataset(datasets.load_from_disk(str(tmp_path / "set")))
+    assert found == POSTS
+    assert found[0].text == POSTS[0].text and dict(found[0].extra) == dict(POSTS[0].extra)
+    assert found[1].text == "Rome" and not found[1].extra
+
+
+def test_images_go_into_the_dataset_and_out_of_it(images: Path, tmp_path: Path) -> None:
+    whole = to_dataset(POSTS, images)
+    assert whole[0]["image"].size == (48, 40) and whole[1]["image"] is None
+    found = from_dataset(whole, tmp_path / "out")
+    assert found == POSTS
+    assert (tmp_path / "out" / "0.png").read_bytes() == (images / "0.png").read_bytes()
+    assert from_dataset(whole)[0].image is None, "without a folder to write to"
+    with pytest.raises(InputError, match=r"0.png: the image cannot be read \(No such file"):
+        to_dataset(POSTS, tmp_path)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_sets_of_words_and_tags(named: bool) -> None:
+    names = ["O", "B-PER", "I-PER", "I-LOC"]
+    rows = [[1, 2, 0], [3, 0, 0]]
+    kind = datasets.Value("string") if named else datasets.ClassLabel(names=names)
+    tags = [[names[tag] for tag in row] for row in rows] if named else rows
+    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": datasets.List(kind)})
+    dataset = datasets.Dataset.from_dict(
+        {"tokens": [["Ann", "Lee", "is"], ["Rome", ",", "!"]], "ner_tags": tags}, features
+    )
+    found = from_dataset(dataset)
+    assert [post.entities for post in found] == [(Entity(0, 2, "PER"),), (Entity(0, 1, "LOC"),)]
+    assert [post.id for post in found] == ["1", "2"]
+
+
+def test_what_cannot_be_read_is_said() -> None:
+    split = datasets.DatasetDict({"train": to_dataset(POSTS), "test": to_dataset(POSTS)})
+    with pytest.raises(
+        InputError, match=r"dataset of several splits \(train, test\); give one, such as dataset\['train'\]"
+    ):
+        from_dataset(split)
+    numbers = [{"tokens": ["Ann"], "ner_tags": [7]}]
+    with pytest.raises(InputError, match=r"row 1: ner_tags must be tags, or numbers whose names .*, found \[7\]"):
+        from_dataset(numbers)
+    with pytest.raises(InputError, match="row 1: 'PER' is no tag"):
+        from_dataset([{"tokens": ["Ann"], "ner_tags": ["PER"]}])
+    problems: list[InputError] = []
+    rows = [{"tokens": ["Ann"]}, {"tokens": ["Ann"], "entities": [{"start": 0, "end": 2}]}, {"text": "Bob"}]
+    assert [post.tokens for post in from_dataset(rows, problems=problems)] == [("Ann",), ("Bob",)]
+    assert [problem.line for problem in problems] == [2]
+    with pytest.raises(InputError, match="the dataset holds no row"):
+        from_dataset([])
+    picture = io.BytesIO()
+    with pytest.raises(InputError, match="row 1: image must be a name or an image of the dataset"):
+        from_dataset([{"tokens": ["Ann"], "image": picture}])

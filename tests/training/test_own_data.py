@@ -1,0 +1,100 @@
+"""Own data as JSON lines: what promu writes, it learns from, evaluates and scores, for entities and for relations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.factories import TINY_TEXT
+
+import promu
+from promu.cli import main
+from promu.corpora.labelled import read_labelled
+from promu.training.finetune import finetune
+
+pytestmark = pytest.mark.slow
+
+PEOPLE = ("Ann", "Bob", "Cleo", "Dora")
+
+
+def write_posts(path: Path) -> Path:
+    """Twelve posts: who works for whom, with whole texts, offsets and scores as extraction writes them."""
+    posts = []
+    for number, (person, company) in enumerate((person, f"Ac{end}") for person in PEOPLE for end in ("me", "ta", "ro")):
+        text = f"{person} works for {company} now"
+        at = text.index(company)
+        ends = [
+            {"start": 0, "end": 1, "text": person, "type": "PER", "score": 0.9},
+            {"start": 3, "end": 4, "text": company, "type": "ORG", "char_start": at, "char_end": at + len(company)},
+        ]
+        relations = [{"head": 0, "tail": 1, "type": "works for", "score": 0.5}]
+        posts.append({"id": str(number), "text": text, "entities": ends, "relations": relations})
+    path.write_text("".join(json.dumps(post) + "\n" for post in posts), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("own")
+
+
+@pytest.fixture(scope="module")
+def runs(folder: Path, tiny_models: Path) -> dict[str, Any]:
+    """A model of each task, learned by heart from one file of posts."""
+    data = str(write_posts(folder / "posts.jsonl"))
+    results = {}
+    for task in ("ner", "re"):
+        recipe = {
+            "task": task,
+            "data": {"train": data, "dev": data, "test": data},
+            "images": "none",
+            "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner")},
+            "training": {"epochs": 15, "batch_size": 4, "lr": 3e-3, "precision": "fp32"},
+            "out": str(folder / task),
+        }
+        results[task] = finetune(recipe)
+    return results
+
+
+def test_both_tasks_learn_from_one_file_of_posts(runs: dict[str, Any]) -> None:
+    assert runs["ner"]["posts"]["train"] == 12 and runs["re"]["posts"]["train"] == 24, "two ordered pairs a post"
+    assert runs["ner"]["test"]["f1"] == 100 and runs["re"]["test"]["f1"] == 100
+
+
+@pytest.mark.parametrize("task", ["ner", "re"])
+def test_predictions_are_posts_that_evaluate_and_score_read(
+    task: str, runs: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predictions, gold = folder / task / "predictions" / "posts.jsonl", folder / "posts.jsonl"
+    assert promu.score(task, gold, predictions).f1.mean == runs[task]["test"]["f1"]  # type: ignore[arg-type]
+    result = promu.evaluate(folder / task / "model", gold, task)
+    assert result.scores.micro.f1 == 100 and len(result.predictions) == runs[task]["posts"]["test"]
+    words = ["evaluate", task, str(folder / task / "model"), "--data", str(gold), "--format", "posts", "--json"]
+    assert main([*words, "--predictions", str(folder / "again.jsonl")]) == 0
+    assert json.loads(capsys.readouterr().out)["f1"] == 100
+    words = ["score", task, "--gold", str(gold), "--predictions", str(folder / "again.jsonl"), "--json"]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["f1"] == 100
+
+
+def test_what_extraction_writes_is_learned_from(runs: dict[str, Any], folder: Path) -> None:
+    from promu.corpora.posts import write_posts_jsonl
+    from promu.tasks.model_folder import open_predictor
+
+    extractor = promu.Extractor(*(open_predictor(task, folder / task / "model", "cpu") for task in ("ner", "re")))
+    found = list(extractor.pipe(["Bob works for Acta now", "Ann works for Acme now"]))
+    assert [tuple(triple) for one in found for triple in one.triples()] == [
+        ("Bob", "works for", "Acta"),
+        ("Ann", "works for", "Acme"),
+    ]
+    lines = "".join(json.dumps(one.to_dict()) + "\n" for one in found)
+    (folder / "extracted.jsonl").write_text(lines, encoding="utf-8")
+    entities = read_labelled("ner", folder / "extracted.jsonl")
+    spans = [[(one.start, one.end, one.type) for one in post.entities] for post in entities]
+    assert spans == [[(one.start, one.end, one.type) for one in of.entities] for of in found]
+    pairs = read_labelled("re", folder / "extracted.jsonl")
+    assert [pair.relations[0].type for pair in pairs] == ["works for", "None"] * 2
+    write_posts_jsonl(folder / "again.jsonl", entities)
+    assert read_labelled("ner", folder / "again.jsonl") == entities
