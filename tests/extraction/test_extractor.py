@@ -241,6 +241,13 @@ def test_words_past_the_longest_length_are_said(tiny_models: Path, caplog: pytes
     assert "post 'long' has 300 words, of which the first" in caplog.text
 
 
+def test_a_word_that_is_read_in_part_is_not_read(tiny_models: Path) -> None:
+    extractor = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
+    assert extractor(tokens=["the"] * 94).truncated == 0, "96 pieces with [CLS] and [SEP]"
+    assert extractor(tokens=["the"] * 93 + ["qzqzqz"]).truncated == 1
+    assert extractor(tokens=["the"] * 80 + ["qzqzqz"]).truncated == 0
+
+
 def test_one_task_alone(tiny_models: Path, images: Path) -> None:
     ner = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
     assert ner(TEXT).entities and ner(TEXT).relations == ()

@@ -143,6 +143,10 @@ def test_a_pair_of_models_that_never_meets_says_so_and_a_map_mends_it(
     assert not caplog.text
     with pytest.raises(InputError, match="types names 'PERSN'"):
         Extractor(*renamed(tiny_models), config=ExtractionConfig(types={"PERSN": "per"}))
+    with pytest.raises(InputError, match="types names 'PERSN'"):
+        deaf(TEXTS[0], types={"PERSN": "per"})
+    with pytest.raises(InputError, match="there is none here"):
+        Extractor.from_pretrained(tiny_models / "ner", device="cpu")(TEXTS[0], types={"PER": "per"})
 
 
 def test_given_entities_of_a_type_that_no_relation_is_about_are_said_once(

@@ -160,7 +160,10 @@ def check_finetuned(recipe: FinetuneRecipe, posts: int) -> None:
     assert len(predictions) == result["posts"]["test"]
     gold = task.read(Path(str(recipe.data.test)))
     name: Any = recipe.task
-    assert score(name, gold, predictions).f1.mean == result["test"]["f1"]
+    assert score(name, gold, predictions).f1.mean == result["test"]["f1"], "of all answers, as published"
+    assert result["thresholds"][task.threshold] == getattr(model.config, task.threshold), "extraction has it"
+    assert result["thresholds"]["dev"]["f1"] >= result["dev"]["f1"] - 1e-9
+    assert (out / "report.html").read_text(encoding="utf-8").lstrip().startswith("<!DOCTYPE")
 
 
 @pytest.mark.parametrize("name", DRAWN_FINETUNING)

@@ -94,7 +94,7 @@ class Extractor:
         self.relation_types = tuple(sorted(set(self._relation_labels) - {NO_RELATION}))
         self.entity_types = () if self._finder is None else _entity_types(self._finder)
         self._types: Mapping[str, str] = (relating and relating.config.types) or {}
-        self.warnings = tuple(self._check_types())
+        self.warnings = tuple(self._check_types(self.config))
         self._strangers: set[str] = set()  # types that were warned of
         for warning in self.warnings:
             type_rules.logger.warning(warning)
@@ -158,17 +158,26 @@ class Extractor:
 
     def _options(self, config: ExtractionConfig | None, options: Mapping[str, Any]) -> ExtractionConfig:
         """The options of one call."""
-        return extraction_config(config or self.config, **options)
+        config = extraction_config(config or self.config, **options)
+        if config.types != self.config.types:
+            self._check_types(config)
+        return config
 
     def _rules(self, config: ExtractionConfig) -> TypeRules:
         """Between which entities relations may hold."""
         return TypeRules(self._relation_labels, {**self._types, **config.types})
 
-    def _check_types(self) -> list[str]:
-        """What keeps relations from being found; a joint model has its own types in its labels."""
+    def _check_types(self, config: ExtractionConfig) -> list[str]:
+        """What keeps relations from being found; a joint model has its own types in its labels.
+
+        Raises:
+            InputError: `types` cannot be used.
+        """
+        if self._relater is None and config.types:
+            raise InputError("types says what a relation model calls the types of another model; there is none here")
         if self._finder is None or self._relater is None:
             return []
-        return self._rules(self.config).check(self.entity_types)
+        return self._rules(config).check(self.entity_types)
 
     def prepare(
         self,

@@ -13,6 +13,7 @@ from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.request import Request
 from promu.extraction.result import Attention, Explanation, Extraction, attention_from, mean_map
 from promu.extraction.type_rules import TypeRules
+from promu.modeling.inputs import WordEncoder
 from promu.schema import NO_RELATION, Post, Relation
 from promu.tasks.predictor import EncodedImages, Predictor
 from promu.tasks.task import pair_posts, relation_probabilities
@@ -56,6 +57,12 @@ def thresholds(predictor: Predictor, config: ExtractionConfig) -> tuple[float, f
     return float(entities), float(relations)
 
 
+def _words_cut(encoder: WordEncoder, tokens: Sequence[str], starts: Sequence[int]) -> int:
+    """How many words, at the end, were not read whole; `starts` are the places of the words that were."""
+    last = starts[-1] + len(encoder.pieces(tokens[len(starts) - 1])) if starts else 0
+    return len(tokens) - len(starts) + (last > encoder.max_length - 1)
+
+
 def find_entities(
     predictor: Predictor, requests: Sequence[Request], images: EncodedImages, config: ExtractionConfig
 ) -> list[Extraction]:
@@ -63,19 +70,20 @@ def find_entities(
     posts = [request.post for request in requests]
     predictions = predictor.predict_batch(posts, images.inputs(range(len(posts))), config.explain)
     width = predictions.batch["input_ids"].shape[1]
-    words_read = predictions.batch["word_mask"].sum(1).tolist()
+    places, read = predictions.batch["word_index"], predictions.batch["word_mask"].bool()
+    starts = [row[mask].tolist() for row, mask in zip(places, read, strict=True)]
     shares = None if predictions.attentions is None else mean_map(predictions.attentions)
     lowest = thresholds(predictor, config)
     extractions = []
     for row, (request, answer) in enumerate(zip(requests, predictor.answer(predictions), strict=True)):
         answer = _apply_thresholds(answer, *lowest)
         count = len(answer.tokens)
-        if words_read[row] < count:
+        if cut := _words_cut(predictor.encoder, answer.tokens, starts[row]):
             logger.warning(
                 "post %r has %d words, of which the first %d were read: the model takes %d input tokens",
                 answer.id,
                 count,
-                words_read[row],
+                count - cut,
                 predictor.encoder.max_length,
             )
         explanation = None
@@ -89,7 +97,6 @@ def find_entities(
                     for of in (words, ends)
                 )
             )
-        cut = count - words_read[row]
         extractions.append(Extraction(answer, request.image_reason, cut, explanation, request.source))
     return extractions
 

@@ -125,8 +125,8 @@ class TypeRules:
 
 def map_remedy(example: Mapping[str, str]) -> str:
     """What to do where names differ for the same types."""
-    kind, name = next(iter(example.items()))
-    said = f"types={dict(example)}, on the command line --types.{kind} {name}"
+    words = " ".join(f"--types.{kind} {name}" for kind, name in example.items())
+    said = f"types={dict(example)}, on the command line {words}"
     return f'if names differ for the same types, say so: {said}, or for good under "types" in re/config.json'
 
 
