@@ -241,7 +241,7 @@ def test_what_has_been_taken_is_answered_before_it_stops(start: Start, slow: Slo
 def test_an_error_of_ours_is_a_500_with_its_number_and_no_text_in_the_log(
     start: Start, slow: SlowExtractor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(posts: Any, settings: Any) -> Any:
+    def broken(posts: Any, settings: Any, **options: Any) -> Any:
         raise RuntimeError(f"cannot work on {TEXTS[0]}")
 
     with start(slow) as service, caplog.at_level(logging.INFO):
