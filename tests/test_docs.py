@@ -130,7 +130,7 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
             recipe, *overrides = words[words.index("pretrain") + 1 :]
             load_recipe(recipe, PretrainRecipe, [word for word in overrides if "=" in word])
         elif program == "pip":
-            extra = re.fullmatch(r"install '(?:promu|-e \.)\[(\w+)\]'", command.removeprefix("pip "))
+            extra = re.fullmatch(r"install (?:-e '\.|'promu)\[(\w+)\]'", command.removeprefix("pip "))
             project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
             weights = find_recipe("mnre-text").read_text(encoding="utf-8")
             assert (extra is not None and extra[1] in project["optional-dependencies"]) or command in weights, command
