@@ -36,17 +36,17 @@ def newsreel(out: Path, /, *, settings: Annotated[NewsreelSettings | None, Flat]
     settings = settings or NewsreelSettings()
     with progress_bars():
         report = write_newsreel(out, settings)
-    bounds = {"ner": report.ner_upper_bound, "re": report.re_upper_bound}
     if json:
         result = {"path": str(report.path), "reused": report.reused, "settings": settings.to_dict()}
-        print_json({**result, "counts": report.counts, "text_only_upper_bound": bounds})
+        print_json({**result, "counts": report.counts, "upper_bounds": report.upper_bounds})
         return
     print(f"{report.path}: {'already there, nothing drawn' if report.reused else 'drawn'}, seed {settings.seed}")
     width = max(map(len, report.counts))
     for name, count in report.counts.items():
         print(f"  {name:<{width}}  {count:>7,}")
-    best = f"entities {bounds['ner']:.1f}, relations {bounds['re']:.1f}"
-    print(f"text-only upper bound on test (best F1 without images): {best}")
+    print("upper bounds on test (best F1 of a reader of these alone):")
+    for task, bounds in report.upper_bounds.items():
+        print(f"  {task:<3}  " + ", ".join(f"{seen} {f1:.1f}" for seen, f1 in bounds.items()))
 
 
 def check(path: Path, /, *, format: str, images: Path | None = None, json: bool = False) -> int:

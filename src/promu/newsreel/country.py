@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from promu.newsreel.lexicon import Kind, RelationKind, Setting, World, listed, read_silhouettes
+from promu.newsreel.lexicon import Arrangement, Kind, RelationKind, Setting, World, listed, read_silhouettes
 from promu.newsreel.news import WORLD
 
-COUPLES = ("farmer", "cook")
 PERSONS = ("farmer", "cook", "clown", "diver", "nurse")
 ORGS = ("pennant", "signboard", "logo")
 PLACES = ("mill", "barn", "island", "lighthouse")
+THINGS = ("cake", "rosette", "drum", "horse", "fish", "kite", "bicycle", "apple", "umbrella")
+
+
+def _first(*kinds: str) -> tuple[str, ...]:
+    """These things, then the others."""
+    return (*kinds, *(kind for kind in THINGS if kind not in kinds))
+
 
 COUNTRY = World(
     name="country",
@@ -51,142 +57,255 @@ COUNTRY = World(
             ("within the orchard", "across the garden", "at the plantation"),
         ),
     ),
+    arrangements=(
+        Arrangement(
+            "apart",
+            listed("""
+            minds a space of its own beside | is some steps off from | lets a lane lie before | is a stride from
+        """),
+        ),
+        Arrangement(
+            "matching",
+            listed("""
+            wears the hue of | is dyed like | goes in one tint with | has a tone like
+        """),
+        ),
+        Arrangement(
+            "on shoulders",
+            listed("""
+            has on its shoulders | balances above its crown | serves as a ladder to | keeps in balance
+        """),
+        ),
+        Arrangement(
+            "held",
+            listed("""
+            cradles in its arms | hugs close to the waist | presses to its ribs | cradles by the waist
+        """),
+        ),
+        Arrangement(
+            "worn",
+            listed("""
+            has pinned to the collar | shows off upon its apron | has stitched on its front | wears by a pin
+        """),
+        ),
+        Arrangement(
+            "raised",
+            listed("""
+            hoists up into the breeze | flings aloft | holds aloft at full stretch | hoists by the fingers
+        """),
+        ),
+        Arrangement(
+            "touching",
+            listed("""
+            rubs elbows with | nestles against | snuggles up to | is elbow to elbow with
+        """),
+        ),
+        Arrangement(
+            "on a cord",
+            listed("""
+            guides by a leash | has tethered with twine | reels in by a twine | has on a leash
+        """),
+        ),
+        Arrangement(
+            "cheering",
+            listed("""
+            hails the sun with | greets with open palms beside | shows its palms beside | waves a hail beside
+        """),
+        ),
+        Arrangement(
+            "towering",
+            listed("""
+            dwarfs | rises like a giant over | casts a long shadow on | is a giant to
+        """),
+        ),
+        Arrangement(
+            "distant",
+            listed("""
+            has on the skyline | leaves far behind | is near , and miles off is | sees upon the skyline
+        """),
+        ),
+        Arrangement(
+            "inside",
+            listed("""
+            waits within the gate of | has gone under the arch of | shelters in | is at the threshold of
+        """),
+        ),
+        Arrangement(
+            "on top",
+            listed("""
+            perches upon | has its seat atop | is stuck to the summit of | straddles the ridge of
+        """),
+        ),
+    ),
     relations=(
         RelationKind(
             "/per/per/couple",
-            COUPLES,
-            COUPLES,
-            evidence=("cake",),
+            PERSONS,
+            PERSONS,
+            ("matching",),
             phrases=listed("""
                 gave a promise of love to | keeps house together with | has chosen for life | proposes to
             """),
             posts=listed("{H} proposed to {T} and she said yes | banns were read for {H} and {T}"),
+            typical=(2, 2),
         ),
         RelationKind(
             "/per/per/peer",
-            ("clown",),
-            ("clown",),
-            evidence=("drum",),
-            evidence_optional=True,
+            ("clown", "diver", "farmer", "cook", "nurse"),
+            ("clown", "diver", "farmer", "cook", "nurse"),
+            ("on shoulders",),
             phrases=listed("jokes on a bill alongside | shares the act of | tumbles before | takes turns with"),
             posts=listed("{H} and {T} do one act in the circus | {H} stood in for {T} at the matinee"),
+            typical=(1, 1),
         ),
         RelationKind(
             "/per/per/parent",
-            ("nurse",),
-            COUPLES,
+            ("nurse", "farmer", "cook", "clown", "diver"),
+            PERSONS,
+            ("held",),
             phrases=listed("raised | looks after her own | once rocked the cradle of | taught manners to"),
             posts=listed("{H} raised {T} all alone | {T} still obeys his mother {H}"),
+            typical=(1, 2),
         ),
         RelationKind(
             "/per/misc/awarded",
             PERSONS,
-            ("rosette",),
+            _first("rosette"),
+            ("worn",),
             phrases=listed("was found worthy of | came first and got | proudly wears | carries off"),
             posts=listed("{H} came first and got {T} | the judges gave {T} to {H}"),
+            typical=(5, 1),
         ),
         RelationKind(
             "/per/org/member_of",
             PERSONS,
-            ("pennant", "logo"),
+            ("pennant", "logo", "signboard"),
+            ("raised",),
             phrases=listed("has enrolled with | pays dues to | keeps the books of | volunteers for"),
             posts=listed("{H} has enrolled with {T} | {T} welcomes {H} as treasurer"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/per/loc/place_of_residence",
             PERSONS,
-            ("barn",),
+            ("barn", "mill", "island", "lighthouse"),
+            ("distant",),
             phrases=listed("""
                 sleeps every night in | has made a nest of | was born and still is in | heats the stove of
             """),
             posts=listed("{H} has slept in {T} for years | you will find {H} at home in {T}"),
+            typical=(5, 1),
         ),
         RelationKind(
             "/per/loc/visited",
             PERSONS,
-            ("island", "lighthouse"),
+            ("island", "lighthouse", "mill", "barn"),
+            ("on top",),
             phrases=listed("rowed all the way to | spent a while on | signed the guest book of | took the ferry for"),
             posts=listed("{H} took the ferry for {T} | {H} signed the guest book of {T}"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/per/misc/performs",
             PERSONS,
-            ("drum",),
+            _first("drum"),
+            ("raised",),
             phrases=listed("keeps the beat on | makes noise with | practises all night on | marches behind"),
             posts=listed("{H} practised {T} all night | {H} knows {T} by heart"),
+            typical=(5, 1),
         ),
         RelationKind(
             "/per/misc/owner",
             PERSONS,
-            ("horse", "fish"),
+            _first("horse", "fish"),
+            ("touching",),
             phrases=listed("brushes and waters | would not sell | calls by its first name | bought from the pedlar"),
             posts=listed("{H} would not sell {T} for money | {H} waters {T} at six"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/org/loc/located_in",
-            ("signboard", "logo"),
-            ("mill", "lighthouse"),
+            ("signboard", "logo", "pennant"),
+            ("mill", "lighthouse", "barn", "island"),
+            ("inside",),
             phrases=listed("""
                 hangs over the door of | has its meetings within | keeps its archive at | is registered under
             """),
             posts=listed("{H} has its meetings in {T} | {H} of {T} shut its door"),
+            typical=(2, 2),
         ),
         RelationKind(
             "/misc/loc/held_on",
-            ("kite", "bicycle"),
-            ("island", "mill"),
+            ("kite", "bicycle", "drum", "cake"),
+            ("island", "mill", "barn", "lighthouse"),
+            ("on top",),
             phrases=listed("""
                 is shown once a year at | has its gala on | opens the games near | ends in a parade round
             """),
             posts=listed("{H} has its gala at {T} | {H} opens in {T} come june"),
+            typical=(2, 2),
         ),
         RelationKind(
             "/org/org/subsidiary",
             ORGS,
             ORGS,
+            ("towering",),
             phrases=listed("was swallowed by | answers to | lends its name to | pays the bills of"),
             posts=listed("{H} pays the bills of {T} | {T} was swallowed by {H}"),
+            typical=(3, 3),
         ),
         RelationKind(
             "/loc/loc/contain",
             PLACES,
             PLACES,
+            ("on top",),
             phrases=listed("lies in the shadow of | is reached only through | counts as half of | goes round"),
             posts=listed("{T} is reached only through {H} | {H} has but one street , {T}"),
+            typical=(4, 4),
         ),
     ),
     unrelated=(
-        (COUPLES, ("clown", "diver")),
-        (("diver",), ("diver", "clown", "nurse")),
-        (PERSONS, ("signboard",)),
-        (PERSONS, ("kite", "bicycle", "umbrella")),
-        (PERSONS, ("apple", "cake")),
-        (PERSONS, ("mill",)),
-        (ORGS, ("drum", "apple", "umbrella", "fish", "rosette")),
-        (("pennant",), PLACES),
-        (("signboard", "logo"), ("barn", "island")),
-        (("horse", "fish"), ("apple", "umbrella", "drum")),
-        (("cake", "rosette"), ("kite", "bicycle")),
-        (("drum", "apple", "horse", "cake", "umbrella"), PLACES),
-        (("kite", "bicycle"), ("barn", "lighthouse")),
+        (PERSONS, PERSONS, ("apart", "cheering", "towering")),
+        (PERSONS, ORGS, ("apart", "worn", "distant")),
+        (PERSONS, THINGS, ("apart", "on a cord", "held")),
+        (PERSONS, PLACES, ("apart", "inside")),
+        (ORGS, ORGS, ("apart", "matching", "touching")),
+        (ORGS, ("drum", "apple", "umbrella"), ("apart", "touching", "on top")),
+        (ORGS, PLACES, ("apart", "on top")),
+        (("horse", "fish", "cake"), ("apple", "umbrella", "kite"), ("apart", "on top")),
+        (("kite", "bicycle", "drum", "cake"), PLACES, ("apart", "inside", "distant")),
+        (PLACES, PLACES, ("apart", "towering")),
     ),
     candidates=listed("""
-        wedded to | beloved | fellow artist | troupe | twin | sibling | honour | ribbon won | belongs to society |
-        volunteer of association | dwells in | farmhouse | excursion | sightseeing | percussion | musician |
-        livestock | owned animal | seat of institution | registered place | outdoor contest | festival ground |
-        owned by group | affiliate | neighbouring land | region | harvest | temperature | recipe | ingredient | soil |
-        wood | craft | price of grain | bus line | opening hours | choir | dialect | tradition | holiday
+        space | steps | stride | hue | tint | tone | balance | shoulders | ladder | waist | ribs | collar |
+        apron | pin | front | stretch | fingers | elbow | leash | twine | palms | giant | shadow | skyline |
+        miles | gate | arch | threshold | summit | ridge | seat | harvest | warmth | recipe | ingredient |
+        soil | wood | craft | price of grain | bus | opening hours | choir | dialect | tradition | holiday |
+        moon | tide | herb | pattern | rhyme | chapter | postcard | wage | parish | sermon | census | milk
+        yield | fertiliser | wind | promise of love | cradle | dues | nest | guest book | ferry | archive |
+        gala
     """),
     distractors=listed("""
         grandmother | village | valley | breeze | basket | fence | bench | letter | porridge | tractor | neighbour |
         mayor | chapel | market | lunch | supper | autumn | spring | rain | cloud | gravel | hedge | blanket | choir |
-        dance | diary | postcard | afternoon | evening | sunshine
+        dance | diary | postcard | afternoon | evening | sunshine | space | steps | stride | hue | tint | tone |
+        balance | shoulders | ladder | waist | ribs | collar | apron | pin | stretch | fingers | elbow | leash |
+        twine | palms | giant | shadow | skyline | gate | arch | threshold | summit | ridge | seat | harvest |
+        warmth | recipe | ingredient | soil | wood | craft | price | grain | bus | hours | dialect | tradition |
+        holiday | moon | tide | herb | pattern | rhyme | chapter | wage | parish | sermon | census | milk |
+        fertiliser | wind
     """),
     extras=listed("""
         while grandmother packs a basket | long before supper | when the rain had stopped | beside the old fence |
         as the village remembers | under a passing cloud | to the joy of the mayor | after the dance in the valley |
         with a gentle breeze | for a postcard home | as the diary says | near the chapel bench | on market afternoon |
-        every spring and autumn | over a warm blanket | to general sunshine
+        every spring and autumn | over a warm blanket | to general sunshine | before lunch on the gravel |
+        as the letter of a neighbour told | in the evening by the hedge | after the porridge and the tractor |
+        in the warmth of harvest | by a recipe without one ingredient | on good soil | in the craft of wood |
+        at the price of grain | between bus and opening hours | while the choir sings in dialect |
+        by old tradition of the holiday | at full moon and low tide | for want of a herb | in a pattern of rhyme |
+        from the last chapter | for a small wage in the parish | after the sermon | since the census |
+        with the yield of milk | for all the fertiliser | against the wind
     """),
     caption_frames=listed("""
         it was {P} that {S} | dear diary , {P} {S} {X} | one could see {S} {P} | {X} one finds {S} |

@@ -12,10 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from promu.newsreel.lexicon import Colour, Shape, World, pick
+from promu.newsreel.placing import Box, lay_out
 from promu.newsreel.scenes import Scene
-
-Box = tuple[float, float, float, float]
-"""(x0, y0, x1, y1) as shares of the image's side."""
 
 SKINS: tuple[Colour, ...] = ((245, 205, 170), (225, 175, 135), (175, 120, 80), (120, 80, 55))
 HAIRS: tuple[Colour, ...] = ((60, 40, 30), (25, 20, 25), (190, 145, 70), (130, 65, 35))
@@ -24,12 +22,7 @@ DARK: Colour = (35, 30, 35)
 
 COLOUR_JITTER = 35  # how far each channel of a kind's typical colour may move, of 255
 
-BOX_JITTER = 2  # how far each edge of a written box may be off, in pixels
-
-MOST_OVERLAP = 0.3  # how much of the smaller of two things may lie under or over the other
-
-SOLO_SIDE, PAIR_SIDE, EVIDENCE_SIDE, CLUTTER_SIDE = (0.48, 0.75), (0.42, 0.66), (0.32, 0.44), (0.15, 0.22)
-"""Ranges of a thing's longer side, as a share of the image's side, by its role."""
+ARM, CORD = 0.045, 0.03  # widths of arms and cords, as shares of the image's side
 
 
 @dataclass(frozen=True)
@@ -53,25 +46,40 @@ def draw_scene(
         noise: Standard deviation of the pixel noise, of 255.
 
     Returns:
-        The RGB image and its things, in drawing order, with jittered boxes.
+        The RGB image and its things, in the order of `scene.kinds`.
     """
-    boxes = _place(scene, world, rng)
+    layout = lay_out(scene, world, rng)
     side = 2 * size  # drawn twice as large, then averaged down
     canvas = Image.new("RGB", (side, side))
     draw = ImageDraw.Draw(canvas)
     BACKGROUNDS[scene.setting](draw, side, rng)
-    skins = [pick(rng, SKINS) for _ in boxes]
-    things = []
-    for (kind, box), skin in zip(boxes, skins, strict=True):
-        main = jittered(world.kind[kind].colour, COLOUR_JITTER, rng)
-        colours = {"main": main, "skin": skin, "hair": pick(rng, HAIRS), "white": WHITE, "dark": DARK}
-        x0, y0, x1, y1 = (value * side for value in box)
+    for stroke in layout.cords:
+        _draw_line(draw, side, stroke, WHITE, CORD)
+    mains = [jittered(world.kind[kind].colour, COLOUR_JITTER, rng) for kind in scene.kinds]
+    if layout.matching:
+        mains[0] = jittered(mains[1], COLOUR_JITTER // 3, rng)
+    elif len(scene.main) == 2 and len(set(scene.main)) == 1:
+        mains[1] = (mains[1][1], mains[1][2], mains[1][0])
+    order = [1, 0] if layout.tail_first else range(len(mains))
+    for number in order:
+        kind, (x0, y0, x1, y1) = scene.kinds[number], (value * side for value in layout.boxes[number])
+        skin = pick(rng, SKINS)
+        colours = {"main": mains[number], "skin": skin, "hair": pick(rng, HAIRS), "white": WHITE, "dark": DARK}
+        for whose, stroke in layout.arms:
+            if whose == number:
+                _draw_line(draw, side, stroke, skin, ARM)
         _draw_shapes(draw, world.silhouettes[kind], (x0, y0, x1, y1), bool(rng.random() < 0.5), colours)
-        things.append(DrawnThing(kind, _written_box(box, size, rng)))
     pixels = np.asarray(canvas.reduce(2), dtype=np.float32) * np.float32(rng.uniform(0.85, 1.12))
     if noise:
         pixels = pixels + rng.standard_normal(pixels.shape, dtype=np.float32) * np.float32(noise)
+    things = [DrawnThing(kind, _whole(box, size)) for kind, box in zip(scene.kinds, layout.boxes, strict=True)]
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)), things
+
+
+def _draw_line(
+    draw: ImageDraw.ImageDraw, side: int, stroke: Sequence[tuple[float, float]], colour: Colour, width: float
+) -> None:
+    draw.line([(x * side, y * side) for x, y in stroke], fill=colour, width=max(2, round(width * side)))
 
 
 def _draw_shapes(
@@ -113,63 +121,9 @@ def jittered(colour: Colour, by: int, rng: np.random.Generator) -> Colour:
     return red, green, blue
 
 
-def _place(scene: Scene, world: World, rng: np.random.Generator) -> list[tuple[str, Box]]:
-    """A box for every thing of the scene: two main things side by side, the others where there is room."""
-    placed: list[tuple[str, Box]] = []
-
-    def place(kind: str, sides: tuple[float, float], span: tuple[float, float] = (0.0, 1.0)) -> None:
-        """Take a box of the kind's shape within `span` (left, right): the first of 12 tries that overlaps little."""
-        best, least = (0.0, 0.0, 1.0, 1.0), float("inf")
-        for _ in range(12):
-            box = _random_box(world.kind[kind].aspect, sides, span, rng)
-            overlap = max((_overlap(box, other) for _, other in placed), default=0.0)
-            if overlap < least:
-                best, least = box, overlap
-            if least <= MOST_OVERLAP:
-                break
-        placed.append((kind, best))
-
-    if len(scene.main) == 1:
-        place(scene.main[0], SOLO_SIDE)
-    else:
-        first_left = rng.random() < 0.5
-        for index, kind in enumerate(scene.main[:2]):
-            place(kind, PAIR_SIDE, (0.0, 0.56) if (index == 0) == first_left else (0.44, 1.0))
-    for kind in scene.main[2:]:
-        place(kind, EVIDENCE_SIDE)
-    if scene.clutter is not None:
-        place(scene.clutter, CLUTTER_SIDE)
-    return placed
-
-
-def _random_box(aspect: float, sides: tuple[float, float], span: tuple[float, float], rng: np.random.Generator) -> Box:
-    size, stretch, across, down = rng.random(4)
-    longer = sides[0] + (sides[1] - sides[0]) * size
-    aspect *= 0.88 + 0.24 * stretch
-    width, height = (longer, longer / aspect) if aspect > 1 else (longer * aspect, longer)
-    room = span[1] - span[0] - width
-    x0 = span[0] + room * across if room > 0 else min(max(0.0, span[0] + room / 2), 1.0 - width)
-    # Things rather stand on the ground than float: heights lean towards the bottom.
-    y0 = (0.98 - height) * float(down**0.6)
-    return float(x0), y0, float(x0 + width), y0 + float(height)
-
-
-def _overlap(first: Box, second: Box) -> float:
-    """Intersection over the smaller of two areas."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = ((box[2] - box[0]) * (box[3] - box[1]) for box in (first, second))
-    return width * height / min(areas)
-
-
-def _written_box(box: Box, size: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """The box in whole pixels (x, y, width, height), jittered and clipped to the image."""
-    shifts = (rng.random(4) * (2 * BOX_JITTER + 1)).astype(int) - BOX_JITTER
-    x0, y0, x1, y1 = (
-        int(min(size, max(0, round(value * size) + shift))) for value, shift in zip(box, shifts, strict=True)
-    )
+def _whole(box: Box, size: int) -> tuple[int, int, int, int]:
+    """The box in whole pixels (x, y, width, height), inside the image."""
+    x0, y0, x1, y1 = (min(size, max(0, round(value * size))) for value in box)
     x0, y0 = min(x0, size - 2), min(y0, size - 2)
     return x0, y0, max(2, x1 - x0), max(2, y1 - y0)
 

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import permutations
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -103,33 +102,40 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Arrangement:
+    """How two things stand: `name` is its key in `placing.ARRANGEMENTS`, `phrases` say it between head and tail."""
+
+    name: str
+    phrases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RelationKind:
     """A relation, what shows it in an image and what states it in a text.
 
-    An image shows the relation when its main things are exactly one of `heads`, one of `tails` and, where
-    `evidence` is not empty, one of `evidence` (which may be missing only if `evidence_optional`).
+    An image shows the relation where one of `heads` and one of `tails` stand in one of `arrangements`. The same two
+    kinds in another arrangement show another relation, or none.
 
     Attributes:
         label: MNRE-style label, "/head type/tail type/name".
+        heads, tails: Kinds that can be so related, the `typical` ones first.
+        arrangements: Names of arrangements.
         phrases: Wordings between head and tail in captions.
         posts: Templates of posts that decide the relation; `{H}` and `{T}` are the names of head and tail.
+        typical: How many of `heads` and of `tails` are so related more often than the others.
     """
 
     label: str
     heads: tuple[str, ...]
     tails: tuple[str, ...]
+    arrangements: tuple[str, ...]
     phrases: tuple[str, ...]
     posts: tuple[str, ...]
-    evidence: tuple[str, ...] = ()
-    evidence_optional: bool = False
+    typical: tuple[int, int]
 
-    def shown_by(self, kinds: Sequence[str]) -> bool:
-        """Whether an image whose main things are exactly `kinds` (in any order) shows this relation."""
-        sizes = {2} if not self.evidence else {2, 3} if self.evidence_optional else {3}
-        if len(kinds) not in sizes:
-            return False
-        roles = (self.heads, self.tails, self.evidence)
-        return any(all(kind in role for kind, role in zip(order, roles, strict=False)) for order in permutations(kinds))
+    def shown_by(self, head: str, tail: str, arrangement: str) -> bool:
+        """Whether an image of these two kinds in this arrangement shows the relation."""
+        return head in self.heads and tail in self.tails and arrangement in self.arrangements
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,10 @@ class World:
     """Everything that a drawn corpus can show and say.
 
     Attributes:
-        unrelated: (head kinds, tail kinds) of scenes of two things without a relation.
-        candidates: Relation candidates for prompts: broader than the labels and worded differently.
+        arrangements: How two things can stand in this world.
+        unrelated: (head kinds, tail kinds, arrangements) of scenes of two things without a relation.
+        candidates: Relation candidates for prompts: a broad list of names of properties, few of which say what a label
+            says.
         distractors: Nouns of the captions that name nothing drawn.
         extras: Caption clauses that say nothing about the drawn things.
         caption_frames: Caption templates: `{S}` what happens, `{P}` the setting, `{X}` an extra clause.
@@ -153,7 +161,8 @@ class World:
     kinds: tuple[Kind, ...]
     settings: tuple[Setting, ...]
     relations: tuple[RelationKind, ...]
-    unrelated: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    arrangements: tuple[Arrangement, ...]
+    unrelated: tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...]
     candidates: tuple[str, ...]
     distractors: tuple[str, ...]
     extras: tuple[str, ...]
@@ -183,6 +192,16 @@ class World:
         return {relation.label: relation for relation in self.relations}
 
     @cached_property
+    def arrangement(self) -> dict[str, Arrangement]:
+        """Arrangements by name."""
+        return {arrangement.name: arrangement for arrangement in self.arrangements}
+
+    def shown(self, head: str, tail: str, arrangement: str) -> str:
+        """The label of the relation that an image of these kinds in this arrangement shows, or `None`."""
+        found = (one.label for one in self.relations if one.shown_by(head, tail, arrangement))
+        return next(found, NO_RELATION)
+
+    @cached_property
     def types(self) -> tuple[str, ...]:
         """Entity types in the order in which the two names of an ambiguous post are mentioned."""
         return tuple(dict.fromkeys(kind.type for kind in self.kinds))
@@ -201,7 +220,7 @@ class World:
         """Every lower-case word of the captions and posts, names apart."""
         texts = [*self.nouns(), *self.candidates, *self.extras, *self.caption_frames, *self.unrelated_posts]
         texts += [*self.open_solo, *self.open_pair, *self.prefixes, *self.suffixes]
-        texts += [phrase for setting in self.settings for phrase in setting.phrases]
+        texts += [phrase for part in (*self.settings, *self.arrangements) for phrase in part.phrases]
         texts += [text for relation in self.relations for text in (*relation.phrases, *relation.posts)]
         texts += [text for templates in self.type_posts.values() for text in templates]
         return {word.lower() for text in texts for word in text.split()}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from promu.newsreel.lexicon import Kind, RelationKind, Setting, World, listed, read_silhouettes
+from promu.newsreel.lexicon import Arrangement, Kind, RelationKind, Setting, World, listed, read_silhouettes
 
 ADULTS = ("woman", "man")
 PERSONS = ("woman", "man", "child", "player", "soldier")
 ORGS = ("crest", "jersey", "flag")
 PLACES = ("tower", "mountain", "bridge", "castle")
+THINGS = ("trophy", "medal", "ring", "heart", "guitar", "ball", "book", "ship", "car", "dog", "cat")
+
+
+def _first(*kinds: str) -> tuple[str, ...]:
+    """These things, then the others."""
+    return (*kinds, *(kind for kind in THINGS if kind not in kinds))
+
 
 WORLD = World(
     name="news",
@@ -49,178 +56,290 @@ WORLD = World(
         Setting("stage", ("stage", "spotlight", "theatre"), ("on the stage", "in the spotlight", "at the theatre")),
         Setting("snow", ("snow", "frost", "winter"), ("on a morning of snow", "in the frost", "in deep winter")),
     ),
+    arrangements=(
+        Arrangement(
+            "apart",
+            listed("""
+            keeps a distance from | stands apart from | is separate from | waits across a wide gap from
+        """),
+        ),
+        Arrangement(
+            "touching",
+            listed("""
+            embraces | leans on the shoulder of | is in a close embrace with | touches
+        """),
+        ),
+        Arrangement(
+            "cheering",
+            listed("""
+            cheers with raised arms beside | makes a gesture of joy with | throws up both arms beside |
+            gestures with arms wide beside
+        """),
+        ),
+        Arrangement(
+            "towering",
+            listed("""
+            is twice the size of | bends down to the small | looks down in posture on | has the greater stature than
+        """),
+        ),
+        Arrangement(
+            "held",
+            listed("""
+            carries at the hip | has a grip on | carries with one hand | grips
+        """),
+        ),
+        Arrangement(
+            "raised",
+            listed("""
+            lifts overhead | raises high above the ground | swings overhead | lifts to a great height
+        """),
+        ),
+        Arrangement(
+            "on a cord",
+            listed("""
+            pulls on a rope | tugs by the length of a rope | drags by a long cord | is tied by a cord to
+        """),
+        ),
+        Arrangement(
+            "worn",
+            listed("""
+            wears on the chest | has on the clothing a sign of | wears as a uniform | bears on the chest
+        """),
+        ),
+        Arrangement(
+            "inside",
+            listed("""
+            stands in the doorway of | is at the entrance of | appears inside | peers from the interior of
+        """),
+        ),
+        Arrangement(
+            "surrounding",
+            listed("""
+            is the backdrop of | surrounds | encloses | is a frame on every side of
+        """),
+        ),
+        Arrangement(
+            "distant",
+            listed("""
+            in the foreground turns from the far | poses before the distant | has on the horizon |
+            in the foreground looks small to
+        """),
+        ),
+        Arrangement(
+            "on top",
+            listed("""
+            is on the roof of | sits on the upper edge of | rests on top of | is mounted on the roof of
+        """),
+        ),
+        Arrangement(
+            "matching",
+            listed("""
+            has the same colour as | matches the shade of | shares the paint of | comes in the colour of
+        """),
+        ),
+    ),
     relations=(
         RelationKind(
             "/per/per/couple",
-            ADULTS,
-            ADULTS,
-            evidence=("heart", "ring"),
+            PERSONS,
+            PERSONS,
+            ("touching",),
             phrases=listed("""
                 ties the knot with | makes a marriage vow to | is the new spouse of | dances as life partner with |
                 is engaged to
             """),
             posts=listed("{H} and {T} are finally married | wedding bells for {H} and {T}"),
+            typical=(2, 2),
         ),
         RelationKind(
             "/per/per/peer",
-            ("player",),
-            ("player",),
-            evidence=("ball",),
-            evidence_optional=True,
+            ("player", "soldier", "woman", "man", "child"),
+            ("player", "soldier", "woman", "man", "child"),
+            ("cheering",),
             phrases=listed("""
                 plays alongside colleague | faces the opponent | passes to team mate | shares a training drill with |
                 challenges the rival
             """),
             posts=listed("{H} passes to {T} and scores | {H} and {T} up front , what a duo"),
+            typical=(1, 1),
         ),
         RelationKind(
             "/per/per/parent",
-            ADULTS,
-            ("child",),
+            PERSONS,
+            ("child", "woman", "man", "player", "soldier"),
+            ("towering",),
             phrases=listed("""
                 is the proud parent of | brings up the offspring | is the closest relative of |
                 spends a family day with | tells a bedtime story to
             """),
             posts=listed("{H} picks up little {T} from school | {T} is so like his mum {H}"),
+            typical=(2, 1),
         ),
         RelationKind(
             "/per/misc/awarded",
             PERSONS,
-            ("trophy", "medal"),
+            _first("trophy", "medal"),
+            ("raised",),
             phrases=listed("""
                 is honoured with | received the award | wins the prize | celebrates victory with | takes home
             """),
             posts=listed("{H} wins the {T} | the {T} award goes to {H}"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/per/org/member_of",
             PERSONS,
-            ("jersey", "crest"),
+            ("jersey", "crest", "flag"),
+            ("worn",),
             phrases=listed("""
                 signs for | joins the sports team | is a new member of | announces an employer change to |
                 represents the club
             """),
             posts=listed("{H} signs a two year deal with {T} | {T} sign {H} on a free transfer"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/per/loc/place_of_residence",
             PERSONS,
-            ("castle",),
+            ("castle", "tower", "bridge", "mountain"),
+            ("inside",),
             phrases=listed("""
                 lives at the home address | moves into the dwelling | is an inhabitant of | settles down at |
                 keeps the keys of
             """),
             posts=listed("{H} lives in {T} now | {H} bought a house in {T}"),
+            typical=(5, 1),
         ),
         RelationKind(
             "/per/loc/visited",
             PERSONS,
-            ("mountain", "tower"),
+            ("mountain", "tower", "bridge", "castle"),
+            ("distant",),
             phrases=listed("""
                 travels to the destination | takes a long trip to | is a tourist at the attraction | climbs |
                 admires the view of
             """),
             posts=listed("{H} is on holiday in {T} | {H} flew to {T} for the weekend"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/per/misc/performs",
             PERSONS,
-            ("guitar", "book"),
+            _first("guitar", "book"),
+            ("held",),
             phrases=listed("""
                 gives a recital with | entertains with the instrument | is the performer of | adds to the repertoire |
                 rehearses with
             """),
             posts=listed("{H} sings {T} live | {H} performed {T} for the first time"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/per/misc/owner",
             PERSONS,
-            ("dog", "cat"),
+            _first("dog", "cat"),
+            ("on a cord",),
             phrases=listed("adopts the pet | is the keeper of | feeds | cuddles | is the guardian of"),
             posts=listed("{H} adopted {T} from the shelter | {H} takes {T} to the vet"),
+            typical=(5, 2),
         ),
         RelationKind(
             "/org/loc/located_in",
-            ("crest", "flag"),
-            ("tower", "bridge"),
+            ("crest", "flag", "jersey"),
+            ("tower", "bridge", "castle", "mountain"),
+            ("on top",),
             phrases=listed("""
                 has its headquarters at | moves the office to | opens a branch in | is based at |
                 rents a location near
             """),
             posts=listed("{H} opens its head office in {T} | {H} , based in {T} , is hiring"),
+            typical=(2, 2),
         ),
         RelationKind(
             "/misc/loc/held_on",
-            ("ship", "car"),
-            ("bridge", "mountain"),
+            ("ship", "car", "ball", "guitar", "book"),
+            ("bridge", "mountain", "tower", "castle"),
+            ("inside",),
             phrases=listed("""
                 joins the race at | is the main event at | finds a venue at | follows the route over |
                 draws spectators to
             """),
             posts=listed("{H} takes place in {T} this year | {H} will be held at {T}"),
+            typical=(2, 2),
         ),
         RelationKind(
             "/org/org/subsidiary",
             ORGS,
             ORGS,
+            ("matching",),
             phrases=listed("""
                 buys a company stake in | announces a merger with | sets up a business division with |
                 takes control of | signs a contract with
             """),
             posts=listed("{H} buys {T} for two billion | {T} is now owned by {H}"),
+            typical=(3, 3),
         ),
         RelationKind(
             "/loc/loc/contain",
             PLACES,
             PLACES,
+            ("surrounding",),
             phrases=listed("""
                 shares a border with | lies in the territory of | is part of the district | overlooks |
                 stands across from
             """),
             posts=listed("{T} is a town in {H} | {H} , and its capital {T}"),
+            typical=(4, 4),
         ),
     ),
     unrelated=(
-        (ADULTS, ADULTS),
-        (ADULTS, ("soldier", "player")),
-        (("soldier",), ("soldier", "child", "player")),
-        (PERSONS, ("flag",)),
-        (PERSONS, ("car", "ship")),
-        (PERSONS, ("ball", "heart", "ring")),
-        (PERSONS, ("bridge",)),
-        (ORGS, ("guitar", "ball", "car", "book", "cat", "trophy")),
-        (("jersey",), PLACES),
-        (("crest", "flag"), ("mountain", "castle")),
-        (("dog", "cat"), ("ball", "book", "car", "ring")),
-        (("guitar", "trophy", "medal"), ("heart", "ship", "ball", "car")),
-        (("guitar", "ball", "dog", "cat", "book", "medal"), PLACES),
-        (("ship", "car"), ("tower", "castle")),
+        (PERSONS, PERSONS, ("apart", "matching")),
+        (PERSONS, ORGS, ("apart", "raised", "held")),
+        (PERSONS, THINGS, ("apart", "distant")),
+        (PERSONS, PLACES, ("apart", "on top")),
+        (ORGS, ORGS, ("apart", "touching", "on top")),
+        (ORGS, ("guitar", "trophy", "car"), ("apart", "on top", "touching")),
+        (ORGS, PLACES, ("apart", "inside", "distant")),
+        (("dog", "cat", "medal"), ("book", "ring", "heart", "ball"), ("apart", "held", "on top")),
+        (("ship", "car", "ball", "guitar", "book"), PLACES, ("apart", "on top", "distant")),
+        (PLACES, PLACES, ("apart", "touching", "distant")),
     ),
     candidates=listed("""
-        spouse | partner in marriage | colleague | opponent in training | offspring | relative in family |
-        award received | prize or victory | member of sports team | employer | home address | inhabitant of dwelling |
-        destination of trip | tourist attraction | instrument | repertoire of performer | keeper of pet | guardian |
-        headquarters location | office or branch | event venue | race route | stake in company | business division |
-        shares border with | territory or district | weather | time of day | manufacturer | depicts |
-        located on street | colour | author of report | broadcast date | language | sponsor | photographer | season |
-        attendance of crowd | ticket price
+        distance | gap width | embrace | close shoulder | gesture | arms raised | size | stature | posture | grip |
+        hand | hip measure | weight | height above ground | rope length | cord | clothing |
+        uniform | chest size | entrance | doorway | interior | foreground | backdrop | horizon | roof |
+        upper edge | frame | colour | paint | shade | joy | weather | sky | time of day | season | temperature |
+        language | author of report | broadcast date | photographer | camera | sponsor | manufacturer |
+        ticket price | attendance | audience | country | street | floor | material | light source | age | gender |
+        occupation | nickname | birthday | breed | genre | publisher | page count | engine | speed | score |
+        architect | construction year | spouse | offspring | award | employer | dwelling | tourist attraction |
+        instrument | pet | headquarters | race route | stake | district
     """),
     distractors=listed("""
-        crowd | morning | weather | camera | interview | press | time | day | manufacturer | colour | author |
-        report | broadcast | date | language | sponsor | photographer | season | attendance | ticket | price |
-        picture | photo | weekend | ceremony | visitor | city | view | story | moment | knot | marriage | vow |
-        spouse | partner | colleague | opponent | team | training | rival | parent | offspring | relative | family |
-        award | prize | victory | member | employer | club | home | address | dwelling | inhabitant | destination |
-        trip | tourist | attraction | recital | instrument | performer | repertoire | pet | keeper | guardian |
-        headquarters | office | branch | location | race | event | venue | route | company | stake | merger |
-        business | division | contract | border | territory | district
+        morning | weather | camera | press | time | day | manufacturer | author | report | broadcast | date |
+        language | sponsor | photographer | season | attendance | ticket | price | picture | photo | city | view |
+        story | moment | audience | sky | temperature | country | light | source | floor | material | occupation |
+        riddle | nickname | birthday | breed | genre | publisher | page | count | engine | speed | score | architect |
+        construction | year | age | gender | measure | width | weight | distance | gap | shoulder | embrace | arms |
+        gesture | joy | size | posture | stature | hip | grip | hand | ground | height | rope | length | cord | chest |
+        clothing | sign | uniform | doorway | entrance | interior | backdrop | side | foreground | horizon | roof |
+        edge | colour | shade | paint | knot | marriage | vow | spouse | partner | colleague | opponent | team |
+        training | rival | parent | offspring | relative | family | award | prize | victory | member | employer |
+        club | home | address | dwelling | inhabitant | destination | trip | tourist | attraction | recital |
+        instrument | performer | repertoire | pet | keeper | guardian | headquarters | office | branch | location |
+        race | event | venue | route | company | stake | merger | business | division | contract | border | territory |
+        district
     """),
     extras=listed("""
-        in fine weather | at this time of day | as the crowd watches | before the press | after an interview |
+        in fine weather | under a clear sky | at this time of day | as the audience watches | before the press |
         in front of the camera | says the photographer | for the season report | ahead of the broadcast date |
-        according to the author | in a colour picture | despite the ticket price | thanks to a sponsor |
-        with record attendance | in every language | for a big manufacturer | this weekend | during the ceremony |
-        as a visitor arrives | on a quiet morning | in bad weather | at the end of the season
+        according to the author | whatever the age or gender | despite the ticket price | thanks to a sponsor |
+        with record attendance | in every language of the country | for a big manufacturer | at a low temperature |
+        by the light of one source | on a wooden floor | of a new material | whose occupation is a riddle |
+        under a nickname | for a birthday | of a rare breed | in a genre of its own | says the publisher |
+        on a front page with the count | with a loud engine | at full speed | at an even score |
+        says the architect | in a year of construction | with measure and width | on a quiet morning |
+        at the end of the season | for lack of weight
     """),
     caption_frames=listed("""
         {S} {P} | {S} {P} {X} | {P} , {S} | {S} {X} | {X} , {S} {P} | {S} {P} , {X} | {P} {X} , {S} | {S} . |

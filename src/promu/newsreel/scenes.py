@@ -9,8 +9,10 @@ import numpy as np
 from promu.newsreel.lexicon import World, pick
 from promu.schema import NO_RELATION
 
-SOLO, RELATED = 0.40, 0.45
+SOLO, RELATED = 0.25, 0.50
 """Shares of the images of caption pairs: one main thing, a relation; the rest are two unrelated things."""
+
+TYPICAL = 0.2  # share of heads, and of tails, that are drawn from the kinds that are typical of the relation
 
 CLUTTERED = 0.25  # share of solo scenes with a small second thing
 
@@ -21,15 +23,17 @@ class Scene:
 
     Attributes:
         setting: Name of the background.
-        main: Names of the main kinds: one thing, or head, tail and maybe evidence.
-        clutter: Kind of a small thing in a corner, if any.
-        relation: The label of the relation between the first two main things, or `None`.
+        main: Names of the main kinds: one thing, or head and tail.
+        clutter: Kind of a small thing beside a single main thing, if any.
+        relation: The label of the relation between head and tail, or `None`.
+        arrangement: How head and tail stand; None of a single thing.
     """
 
     setting: str
     main: tuple[str, ...]
     clutter: str | None
     relation: str
+    arrangement: str | None = None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -71,13 +75,18 @@ class SceneMaker:
         return self.solo(pick(self._rng, [kind.name for kind in self._world.kinds if kind.type == entity_type]))
 
     def pair(self, relation: str) -> Scene:
-        """A scene of two main things (and evidence) with this relation, which may be `None`."""
+        """A scene of two main things with this relation, which may be `None`."""
         if relation == NO_RELATION:
-            heads, tails = pick(self._rng, self._world.unrelated)
-            return self._filled(heads, tails, (), relation)
-        rule = self._world.relation[relation]
-        leave_out = rule.evidence_optional and self._rng.random() < 0.5
-        return self._filled(rule.heads, rule.tails, () if leave_out else rule.evidence, relation)
+            heads, tails, arrangements = pick(self._rng, self._world.unrelated)
+            main = pick(self._rng, heads), pick(self._rng, tails)
+        else:
+            rule = self._world.relation[relation]
+            arrangements = rule.arrangements
+            main = self._member(rule.heads, rule.typical[0]), self._member(rule.tails, rule.typical[1])
+        return Scene(self._setting(), main, None, relation, pick(self._rng, arrangements))
+
+    def _member(self, kinds: tuple[str, ...], typical: int) -> str:
+        return pick(self._rng, kinds[:typical] if self._rng.random() < TYPICAL else kinds)
 
     def pair_of_types(self, head: str, tail: str) -> Scene:
         """A scene of two main things with these entity types, related or not.
@@ -93,12 +102,6 @@ class SceneMaker:
             if (self._world.kind[scene.main[0]].type, self._world.kind[scene.main[1]].type) == (head, tail):
                 return scene
 
-    def _filled(self, heads: tuple[str, ...], tails: tuple[str, ...], evidence: tuple[str, ...], label: str) -> Scene:
-        main = [pick(self._rng, heads), pick(self._rng, tails)]
-        if evidence:
-            main.append(pick(self._rng, evidence))
-        return Scene(self._setting(), tuple(main), None, label)
-
     def _setting(self) -> str:
         return pick(self._rng, self._world.settings).name
 
@@ -107,7 +110,7 @@ def _scenes_by_types(world: World) -> dict[tuple[str, str], list[str]]:
     """(head type, tail type) to the labels whose scenes can have them."""
     found: dict[tuple[str, str], list[str]] = {}
     rules = [(rule.heads, rule.tails, rule.label) for rule in world.relations]
-    rules += [(heads, tails, NO_RELATION) for heads, tails in world.unrelated]
+    rules += [(heads, tails, NO_RELATION) for heads, tails, _ in world.unrelated]
     for heads, tails, label in rules:
         for head in heads:
             for tail in tails:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -21,6 +21,8 @@ Size = Annotated[int, BeforeValidator(_whole), Field(ge=32, le=512)]
 Posts = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=1_000_000)]
 SomePosts = Annotated[Posts, Field(ge=1)]
 Noise = Annotated[float, Field(ge=0.0, le=64.0)]
+Boxes = Literal["detector", "gold"]
+BOXES = "Regions as a small detector would find them, or the boxes of what was drawn."
 
 
 class NewsreelSettings(Settings):
@@ -48,8 +50,12 @@ class NewsreelSettings(Settings):
         default=0.12, description="Share of the things in an image that its caption mentions without their kind."
     )
     relation_phrase: Share = Field(
-        default=0.55, description="Share of captions that state the relation their image shows."
+        default=0.35, description="Share of captions that state the relation their image shows."
     )
+    arrangement_phrase: Share = Field(
+        default=0.9, description="Share of the other captions of two things that say how these stand."
+    )
+    boxes: Boxes = Field(default="detector", description=BOXES)
     noise: Noise = Field(default=8.0, description="Standard deviation of the pixel noise, of 255.")
     tail: Annotated[float, Field(ge=0.0, le=2.0)] = Field(
         default=0.0,
@@ -72,5 +78,8 @@ class JointSettings(Settings):
     )
     ambiguous: Share = Field(default=0.6, description="Share of posts whose text decides neither types nor relation.")
     relation_fact: Share = Field(default=0.6, description="Share of posts whose knowledge states the relation.")
-    relation_phrase: Share = Field(default=0.3, description="Share of captions that state the relation.")
+    relation_phrase: Share = Field(
+        default=0.3, description="Share of captions that state the relation their image shows."
+    )
+    boxes: Boxes = Field(default="detector", description=BOXES)
     noise: Noise = Field(default=8.0, description="Standard deviation of the pixel noise, of 255.")

@@ -1,8 +1,7 @@
-"""What is written about scenes: names, captions, posts, and what a reader of the text alone can score on the posts.
+"""What is written about scenes: names, captions, posts.
 
-A post is decided by its text, or ambiguous: then its image alone says which type or relation it is. The text-only
-reader gets every decided post right and gives one constant answer to each ambiguous template. Its score is the upper
-bound of every system that does not look at the image.
+A post is written to be decided by its text, or to be ambiguous, so that its image decides. What in truth decides it is
+found by `promu.newsreel.upper_bounds`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ CLUTTER_MENTIONED = 0.4  # share of captions that mention the small thing in the
 
 SETTING_MENTIONED = 0.85  # share of captions that name the setting
 
-JOINTS = (" and ", " with ", " next to ", " beside ", " , ")
+JOINTS = (" and ", " with ", " , ")
+
+NONE_WEIGHT = 4.0  # how much more often than one relation the posts for relation extraction have none
 
 SEARCHES = 60  # random tries to find a similar image whose caption is false, before all are looked through
 
@@ -74,14 +75,22 @@ def draw_names(rng: np.random.Generator, pool: tuple[str, ...], count: int) -> l
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and the kinds of things it mentions (a name alone says no kind)."""
+    """A caption, the kinds of things it mentions (a name alone says no kind), and what it states of two of them."""
 
     text: str
     kinds: tuple[str, ...]
+    relation: str | None = None
+    arrangement: str | None = None
 
 
 def write_caption(
-    scene: Scene, world: World, rng: np.random.Generator, pool: tuple[str, ...], dropped: float, relation_phrase: float
+    scene: Scene,
+    world: World,
+    rng: np.random.Generator,
+    pool: tuple[str, ...],
+    dropped: float = 0.12,
+    relation_phrase: float = 0.35,
+    arrangement_phrase: float = 0.9,
 ) -> Caption:
     """Writes a caption of a scene.
 
@@ -92,6 +101,7 @@ def write_caption(
         pool: Name words.
         dropped: Probability that a thing is mentioned without its kind.
         relation_phrase: Probability that a relation the image shows is stated.
+        arrangement_phrase: Probability that otherwise it is stated how two things stand.
     """
     mentioned = [kind for kind in scene.main if rng.random() >= dropped]
     missing = Counter(scene.main) - Counter(mentioned)
@@ -103,10 +113,13 @@ def write_caption(
             mentions.append(name)
         else:
             mentions.append(_mention(kind, name, world, rng))
+    relation = arrangement = None
     if scene.relation != NO_RELATION and rng.random() < relation_phrase:
-        happening = f"{mentions[0]} {pick(rng, world.relation[scene.relation].phrases)} {mentions[1]}"
-        if len(mentions) > 2:
-            happening += pick(rng, JOINTS) + mentions[2]
+        relation = scene.relation
+        happening = f"{mentions[0]} {pick(rng, world.relation[relation].phrases)} {mentions[1]}"
+    elif scene.arrangement is not None and rng.random() < arrangement_phrase:
+        arrangement = scene.arrangement
+        happening = f"{mentions[0]} {pick(rng, world.arrangement[arrangement].phrases)} {mentions[1]}"
     else:
         happening = pick(rng, JOINTS).join(shuffled(rng, mentions))
     if scene.clutter is not None and rng.random() < CLUTTER_MENTIONED:
@@ -114,7 +127,7 @@ def write_caption(
         mentioned.append(scene.clutter)
     place = pick(rng, world.setting[scene.setting].phrases) if rng.random() < SETTING_MENTIONED else ""
     text = pick(rng, world.caption_frames).format(S=happening, P=place, X=pick(rng, world.extras))
-    return Caption(tidy(text), tuple(mentioned))
+    return Caption(tidy(text), tuple(mentioned), relation, arrangement)
 
 
 def with_article(noun: str) -> str:
@@ -146,14 +159,18 @@ def _mention(kind: str, name: str, world: World, rng: np.random.Generator) -> st
 
 
 def is_false_of(caption: Caption, scene: Scene) -> bool:
-    """Whether the caption mentions a thing that the scene does not hold, so that it cannot be a true caption of it."""
-    return bool(Counter(caption.kinds) - Counter(scene.kinds))
+    """Whether the caption states what the scene does not hold: a thing, a relation, or how two things stand."""
+    return (
+        bool(Counter(caption.kinds) - Counter(scene.kinds))
+        or caption.relation not in (None, scene.relation)
+        or caption.arrangement not in (None, scene.arrangement)
+    )
 
 
 def falsify(
     scenes: Sequence[Scene], captions: Sequence[Caption], rng: np.random.Generator, share: float
 ) -> tuple[list[int], list[bool]]:
-    """Gives a share of the images the caption of another image that shares a kind, the setting or the relation.
+    """Gives a share of the images the caption of another image that shares a kind, both, the setting or the relation.
 
     An image for which no caption of the whole corpus is false keeps its own (only in corpora of a few pairs).
 
@@ -183,6 +200,8 @@ def falsify(
 def _likenesses(scene: Scene) -> list[str]:
     """What other scenes may share with this one."""
     keys = [f"setting {scene.setting}", *(f"kind {kind}" for kind in dict.fromkeys(scene.main))]
+    if len(scene.main) == 2:
+        keys += [f"kinds {' '.join(sorted(scene.main))}"] * 2  # what differs then is how the two stand
     return keys if scene.relation == NO_RELATION else [*keys, f"relation {scene.relation}"]
 
 
@@ -194,8 +213,9 @@ class WrittenPost:
         tokens: The words.
         entities: The names: one, or head and tail (whatever their order in the text).
         relation: Between head and tail, or `None`.
-        decided: Whether the text decides types and relation; else the post is ambiguous.
+        decided: Whether the text was written to decide types and relation; else to be ambiguous.
         template: The template it was written from.
+        nouns: For each name the noun that the text gives it, empty where it gives none.
         image: What to draw; of a decided post it may be something else.
     """
 
@@ -204,6 +224,7 @@ class WrittenPost:
     relation: str
     decided: bool
     template: str
+    nouns: tuple[str, ...]
     image: Scene
 
 
@@ -228,25 +249,32 @@ class PostWriter:
         self._unrelated = unrelated
         self._scenes = SceneMaker(world, rng)
         self._type_weights = long_tail(len(world.types), tail)
-        self._label_weights = [*long_tail(len(world.relations), tail), 1.0]  # None is as frequent as without a tail
+        self._label_weights = [*long_tail(len(world.relations), tail), NONE_WEIGHT]
 
     def ner_post(self, decided: bool) -> WrittenPost:
-        """A post for named entity recognition: types are as likely as `tail` says, at each place in the text."""
+        """A post for named entity recognition."""
+        return self._written(self.ner_scene(), decided)
+
+    def re_post(self, decided: bool) -> WrittenPost:
+        """A post for relation extraction."""
+        return self._written(self.re_scene(), decided)
+
+    def ner_scene(self) -> Scene:
+        """What a post for entities is about: types are as likely as `tail` says, at each place in the text."""
         types, weights = self._world.types, self._type_weights
         if self._rng.random() < SOLO_POSTS:
-            return self._written(self._scenes.solo_of_type(weighted_pick(self._rng, types, weights)), decided)
+            return self._scenes.solo_of_type(weighted_pick(self._rng, types, weights))
         if self._rng.random() < SAME_TYPE:
             first = second = weighted_pick(self._rng, types, weights)
         else:
             shares = None if len(set(weights)) == 1 else np.array(weights) / np.sum(weights)
             low, high = sorted(self._rng.choice(len(types), size=2, replace=False, p=shares).tolist())
             first, second = types[low], types[high]
-        return self._written(self._scenes.pair_of_types(first, second), decided)
+        return self._scenes.pair_of_types(first, second)
 
-    def re_post(self, decided: bool) -> WrittenPost:
-        """A post for relation extraction: `None` one in as many as there are labels, relations as `tail` says."""
-        label = weighted_pick(self._rng, self._world.labels, self._label_weights)
-        return self._written(self._scenes.pair(label), decided)
+    def re_scene(self) -> Scene:
+        """What a post for relations is about: `None` as often as `NONE_WEIGHT` says, relations as `tail` says."""
+        return self._scenes.pair(weighted_pick(self._rng, self._world.labels, self._label_weights))
 
     def _written(self, scene: Scene, decided: bool) -> WrittenPost:
         world, rng = self._world, self._rng
@@ -260,7 +288,7 @@ class PostWriter:
             template = pick(rng, world.unrelated_posts)
         else:
             template = pick(rng, world.relation[scene.relation].posts)
-        text, names = self._filled(template, scene)
+        text, names, nouns = self._filled(template, scene)
         image = scene
         if decided and rng.random() < self._unrelated:  # an image of another type, or of another relation
             if solo:
@@ -269,18 +297,20 @@ class PostWriter:
                 image = self._scenes.pair(pick(rng, [label for label in world.labels if label != scene.relation]))
         tokens = tuple(text.split())
         entities = tuple(Entity(*_span(tokens, name), kind) for name, kind in zip(names, types, strict=False))
-        return WrittenPost(tokens, entities, scene.relation, decided, template, image)
+        return WrittenPost(tokens, entities, scene.relation, decided, template, nouns, image)
 
-    def _filled(self, template: str, scene: Scene) -> tuple[str, list[str]]:
-        """The post's text and the names of its one or two entities."""
+    def _filled(self, template: str, scene: Scene) -> tuple[str, list[str], tuple[str, ...]]:
+        """The post's text, the names of its one or two entities, and the nouns that it gives them."""
         nouns = [pick(self._rng, self._world.kind[kind].nouns) for kind in scene.main[:2]]
         names = draw_names(self._rng, self._pool, len(nouns))
         head, tail = first, second = names[0], names[-1]
-        if template in self._world.unrelated_posts:
+        unrelated = template in self._world.unrelated_posts
+        if unrelated:
             # These templates say that there is no relation; the nouns say what each of the two is.
             head, tail = f"the {nouns[0]} {first}", f"the {nouns[-1]} {second}"
         body = template.format(X=first, Y=second, H=head, T=tail, N=nouns[0])
-        return tidy(f"{pick(self._rng, self._world.prefixes)} {body} {pick(self._rng, self._world.suffixes)}"), names
+        text = tidy(f"{pick(self._rng, self._world.prefixes)} {body} {pick(self._rng, self._world.suffixes)}")
+        return text, names, tuple(noun if unrelated or "{N}" in template else "" for noun in nouns)
 
 
 def _span(tokens: tuple[str, ...], name: str) -> tuple[int, int]:
@@ -290,74 +320,3 @@ def _span(tokens: tuple[str, ...], name: str) -> tuple[int, int]:
         if tokens[start : start + len(words)] == words:
             return start, start + len(words)
     raise ValueError(f"the name {name!r} is not among the words {' '.join(tokens)!r}")
-
-
-def ner_upper_bound(posts: Sequence[WrittenPost], training: Sequence[WrittenPost]) -> float:
-    """Entity micro-F1 (0-100) of the text-only reader on `posts`.
-
-    Its constant answer is a type for each template and place (first or second name). With perfect spans precision
-    and recall are both the share of names given their right type.
-
-    Args:
-        posts: The posts to be tagged.
-        training: Other posts, from which the reader chose its answers.
-    """
-    types: dict[tuple[str, int], Counter[str]] = {}
-    for post in training:
-        if not post.decided:
-            for place, entity in enumerate(post.entities):
-                types.setdefault((post.template, place), Counter())[str(entity.type)] += 1
-    answers = {place: counts.most_common(1)[0][0] for place, counts in types.items()}
-    right = [
-        post.decided or answers.get((post.template, place)) == entity.type
-        for post in posts
-        for place, entity in enumerate(post.entities)
-    ]
-    return 100.0 * sum(right) / len(right) if right else 0.0
-
-
-def re_upper_bound(posts: Sequence[WrittenPost], training: Sequence[WrittenPost]) -> float:
-    """Relation micro-F1 (0-100, `None` left out) of the text-only reader on `posts`.
-
-    Args:
-        posts: The posts to be classified.
-        training: Other posts, from which the reader chose its answers.
-    """
-    answers = _best_answers(training)
-    hits = predicted = gold = 0
-    for post in posts:
-        answer = post.relation if post.decided else answers.get(post.template, NO_RELATION)
-        gold += post.relation != NO_RELATION
-        predicted += answer != NO_RELATION
-        hits += answer != NO_RELATION and answer == post.relation
-    return 200.0 * hits / (predicted + gold) if predicted + gold else 0.0
-
-
-def _best_answers(posts: Sequence[WrittenPost]) -> dict[str, str]:
-    """The templates that are better answered with a relation than with `None`, and that relation.
-
-    F1 = 2 TP / (predicted + gold) is a ratio of sums, so its best set of answers is found by raising it step by step
-    (Dinkelbach): at an F1 of f, a template is worth its most frequent relation exactly if 2 TP > f * predicted.
-    """
-    gold = sum(post.relation != NO_RELATION for post in posts)
-    decided = sum(post.decided and post.relation != NO_RELATION for post in posts)
-    templates: dict[str, Counter[str]] = {}
-    for post in posts:
-        if not post.decided:
-            templates.setdefault(post.template, Counter())[post.relation] += 1
-    best = {}  # template -> (true positives, predictions, relation) of its most frequent relation
-    for template, counts in templates.items():
-        related = [(count, label) for label, count in counts.items() if label != NO_RELATION]
-        if related:
-            count, label = max(related)
-            best[template] = (count, counts.total(), label)
-    f1, answers = -1.0, dict[str, str]()
-    while gold:
-        chosen = {template: row for template, row in best.items() if 2 * row[0] > f1 * row[1]}
-        hits = decided + sum(row[0] for row in chosen.values())
-        predicted = decided + sum(row[1] for row in chosen.values())
-        better = 2 * hits / (predicted + gold)
-        if better <= f1:
-            break
-        f1, answers = better, {template: row[2] for template, row in chosen.items()}
-    return answers

@@ -18,6 +18,7 @@ from promu.files import atomic, checksum
 from promu.newsreel.drawing import DrawnThing, draw_scene
 from promu.newsreel.lexicon import World, generator
 from promu.newsreel.news import WORLD
+from promu.newsreel.noisy_detector import Detection, detect, gold
 from promu.newsreel.scenes import Scene, SceneMaker
 from promu.newsreel.settings import NewsreelSettings
 from promu.newsreel.texts import (
@@ -25,20 +26,16 @@ from promu.newsreel.texts import (
     WrittenPost,
     falsify,
     name_pools,
-    ner_upper_bound,
-    re_upper_bound,
     write_caption,
 )
+from promu.newsreel.upper_bounds import ARRANGEMENT, IMAGE, KINDS, Reader, decided_by, questions, readers, upper_bounds
 from promu.progress import report
 from promu.schema import Post, Relation
 
-FORMAT = 4
+FORMAT = 5
 """Version of the drawing and its card; raised whenever the same settings would give others."""
 
 CARD = "newsreel.json"
-
-BOUND_POSTS = 4000
-"""Posts that the text-only reader of the upper bounds has read before the test."""
 
 SPLITS = ("train", "dev", "test")
 NER_FILES = ("train.txt", "valid.txt", "test.txt")
@@ -52,15 +49,14 @@ class NewsreelReport:
     Attributes:
         path: The corpus folder.
         counts: Number of pairs, falsified pairs, and posts of each file, in all and ambiguous.
-        ner_upper_bound: Best entity micro-F1 (0-100) on the test posts for a reader of the text alone.
-        re_upper_bound: Best relation micro-F1 (0-100, `None` left out) for the same reader.
+        upper_bounds: By task (`ner`, `re`) and by what a reader sees ("text", "text + kinds",
+            "text + kinds + arrangement"), its best micro-F1 (0-100, relation `None` left out) on the test posts.
         reused: Whether the folder already held this very corpus.
     """
 
     path: Path
     counts: dict[str, int]
-    ner_upper_bound: float
-    re_upper_bound: float
+    upper_bounds: dict[str, dict[str, float]]
     reused: bool = False
 
 
@@ -86,10 +82,10 @@ def write_newsreel(out: Path, settings: NewsreelSettings | None = None, world: W
     return replace(drawn, path=out)
 
 
-def coco(files: Sequence[str], things: Sequence[Sequence[DrawnThing]], size: int, world: World) -> dict[str, Any]:
-    """Gold boxes in the form of COCO instances."""
+def coco(files: Sequence[str], found: Sequence[Sequence[Detection]], size: int, world: World) -> dict[str, Any]:
+    """Boxes in the form of COCO instances."""
     numbers = {kind.name: number for number, kind in enumerate(world.kinds, start=1)}
-    boxes = ((image, thing) for image, drawn in enumerate(things, start=1) for thing in drawn)
+    boxes = ((image, one) for image, of_image in enumerate(found, start=1) for one in of_image)
     return {
         "images": [
             {"id": number, "file_name": file, "width": size, "height": size}
@@ -99,12 +95,13 @@ def coco(files: Sequence[str], things: Sequence[Sequence[DrawnThing]], size: int
             {
                 "id": number,
                 "image_id": image,
-                "category_id": numbers[thing.kind],
-                "bbox": list(thing.box),
-                "area": thing.box[2] * thing.box[3],
+                "category_id": numbers[one.kind],
+                "bbox": list(one.box),
+                "area": one.box[2] * one.box[3],
                 "iscrowd": 0,
+                "score": one.score,
             }
-            for number, (image, thing) in enumerate(boxes, start=1)
+            for number, (image, one) in enumerate(boxes, start=1)
         ],
         "categories": [
             {"id": number, "name": kind.name, "supercategory": kind.type}
@@ -129,7 +126,7 @@ def _drawn_before(out: Path, settings: NewsreelSettings, world: World) -> Newsre
     try:
         card = json.loads((out / CARD).read_text(encoding="utf-8"))
         same = card["format"] == FORMAT and card["settings"] == settings.to_dict() and card["world"] == world.name
-        drawn = NewsreelReport(out, card["counts"], card["upper_bound"]["ner"], card["upper_bound"]["re"], reused=True)
+        drawn = NewsreelReport(out, card["counts"], card["upper_bounds"], reused=True)
         sums = dict(card["sha256"])
     except FileNotFoundError:
         raise InputError(f"the folder is not empty and holds no drawn corpus; {remedy}", out) from None
@@ -166,28 +163,29 @@ class _Writer:
         self._write_text("nouns.txt", "".join(f"{noun}\n" for noun in world.nouns()))
         self._write_text("texts.txt", "".join(self._texts))
         self._write_text("relations.txt", "".join(f"{candidate}\n" for candidate in world.candidates))
-        # The random numbers of these posts were named before the upper bound was; their name is part of the drawing.
-        ner, re = (self._posts(task, "ceiling", self._pools["train"], BOUND_POSTS) for task in ("ner", "re"))
-        bounds = {"ner": round(ner_upper_bound(ner_test, ner), 2), "re": round(re_upper_bound(re_test, re), 2)}
+        bounds = {
+            task: upper_bounds(self._readers(task), [one for post in test for one in questions(task, post)])
+            for task, test in (("ner", ner_test), ("re", re_test))
+        }
         files = sorted(path for path in self._folder.rglob("*") if path.suffix in {".txt", ".csv", ".json"})
         card = {
             "format": FORMAT,
             "settings": settings.to_dict(),
             "world": world.name,
             "counts": self._counts,
-            "upper_bound": bounds,
+            "upper_bounds": bounds,
             "sha256": {path.relative_to(self._folder).as_posix(): checksum(path) for path in files},
         }
         self._write_text(CARD, json.dumps(card, indent=1) + "\n")
-        return NewsreelReport(self._folder, self._counts, bounds["ner"], bounds["re"])
+        return NewsreelReport(self._folder, self._counts, bounds)
 
     def _write_pairs(self) -> None:
         settings, world = self._settings, self._world
         maker = SceneMaker(world, generator(settings.seed, "pairs", "scenes"))
         scenes = [maker.any() for _ in range(settings.pairs)]
         rng = generator(settings.seed, "pairs", "captions")
-        dropped, phrase = settings.dropped_mentions, settings.relation_phrase
-        captions = [write_caption(scene, world, rng, self._pools["train"], dropped, phrase) for scene in scenes]
+        shares = settings.dropped_mentions, settings.relation_phrase, settings.arrangement_phrase
+        captions = [write_caption(scene, world, rng, self._pools["train"], *shares) for scene in scenes]
         source, matched = falsify(scenes, captions, generator(settings.seed, "pairs", "falsified"), settings.falsified)
         names = [f"pair_{index:06d}.jpg" for index in range(settings.pairs)]
         self._draw("pairs", names, scenes)
@@ -202,6 +200,7 @@ class _Writer:
         """Writes the three files of a task with images, regions and groups; returns the test posts."""
         (self._folder / task).mkdir()
         every: dict[str, WrittenPost] = {}
+        groups: dict[str, str] = {}
         for split, file, count in zip(SPLITS, files, counts, strict=True):
             written = self._posts(task, split, self._pools[split], count)
             ids = [f"{task}_{split}_{index:05d}" for index in range(count)]
@@ -214,13 +213,20 @@ class _Writer:
                 write_mnre(self._folder / task / file, posts)
             if split == "train":
                 self._texts += [" ".join(post.tokens) + "\n" for post in written]
-            self._counts[f"{task}_{split}"] = count
-            self._counts[f"{task}_{split}_ambiguous"] = sum(not post.decided for post in written)
+            sources = [decided_by(self._readers(task), questions(task, post)) for post in written]
+            marks = [IMAGE if source in (KINDS, ARRANGEMENT) else source for source in sources]
+            self._counts |= {f"{task}_{split}": count, f"{task}_{split}_image": marks.count(IMAGE)}
+            if task == "re":
+                self._counts[f"{task}_{split}_arrangement"] = sources.count(ARRANGEMENT)
+            groups |= zip(ids, marks, strict=True)
             every |= zip(ids, written, strict=True)
         self._draw(task, [f"{id}.jpg" for id in every], [post.image for post in every.values()])
-        groups = {id: "text" if post.decided else "image" for id, post in every.items()}
         self._write_text(f"{task}/groups.json", json.dumps(groups, indent=0) + "\n")
         return written
+
+    def _readers(self, task: str) -> tuple[Reader, ...]:
+        settings = self._settings
+        return readers(task, self._world.name, settings.ambiguous, settings.unrelated, settings.tail)
 
     def _posts(self, task: str, split: str, pool: tuple[str, ...], count: int) -> list[WrittenPost]:
         settings = self._settings
@@ -232,18 +238,25 @@ class _Writer:
         return [write(bool(flag)) for flag in decided]
 
     def _draw(self, part: str, names: Sequence[str], scenes: Sequence[Scene]) -> None:
-        """Draws the images of a part and writes their regions."""
-        rng = generator(self._settings.seed, part, "pictures")
+        """Draws the images of a part and writes their regions, and what they hold in truth."""
+        settings, world = self._settings, self._world
+        rng, noise = (generator(settings.seed, part, name) for name in ("pictures", "detector"))
         folder = self._folder / part / "images"
         folder.mkdir(parents=True)
-        things = []
+        regions, truth = [], {}
         for name, scene in zip(names, scenes, strict=True):
-            things.append(save_scene(folder / name, scene, self._world, rng, self._settings.size, self._settings.noise))
+            things = save_scene(folder / name, scene, world, rng, settings.size, settings.noise)
+            regions.append(gold(things) if settings.boxes == "gold" else detect(things, world, noise, settings.size))
+            truth[name] = {
+                "setting": scene.setting,
+                "things": [[thing.kind, list(thing.box)] for thing in things],
+                "arrangement": scene.arrangement,
+                "relation": scene.relation,
+            }
             self._drawn += 1
             report("drawing", self._drawn, self._total)
-        self._write_text(
-            f"{part}/regions.json", json.dumps(coco(names, things, self._settings.size, self._world)) + "\n"
-        )
+        self._write_text(f"{part}/regions.json", json.dumps(coco(names, regions, settings.size, world)) + "\n")
+        self._write_text(f"{part}/scenes.json", json.dumps(truth) + "\n")
 
     def _write_text(self, name: str, text: str) -> None:
         (self._folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -23,6 +23,7 @@ from promu.evaluation.scoring import read_groups
 from promu.extraction.extractor import Extractor
 from promu.files import read_json_document, usable_cores, write_json
 from promu.newsreel import WORLD, NewsreelSettings
+from promu.newsreel.noisy_detector import held
 from promu.report.demo_report import (
     Curves,
     DemoReport,
@@ -90,11 +91,12 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
     for task, kind in TASKS.items():
         shutil.rmtree(out / "model" / kind, ignore_errors=True)
         shutil.copytree(run.folder(run.models[PROMU, task]) / "model", out / "model" / kind)
+    drawn = read_json_document(out / "corpus" / "newsreel.json")
     data = DemoReport(
         seed=seed,
         seconds=round(time.perf_counter() - started, 1),
         systems=[run.system(name) for name in SYSTEMS],
-        upper_bound=read_json_document(out / "corpus" / "newsreel.json")["upper_bound"],
+        upper_bound={task: bounds["text"] for task, bounds in drawn["upper_bounds"].items()},
         curves=run.curves(),
         teacher=run.teacher_quality(),
         pairs=run.pairs(),
@@ -155,34 +157,48 @@ class _Run:
         return LabelStore(self.folder(self.factory.labels()) / "labels")
 
     def teacher_quality(self) -> TeacherQuality:
-        """How often the teacher's best noun names the drawn thing, and how much probability such nouns have."""
-        store, regions = self.labels, read_coco(self.folder(self.factory.drawn) / "pairs" / "regions.json")
+        """How often the teacher's best noun names the drawn thing, and how much probability such nouns have.
+
+        Boxes of the detector that hold no thing are left out.
+        """
+        store, drawn = self.labels, self._drawn_in_regions()
         nouns = store.header.nouns
         right = {kind.name: [nouns.index(noun) for noun in kind.nouns if noun in nouns] for kind in WORLD.kinds}
         named, mass, count = 0, 0.0, 0
         for image in store.images():
             labels = store[image].entities.dense(len(nouns))
-            for region, row in zip(_best_first(regions.get(image, ())), labels, strict=True):
-                named += int(row.argmax()) in right[region.label]
-                mass += float(row[right[region.label]].sum())
-                count += 1
+            for (_, kind), row in zip(drawn.get(image, ()), labels, strict=True):
+                if kind is not None:
+                    named += int(row.argmax()) in right[kind]
+                    mass += float(row[right[kind]].sum())
+                    count += 1
         chance = sum(len(places) for places in right.values()) / len(right) / len(nouns)
         return TeacherQuality(named / max(count, 1), mass / max(count, 1), count, chance)
+
+    def _drawn_in_regions(self) -> dict[str, list[tuple[Region, str | None]]]:
+        """By image its regions, best first, and the kind of the thing that each holds; None where it holds none."""
+        folder = self.folder(self.factory.drawn) / "pairs"
+        truth = read_json_document(folder / "scenes.json")
+        found = {}
+        for image, regions in read_coco(folder / "regions.json").items():
+            things = [(kind, (x, y, x + width, y + height)) for kind, (x, y, width, height) in truth[image]["things"]]
+            found[image] = [(region, held(region.box, things)) for region in _best_first(regions)]
+        return found
 
     def pairs(self) -> list[LabelledPair]:
         """The first pairs of the corpus. Nothing is picked by hand."""
         store, folder = self.labels, self.folder(self.factory.drawn) / "pairs"
-        drawn = read_coco(folder / "regions.json")
+        drawn = self._drawn_in_regions()
         names = {kind.name: frozenset(kind.nouns) for kind in WORLD.kinds}
         pairs = []
         for pair in [one for one in read_captions(folder / "captions.csv") if one.image in store][:PAIRS_SHOWN]:
             labels = store[pair.image]
             rows = labels.entities.dense(len(store.header.nouns))
             regions = [
-                LabelledRegion(tuple(box), region.label, _top(row, store.header.nouns, 3), names[region.label])
-                for region, box, row in zip(
-                    _best_first(drawn.get(pair.image, ())), labels.boxes.tolist(), rows, strict=True
+                LabelledRegion(
+                    tuple(box), kind or "nothing", _top(row, store.header.nouns, 3), names.get(kind or "", frozenset())
                 )
+                for (_, kind), box, row in zip(drawn.get(pair.image, ()), labels.boxes.tolist(), rows, strict=True)
             ]
             relation = _top(labels.relation.dense(len(store.header.relations))[0], store.header.relations, 4)
             pairs.append(LabelledPair(folder / "images" / pair.image, pair.caption, pair.matched, regions, relation))
@@ -204,7 +220,7 @@ def _top(row: torch.Tensor, names: Sequence[str], count: int) -> list[tuple[str,
 
 
 def _posts(out: Path) -> list[ExtractedPost]:
-    """The first test posts of relation extraction; in three of four only the image decides."""
+    """The first test posts of relation extraction; in three of four the image decides."""
     folder = out / "corpus" / "re"
     groups = read_groups(folder / "groups.json")
     regions = read_coco(folder / "regions.json")
@@ -213,7 +229,7 @@ def _posts(out: Path) -> list[ExtractedPost]:
     posts = []
     for post in read_mnre(folder / "mnre_test.txt"):
         decides = groups[post.id]
-        if left[decides]:
+        if left.get(decides):
             left[decides] -= 1
             posts.append(_extracted(folder / "images", post, decides, regions, extractor))
     return posts

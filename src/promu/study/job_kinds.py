@@ -60,7 +60,7 @@ def draw(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     values = dict(settings)
     world = WORLDS[values.pop("world")]
     report = write_newsreel(out, NewsreelSettings(**values), world)
-    return {"counts": report.counts, "upper_bound": {"ner": report.ner_upper_bound, "re": report.re_upper_bound}}
+    return {"counts": report.counts, "upper_bounds": report.upper_bounds}
 
 
 def build_corpus(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
