@@ -158,9 +158,12 @@ def test_newsreel_is_drawn_once_and_scored_by_its_groups(tmp_path: Path, capsys:
     words = ["newsreel", str(world), "--pairs", "4", "--ner-posts", "2", "2", "4", "--re-posts", "2", "2", "4"]
     assert main([*words, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
-    assert made["counts"]["ner_test"] == 4 and 0 <= made["text_only_upper_bound"]["re"] <= 100
+    assert made["counts"]["ner_test"] == 4 and 0 <= made["upper_bounds"]["re"]["text"] <= 100
     assert main(words) == 0
-    assert "already there" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "already there" in printed
+    bounds = ", ".join(f"{seen} {f1:.1f}" for seen, f1 in made["upper_bounds"]["re"].items())
+    assert f"re   {bounds}" in printed and bounds.count("text") == 3
     for task, name in (("ner", "test.txt"), ("re", "mnre_test.txt")):
         gold, groups = str(world / task / name), str(world / task / "groups.json")
         assert main(["score", task, "--gold", gold, "--predictions", gold, "--groups", groups, "--json"]) == 0

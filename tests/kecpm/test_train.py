@@ -19,7 +19,7 @@ from promu.kecpm.kecpm_model import KecpmModel
 from promu.kecpm.kecpm_recipe import KecpmRecipe
 from promu.kecpm.prompts import read_split
 from promu.kecpm.train_kecpm import train_seed
-from promu.newsreel.joint_world import write_joint
+from promu.newsreel.joint_world import DECIDERS, write_joint
 from promu.newsreel.settings import JointSettings
 from promu.schema import Post
 from promu.training.tokenizers import train_text_to_text
@@ -61,7 +61,7 @@ def test_a_run_leaves_a_scored_model(run: Path, drawn: Path) -> None:
     assert summary["runs"]["3"] == result and summary["test"]["f1"]["n"] == 1
     assert result["dev"]["parsed"] == result["test"]["parsed"] == 1.0
     assert result["test_unconstrained"]["parsed"] <= 1.0 and result["inexpressible_quintuples"] == 0
-    assert set(result["test"]["per_group"]) <= {"text", "knowledge", "image"}
+    assert set(result["test"]["per_group"]) <= set(DECIDERS)
     gold = read_jmere(drawn / "test.json")
     predicted = read_jmere(run / "seed-3" / "predictions" / "test.json")
     assert score_joint(gold, predicted).micro.f1 == result["test"]["f1"]

@@ -13,9 +13,9 @@ from promu.newsreel.lexicon import World, generator
 from promu.newsreel.scenes import SceneMaker
 from promu.newsreel.settings import JointSettings
 
-PIXELS = {"news": "ad93fbbcc3918197", "country": "87c4aba0b3a24f06"}
-TEXTS = {"news": "b4f68a4a6fcabe86", "country": "860788b939d09523"}
-JOINT = {"news": "156120ea554fb3a3", "country": "66182e4d2cc7b6ec"}
+PIXELS = {"news": "9ae82965c59144a6", "country": "d02a49e9019f1dd5"}
+TEXTS = {"news": "46409fc27bbdc7a2", "country": "ff1ce16e88bb0051"}
+JOINT = {"news": "7d8210761c702638", "country": "89f95816d73d1765"}
 
 
 def texts_digest(folder: Path) -> str:

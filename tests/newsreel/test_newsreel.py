@@ -314,7 +314,7 @@ def test_the_images_of_posts_that_the_image_decides_show_their_relation(corpus: 
 def test_the_card_tells_settings_bounds_and_checksums(corpus: tuple[Path, NewsreelReport]) -> None:
     out, report = corpus
     card = json.loads((out / "newsreel.json").read_text(encoding="utf-8"))
-    assert card["settings"] == SMALL.to_dict()
+    assert card["settings"] == SMALL.model_dump(mode="json")
     assert card["counts"] == report.counts
     assert card["upper_bounds"] == report.upper_bounds
     assert list(report.upper_bounds["ner"]) == ["text", "text + kinds"]

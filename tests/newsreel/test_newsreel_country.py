@@ -36,8 +36,7 @@ def test_a_noun_names_one_kind_only() -> None:
     told = [noun for kind in COUNTRY.kinds for noun in kind.nouns]
     told += [noun for setting in COUNTRY.settings for noun in setting.nouns]
     assert len(told) == len(set(told))
-    stated = (*COUNTRY.relations, *COUNTRY.arrangements)
-    phrases = {word for one in stated for phrase in one.phrases for word in phrase.split()}
+    phrases = {word for phrase in COUNTRY.pair_phrases for word in phrase.split()}
     said = {word for text in (*COUNTRY.extras, *COUNTRY.caption_frames) for word in text.split()}
     assert not {noun for kind in COUNTRY.kinds for noun in kind.nouns} & (phrases | said | set(COUNTRY.distractors))
 

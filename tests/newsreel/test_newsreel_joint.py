@@ -22,7 +22,13 @@ SMALL = JointSettings(seed=5, size=32, posts=(30, 10, 20))
 
 
 def test_what_is_written_is_what_the_published_readers_read(tmp_path: Path) -> None:
-    counts = write_joint(tmp_path / "world", SMALL)
+    report = write_joint(tmp_path / "world", SMALL)
+    counts = report.counts
+    card = json.loads((tmp_path / "world" / "newsreel.json").read_text())
+    assert card["counts"] == counts and card["upper_bounds"] == report.upper_bounds
+    text, image, knowledge, every = report.upper_bounds.values()
+    assert 30 < text < min(image, knowledge) and max(image, knowledge) <= every > 90
+    assert list(report.upper_bounds) == ["text", "text + image", "text + knowledge", "text + image + knowledge"]
     assert [counts[split] for split in ("train", "val", "test")] == [30, 10, 20]
     groups = json.loads((tmp_path / "world" / "groups.json").read_text())
     regions = read_coco(tmp_path / "world" / "regions.json")
@@ -97,7 +103,8 @@ def test_where_only_one_source_decides_no_other_tells_the_relation() -> None:
     for mark, answers in alone.items():
         assert sum(len(found) > 1 for found in answers) > 0.6 * len(answers) > 60, mark
     for one, mark in zip(posts, marks, strict=True):
-        shown = WORLD.shown(*one.scene.main, str(one.scene.arrangement))
+        head, tail = one.scene.main
+        shown = WORLD.shown(head, tail, str(one.scene.arrangement))
         if mark == "image":
             assert shown == one.question.answer
         elif mark == "knowledge":

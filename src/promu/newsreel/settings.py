@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -62,10 +62,6 @@ class NewsreelSettings(Settings):
         description="Exponent of the long tail of the posts' labels: the nth entity type, and the nth relation, has a "
         "weight of 1 / n ** tail; 0 makes all as frequent.",
     )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as JSON-ready data; without `tail` where it is 0, as in corpora drawn before there was one."""
-        return self.model_dump(mode="json", exclude=None if self.tail else {"tail"})
 
 
 class JointSettings(Settings):

@@ -125,7 +125,11 @@ def _drawn_before(out: Path, settings: NewsreelSettings, world: World) -> Newsre
     remedy = "name another folder or remove this one first"
     try:
         card = json.loads((out / CARD).read_text(encoding="utf-8"))
-        same = card["format"] == FORMAT and card["settings"] == settings.to_dict() and card["world"] == world.name
+        same = (
+            card["format"] == FORMAT
+            and card["settings"] == settings.model_dump(mode="json")
+            and card["world"] == world.name
+        )
         drawn = NewsreelReport(out, card["counts"], card["upper_bounds"], reused=True)
         sums = dict(card["sha256"])
     except FileNotFoundError:
@@ -170,7 +174,7 @@ class _Writer:
         files = sorted(path for path in self._folder.rglob("*") if path.suffix in {".txt", ".csv", ".json"})
         card = {
             "format": FORMAT,
-            "settings": settings.to_dict(),
+            "settings": settings.model_dump(mode="json"),
             "world": world.name,
             "counts": self._counts,
             "upper_bounds": bounds,

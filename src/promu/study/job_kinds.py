@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -268,7 +269,7 @@ def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> lis
 def draw_joint(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Draw a joint set. `settings`: those of `JointSettings`."""
     shutil.rmtree(out, ignore_errors=True)  # left by a job that was killed after drawing
-    return write_joint(out, JointSettings(**settings))
+    return asdict(write_joint(out, JointSettings(**settings)))
 
 
 def split_joint(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
