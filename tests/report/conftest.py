@@ -122,8 +122,12 @@ def posts(corpus: Path, rng: random.Random) -> list[ExtractedPost]:
         folder = corpus / task
         regions = read_coco(folder / "regions.json")
         name = "mnre_test.txt" if task == "re" else "test.txt"
-        several = [post for post in read(folder / name) if len(post.entities) > 1]
-        for index, post in enumerate(several[:4] if task == "re" else several[:3]):
+        chosen = [post for post in read(folder / name) if len(post.entities) > 1]
+        if task == "re":  # three that are related, and one that is not
+            related = [post.relations[0].type != "None" for post in chosen]
+            first = sorted(range(len(chosen)), key=lambda number: not related[number])[:3]
+            chosen = [*(chosen[number] for number in first), chosen[related.index(False)]]
+        for index, post in enumerate(chosen if task == "re" else chosen[:3]):
             image = str(post.image).removesuffix(".jpg") + ".jpg"
             extracted.append(
                 ExtractedPost(
