@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from promu.corpora.fetch import Fetched, fetch
     from promu.errors import InputError
     from promu.evaluation.scoring import ScoreReport, score
+    from promu.extraction.bundle import Bundle, bundle
     from promu.extraction.evaluate_model import Evaluation, evaluate
     from promu.extraction.extraction_config import ExtractionConfig
     from promu.extraction.extractor import Extractor
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
 __all__ += ["fetch", "Fetched"]
-__all__ += ["list_recipes", "copy_recipe", "convert", "Conversion"]
+__all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction"]
 __all__ += ["Post", "Entity", "Relation", "CaptionPair", "Region", "InputError", "__version__"]
@@ -48,6 +49,7 @@ _MODULES = {
     "corpora.fetch": ["Fetched", "fetch"],
     "errors": ["InputError"],
     "evaluation.scoring": ["ScoreReport", "score"],
+    "extraction.bundle": ["Bundle", "bundle"],
     "extraction.evaluate_model": ["Evaluation", "evaluate"],
     "extraction.extraction_config": ["ExtractionConfig"],
     "extraction.extractor": ["Extractor"],

@@ -258,7 +258,7 @@ def test_every_recipe_says_first_how_it_is_run_and_what_it_is(path: Path) -> Non
 
 def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
-    assert re.search(r"own-ner +promu finetune own-ner +Template for own posts", capsys.readouterr().out)
+    assert re.search(r"^own-ner +Template for own posts with entities$", capsys.readouterr().out, flags=re.MULTILINE)
     assert main(["recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert {"name", "command", "about", "path"} == listed[0].keys() and len(listed) == len(list(RECIPES.glob("*.yaml")))

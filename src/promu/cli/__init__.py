@@ -60,6 +60,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
         "pretrain": train.pretrain,
         "finetune": train.finetune,
         "kecpm": kecpm.app,
+        "bundle": ("promu.cli.own_data:bundle", "Put an entity model and a relation model into one folder."),
     },
     "Measure": {
         "evaluate": evaluate.evaluate,

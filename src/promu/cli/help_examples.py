@@ -47,6 +47,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "kecpm train": ("promu kecpm train newsreel-kecpm",),
     "kecpm predict": ("promu kecpm predict runs/newsreel-kecpm/seed-0/model runs/joint/test.json --out answers.json",),
+    "bundle": (
+        "promu bundle --ner runs/own-ner/model --re runs/own-re/model --out model",
+        "promu bundle --ner runs/own-ner/model --re runs/demo/model --types PERSON=per GPE=loc --out model",
+    ),
     "evaluate ner": ("promu evaluate ner runs/mine/model --data mytweets/test.txt --images mytweets/images",),
     "evaluate re": ("promu evaluate re runs/mine/model --data mnre_test.txt --images images --json",),
     "evaluate joint": ("promu evaluate joint runs/demo/model --data runs/joint/test.json --images runs/joint/images",),

@@ -1,4 +1,4 @@
-"""`promu recipes` and `convert`: what own data needs before training."""
+"""`promu recipes`, `convert` and `bundle`: what own data needs before and after training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table
+from promu.cli.console import note, print_json
 from promu.config import ShippedRecipe, copy_recipe, find_recipe, list_recipes
 from promu.corpora.char_spans import InsideWord
 from promu.corpora.convert import convert as run_convert
+from promu.errors import InputError
 
 recipes_app = App(name="recipes", help="List the recipes that come with promu, show one, or copy one to change it.")
 
@@ -26,7 +27,8 @@ def list_all(*, json: bool = False) -> None:
     if json:
         print_json([_facts(recipe) for recipe in found])
         return
-    print_table("recipes", ["name", "command", "what"], ([one.name, one.command, one.about] for one in found))
+    width = max(len(one.name) for one in found)
+    print("\n".join(f"{one.name:<{width}}  {one.about}" for one in found))
     print("promu recipes show NAME prints one; promu recipes copy NAME FILE writes it to a file of your own")
 
 
@@ -102,3 +104,40 @@ def convert(
     for line in result.lines():
         note(line)
     print(f"{target}: {result.posts:,} posts, {result.entities:,} entities, {result.relations:,} relations")
+
+
+def bundle(
+    *,
+    ner: str,
+    re: str,
+    out: Path,
+    types: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    json: bool = False,
+) -> None:
+    """Copy an entity model and a relation model into one folder, from which promu extracts both.
+
+    Args:
+        ner: The entity model: the folder `model` of its run, or a hub name.
+        re: The relation model.
+        out: The folder to make.
+        types: ENTITY=RELATION, such as PERSON=per: the type that the relations' labels have for a type of entities.
+        json: Print JSON instead of lines.
+    """
+    from promu.hub import quiet
+
+    quiet()
+    from promu.extraction.bundle import bundle as run
+
+    result = run(out, ner=ner, re=re, types=dict(map(_renaming, types or ())))
+    if json:
+        print_json(result.to_dict())
+        return
+    print(f"{out}: finds {', '.join(result.entity_types)} and {len(result.relations)} relations")
+    print(f"promu extract --model {out} --text '…'")
+
+
+def _renaming(word: str) -> tuple[str, str]:
+    old, sign, new = word.partition("=")
+    if not (old and sign and new):
+        raise InputError(f"--types {word!r} is not of the form ENTITY=RELATION")
+    return old, new

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promu.corpora.char_spans import CharRelation, CharSpan, InsideWord, LeaveOut, Marked, from_post, read_marked
-from promu.errors import InputError, first_line
+from promu.errors import InputError, first_line, needs_extra
 from promu.files import atomic, read_bytes
 from promu.schema import Post, apart
 
@@ -59,7 +59,7 @@ def _spacy() -> Any:
         import spacy
         import spacy.tokens
     except ImportError:
-        raise InputError("the format spacy needs spaCy; install it: pip install 'spacy>=3.8,<3.9'") from None
+        raise needs_extra("the format spacy", "spacy", "spacy") from None
     return spacy
 
 

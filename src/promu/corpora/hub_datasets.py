@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promu.corpora.posts import from_record, post_record
-from promu.errors import InputError
+from promu.errors import InputError, needs_extra
 from promu.files import fault, make_folder, shorten
 from promu.schema import Post
 
@@ -184,5 +184,5 @@ def _datasets() -> Any:
     try:
         import datasets
     except ImportError:
-        raise InputError("this needs the package datasets; install it: pip install 'datasets>=3,<6'") from None
+        raise needs_extra("a table of the Hugging Face hub", "datasets", "datasets") from None
     return datasets
