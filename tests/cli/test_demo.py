@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from promu import score
+from promu.cli import app
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.newsreel import NewsreelSettings
+from promu.service.examples import read_examples
 from promu.study.demo_study import STUDY, run_demo
 from promu.study.study_recipe import GridPoint
 
@@ -71,6 +76,24 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     result = Extractor.from_pretrained(demo_folder / "model")("Zorva and Kelmo tonight")
     assert list(result.tokens) == ["Zorva", "and", "Kelmo", "tonight"]
     assert len(list((demo_folder / "corpus" / "re" / "images").iterdir())) == 190
+
+
+def test_the_report_says_what_to_do_next_in_commands_that_work(demo_folder: Path) -> None:
+    page = (demo_folder / "report.html").read_text(encoding="utf-8")
+    commands = re.findall(r"<pre[^>]*>([^<]*)</pre>", page[page.index('id="next"') : page.index("</main>")])
+    words = [shlex.split(line) for command in commands for line in html.unescape(command).splitlines()]
+    assert [line[1] for line in words if line[0] == "promu"][:2] == ["serve", "extract"]
+    for first, *rest in words:
+        if first == "promu":
+            app.parse_args(rest, exit_on_error=False, print_error=False)
+        else:
+            assert (first, rest[0]) == ("pip", "install") or (first == "open" and Path(rest[0]).is_file())
+
+
+def test_the_models_page_has_examples_of_the_corpus(demo_folder: Path) -> None:
+    examples = read_examples(demo_folder / "model")
+    assert 3 <= len(examples) <= 5 and len({one.text for one in examples[:3]}) == 1
+    assert len({one.image for one in examples[:3]}) == 3 and examples[-1].image is None
 
 
 def test_each_job_is_run_once_and_text_only_reads_no_image(demo_folder: Path) -> None:

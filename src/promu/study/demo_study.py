@@ -18,7 +18,7 @@ from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.images import probe_image
 from promu.corpora.mnre import read_mnre
-from promu.errors import InputError
+from promu.errors import InputError, install_command
 from promu.evaluation.scoring import read_groups
 from promu.extraction.extractor import Extractor
 from promu.files import read_json_document, usable_cores, write_json
@@ -238,7 +238,10 @@ def _posts(out: Path) -> list[ExtractedPost]:
 def _next_steps(out: Path, run: _Run) -> list[tuple[str, str]]:
     pretraining = run.folder(pretrained(run.factory, PROMU))
     return [
-        ("Try the model on a page, with these posts and with your own", f"promu serve --model {out}/model"),
+        (
+            "Try the model on a page, with posts like these and with your own",
+            f"{install_command('serve')}\npromu serve --model {out}/model",
+        ),
         (
             "Extract from a file of posts, one JSON object a line, and join what was found in a graph",
             f"promu extract --model {out}/model --input posts.jsonl --out found.jsonl\n"
@@ -249,7 +252,7 @@ def _next_steps(out: Path, run: _Run) -> list[tuple[str, str]]:
             f"open {pretraining}/report.html",
         ),
         ("See whether it holds for other seeds: every table and figure, three seeds", "promu reproduce all"),
-        ("Train on your own posts", "see docs/recipes.md, and promu finetune --help"),
+        ("Train on your own posts", "promu finetune --help"),
     ]
 
 
