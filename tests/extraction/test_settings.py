@@ -39,6 +39,14 @@ def test_thresholds(extractor: Extractor) -> None:
             extractor(TEXTS[0], **option)
 
 
+def test_what_thresholds_leave_out_is_counted(extractor: Extractor) -> None:
+    every = extractor(TEXTS[0], entity_threshold=0, relation_threshold=0)
+    assert every.below == (0, 0) and every.relations
+    none = extractor(TEXTS[0], entity_threshold=0, relation_threshold=1.0)
+    assert none.relations == () and none.below == (0, len(every.relations))
+    assert extractor(TEXTS[0], entity_threshold=1.0).below == (len(every.entities), 0)
+
+
 def test_a_model_s_own_thresholds_hold_where_none_is_given(tiny_models: Path) -> None:
     predictors = [open_predictor(task, tiny_models / task, "cpu") for task in ("ner", "re")]
     everything = Extractor(*predictors)(TEXTS[0])

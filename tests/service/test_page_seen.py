@@ -15,6 +15,7 @@ from tests.browsing import WIDTHS, boxes, check_apart, check_fits, check_inside,
 from tests.service.browsing import extract, opened
 from tests.service.conftest import Running, Start
 
+from promu import Extractor
 from promu.errors import InputError
 from promu.report.palette import TYPES
 from promu.service.examples import NEUTRAL, read_examples, write_examples
@@ -44,7 +45,12 @@ GRAPHS = {
 }
 
 
-NOTHING_CUT = {"truncated": 0, "image_read": False, "image_reason": "no image"}
+NOTHING_CUT = {
+    "truncated": 0,
+    "image_read": False,
+    "image_reason": "no image",
+    "below": {"entities": 0, "relations": 0},
+}
 
 
 def answer(edges: list[tuple[int, int]], score: float = 0.5) -> dict[str, Any]:
@@ -218,6 +224,44 @@ def test_what_of_a_long_post_was_not_read_is_shown(browser: Browser, service: Ru
         dotted = page.locator("#annotated .unread")
         assert dotted.all_inner_texts() == found["tokens"][5:]
         assert dotted.first.evaluate("word => getComputedStyle(word).textDecorationStyle") == "dotted"
+        check_fits(page)
+
+
+def test_what_lies_below_a_threshold_is_counted(browser: Browser, start: Start, extractor: Extractor) -> None:
+    text = "Ann Lee met Bob in Rome"
+    every = extractor(text, entity_threshold=0, relation_threshold=0)
+    lowest = sorted(one.score or 0.0 for one in every.entities)[len(every.entities) // 2] + 1e-6
+    hidden = sum((one.score or 0.0) < lowest for one in every.entities)
+    assert 0 < hidden < len(every.entities)
+    with start(entity_threshold=lowest, relation_threshold=1) as service, opened(browser, service.url) as page:
+        with service.client() as client:
+            found = client.post("/extract", json={"text": text}).json()
+            described = client.get("/model").json()
+            assert described.get("entity_threshold") == lowest, described
+        assert (found["below"]["entities"], len(found["entities"])) == (hidden, len(every.entities) - hidden)
+        assert found["relations"] == [] and found["below"]["relations"] > 0
+        extract(page, text)
+        noun = "entity" if hidden == 1 else "entities"
+        expect(page.locator("#notes")).to_contain_text(
+            f"Left out: {hidden} {noun} with a score below {lowest:.2f}, and"
+        )
+        page.click("#model summary")
+        expect(page.locator("#model-facts")).to_contain_text(f"from a score of {lowest:.2f}")
+
+
+def test_what_the_model_can_never_find_is_said(browser: Browser, service: Running) -> None:
+    warning = "no entity of type PERSON fits a relation, whose labels say per, loc"
+    with service.client() as client:
+        described = {**client.get("/model").json(), "warnings": [warning]}
+
+    def reply(route: Route) -> None:
+        route.fulfill(status=200, content_type="application/json", body=json.dumps(described))
+
+    with opened(browser, service.url, width=360) as page:
+        expect(page.locator("#model-warnings")).to_be_hidden()
+        page.route("**/model", reply)
+        page.reload()
+        expect(page.locator("#model-warnings li")).to_have_text(warning)
         check_fits(page)
 
 

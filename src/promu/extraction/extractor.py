@@ -21,7 +21,7 @@ import torch
 from promu.errors import InputError, first_line
 from promu.extraction import type_rules
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
-from promu.extraction.passes import find_entities, find_relations, to_extraction, words_unread
+from promu.extraction.passes import find_entities, find_relations, thresholds, to_extraction, words_unread
 from promu.extraction.request import ImageSource, PostLike, Request, UnreadableImage, make_request, to_post
 from promu.extraction.result import Extraction, Extractions
 from promu.extraction.type_rules import TypeRules
@@ -155,6 +155,14 @@ class Extractor:
         if len(homes) < len(self._predictors):
             raise InputError("what is uploaded is the folder of a model, and these come from none; save and load them")
         return push_models(homes, {one.task.name: one.labels for one in self._predictors}, repo_id, private)
+
+    def thresholds(self, config: ExtractionConfig | None = None) -> tuple[float | None, float | None]:
+        """The lowest scores of entities and of relations that are answers; None where no model finds them."""
+        config = self._options(config, {})
+        finder, relater = self._finder, self._relater or (self._finder if self.relation_types else None)
+        entities = None if finder is None else thresholds(finder, config)[0]
+        relations = None if relater is None else thresholds(relater, config)[1]
+        return entities, relations
 
     def _options(self, config: ExtractionConfig | None, options: Mapping[str, Any]) -> ExtractionConfig:
         """The options of one call."""

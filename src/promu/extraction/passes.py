@@ -11,7 +11,7 @@ import torch
 
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.request import Request
-from promu.extraction.result import Attention, Explanation, Extraction, attention_from, mean_map
+from promu.extraction.result import Attention, Below, Explanation, Extraction, attention_from, mean_map
 from promu.extraction.type_rules import TypeRules
 from promu.modeling.inputs import WordEncoder
 from promu.schema import NO_RELATION, Post, Relation
@@ -76,7 +76,9 @@ def find_entities(
     lowest = thresholds(predictor, config)
     extractions = []
     for row, (request, answer) in enumerate(zip(requests, predictor.answer(predictions), strict=True)):
-        answer = _apply_thresholds(answer, *lowest)
+        every = answer
+        answer = _apply_thresholds(every, *lowest)
+        below = Below(len(every.entities) - len(answer.entities), len(every.relations) - len(answer.relations))
         count = len(answer.tokens)
         if cut := _words_cut(predictor.encoder, answer.tokens, starts[row]):
             logger.warning(
@@ -97,7 +99,7 @@ def find_entities(
                     for of in (words, ends)
                 )
             )
-        extractions.append(Extraction(answer, request.image_reason, cut, explanation, request.source))
+        extractions.append(Extraction(answer, request.image_reason, cut, explanation, request.source, below))
     return extractions
 
 
@@ -145,7 +147,8 @@ def find_relations(
             of_entities = () if explanation is None else explanation.entities
             explanation = Explanation(of_entities, tuple(attention for _, attention in kept if attention is not None))
         post = replace(one.post, relations=tuple(relation for relation, _ in kept))
-        results.append(replace(one, post=post, explanation=explanation))
+        below = one.below._replace(relations=len(found) - len(kept))
+        results.append(replace(one, post=post, explanation=explanation, below=below))
     return results
 
 

@@ -165,6 +165,16 @@ class Triple(NamedTuple):
     tail: str
 
 
+class Below(NamedTuple):
+    """How many entities and relations of a post have scores below the thresholds."""
+
+    entities: int
+    relations: int
+
+
+NOTHING_BELOW = Below(0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Extraction:
     """Entities and relations found in one post.
@@ -189,6 +199,7 @@ class Extraction:
             them. Where entities were given, the words that no pair had room for.
         explanation: What the model attended to, with the option `explain`.
         source: The image as it was given, for those who want to show it.
+        below: How many answers were left out, because their scores lie below the thresholds.
         entities: By position.
         relations: By the place of head and tail in `entities`.
     """
@@ -198,6 +209,7 @@ class Extraction:
     truncated: int = 0
     explanation: Explanation | None = None
     source: ImageSource | None = field(default=None, compare=False, repr=False)
+    below: Below = NOTHING_BELOW
     entities: tuple[FoundEntity, ...] = field(init=False)
     relations: tuple[FoundRelation, ...] = field(init=False)
 

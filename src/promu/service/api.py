@@ -88,6 +88,7 @@ def extract_jobs(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSet
 def answer(extraction: Extraction, id: str) -> dict[str, Any]:
     """The answer for one post, as `ExtractionOut`."""
     record = {**extraction.to_dict(), "id": id, "triples": [list(triple) for triple in extraction.triples()]}
+    record["below"] = extraction.below._asdict()
     del record["image"]  # no file is named here
     return record
 

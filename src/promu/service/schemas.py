@@ -166,6 +166,13 @@ class ExplanationOut(BaseModel):
     relations: list[AttentionOut]
 
 
+class BelowOut(BaseModel):
+    """How many answers were left out, because their scores lie below the thresholds of `/model`."""
+
+    entities: int
+    relations: int
+
+
 class ExtractionOut(BaseModel):
     """Entities and relations of one post."""
 
@@ -178,6 +185,7 @@ class ExtractionOut(BaseModel):
     truncated: int = Field(description="How many words at the end were not read, because the post is too long")
     image_read: bool = Field(description="Whether an image was read with the text")
     image_reason: str | None = Field(description="Why not: `no image`, or `text-only model`")
+    below: BelowOut
     explanation: ExplanationOut | None = Field(default=None, description="If explain is true")
 
 
@@ -227,6 +235,9 @@ class ModelOut(BaseModel):
     entity_types: list[str]
     relation_types: list[str]
     styles: dict[str, str] = Field(description="The page's style of each type of entity, by its name in capitals")
+    entity_threshold: float | None = Field(description="Entities with a lower score are left out")
+    relation_threshold: float | None = Field(description="Relations with a lower score are left out")
+    warnings: list[str] = Field(description="Relations that can never be found, and why")
     reads_images: bool
     explains: bool = Field(description="Whether `explain` is possible")
     backend: str

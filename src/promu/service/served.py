@@ -24,6 +24,7 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
         InputError: The model's folder has changed since it was loaded.
     """
     homes = find_models(settings.model)
+    entities, relations = extractor.thresholds(settings.config)
     precision: str = settings.precision or "fp32"
     if settings.backend == "onnx":
         precision = read_json_object(homes[0][1] / GRAPHS / FACTS)["precision"]
@@ -33,6 +34,9 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
         entity_types=list(extractor.entity_types),
         relation_types=list(extractor.relation_types),
         styles=type_styles(extractor.entity_types),
+        entity_threshold=entities,
+        relation_threshold=relations,
+        warnings=list(extractor.warnings),
         reads_images=extractor.reads_images,
         explains=extractor.explains,
         backend=settings.backend,

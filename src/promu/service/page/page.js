@@ -35,8 +35,13 @@ function showModel(answer) {
     ["task", `${part.task} (${part.does})`],
     ["weights", `${part.checksum.slice(0, 12)} (SHA-256 of ${part.file}), of ${part.saved.slice(0, 10)}`],
   ]);
-  facts.push(["relations", answer.relation_types.map(relationName).join(", ") || "none"], ["computes", `${answer.backend}, ${answer.precision}`]);
+  const from = (threshold) => (threshold ? `from a score of ${threshold.toFixed(2)}` : "with any score");
+  if (answer.entity_threshold !== null) facts.push(["entities", from(answer.entity_threshold)]);
+  if (answer.relation_threshold !== null) facts.push(["relations", from(answer.relation_threshold)]);
+  facts.push(["labels of relations", answer.relation_types.map(relationName).join(", ") || "none"], ["computes", `${answer.backend}, ${answer.precision}`]);
   $("model-facts").replaceChildren(...facts.flatMap(([name, what]) => [element("dt", {}, name), element("dd", {}, what)]));
+  $("model-warnings").replaceChildren(...answer.warnings.map((warning) => element("li", {}, warning)));
+  $("model-warnings").hidden = !answer.warnings.length;
   $("model").hidden = false;
 }
 
@@ -145,6 +150,10 @@ function show(text, image, found) {
   if (read < found.tokens.length) {
     notes.push(`The post is too long: the model read the first ${read} of ${found.tokens.length} words. What follows is dotted; nothing was looked for there.`);
   }
+  const left = (many, threshold, one) => (many ? [`${count(many, ...one)} with a score below ${threshold.toFixed(2)}`] : []);
+  const below = [...left(found.below.entities, model?.entity_threshold ?? 0, ["entity", "entities"]),
+    ...left(found.below.relations, model?.relation_threshold ?? 0, ["relation"])];
+  if (below.length) notes.push(`Left out: ${below.join(", and ")}.`);
   if (!explanation) notes.push("This model gives no attention.");
   $("seen-words").hidden = !explanation;
   $("notes").replaceChildren(...notes.map((note) => element("li", {}, note)));
