@@ -13,15 +13,18 @@ from tests.browsing import WIDTHS, boxes, check_accessible, check_apart, check_f
 from tests.report.test_label_page import labelled_images
 from tests.report.test_run_report import write_run
 
+import promu
 from promu.report.demo_report import DemoReport, write_report
 from promu.report.label_report import write_label_page
 from promu.report.palette import COLOURS, SYSTEMS, TYPES
-from promu.report.run_report import write_run_report
+from promu.report.run_report import write_evaluation_report, write_run_report
 
 pytestmark = pytest.mark.slow
 
+PACKAGE = Path(promu.__file__).parent
+
 NEXT = [("Try it on a page", "promu serve --model runs/demo/model"), ("And more", "promu extract --model " + "a" * 90)]
-PAGES = ("demo", "run", "labels")
+PAGES = ("demo", "run", "labels", "evaluation")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,8 @@ def pages(sample: DemoReport, tmp_path_factory: pytest.TempPathFactory) -> Calla
     write_label_page(folder / "labels.html", store, corpus)
     write_run(folder / "run")
     write_run_report(folder / "run").rename(folder / "run.html")
+    points = [(number / 20, 50 + 2 * number, 90 - 3 * number, 60 - abs(number - 8)) for number in range(20)]
+    write_evaluation_report(folder / "evaluation.html", "a model on posts", [("59.1", "F1")] * 5, points)
     return lambda name: folder / f"{name}.html"
 
 
@@ -45,7 +50,7 @@ def test_nothing_is_cut_or_covered(name: str, width: int, pages: Callable[[str],
         check_apart(boxes(page, "article"))
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", ["demo", "run", "labels"])
 def test_a_bar_is_as_long_as_its_share(name: str, pages: Callable[[str], Path], browser: Browser) -> None:
     with open_page(browser, pages(name)) as page:
         lines = page.locator(".odds li").evaluate_all(
@@ -115,3 +120,10 @@ def test_a_report_says_what_to_do_next(pages: Callable[[str], Path], browser: Br
 def test_all_can_read_it(name: str, scheme: str, pages: Callable[[str], Path], browser: Browser) -> None:
     with open_page(browser, pages(name), width=768, color_scheme=scheme, bypass_csp=True) as page:
         check_accessible(page)
+
+
+def test_every_page_has_the_one_style_sheet() -> None:
+    pages = [path for room in ("report", "graph") for path in (PACKAGE / room / "templates").glob("*.html.j2")]
+    whole = [path for path in pages if "<!DOCTYPE html>" in path.read_text(encoding="utf-8")]
+    assert len(whole) >= 6
+    assert [path.name for path in whole if '{% include "style.css" %}' not in path.read_text(encoding="utf-8")] == []
