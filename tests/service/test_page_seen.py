@@ -184,6 +184,9 @@ def test_examples_are_the_models_own(
 def test_examples_that_cannot_be_shown_are_named(tmp_path: Path, images: Path) -> None:
     assert read_examples(tmp_path) == NEUTRAL
     write_examples(tmp_path, [("One", "Ann", images / "0.png")])
+    with pytest.raises(InputError, match="example 'Two' cannot be one"):
+        write_examples(tmp_path, [("Two", "", None)])
+    assert [one.title for one in read_examples(tmp_path)] == ["One"], "what was there stays"
     (tmp_path / "examples" / "0.png").write_bytes(b"")
     with pytest.raises(InputError, match="the image has 0 bytes"):
         read_examples(tmp_path)

@@ -69,16 +69,21 @@ def write_examples(model: Path, posts: Sequence[tuple[str, str, Path | None]]) -
     """Put examples, (title, text, image) each, into a model's folder, in place of those that are there.
 
     Raises:
-        InputError: An image cannot be copied, or a text is too long.
+        InputError: An image cannot be read, or a title or text is empty or too long.
     """
     folder = model / EXAMPLES
-    shutil.rmtree(folder, ignore_errors=True)
-    make_folder(folder)
     examples = []
     for number, (title, text, image) in enumerate(posts):
         name = None if image is None else f"{number}{image.suffix.lower()}"
+        try:
+            examples.append(Example(title=title, text=text, image=name))
+        except ValidationError as error:
+            raise InputError(f"example {title!r} cannot be one ({first_problem(error)})") from None
         if image is not None:
             probe_image(image)
-            shutil.copy(image, folder / str(name))
-        examples.append(Example(title=title, text=text, image=name).model_dump())
-    write_json(folder / LIST, examples)
+    shutil.rmtree(folder, ignore_errors=True)
+    make_folder(folder)
+    for example, (_, _, image) in zip(examples, posts, strict=True):
+        if image is not None:
+            shutil.copy(image, folder / str(example.image))
+    write_json(folder / LIST, [example.model_dump() for example in examples])

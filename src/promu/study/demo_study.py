@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -260,7 +261,7 @@ def _examples(out: Path) -> list[tuple[str, str, Path | None]]:
     """Examples for the model's page: a text with three images of unlike relations, and two texts that decide alone."""
     folder = out / "corpus" / "re"
     groups = read_groups(folder / "groups.json")
-    by_group: dict[str, dict[str, Post]] = {"image": {}, "text": {}}
+    by_group: defaultdict[str, dict[str, Post]] = defaultdict(dict)
     for post in read_mnre(folder / "mnre_test.txt"):
         by_group[groups[post.id]].setdefault(post.relations[0].type, post)
     open_posts, told = list(by_group["image"].values()), list(by_group["text"].values())
