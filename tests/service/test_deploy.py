@@ -54,9 +54,9 @@ def compose() -> dict[str, Any]:
 
 
 def ignored(path: str) -> bool:
-    """Whether .containerignore keeps a path out of the build: the last line that fits decides."""
+    """Whether .dockerignore keeps a path out of the build: the last line that fits decides."""
     out = False
-    for line in (ROOT / ".containerignore").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         pattern = line.removeprefix("!").removeprefix("**/")
         if (
             line
@@ -72,7 +72,7 @@ def test_every_source_that_is_copied_is_there_and_is_sent_to_the_build() -> None
     assert {"src", "pyproject.toml"} <= set(copied)
     for source in copied:
         assert (ROOT / source).exists(), source
-        assert not ignored(source), f".containerignore leaves {source} out"
+        assert not ignored(source), f".dockerignore leaves {source} out"
     # what the package's metadata names has to be there when it is built
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     for named in re.findall(r'^(?:readme = "|license-files = \["|force-include = \{ ")([^"]+)', project, flags=re.M):
