@@ -66,7 +66,7 @@ def test_the_python_that_it_shows_gives_the_same_answer(
     shutil.copy(images / "0.png", tmp_path / "0.png")
     monkeypatch.chdir(tmp_path)
     exec(page.locator("#panel-python").inner_text(), {})
-    assert "'image': 'used'" in capsys.readouterr().out
+    assert "'image_read': True" in capsys.readouterr().out
     page.click("#tab-curl")
     assert r"text=It'\''s" in page.locator("#panel-curl").inner_text()
 
