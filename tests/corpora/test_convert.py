@@ -184,3 +184,12 @@ def test_the_command_says_what_was_left_out(tmp_path: Path, capsys: pytest.Captu
     assert "… and 2 more" in err
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["counts"] == {"relation": 5}
+
+
+def test_conll_without_images_has_no_ids(tmp_path: Path) -> None:
+    write_posts_jsonl(tmp_path / "a.jsonl", [Post("x", ("Ann",)), Post("2", ("Bob",))])
+    result = promu.convert(tmp_path / "a.jsonl", tmp_path / "a.txt", "posts", "conll")
+    assert [(one.kind, one.reason) for one in result.changed] == [
+        ("id", "post 'x': its id is 1 in conll, which has no ids where no post has an image")
+    ]
+    assert [post.id for post in FORMATS["conll"].read(tmp_path / "a.txt", None)] == ["1", "2"]

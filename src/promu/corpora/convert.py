@@ -148,7 +148,10 @@ def _fitting(
     posts: Iterable[Post], source: Path, target: Format, left_out: list[InputError], changed: list[InputError]
 ) -> Iterator[Post]:
     """The posts as the target can hold them."""
+    posts = list(posts)
     taken: set[str] = set()
+    numbered = target.holds.jpeg and all(post.image is None for post in posts)
+    holds = replace(target.holds, images="any") if numbered else target.holds
     for number, post in enumerate(posts, start=1):
 
         def leave_out(kind: str, reason: str, line: int | None = None, /, post: Post = post) -> None:
@@ -157,7 +160,10 @@ def _fitting(
         def change(kind: str, reason: str, line: int | None = None, /, post: Post = post) -> None:
             changed.append(InputError(f"post {shorten(post.id)}: {reason}", source, line or post.line, kind))
 
-        for fitting in fit(post, number, target.holds, target.name, leave_out, change):
+        if numbered and post.id != str(number):  # without images CoNLL needs no IMGID, and then has no ids
+            change("id", f"its id is {number} in {target.name}, which has no ids where no post has an image")
+            post = replace(post, id=str(number))
+        for fitting in fit(post, number, holds, target.name, leave_out, change):
             name = fitting.id
             while target.holds.distinct and name.lower() in taken:
                 name = f"{fitting.id}-{number}" if name == fitting.id else f"{name}x"
