@@ -19,6 +19,7 @@ from promu.cli import main
 from promu.cli.data import check
 from promu.cli.help_examples import EXAMPLES
 from promu.cli.own_data import convert
+from promu.progress import mark_stored
 
 GOLD = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-LOC\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
 PREDICTED = "IMGID:1\nAnn\tB-PER\nin\tO\nRome\tB-ORG\n\nIMGID:2\nBob\tB-PER\nLee\tI-PER\n\n"
@@ -196,7 +197,19 @@ def test_an_interrupt_says_where_the_run_resumes(
     assert capsys.readouterr().err == "\ninterrupted\n"
     monkeypatch.setattr("promu.config.find_recipe", interrupted)
     assert main(["finetune", "newsreel-ner"]) == 130
-    assert "the run resumes where it stopped" in capsys.readouterr().err
+    assert capsys.readouterr().err == "\ninterrupted\n", "there is nothing yet to go on from"
+
+    def stored(*words: object) -> None:
+        mark_stored()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("promu.config.find_recipe", stored)
+    assert main(["finetune", "newsreel-ner"]) == 130
+    again = "interrupted; started again with the same settings, the run resumes where it stopped\n"
+    assert capsys.readouterr().err == f"\n{again}"
+    monkeypatch.setattr("promu.config.find_recipe", interrupted)
+    assert main(["finetune", "newsreel-ner"]) == 130
+    assert capsys.readouterr().err == "\ninterrupted\n", "each command line is a call of its own"
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:

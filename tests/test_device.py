@@ -6,10 +6,40 @@ import pytest
 import torch
 
 from promu import hub as device
+from promu.errors import InputError
 
 
 def test_the_device_is_one_that_computes() -> None:
     assert torch.ones(2, device=device.best_device()).sum().item() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cuda", "device 'cuda' is not there, since this PyTorch is built without CUDA; name one of those here: cpu"),
+        ("cuda:1", "device 'cuda:1' is not there"),
+        ("mps", "device 'mps' is not there; name one of those here: cpu"),
+        ("gpu", "device 'gpu' is no name of a device; name one of those here: cpu"),
+        ("", "device '' is no name of a device"),
+    ],
+)
+def test_a_device_that_is_not_there(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "devices", lambda: ["cpu"])
+    monkeypatch.setattr(torch.version, "cuda", None)
+    with pytest.raises(InputError, match=said):
+        device.find_device(name)
+    assert device.find_device("cpu") == "cpu" and device.find_device() == "cpu"
+
+
+def test_one_of_two_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert device.devices() == ["cuda", "cpu"] and device.find_device("cuda:0") == "cuda:0"
+    with pytest.raises(InputError, match=r"'cuda:1' is not there.*: cuda, cpu"):
+        device.find_device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert device.find_device("cuda:1") == "cuda:1" and device.find_device() == "cuda"
 
 
 @pytest.mark.parametrize(("in_hardware", "expected"), [(True, "bf16"), (False, "fp32")])

@@ -69,7 +69,7 @@ class Settings(BaseModel):
         InputError: Of the constructor: a setting is unknown, missing or not legal. `model_validate` raises pydantic's.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -108,7 +108,7 @@ class Recipe(Settings):
     telling_key: ClassVar[str]
 
 
-@with_config(ConfigDict(extra="forbid"))
+@with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
 class BackboneSettings(TypedDict, total=False):
     """The fields of `PromuConfig` that a recipe may set; what is left out has the default there."""
 
@@ -129,7 +129,10 @@ class BackboneSettings(TypedDict, total=False):
         Literal["cls", "cls+mean", "mean"],
         Field(description="the vector of a whole text or image in L_CIT: `cls`, `cls+mean` or `mean`"),
     ]
-    temperature: Annotated[Positive, Field(description="temperature of L_CIT at the start of training; it is learned")]
+    temperature: Annotated[
+        float,
+        Field(ge=0.001, le=0.5, description="temperature of L_CIT at the start; it is learned, within 0.001 to 0.5"),
+    ]
     itm_cosine: Annotated[bool, Field(description="the matching head also reads the cosine of L_CIT")]
     image_mean: Annotated[
         tuple[float, float, float],
@@ -149,7 +152,8 @@ class ModelSettings(Settings):
 
     init: Place | None = Field(
         default=None,
-        description="promu model folder to start from, such as pre-training saved; its encoders come with it",
+        description="promu model folder to start from, such as pre-training saved; its encoders come with it, "
+        "its heads by the names of their labels",
     )
     text: Place | dict[str, Any] | None = Field(
         default=None,

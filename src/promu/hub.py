@@ -84,7 +84,10 @@ def load(auto_class: Any, name: str, kind: str, **settings: Any) -> Any:
     """
     folder = resolve(name)
     try:
-        return auto_class.from_pretrained(folder, **settings)
+        loaded = auto_class.from_pretrained(folder, **settings)
+        if isinstance(loaded, torch.nn.Module):
+            refuse_nan(loaded, f"{kind} {name!r}")
+        return loaded
     except InputError:
         raise
     except SafetensorError as error:
@@ -108,6 +111,28 @@ def load(auto_class: Any, name: str, kind: str, **settings: Any) -> Any:
         ) from error
 
 
+def not_finite(model: torch.nn.Module) -> str | None:
+    """The name of the first weight that holds NaN or infinity, or of a running statistic that holds NaN; else None."""
+    for name, weight in model.named_parameters():
+        # the sum of what is finite may overflow, so it only says where to look
+        if not bool(weight.detach().sum().isfinite()) and not bool(weight.detach().isfinite().all()):
+            return name
+    return next((name for name, value in model.named_buffers() if bool(value.isnan().any())), None)
+
+
+def refuse_nan(model: torch.nn.Module, what: str) -> None:
+    """Make sure that a model can compute: all of its weights are numbers.
+
+    Raises:
+        InputError: One is NaN or infinite, as a training that diverged leaves them.
+    """
+    if (name := not_finite(model)) is not None:
+        raise InputError(
+            f"the weights of {what} are not finite ({name} holds NaN or infinity): the training that saved them "
+            "diverged; train it again with a lower learning rate, or name another model"
+        )
+
+
 def weights_checksum(weights: Mapping[str, torch.Tensor], *others: Any) -> str:
     """SHA-256 over names, types, shapes and bytes of weights, the same before they are saved and once loaded.
 
@@ -125,13 +150,38 @@ def weights_checksum(weights: Mapping[str, torch.Tensor], *others: Any) -> str:
 Precision = Literal["bf16", "fp32"]
 
 
+def devices() -> list[str]:
+    """The devices that there are, the best first: `cuda` (and `cuda:1`, ... where there are several), `mps`, `cpu`."""
+    several = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = ["cuda", *(f"cuda:{number}" for number in range(several) if several > 1)] if several else []
+    return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+
+
 def best_device() -> str:
     """`cuda` where an accelerator answers, else Apple's `mps`, else `cpu`."""
-    if torch.cuda.is_available():
-        return "cuda"
-    if torch.backends.mps.is_available():
-        return "mps"
-    return "cpu"
+    return devices()[0]
+
+
+def find_device(name: str | None = None) -> str:
+    """The device called `name`, which is there; None is the best there is.
+
+    Raises:
+        InputError: No device has that name, or this machine (or this PyTorch) has none of the kind.
+
+    Example:
+        >>> find_device("cpu")
+        'cpu'
+    """
+    if name is None:
+        return best_device()
+    there = devices()
+    if name in there or (name == "cuda:0" and "cuda" in there):
+        return name
+    kind = name.partition(":")[0]
+    reason = "is not there" if kind in ("cuda", "mps", "cpu") else "is no name of a device"
+    if kind == "cuda" and torch.version.cuda is None and torch.version.hip is None:
+        reason += ", since this PyTorch is built without CUDA"
+    raise InputError(f"device {name!r} {reason}; name one of those here: {', '.join(there)}")
 
 
 def best_precision(device: str) -> Precision:

@@ -11,7 +11,7 @@ import torch
 from tests.kecpm.conftest import TOKENIZERS
 
 from promu.errors import InputError
-from promu.kecpm.decoding import Constraint, encode_answer, generate_answers, load_seq2seq
+from promu.kecpm.decoding import Constraint, encode_answer, generate_answers, load_seq2seq, past_the_limit
 from promu.kecpm.grammar import Grammar, GrammarTokenizer, Phrases
 from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.modeling.inventory import Inventory
@@ -173,3 +173,36 @@ def test_what_is_no_such_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(InputError, match="are damaged"):
         load_seq2seq(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_quintuples_that_the_limit_blocks_are_counted(kind: str) -> None:
+    """Peers among four of the words, twelve ordered pairs: as many are blocked as the answer is too short for."""
+    setup = Setup(kind)
+    words = POSTS[3]
+    spans = [(3, 4), (8, 9), (11, 12), (12, 13)]
+    gold = [Quintuple(head, "per", tail, "per", "peer") for head in spans for tail in spans if head != tail]
+    whole = Grammar(setup.phrases, words, 4)
+    ids, left_out = encode_answer(whole, gold)
+    assert left_out == 0 and past_the_limit(whole, gold) == 0
+
+    def blocked(limit: int) -> int:
+        return past_the_limit(Grammar(setup.phrases, words, 4, limit), gold)
+
+    room = len(ids) + 60  # the grammar keeps room for the names and types that may come
+    assert blocked(room) == 0 and blocked(12) == 12
+    counts = [blocked(limit) for limit in range(12, room, 8)]
+    assert counts == sorted(counts, reverse=True) and len(set(counts)) > 4
+    for limit in range(20, room, 40):  # what is not blocked parses within the limit, and one more would not
+        fits = [one for one in gold if one in _first_fitting(setup, words, limit, gold)]
+        assert len(fits) == 12 - blocked(limit)
+        assert len(encode_answer(whole, fits)[0]) <= limit or not fits
+
+
+def _first_fitting(setup: Setup, words: tuple[str, ...], limit: int, gold: list[Quintuple]) -> list[Quintuple]:
+    """Those that are taken in their order, found by asking for ever more."""
+    kept: list[Quintuple] = []
+    for one in gold:
+        if past_the_limit(Grammar(setup.phrases, words, 4, limit), [*kept, one]) == 0:
+            kept.append(one)
+    return kept

@@ -13,8 +13,9 @@ from promu.config import ModelSettings
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForTokenClassification
+from promu.modeling.initial_model import build_model
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import build_model, load_model, save_folder
+from promu.modeling.loading import load_model, save_folder
 from promu.modeling.small_encoders import CharBiLstmConfig, CharBiLstmModel
 
 NAMES = {"id2label": {0: "O", 1: "B-PER", 2: "I-PER"}, "label2id": {"O": 0, "B-PER": 1, "I-PER": 2}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tests.factories import joint_loss
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.contrastive import SharedSpace
+from promu.modeling.contrastive import SharedSpace, contrastive_image_text_loss
 from promu.modeling.pretraining import PromuDualEncoder
 
 MakeConfig = Callable[..., PromuConfig]
@@ -47,11 +48,31 @@ def test_it_learns_sixteen_pairs_by_heart(make_config: MakeConfig, make_batch: M
 
 
 @pytest.mark.parametrize(("log_temperature", "expected"), [(-20.0, 0.001), (5.0, 0.5), (-2.0, 0.1353)])
-def test_the_temperature_is_clamped(make_config: MakeConfig, log_temperature: float, expected: float) -> None:
+def test_the_temperature_is_brought_back_into_its_limits(
+    make_config: MakeConfig, log_temperature: float, expected: float
+) -> None:
     space = SharedSpace(make_config())
     with torch.no_grad():
         space.log_temperature.fill_(log_temperature)
+    space.clamp_temperature()
     assert space.temperature.item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_temperature_beyond_its_limits_has_a_gradient_and_comes_back(make_config: MakeConfig) -> None:
+    """Two pairs, the wrong one the more alike: the higher the temperature the better, and T starts below its limit."""
+    space = SharedSpace(make_config(projection_dim=2))
+    with torch.no_grad():
+        space.log_temperature.fill_(math.log(1e-4))
+    visual, text = torch.eye(2), torch.tensor([[0.6, 0.8], [0.8, 0.6]])
+    optimiser = torch.optim.SGD(space.parameters(), lr=1e-4)
+    loss = contrastive_image_text_loss(visual, text, space.temperature)
+    loss.backward()  # T is 1e-4 and the loss .2 / T, so its derivative by log T is -2000
+    assert loss.item() == pytest.approx(2000, rel=1e-3)
+    assert space.log_temperature.grad is not None
+    assert space.log_temperature.grad.item() == pytest.approx(-2000, rel=1e-3)
+    optimiser.step()
+    space.clamp_temperature()
+    assert space.temperature.item() == pytest.approx(0.001, rel=1e-3)
 
 
 def test_the_temperature_starts_as_configured_and_is_learned(make_config: MakeConfig, make_batch: MakeBatch) -> None:

@@ -16,8 +16,9 @@ from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels
 from promu.modeling.encoders import encoder_config
+from promu.modeling.initial_model import build_model, tokenizer_of
 from promu.modeling.inputs import ENTITY_MARKERS
-from promu.modeling.loading import build_model, load_model, load_tokenizer, save_folder, tokenizer_of
+from promu.modeling.loading import load_model, load_tokenizer, save_folder
 from promu.training.tokenizers import train_wordpiece
 
 SIZES: dict[str, Any] = {

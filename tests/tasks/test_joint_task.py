@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from dataclasses import replace
 from itertools import pairwise, permutations
@@ -87,16 +86,6 @@ def test_a_pair_has_one_relation_and_names_are_not_endless() -> None:
     assert found.relations == [(0, 1, 2)] and found.beyond == {"of a pair that has another relation": 1}
     long = post(Quintuple((0, 1), "per", (1, LONGEST + 2), "per", "peer"), tokens=("a",) * 20)
     assert targets(long, INVENTORY, 20).beyond == {f"with a name of more than {LONGEST} words": 1}
-
-
-def test_what_is_beyond_a_set_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    posts = [post(Quintuple(*ANN, *BOB, "couple")), post(Quintuple(*ANN, *BOB, "peer"))]
-    with caplog.at_level(logging.WARNING, "promu"):
-        assert JOINT.check(posts, LABELS, tmp_path / "dev.json") == {
-            "of types and a relation that do not go together in training": 1
-        }
-    assert "dev.json: no answer can hold 1 quintuples (1 of types and a relation" in caplog.text
-    assert JOINT.check(posts[1:], LABELS, tmp_path / "dev.json") == {}
 
 
 def test_a_batch() -> None:

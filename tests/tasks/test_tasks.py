@@ -15,7 +15,6 @@ from transformers import BertConfig
 
 from promu import progress
 from promu.corpora.conll import bio_tags
-from promu.errors import InputError
 from promu.modeling.classification import PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf, bio_labels
@@ -206,25 +205,17 @@ def test_answers_can_be_written_and_read_in_the_format_of_the_gold(tmp_path: Pat
     assert float(TASKS[task].score([post], back, None).to_dict()["f1"]) == 100
 
 
-def test_a_label_that_the_model_cannot_give_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"label 'B-ORG' occurs here, but the model knows only O, B-PER, I-PER; rename"
-    ):
-        NER.check([replace(POST, entities=POST.entities[2:])], bio_labels(["PER"]), tmp_path)
-    NER.check([replace(POST, entities=POST.entities[:1])], bio_labels(["LOC", "PER"]), tmp_path)
-
-
-def test_entities_that_overlap_are_counted_and_the_first_is_learned(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_of_entities_that_overlap_the_first_is_learned() -> None:
     nested = replace(POST, entities=(*POST.entities[:2], Entity(4, 5, "PER")))
     labels = NER.labels([nested])
-    assert NER.check([nested, POST], bio_labels(["LOC", "ORG", "PER"]), tmp_path) == {"that overlap another": 1}
-    assert "1 entities overlap another, which the tags of words cannot hold" in caplog.text
+    text = NER.encode(encoder(), nested)
+    assert NER.beyond(nested, text, bio_labels(["LOC", "ORG", "PER"])) == {"that overlap another": 1}
     tags = NER.batch(encoder(), [nested], {name: number for number, name in enumerate(labels)})["labels"]
     assert [labels[tag] for tag in tags[0].tolist()] == ["B-PER", "O", "O", "B-LOC", "I-LOC", "O"]
-    with pytest.raises(InputError, match="post '1' has an entity without a type; give it one, or leave it out"):
-        NER.check([replace(POST, entities=(Entity(0, 1, None),))], labels, tmp_path)
+    said = NER.unusable([POST, replace(POST, entities=(Entity(0, 1, None),))])
+    assert (
+        said == "post '1' has an entity without a type; give it one, or leave it out" and NER.unusable([POST]) is None
+    )
 
 
 def test_one_post_a_pair() -> None:

@@ -117,6 +117,17 @@ def test_labels_under_the_confidence_floor_do_not_count(folder: Path) -> None:
     assert found["relation_mask"].tolist() == [1, 0]
 
 
+def test_the_floor_acts_on_the_soft_label_where_hard_ones_are_learned(folder: Path) -> None:
+    """The regions' top probabilities are .7 and .5, the images' .8 and .6; one-hot labels all have 1."""
+    found = batch(folder, hard_labels=True, confidence_floor=0.65)
+    assert found["box_mask"].tolist() == [[1, 0], [0, 0]] and found["relation_mask"].tolist() == [1, 0]
+    assert found["entity_labels"][0].tolist() == [[1, 0, 0], [0, 1, 0]]
+    soft = batch(folder, confidence_floor=0.65)
+    assert torch.equal(soft["box_mask"], found["box_mask"]) and torch.equal(
+        soft["relation_mask"], found["relation_mask"]
+    )
+
+
 def test_matched_only_leaves_the_falsified_pair_out_of_coe_and_cir(folder: Path) -> None:
     found = batch(folder, matched_only=True)
     assert found["box_mask"].tolist() == [[1, 1], [0, 0]]

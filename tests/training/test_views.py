@@ -83,6 +83,19 @@ def test_a_box_counts_as_gone_below_a_quarter(left: float, kept: bool) -> None:
     assert move((0.0, 0.2, 0.4, 0.6), (left, 0.0), (0.5, 1.0), flip=False)[1] is kept
 
 
+@pytest.mark.parametrize(
+    ("flip", "expected"),
+    [(False, (0.0, 0.0, 0.5, 1.0)), (True, (0.5, 0.0, 1.0, 1.0))],
+)
+def test_a_box_is_clipped_to_the_crop_before_it_is_scaled_and_mirrored(flip: bool, expected: tuple[float, ...]) -> None:
+    """The view shows x .2 to .6 and y .5 to .7; of a box from 0 to .4 and .1 to .9 the part .2 to .4 is left."""
+    moved, kept = move((0.0, 0.1, 0.4, 0.9), (0.2, 0.5), (0.4, 0.2), flip)
+    assert moved == pytest.approx(expected, abs=1e-6)
+    assert not kept, ".2 x .2 of .4 x .8 is an eighth of it"
+    outside, kept = move((0.7, 0.1, 0.9, 0.4), (0.2, 0.5), (0.4, 0.2), flip)
+    assert not kept and outside[0] == outside[2] and outside[1] == outside[3] == 0, "nothing of it lies in the view"
+
+
 def test_no_crop_gives_the_image_back() -> None:
     box = random_box(np.random.default_rng(3))
     view = random_view(np.random.default_rng(0), ViewSettings(crop=1.0))

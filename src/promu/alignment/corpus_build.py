@@ -33,7 +33,7 @@ from promu.corpora.images import load_image, probe_image
 from promu.corpora.shards import HEADER, CaptionedImage, ShardWriter, read_shard, shard_counts, shard_images, shard_path
 from promu.errors import InputError
 from promu.files import make_folder, usable_cores, write_json
-from promu.progress import report
+from promu.progress import mark_stored, report
 from promu.runs import RunFolder
 from promu.schema import Region
 
@@ -284,6 +284,7 @@ class _Build:
             for image in images:
                 shard.add(image)
             shard.counts = tally.to_dict()
+        mark_stored()
 
     def _with_falsified(
         self, images: Iterator[CaptionedImage], tally: Tally, folder: Path, seed: tuple[int, int, int]

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from promu.errors import InputError
 from promu.files import atomic
+from promu.progress import mark_stored
 from promu.runs import refuse_other_settings
 
 HEADER = "header.json"
@@ -165,6 +166,7 @@ class LabelStore:
         if not _write_once(path, lambda temporary: save_file(tensors, temporary, metadata=metadata)):
             raise InputError("another process writes parts of this name; give each process a number", path)
         self._append(_Part(path))
+        mark_stored()
 
     def _append(self, part: _Part) -> None:
         for row, image in enumerate(part.images):

@@ -14,8 +14,9 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from promu.errors import InputError
 from promu.extensions import Choices
 from promu.files import checksum
-from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
+from promu.hub import SAFE_WEIGHTS, find_device, load, weights_checksum
 from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.pretraining import PromuDualEncoder
 
 PROMPT_BATCH = 256
@@ -69,8 +70,8 @@ class SelfTrainedTeacher(_BatchTeacher):
         weights = Path(folder) / "model.safetensors"
         if not weights.is_file():
             raise InputError("no trained teacher here (model.safetensors is missing); train it again", folder)
-        self.model = PromuDualEncoder.from_pretrained(folder).to(device).eval()  # type: ignore[arg-type]
-        self.encoder = WordEncoder.of(AutoTokenizer.from_pretrained(folder), self.model.config)
+        self.model = load_model(PromuDualEncoder, folder).to(device).eval()  # type: ignore[arg-type]
+        self.encoder = WordEncoder.of(load_tokenizer(str(folder)), self.model.config)
         self.identity = "self-trained:" + checksum(weights)[:16]
         self.temperature = float(self.model.space.temperature.detach())
         self.device = device
@@ -139,7 +140,7 @@ def load_teacher(kind: str, name: str, device: str | None = None) -> Teacher:
     """
     if kind not in TEACHERS:
         raise InputError(f"teacher kind {kind!r} is unknown; use one of {', '.join(TEACHERS)}")
-    return TEACHERS[kind](name, device or best_device())
+    return TEACHERS[kind](name, find_device(device))
 
 
 def _unit(features: Any) -> torch.Tensor:

@@ -21,9 +21,7 @@ from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, scor
 from promu.cli.console import StderrHandler, complain
 from promu.cli.help_examples import epilogue
 from promu.errors import InputError
-
-RESUMING = ("corpus", "label", "pretrain", "finetune", "demo", "baseline", "kecpm", "knowledge", "reproduce", "extract")
-"""Commands that continue where they were stopped, when they are started again."""
+from promu.progress import forget_stored, is_stored
 
 # The groups, and the commands of each, in the order that `promu --help` lists them; (where it is defined, help) for one
 # that is imported when it is called.
@@ -121,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("promu").setLevel(logging.INFO)
     words = sys.argv[1:] if arguments is None else arguments
     app.help_epilogue = epilogue(words)
+    forget_stored()
     try:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -141,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(f"{error.filename}: {error.strerror or error}; check the path and its permissions")
         return 2
     except KeyboardInterrupt:
-        resumes = bool(words) and words[0] in RESUMING
-        again = "; started again with the same settings, the run resumes where it stopped" if resumes else ""
+        again = "; started again with the same settings, the run resumes where it stopped" if is_stored() else ""
         print(f"\ninterrupted{again}", file=sys.stderr)
         return 130
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from promu.progress import shown
+from promu.progress import figures, rate_of, shown
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -79,6 +79,7 @@ def progress_bars() -> Iterator[None]:
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.fields[rate]}"),
+        progress.TextColumn("{task.fields[figures]}"),
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
@@ -89,12 +90,12 @@ def progress_bars() -> Iterator[None]:
         def advance(name: str, done: int, total: int) -> None:
             if name not in numbers:
                 # A resumed run starts in the middle: the rate is of what this process does.
-                numbers[name] = bars.add_task(name, total=total, completed=done, rate="")
+                numbers[name] = bars.add_task(name, total=total, completed=done, rate="", figures="")
             number = numbers[name]
-            bars.update(number, completed=done, total=total)
+            bars.update(number, completed=done, total=total, figures=figures())
             speed = next(task.speed for task in bars.tasks if task.id == number)
             if speed:
-                bars.update(number, rate=f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+                bars.update(number, rate=rate_of(speed))
 
         with shown(advance):
             yield
@@ -116,5 +117,6 @@ class _Lines:
             return
         self.printed = now
         rate = (done - self.first) / (now - self.began)
-        left = f", {rate:.1f}/s, {(total - done) / rate / 60:.1f} min left" if rate else ""
-        print(f"{name}: {done}/{total}{left}", file=sys.stderr)
+        left = f", {rate_of(rate)}, {(total - done) / rate / 60:.1f} min left" if rate else ""
+        said = f", {figures()}" if figures() else ""
+        print(f"{name}: {done}/{total}{left}{said}", file=sys.stderr)

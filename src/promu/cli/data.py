@@ -49,7 +49,17 @@ def newsreel(out: Path, /, *, settings: Annotated[NewsreelSettings | None, Flat]
         print(f"  {task:<3}  " + ", ".join(f"{seen} {f1:.1f}" for seen, f1 in bounds.items()))
 
 
-def check(path: Path, /, *, format: str, images: Path | None = None, json: bool = False) -> int:
+def check(
+    path: Path,
+    /,
+    *,
+    format: str,
+    images: Path | None = None,
+    model: Path | None = None,
+    tokenizer: str | None = None,
+    max_length: int = 80,
+    json: bool = False,
+) -> int:
     """Read a file or a whole set; say what is in it, and every malformed line as `file:line: reason`.
 
     Of a whole set also what its splits share: texts, images by name, and with --images images by content. A file is
@@ -60,13 +70,26 @@ def check(path: Path, /, *, format: str, images: Path | None = None, json: bool 
         format: One of conll, conll-lenient, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat, spacy,
             captions, newsclippings, coco.
         images: Folder of images; missing and broken ones are then named.
+        model: Folder of a fine-tuned model; posts that are longer than it reads are then counted, and what they lose.
+        tokenizer: In place of a model, a tokenizer: folder, hub name, package:NAME/PATH.
+        max_length: With a tokenizer, the tokens that will be read.
         json: Print JSON instead of lines.
     """
     report = check_corpus(path, format, images)
+    lengths: dict[str, Any] = {}
+    if model is not None or tokenizer is not None:
+        from promu.hub import quiet
+        from promu.tasks.reachable_gold import check_lengths
+
+        quiet()
+        sound = [one.path for one in report.files if not one.problems]
+        for file in sound:
+            lengths |= check_lengths(file, format, model, tokenizer, max_length)
     if json:
-        print_json(report.to_dict())
+        counted = {"long_posts": {file: long.to_dict() for file, long in lengths.items()}} if lengths else {}
+        print_json({**report.to_dict(), **counted})
     else:
-        print("\n".join(report.lines()))
+        print("\n".join([*report.lines(), *(f"{file}: {long.sentence()}" for file, long in lengths.items())]))
     return 0 if report.ok else 2
 
 

@@ -271,8 +271,8 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     with progress_bars():
         result = evaluate(model, options.data, task, **settings)
     if result.unknown_labels:
-        count, names = len(result.unknown_labels), ", ".join(result.unknown_labels)
-        note(f"the model cannot give {count} labels that the gold has, and misses them all: {names}")
+        names = ", ".join(f"{name} ({count})" for name, count in result.unknown_labels.items())
+        note(f"the model cannot give labels that the gold has, and misses them all: {names}")
     if result.as_text:
         why = "no --images" if result.reads_images else "the model reads text alone"
         if options.images is not None:
@@ -283,9 +283,9 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
         note(f"answers below the threshold ({shown}) are left out; published figures are without one")
     elif result.fitted:
         note(f"all answers are scored; in extraction those below {result.fitted:.3f} are left out (--threshold fitted)")
-    if predictions is not None:
-        from promu.tasks.task import TASKS
+    from promu.tasks.task import TASKS
 
+    if predictions is not None:
         TASKS[task].write(predictions, result.predictions, options.format)
     if options.report is not None:
         from promu.report.run_report import write_evaluation_report
@@ -297,5 +297,7 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
         write_evaluation_report(options.report, title, facts, result.curve)
     if options.json:
         print_json(result.to_dict())
-    else:
-        print_scores([result.scores])
+        return
+    print_scores([result.scores])
+    if result.long_posts.posts:
+        print(result.long_posts.sentence())

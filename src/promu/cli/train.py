@@ -83,6 +83,11 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
             rows.append([f"{split}, {group}{decides}", "", *format_figures(figures)])
     title = f"{settings.task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}"
     print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
+    from promu.tasks.reachable_gold import LongPosts
+
+    for split, long in result["long_posts"].items():
+        if long["posts"]:
+            print(f"{split}: {LongPosts(**long).sentence()}")
     for split, counts in result["images"].items():
         print(f"{split}: {_images(counts, result['posts'][split])}")
     if "test" in result:

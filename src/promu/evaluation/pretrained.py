@@ -12,7 +12,7 @@ from PIL import Image
 
 from promu.errors import InputError
 from promu.evaluation.pair_corpus import PairCorpus
-from promu.hub import autocast, best_device
+from promu.hub import autocast, find_device
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import EncodedText, WordEncoder, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer, saved_class
@@ -39,7 +39,7 @@ def open_pair_model(folder: str | Path, device: str | None = None) -> tuple[Pair
         )
     tokenizer = load_tokenizer(str(folder))
     model = load_model(classes[name], folder)
-    return model.to(device or best_device()).eval(), WordEncoder.of(tokenizer, model.config)
+    return model.to(find_device(device)).eval(), WordEncoder.of(tokenizer, model.config)
 
 
 @contextmanager

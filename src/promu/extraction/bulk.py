@@ -35,7 +35,8 @@ from promu.extraction.request import NO_IMAGE, TEXT_ONLY
 from promu.extraction.result import Extraction
 from promu.extraction.type_rules import TypeRules
 from promu.files import make_folder, refuse_overwriting, usable_cores, write_json, write_text
-from promu.progress import report
+from promu.hub import find_device
+from promu.progress import mark_stored, report
 from promu.runs import refuse_other_settings
 from promu.tasks.model_folder import BackendName, BackendPrecision
 
@@ -120,6 +121,8 @@ def extract_file(
         raise InputError("no such folder to write to; make it first", output.parent)
     for written in (output, dead_letters(output)):
         refuse_overwriting(written, source)
+    if engine == "local":  # the workers of others may have other devices
+        find_device(settings.device)
     parts = output.with_name(output.name + ".parts")
     posts = _split(source, settings, parts, part)
     names = [f"{number:06d}" for number in range(-(-posts // part))]
@@ -129,10 +132,12 @@ def extract_file(
     for number in done.keys() - todo:
         totals.update(json.loads(done[number].read_text(encoding="utf-8")))
     if totals:
+        mark_stored()
         logger.info("%d of %d posts were extracted before; the run goes on", totals["posts"], posts)
     if todo:
         for counts in ENGINES[engine](settings, parts, todo, workers, prepare):
             totals.update(counts)
+            mark_stored()
             report("extracting", totals["posts"], posts)
     return _join(source, parts, output, posts, names, totals)
 

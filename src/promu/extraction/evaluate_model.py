@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,10 @@ from promu.schema import MissingPostImage, Post
 from promu.tasks.model_folder import find_models, open_predictor
 from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictor, TorchPredictor
+from promu.tasks.reachable_gold import LongPosts, reach
 from promu.tasks.task import TASKS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ class Evaluation:
         with_image, as_text: How many posts were read with their image, and how many as text.
         missing: How many as text because their image is missing or broken.
         reads_images: Whether the model reads images at all.
-        unknown_labels: Labels of the gold that the model cannot predict.
+        unknown_labels: Labels of the gold that the model cannot predict, with their numbers. They are scored.
+        long_posts: Posts that are longer than the model reads, and what of the gold is lost by that.
         threshold: Answers with a lower score were left out (`fitted`: by each model's own); None: all count, as in
             published figures.
         fitted: The model's own threshold, fitted on dev, which extraction uses; None for a system of two models.
@@ -57,16 +62,22 @@ class Evaluation:
     as_text: int
     missing: int
     reads_images: bool
-    unknown_labels: list[str]
+    unknown_labels: dict[str, int]
+    long_posts: LongPosts
     threshold: float | str | None = None
     fitted: float | None = None
     curve: Sequence[Point] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The scores; under `read` how many posts were read `with image` and `as text`; threshold and curve."""
+        """The scores; under `read` how many posts were read `with image` and `as text`; threshold and curve.
+
+        Also what of the gold the model cannot give: `unknown_labels` and `long_posts`.
+        """
         read = {"with image": self.with_image, "as text": self.as_text}
+        beyond = {"unknown_labels": self.unknown_labels, "long_posts": self.long_posts.to_dict()}
         thresholds = {"threshold": self.threshold, "fitted_threshold": self.fitted}
-        return {**self.scores.to_dict(), "read": read, **thresholds, "curve": [list(one) for one in self.curve]}
+        curve = [list(one) for one in self.curve]
+        return {**self.scores.to_dict(), "read": read, **beyond, **thresholds, "curve": curve}
 
 
 def evaluate(
@@ -131,7 +142,6 @@ def evaluate(
     if folder is not None and not reads_images:
         raise InputError("this model reads text alone; leave the folder of images out", home)
     labels: tuple[str, ...] = ()
-    unknown: list[str] = []
     named = 0 if folder is None else sum(post.image is not None for post in posts)
     fitted: float | None = None
     curve: list[Point] = []
@@ -142,7 +152,6 @@ def evaluate(
         predicted, with_image = predict_pipeline(opened, posts, folder, missing_images, batch_size, **options)
     else:
         labels = opened.labels
-        unknown = sorted(set(opened.task.labels(posts)) - set(labels))
         reader = ImageFolder(folder, opened.config.image_size, "none" if folder is None else missing_images)
         predicted = opened.answers(opened.predict(posts, reader.batch, batch_size))
         fitted = float(getattr(opened.config, opened.task.threshold))
@@ -153,10 +162,14 @@ def evaluate(
         with_image = named - sum(post.image in reader.missing for post in posts)
         if home is not None and isinstance(opened, TorchPredictor) and isinstance(data, Path):
             record_evaluation(home, data, opened.model)
+    if not TASKS[name].classes(posts):
+        logger.warning("no post of this gold has %s, so that F1 is 0 and says nothing", TASKS[name].some)
+    reached = reach(TASKS[name], posts, opened.encoder, labels or None)
     scores = TASKS[name].score(posts, predicted, groups, labels)
+    long = reached.score(TASKS[name], predicted, float(scores.to_dict()["f1"]))
     as_text, missing = len(posts) - with_image, named - with_image
-    beside: Any = {"threshold": threshold, "fitted": fitted, "curve": thinned_curve(curve)}
-    return Evaluation(name, scores, predicted, with_image, as_text, missing, reads_images, unknown, **beside)
+    given = (name, scores, predicted, with_image, as_text, missing, reads_images, reached.unknown, long)
+    return Evaluation(*given, threshold=threshold, fitted=fitted, curve=thinned_curve(curve))
 
 
 def _open(

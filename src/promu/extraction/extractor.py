@@ -100,6 +100,7 @@ class Extractor:
             type_rules.logger.warning(warning)
         self._sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
+        self.encoder = (self._finder or predictors[0]).encoder
         self.explains = all(predictor.explains for predictor in predictors)
         self.reads_images = bool(self._sizes)
         self.finds_entities = self._finder is not None

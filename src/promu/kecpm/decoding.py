@@ -41,6 +41,34 @@ def encode_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Id
     These have a name that is too long or has no token, types that the inventory does not have with the relation, or a
     pair that comes twice.
     """
+    phrases, parts = grammar.phrases, _parts(grammar, quintuples)
+    left_out = len(quintuples) - len(parts)
+    if not parts:
+        return phrases.first[1][1], left_out
+    following = tuple(token for part in parts[1:] for token in phrases.again + part)
+    return phrases.first[0][1] + parts[0] + following + (phrases.tokenizer.end,), left_out
+
+
+def past_the_limit(grammar: Grammar, quintuples: Sequence[Quintuple]) -> int:
+    """How many of the quintuples that can be expressed the limit of an answer keeps from being written.
+
+    They are written in their order; one that does not fit any more is passed over and the next tried.
+    """
+    parts, state, blocked = _parts(grammar, quintuples), grammar.start(), 0
+    for part in parts:
+        opening = grammar.phrases.again if state.written else grammar.phrases.first[0][1]
+        after: GrammarState | None = state
+        for token in opening + part:
+            after = None if after is None else after.after(token)
+        if after is None:
+            blocked += 1
+        else:
+            state = after
+    return blocked
+
+
+def _parts(grammar: Grammar, quintuples: Sequence[Quintuple]) -> list[Ids]:
+    """The tokens of each quintuple that can be expressed, without what stands between two."""
     phrases = grammar.phrases
     pairs: set[tuple[object, object]] = set()
     parts: list[Ids] = []
@@ -53,11 +81,7 @@ def encode_answer(grammar: Grammar, quintuples: Sequence[Quintuple]) -> tuple[Id
         relation = relations[one.relation]
         head, tail = (_name(grammar, *end) for end in ((one.head, one.head_type), (one.tail, one.tail_type)))
         parts.append(head + phrases.link + tail + relation)
-    left_out = len(quintuples) - len(parts)
-    if not parts:
-        return phrases.first[1][1], left_out
-    following = tuple(token for part in parts[1:] for token in phrases.again + part)
-    return phrases.first[0][1] + parts[0] + following + (phrases.tokenizer.end,), left_out
+    return parts
 
 
 def decode_answer(grammar: Grammar, ids: Sequence[int]) -> GeneratedAnswer:

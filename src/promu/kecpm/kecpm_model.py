@@ -11,10 +11,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from promu.alignment.falsify import SentenceVectors
 from promu.errors import InputError
 from promu.hub import best_device, resolve
-from promu.kecpm.decoding import encode_answer, generate_answers, load_seq2seq
+from promu.kecpm.decoding import encode_answer, generate_answers, load_seq2seq, past_the_limit
 from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, Grammar, GrammarTokenizer, Phrases
 from promu.kecpm.kecpm_recipe import DecodingSettings, KecpmRecipe, PromptSettings, Seq2SeqSettings
 from promu.kecpm.prompts import Prompt, Split, build_prompts, most_relevant_first
+from promu.modeling.initial_model import refuse_other_tokens
 from promu.modeling.inventory import Inventory, type_words
 from promu.modeling.loading import load_tokenizer, read_json_object, save_folder
 from promu.schema import Post, quintuples, with_quintuples
@@ -29,7 +30,7 @@ class KecpmModel:
     """A T5 or BART type model with everything that it reads and writes posts by.
 
     Raises:
-        InputError: The tokenizer does not know the words of the inventory.
+        InputError: The tokenizer does not know the words of the inventory, or answers may be longer than the model.
     """
 
     def __init__(
@@ -43,15 +44,21 @@ class KecpmModel:
         self.model, self.tokenizer, self.prompt, self.decoding = model, tokenizer, prompt, decoding
         self.phrases = Phrases(GrammarTokenizer(tokenizer), inventory)
         self.pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+        self.positions: int | None = getattr(model.config, "max_position_embeddings", None)
+        if self.positions is not None and decoding.limit > self.positions:
+            reason = f"decoding.limit is {decoding.limit}, and the model has {self.positions} positions"
+            raise InputError(f"{reason}; set it to {self.positions} at most")
 
     @classmethod
     def create(cls, recipe: KecpmRecipe, inventory: Inventory, train: Split) -> KecpmModel:
         """A model before its training; where no tokenizer is named, one is trained on the texts of `train`.
 
         Raises:
-            InputError: There is no such model or tokenizer.
+            InputError: There is no such model or tokenizer, or the tokenizer has other ids than the model's own.
         """
         tokenizer = _tokenizer(recipe.model, inventory, train)
+        if recipe.model.tokenizer is not None and isinstance(recipe.model.name, str):
+            refuse_other_tokens(tokenizer, recipe.model.name)
         seq2seq = seq2seq_for(recipe.model.name, tokenizer)
         if seq2seq.get_input_embeddings().num_embeddings < len(tokenizer):  # type: ignore[operator]
             seq2seq.resize_token_embeddings(len(tokenizer))
@@ -86,21 +93,44 @@ class KecpmModel:
         save_folder(folder, cast(Any, self.model), self.tokenizer)
 
     def prompts(self, split: Split) -> list[Prompt]:
-        """The prompt of each post, its knowledge in order of relevance."""
+        """The prompt of each post, its knowledge in order of relevance.
+
+        Raises:
+            InputError: A prompt is longer than the model has positions.
+        """
         if self.prompt.mode in ("text+knowledge", "all"):
             ranker = None if self.prompt.ranker is None else SentenceVectors(self.prompt.ranker)
             split = Split(split.posts, most_relevant_first(split.posts, split.background, ranker))
-        return build_prompts(self.phrases.tokenizer, self.phrases.inventory, split, self.prompt)
+        prompts = build_prompts(self.phrases.tokenizer, self.phrases.inventory, split, self.prompt)
+        for post, prompt in zip(split.posts, prompts, strict=True):
+            tokens = len(prompt.input_ids)
+            if self.positions is not None and tokens > self.positions:
+                raise InputError(
+                    f"post {post.id!r}: its prompt has {tokens} tokens, and the model {self.positions} positions; "
+                    "lower prompt.budget, or shorten the post's text, which is never cut"
+                )
+        return prompts
 
     def grammars(self, posts: Sequence[Post]) -> list[Grammar]:
         """The grammar of each post's answers."""
         decoding = self.decoding
         return [Grammar(self.phrases, post.tokens, decoding.name_words, decoding.limit) for post in posts]
 
-    def targets(self, posts: Sequence[Post]) -> tuple[list[list[int]], int]:
-        """The tokens of each post's gold answer, and how many quintuples no answer can express."""
-        answers = [encode_answer(one, quintuples(post)) for one, post in zip(self.grammars(posts), posts, strict=True)]
-        return [list(ids) for ids, _ in answers], sum(count for _, count in answers)
+    def targets(self, posts: Sequence[Post]) -> list[list[int]]:
+        """The tokens of each post's gold answer, without the quintuples that no answer can express."""
+        return [list(encode_answer(one, quintuples(post))[0]) for one, post in self._with_grammar(posts)]
+
+    def unreachable(self, posts: Sequence[Post]) -> dict[str, int]:
+        """How many quintuples of gold no answer can give, by the reason, beside how many there are (`of`)."""
+        pairs = [(grammar, quintuples(post)) for grammar, post in self._with_grammar(posts)]
+        return {
+            "inexpressible": sum(encode_answer(grammar, gold)[1] for grammar, gold in pairs),
+            "past the limit": sum(past_the_limit(grammar, gold) for grammar, gold in pairs),
+            "of": sum(len(gold) for _, gold in pairs),
+        }
+
+    def _with_grammar(self, posts: Sequence[Post]) -> list[tuple[Grammar, Post]]:
+        return list(zip(self.grammars(posts), posts, strict=True))
 
     def predict(
         self, posts: Sequence[Post], prompts: Sequence[Prompt], constrained: bool = True

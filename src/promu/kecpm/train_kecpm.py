@@ -65,13 +65,13 @@ def train_kecpm(recipe: str | Path | Mapping[str, Any] | KecpmRecipe, overrides:
     from promu.newsreel.joint_world import write_joint
     from promu.newsreel.settings import JointSettings
 
-    write_joint(Path("runs/few"), JointSettings(size=32, posts=(8, 2, 2)))
+    write_joint(Path("runs/few"), JointSettings(size=32, posts=(24, 8, 8)))
     shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
     summary = train_kecpm({
         "data": {"train": "runs/few/train.json", "dev": "runs/few/val.json", "test": "runs/few/test.json"},
         "model": {"name": {"model_type": "t5", **shape}, "tokenizer": {"size": 500}},  # or a name: google-t5/t5-small
         "training": {"epochs": 1, "precision": "fp32"},
-        "decoding": {"limit": 64},
+        "decoding": {"limit": 96},
         "seeds": [0],
         "out": "runs/kecpm-example",
     })
@@ -98,10 +98,11 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
     """Train with one seed and return what goes to `result.json`.
 
     Under `out/seed-<seed>`: `recipe.json`, `log.jsonl`, `model/`, `predictions/` (JMERE), `result.json`. A finished run
-    is not repeated; a killed one goes on.
+    is not repeated; a killed one goes on. `unreachable_quintuples` says of each split how many of its quintuples no
+    answer can give: `inexpressible` ones, those `past the limit` of an answer's tokens, and `of` how many.
 
     Raises:
-        InputError: Data, model or folder cannot be used.
+        InputError: Data, model or folder cannot be used; the run diverged.
     """
     out = recipe.out / f"seed-{seed}"
     settings = {**recipe.model_dump(mode="json", exclude={"seeds", "out"}), "seed": seed}
@@ -112,21 +113,30 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
     paths = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
     splits = {name: read_split(path, recipe.data.knowledge) for name, path in paths.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
-    inventory = Inventory.of(splits["train"].posts)
+    try:
+        inventory = Inventory.of(splits["train"].posts)
+    except InputError as error:
+        raise error.at(paths["train"]) from None
     relations = list(relation_frequency(splits["train"].posts))
 
     set_seed(seed)
     model = KecpmModel.create(recipe, inventory, splits["train"])
+    unreachable = {name: model.unreachable(split.posts) for name, split in splits.items()}
+    for name, counts in unreachable.items():
+        lost = {reason: count for reason, count in counts.items() if reason != "of" and count}
+        reasons = ", ".join(f"{count} {reason}" for reason, count in lost.items())
+        if name == "dev" and sum(lost.values()) >= counts["of"]:
+            why = f"no answer can give any of its quintuples ({reasons})" if lost else "no post has a relation"
+            raise InputError(f"{why}, so that no epoch is better than another; name another data.dev", paths[name])
+        if lost:
+            logger.warning("%s: no answer can give some of %d quintuples: %s", paths[name], counts["of"], reasons)
     run.claim(settings)
     evaluations = EvaluationLog(out)
     prompts = {name: model.prompts(split) for name, split in splits.items()}
-    targets, inexpressible = model.targets(splits["train"].posts)
-    if inexpressible:
-        logger.warning("%s: no answer can express %d quintuples; they are not learned", paths["train"], inexpressible)
-    versions = [(prompts["train"], targets)]
+    versions = [(prompts["train"], model.targets(splits["train"].posts))]
     for number in range(1, recipe.data.versions):
         version = exchange_names(splits["train"], seed + number)
-        versions.append((model.prompts(version), model.targets(version.posts)[0]))
+        versions.append((model.prompts(version), model.targets(version.posts)))
 
     def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         chosen = [(*versions[sample.epoch % len(versions)], sample.row) for sample in samples]
@@ -151,7 +161,7 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
         "best_epoch": best_epoch(log, "f1"),
         "posts": {name: len(split.posts) for name, split in splits.items()},
         "prompts": {name: _prompt_figures(made) for name, made in prompts.items()},
-        "inexpressible_quintuples": inexpressible,
+        "unreachable_quintuples": unreachable,
     }
     (out / "predictions").mkdir(exist_ok=True)
     for split in ("dev", "test"):

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from promu.errors import InputError
 from promu.files import parse_json, shorten
+from promu.progress import mark_stored
 
 _APPLICATION = 0x70726D75  # "prmu": tells a store from another SQLite file
 _VERSION = 1
@@ -108,6 +109,7 @@ class AnswerStore(contextlib.AbstractContextManager["AnswerStore"]):
             f"VALUES ({','.join('?' * len(values))}, strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))",
             *values,
         )
+        mark_stored()
         return self.get(key) or answer
 
     def mark(self, key: str, fault: str, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -139,6 +139,11 @@ class PromuPreTrainedModel(PreTrainedModel):
     main_input_name = "input_ids"
     _supports_sdpa = True
     _supports_attention_backend = True
+
+    @staticmethod
+    def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
+        """By the name of a module, the labels that the rows of its weights stand for; empty without such a head."""
+        return {}
 
     def set_attn_implementation(self, attn_implementation: Any, allow_all_kernels: bool = False) -> None:
         """As Hugging Face's; layers that the fusion has made, which it does not find, follow the text encoder's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,10 +42,13 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         super().__init__(config)
         self.promu = PromuModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        names: dict[int, str] = config.id2label  # type: ignore[assignment]
-        self.emitter = nn.Linear(config.hidden_size, len(names))
-        self.crf = LinearChainCrf([names[index] for index in range(len(names))])
+        self.emitter = nn.Linear(config.hidden_size, len(config.labels))
+        self.crf = LinearChainCrf(config.labels)
         self.post_init()
+
+    @staticmethod
+    def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
+        return {"emitter": config.labels, "crf": config.labels}
 
     def forward(
         self,
@@ -99,8 +103,12 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         super().__init__(config)
         self.promu = PromuModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, len(config.id2label))  # type: ignore[arg-type]
+        self.classifier = nn.Linear(2 * config.hidden_size, len(config.labels))
         self.post_init()
+
+    @staticmethod
+    def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
+        return {"classifier": config.labels}
 
     def forward(
         self,

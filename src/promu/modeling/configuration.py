@@ -7,11 +7,11 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-import promu.modeling.detector_encoder  # noqa: F401  (registers it)
+import promu.modeling.detector_encoder
+import promu.modeling.small_encoders  # noqa: F401  (both register their types)
 from promu.errors import InputError
 
 POOLINGS = ("cls", "cls+mean", "mean")
-
 _AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text"}
 _AFTER_PADDING |= {"mpnet", "longformer", "ibert", "xmod", "esm"}
 """Encoders whose first position comes after the number of the padding token: they have so many fewer."""
@@ -90,6 +90,12 @@ class PromuConfig(PreTrainedConfig):
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
         super().__post_init__(**kwargs)
+
+    @property
+    def labels(self) -> list[str]:
+        """The names of the labels in the order of a head's outputs."""
+        names: Any = self.id2label or {}
+        return [names[index] for index in range(len(names))]
 
     @property
     def hidden_size(self) -> int:

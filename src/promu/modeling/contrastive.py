@@ -18,6 +18,9 @@ from transformers import initialization as init
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.distributed import gather_rows
 
+TEMPERATURES = (0.001, 0.5)
+"""Lowest and highest temperature of L_CIT."""
+
 
 class SharedSpace(nn.Module):
     """proj_v and proj_t of Eq 4, L2-normalised (else the temperature has no scale), with a learned temperature."""
@@ -38,8 +41,13 @@ class SharedSpace(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """The temperature, a scalar, clamped to [0.001, 0.5]."""
-        return self.log_temperature.exp().clamp(0.001, 0.5).squeeze()
+        """The temperature, a scalar. Its gradient is never cut off: training calls `clamp_temperature`."""
+        return self.log_temperature.exp().squeeze()
+
+    @torch.no_grad()
+    def clamp_temperature(self) -> None:
+        """Bring the parameter back into `TEMPERATURES`, after each step of the optimiser (as CLIP does)."""
+        self.log_temperature.clamp_(*map(math.log, TEMPERATURES))
 
     def project_visual(self, pooled: Tensor) -> Tensor:
         """(B, d_v) to unit vectors (B, D)."""

@@ -153,6 +153,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
     """log Z less the path's score; its gradient is the expected counts less the observed ones."""
 
     @staticmethod
+    @np.errstate(all="ignore")  # a loss that is no number ends the training, with a sentence
     def forward(ctx: Any, *inputs: Any) -> Tensor:
         """Of emissions, start, transitions, end; then of what they are made to: chain, weights, labels and mask."""
         scores, weights, labels, mask = inputs[4:]
@@ -163,6 +164,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return torch.from_numpy(loss).float()
 
     @staticmethod
+    @np.errstate(all="ignore")
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         found, weights, labels, mask = ctx.paths
         counts = chain.surplus_counts(found, weights, labels, mask, gradients[0].double().numpy())

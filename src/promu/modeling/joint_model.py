@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
@@ -209,7 +209,7 @@ class PromuForJointExtraction(PromuPreTrainedModel):
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
-        inventory = inventory_of((config.id2label or {}).values())
+        inventory = inventory_of(config.labels)
         self.promu = PromuModel(config)
         self.dropout = nn.Dropout(config.classifier_dropout)
         labels = bio_labels(inventory.types)
@@ -217,6 +217,12 @@ class PromuForJointExtraction(PromuPreTrainedModel):
         self.crf = LinearChainCrf(labels)
         self.relater = PairRelater(config.hidden_size, len(inventory.relations), config.classifier_dropout)
         self.post_init()
+
+    @staticmethod
+    def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
+        inventory = inventory_of(config.labels)
+        words = bio_labels(inventory.types)
+        return {"emitter": words, "crf": words, "relater.output": ["None", *inventory.relations]}
 
     def forward(
         self,

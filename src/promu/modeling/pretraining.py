@@ -5,6 +5,7 @@ Both return a `PairOutput` of features and logits. `promu.modeling.losses.JointL
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,12 @@ class PromuForPreTraining(PairModel):
         if weights["mlm"]:
             self.mlm_transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
         self.post_init()
+
+    @staticmethod
+    def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
+        weights = {**PAPER_WEIGHTS, **(config.loss_weights or {})}
+        heads = {"coe": ("entity_head", config.nouns), "cir": ("relation_head", config.relations)}
+        return {head: names for loss, (head, names) in heads.items() if weights[loss]}
 
     def forward(
         self,

@@ -306,7 +306,7 @@ def train_text_writer(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         f"post_counts{end}": joint_counts(gold, read_jmere(predictions / f"{test.stem}{end}.json")).tolist()
         for end in ("", "_unconstrained")
     }
-    names = ("best_epoch", "posts", "prompts", "inexpressible_quintuples", "test", "test_unconstrained", "seconds")
+    names = ("best_epoch", "posts", "prompts", "unreachable_quintuples", "test", "test_unconstrained", "seconds")
     return {**{name: result[name] for name in names}, "dev_f1": result["dev"]["f1"], **counts}
 
 

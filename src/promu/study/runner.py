@@ -21,7 +21,7 @@ from typing import Any
 
 from promu.errors import InputError
 from promu.files import make_folder, usable_cores
-from promu.progress import report, shown
+from promu.progress import mark_stored, report, shown
 from promu.study.job import Job, with_inputs
 
 logger = logging.getLogger(__name__)
@@ -138,6 +138,7 @@ class _Run:
         return sorted(ready, key=lambda job: -self.priority[job.key])
 
     def _finished(self, key: str, record: Mapping[str, Any]) -> None:
+        mark_stored()
         self.results[key] = JobResult(record["result"], None, float(record["seconds"]), record["cpu_seconds"])
         self.seconds.setdefault(self.jobs[key].kind, []).append(self.results[key].seconds)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import torch
 
 from promu.errors import InputError
 from promu.modeling.crf import span_probability
-from promu.modeling.inputs import Batch, WordEncoder
+from promu.modeling.inputs import Batch, EncodedText, WordEncoder
 from promu.modeling.inventory import Inventory
 from promu.modeling.joint_decoding import decode
 from promu.modeling.joint_model import (
@@ -28,12 +27,10 @@ from promu.modeling.joint_model import (
     triple_label,
 )
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
-from promu.tasks.predictor import Groups, Posts, Predictions, Predictor, Task
+from promu.tasks.predictor import NOT_READ, UNKNOWN, Groups, Posts, Predictions, Predictor, Task
 
 if TYPE_CHECKING:  # imported when something is scored
     from promu.evaluation.joint_scores import JointScores
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,7 @@ class JointExtraction(Task):
 
     name, format, model_class, output = "joint", "jmere", PromuForJointExtraction, "candidates"
     threshold = "relation_threshold"
+    answers, some = "quintuples", "a relation"
 
     def write(self, path: Path, posts: Posts, format: str | None = None) -> None:
         """The same, entities in no relation left out."""
@@ -74,16 +72,21 @@ class JointExtraction(Task):
             raise InputError("no post has a relation; joint extraction learns from posts that have some")
         return sorted(triple_label(*triple) for triple in Inventory.of(posts).triples)
 
-    def check(self, posts: Posts, labels: Sequence[str], path: Path) -> dict[str, int]:
-        """Count the quintuples that no answer of the model can hold, and say so; none is refused."""
-        inventory = inventory_of(labels)
-        counts: Counter[str] = Counter()
-        for post in posts:
-            counts.update(targets(post, inventory, len(post.tokens)).beyond)
-        if counts:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-            logger.warning("%s: no answer can hold %d quintuples (%s)", path, counts.total(), reasons)
-        return dict(counts)
+    def count(self, post: Post) -> int:
+        return len(quintuples(post))
+
+    def classes(self, posts: Posts) -> Counter[str]:
+        """Of triples, as `labels` names them."""
+        found = (one for post in posts for one in quintuples(post))
+        return Counter(triple_label(str(one.head_type), one.relation, str(one.tail_type)) for one in found)
+
+    def readable(self, post: Post, text: EncodedText) -> Post:
+        """Quintuples whose words are all read."""
+        words = len(text.positions)
+        return with_quintuples(post, [one for one in quintuples(post) if max(one.head[1], one.tail[1]) <= words])
+
+    def beyond(self, post: Post, text: EncodedText, labels: Sequence[str]) -> Counter[str]:
+        return targets(post, inventory_of(labels), len(text.positions)).beyond
 
     def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
         """`word_index`, `word_mask` (B, W) beside the input ids; gold (B, E, 3), (B, F, 3) where ids are given."""
@@ -169,10 +172,10 @@ def targets(post: Post, inventory: Inventory, words: int) -> Targets:
 def _reason(item: Quintuple, inventory: Inventory, words: int) -> str | None:
     """Why no answer can hold a quintuple, whatever else is in its post; None if one can."""
     if (str(item.head_type), item.relation, str(item.tail_type)) not in inventory.triples:
-        return "of types and a relation that do not go together in training"
+        return UNKNOWN[1]
     if any(end - start > LONGEST for start, end in (item.head, item.tail)):
         return f"with a name of more than {LONGEST} words"
-    return "past the last word that is read" if max(item.head[1], item.tail[1]) > words else None
+    return NOT_READ if max(item.head[1], item.tail[1]) > words else None
 
 
 def _padded(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from promu.errors import InputError
-from promu.hub import FETCHED, best_device, fetch
+from promu.hub import FETCHED, fetch, find_device
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
@@ -71,8 +71,10 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
     there is.
 
     Raises:
-        InputError: The folder is none, is for another task, or a part of it is missing or broken.
+        InputError: The folder is none, is for another task, or a part of it is missing or broken; there is no such
+            device.
     """
+    device = find_device(device)
     folder = Path(folder)
     task_of(folder, task)
     tokenizer = load_tokenizer(str(folder))
@@ -88,7 +90,7 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
         encoder = WordEncoder.of(tokenizer, model.config)
     except InputError as error:
         raise error.at(folder) from None
-    return model.to(device or best_device()).eval(), encoder
+    return model.to(device).eval(), encoder
 
 
 def open_predictor(

@@ -10,6 +10,7 @@ and `add_scores` (outputs to entities and relations). `predict` does it for any 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
@@ -25,7 +26,7 @@ from torch import nn
 
 from promu.corpora.labelled import read_labelled, write_labelled
 from promu.errors import InputError, first_line, needs_extra
-from promu.hub import Precision, best_precision, weights_checksum
+from promu.hub import Precision, best_precision, refuse_nan, weights_checksum
 from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
@@ -43,6 +44,10 @@ Groups = Mapping[str, str] | None
 """Group names by post id, for figures by group."""
 ImageBatches = Callable[[Sequence[str | None]], Batch]
 """File names of a batch to `pixel_values` and `image_mask`; to nothing where no post has an image."""
+
+NOT_READ = "past the last word that is read"
+UNKNOWN = ("of a label that training lacks", "of types and a relation that do not go together in training")
+"""Why no answer can hold a part of the gold: of single labels, and of quintuples."""
 
 GRAPHS = "onnx"
 """The folder of graphs inside a model's folder."""
@@ -76,6 +81,8 @@ class Task(ABC):
         model_class: What models of the task are.
         output: The part of a model's output that answers are decoded from; it has a method `cpu`.
         threshold: The field of `PromuConfig` with the lowest score of the answers that are scored.
+        answers, some: What the gold has, many and at least one of them, in words.
+        asked: Whether a post is one marked pair that is asked about, with one answer.
     """
 
     name: str
@@ -83,6 +90,9 @@ class Task(ABC):
     model_class: type[PromuPreTrainedModel]
     output: str
     threshold: str
+    answers: str
+    some: str
+    asked = False
 
     def read(self, path: Path, format: str | None = None) -> list[Post]:
         """Labelled posts as the task learns them.
@@ -104,16 +114,33 @@ class Task(ABC):
     def labels(self, posts: Posts) -> list[str]:
         """Label names in the order of the model's outputs."""
 
-    def check(self, posts: Posts, labels: Sequence[str], path: Path) -> dict[str, int]:
-        """Refuse gold that a model with these labels cannot give (InputError), or count it by the reason."""
-        unknown = sorted(set(self.labels(posts)) - set(labels))
-        if unknown:
-            raise InputError(
-                f"label {unknown[0]!r} occurs here, but the model knows only {', '.join(labels)}; "
-                "rename it, or train on data that has it",
-                path,
-            )
-        return {}
+    @abstractmethod
+    def count(self, post: Post) -> int:
+        """How many answers a post's gold has."""
+
+    @abstractmethod
+    def classes(self, posts: Posts) -> Counter[str]:
+        """How often the gold has each label that is worth finding; `None` is none."""
+
+    def label_classes(self, labels: Sequence[str]) -> set[str]:
+        """The same of the names of a model's labels."""
+        return set(labels)
+
+    @abstractmethod
+    def readable(self, post: Post, text: EncodedText) -> Post:
+        """Gold without the answers of which `text`, what `encode` makes of the post, does not hold all words."""
+
+    @abstractmethod
+    def beyond(self, post: Post, text: EncodedText, labels: Sequence[str]) -> Counter[str]:
+        """How many answers of a post's gold no output of a model with these labels can hold, by the reason."""
+
+    def unusable(self, posts: Posts) -> str | None:
+        """Why gold can neither be learned from nor scored; None where it can."""
+        return None
+
+    def one_sided(self, posts: Posts) -> list[str]:
+        """What a model cannot learn from gold that is all of one kind, a sentence each."""
+        return []
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
         """Input ids of one post, with the positions that the model answers for: each word's first piece."""
@@ -243,11 +270,21 @@ class Predictor(ABC):
             images: `visual` and `image_mask` (`EncodedImages.inputs`), or `pixel_values` and `image_mask`; or empty.
             explain: Also return attention maps; only where `explains`.
             rows: The posts' numbers; 0, 1, ... by default.
+
+        Raises:
+            InputError: An output is NaN or infinite.
         """
         batch = self.encode(posts)
         output = self({name: value.to(self.device) for name, value in {**batch, **images}.items()}, explain)
         attentions = output.attentions if explain else None
         outputs = self.task.outputs(output).cpu()
+        scores = outputs if isinstance(outputs, torch.Tensor) else outputs.emissions
+        if not bool(scores.isfinite().all()):
+            raise InputError(
+                "the model's outputs are no numbers, as after a training that diverged; train it again with a lower "
+                "learning rate, or compute in fp32",
+                kind="diverged",
+            )
         return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions)
 
     def predict(self, posts: Sequence[Post], images: ImageBatches, batch_size: int = 64) -> Iterator[Predictions]:
@@ -367,6 +404,18 @@ class OnnxPredictor(Predictor):
             except (OSError, SafetensorError) as error:
                 reason = f"cannot be read ({first_line(error)}); check who may read it, or export the model again"
                 raise InputError(reason, graphs / CRF) from None
+            refuse_nan(self.crf, "this exported model's CRF")
+        self._compute_once(folder)
+
+    def _compute_once(self, folder: Path) -> None:
+        """Make sure that the graph's weights are numbers, by one short text."""
+        ids, positions = torch.tensor([[self.encoder.start, self.encoder.stop]]), torch.tensor([[0, 1]])
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        batch |= dict.fromkeys(("word_index", "marker_index"), positions)
+        if not bool(getattr(self(batch), self.task.output).isfinite().all()):
+            raise InputError(
+                "the graph computes no numbers: the model was exported after a training that diverged", folder
+            )
 
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
         given = {name: batch[name].numpy() for name in self._inputs if name in batch}

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from promu.corpora.conll import bio_tags
-from promu.errors import InputError
 from promu.extensions import Choices
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels, span_probability
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
 from promu.schema import NO_RELATION, Entity, Post, Relation, apart
 from promu.tasks.joint_task import JointExtraction
-from promu.tasks.predictor import Groups, Posts, Predictions, Predictor, Task
+from promu.tasks.predictor import NOT_READ, UNKNOWN, Groups, Posts, Predictions, Predictor, Task
 
 if TYPE_CHECKING:  # the scorers are imported when something is scored, so that extracting loads none
     from promu.evaluation.ner import NerScores
     from promu.evaluation.relation import RelationScores
-
-logger = logging.getLogger(__name__)
 
 
 class EntityRecognition(Task):
@@ -33,26 +29,42 @@ class EntityRecognition(Task):
 
     name, format, model_class, output = "ner", "conll", PromuForTokenClassification, "emissions"
     threshold = "entity_threshold"
+    answers, some = "entities", "an entity"
 
     def labels(self, posts: Posts) -> list[str]:
         """O, then B and I of each entity type in alphabetical order."""
         return bio_labels(sorted({entity.type for post in posts for entity in post.entities if entity.type}))
 
-    def check(self, posts: Posts, labels: Sequence[str], path: Path) -> dict[str, int]:
-        """Refuse an entity without type; count those that overlap another, of which the first in the post is learned.
-
-        Raises:
-            InputError: As of every task; an entity has no type.
-        """
+    def unusable(self, posts: Posts) -> str | None:
+        """An entity without type."""
         untyped = next((post for post in posts if any(entity.type is None for entity in post.entities)), None)
-        if untyped is not None:
-            raise InputError(f"post {untyped.id!r} has an entity without a type; give it one, or leave it out", path)
-        counts = super().check(posts, labels, path)
-        overlapping = sum(len(post.entities) - len(apart(post.entities)) for post in posts)
-        if overlapping:
-            logger.warning("%s: %d entities overlap another, which the tags of words cannot hold", path, overlapping)
-            counts = {**counts, "that overlap another": overlapping}
-        return counts
+        return untyped and f"post {untyped.id!r} has an entity without a type; give it one, or leave it out"
+
+    def count(self, post: Post) -> int:
+        return len(post.entities)
+
+    def classes(self, posts: Posts) -> Counter[str]:
+        return Counter(entity.type for post in posts for entity in post.entities if entity.type)
+
+    def label_classes(self, labels: Sequence[str]) -> set[str]:
+        return {name[2:] for name in labels if name != "O"}
+
+    def readable(self, post: Post, text: EncodedText) -> Post:
+        """Entities whose words are all read."""
+        return replace(post, entities=tuple(one for one in post.entities if one.end <= len(text.positions)))
+
+    def beyond(self, post: Post, text: EncodedText, labels: Sequence[str]) -> Counter[str]:
+        """Of entities that overlap another the first in the post can be given."""
+        known, words, alone = self.label_classes(labels), len(text.positions), apart(post.entities)
+        found: Counter[str] = Counter()
+        for one in post.entities:
+            if one.type not in known:
+                found[UNKNOWN[0]] += 1
+            elif one.end > words:
+                found[NOT_READ] += 1
+            elif one not in alone:
+                found["that overlap another"] += 1
+        return found
 
     def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
         """`word_index`, `word_mask` (B, W) beside the input ids; `labels` (B, W) where ids are given."""
@@ -120,11 +132,39 @@ class RelationClassification(Task):
 
     name, format, model_class, output = "re", "mnre", PromuForRelationClassification, "logits"
     threshold = "relation_threshold"
+    answers, some, asked = "pairs", f"a relation other than {NO_RELATION}", True
 
     def labels(self, posts: Posts) -> list[str]:
         """`None` first, then the relations in alphabetical order."""
         types = {relation.type for post in posts for relation in post.relations}
         return [NO_RELATION, *sorted(types - {NO_RELATION})]
+
+    def count(self, post: Post) -> int:
+        return len(post.relations)
+
+    def classes(self, posts: Posts) -> Counter[str]:
+        found = Counter(relation.type for post in posts for relation in post.relations)
+        del found[NO_RELATION]
+        return found
+
+    def readable(self, post: Post, text: EncodedText) -> Post:
+        """No pair at all, unless all words of its two entities are read."""
+        words = set(text.words)
+        ends = [post.entities[number] for one in post.relations for number in (one.head, one.tail)]
+        whole = all(word in words for end in ends for word in range(end.start, end.end))
+        return post if whole else replace(post, relations=())
+
+    def beyond(self, post: Post, text: EncodedText, labels: Sequence[str]) -> Counter[str]:
+        """A pair whose words are cut still has an answer."""
+        return Counter([UNKNOWN[0]] if post.relations[0].type not in labels else [])
+
+    def one_sided(self, posts: Posts) -> list[str]:
+        found = Counter(relation.type for post in posts for relation in post.relations)
+        if len(found) == 1:
+            return [f"every pair is {next(iter(found))}, and a model of it can learn to say nothing else"]
+        if NO_RELATION not in found:
+            return [f"no pair is {NO_RELATION}, and a model of it cannot learn that two entities are not related"]
+        return []
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
         """Pieces with markers around head and tail of the post's one relation."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,18 +20,22 @@ from promu.evaluation.scoring import read_groups
 from promu.evaluation.thresholds import Point, best_threshold, thinned_curve
 from promu.files import checksum
 from promu.hub import weights_checksum
+from promu.modeling.initial_model import build_model, tokenizer_of
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import build_model, save_folder, tokenizer_of
+from promu.modeling.loading import save_folder
 from promu.report.run_report import write_run_report
 from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
 from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.reachable_gold import check_gold, longest_possible, reach
 from promu.tasks.task import TASKS
 from promu.training.batches import Sample, Shuffled
 from promu.training.loop import best_epoch, fit
 from promu.training.recipe import FinetuneRecipe, TokenizerSettings
 from promu.training.tokenizers import train_wordpiece
+
+logger = logging.getLogger(__name__)
 
 
 def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
@@ -112,7 +117,10 @@ class FinetuneResult(TypedDict):
     Attributes:
         best_epoch: The epoch whose weights were chosen on dev; a fraction where dev is scored within epochs.
         data: By split, the file, its checksum, and the release that it is known as.
-        beyond_the_model: By split, what of gold the model cannot give, by kind.
+        beyond_the_model: By split, how many answers of the gold the model cannot give, by the reason.
+        unknown_labels: By split, labels that training lacks, with their numbers. They are scored.
+        long_posts: By split, posts that are longer than the model reads, what of the gold is lost by that, and the F1
+            with and without it (`promu.tasks.reachable_gold.LongPosts`).
         calibration: As `calibrate` returns it.
         thresholds: As `fit_threshold` returns it.
         dev, test: Scores; no `test` where the recipe names no test file.
@@ -127,7 +135,9 @@ class FinetuneResult(TypedDict):
     best_epoch: float
     posts: dict[str, int]
     data: dict[str, dict[str, str]]
-    beyond_the_model: dict[str, Any]
+    beyond_the_model: dict[str, dict[str, int]]
+    unknown_labels: dict[str, dict[str, int]]
+    long_posts: dict[str, dict[str, Any]]
     calibration: dict[str, Any]
     thresholds: dict[str, Any]
     dev: dict[str, Any]
@@ -175,7 +185,6 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         names = task.labels(splits["train"])
     except InputError as error:
         raise error.at(paths["train"]) from None
-    beyond = {split: task.check(posts, names, paths[split]) for split, posts in splits.items()}
     groups = None if recipe.data.groups is None else read_groups(recipe.data.groups)
 
     set_seed(recipe.seed)
@@ -183,6 +192,11 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     labels = {name: index for index, name in enumerate(names)}
     model = build_model(task.model_class, recipe.model, tokenizer, id2label=dict(enumerate(names)), label2id=labels)
     encoder = WordEncoder.of(tokenizer, model.config)
+    reached = {split: reach(task, posts, encoder, names) for split, posts in splits.items()}
+    check_gold(task, splits, paths, reached)
+    for split, one in reached.items():
+        if one.long.lost:
+            logger.warning("%s: %s; %s", paths[split], one.long.sentence(), longest_possible(model.config))
     predictor = TorchPredictor(task, model, encoder)
     folder = None if recipe.data.images is None else Path(recipe.data.images)
     if recipe.images != "none" and model.config.image_size is None:
@@ -216,12 +230,16 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
 
     order = Shuffled(len(splits["train"]))
     log = fit(model, order, collate, recipe.training, out, recipe.seed, recipe.task, validate, "f1")
+    if not max(line.get("eval_f1", 0.0) for line in log):
+        logger.warning("no epoch finds anything right on dev, so that the first was kept; train longer or otherwise")
     predictions = {split: predict(split) for split in splits if split != "train"}
     calibration = calibrate(predictor, predictions)
     (out / "predictions").mkdir(exist_ok=True)
     scores, answers = {}, {}
+    long = {"train": reached["train"].long.to_dict()}
     for split, of_split in predictions.items():
         answers[split], scores[split] = figures(split, of_split)
+        long[split] = reached[split].score(task, answers[split], scores[split]["f1"]).to_dict()
         task.write(out / "predictions" / paths[split].name, answers[split], recipe.data.format)
     thresholds = fit_threshold(predictor, {split: splits[split] for split in answers}, answers)
     counts = {split: len(posts) for split, posts in splits.items()}
@@ -237,7 +255,9 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
             split: {"file": str(path), "sha256": checksum(path), "release": release_name(path, splits[split])}
             for split, path in paths.items()
         },
-        beyond_the_model=beyond,
+        beyond_the_model={split: one.beyond for split, one in reached.items()},
+        unknown_labels={split: one.unknown for split, one in reached.items()},
+        long_posts=long,
         calibration=calibration,
         thresholds=thresholds,
         dev=scores["dev"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from promu.errors import InputError
-from promu.hub import best_device, best_precision
+from promu.hub import best_device, best_precision, not_finite
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.distributed import group_sum, peer_faults, process_number, processes
 from promu.modeling.losses import JointLoss
-from promu.progress import report, shown
+from promu.progress import mark_stored, report, shown
 from promu.training.batches import Order, Sample, StepBatches
 from promu.training.grad_cache import backward_in_parts
 from promu.training.recipe import TrainingSettings
@@ -76,6 +77,39 @@ class _Loop(Trainer):
             self.optimizer = optimiser(cast(PromuPreTrainedModel, model or self.model), self.settings)
         return self.optimizer
 
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """As Hugging Face's; a step whose loss or gradient is no number is refused before it moves a weight."""
+        norm = super()._clip_grad_norm(model)
+        step = self.state.global_step + 1
+        for what, value in (("loss", self.losses["loss"]), ("norm of its gradient", norm)):
+            self.refuse_divergence(f"the {what}", float(value), step)
+        return norm
+
+    def refuse_divergence(self, what: str, value: float, step: int) -> None:
+        """Make sure that what a step came to is a number.
+
+        Raises:
+            InputError: It is NaN or infinite.
+        """
+        if not math.isfinite(value):
+            remedy = "lower the learning rate (training.lr)"
+            if self.args.bf16:
+                remedy += " or set precision: fp32"
+            raise InputError(
+                f"training diverged in step {step} of {self.state.max_steps}: {what} is {value}, at a learning rate of "
+                f"{self.settings.lr:g}; {remedy}, and start anew in another folder (out)",
+                kind="diverged",
+            )
+
+    def refuse_broken_weights(self) -> None:
+        """Make sure that weights that are validated or stored are numbers.
+
+        Raises:
+            InputError: One is NaN or infinite.
+        """
+        if (name := not_finite(cast(torch.nn.Module, self.model))) is not None:
+            self.refuse_divergence(f"a weight of {name}", math.nan, self.state.global_step)
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
@@ -83,6 +117,11 @@ class _Loop(Trainer):
         loss, parts = (model(**inputs).loss, {}) if self.loss is None else self.loss.of_batch(model, inputs)
         self.losses = {"loss": loss.detach(), **parts}
         return cast(Tensor, loss)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """As Hugging Face's, of weights that are numbers."""
+        self.refuse_broken_weights()
+        super()._save_checkpoint(*args, **kwargs)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """A step in one pass, or in several where the batch does not fit into memory."""
@@ -98,8 +137,17 @@ class _Loop(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Figures on dev."""
         assert self.validate is not None
+        self.refuse_broken_weights()
         with shown(None):  # validation is reported as a part of training
-            metrics = {f"eval_{name}": value for name, value in self.validate().items()}
+            try:
+                metrics = {f"eval_{name}": value for name, value in self.validate().items()}
+            except InputError as error:
+                if error.kind == "diverged":
+                    self.refuse_divergence("an output on dev", math.nan, self.state.global_step)
+                raise
+        for name, value in metrics.items():
+            if name.startswith("eval_loss") or name == f"eval_{self.args.metric_for_best_model}":
+                self.refuse_divergence(f"{name.removeprefix('eval_')} on dev", value, self.state.global_step)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -114,9 +162,12 @@ class _Log(TrainerCallback):
         self.every = every
         self.started = time.perf_counter()
         self.board: Any = None
+        self.on_dev = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Cut an earlier log at the step that the run resumes from."""
+        self.loop.refuse_broken_weights()
+        clamp_temperature(self.loop.model)
         self.spent = 0.0
         if process_number():
             return
@@ -129,6 +180,10 @@ class _Log(TrainerCallback):
         from torch.utils.tensorboard import SummaryWriter
 
         self.board = SummaryWriter(self.path.parent / "tensorboard", purge_step=state.global_step + 1)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Bring L_CIT's temperature back into its limits."""
+        clamp_temperature(self.loop.model)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Loss, its parts and the learning rate."""
@@ -143,11 +198,17 @@ class _Log(TrainerCallback):
             values["samples"] = self.loop.batches.samples_until(step)
             values["seconds"] = round(self.spent + time.perf_counter() - self.started, 3)
             self._write(step, values)
-        report(self.name, step, state.max_steps)
+        report(self.name, step, state.max_steps, f"loss {float(self.loop.losses['loss']):.4g}{self.on_dev}")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """The figures on dev."""
         self._write(state.global_step, metrics or {})
+        if "eval_f1" in (metrics or {}):
+            self.on_dev = f", dev F1 {metrics['eval_f1']:.2f}"
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """From here on the run can be resumed."""
+        mark_stored()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close TensorBoard's file."""
@@ -219,7 +280,8 @@ def fit(
 
     Raises:
         InputError: Another process of the group has died, or only a part of a batch would be read where the model
-            returns its own loss.
+            returns its own loss; the run diverged: a loss, a gradient, a weight or a figure on dev is no number. Then
+            nothing of that step is stored.
     """
     if settings.micro_batch is not None and loss is None:
         raise InputError("training.micro_batch is for pre-training; set it to null")
@@ -254,6 +316,7 @@ def fit(
         metric_for_best_model=best,
         greater_is_better=True if best else None,
         logging_strategy="no",
+        logging_nan_inf_filter=False,  # such a loss ends the run
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -273,6 +336,7 @@ def fit(
         if resume and patience.over(TrainerState.load_from_json(f"{resume}/{TRAINER_STATE_NAME}"), every):
             arguments.num_train_epochs = 0  # it had stopped: only its best weights are to be loaded
     if resume:
+        mark_stored()
         logger.info("resuming from %s", resume)
     elif validate is not None and best is None:
         arguments.eval_on_start = True  # what is measured on the way needs something to be compared with
@@ -285,6 +349,12 @@ def best_epoch(log: Sequence[Mapping[str, Any]], best: str) -> float:
     """The epoch whose weights `fit` has chosen, by the log that it returned."""
     validated = [line for line in log if f"eval_{best}" in line]
     return max(validated, key=lambda line: line[f"eval_{best}"])["epoch"]
+
+
+def clamp_temperature(model: Any) -> None:
+    """`SharedSpace.clamp_temperature` of a model that has such a space."""
+    if (space := getattr(model, "space", None)) is not None:
+        space.clamp_temperature()
 
 
 def _last_whole_checkpoint(folder: Path) -> str | None:

@@ -91,10 +91,10 @@ class PairCollator:
             self._add_regions(batch, labels, views, matched)
         if self.losses.cir:
             width = len(self.store.header.relations)
-            relation_labels = self._sharpen(torch.cat([label.relation.dense(width) for label in labels]))
-            relation_mask = (relation_labels.max(-1).values >= self.losses.confidence_floor).long()
+            soft = torch.cat([label.relation.dense(width) for label in labels])
+            relation_mask = self._sure(soft).long()
             batch.update(
-                relation_labels=relation_labels,
+                relation_labels=self._sharpen(soft),
                 relation_mask=relation_mask * matched if self.losses.matched_only else relation_mask,
             )
         if self.losses.mlm:
@@ -112,10 +112,15 @@ class PairCollator:
         box_mask[present] = torch.from_numpy(np.concatenate([in_view for _, in_view in moved])).long()
         width = len(self.store.header.nouns)
         entity_labels = torch.zeros(*boxes.shape[:2], width)
-        entity_labels[present] = self._sharpen(torch.cat([label.entities.dense(width) for label in labels]))
-        floor = entity_labels.max(-1).values >= self.losses.confidence_floor
+        soft = torch.cat([label.entities.dense(width) for label in labels])
+        entity_labels[present] = self._sharpen(soft)
+        box_mask[present] *= self._sure(soft).long()
         counted = matched[:, None] if self.losses.matched_only else 1
-        batch.update(boxes=boxes, box_mask=box_mask * floor * counted, entity_labels=entity_labels)
+        batch.update(boxes=boxes, box_mask=box_mask * counted, entity_labels=entity_labels)
+
+    def _sure(self, soft: Tensor) -> Tensor:
+        """Of each soft label whether its top probability reaches the floor; a hard label's would always."""
+        return soft.amax(-1) >= self.losses.confidence_floor
 
     def _sharpen(self, labels: Tensor) -> Tensor:
         """Soft labels as they are, or one-hot at their largest entry (the paper's ablation)."""

@@ -31,10 +31,12 @@ from promu.errors import InputError
 from promu.files import atomic, write_text
 from promu.hub import resolve
 from promu.modeling.distributed import in_order, process_number, processes, wait_for_all
+from promu.modeling.initial_model import build_model
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import build_model, load_tokenizer, save_folder
+from promu.modeling.loading import load_tokenizer, save_folder
 from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder
+from promu.progress import mark_stored
 from promu.runs import RunFolder
 from promu.training.batches import CorpusOrder
 from promu.training.feature_cache import texts_of, views_of
@@ -201,6 +203,7 @@ def train_teacher(recipe: PretrainRecipe, corpus: PairShards, tokenizer: PreTrai
         if first:
             save_folder(folder / "model", model, tokenizer)
             RunFolder(folder).discard_checkpoints()
+    mark_stored()
     return folder / "model"
 
 

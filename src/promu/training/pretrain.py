@@ -20,8 +20,9 @@ from promu.evaluation.pairs import flat_figures, mean_losses, measure_pairs
 from promu.evaluation.pretrained import EncodedImages
 from promu.files import write_json
 from promu.modeling.distributed import in_order, join_group
+from promu.modeling.initial_model import build_model, refuse_other_tokens
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import build_model, load_model, save_folder
+from promu.modeling.loading import load_model, save_folder
 from promu.modeling.losses import JointLoss
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.report.label_report import SAMPLES as SAMPLES_FILE
@@ -126,6 +127,7 @@ def student(recipe: PretrainRecipe, ready: Prepared) -> PromuForPreTraining:
     if recipe.warm_start:
         if ready.teacher_folder is None:
             raise InputError("warm_start begins with a self-trained teacher's weights; this teacher is off the shelf")
+        refuse_other_tokens(ready.tokenizer, str(ready.teacher_folder))
         warm_start(model, ready.teacher_folder)
     if not model.fuses:  # what no loss reads neither learns nor decays, and no process waits for its gradient
         model.promu.fusion.requires_grad_(False)

@@ -76,13 +76,17 @@ def show(image: Image.Image, view: View, size: int) -> Tensor:
 
 
 def move_boxes(boxes: Boxes, view: View) -> tuple[Boxes, npt.NDArray[np.bool_]]:
-    """Boxes (R, 4) in 0..1 of the image as boxes of the view, and (R,), whether enough of each is still in it."""
-    moved = (boxes - np.tile(view.origin, 2)) / np.tile(view.size, 2)
+    """Boxes (R, 4) in 0..1 of the image as boxes of the view, and (R,), whether enough of each is still in it.
+
+    A box is clipped to the crop first; what is left of it is then scaled and mirrored as the image is.
+    """
+    origin, size = np.tile(view.origin, 2), np.tile(view.size, 2)
+    cropped = boxes.clip(origin, origin + size)
+    shown, area = ((part[:, 2:] - part[:, :2]).clip(min=0).prod(-1) for part in (cropped, boxes))
+    moved = ((cropped - origin) / size).clip(0.0, 1.0)  # again, since a quotient may pass 1 by the last bit
     if view.flip:
         moved = np.stack([1 - moved[:, 2], moved[:, 1], 1 - moved[:, 0], moved[:, 3]], -1)
-    clipped = moved.clip(0.0, 1.0)
-    shown, area = ((part[:, 2:] - part[:, :2]).clip(min=0).prod(-1) for part in (clipped, moved))
-    return clipped.astype(np.float32), shown / np.maximum(area, 1e-9) >= LEFT_THE_VIEW
+    return moved.astype(np.float32), shown / np.maximum(area, 1e-9) >= LEFT_THE_VIEW
 
 
 class Views(Protocol):
