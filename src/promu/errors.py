@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
     from packaging.requirements import Requirement
+
+_VALUES = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|…)|"(?:[^"\\]|\\.)*(?:"|…)|\d[\d,.]*""")
+"""What differs between two sentences of one kind: quoted values, cut ones too, and numbers."""
 
 
 class InputError(ValueError):
@@ -46,9 +50,69 @@ class InputError(ValueError):
         place = "" if path is None else f"{path}:{line}: " if line is not None else f"{path}: "
         super().__init__(place + reason)
 
+    @property
+    def pattern(self) -> str:
+        """The sentence without its values: the same for all records that are wrong in the same way."""
+        return _VALUES.sub("…", self.reason)
+
     def at(self, path: str | Path | None, line: int | None = None) -> InputError:
         """The same error with its place, for whoever knows the file of a record."""
         return InputError(self.reason, path, line, self.kind)
+
+
+class Problems(list[InputError]):
+    """What is wrong in files of any size: of each kind the first in full, the others counted.
+
+    Readers append to it as to any list. A file that is wrong in every line is thus one entry, in the memory of one.
+
+    Example:
+        ```python
+        from promu.errors import InputError, Problems
+
+        problems = Problems()
+        for line in range(2, 100_002):
+            problems.append(InputError(f"the word {line} has no tag", "train.txt", line))
+        assert (len(problems), problems.total) == (1, 100_000)
+        assert str(problems.sentences()[0]).endswith("has no tag (100,000 times: lines 2, 3, 4, 5, …)")
+        ```
+    """
+
+    KINDS, LINES = 100, 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+        self._lines: dict[tuple[str | None, str], list[int]] = {}
+        self._counts: dict[tuple[str | None, str], int] = {}
+
+    def append(self, error: InputError) -> None:
+        """Count a problem, and keep it if it is the first of its kind, and the kind one of the first `KINDS`."""
+        key = (error.path, error.pattern)
+        self.total += 1
+        if key not in self._counts:
+            if len(self) >= self.KINDS:
+                return
+            super().append(error)
+        self._counts[key] = self._counts.get(key, 0) + 1
+        lines = self._lines.setdefault(key, [])
+        if error.line is not None and len(lines) < self.LINES and error.line not in lines:
+            lines.append(error.line)
+
+    def count(self, error: InputError) -> int:  # type: ignore[override]
+        """How often there was a problem of this kind."""
+        return self._counts.get((error.path, error.pattern), 0)
+
+    def sentences(self) -> list[InputError]:
+        """Each kind once, with its count and its first lines where there is more than one."""
+        return [self._counted(error) for error in self]
+
+    def _counted(self, error: InputError) -> InputError:
+        count = self.count(error)
+        if count < 2:
+            return error
+        lines = self._lines[error.path, error.pattern]
+        where = f": lines {', '.join(map(str, lines))}{', …' if count > len(lines) else ''}" if lines else ""
+        return InputError(f"{error.reason} ({count:,} times{where})", error.path, error.line, error.kind)
 
 
 def first_line(error: Exception) -> str:

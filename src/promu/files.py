@@ -18,7 +18,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from promu.errors import InputError
+from promu.errors import InputError, Problems
 
 Record = TypeVar("Record")
 
@@ -60,14 +60,20 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def checksum(path: str | Path) -> str:
-    """SHA-256 of a file's bytes.
+def checksum(path: str | Path, plain: bool = False) -> str:
+    """SHA-256 of a file's bytes; if `plain`, without a byte-order mark and with line feeds for CRLF.
 
     Raises:
         InputError: The file is missing or unreadable.
     """
     with _readable(path), open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        if not plain:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for number, line in enumerate(file):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
+            digest.update(line.removesuffix(b"\r\n") + b"\n" if line.endswith(b"\r\n") else line)
+        return digest.hexdigest()
 
 
 def data_folder() -> Path:
@@ -170,11 +176,22 @@ def read_records(
     what: str,
     numbered: Iterable[tuple[int, Any]] | None = None,
 ) -> list[Record]:
-    """Read a file of one record a line, blank lines left out; as `iterate_records`.
+    """As `read_numbered`, without the numbers."""
+    return [record for _, record in read_numbered(path, problems, parse, what, numbered)]
+
+
+def read_numbered(
+    path: str | Path,
+    problems: list[InputError] | None,
+    parse: Callable[[Any], Record],
+    what: str,
+    numbered: Iterable[tuple[int, Any]] | None = None,
+) -> list[tuple[int, Record]]:
+    """Read a file of one record a line, blank lines left out, as (line number, record); as `iterate_records`.
 
     Args:
         path: The file.
-        problems: Where malformed records go; None raises the first.
+        problems: Where malformed records go; None raises the first, and says how many are like it.
         parse: Turns one raw record (a line) into a record; raises InputError without a place.
         what: The plural noun for a record, for the sentence about a file without any.
         numbered: Line number and raw record of each, where they are not the lines.
@@ -182,7 +199,11 @@ def read_records(
     path = Path(path)
     if numbered is None:
         numbered = filled_lines(path, problems)
-    return [record for _, record in iterate_records(path, problems, numbered, parse, what)]
+    found = Problems() if problems is None else problems
+    records = list(iterate_records(path, found, numbered, parse, what))
+    if isinstance(found, Problems) and problems is None and found:
+        raise found.sentences()[0]
+    return records
 
 
 def filled_lines(path: Path, problems: list[InputError] | None) -> Iterator[tuple[int, str | None]]:
@@ -309,7 +330,7 @@ def opening(path: Path) -> str:
     Raises:
         InputError: as `read_lines`.
     """
-    return next((line for _, line in filled_lines(path, []) if line is not None), "").lstrip()
+    return next((line for _, line in filled_lines(path, Problems()) if line is not None), "").lstrip()
 
 
 def json_list(path: Path, text: str, problems: list[InputError] | None) -> Iterator[tuple[int, tuple[int, Any] | None]]:

@@ -20,6 +20,15 @@ MissingPostImage = Literal["raise", "text-only"]
 MissingPairImage = Literal["raise", "skip"]
 """What a missing or broken image of captions or boxes does: stop with an error, or be left out, which is counted."""
 
+Scheme = Literal["auto", "iob2", "iob1", "bioes"]
+"""How tags mark entities.
+
+`iob2`: the first word has B-, the others I-. `iob1`: B- only where an entity follows another of its type; an I- that
+continues nothing begins an entity, so that mixtures with IOB2 are read too. `bioes`: the last word has E- (or L-), a
+single one S- (or U-); a file without such tags is read as IOB2, which promu writes. `auto` takes what the file's tags
+are consistent with, IOB2 in doubt.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Entity:

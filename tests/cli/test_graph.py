@@ -93,8 +93,9 @@ def test_broken_lines_stop_or_are_left_out(source: Path, capsys: pytest.CaptureF
     assert not Path("g.ttl").exists()
     assert main([*command, "--broken", "skip"]) == 0
     said = capsys.readouterr()
-    assert "note: out.jsonl:10: not JSON" in said.err and "out.jsonl:11:" not in said.err
-    assert "note: 12 lines were left out, 10 of them named" in said.err and "in 3 posts" in said.out
+    assert "note: out.jsonl:1: not JSON" in said.err and "(12 times: lines 1, 2, 3, 4, …)" in said.err
+    assert "out.jsonl:2:" not in said.err
+    assert "note: 12 lines were left out\n" in said.err and "in 3 posts" in said.out
 
 
 def test_settings_of_a_user(source: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,22 @@ def test_where_the_modes_differ_the_strict_one_counts(tmp_path: Path, said: Any)
     assert report["default"]["mean"]["all"]["f1"]["mean"] == 100.0
 
 
+IOB1 = "IMGID:1\nAnn\tI-PER\nLee\tI-PER\nBob\tB-PER\nin\tO\nRome\tI-LOC\n"
+BIOES = "IMGID:1\nAnn\tB-PER\nLee\tE-PER\nBob\tS-PER\nin\tO\nRome\tS-LOC\n"
+IOB2 = "IMGID:1\nAnn\tB-PER\nLee\tI-PER\nBob\tB-PER\nin\tO\nRome\tB-LOC\n"
+
+
+@pytest.mark.parametrize(("gold", "scheme"), [(IOB1, "iob1"), (BIOES, "bioes"), (IOB2, "iob2")])
+def test_any_scheme_is_scored_against_any(tmp_path: Path, said: Any, gold: str, scheme: str) -> None:
+    """Gold in one scheme, predictions in the same or in IOB2, as promu writes them; named or found out."""
+    (tmp_path / "gold.txt").write_text(gold)
+    (tmp_path / "found.txt").write_text(IOB2)
+    files = [str(tmp_path / "gold.txt"), str(tmp_path / "found.txt")]
+    for options in ([], ["--scheme", scheme]):
+        report = json.loads(said("ner", "--gold", files[0], "--predictions", *files, *options, "--json")[0])
+        assert [run["f1"] for run in report["runs"]] == [100.0, 100.0] and "mode" not in report
+
+
 @pytest.mark.slow
 def test_published_twitter_2015_counts_as_the_field_does(shared: Path, said: Any) -> None:
     """The supports that UMT's scorer prints, and the numbers of entities that the papers give."""

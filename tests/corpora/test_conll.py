@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promu.corpora.conll import read_conll, stray_inside_lines, write_conll
-from promu.errors import InputError
-from promu.schema import Entity, Post, Relation
+from promu.corpora.conll import bio_tags, read_conll, read_conll_file, write_conll
+from promu.corpora.releases import release_name
+from promu.errors import InputError, Problems
+from promu.schema import Entity, Post, Relation, Scheme
 
 COUNTS = [
     ("twitter2015/train.txt", 4000, {"PER": 2285, "LOC": 2135, "ORG": 957, "OTHER": 975}, 186),
@@ -41,7 +43,10 @@ def test_published_files(
     assert len(read) == posts
     found = [entity.type for post in read for entity in post.entities]
     assert {kind: found.count(kind) for kind in set(found)} == types
-    assert len(stray_inside_lines(path)) == strays
+    notes = read_conll_file(path).notes
+    assert [note.split(" (")[0] for note in notes] == (
+        [f"{strays} I- tags that continue no entity were read as the begin of one"] if strays else []
+    )
     copy = tmp_path / "copy.txt"
     write_conll(copy, read)
     assert read_conll(copy) == read
@@ -68,28 +73,119 @@ def test_a_post(tmp_path: Path) -> None:
     ]
 
 
-def test_windows_line_ends_and_byte_order_mark(tmp_path: Path) -> None:
-    plain = "IMGID:1\na\tB-PER\n\nIMGID:2\nb\tO\n"
-    expected = read_conll(put(tmp_path, plain))
-    assert read_conll(put(tmp_path, b"\xef\xbb\xbf" + plain.replace("\n", "\r\n").encode())) == expected
+@pytest.mark.parametrize("name", ["twitter2015/valid.txt", "twitter2017/valid.txt"])
+def test_a_release_in_another_layout_is_still_that_release(shared: Path, tmp_path: Path, name: str) -> None:
+    """What the published Twitter-2015 is forgiven, its copy is too: CRLF, BOM, blanks for tabs, a line more."""
+    path = shared / "data" / name
+    file, plain = read_conll_file(path), path.read_bytes()
+    known = release_name(path, file.posts)
+    copies = {
+        plain.replace(b"\n", b"\r\n"): known,
+        b"\xef\xbb\xbf" + plain: known,
+        plain + b"\n": f"{known}, in another layout",
+        plain.replace(b"\t", b" "): f"{known}, in another layout",
+    }
+    for copy, name in copies.items():
+        read = read_conll_file(put(tmp_path, copy))
+        assert (read.posts, read.scheme, read.known) == (file.posts, file.scheme, file.known)
+        assert release_name(tmp_path / "posts.txt", read.posts) == name
+
+
+WORDS = [("Ann", "B-PER"), ("Lee", "I-PER"), ("Bob", "B-PER"), ("in", "O"), ("Rome", "B-LOC")]
+ENTITIES = (Entity(0, 2, "PER"), Entity(2, 3, "PER"), Entity(4, 5, "LOC"))
+LAYOUTS = {
+    "tabs": "\n".join("\t".join(pair) for pair in WORDS),
+    "blanks": "\n".join(" ".join(pair) for pair in WORDS),
+    "padded": "\n".join(f" {word}   {tag} " for word, tag in WORDS),
+    "conll-2003": "-DOCSTART- -X- -X- O\n\n" + "\n".join(f"{word} NN I-NP {tag}" for word, tag in WORDS),
+    "iob1": "Ann\tI-PER\nLee\tI-PER\nBob\tB-PER\nin\tO\nRome\tI-LOC",
+    "bioes": "Ann\tB-PER\nLee\tE-PER\nBob\tS-PER\nin\tO\nRome\tS-LOC",
+    "bilou": "Ann\tB-PER\nLee\tL-PER\nBob\tU-PER\nin\tO\nRome\tU-LOC",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("windows", [True, False])
+def test_layouts_and_schemes_are_found_out(tmp_path: Path, layout: str, marked: bool, windows: bool) -> None:
+    text = LAYOUTS[layout] + "\n\n"
+    head = "IMGID:7\n" if marked else ""
+    text = text.replace("\n\n", f"\n\n{head}", 1) + text if layout == "conll-2003" else head + text + head + text
+    if layout == "conll-2003" and marked:
+        text = text.replace("-DOCSTART- -X- -X- O\n\nAnn", "-DOCSTART- -X- -X- O\n\nIMGID:7\nAnn")
+    data = b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode() if windows else text.encode()
+    posts = read_conll(put(tmp_path, data))
+    ids = [("7", "7.jpg")] * 2 if marked else [("1", None), ("2", None)]
+    assert posts == [Post(id, tuple(word for word, _ in WORDS), image, ENTITIES) for id, image in ids]
+
+
+def test_what_is_unusual_is_noted(tmp_path: Path) -> None:
+    notes = read_conll_file(put(tmp_path, LAYOUTS["conll-2003"])).notes
+    assert notes == [
+        "the columns are separated by blanks",
+        "of 4 columns the first is the word and the last the tag",
+        "there are no IMGID: lines: posts are numbered and have no image",
+        "1 lines of -DOCSTART- were left out",
+    ]
+    assert read_conll_file(put(tmp_path, "IMGID:1\n" + LAYOUTS["iob1"])).notes == [
+        "the tags are IOB1",
+        "2 I- tags that continue no entity were read as the begin of one (lines 2, 6)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "scheme", "sentence"),
+    [
+        ("a\tI-PER\n", "iob2", ":1: I-PER at the start of a post continues no entity; write B-PER, or name the scheme"),
+        ("a\tB-PER\nb\tO\nc\tI-PER\n", "auto", ":3: I-PER after O continues no entity"),
+        ("a\tS-PER\n", "iob1", ":1: 'S-PER' is no tag in the scheme iob1; the scheme bioes has others"),
+        ("a\tB-PER\nb\tO\nc\tS-PER\n", "bioes", ":1: B-PER begins an entity that O neither continues nor ends"),
+        ("a\tS-PER\nb\tE-PER\n", "bioes", ":2: E-PER continues no entity (scheme bioes)"),
+        ("a\tB-PER\nb\tE-LOC\n", "bioes", ":1: B-PER begins an entity that E-LOC neither continues nor ends"),
+    ],
+)
+def test_tags_that_a_scheme_does_not_have(tmp_path: Path, text: str, scheme: Scheme, sentence: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_conll(put(tmp_path, text), scheme=scheme)
+    assert sentence in str(caught.value)
+
+
+def test_a_file_that_is_wrong_in_every_line_is_said_once(tmp_path: Path) -> None:
+    path = put(tmp_path, "IMGID:1\n" + "".join(f"word{number} and {number} more\tO\tx\n" for number in range(3000)))
+    text = path.read_text().replace("\tx", "", 1)
+    path.write_text(text.replace("\tO\tx", "\tB_PER"))
+    problems = Problems()
+    assert read_conll(path, problems) == []
+    assert (len(problems), problems.total) == (1, 2999)
+    (sentence,) = problems.sentences()
+    assert str(sentence) == (
+        f"{path}:3: 'B_PER' is no tag; a tag is O, B-TYPE or I-TYPE (2,999 times: lines 3, 4, 5, 6, …)"
+    )
+    with pytest.raises(InputError) as caught:
+        read_conll(path)
+    assert str(caught.value) == str(sentence)
 
 
 @pytest.mark.parametrize(
     ("text", "line", "sentence"),
     [
-        ("IMGID:1\na\tO\nb\tI-PER\n", 3, "I-PER after O continues no entity; write B-PER, or read the file as format"),
+        (
+            "IMGID:1\na\tB-PER\nb\tO\nc\tI-PER\n",
+            4,
+            "I-PER after O continues no entity; write B-PER, or name the scheme",
+        ),
         ("IMGID:1\na\tB-LOC\nb\tI-PER\n", 3, "I-PER after B-LOC continues no entity"),
-        ("IMGID:1\na\tI-PER\n", 2, "I-PER at the start of a post continues no entity"),
         (f"IMGID:1\na\tB-{'9' * 5000}\nb\tI-PER\n", 3, "continues no entity; write B-PER, or"),
         ("IMGID:1\na\tB-\x1b[31m\n", 2, r"'B-\x1b[31m' is no tag"),
         ("IMGID:1\na\tPER\n", 2, "'PER' is no tag; a tag is O, B-TYPE or I-TYPE"),
         ("IMGID:1\na\tB-\n", 2, "'B-' is no tag"),
         ("IMGID:1\na\t\n", 2, "'' is no tag"),
-        ("IMGID:1\na O\n", 2, "word<TAB>tag is expected, found 1 column"),
-        ("IMGID:1\na\tb\tO\n", 2, "found 3 column"),
+        ("IMGID:1\na\n", 2, "a word and its tag are expected, found 1 column"),
+        ("IMGID:1\nx\tO\nx\tO\na O\n", 4, "word<TAB>tag is expected, found 1 column"),
+        ("IMGID:1\nx\tO\nx\tO\na\tb\tO\n", 4, "found 3 column"),
         ("IMGID:1\n\tO\n", 2, "the word is empty"),
         ("IMGID:1\n \tO\n", 2, "the word is empty"),
-        ("a\tO\n", 1, "words without an IMGID:<id> line before them"),
+        ("a\tO\n\nIMGID:1\na\tO\n", 1, "words without an IMGID:<id> line before them"),
         ("IMGID:1\n\nIMGID:2\na\tO\n", 1, "post '1' has no words"),
         ("IMGID:\na\tO\n", 1, "the image id after IMGID: is empty"),
         ("IMGID:../x\na\tO\n", 1, "plain file name without folders"),
@@ -114,18 +210,22 @@ def test_malformed(tmp_path: Path, text: str | bytes, line: int, sentence: str) 
 
 
 def test_every_malformed_line_is_listed(tmp_path: Path) -> None:
-    path = put(tmp_path, "IMGID:1\na\tX\nb\tY\n\nIMGID:2\nc\tO\nd\tI-PER\n\nIMGID:3\ne\tO\n")
+    path = put(tmp_path, "IMGID:1\na\tX\nb\tY\n\nIMGID:2\nc\tB-PER\nd\tI-LOC\n\nIMGID:3\ne\tO\n")
     problems: list[InputError] = []
     assert [post.id for post in read_conll(path, problems)] == ["3"]
     assert [problem.line for problem in problems] == [2, 3, 7]
 
 
-def test_lenient_takes_a_stray_inside_as_a_begin(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = put(tmp_path, "IMGID:1\na\tI-PER\nb\tI-PER\nc\tI-LOC\nd\tO\n")
+@pytest.mark.parametrize(
+    ("scheme", "spans"), [("iob1", (Entity(0, 2, "PER"), Entity(2, 3, "LOC"), Entity(3, 4, "LOC")))]
+)
+def test_iob1_takes_a_stray_inside_as_a_begin(
+    tmp_path: Path, scheme: Scheme, spans: tuple[Entity, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = put(tmp_path, "IMGID:1\na\tI-PER\nb\tI-PER\nc\tI-LOC\nd\tB-LOC\n")
     with caplog.at_level(logging.INFO):
-        (post,) = read_conll(path, stray_inside="begin")
-    assert post.entities == (Entity(0, 2, "PER"), Entity(2, 3, "LOC"))
-    assert stray_inside_lines(path) == [2, 4]
+        (post,) = read_conll(path, scheme=scheme)
+    assert post.entities == spans
     assert "2 I- tags" in caplog.text
 
 
@@ -153,6 +253,32 @@ def test_round_trip(posts: list[Post], tmp_path_factory: pytest.TempPathFactory)
     assert read_conll(path) == posts
 
 
+SCHEMES: list[Scheme] = ["iob2", "iob1", "bioes"]
+
+
+@given(posts=st.lists(conll_posts(), min_size=1, max_size=4), scheme=st.sampled_from(SCHEMES), windows=st.booleans())
+@settings(max_examples=50)
+def test_schemes_and_line_ends_round_trip(
+    posts: list[Post], scheme: Scheme, windows: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """In any scheme, with or without IMGID lines, named or found out, and with CRLF and a BOM."""
+    path = tmp_path_factory.getbasetemp() / "conll-schemes.txt"
+    plain = [replace(post, id=str(number), image=None) for number, post in enumerate(posts, start=1)]
+    for written in (posts, plain):
+        write_conll(path, written, scheme)
+        if windows:
+            path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+        assert read_conll(path) == written
+        assert read_conll(path, scheme=scheme) == written
+
+
+def test_a_post_in_each_scheme() -> None:
+    post = Post("1", tuple(word for word, _ in WORDS), None, ENTITIES)
+    for scheme in SCHEMES:
+        tags = [line.split("\t")[1] for line in LAYOUTS["tabs" if scheme == "iob2" else scheme].split("\n")]
+        assert bio_tags(post, scheme) == tags
+
+
 @pytest.mark.parametrize(
     ("post", "sentence"),
     [
@@ -167,6 +293,7 @@ def test_round_trip(posts: list[Post], tmp_path_factory: pytest.TempPathFactory)
         (Post("1", ("",), "1.jpg"), "is empty"),
         (Post("1", (), "1.jpg"), "it has no words"),
         (Post("a/b", ("a",), "a/b.jpg"), "plain file name"),
+        (Post("1", ("-DOCSTART-",), "1.jpg"), "-DOCSTART- begins a document"),
     ],
 )
 def test_what_the_format_cannot_hold_is_refused_and_nothing_is_left(tmp_path: Path, post: Post, sentence: str) -> None:

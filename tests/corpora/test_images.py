@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from promu.corpora.images import load_image, probe_image
+from promu.corpora.check import check
+from promu.corpora.images import find_image, load_image, probe_image
 from promu.errors import InputError
 
 RED = (200, 30, 30)
@@ -204,3 +205,43 @@ def test_damaged_images_are_read_or_refused(data: bytes, edits: list[tuple[float
         assert 10 < len(error.reason) < 1000
     else:
         assert image.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("1.png", "1.jpg"),
+        ("1.JPG", "1.jpg"),
+        ("1.jpeg", "1.png"),
+        ("1.jpg", "1"),
+        ("a.b.png", "a.b.jpg"),
+        ("a.b.png", "a.b"),
+        ("Bjo\u0308rn.jpg", "Bj\u00f6rn.jpg"),
+        ("Bj\u00f6rn.jpg", "Bjo\u0308rn.jpg"),
+    ],
+)
+def test_an_image_under_another_ending_is_found(tmp_path: Path, file: str, name: str) -> None:
+    two_halves().save(tmp_path / file, "PNG")
+    found = find_image(tmp_path / name)
+    assert found.samefile(tmp_path / file)
+    assert load_image(tmp_path / name).size == (16, 8) and probe_image(tmp_path / name).format == "PNG"
+
+
+def test_several_images_that_a_name_may_mean_are_named(tmp_path: Path) -> None:
+    for name in ("1.png", "1.gif"):
+        two_halves().save(tmp_path / name)
+    with pytest.raises(InputError, match=r"1\.jpg: no such image, but 1\.png, 1\.gif; give the post the full name"):
+        load_image(tmp_path / "1.jpg")
+    for name in ("2.jpg", "1.jpg.txt", "..", ""):
+        with pytest.raises(InputError):
+            load_image(tmp_path / name)
+
+
+def test_check_says_which_images_have_another_name(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for number in range(5):
+        two_halves().save(tmp_path / "images" / f"{number}.png")
+    (tmp_path / "posts.txt").write_text("".join(f"IMGID:{number}\na\tO\n\n" for number in range(5)))
+    report = check(tmp_path / "posts.txt", "conll", tmp_path / "images")
+    assert report.ok and report.files[0].images.renamed == 5
+    assert "    under another name: 5 (0.jpg is 0.png, 1.jpg is 1.png, 2.jpg is 2.png, …)" in report.lines()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import tempfile
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from promu.corpora.check import check
 from promu.corpora.formats import FORMATS
-from promu.errors import InputError
+from promu.errors import InputError, Problems
 from promu.schema import CaptionPair, Post
 
 CONLL = "IMGID:17_06_1\nKawhi\tB-PER\nLeonard\tI-PER\nwins\tO\n⚽\tO\n\ufe0f\tO\n\nIMGID:O_2\nParis\tB-LOC\n\xa0\tO\n\n"
@@ -69,7 +71,8 @@ BRAT = "T1\tPER 0 3\tAnn\nT2\tPER 8 11\tBob\nR1\tmet Arg1:T1 Arg2:T2\n"
 # (format, the text to damage, files beside it)
 SAMPLES = {
     "conll": ("conll", CONLL, {}),
-    "conll-lenient": ("conll-lenient", CONLL, {}),
+    "conll-bioes": ("conll", CONLL.replace("I-PER", "E-PER").replace("B-LOC", "S-LOC"), {}),
+    "mnre-json": ("mnre", json.dumps(ast.literal_eval(MNRE.splitlines()[0])) + "\n" + MNRE, {}),
     "mnre": ("mnre", MNRE, {}),
     "jmere-list": ("jmere", JMERE, {}),
     "jmere-lines": ("jmere", JMERE_LINES, {}),
@@ -169,9 +172,13 @@ def test_a_damaged_file_is_read_or_refused(target: str, steps: list[tuple[str, f
         # The check never raises for what is in a file, and finds the same.
         report = check(path, format)
         assert report.ok == (not problems)
+        counted = Problems()
+        for problem in problems:
+            counted.append(problem)
         assert report.lines() and report.to_dict()["files"][0]["problems"] == [
-            {"path": problem.path, "line": problem.line, "reason": problem.reason} for problem in problems
+            {"path": one.path, "line": one.line, "reason": one.reason, "count": counted.count(one)} for one in counted
         ]
+        assert report.files[0].problems.total == len(problems)
 
 
 def assert_clear(error: InputError, folder: str) -> None:

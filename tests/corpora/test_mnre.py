@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promu.corpora.mnre import read_mnre, relation_types, write_mnre
+from promu.corpora.mnre import mnre_notes, read_mnre, relation_types, write_mnre
 from promu.errors import InputError
 from promu.schema import NO_RELATION, Entity, Post, Relation
 
@@ -73,7 +76,10 @@ def test_a_line(tmp_path: Path) -> None:
         ({**GOOD, "token": ["a", "", "b", "star"]}, "token.1. is empty"),
         ({**GOOD, "token": "abcd"}, "token must be a list, found"),
         ({**GOOD, "token": [1, 2, 3, 4]}, "token.0. must be a valid string"),
-        ({**GOOD, "relation": None}, "no relation is the string 'None'"),
+        ({**GOOD, "relation": 3}, "relation must be a string, found 3; no relation is 'None' or null"),
+        (repr(GOOD)[:-1] + ", 'relation': 'None'}", "the key 'relation' is there twice; keep one of them"),
+        (json.dumps(GOOD)[:-1] + ', "h": null}', "the key 'h' is there twice; keep one of them"),
+        ('{"token": [', "not JSON"),
         ({**GOOD, "relation": "peer"}, "neither None nor of the form /head/tail/name"),
         ({**GOOD, "img_id": "../a.jpg"}, "plain file name"),
         ({**GOOD, "extra": 1}, "unknown key 'extra'"),
@@ -94,6 +100,29 @@ def test_malformed(tmp_path: Path, line: object, sentence: str) -> None:
     problems: list[InputError] = []
     assert len(read_mnre(path, problems)) == 2
     assert [str(problem) for problem in problems] == [str(caught.value)]
+
+
+def test_json_lines_and_json_lists(tmp_path: Path) -> None:
+    """Escaped emoji, null for no relation, one object a line or all in one list."""
+    first = {**GOOD, "token": ["Bill", "Cosby", "😀", "star"]}
+    second: dict[str, object] = {**first, "relation": None}
+    expected = read_mnre(put(tmp_path, first, {**first, "relation": "None"}))
+    assert "\\ud83d\\ude00" in json.dumps(first)
+    for lines in ([json.dumps(first), json.dumps(second)], [json.dumps([first, second], indent=1)]):
+        path = put(tmp_path, *lines)
+        assert read_mnre(path) == expected
+        assert mnre_notes(path) == ["1 relations are null, and read as None"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_another_normal_form_are_read_and_noted(
+    tmp_path: Path, name: Literal["NFC", "NFD"], words: Literal["NFC", "NFD"]
+) -> None:
+    token = [unicodedata.normalize(words, "Björn"), "Lee", "sings"]
+    h, t = {"name": unicodedata.normalize(name, "Björn Lee"), "pos": [0, 2]}, {"name": "sings", "pos": [2, 3]}
+    path = put(tmp_path, {**GOOD, "token": token, "h": h, "t": t})
+    assert read_mnre(path)[0].words(Entity(0, 2, None)) == " ".join(token[:2])
+    assert mnre_notes(path) == [f"1 names are {name} where their words are {words}, and read as these words"]
 
 
 def test_relation_types() -> None:

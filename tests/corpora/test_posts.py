@@ -19,6 +19,7 @@ from promu.corpora.posts import (
     read_posts_jsonl,
     write_posts_jsonl,
 )
+from promu.corpora.sources import post_notes, read_post_file
 from promu.corpora.tokenize import align, visible
 from promu.errors import InputError
 from promu.schema import Entity, Post, Relation
@@ -242,3 +243,22 @@ def test_malformed(tmp_path: Path, record: object, sentence: str) -> None:
     problems: list[InputError] = []
     assert [post.id for post in read_posts_jsonl(path, problems)] == ["1", "3"]
     assert [str(problem) for problem in problems] == [str(caught.value)]
+
+
+def test_notes_on_further_keys_and_scripts_without_blanks(tmp_path: Path) -> None:
+    path = put(
+        tmp_path,
+        {"text": "東京で見た", "entites": [], "lang": "ja"},
+        {"text": "ประเทศไทย", "lang": "th"},
+        {"text": "見た", "tokens": ["見た"]},
+    )
+    assert post_notes(path) == [
+        "'entites' is not read but carried through, in 1 posts; was entities meant?",
+        "'lang' is not read but carried through, in 2 posts",
+        "scripts without blanks (Chinese in 1, Japanese in 1, Thai in 1 posts) are split into characters; "
+        "give tokens for whole words",
+    ]
+    assert [post.tokens for post in read_post_file(path)][::2] == [tuple("東京で見た"), ("見た",)]
+    assert from_record({"text": "東京で", "entities": [{"char_start": 0, "char_end": 2}]}).entities == (
+        Entity(0, 2, None),
+    )

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from promu.corpora.mnre import read_mnre
-from promu.corpora.tokenize import tokenize
+from promu.corpora.tokenize import languages_without_blanks, tokenize
 
 FAMILY = "👨‍👩‍👧‍👦"
 
@@ -29,6 +29,11 @@ FAMILY = "👨‍👩‍👧‍👦"
         ("می\u200cخواهم", ["می\u200cخواهم"]),
         ("a\u200bb \ufeff \u2060", ["a", "b"]),
         ("हिन्दी e\u0301té 你好", ["हिन्दी", "e\u0301té", "你", "好"]),
+        ("東京タワーで会いました。", [*"東京タワーで会いました。"]),
+        ("ก็น้ำ iPhoneを買う", ["ก็", "น้ำ", "iPhone", "を", "買", "う"]),
+        ("か\u3099 ﾊﾟﾝ", ["か\u3099", "ﾊﾟ", "ﾝ"]),
+        ("ခရီး ລາວ ខ្មែរ 𠮷野家", ["ခ", "ရီး", "ລ", "າ", "ວ", "ខ្មែ", "រ", "𠮷", "野", "家"]),
+        ("한국어 བོད་ཡིག", ["한국어", "བོད", "་", "ཡིག"]),
         ("", []),
         (" \n\ufe0f", []),
     ],
@@ -39,7 +44,8 @@ def test_tokens(text: str, tokens: list[str]) -> None:
 
 pieces = st.sampled_from(
     [" ", "@", "#", "http://", "www.", "'s", "n't", ".", "..", ",", ":", "-", "1", "a", "é", "你", "م", "ि", "\u200d",
-     "\u200c", "\u200b", "\ufe0f", "👍", "🏽", "🇩", FAMILY, "&amp;", "_", "\ud800", "\n", "e\u0301", "://", ")"]
+     "\u200c", "\u200b", "\ufe0f", "👍", "🏽", "🇩", FAMILY, "&amp;", "_", "\ud800", "\n", "e\u0301", "://", ")",
+     "カ", "ー", "ん", "ไ", "น้ำ", "ខ្ម", "း"]
 )  # fmt: skip
 
 
@@ -56,6 +62,13 @@ def test_offsets_are_exact_and_nothing_visible_is_lost(text: str) -> None:
         assert not all(invisible(character) for character in token)
         covered = end
     assert all(invisible(character) for character in text[covered:])
+
+
+def test_languages_without_blanks_are_named() -> None:
+    assert languages_without_blanks("東京で見た ประเทศไทย Tower 한국어 мир ခ ລ ខ") == [
+        "Burmese", "Chinese", "Japanese", "Khmer", "Lao", "Thai",
+    ]  # fmt: skip
+    assert languages_without_blanks("New York, 서울") == []
 
 
 def invisible(character: str) -> bool:

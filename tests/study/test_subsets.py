@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from promu.corpora.conll import write_conll
 from promu.corpora.jmere import read_jmere, read_jmere_background
+from promu.corpora.posts import write_posts_jsonl
 from promu.errors import InputError
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
+from promu.schema import Scheme
 from promu.study.job import SUBSET
 from promu.study.job_kinds import draw_subset, subset_rows
 from promu.tasks.task import TASKS
@@ -37,6 +40,20 @@ def test_they_are_written_in_the_format_of_the_task(task: str, file: str, tiny_w
     written = TASKS[task].read(tmp_path / "run" / SUBSET)
     everyone = {post.tokens: post.image for post in TASKS[task].read(tiny_world / file)}
     assert all(everyone[post.tokens] == post.image for post in written)
+
+
+@pytest.mark.parametrize(("scheme", "format"), [("iob1", None), ("auto", "posts")])
+def test_they_are_read_as_the_recipe_says(scheme: Scheme, format: str | None, tiny_world: Path, tmp_path: Path) -> None:
+    train = tmp_path / "train"
+    posts = TASKS["ner"].read(tiny_world / "ner" / "train.txt")
+    if format is None:
+        write_conll(train, posts, scheme)
+    else:
+        write_posts_jsonl(train, posts)
+    settings = wanted("ner", train, 18) | ({"scheme": scheme} if format is None else {"format": format})
+    draw_subset(settings, tmp_path / "run")
+    chosen = TASKS["ner"].read(tmp_path / "run" / SUBSET, format, scheme)
+    assert len(chosen) == 18 and all(post in posts for post in chosen)
 
 
 def test_joint_posts_keep_what_is_known_about_them(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from tests.factories import TINY_TEXT
 
 import promu
 from promu.cli import main
+from promu.corpora.conll import write_conll
 from promu.corpora.labelled import read_labelled
+from promu.schema import Entity, Post, Scheme
 from promu.training.finetune import finetune
 
 pytestmark = pytest.mark.slow
@@ -98,3 +101,39 @@ def test_what_extraction_writes_is_learned_from(runs: dict[str, Any], folder: Pa
     assert [pair.relations[0].type for pair in pairs] == ["works for", "None"] * 2
     write_posts_jsonl(folder / "again.jsonl", entities)
     assert read_labelled("ner", folder / "again.jsonl") == entities
+
+
+@pytest.mark.parametrize("scheme", ["iob1", "bioes"])
+def test_the_scheme_of_tags_is_one_setting_everywhere(
+    scheme: Scheme, folder: Path, tiny_models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tags in another scheme than IOB2, CRLF and no IMGID lines, from check to score, found out and named."""
+    gold = folder / f"{scheme}.txt"
+    posts = [replace(post, id=str(number), image=None) for number, post in enumerate(read_posts(folder), start=1)]
+    write_conll(gold, posts, scheme)
+    gold.write_bytes(gold.read_bytes().replace(b"\n", b"\r\n"))
+    for options in ([], ["--scheme", scheme]):
+        assert main(["check", str(gold), "--format", "conll", *options]) == 0
+    recipe = {
+        "task": "ner",
+        "data": {"train": str(gold), "dev": str(gold), "test": str(gold), "scheme": scheme},
+        "images": "none",
+        "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner")},
+        "training": {"epochs": 12, "batch_size": 4, "lr": 3e-3, "precision": "fp32"},
+        "out": str(folder / scheme),
+    }
+    assert finetune(recipe)["test"]["f1"] == 100
+    model, found = str(folder / scheme / "model"), str(folder / scheme / "predictions" / gold.name)
+    for options in ([], ["--scheme", scheme]):
+        for words in (["evaluate", "ner", model, "--data", str(gold)], ["score", "ner", "--gold", str(gold)]):
+            capsys.readouterr()
+            predictions = ["--predictions", found] if words[0] == "score" else []
+            assert main([*words, *predictions, *options, "--json"]) == 0
+            assert json.loads(capsys.readouterr().out)["f1"] == 100
+
+
+def read_posts(folder: Path) -> list[Post]:
+    """Posts with entities of two words, and two that touch."""
+    words = [post.tokens for post in read_labelled("ner", write_posts(folder / "posts.jsonl"))]
+    spans = (Entity(0, 1, "PER"), Entity(3, 4, "ORG"), Entity(4, 6, "ORG"))
+    return [Post("1", (*tokens[:4], "New", "York"), None, spans) for tokens in words]

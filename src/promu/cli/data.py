@@ -20,6 +20,7 @@ from promu.errors import InputError
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
+from promu.schema import Scheme
 
 Flat = Parameter(name="*")  # settings whose fields are options of the command
 SHOWN = 30  # candidates that a table shows; the file holds them all
@@ -54,28 +55,30 @@ def check(
     /,
     *,
     format: str,
+    scheme: Scheme = "auto",
     images: Path | None = None,
     model: Path | None = None,
     tokenizer: str | None = None,
     max_length: int = 80,
     json: bool = False,
 ) -> int:
-    """Read a file or a whole set; say what is in it, and every malformed line as `file:line: reason`.
+    """Read a file or a whole set; say what is in it, and what is malformed as `file:line: reason`, each kind once.
 
     Of a whole set also what its splits share: texts, images by name, and with --images images by content. A file is
-    named by its checksum where that is known. Exit status 2 when a line is malformed or an image missing or broken.
+    named by its content where that is known. Exit status 2 when a line is malformed or an image missing or broken.
 
     Args:
         path: A file, or the folder of a set.
-        format: One of conll, conll-lenient, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat, spacy,
+        format: One of conll, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat, spacy,
             captions, newsclippings, coco.
+        scheme: How the tags of CoNLL files mark entities; auto finds it out.
         images: Folder of images; missing and broken ones are then named.
         model: Folder of a fine-tuned model; posts that are longer than it reads are then counted, and what they lose.
         tokenizer: In place of a model, a tokenizer: folder, hub name, package:NAME/PATH.
         max_length: With a tokenizer, the tokens that will be read.
         json: Print JSON instead of lines.
     """
-    report = check_corpus(path, format, images)
+    report = check_corpus(path, format, images, scheme)
     lengths: dict[str, Any] = {}
     if model is not None or tokenizer is not None:
         from promu.hub import quiet
@@ -84,7 +87,7 @@ def check(
         quiet()
         sound = [one.path for one in report.files if not one.problems]
         for file in sound:
-            lengths |= check_lengths(file, format, model, tokenizer, max_length)
+            lengths |= check_lengths(file, format, model, tokenizer, max_length, scheme)
     if json:
         counted = {"long_posts": {file: long.to_dict() for file, long in lengths.items()}} if lengths else {}
         print_json({**report.to_dict(), **counted})

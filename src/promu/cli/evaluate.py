@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.cli.score import print_scores
 from promu.errors import InputError
-from promu.schema import MissingPairImage, MissingPostImage
+from promu.schema import MissingPairImage, MissingPostImage, Scheme
 
 if TYPE_CHECKING:
     from promu.evaluation.pairs import PairReport
@@ -188,6 +188,7 @@ class GoldOptions:
     Args:
         data: File with the gold.
         format: Its format; left out, posts for a .jsonl file, else the task's own: conll, mnre or jmere.
+        scheme: How the tags of CoNLL files mark entities; auto finds it out.
         images: Folder of the posts' images.
         missing_images: What a missing or broken image does: stop, or have its post read as text.
         groups: JSON file, an object of group name by post id; adds figures by group.
@@ -201,6 +202,7 @@ class GoldOptions:
 
     data: Path
     format: str | None = None
+    scheme: Scheme = "auto"
     images: Path | None = None
     missing_images: MissingPostImage = "raise"
     groups: Path | None = None
@@ -266,7 +268,7 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
 
     settings = {
         name: getattr(options, name)
-        for name in ("format", "images", "missing_images", "groups", "batch_size", "threshold")
+        for name in ("format", "scheme", "images", "missing_images", "groups", "batch_size", "threshold")
     }
     with progress_bars():
         result = evaluate(model, options.data, task, **settings)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import App
 
 from promu.cli.console import note, print_json, progress_bars
-from promu.errors import InputError
+from promu.errors import InputError, Problems
 
 if TYPE_CHECKING:
     from promu.graph.graph_store import EntityFacts, Link, NamedEntity
@@ -50,7 +50,7 @@ def make(
 
     from promu.graph.build import build_graph
 
-    problems: list[InputError] | None = None if broken == "stop" else []
+    problems = None if broken == "stop" else Problems()
     with progress_bars():
         summary = build_graph(
             extractions,
@@ -62,11 +62,13 @@ def make(
             ids_by_file=ids_by_file,
             problems=problems,
         )
-    for problem in (problems or [])[:SHOWN_PROBLEMS]:
+    kinds = [] if problems is None else problems.sentences()
+    for problem in kinds[:SHOWN_PROBLEMS]:
         note(str(problem))
-    left_out = len(problems or [])
+    left_out = 0 if problems is None else problems.total
     if left_out:
-        note(f"{left_out} lines were left out" + f", {SHOWN_PROBLEMS} of them named" * (left_out > SHOWN_PROBLEMS))
+        more = f", for {len(kinds)} reasons, {SHOWN_PROBLEMS} of them named" if len(kinds) > SHOWN_PROBLEMS else ""
+        note(f"{left_out:,} lines were left out{more}")
     if json:
         print_json({"out": str(out), **asdict(summary), "broken": left_out})
         return

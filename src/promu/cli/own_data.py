@@ -12,6 +12,7 @@ from promu.config import ShippedRecipe, copy_recipe, find_recipe, list_recipes
 from promu.corpora.char_spans import InsideWord
 from promu.corpora.convert import convert as run_convert
 from promu.errors import InputError
+from promu.schema import Scheme
 
 recipes_app = App(name="recipes", help="List the recipes that come with promu, show one, or copy one to change it.")
 
@@ -81,6 +82,8 @@ def convert(
     from_: Annotated[str, Parameter(name="--from")],
     to: str,
     inside_word: InsideWord = "leave-out",
+    scheme: Scheme = "auto",
+    to_scheme: Scheme = "auto",
     json: bool = False,
 ) -> None:
     """Write a file of labelled posts in another format, and say what the other format cannot carry.
@@ -90,14 +93,15 @@ def convert(
     Args:
         source: The file; for brat a folder, or one of its .txt files.
         target: The file to write, replaced if it is there; for brat a new folder.
-        from_: Its format: conll, conll-lenient, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat or
-            spacy.
+        from_: Its format: conll, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat or spacy.
         to: The format to write, one of the same.
         inside_word: A span of characters that begins or ends inside a word: leave it out, widen it to the whole word,
             or split the word.
+        scheme: How the tags of a CoNLL file mark entities; auto finds it out.
+        to_scheme: How those that are written do; auto is iob2.
         json: Print JSON instead of lines, with everything that was left out.
     """
-    result = run_convert(source, target, from_, to, inside_word=inside_word)
+    result = run_convert(source, target, from_, to, inside_word=inside_word, scheme=scheme, to_scheme=to_scheme)
     if json:
         print_json(result.to_dict())
         return

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 
 from promu.cli.console import note, print_json, print_table
 from promu.errors import InputError
+from promu.schema import Scheme
 
 if TYPE_CHECKING:
     from promu.evaluation.counts import Counts, TailScores
@@ -31,6 +32,7 @@ class ScoreOptions:
         against: Predictions of another system, one file or several: is the difference more than chance? Several runs
             are compared over runs and posts, single ones over posts alone.
         format: Of all files; left out, posts for .jsonl files, else the task's own: conll, mnre or jmere.
+        scheme: How the tags of CoNLL files mark entities; auto finds it out.
         train: Training file. Of ner and re: what is rare there is the tail; without it the gold says what is rare. Of
             joint: its relations count in the macro F1 over all relations.
         groups: JSON file, an object of group name by post id; adds figures by group.
@@ -42,6 +44,7 @@ class ScoreOptions:
     predictions: Annotated[list[Path], Parameter(consume_multiple=True)]
     against: Annotated[list[Path] | None, Parameter(consume_multiple=True)] = None
     format: str | None = None
+    scheme: Scheme = "auto"
     train: Path | None = None
     groups: Path | None = None
     samples: int = 10_000
@@ -71,7 +74,8 @@ def score_ner(
     report = _score("ner", options, rename=names)
     if export is not None:
         # the published scorers let a stray I- begin an entity
-        posts, runs = read_entity_files(options.gold, options.predictions[:1], names, options.format)["default"]
+        files = (options.gold, options.predictions[:1], names, options.format, options.scheme)
+        posts, runs = read_entity_files(*files)["default"]
         note(f"written for other scorers: {', '.join(map(str, export_entities(export, posts, runs[0])))}")
     _show(report, options)
 
@@ -109,7 +113,10 @@ def score_joint(options: ScoreOptions) -> None:
 def _score(task: Literal["ner", "re", "joint"], options: ScoreOptions, **more: Any) -> ScoreReport:
     from promu.evaluation.scoring import score
 
-    given = {name: getattr(options, name) for name in ("gold", "predictions", "format", "train", "groups", "samples")}
+    given = {
+        name: getattr(options, name)
+        for name in ("gold", "predictions", "format", "scheme", "train", "groups", "samples")
+    }
     return score(task, against=options.against or [], **given, **more)
 
 

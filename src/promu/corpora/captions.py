@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, StrictBool
 from pydantic_core import PydanticCustomError
 
 from promu.corpora.fields import IMAGE_PATH, Id, ImagePath, Record, Text, check_field, csv_rows, read_record
+from promu.corpora.images import ENDINGS
 from promu.errors import InputError
 from promu.files import (
     fault,
@@ -39,8 +40,6 @@ MAX_CAPTION = 1000
 """Characters of a caption; a longer text is an article or a damaged row."""
 
 FORMATS = ("captions", "newsclippings", "folder")
-
-IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
 _EXAMPLES = 20
@@ -149,11 +148,11 @@ def iterate_image_folder(
                     empty = False
                     yield captions, number, CaptionPair(image, line)
     if empty:
-        raise InputError(f"no image ({', '.join(IMAGES)}) with a caption in a .txt file of its name here", folder)
+        raise InputError(f"no image ({', '.join(ENDINGS)}) with a caption in a .txt file of its name here", folder)
 
 
 def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGES)
+    return name.lower().endswith(ENDINGS)
 
 
 def _captions(path: Path, problems: list[InputError] | None) -> Iterator[tuple[Path, int, str]]:

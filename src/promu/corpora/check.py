@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promu.corpora.formats import Format, find_format, find_splits, paper_name
-from promu.corpora.images import load_image
+from promu.corpora.images import find_image, load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
-from promu.errors import InputError
+from promu.errors import InputError, Problems
 from promu.files import absent, shorten
-from promu.schema import Post
+from promu.schema import Post, Scheme
 
 MAX_EXAMPLES = 3
 """Shared texts and images named a pair of splits; all are counted."""
@@ -73,6 +73,7 @@ class ImageReport:
         broken: Files that cannot be decoded; the first `MAX_SHOWN`, with reasons, are in `broken_reasons`.
         same_content: Files beyond the first of each group with identical bytes under different names.
         stand_ins: Files with the bytes of `STAND_IN`, which the field puts in the place of images that are missing.
+        renamed: Files with another ending, or in another Unicode form, than the name; `renamed_names` has the first.
     """
 
     named: int = 0
@@ -82,8 +83,10 @@ class ImageReport:
     broken: int = 0
     same_content: int = 0
     stand_ins: int = 0
+    renamed: int = 0
     missing_names: list[str] = field(default_factory=list)
     broken_reasons: list[tuple[str, str]] = field(default_factory=list)
+    renamed_names: list[tuple[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON; without what was not checked."""
@@ -101,6 +104,9 @@ class ImageReport:
         lines = [f"  images: {self.named:,} named, {self.shared:,} of them more than once; {found}"]
         lines += [f"    missing: {name}" for name in self.missing_names]
         lines += _more(self.missing, len(self.missing_names))
+        if self.renamed:
+            pairs = ", ".join(f"{name} is {file}" for name, file in self.renamed_names)
+            lines.append(f"    under another name: {self.renamed:,} ({pairs}{', …' if self.renamed > 3 else ''})")
         lines += [f"    broken: {name}: {reason}" for name, reason in self.broken_reasons]
         return lines + _more(self.broken, len(self.broken_reasons))
 
@@ -127,7 +133,7 @@ class FileReport:
     duplicates: int = 0
     images: ImageReport = field(default_factory=ImageReport)
     notes: list[str] = field(default_factory=list)
-    problems: list[InputError] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
 
     @property
     def ok(self) -> bool:
@@ -152,7 +158,11 @@ class FileReport:
             "duplicates": self.duplicates,
             "images": self.images.to_dict(),
             "notes": self.notes,
-            "problems": [{"path": one.path, "line": one.line, "reason": one.reason} for one in self.problems],
+            "malformed": self.problems.total,
+            "problems": [
+                {"path": one.path, "line": one.line, "reason": one.reason, "count": self.problems.count(one)}
+                for one in self.problems
+            ],
         }
 
     def lines(self) -> list[str]:
@@ -173,7 +183,7 @@ class FileReport:
         if self.kind != "regions":
             lines.append(f"  duplicates: {self.duplicates:,}")
         lines += [*self.images.lines(), *(f"  note: {note}" for note in self.notes)]
-        return [*lines, f"  malformed: {len(self.problems):,}"]
+        return [*lines, f"  malformed: {self.problems.total:,}"]
 
 
 @dataclass(slots=True)
@@ -196,10 +206,10 @@ class CheckReport:
         return {"path": str(self.path), "format": self.format, "ok": self.ok, "files": files, "overlaps": overlaps}
 
     def lines(self) -> list[str]:
-        """The report as plain text, the problems last as `file:line: reason`."""
+        """The report as plain text, the problems last as `file:line: reason`, each kind once with its count."""
         text = [line for file in self.files for line in file.lines()]
         text += [line for overlap in self.overlaps for line in overlap.lines()]
-        return text + [str(problem) for file in self.files for problem in file.problems]
+        return text + [str(problem) for file in self.files for problem in file.problems.sentences()]
 
 
 def _more(count: int, shown: int) -> list[str]:
@@ -212,20 +222,21 @@ def _table(counts: dict[str, int]) -> str:
     return f"{sum(counts.values()):,} (" + ", ".join(f"{name} {count:,}" for name, count in counts.items()) + ")"
 
 
-def check(path: str | Path, format: str, images: str | Path | None = None) -> CheckReport:
+def check(path: str | Path, format: str, images: str | Path | None = None, scheme: Scheme = "auto") -> CheckReport:
     """Read one file, or all files of a set in a folder, and say what is there and what is wrong.
 
     Args:
         path: A file, or a folder with the format's usual file names.
         format: A name in `FORMATS`.
         images: The folder of images; every named image is decoded. Without it they are only counted.
+        scheme: Of the tags in CoNLL files.
 
     Raises:
-        InputError: an unknown format, no such path, a folder without any of the files, no such folder of images.
-            Whatever is wrong *in* a file is in the report instead.
+        InputError: an unknown format or scheme, no such path, a folder without any of the files, no such folder of
+            images. Whatever is wrong *in* a file is in the report instead.
     """
     path = Path(path)
-    entry = find_format(format)
+    entry = find_format(format).with_scheme(scheme)
     folder = None if images is None else Path(images)
     if folder is not None and not folder.is_dir():
         raise InputError("no such folder of images; check the path", folder)
@@ -252,10 +263,14 @@ class _Contents:
 
 
 class _OpenedImage(NamedTuple):
-    """An image file: the digest of its bytes, or why it has none; neither where it is missing."""
+    """An image file: the digest of its bytes, or why it has none; neither where it is missing.
+
+    `name` is that of the file where it is another than the one that a post gives.
+    """
 
     digest: str | None = None
     fault: str | None = None
+    name: str | None = None
 
 
 def _check_file(
@@ -327,7 +342,10 @@ def _check_images(names: list[str], folder: Path | None, opened: dict[str, _Open
         else:
             report.same_content += image.digest in digests
             digests.add(image.digest)
-    del report.broken_reasons[MAX_SHOWN:], report.missing_names[MAX_SHOWN:]
+            if image.name is not None:
+                report.renamed += 1
+                report.renamed_names.append((name, image.name))
+    del report.broken_reasons[MAX_SHOWN:], report.missing_names[MAX_SHOWN:], report.renamed_names[MAX_EXAMPLES:]
     stand_in = opened[STAND_IN].digest
     if stand_in is not None:
         report.stand_ins = sum(opened[name].digest == stand_in for name in uses if name != STAND_IN)
@@ -335,8 +353,11 @@ def _check_images(names: list[str], folder: Path | None, opened: dict[str, _Open
 
 
 def _open(path: Path) -> _OpenedImage:
+    name = None
     try:
-        data = path.read_bytes()
+        found = find_image(path)
+        name = None if found == path else found.name
+        data = found.read_bytes()
         # Decoding is what finds a truncated file; a small target makes it cheap for big JPEGs.
         load_image(data, target=(64, 64))
     except FileNotFoundError:
@@ -345,7 +366,7 @@ def _open(path: Path) -> _OpenedImage:
         return _OpenedImage(fault=error.reason)
     except (OSError, ValueError) as error:
         return _OpenedImage(fault=f"cannot be read ({error})")
-    return _OpenedImage(hashlib.sha256(data).hexdigest())
+    return _OpenedImage(hashlib.sha256(data).hexdigest(), name=name)
 
 
 def _overlap(first: str, before: _Contents, second: str, after: _Contents) -> Overlap:

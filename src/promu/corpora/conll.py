@@ -1,17 +1,20 @@
-"""Twitter-2015 and Twitter-2017: `IMGID:<id>`, then `word<TAB>tag` lines, a blank line between posts.
+"""CoNLL files: a word and its tag a line, a blank line between posts; Twitter-2015 and Twitter-2017 with `IMGID:<id>`.
 
-Types are kept as the file has them (Twitter-2015 says OTHER, Twitter-2017 says MISC).
+Types are kept as the file has them (Twitter-2015 says OTHER, Twitter-2017 says MISC). Columns are separated by tabs,
+or by blanks where no tab is; the first is the word, the last the tag. Without IMGID lines posts are numbered and have
+no image. Lines of -DOCSTART- are left out.
 
-An I- tag that continues nothing (after O, or of another type) is an error, with one exception. The published
-Twitter-2015 files hold 374 of them (186, 53, 135), where an entity begins with I- in place of B-; these files, known
-by their checksum, are read as seqeval and the field's scorers read them: such a tag begins an entity. Twitter-2017
-has none. For any other file `stray_inside="begin"`, the format `conll-lenient`, asks for the same.
+Tags follow a scheme, which is found out or named (`Scheme`). In IOB2 an I- tag that continues nothing (after O, or of
+another type) is an error, with one exception. The published Twitter-2015 files hold 374 of them (186, 53, 135), where
+an entity begins with I- in place of B-. These files, known by their words and labels, are read as seqeval and the
+field's scorers read them: such a tag begins an entity.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +22,215 @@ from typing import Literal
 
 from promu.corpora.fields import FILE_NAME, TOKEN, check_field
 from promu.corpora.releases import has_stray_inside
-from promu.errors import InputError
+from promu.errors import InputError, Problems
 from promu.files import fault, is_blank, read_lines, shorten, write_text
-from promu.schema import Entity, Post
+from promu.schema import Entity, Post, Scheme
 
 logger = logging.getLogger(__name__)
 
-StrayInside = Literal["error", "begin", "drop"]
+SCHEME = (
+    "how the tags of CoNLL files mark entities: `iob2`, `iob1` (an I- that continues nothing begins an entity), "
+    "`bioes`; `auto` finds it out"
+)
+"""What the setting is, for recipes and help."""
 
-_TAG = re.compile(r"O|[BI]-\w[\w.&/-]*")
-_MARK = "IMGID:"
+StrayInside = Literal["begin", "drop"]
+"""What an I- tag that continues nothing is: the begin of an entity, or no part of one (seqeval's two modes)."""
+
+_TYPE = r"\w[\w.&/-]*"
+_TAG = re.compile(rf"O|[BI]-{_TYPE}")
+_ANY_TAG = re.compile(rf"O|[BIESLUM]-{_TYPE}")
+_BIOES = {"L": "E", "U": "S", "M": "I"}
+_MARK, _DOCUMENT = "IMGID:", "-DOCSTART-"
+_COLUMNS = re.compile(r"[ \t]+")
+_REMEDY = "the scheme iob1, which takes such a tag as the begin of an entity (data.scheme, --scheme)"
+
+
+@dataclass(frozen=True, slots=True)
+class ConllFile:
+    """What a CoNLL file was read as.
+
+    Attributes:
+        scheme: The scheme of its tags, never `auto`.
+        known: Whether it is a release whose entities are known to begin with I- at times (Twitter-2015).
+        notes: What is unusual about it, a sentence each.
+    """
+
+    posts: list[Post]
+    scheme: Scheme
+    known: bool
+    notes: list[str]
+
+
+def read_conll(
+    path: str | Path,
+    problems: list[InputError] | None = None,
+    *,
+    scheme: Scheme = "auto",
+    stray_inside: StrayInside | None = None,
+) -> list[Post]:
+    """Read a CoNLL file; a malformed line is one problem, and its post is skipped.
+
+    A post's id is its IMGID and its image `<IMGID>.jpg`; several posts may share one. Errors as of every reader
+    (`promu.corpora`).
+
+    Args:
+        path: The file.
+        problems: Where malformed lines go.
+        scheme: Of the tags.
+        stray_inside: For predictions, whose tags may be anything: what one that continues nothing is. None leaves that
+            to the scheme.
+    """
+    file = read_conll_file(path, problems, scheme=scheme, stray_inside=stray_inside)
+    if problems is None:  # whoever collects them reports the notes too
+        for note in file.notes:
+            logger.info("%s: %s", path, note)
+    return file.posts
+
+
+def read_conll_file(
+    path: str | Path,
+    problems: list[InputError] | None = None,
+    *,
+    scheme: Scheme = "auto",
+    stray_inside: StrayInside | None = None,
+) -> ConllFile:
+    """As `read_conll`, with what the file was read as."""
+    path = Path(path)
+    layout = _survey(path)
+    known = False
+    if scheme == "bioes" and not layout.ends:
+        scheme = "iob2"
+    if scheme == "auto":
+        scheme = layout.scheme
+        if scheme == "iob2" and layout.strays:
+            known = has_stray_inside(_Reader(path, layout, "iob1", None, Problems()).posts())
+            scheme = "iob1" if known else "iob2"
+    found = Problems() if problems is None else problems
+    reader = _Reader(path, layout, scheme, stray_inside, found)
+    posts = reader.posts()
+    if problems is None and found:
+        raise found.sentences()[0] if isinstance(found, Problems) else found[0]
+    tags = {"iob1": [] if known else ["the tags are IOB1"], "bioes": ["the tags are BIOES"]}.get(scheme, [])
+    return ConllFile(posts, scheme, known, [*tags, *layout.notes(), *reader.notes()])
+
+
+def conll_notes(path: Path, scheme: Scheme = "auto") -> list[str]:
+    """What is unusual about a file."""
+    return read_conll_file(path, Problems(), scheme=scheme).notes
+
+
+def write_conll(path: str | Path, posts: Iterable[Post], scheme: Scheme = "iob2") -> None:
+    """Write posts so that `read_conll` gives them back, their tags in a scheme (`auto` is IOB2); atomic.
+
+    Posts that are numbered from 1 and have no image are written without IMGID lines. Any other post without an image
+    reads back with `<id>.jpg`. Scores are not kept. The format cannot hold relations, overlapping or untyped entities,
+    an image of another name, and empty or broken tokens.
+    """
+    posts = list(posts)
+    plain = all(post.image is None and post.id == str(number) for number, post in enumerate(posts, start=1))
+    plain = plain and not (posts and posts[0].tokens and posts[0].tokens[0].startswith("\ufeff"))
+    write_text(path, (_format(post, plain, scheme) for post in posts))
+
+
+def bio_tags(post: Post, scheme: Scheme = "iob2") -> list[str]:
+    """The post's entities as tags, one a word; in IOB2 or in another scheme."""
+    tags = ["O"] * len(post.tokens)
+    for entity in post.entities:
+        tags[entity.start : entity.end] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (entity.end - entity.start - 1)
+    if scheme in ("auto", "iob2"):
+        return tags
+    written = list(tags)
+    for index, tag in enumerate(tags):
+        before, after = (tags[place] if 0 <= place < len(tags) else "O" for place in (index - 1, index + 1))
+        last = after != f"I-{tag[2:]}"
+        if scheme == "iob1" and tag[0] == "B" and before[2:] != tag[2:]:
+            written[index] = f"I-{tag[2:]}"
+        elif scheme == "bioes" and tag != "O" and last:
+            written[index] = f"{'S' if tag[0] == 'B' else 'E'}-{tag[2:]}"
+    return written
+
+
+@dataclass(slots=True)
+class _Layout:
+    """What a first look at a file shows.
+
+    `strays`, `needless` and `broken` count the lines that are wrong under IOB2 (an I- that continues nothing), IOB1 (a
+    B- that is not needed) and BIOES; `ends` the tags that only BIOES has.
+    """
+
+    tabs: bool = True
+    columns: int = 2
+    images: int = 0
+    documents: int = 0
+    strays: int = 0
+    needless: int = 0
+    broken: int = 0
+    ends: int = 0
+
+    @property
+    def scheme(self) -> Scheme:
+        if self.ends and self.broken < self.ends + self.strays:
+            return "bioes"
+        return "iob1" if self.strays and not self.needless and not self.ends else "iob2"
+
+    def split(self, line: str) -> list[str]:
+        return line.split("\t") if self.tabs else _COLUMNS.split(line.strip(" \t"))
+
+    def notes(self) -> list[str]:
+        notes = []
+        if not self.tabs:
+            notes.append("the columns are separated by blanks")
+        if self.columns > 2:
+            notes.append(f"of {self.columns} columns the first is the word and the last the tag")
+        if not self.images:
+            notes.append(f"there are no {_MARK} lines: posts are numbered and have no image")
+        if self.documents:
+            notes.append(f"{self.documents:,} lines of {_DOCUMENT} were left out")
+        return notes
+
+
+def _is_mark(line: str) -> bool:
+    return line.startswith(_MARK) and "\t" not in line
+
+
+def _is_document(line: str) -> bool:
+    return line.startswith(_DOCUMENT) and line[len(_DOCUMENT) : len(_DOCUMENT) + 1] in ("", " ", "\t")
+
+
+def _survey(path: Path) -> _Layout:
+    """Look at a file's columns and tags; what is wrong with a line is said when it is read."""
+    layout = _Layout()
+    tabs: Counter[bool] = Counter()
+    columns: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
+    previous = "O"
+    for _, line in read_lines(path, Problems()):
+        opened = previous[0] in "BI"
+        mark, document = line is not None and _is_mark(line), line is not None and _is_document(line)
+        if line is None or is_blank(line) or mark or document:
+            layout.images += mark
+            layout.documents += document
+            layout.broken += opened
+            previous = "O"
+            continue
+        tabbed = "\t" in line
+        tabs[tabbed] += 1
+        found = line.split("\t") if tabbed else _COLUMNS.split(line.strip(" "))
+        columns[tabbed][len(found)] += 1
+        tag = found[-1]
+        if not _ANY_TAG.fullmatch(tag):
+            continue
+        tag = _BIOES.get(tag[0], tag[0]) + tag[1:]
+        continues = opened and previous[2:] == tag[2:]
+        layout.ends += tag[0] in "ES"
+        layout.strays += tag[0] == "I" and not continues
+        layout.needless += tag[0] == "B" and not continues
+        layout.broken += not continues if tag[0] in "IE" else opened
+        previous = tag
+    layout.tabs = not tabs or tabs[True] >= tabs[False]
+    if columns[layout.tabs]:
+        layout.columns = max(2, columns[layout.tabs].most_common(1)[0][0])
+    return layout
 
 
 @dataclass(slots=True)
@@ -39,124 +241,144 @@ class _Block:
     line: int
     tokens: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
     broken: bool = False
 
 
-def read_conll(
-    path: str | Path, problems: list[InputError] | None = None, *, stray_inside: StrayInside | None = None
-) -> list[Post]:
-    """Read a Twitter-2015/2017 file; a malformed line is one problem, and its post is skipped.
+class _Reader:
+    """One pass over a file whose layout and scheme are known."""
 
-    A post's id is its IMGID and its image `<IMGID>.jpg`; several posts may share one. Errors as of every reader
-    (`promu.corpora`).
+    def __init__(
+        self, path: Path, layout: _Layout, scheme: Scheme, stray: StrayInside | None, problems: list[InputError]
+    ) -> None:
+        self.path, self.layout, self.scheme, self.problems = path, layout, scheme, problems
+        self.stray: StrayInside | None = "begin" if scheme == "iob1" and stray is None else stray
+        self.strays: Counter[str] = Counter()
+        self.stray_lines: list[int] = []
+        self.pattern = _ANY_TAG if scheme == "bioes" else _TAG
 
-    Args:
-        path: The file.
-        problems: Where malformed lines go.
-        stray_inside: What an I- tag that continues nothing is: an "error", the "begin" of an entity (seqeval's default
-            mode), or no part of one, "drop" (seqeval's strict mode, IOB2). None is "begin" for the published
-            Twitter-2015 files, as the field's scorers have it, and "error" for all others.
-    """
-    path = Path(path)
-    if stray_inside is None:
-        stray_inside = "begin" if has_stray_inside(path) else "error"
-    posts, strays = _parse(path, problems, stray_inside)
-    if strays:
-        reading = "dropped" if stray_inside == "drop" else "read as the begin of an entity"
-        logger.info("%s: %d I- tags that continue nothing were %s", path, len(strays), reading)
-    return posts
-
-
-def stray_inside_lines(path: str | Path) -> list[int]:
-    """The lines whose I- tag continues nothing, in the posts that are otherwise well formed."""
-    return _parse(Path(path), [], "begin")[1]
-
-
-def write_conll(path: str | Path, posts: Iterable[Post]) -> None:
-    """Write posts so that `read_conll` gives them back; atomic.
-
-    A post without an image reads back with `<id>.jpg`, and scores are not kept. The format cannot hold relations,
-    overlapping or untyped entities, an image of another name, and empty or broken tokens.
-    """
-    write_text(path, (_format(post) for post in posts))
-
-
-def bio_tags(post: Post) -> list[str]:
-    """The post's entities as BIO tags, one a word."""
-    tags = ["O"] * len(post.tokens)
-    for entity in post.entities:
-        tags[entity.start : entity.end] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (entity.end - entity.start - 1)
-    return tags
-
-
-def _parse(path: Path, problems: list[InputError] | None, stray_inside: StrayInside) -> tuple[list[Post], list[int]]:
-    posts: list[Post] = []
-    strays: list[int] = []
-    empty = True
-    for block in _blocks(path, problems, stray_inside, strays):
-        empty = False
-        if not block.tokens and not block.broken:
-            fault(problems, InputError(f"post {shorten(block.id)} has no words", path, block.line))
-        elif not block.broken:
-            posts.append(Post(str(block.id), tuple(block.tokens), f"{block.id}.jpg", tuple(_entities(block.tags))))
-    if empty:
-        raise InputError("the file holds no posts; is this the right file?", path)
-    return posts, strays
-
-
-def _blocks(
-    path: Path, problems: list[InputError] | None, stray_inside: StrayInside, strays: list[int]
-) -> Iterator[_Block]:
-    block: _Block | None = None
-    for number, line in read_lines(path, problems):
-        if line is not None and is_blank(line):
-            if block is not None:
-                yield block
-            block = None
-            continue
-        try:
-            if line is not None and line.startswith(_MARK) and "\t" not in line:
-                previous, block = block, _Block(None, number, broken=True)
-                if previous is not None:
-                    yield previous
-                id = check_field(FILE_NAME, line.removeprefix(_MARK).strip(), "the image id after IMGID:")
-                block = _Block(id, number)
-                if previous is not None:
-                    raise InputError("a blank line is missing before this IMGID line")
+    def posts(self) -> list[Post]:
+        posts: list[Post] = []
+        empty = True
+        for number, block in enumerate(self._blocks(), start=1):
+            empty = False
+            if not block.tokens and not block.broken:
+                fault(self.problems, InputError(f"post {shorten(block.id)} has no words", self.path, block.line))
                 continue
-            if block is None:
-                block = _Block(None, number, broken=True)
-                if line is not None:
-                    raise InputError(f"words without an IMGID:<id> line before them: {shorten(line)}")
-            if line is None:
-                block.broken = True
-            else:
-                _add_word(block, line, number, stray_inside, strays)
-        except InputError as error:
-            if block is not None:
-                block.broken = True
-            fault(problems, error.at(path, number))
-    if block is not None:
-        yield block
+            spans = [] if block.broken else self._spans(block)
+            if not block.broken:
+                id, image = (str(number), None) if block.id is None else (block.id, f"{block.id}.jpg")
+                posts.append(Post(id, tuple(block.tokens), image, tuple(spans)))
+        if empty:
+            raise InputError("the file holds no posts; is this the right file?", self.path)
+        return posts
 
+    def notes(self) -> list[str]:
+        if not self.strays:
+            return []
+        shown = ", ".join(map(str, self.stray_lines)) + (" …" if self.strays.total() > len(self.stray_lines) else "")
+        reading = "dropped" if self.stray == "drop" else "read as the begin of one"
+        return [f"{self.strays.total()} I- tags that continue no entity were {reading} (lines {shown})"]
 
-def _add_word(block: _Block, line: str, number: int, stray_inside: StrayInside, strays: list[int]) -> None:
-    columns = line.split("\t")
-    if len(columns) != 2:
-        raise InputError(f"word<TAB>tag is expected, found {len(columns)} column(s) separated by tabs: {shorten(line)}")
-    token, tag = check_field(TOKEN, columns[0], "the word"), columns[1]
-    if not _TAG.fullmatch(tag):
-        raise InputError(f"{shorten(tag)} is no tag; a tag is O, B-TYPE or I-TYPE")
-    previous = block.tags[-1] if block.tags else "O"
-    if tag.startswith("I-") and previous[2:] != tag[2:] and not block.broken:
-        if stray_inside == "error":
+    def _blocks(self) -> Iterator[_Block]:
+        block: _Block | None = None
+        for number, line in read_lines(self.path, self.problems):
+            if line is not None and (is_blank(line) or _is_document(line)):
+                if block is not None:
+                    yield block
+                block = None
+                continue
+            try:
+                if line is not None and _is_mark(line) and len(self.layout.split(line)) == 1:
+                    previous, block = block, _Block(None, number, broken=True)
+                    if previous is not None:
+                        yield previous
+                    id = check_field(FILE_NAME, line.removeprefix(_MARK).strip(), "the image id after IMGID:")
+                    block = _Block(id, number)
+                    if previous is not None:
+                        raise InputError("a blank line is missing before this IMGID line")
+                    continue
+                if block is None:
+                    block = _Block(None, number, broken=bool(self.layout.images))
+                    if line is not None and self.layout.images:
+                        raise InputError(f"words without an IMGID:<id> line before them: {shorten(line)}")
+                if line is None:
+                    block.broken = True
+                else:
+                    self._add_word(block, line, number)
+            except InputError as error:
+                if block is not None:
+                    block.broken = True
+                fault(self.problems, error.at(self.path, number))
+        if block is not None:
+            yield block
+
+    def _add_word(self, block: _Block, line: str, number: int) -> None:
+        columns = self.layout.split(line)
+        if len(columns) != self.layout.columns:
+            by = "tabs" if self.layout.tabs else "blanks"
+            expected = "word<TAB>tag is" if self.layout.tabs and self.layout.columns == 2 else "a word and its tag are"
+            others = "" if self.layout.columns == 2 else f"; most lines have {self.layout.columns}"
+            raise InputError(
+                f"{expected} expected, found {len(columns)} column(s) separated by {by}{others}: {shorten(line)}"
+            )
+        token, tag = check_field(TOKEN, columns[0], "the word"), columns[-1]
+        if not self.pattern.fullmatch(tag):
+            remedy = ""
+            if _ANY_TAG.fullmatch(tag):
+                remedy = " in the scheme " + self.scheme + "; the scheme bioes has others (data.scheme, --scheme)"
+            raise InputError(f"{shorten(tag)} is no tag{remedy}; a tag is O, B-TYPE or I-TYPE")
+        if self.scheme != "bioes":
+            tag = self._inside(block, tag, number)
+        block.tokens.append(token)
+        block.tags.append(tag)
+        block.lines.append(number)
+
+    def _inside(self, block: _Block, tag: str, number: int) -> str:
+        """The tag, a B- or O in place of an I- that continues nothing."""
+        previous = block.tags[-1] if block.tags else "O"
+        if not tag.startswith("I-") or previous[2:] == tag[2:] or block.broken:
+            return tag
+        if self.stray is None:
             after = f"after {previous[:40]}" if block.tags else "at the start of a post"
-            remedy = "read the file as format conll-lenient, which takes such a tag as the begin of an entity"
-            raise InputError(f"{tag[:40]} {after} continues no entity; write B-{tag[2:40]}, or {remedy}")
-        strays.append(number)
-        tag = f"B-{tag[2:]}" if stray_inside == "begin" else "O"
-    block.tokens.append(token)
-    block.tags.append(tag)
+            raise InputError(f"{tag[:40]} {after} continues no entity; write B-{tag[2:40]}, or name {_REMEDY}")
+        self.strays[self.stray] += 1
+        if len(self.stray_lines) < 5:
+            self.stray_lines.append(number)
+        return f"B-{tag[2:]}" if self.stray == "begin" else "O"
+
+    def _spans(self, block: _Block) -> list[Entity]:
+        if self.scheme != "bioes":
+            return list(_entities(block.tags))
+        spans: list[Entity] = []
+        start: int | None = None  # of the entity that is open
+        for index, tag in enumerate([*block.tags, "O"]):
+            mark, kind = _BIOES.get(tag[0], tag[0]), tag[2:]
+            if start is not None and (mark not in "IE" or kind != block.tags[start][2:]):
+                if self.stray is None:
+                    reason = f"{block.tags[start][:40]} begins an entity that {tag[:40]} neither continues nor ends"
+                    self._unclosed(block, start, f"{reason} (scheme bioes)")
+                elif self.stray == "begin":
+                    spans.append(Entity(start, index, block.tags[start][2:]))
+                start = None
+            if mark == "S":
+                spans.append(Entity(index, index + 1, kind))
+            elif mark == "B":
+                start = index
+            elif mark in "IE" and start is None:
+                if self.stray is None:
+                    self._unclosed(block, index, f"{tag[:40]} continues no entity (scheme bioes)")
+                elif self.stray == "begin":
+                    start = index
+            if mark == "E" and start is not None:
+                spans.append(Entity(start, index + 1, kind))
+                start = None
+        return spans
+
+    def _unclosed(self, block: _Block, index: int, reason: str) -> None:
+        block.broken = True
+        reason = f"{reason}; correct it, or name another scheme (data.scheme, --scheme)"
+        fault(self.problems, InputError(reason, self.path, block.lines[index]))
 
 
 def _entities(tags: list[str]) -> Iterator[Entity]:
@@ -169,7 +391,7 @@ def _entities(tags: list[str]) -> Iterator[Entity]:
             start = index
 
 
-def _format(post: Post) -> str:
+def _format(post: Post, plain: bool, scheme: Scheme) -> str:
     where = f"post {shorten(post.id)} cannot be written as CoNLL"
     if post.relations:
         raise InputError(f"{where}: the format holds no relations; write it as mnre, jmere or posts")
@@ -180,6 +402,8 @@ def _format(post: Post) -> str:
         raise InputError(f"{where}: its id begins or ends with a blank")
     if not post.tokens:
         raise InputError(f"{where}: it has no words")
+    if _DOCUMENT in post.tokens:
+        raise InputError(f"{where}: its word {_DOCUMENT} begins a document there")
     taken: set[int] = set()
     for entity in post.entities:
         if entity.type is None or not _TAG.fullmatch(f"B-{entity.type}"):
@@ -189,6 +413,6 @@ def _format(post: Post) -> str:
         taken.update(range(entity.start, entity.end))
     words = (
         f"{check_field(TOKEN, token, f'{where}: word {index}')}\t{tag}\n"
-        for index, (token, tag) in enumerate(zip(post.tokens, bio_tags(post), strict=True))
+        for index, (token, tag) in enumerate(zip(post.tokens, bio_tags(post, scheme), strict=True))
     )
-    return f"{_MARK}{name}\n" + "".join(words) + "\n"
+    return ("" if plain else f"{_MARK}{name}\n") + "".join(words) + "\n"

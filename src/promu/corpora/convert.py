@@ -15,7 +15,7 @@ from promu.corpora.formats import Format, Holds, find_format
 from promu.corpora.labelled import to_pairs
 from promu.errors import InputError
 from promu.files import shorten
-from promu.schema import NO_RELATION, Entity, Post, Relation, apart, quintuples, with_quintuples
+from promu.schema import NO_RELATION, Entity, Post, Relation, Scheme, apart, quintuples, with_quintuples
 
 _STATED = re.compile(r"/[^\s/]+/[^\s/]+/[^\s/]+")
 """A relation's label that states the types of both ends."""
@@ -91,6 +91,8 @@ def convert(
     to_format: str,
     *,
     inside_word: InsideWord = "leave-out",
+    scheme: Scheme = "auto",
+    to_scheme: Scheme = "auto",
 ) -> Conversion:
     """Write a file of labelled posts in another format.
 
@@ -103,6 +105,7 @@ def convert(
         from_format, to_format: Formats of posts, names in `promu.corpora.formats.FORMATS`.
         inside_word: Of formats that mark characters: what becomes of a span that begins or ends inside a word. It is
             left out and named, widened to the whole word, or the word is split there.
+        scheme, to_scheme: Of the tags in CoNLL files that are read and written; `auto` finds it out and writes IOB2.
 
     Raises:
         InputError: A format is unknown or not one of posts; the source cannot be read or is malformed; no post is left;
@@ -117,7 +120,8 @@ def convert(
         ```
     """
     source, target = Path(source), Path(target)
-    reader, writer = find_format(from_format, "posts"), find_format(to_format, "posts")
+    reader = find_format(from_format, "posts").with_scheme(scheme)
+    writer = find_format(to_format, "posts").with_scheme(to_scheme)
     if writer.write is None:
         raise InputError(f"format {to_format!r} is only read; choose another to write")
     if source.exists() and target.exists() and source.samefile(target):

@@ -14,6 +14,7 @@ import pydantic
 from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
+from promu.corpora.tokenize import normal_form, same_characters
 from promu.errors import InputError
 from promu.files import fault, is_blank, read_lines, shorten
 
@@ -175,12 +176,22 @@ def check_span(span: tuple[int, int], tokens: tuple[str, ...], what: str) -> tup
 def check_name(name: str, tokens: tuple[str, ...], span: tuple[int, int], what: str) -> None:
     """Check that an entity's written name is the words of its span, which catches spans that are off by one.
 
+    A name in another Unicode normal form is the same name.
+
     Raises:
         InputError: The words are others.
     """
     words = " ".join(tokens[span[0] : span[1]])
-    if name != words:
+    if not same_characters(name, words):
         raise InputError(f"{what} is {shorten(name)}, but the words at [{span[0]}, {span[1]}] are {shorten(words)}")
+
+
+def other_form(name: str, tokens: tuple[str, ...], span: tuple[int, int]) -> str | None:
+    """What is to be said of a name that is the words of its span in another Unicode normal form; None of any other."""
+    words = " ".join(tokens[span[0] : span[1]])
+    if name == words:
+        return None
+    return f"names are {normal_form(name)} where their words are {normal_form(words)}, and read as these words"
 
 
 def stem(file_name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from promu.corpora.annotation_tools import (
     read_label_studio,
@@ -21,16 +21,15 @@ from promu.corpora.annotation_tools import (
 from promu.corpora.brat import read_brat, write_brat
 from promu.corpora.captions import read_captions, read_newsclippings
 from promu.corpora.coco import read_coco
-from promu.corpora.conll import read_conll, stray_inside_lines, write_conll
+from promu.corpora.conll import conll_notes, read_conll, write_conll
 from promu.corpora.docbin import read_docbin, write_docbin
 from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
-from promu.corpora.mnre import read_mnre, write_mnre
+from promu.corpora.mnre import mnre_notes, read_mnre, write_mnre
 from promu.corpora.posts import write_posts_jsonl
-from promu.corpora.releases import has_stray_inside
-from promu.corpora.sources import read_post_file
+from promu.corpora.sources import post_notes, read_post_file
 from promu.errors import InputError
 from promu.extensions import Choices
-from promu.schema import Post
+from promu.schema import Post, Scheme
 
 Kind = Literal["posts", "pairs", "regions"]
 Reader = Callable[..., Any]
@@ -40,8 +39,6 @@ Splits = Mapping[str, tuple[str, ...]]
 
 _CONLL_SPLITS: Splits = {"train": ("train.txt",), "valid": ("valid.txt", "val.txt", "dev.txt"), "test": ("test.txt",)}
 
-
-_read_lenient = partial(read_conll, stray_inside="begin")
 _MNRE_SPLITS: Splits = {"train": ("mnre_train.txt",), "valid": ("mnre_val.txt",), "test": ("mnre_test.txt",)}
 _JMERE_SPLITS: Splits = {
     name: (f"{split}.json", f"{split}_ofa_image_caption.json", f"{split}_ofa_knowledge.json")
@@ -56,16 +53,6 @@ _POST_SPLITS: Splits = {**{name: (f"{name}.jsonl",) for name in ("train", "valid
 _TASK_SPLITS: Splits = {name: (f"{name}.json",) for name in ("train", "valid", "test")}
 _SPACY_SPLITS: Splits = {"train": ("train.spacy",), "valid": ("valid.spacy", "dev.spacy"), "test": ("test.spacy",)}
 _PAIR_SPLITS: Splits = {"train": ("train.json",), "valid": ("val.json",), "test": ("test.json",)}
-
-
-def _conll_notes(path: Path) -> list[str]:
-    return _lenient_notes(path) if has_stray_inside(path) else []
-
-
-def _lenient_notes(path: Path) -> list[str]:
-    lines = stray_inside_lines(path)
-    shown = ", ".join(map(str, lines[:5])) + (" …" if len(lines) > 5 else "")
-    return [f"{len(lines)} I- tags that continue no entity were read as the begin of one (lines {shown})"] * bool(lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +122,7 @@ class Format:
         tasks: Those that learn from it, and whose predictions it can hold.
         characters: Whether it marks characters, so that its reader takes `inside_word`.
         holds: What of a post it can hold, for `promu.convert`.
+        tagged: Whether reader and notes take the `scheme` of tags.
     """
 
     name: str
@@ -147,26 +135,43 @@ class Format:
     tasks: tuple[str, ...] = ()
     characters: bool = False
     holds: Holds = Holds()
+    tagged: bool = False
+
+    def with_scheme(self, scheme: Scheme) -> Format:
+        """The format with its tags read and written in a scheme.
+
+        Raises:
+            InputError: There is no such scheme, or the format has no tags.
+        """
+        if scheme not in get_args(Scheme):
+            raise InputError(f"there is no scheme {scheme!r}; use one of {', '.join(get_args(Scheme))}")
+        if scheme == "auto":
+            return self
+        if not self.tagged:
+            raise InputError(f"the format {self.name!r} has no tags; leave the scheme {scheme!r} out")
+        functions = {name: getattr(self, name) for name in ("read", "write", "notes")}
+        marked: dict[str, Any] = {name: partial(one, scheme=scheme) for name, one in functions.items() if one}
+        return replace(self, **marked)
 
 
 _ALL = ("ner", "re", "joint")
 _OWN = (
-    Format("conll", "posts", read_conll, write_conll, _CONLL_SPLITS, False, _conll_notes, ("ner",), holds=_HOLDS_CONLL),
     Format(
-        "conll-lenient",
+        "conll",
         "posts",
-        _read_lenient,
+        read_conll,
         write_conll,
         _CONLL_SPLITS,
-        notes=_lenient_notes,
+        notes=conll_notes,
         tasks=("ner",),
         holds=_HOLDS_CONLL,
+        tagged=True,
     ),
-    Format("mnre", "posts", read_mnre, write_mnre, _MNRE_SPLITS, True, tasks=("re",), holds=_HOLDS_MNRE),
+    Format("mnre", "posts", read_mnre, write_mnre, _MNRE_SPLITS, True, mnre_notes, ("re",), holds=_HOLDS_MNRE),
     Format(
         "jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, False, jmere_notes, ("joint",), holds=_HOLDS_JMERE
     ),
-    Format("posts", "posts", read_post_file, write_posts_jsonl, _POST_SPLITS, tasks=_ALL),
+    Format("posts", "posts", read_post_file, write_posts_jsonl, _POST_SPLITS, notes=post_notes, tasks=_ALL),
     Format("spans", "posts", read_spans, write_spans, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
     Format("doccano", "posts", read_spans, write_doccano, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
     Format(
@@ -210,9 +215,15 @@ def find_format(name: str, kind: Kind | None = None) -> Format:
     raise InputError(f"format {name!r} holds {entry.kind}, but {kind} are needed; formats with {kind}: {names}")
 
 
-def read_posts(path: str | Path, format: str, problems: list[InputError] | None = None) -> list[Post]:
-    """Read posts in a named format; raises for one that is unknown or without posts, and as the format's reader."""
-    return list(find_format(format, "posts").read(Path(path), problems))
+def read_posts(
+    path: str | Path, format: str, problems: list[InputError] | None = None, scheme: Scheme = "auto"
+) -> list[Post]:
+    """Read posts in a named format, tags by a scheme.
+
+    Raises:
+        InputError: The format is unknown, without posts, or without tags for a scheme; as the format's reader.
+    """
+    return list(find_format(format, "posts").with_scheme(scheme).read(Path(path), problems))
 
 
 def write_posts(path: str | Path, posts: Iterable[Post], format: str) -> None:
@@ -242,9 +253,9 @@ def find_splits(folder: str | Path, format: str) -> list[tuple[str, Path]]:
     return found
 
 
-def read_with_background(path: Path, format: str) -> tuple[list[Post], list[Background]]:
+def read_with_background(path: Path, format: str, scheme: Scheme = "auto") -> tuple[list[Post], list[Background]]:
     """Posts, and the captions and knowledge of each, which only the format jmere has; raises as `read_posts`."""
-    posts = read_posts(path, format)
+    posts = read_posts(path, format, scheme=scheme)
     return posts, read_jmere_background(path) if format == "jmere" else [Background((), ())] * len(posts)
 
 

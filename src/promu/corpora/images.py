@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
+import unicodedata
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from promu.errors import InputError
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 50_000_000
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+"""Endings of the names of image files."""
 
 # Only formats that hold a photograph: others run programs (EPS) or hold several sizes.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
@@ -59,6 +63,43 @@ def probe_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Ima
         return ImageInfo(image.width, image.height, image.format or "unknown")
 
 
+def find_image(path: Path) -> Path:
+    """The file of an image: the one named, or the same picture's under another ending or in another Unicode form.
+
+    Data sets name `1.jpg` where the file is `1.png` or `1.JPG`, and some systems write é as two characters in names.
+    A name that no file has is returned as it is.
+
+    Raises:
+        InputError: There is no such file, but several that differ in nothing but their ending.
+
+    Example:
+        ```python
+        from pathlib import Path
+
+        from promu.corpora.images import find_image
+
+        find_image(Path("images/1.jpg"))  # images/1.png, if that alone is there
+        ```
+    """
+    try:
+        if path.is_file() or not path.name:
+            return path
+        for form in ("NFC", "NFD"):
+            other = path.with_name(unicodedata.normalize(form, path.name))  # type: ignore[arg-type]
+            if other.is_file():
+                return other
+        endings = [ending for lower in ENDINGS for ending in (lower, lower.upper())]
+        bare = path.with_suffix("") if path.suffix.lower() in ENDINGS else path
+        found = [one for ending in endings if (one := bare.with_name(bare.name + ending)).is_file()]
+    except (OSError, ValueError):  # a name that no system takes; reading it says so
+        return path
+    if len(found) > 1 and not all(one.samefile(found[0]) for one in found):  # a file system may ignore case
+        names = ", ".join(one.name for one in found)
+        reason = f"no such image, but {names}; give the post the full name of one of them, or remove the others"
+        raise InputError(reason, path, kind="missing image")
+    return found[0] if found else path
+
+
 def load_image(
     source: Path | str | bytes | Image.Image, max_pixels: int = MAX_PIXELS, target: tuple[int, int] | None = None
 ) -> Image.Image:
@@ -87,7 +128,9 @@ def load_image(
 def _bytes(source: Path | str | bytes) -> tuple[bytes, Path | None]:
     path = None if isinstance(source, bytes) else Path(source)
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+        if path is not None and not path.is_file():
+            path = find_image(path)
+        data = source if isinstance(source, bytes) else Path(str(path)).read_bytes()
     except FileNotFoundError:
         reason = "no such image; check the name and the folder of images"
         raise InputError(reason, path, kind="missing image") from None

@@ -16,14 +16,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, StrictStr
 
-from promu.corpora.fields import FileName, Record, Span, Text, Tokens, check_name, check_span, read_record, stem
-from promu.errors import InputError
+from promu.corpora.fields import (
+    FileName,
+    Record,
+    Span,
+    Text,
+    Tokens,
+    check_name,
+    check_span,
+    other_form,
+    read_record,
+    stem,
+)
+from promu.errors import InputError, Problems
 from promu.files import (
     filled_lines,
-    iterate_records,
     json_list,
     opening,
     parse_json_object,
+    read_numbered,
     read_text,
     shorten,
     write_text,
@@ -71,8 +82,9 @@ def write_jmere(path: str | Path, posts: Iterable[Post], background: Sequence[Ba
 
 def jmere_notes(path: Path) -> list[str]:
     """What whoever trains or scores on the file should know: texts that come again with other labels, and the like."""
-    posts = read_jmere(path, [])
-    notes = []
+    oddities: Counter[str] = Counter()
+    posts = [post for post, _ in _read(path, Problems(), oddities)]
+    notes = [f"{count:,} {oddity}" for oddity, count in sorted(oddities.items())]
     labels: dict[tuple[str, ...], set[tuple[object, ...]]] = {}
     for post in posts:
         labels.setdefault(post.tokens, set()).add((post.entities, post.relations))
@@ -89,13 +101,17 @@ def jmere_notes(path: Path) -> list[str]:
     return notes
 
 
-def _read(path: Path, problems: list[InputError] | None) -> list[tuple[Post, Background]]:
+def _read(
+    path: Path, problems: list[InputError] | None, oddities: Counter[str] | None = None
+) -> list[tuple[Post, Background]]:
+    found: Counter[str] = Counter() if oddities is None else oddities
+
     def parse(raw: Any) -> tuple[Post, Background]:
-        return _parse(parse_json_object(raw) if isinstance(raw, str) else raw[1])
+        return _parse(parse_json_object(raw) if isinstance(raw, str) else raw[1], found)
 
     listed = opening(path).startswith("[")
     elements = json_list(path, read_text(path), problems) if listed else filled_lines(path, problems)
-    records = iterate_records(path, problems, elements, parse, "posts")
+    records = read_numbered(path, problems, parse, "posts", elements)
     return [(replace(post, line=line), background) for line, (post, background) in records]
 
 
@@ -119,7 +135,7 @@ class _Post(Record):
     knowledge: Sentences = []
 
 
-def _parse(raw: object) -> tuple[Post, Background]:
+def _parse(raw: object, oddities: Counter[str]) -> tuple[Post, Background]:
     """Both are parsed at once: they must stay parallel, so a post whose background is malformed is malformed."""
     record = read_record(_Post, raw, "the post")
     entities: dict[Entity, int] = {}
@@ -129,6 +145,8 @@ def _parse(raw: object) -> tuple[Post, Background]:
         for name, end in (("beg_ent", label.beg_ent), ("sec_ent", label.sec_ent)):
             what = f"label_list[{index}][0].{name}"
             check_name(end.name, record.token, check_span(end.pos, record.token, f"{what}.pos"), f"{what}.name")
+            if oddity := other_form(end.name, record.token, end.pos):
+                oddities[oddity] += 1
             ends.append(entities.setdefault(Entity(*end.pos, end.tags), len(entities)))
         if label.beg_ent.pos == label.sec_ent.pos:
             span = list(label.beg_ent.pos)
@@ -152,7 +170,7 @@ def _record(post: Post) -> dict[str, object]:
     labels = [[{"beg_ent": ends[one.head], "sec_ent": ends[one.tail], "relation": one.type}] for one in post.relations]
     record: dict[str, object] = {"token": list(post.tokens), "img_id": post.image, "label_list": labels}
     try:
-        _parse(record)
+        _parse(record, Counter())
     except InputError as error:
         raise InputError(f"{where}: {error.reason}") from None
     return record

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from promu.corpora.formats import FORMATS, Format, find_format
 from promu.errors import InputError
-from promu.schema import NO_RELATION, Post, Relation
+from promu.schema import NO_RELATION, Post, Relation, Scheme
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,12 @@ def task_format(task: str, path: str | Path, format: str | None = None, publishe
 
 
 def read_labelled(
-    task: str, path: str | Path, format: str | None = None, *, published: str | None = None
+    task: str,
+    path: str | Path,
+    format: str | None = None,
+    *,
+    published: str | None = None,
+    scheme: Scheme = "auto",
 ) -> list[Post]:
     """Read a file of labelled posts as a task learns them.
 
@@ -62,11 +67,13 @@ def read_labelled(
 
     Args:
         task, path, format, published: As `task_format`.
+        scheme: Of the tags in CoNLL files; a format without tags takes none but `auto`.
 
     Raises:
-        InputError: as `task_format` and the format's reader; for relations, no post has two entities.
+        InputError: as `task_format`, `Format.with_scheme` and the format's reader; for relations, no post has two
+            entities.
     """
-    entry = task_format(task, path, format, published)
+    entry = task_format(task, path, format, published).with_scheme(scheme)
     posts: list[Post] = list(entry.read(Path(path), None))
     if task != "re" or entry.pair_per_post:
         return posts

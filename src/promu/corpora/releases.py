@@ -1,7 +1,8 @@
-"""Which published release a file is, by the SHA-256 of its bytes.
+"""Which published release a file is, by what is in it.
 
 Several versions of the same data sets circulate (Twitter-2015 has an original and a repaired test), so a figure
-means little without the name of the version that was read.
+means little without the name of the version that was read. A file is known by the SHA-256 of its bytes, whatever its
+line ends and without a byte-order mark; a file of posts also by its words and labels, whatever their layout.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Release:
 
 
 _ROWS = [line.split("\t") for line in (Path(__file__).parent / "data" / "releases.tsv").read_text("utf-8").splitlines()]
-"""SHA-256, release and part of each published file; of files of posts also the digests that `unknown_name` compares."""
+"""SHA-256, release and part of each published file; of files of posts also the digests of words and of labels."""
 
 RELEASES = {row[0]: Release(row[1], row[2]) for row in _ROWS}
 """SHA-256 in hexadecimal -> the published file with these bytes."""
@@ -48,7 +49,13 @@ def identify(path: str | Path) -> Release | None:
     Raises:
         InputError: the file is missing, unreadable or empty.
     """
-    return RELEASES.get(checksum(path))
+    return RELEASES.get(checksum(path)) or RELEASES.get(checksum(path, plain=True))
+
+
+def identify_posts(posts: Sequence[Post]) -> Release | None:
+    """The release that posts are, with its words and its labels, or None."""
+    published = _POSTS.get(_digest(" ".join(post.tokens) for post in posts))
+    return published[0] if published is not None and published[1] == _digest(map(_labelled, posts)) else None
 
 
 def release_name(path: str | Path, posts: Sequence[Post]) -> str:
@@ -57,16 +64,18 @@ def release_name(path: str | Path, posts: Sequence[Post]) -> str:
 
 
 def unknown_name(posts: Sequence[Post]) -> str:
-    """What to call a file of posts that is no known release: `unknown`, and the published file with the same texts."""
+    """What to call a file of posts of unknown bytes: the release that it is in another layout, or `unknown`.
+
+    An unknown file with the texts of a published one is named after it.
+    """
     published = _POSTS.get(_digest(" ".join(post.tokens) for post in posts))
     if published is None:
         return UNKNOWN
-    release, labels = published
-    if labels == _digest(map(_labelled, posts)):
-        return f"{UNKNOWN}; the posts and labels of {release}, in other bytes"
+    if known := identify_posts(posts):
+        return f"{known}, in another layout"
     return (
-        f"{UNKNOWN}; the posts of {release}, with other labels: repaired, edited or predicted ones (which repaired "
-        "release it may be is unknown, for want of a checksum)"
+        f"{UNKNOWN}; the posts of {published[0]}, with other labels: repaired, edited or predicted ones (which "
+        "repaired release it may be is unknown, for want of a checksum)"
     )
 
 
@@ -82,7 +91,7 @@ def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(sorted(lines)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def has_stray_inside(path: str | Path) -> bool:
-    """Whether a file is a published one in which entities are known to begin with an I- tag (Twitter-2015)."""
-    release = identify(path)
+def has_stray_inside(posts: Sequence[Post]) -> bool:
+    """Whether posts are those of a file in which entities are known to begin with an I- tag (Twitter-2015)."""
+    release = identify_posts(posts)
     return release is not None and release.name.startswith("Twitter-2015")

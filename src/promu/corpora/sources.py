@@ -7,14 +7,17 @@ list, such as `tokens` or `entities`, is written as JSON.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from promu.corpora.fields import csv_rows
 from promu.corpora.posts import from_record, plain, read_posts_jsonl
-from promu.errors import InputError, first_line
+from promu.corpora.tokenize import languages_without_blanks, tokenize
+from promu.errors import InputError, Problems, first_line
 from promu.files import is_blank, parse_json, parse_json_object, read_lines, read_records, shorten
 from promu.schema import Post
 
@@ -22,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
 """Line or row number, and what stands there or why it cannot be read."""
+
+MOST = 20
+"""Further keys that a note names one by one."""
 
 STRINGS, LISTS = ("id", "text", "image"), ("tokens", "entities", "relations")
 """What is read of a record; everything else is carried through."""
@@ -145,6 +151,27 @@ def read_post_file(path: str | Path, problems: list[InputError] | None = None) -
         return replace(from_record(item[1], str(item[0])), line=item[0])
 
     return read_records(path, problems, parse, "posts", ((number, (number, raw)) for number, raw in read_source(path)))
+
+
+def post_notes(path: Path) -> list[str]:
+    """What is unusual about a file: further keys, one of which may be misspelt, and scripts without blanks."""
+    posts = read_post_file(path, Problems())
+    keys = Counter(key for post in posts for key in post.extra)
+    languages: Counter[str] = Counter()
+    for post in posts:
+        found = languages_without_blanks(str(post.text))
+        given = found and tuple(token for token, _, _ in tokenize(str(post.text))) != post.tokens
+        languages.update([] if given else found)
+    notes = []
+    for key, count in sorted(keys.items()):
+        near = get_close_matches(key, (*STRINGS, *LISTS), 1, 0.75)
+        meant = f"; was {near[0]} meant?" if near else ""
+        notes.append(f"{shorten(key)} is not read but carried through, in {count:,} posts{meant}")
+    notes = notes[:MOST] + [f"{len(notes) - MOST:,} further keys are carried through"] * (len(notes) > MOST)
+    if languages:
+        counts = ", ".join(f"{language} in {count:,}" for language, count in sorted(languages.items()))
+        notes.append(f"scripts without blanks ({counts} posts) are split into characters; give tokens for whole words")
+    return notes
 
 
 SOURCES: dict[str, Callable[[Path], Numbered]] = {".jsonl": _json_lines, ".csv": _csv, ".parquet": _parquet}

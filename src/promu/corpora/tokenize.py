@@ -1,8 +1,10 @@
 """A small tokenizer for posts that agrees with how the published sets were split.
 
 As in MNRE and Twitter-2017 a hashtag becomes "#" and its word, so that an entity can be the word alone; as in MNRE and
-Twitter-2015 a mention stays whole; contractions are split the Penn way ("he" "'s", "do" "n't"). Chinese characters
-stand alone, other scripts without blanks stay in one piece.
+Twitter-2015 a mention stays whole; contractions are split the Penn way ("he" "'s", "do" "n't").
+
+Chinese, Japanese, Thai, Lao, Khmer, Burmese, Javanese and Balinese put no blanks between words. Of these each character
+is a word, with the marks on it: whole words need a dictionary, which promu does not have. Who has one gives `tokens`.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+
+import regex
 
 from promu.errors import InputError
 from promu.files import shorten
@@ -35,7 +39,14 @@ _ZWJ = "\u200d"
 _SKIN_TONES = range(0x1F3FB, 0x1F400)
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
 _TAGS = range(0xE0020, 0xE0080)
-_HAN = range(0x4E00, 0xA000)
+_FIRST_ALONE = 0x0E00
+"""The first character of a script without blanks; what most posts are made of lies before."""
+_ALONE = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}ー゛゜ｰﾞﾟ\p{Line_Break=SA}\p{Javanese}\p{Balinese}]")
+_CLUSTER = regex.compile(r"\X")
+_LANGUAGES = {
+    "CJK": "Chinese", "IDEOGRAPHIC": "Chinese", "HIRAGANA": "Japanese", "KATAKANA": "Japanese", "HALFWIDTH": "Japanese",
+    "KATAKANA-HIRAGANA": "Japanese", "MYANMAR": "Burmese",
+}  # fmt: skip
 
 
 def tokenize(text: str) -> list[tuple[str, int, int]]:
@@ -97,6 +108,26 @@ def align(tokens: Sequence[str], text: str) -> Offsets:
     return tuple(offsets)
 
 
+def languages_without_blanks(text: str) -> list[str]:
+    """The languages in a text that put no blanks between words, by name; kanji count as Chinese.
+
+    Example:
+        ```python
+        from promu.corpora.tokenize import languages_without_blanks
+
+        assert languages_without_blanks("東京で見た Tower") == ["Chinese", "Japanese"]
+        ```
+    """
+    names = {unicodedata.name(character, "") for character in text if _stands_alone(character)}
+    first = {name.split(" ")[0] for name in names if name}
+    return sorted({_LANGUAGES.get(name, name.title()) for name in first})
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether a character is of a script without blanks."""
+    return ord(character) >= _FIRST_ALONE and _ALONE.match(character) is not None
+
+
 def visible(text: str) -> str:
     """The text without what may lie between words, by which two spellings of the same words are compared."""
     return "".join(character for character in text if not _is_between(character))
@@ -144,12 +175,12 @@ def _token_end(text: str, start: int) -> int:
 
 
 def _word_end(text: str, start: int) -> int:
-    if ord(text[start]) in _HAN:
-        return _with_marks(text, start + 1)
+    if _stands_alone(text[start]):
+        return _with_marks(text, _CLUSTER.match(text, start).end())
     end = start + 1
     while end < len(text):
         character = text[end]
-        if ord(character) in _HAN:
+        if _stands_alone(character):
             break
         if _is_word(character) or _is_mark(character):
             end += 1
@@ -162,7 +193,7 @@ def _word_end(text: str, start: int) -> int:
 
 def _joins(before: str, character: str, after: str) -> bool:
     """Whether `character` between two others keeps them one word: O'Neal, U-17, 10:30, 1,000."""
-    if ord(after) in _HAN:
+    if _stands_alone(after):
         return False
     if character in _DIGIT_JOINERS:
         return before.isdigit() and after.isdigit()

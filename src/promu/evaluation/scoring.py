@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.corpora.conll import StrayInside, bio_tags, read_conll
+from promu.corpora.conll import StrayInside, bio_tags, read_conll_file
 from promu.corpora.formats import clashing_names
 from promu.corpora.labelled import read_labelled, task_format
-from promu.corpora.releases import has_stray_inside
 from promu.errors import InputError
 from promu.evaluation.counts import (
     RAREST_RELATIONS,
@@ -36,7 +36,9 @@ from promu.evaluation.relation import (
 )
 from promu.evaluation.significance import SAMPLES, Comparison, PostCounts, compare_runs
 from promu.files import make_folder, read_json_document, write_json, write_text
-from promu.schema import NO_RELATION, Entity, Post
+from promu.schema import NO_RELATION, Entity, Post, Scheme
+
+logger = logging.getLogger(__name__)
 
 Source = str | Path | Sequence[Post]
 """A file of posts, or the posts."""
@@ -173,6 +175,7 @@ def score(
     groups: str | Path | Mapping[str, str] | None = None,
     rename: Mapping[str, str] | None = None,
     format: str | None = None,
+    scheme: Scheme = "auto",
     samples: int = SAMPLES,
 ) -> ScoreReport:
     """Score predictions against gold.
@@ -199,6 +202,7 @@ def score(
         groups: Group name by post id, or a JSON file of that; adds figures by group.
         rename: New name by old name of entity types in predictions and training posts (ner).
         format: Of the files; None is posts for a .jsonl file, else the task's own: CoNLL, MNRE or JMERE.
+        scheme: Of the tags in CoNLL files, see `promu.schema.Scheme`.
         samples: Samples of the bootstrap of single runs; their seed is fixed.
 
     Raises:
@@ -215,20 +219,19 @@ def score(
     scorer: Callable[..., Scores]
     counter: Callable[..., PostCounts]
     if task == "ner":
-        readings = read_entity_files(gold, [*ours, *others], rename, format)
+        readings = read_entity_files(gold, [*ours, *others], rename, format, scheme)
         (mode, (posts, found)), (_, (other_posts, other_found)) = readings.items()
         scorer, counter = score_entities, entity_counts
-        frequency = entity_frequency(
-            posts if train is None else _renamed(_read(train, partial(_entity_posts, format=format)), rename or {})
-        )
+        read = partial(_entity_posts, format=format, scheme=scheme)
+        frequency = entity_frequency(posts if train is None else _renamed(_read(train, read), rename or {}))
         other_runs = [score_entities(other_posts, run, group) for run in other_found[: len(ours)]]
     elif task == "re":
-        read = partial(read_labelled, "re", format=format)
+        read = partial(read_labelled, "re", format=format, scheme=scheme)
         posts, found = _aligned_files(gold, [*ours, *others], read)
         scorer, counter = score_relations, relation_counts
         frequency = relation_frequency(posts if train is None else _read(train, read))
     else:
-        read = partial(read_labelled, "joint", format=format)
+        read = partial(read_labelled, "joint", format=format, scheme=scheme)
         posts, found = _aligned_files(gold, [*ours, *others], read)
         if not any(post.relations for post in posts):
             raise InputError("no post of the gold has a relation, so there is nothing to score against", _place(gold))
@@ -268,32 +271,39 @@ def read_entity_files(
     predictions: Sequence[Source],
     rename: Mapping[str, str] | None = None,
     format: str | None = None,
+    scheme: Scheme = "auto",
 ) -> dict[Mode, AlignedPosts]:
     """Read entities by each of seqeval's modes, the mode of the literature's figure first.
 
     That is `strict` (IOB2). For the published Twitter-2015 files, whose gold begins entities with I- tags, it is
-    `default`: the field's scorers count these entities. Any other gold with such a tag is refused. The modes differ
-    for CoNLL files alone.
+    `default`: the field's scorers count these entities. Other gold with such tags is refused, unless it is IOB1, whose
+    entities begin with them: then both modes read them so. The modes differ for CoNLL files alone.
 
     Args:
         gold: Gold tags.
         predictions: Predicted tags of each run, the same posts in the same order.
         rename: New name by old name of entity types in the predictions.
-        format: Of the files, as in `score`.
+        format, scheme: Of the files, as in `score`.
 
     Raises:
         InputError: A file cannot be read, the posts do not line up, or the predictions know a type of the gold under
             another name only.
     """
-    stray = isinstance(gold, (str, Path)) and has_stray_inside(Path(gold))
-    modes: tuple[Mode, Mode] = ("default", "strict") if stray else ("strict", "default")
+    read = partial(_entity_posts, format=format, scheme=scheme)
+    known = iob1 = False
+    if isinstance(gold, (str, Path)) and task_format("ner", gold, format).name == "conll":
+        file = read_conll_file(gold, scheme=scheme)
+        for note in file.notes:
+            logger.info("%s: %s", gold, note)
+        known, iob1 = file.known, file.scheme == "iob1" and not file.known
+    modes: tuple[Mode, Mode] = ("default", "strict") if known else ("strict", "default")
     files: dict[Mode, AlignedPosts] = {}
     for mode in modes:
-        expected = _read(gold, partial(_entity_posts, format=format, stray_inside=READINGS[mode] if stray else None))
+        reading = "begin" if iob1 else READINGS[mode]
+        expected = _read(gold, partial(read, stray_inside=reading if known or iob1 else None))
         runs = []
         for source in predictions:
-            read = partial(_entity_posts, format=format, stray_inside=READINGS[mode])
-            posts = _renamed(_read(source, read), rename or {})
+            posts = _renamed(_read(source, partial(read, stray_inside=reading)), rename or {})
             for name, other in clashing_names(entity_frequency(posts), entity_frequency(expected)).items():
                 raise InputError(
                     f"the predictions say {name} where the gold says {other}; if they mean the same, give "
@@ -305,10 +315,12 @@ def read_entity_files(
     return files
 
 
-def _entity_posts(path: Path, format: str | None, stray_inside: StrayInside | None = None) -> list[Post]:
+def _entity_posts(
+    path: Path, format: str | None, scheme: Scheme, stray_inside: StrayInside | None = None
+) -> list[Post]:
     if task_format("ner", path, format).name == "conll":
-        return read_conll(path, stray_inside=stray_inside)
-    return read_labelled("ner", path, format)
+        return read_conll_file(path, scheme=scheme, stray_inside=stray_inside).posts
+    return read_labelled("ner", path, format, scheme=scheme)
 
 
 def _aligned_files(gold: Source, predictions: Sequence[Source], read: Callable[[Path], list[Post]]) -> AlignedPosts:

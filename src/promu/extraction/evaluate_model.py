@@ -18,7 +18,7 @@ from promu.evaluation.thresholds import Point, thinned_curve
 from promu.extraction.extractor import Extractor
 from promu.progress import track
 from promu.runs import record_evaluation
-from promu.schema import MissingPostImage, Post
+from promu.schema import MissingPostImage, Post, Scheme
 from promu.tasks.model_folder import find_models, open_predictor
 from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictor, TorchPredictor
@@ -86,6 +86,7 @@ def evaluate(
     task: str | None = None,
     *,
     format: str | None = None,
+    scheme: Scheme = "auto",
     images: str | Path | None = None,
     missing_images: MissingPostImage = "raise",
     groups: Mapping[str, str] | str | Path | None = None,
@@ -105,6 +106,7 @@ def evaluate(
         task: `ner`, `re` or `joint`; None takes that of the model.
         format: The format of the file (a name in `promu.corpora.formats.FORMATS`); None is posts for a .jsonl file,
             else the task's own: CoNLL, MNRE or JMERE.
+        scheme: Of the tags in CoNLL files, see `promu.schema.Scheme`.
         images: Folder of the posts' images; None reads text alone.
         missing_images, batch_size: As in `ExtractionConfig`.
         groups: Group name by post id, or a JSON file of them, for figures by group.
@@ -135,7 +137,7 @@ def evaluate(
     opened, name, home = _open(model, task)
     if isinstance(data, str | Path):
         data = Path(data)
-        posts = TASKS[name].read(data, format)
+        posts = TASKS[name].read(data, format, scheme)
     else:
         posts = list(data)
     reads_images = opened.reads_images if isinstance(opened, Extractor) else opened.config.image_size is not None

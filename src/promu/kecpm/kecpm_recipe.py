@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from promu.config import Count, NotNegativeInt, PlacePath, Recipe, Settings
+from promu.corpora.conll import SCHEME
 from promu.llm.llm_settings import LlmSettings
+from promu.schema import Scheme
 from promu.training.recipe import TokenizerSettings, TrainingSettings
 
 
@@ -19,6 +21,7 @@ class KnowledgeData(Settings):
         min_length=1, description="Files of posts; each gives a file of knowledge of its name."
     )
     format: str = Field(default="jmere", description="Format of the posts, as `promu check` names it.")
+    scheme: Scheme = Field(default="auto", description=SCHEME)
     images: PlacePath | None = Field(default=None, description="Folder of their images, for captions from images.")
 
 

@@ -143,7 +143,7 @@ class _Stage:
         self.pool = _pool(recipe)
         self.questions = KnowledgeQuestions(self.pool, provider)
         for path in recipe.data.posts:
-            posts, backgrounds = read_with_background(path, recipe.data.format)
+            posts, backgrounds = read_with_background(path, recipe.data.format, recipe.data.scheme)
             self._add(posts, _captions(recipe, posts, [background.captions for background in backgrounds]))
         texts = [(post.text, post.caption) for post in self.posts]
         choice = recipe.out / "choice.json"
@@ -166,7 +166,7 @@ class _Stage:
     def _read_files(self) -> None:
         """Take the knowledge from files."""
         for path, source in zip(self.recipe.data.posts, self.recipe.provider.files or [], strict=True):
-            posts, _ = read_with_background(path, self.recipe.data.format)
+            posts, _ = read_with_background(path, self.recipe.data.format, self.recipe.data.scheme)
             backgrounds = knowledge_for(posts, source)
             self._add(posts, [() if background is None else background.captions for background in backgrounds])
             for background in backgrounds:
@@ -206,7 +206,7 @@ def _pool(recipe: KnowledgeRecipe) -> list[Exemplar]:
     if exemplars.pool is not None:
         return read_pool(exemplars.pool)
     assert exemplars.train is not None
-    pool = make_pool(*read_with_background(exemplars.train, recipe.data.format))
+    pool = make_pool(*read_with_background(exemplars.train, recipe.data.format, recipe.data.scheme))
     recipe.out.mkdir(parents=True, exist_ok=True)
     write_pool(recipe.pool_file, pool)
     return pool

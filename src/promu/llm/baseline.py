@@ -214,8 +214,9 @@ class _Baseline:
         self.task, self.settings = task, settings
         self.images = PromptImages(settings.images, settings.image_size, settings.missing_images)
         self.data, train_file = _data_files(task, settings)
-        self.posts = task.read(self.data)
-        train = [] if train_file is None else task.read(train_file)
+        read = partial(task.read, format=settings.format, scheme=settings.scheme)
+        self.posts = read(self.data)
+        train = [] if train_file is None else read(train_file)
         meanings = None if settings.labels is None else _read_meanings(settings.labels)
         self.labels = task.labels(train) if meanings is None else list(meanings)
         if not self.labels:
@@ -252,7 +253,7 @@ class _Baseline:
             )
         file = self.settings.out / "predictions" / self.data.name
         file.parent.mkdir(exist_ok=True)
-        self.task.write(file, predicted)
+        self.task.write(file, predicted, self.settings.format)
         return BaselineResult(
             task=self.task.name,
             settings=self.settings,
@@ -307,7 +308,7 @@ def _data_files(task: BaselineTask, settings: BaselineSettings) -> tuple[Path, P
     """The file asked about and the training file."""
     data, train = settings.data, settings.train
     if data.is_dir():
-        splits = dict(find_splits(data, task.format))
+        splits = dict(find_splits(data, settings.format or task.format))
         if settings.split not in splits:
             raise InputError(f"the folder has no {settings.split} split, only {', '.join(splits)}", data)
         data, train = splits[settings.split], train or splits.get("train")

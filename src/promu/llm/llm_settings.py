@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, model_validator
 
 from promu.config import Settings
-from promu.schema import MissingPostImage
+from promu.corpora.conll import SCHEME
+from promu.schema import MissingPostImage, Scheme
 
 Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -101,6 +102,8 @@ class BaselineSettings(LlmSettings):
     model: str = Field(description=_MODEL)
     data: Path = Field(description="File with the gold, or the folder of a whole set.")
     out: Path = Field(description="Folder for `predictions/`, `result.json` and, by default, the store of answers.")
+    format: str | None = Field(default=None, description="Of the files; by default posts for .jsonl, else conll, mnre.")
+    scheme: Scheme = Field(default="auto", description=f"{SCHEME[0].upper()}{SCHEME[1:]}.")
     split: Literal["train", "valid", "test"] = Field(default="test", description="Which split of a folder.")
     train: Path | None = Field(default=None, description="Labels and exemplars; by default the folder's train split.")
     labels: Path | None = Field(default=None, description="JSON object of meaning by label, in place of train's.")

@@ -34,7 +34,11 @@ def attention_job(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         words and patches; the number of `posts`, and how many each model has `right`.
     """
     task = TASKS[settings["task"]]
-    posts = [post for post in task.read(Path(settings["test"])) if post.image is not None]
+    posts = [
+        post
+        for post in task.read(Path(settings["test"]), settings.get("format"), settings.get("scheme", "auto"))
+        if post.image is not None
+    ]
     models, predicted = {}, {}
     for name in MODELS:
         predictor = open_predictor(settings["task"], settings[name])

@@ -129,7 +129,7 @@ def _images(
 ) -> Sampled:
     posts = [
         post
-        for post in TASKS["re"].read(Path(settings["posts"]))
+        for post in TASKS["re"].read(Path(settings["posts"]), settings.get("format"))
         if post.image is not None and post.relations[0].type != NO_RELATION
     ]
     chosen = [posts[index] for index in rng.permutation(len(posts))[: settings["items"]].tolist()]

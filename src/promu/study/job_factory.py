@@ -220,7 +220,10 @@ class JobFactory:
             settings["images"] = "none"
         if subset is not None:
             posts = subset[0]
-            choice = {"task": settings["task"], "train": settings["data"]["train"], "posts": posts, "seed": self.seed}
+            data = settings["data"]
+            choice = {"task": settings["task"], "train": data["train"], "posts": posts, "seed": self.seed}
+            settings["data"] = data | _reading(data)
+            choice |= _reading(data)
             inputs["subset"] = self._job("subset", f"{posts} posts · {task}", choice, {"drawn": self.drawn})
             settings["data"]["train"] = f"job:subset/{SUBSET}"
         settings |= tried(settings["training"], self.grid, subset)
@@ -236,7 +239,7 @@ class JobFactory:
         """Number of training posts of a task."""
         recipe = self.finetuning[task]
         if self.world is None:
-            return len(TASKS[recipe.task].read(Path(recipe.data.train), recipe.data.format))
+            return len(TASKS[recipe.task].read(Path(recipe.data.train), recipe.data.format, recipe.data.scheme))
         return int(self.world[f"{recipe.task}_posts"][0])
 
     def _data(self, task: str) -> Values:
@@ -251,7 +254,7 @@ class JobFactory:
     def embeddings(self, task: str, name: str, pretrained: Job, items: int) -> Job:
         """Embeddings of at most `items` regions and images by a pre-trained model (figure 3)."""
         data = self._data(task)
-        settings = {"model": "job:model/model", "corpus": self._corpus_path, "posts": data["test"]}
+        settings = {"model": "job:model/model", "corpus": self._corpus_path, "posts": data["test"], **_reading(data)}
         settings |= {"images": data["images"], "items": items, "seed": self.seed}
         inputs = {"drawn": self.drawn, "corpus": self.corpus, "model": pretrained}
         return self._job("embeddings", f"{name} · embeddings", settings, inputs)
@@ -260,7 +263,7 @@ class JobFactory:
         """Attention of two fine-tuned models (figure 5)."""
         data = self._data(task)
         settings = {"task": self.finetuning[task].task, "before": "job:before/model", "after": "job:after/model"}
-        settings |= {name: data[name] for name in ("test", "images", "groups")}
+        settings |= {name: data[name] for name in ("test", "images", "groups")} | _reading(data)
         inputs = {"drawn": self.drawn, "before": before, "after": after}
         return self._job("attention", f"case study · {task}", settings, inputs)
 
@@ -276,6 +279,13 @@ class JobFactory:
 def world_values(world: NewsreelSettings) -> Values:
     """The settings of a job that draws this corpus, without the seed."""
     return {**world.model_dump(mode="json", exclude={"seed"}), "world": "news"}
+
+
+def _reading(data: Values) -> Values:
+    """How the files of a recipe are read, as far as it is not the default: the `format` and the `scheme`."""
+    posts = "posts" if str(data["train"]).endswith(".jsonl") else None  # a subset's name has another ending
+    given = {"format": data.get("format") or posts, "scheme": data.get("scheme")}
+    return {name: value for name, value in given.items() if value not in (None, "auto")}
 
 
 def tried(training: Values, grid: Sequence[GridPoint], subset: tuple[int, int] | None = None) -> Values:

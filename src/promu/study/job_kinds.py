@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,18 +147,19 @@ def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     if recipe.data.test is None:
         raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
     test, task, predictions = Path(recipe.data.test), TASKS[recipe.task], out / "predictions"
+    read = partial(task.read, format=recipe.data.format, scheme=recipe.data.scheme)
     if grid:
         result, predicted = _best_on_dev(recipe, grid, out)
     else:
         result = dict(finetune(recipe))
-        predicted = task.read(predictions / test.name, recipe.data.format)
+        predicted = read(predictions / test.name)
     frequency, count = COUNTS[recipe.task]
     names = ("task", "best_epoch", "posts", "test", "images", "seconds", "chosen", "grid")
     return {
         **{name: result[name] for name in names if name in result},
         "dev_f1": result["dev"]["f1"],
-        "train_counts": frequency(task.read(Path(recipe.data.train), recipe.data.format)),
-        "post_counts": count(task.read(test, recipe.data.format), predicted).tolist(),
+        "train_counts": frequency(read(Path(recipe.data.train))),
+        "post_counts": count(read(test), predicted).tolist(),
     }
 
 
@@ -194,6 +196,7 @@ def _best_on_dev(
         "missing_images": missing,
         "groups": data.groups,
         "format": data.format,
+        "scheme": data.scheme,
     }
     found = evaluate(out / "model", data.test, recipe.task, **options)
     (out / "predictions").mkdir(exist_ok=True)
@@ -217,24 +220,30 @@ def _pretrain_recipe(settings: Mapping[str, Any], out: Path) -> PretrainRecipe:
     return load_recipe({**settings, "out": str(out)}, PretrainRecipe)
 
 
-def draw_subset(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Choose some of a task's training posts. `settings`: `task`, `train` (file), `posts` (how many), `seed`.
+def reading(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a job's settings says how its files are read."""
+    return {name: settings[name] for name in ("format", "scheme") if name in settings}
 
-    Joint posts keep their captions and knowledge.
+
+def draw_subset(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Choose some of a task's training posts.
+
+    `settings`: `task`, `train` (file), `posts` (how many), `seed`; also `format` and `scheme` where they are not the
+    default. Posts of JMERE keep their captions and knowledge.
 
     Raises:
         InputError: `train` has fewer posts, or so few posts cannot hold all labels.
     """
     task, train = TASKS[settings["task"]], Path(settings["train"])
-    posts = task.read(train)
+    posts = task.read(train, **reading(settings))
     rows = subset_rows(task, posts, settings["posts"], settings["seed"])
     chosen = [posts[row] for row in rows]
     out.mkdir(parents=True, exist_ok=True)
-    if settings["task"] == "joint":
+    if settings["task"] == "joint" and settings.get("format", "jmere") == "jmere":
         background = read_jmere_background(train)
         write_jmere(out / SUBSET, chosen, [background[row] for row in rows])
     else:
-        task.write(out / SUBSET, chosen)
+        task.write(out / SUBSET, chosen, settings.get("format"))
     return {"posts": len(chosen)}
 
 

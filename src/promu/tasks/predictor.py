@@ -34,7 +34,7 @@ from promu.modeling.crf import LinearChainCrf
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
 from promu.modeling.loading import load_tokenizer, read_json_object
 from promu.progress import report
-from promu.schema import Post
+from promu.schema import Post, Scheme
 
 if TYPE_CHECKING:  # imported when something is scored
     from promu.evaluation.thresholds import Point
@@ -94,17 +94,18 @@ class Task(ABC):
     some: str
     asked = False
 
-    def read(self, path: Path, format: str | None = None) -> list[Post]:
+    def read(self, path: Path, format: str | None = None, scheme: Scheme = "auto") -> list[Post]:
         """Labelled posts as the task learns them.
 
         Args:
             path: The file.
             format: A name in `FORMATS`; None is `posts` where the name ends in .jsonl, else the task's `format`.
+            scheme: Of the tags in CoNLL files.
 
         Raises:
             InputError: As `read_labelled`.
         """
-        return read_labelled(self.name, path, format, published=self.format)
+        return read_labelled(self.name, path, format, published=self.format, scheme=scheme)
 
     def write(self, path: Path, posts: Posts, format: str | None = None) -> None:
         """Write posts, predicted ones too, so that `read` gives them back; raises as `write_labelled`."""

@@ -19,7 +19,7 @@ from promu.hub import resolve
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
 from promu.modeling.loading import load_tokenizer
-from promu.schema import Post
+from promu.schema import Post, Scheme
 from promu.tasks.model_folder import task_of
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Task
 from promu.tasks.task import TASKS
@@ -170,7 +170,12 @@ def check_gold(
 
 
 def check_lengths(
-    path: str | Path, format: str, model: str | Path | None = None, tokenizer: str | None = None, max_length: int = 80
+    path: str | Path,
+    format: str,
+    model: str | Path | None = None,
+    tokenizer: str | None = None,
+    max_length: int = 80,
+    scheme: Scheme = "auto",
 ) -> dict[str, LongPosts]:
     """How many posts of a file or a set are longer than a model reads, and what of their gold lies past that.
 
@@ -180,6 +185,7 @@ def check_lengths(
         model: Folder of a fine-tuned model, whose tokenizer and length count.
         tokenizer: In its place a tokenizer: folder, hub name, `package:NAME/PATH`.
         max_length: Tokens that are read, special tokens included, where a tokenizer is named.
+        scheme: Of the tags in CoNLL files.
 
     Returns:
         By file.
@@ -207,7 +213,7 @@ def check_lengths(
     task, encoder = TASKS[name], WordEncoder(load_tokenizer(resolve(str(tokenizer))), max_length)
     path = Path(path)
     files = [file for _, file in find_splits(path, format)] if path.is_dir() else [path]
-    return {str(file): reach(task, task.read(file, format), encoder).long for file in files}
+    return {str(file): reach(task, task.read(file, format, scheme), encoder).long for file in files}
 
 
 def longest_possible(config: PromuConfig) -> str:

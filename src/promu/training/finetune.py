@@ -180,7 +180,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     task = TASKS[recipe.task]
     files = {"train": recipe.data.train, "dev": recipe.data.dev, "test": recipe.data.test}
     paths = {split: Path(file) for split, file in files.items() if file is not None}
-    splits = {split: task.read(path, recipe.data.format) for split, path in paths.items()}
+    splits = {split: task.read(path, recipe.data.format, recipe.data.scheme) for split, path in paths.items()}
     try:
         names = task.labels(splits["train"])
     except InputError as error:

@@ -19,8 +19,9 @@ from promu.config import (
     Settings,
     Share,
 )
+from promu.corpora.conll import SCHEME
 from promu.extensions import extensions
-from promu.schema import MissingPostImage
+from promu.schema import MissingPostImage, Scheme
 
 
 class TrainingSettings(Settings):
@@ -62,6 +63,7 @@ class FinetuneData(Settings):
         description="format of the files: the task's published one (`ner`: `conll`, `re`: `mnre`, `joint`: `jmere`) or "
         "`posts`, JSON lines for any task; null takes `posts` for a name in .jsonl, else the published one",
     )
+    scheme: Scheme = Field(default="auto", description=SCHEME)
     images: Place | None = Field(default=None, description="folder of the posts' images")
     groups: Place | None = Field(default=None, description="JSON, group by post id: figures by group on test")
 

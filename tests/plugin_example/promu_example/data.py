@@ -9,6 +9,7 @@ from pathlib import Path
 from promu import Entity, InputError, Post
 from promu.corpora.formats import Format, Holds
 from promu.files import filled_lines, read_records, write_lines
+from promu.schema import Scheme
 from promu.tasks.task import EntityRecognition
 
 
@@ -55,8 +56,8 @@ class Hashtags(EntityRecognition):
 
     name, format = "hashtags", "slashed"
 
-    def read(self, path: Path, format: str | None = None) -> list[Post]:
-        return [replace(post, entities=tuple(_tags(post.tokens))) for post in super().read(path, format)]
+    def read(self, path: Path, format: str | None = None, scheme: Scheme = "auto") -> list[Post]:
+        return [replace(post, entities=tuple(_tags(post.tokens))) for post in super().read(path, format, scheme)]
 
 
 def _tags(words: Sequence[str]) -> list[Entity]:
