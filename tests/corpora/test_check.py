@@ -115,7 +115,7 @@ def test_many_broken_images_are_all_counted(tmp_path: Path) -> None:
 def test_what_cannot_be_checked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown format 'connl'; use one of conll, "):
         check(tmp_path, "connl")
-    with pytest.raises(InputError, match="no such file or folder"):
+    with pytest.raises(InputError, match="no such file; check the path"):
         check(tmp_path / "absent", "conll")
     with pytest.raises(InputError, match=r"none of train.txt.* is in the folder"):
         check(tmp_path, "conll")
