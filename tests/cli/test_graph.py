@@ -125,7 +125,9 @@ def test_a_page(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_names_cannot_steer_a_terminal(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     post = record("\x1b[2J", "Ann Bob", [(0, 1, "PER", 0.5), (1, 2, "PER", 0.5)], (0, 1, "x", 0.5))
-    post["entities"][0]["text"] = "An\nn\x1b[31m"
+    post["tokens"][0] = "Ann\x1b[31m"
+    post["entities"][0] |= {"text": "An\nn\x1b[31m", "char_end": 9}
+    post["entities"][1] |= {"char_start": 10, "char_end": 13}
     write_posts(source, [post])
     assert main(["graph", "out.jsonl", "--to", "sqlite", "--out", "g.sqlite"]) == 0
     assert main(["graph", "query", "g.sqlite", "bob"]) == 0
