@@ -132,4 +132,6 @@ def test_names_cannot_steer_a_terminal(source: Path, capsys: pytest.CaptureFixtu
     assert main(["graph", "out.jsonl", "--to", "sqlite", "--out", "g.sqlite"]) == 0
     assert main(["graph", "query", "g.sqlite", "bob"]) == 0
     said = capsys.readouterr().out
-    assert "\x1b" not in said and r"←x— An\nn\x1b[31m (PER): 1 post" in said and r"“\x1b[2J”: [Ann] [Bob]" in said
+    assert (
+        "\x1b" not in said and r"←x— An\nn\x1b[31m (PER): 1 post" in said and r"“\x1b[2J”: [Ann\x1b[31m] [Bob]" in said
+    )
