@@ -137,19 +137,25 @@ NOBODY = names(TEXT)
             {"train": [SHORT], "dev": [NOBODY]},
             r"dev\.txt: no post here has an entity: F1 would be 0 .* name a file that",
         ),
-        (
-            {"train": [SHORT], "dev": [names(TEXT, (4, 5, "LOC"))]},
-            r"dev\.txt: the model can give none of the 1 entities here \(1 of a label that training lacks\): F1 would",
-        ),
-        (
-            {"train": [SHORT], "dev": [names(f"{TEXT} {TEXT}", (7, 8, "PER"))]},
-            r"dev\.txt: the model can give none of the 1 entities here \(1 past the last word that is read\)",
-        ),
     ],
 )
 def test_nothing_to_learn_from_or_to_choose_by(splits: dict[str, list[Post]], said: str) -> None:
     with pytest.raises(InputError, match=said):
         checked("ner", PER, **splits)
+
+
+@pytest.mark.parametrize(
+    ("post", "reason"),
+    [
+        (names(TEXT, (4, 5, "LOC")), "1 of a label that training lacks"),
+        (names(f"{TEXT} {TEXT}", (7, 8, "PER")), "1 past the last word that is read"),
+    ],
+)
+def test_a_dev_set_out_of_reach_is_said(post: Post, reason: str, caplog: pytest.LogCaptureFixture) -> None:
+    """As a few-shot set may be."""
+    checked("ner", PER, train=[SHORT], dev=[post])
+    said = "so that F1 is 0 in every epoch and the first is kept; choose by another"
+    assert f"dev.txt: the model can give none of the 1 entities here ({reason}), {said}" in caplog.messages
 
 
 def test_pairs_that_are_all_none() -> None:
