@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,3 +19,21 @@ def test_libraries_say_errors_alone_though_they_come_later() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout == "" and said.stderr.splitlines()[0].endswith("four") and len(said.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_loading_and_saving_from_python_show_no_bars(tiny_models: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from promu import Extractor, PromuForTokenClassification; from transformers.utils import logging; "
+        "Extractor.from_pretrained(sys.argv[1]); "
+        "PromuForTokenClassification.from_pretrained(sys.argv[1] + '/ner').save_pretrained(sys.argv[2]); "
+        "print(logging.is_progress_bar_enabled())"
+    )
+    words = [sys.executable, "-c", code, str(tiny_models), str(tmp_path)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "Writing" not in said.stderr and said.stdout == "True\n"
+    extractor = code.replace(
+        "PromuForTokenClassification.from_pretrained(sys.argv[1] + '/ner').save_pretrained(sys.argv[2]); ", ""
+    )
+    said = subprocess.run([*words[:2], extractor, *words[3:]], capture_output=True, text=True, check=True)
+    assert said.stderr == ""

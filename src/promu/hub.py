@@ -8,8 +8,8 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,7 +84,8 @@ def load(auto_class: Any, name: str, kind: str, **settings: Any) -> Any:
     """
     folder = resolve(name)
     try:
-        loaded = auto_class.from_pretrained(folder, **settings)
+        with without_bars():
+            loaded = auto_class.from_pretrained(folder, **settings)
         if isinstance(loaded, torch.nn.Module):
             refuse_nan(loaded, f"{kind} {name!r}")
         return loaded
@@ -229,6 +230,20 @@ def processor() -> tuple[str, tuple[str, ...]]:
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     wanted = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_bf16", "bf16", "sve")
     return name, tuple(each for each in wanted if capabilities.get(each))
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the progress bars of transformers for loading and saving weights, which go to whoever reads the log."""
+    from transformers.utils import logging as bars
+
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def quiet() -> None:

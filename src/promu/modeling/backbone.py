@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from promu.files import share_as_folder
+from promu.hub import without_bars
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import build_encoder, encode_image, image_normalisation, load_encoder
 from promu.modeling.fusions import VisualFeatures, build_fusion
@@ -154,7 +155,8 @@ class PromuPreTrainedModel(PreTrainedModel):
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], *args: Any, **settings: Any) -> None:
         """As Hugging Face's, with a model card (README.md) beside it."""
-        super().save_pretrained(save_directory, *args, **settings)
+        with without_bars():
+            super().save_pretrained(save_directory, *args, **settings)
         for weights in Path(save_directory).glob("*.safetensors"):
             share_as_folder(weights)
         (Path(save_directory) / "README.md").write_text(model_card(type(self).__name__, self.config), encoding="utf-8")

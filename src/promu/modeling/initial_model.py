@@ -22,7 +22,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.config import ModelSettings
 from promu.errors import InputError, first_line
-from promu.hub import refuse_nan, resolve
+from promu.hub import refuse_nan, resolve, without_bars
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
@@ -126,7 +126,8 @@ def start_from(model_class: type[ModelType], folder: str | Path, **fields: Any) 
     heads = model_class.head_labels(config)
     rest = {name: weight for name, weight in weights.items() if not _head_of(name, heads)}
     try:
-        loaded: Any = model_class.from_pretrained(None, config=config, state_dict=rest, output_loading_info=True)
+        with without_bars():
+            loaded: Any = model_class.from_pretrained(None, config=config, state_dict=rest, output_loading_info=True)
     except InputError as error:
         raise error.at(folder) from error
     except RuntimeError as error:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from promu.errors import InputError, first_line
-from promu.hub import load, refuse_nan
+from promu.hub import load, refuse_nan, without_bars
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 
@@ -70,7 +70,8 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
     folder = Path(folder)
     check_folder(folder)
     try:
-        model = model_class.from_pretrained(folder, use_safetensors=True, **settings)
+        with without_bars():
+            model = model_class.from_pretrained(folder, use_safetensors=True, **settings)
         refuse_nan(model, "this model")
         return model
     except InputError as error:
