@@ -418,7 +418,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
         ("ner_posts", (1, 2), r"has too few values: \(1, 2\)"),
         ("re_posts", (1, 2, -3), "greater than or equal to 0, found -3"),
         ("ambiguous", 1.5, "less than or equal to 1, found 1.5"),
-        ("falsified", float("nan"), "less than or equal to 1"),
+        ("falsified", float("nan"), "a finite number"),
         ("unrelated", "half", "a valid number"),
         ("dropped_mentions", -0.1, "greater than or equal to 0"),
         ("relation_phrase", None, "a valid number"),

@@ -87,8 +87,8 @@ def test_wrong_boxes_are_labelled_anew_and_wrong_nouns_replace_the_labels() -> N
 def test_few_posts_are_trained_on_for_as_many_steps_as_all() -> None:
     few = by_label("learning-curve", "promu · 50 posts · entities")[0].settings["training"]
     everything = by_label("learning-curve", "promu · entities")[0].settings["training"]
-    assert few["epochs"] * 4 == everything["epochs"] * 25  # batches of 16 of 50 and of 400 posts
-    assert few["validate_every"] == 25
+    assert few["epochs"] * 4 == everything["epochs"] * 63  # batches of 16 of 50 and of 1,000 posts
+    assert few["validate_every"] == 63
 
 
 def test_l_cits_temperature_is_the_teachers_too() -> None:

@@ -34,10 +34,10 @@ class NewsreelSettings(Settings):
         default=16000, description="Number of pairs of image and caption."
     )
     ner_posts: tuple[Posts, Posts, Posts] = Field(
-        default=(400, 200, 500), description="Posts for entities: train, dev, test."
+        default=(1000, 200, 500), description="Posts for entities: train, dev, test."
     )
     re_posts: tuple[Posts, Posts, Posts] = Field(
-        default=(400, 200, 500), description="Posts for relations: train, dev, test."
+        default=(1000, 200, 500), description="Posts for relations: train, dev, test."
     )
     ambiguous: Share = Field(
         default=0.6, description="Share of posts whose text decides neither type nor relation, so that the image must."

@@ -54,7 +54,7 @@ SYSTEMS = {TEXT_ONLY: "text-only", SCRATCH: "from-scratch", PROMU: "promu"}
 STUDY = StudyRecipe(
     pretrain="newsreel-pretrain",
     finetune={task: f"newsreel-{kind}" for task, kind in TASKS.items()},
-    grid=(GridPoint(lr=5e-4, epochs=12), GridPoint(lr=2.5e-4, epochs=18)),
+    grid=(GridPoint(lr=5e-4, epochs=6), GridPoint(lr=2.5e-4, epochs=8)),
     world=NewsreelSettings(),
 )
 
