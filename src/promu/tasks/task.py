@@ -38,7 +38,7 @@ class EntityRecognition(Task):
     def unusable(self, posts: Posts) -> str | None:
         """An entity without type."""
         untyped = next((post for post in posts if any(entity.type is None for entity in post.entities)), None)
-        return untyped and f"post {untyped.id!r} has an entity without a type; give it one, or leave it out"
+        return f"post {untyped.id!r} has an entity without a type; give it one, or leave it out" if untyped else None
 
     def count(self, post: Post) -> int:
         return len(post.entities)
