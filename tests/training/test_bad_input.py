@@ -213,7 +213,7 @@ def test_images(
         ("training.lr=fast", r"'training\.lr': .*valid number.*\(got 'fast'\)"),
         ("training.epochs=0", r"'training\.epochs': .*greater than 0 \(got 0\)"),
         ("training=3", r"'training': a group of settings is expected: batch_size, epochs, .*\(got 3\)"),
-        ("task=mner", r"'task': .*'ner', 're' or 'joint' \(got 'mner'\)"),
+        ("task=mner", r"'task': .*must be one of ner, re, joint \(got 'mner'\)"),
         ("images=maybe", r"'images': .*'raise', 'text-only' or 'none' \(got 'maybe'\)"),
         ("model.init=/x", r"init brings its own encoders; leave text and vision out"),
         ("data.images=", r"data\.images is missing; name the folder of images, or set images: none"),
