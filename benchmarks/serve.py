@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,11 @@ def posts(count: int) -> list[tuple[str, bytes]]:
     return [(" ".join(chance.choice(made, WORDS)), photograph(number, 256)) for number in range(count)]
 
 
-def engine(quick: bool, texts: list[str]) -> Extractor:
-    """BERT-base and ViT-B/16 with random weights for both tasks, that find about `ENTITIES` entities a post."""
+def engine(quick: bool, texts: list[str], folder: Path) -> Extractor:
+    """BERT-base and ViT-B/16 with random weights for both tasks, that find about `ENTITIES` entities a post.
+
+    They are saved to `folder`, out of which the service describes them.
+    """
     sized = size(quick)
     tokenizer = train_wordpiece(texts, 2000, min_frequency=1)
     add_entity_markers(tokenizer)
@@ -74,6 +77,8 @@ def engine(quick: bool, texts: list[str]) -> Extractor:
         ner.emitter.bias[0] += lead.quantile(1 - ENTITIES / WORDS)
     precision = best_precision("cpu")
     models = {"ner": ner, "re": re}
+    for task, model in models.items():
+        model.save_pretrained(folder / task)
     return Extractor(*(TorchPredictor(TASKS[task], model, encoder, precision) for task, model in models.items()))
 
 
@@ -102,19 +107,21 @@ def served(model: Extractor, settings: ServiceSettings) -> Iterator[str]:
 def run(quick: bool, overload_seconds: float = 20.0) -> tuple[dict[str, Any], list[Row]]:
     """Latency alone, rate in company, and overload."""
     made = posts(FEW_POSTS if quick else POSTS)
-    model = engine(quick, [text for text, _ in made])
-    settings = ServiceSettings(model=Path("benchmark"))
-    with tempfile.TemporaryDirectory() as temporary, served(model, settings) as url:
-        bodies = Path(temporary) / "bodies.jsonl"
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        model = engine(quick, [text for text, _ in made], temporary / "benchmark")
+        settings = ServiceSettings(model=temporary / "benchmark")
+        url = stack.enter_context(served(model, settings))
+        bodies = temporary / "bodies.jsonl"
         lines = [json.dumps({"text": text, "image": base64.b64encode(photo).decode()}) for text, photo in made]
         bodies.write_text("\n".join(lines), encoding="utf-8")
         records = []
         for number, (text, photo) in enumerate(made):
-            (Path(temporary) / f"{number}.jpg").write_bytes(photo)
+            (temporary / f"{number}.jpg").write_bytes(photo)
             records.append({"text": text, "image": f"{number}.jpg"})
         result: dict[str, Any] = {"posts": len(made), "words": WORDS, "precision": best_precision("cpu")}
         result["alone"] = _alone(model, made, url, bodies, 1 if quick else TURNS)
-        result["bulk"] = _bulk(model, records, Path(temporary), url, bodies, settings.max_batch, 1 if quick else TURNS)
+        result["bulk"] = _bulk(model, records, temporary, url, bodies, settings.max_batch, 1 if quick else TURNS)
         rate = 2 * result["bulk"]["service"]
         result["overload"] = _overload(url, bodies, rate, 1.0 if quick else overload_seconds)
     return result, _rows(result)

@@ -50,7 +50,7 @@ def test_score_joint(tmp_path: Path, capsys: Any) -> None:
     assert told["macro_f1"]["all"] == pytest.approx(2 * (2 * 10 / 30) / 3 * 100)
     assert main(["score", "joint", "--gold", gold, "--predictions", gold, half, "--against", half]) == 0
     said = capsys.readouterr().out
-    assert "75.00 ± 35.36" in said and "paired bootstrap" in said
+    assert "75.00 ± 35.36" in said and "t test over 2 and 1 runs and the posts" in said
     groups = tmp_path / "groups.json"
     groups.write_text(json.dumps({post.id: "all of them" for post in read_jmere(gold)}))
     words = ["score", "joint", "--gold", gold, "--groups", str(groups), "--predictions", half]

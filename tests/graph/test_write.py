@@ -50,10 +50,12 @@ def test_nothing_else_is_left_and_anybody_may_read_it(tmp_path: Path, to: GraphF
 def test_places_that_cannot_be_written_to(tmp_path: Path) -> None:
     source = write_posts(tmp_path / "out.jsonl", POSTS)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "other.txt").write_text("other")
     places: list[tuple[str, GraphFormat, str]] = [
         ("folder", "sqlite", "is there already, as a folder"),
         ("folder", "parquet", "is there already, as a folder; remove it or name another place"),
-        ("out.jsonl", "parquet", "is a file, and Parquet needs a folder"),
+        ("other.txt", "parquet", "is a file, and Parquet needs a folder"),
+        ("out.jsonl", "sqlite", "this is what is read from; name another place to write to"),
         ("none/g", "ttl", "no such folder to write to; make it first"),
     ]
     for out, to, reason in places:
@@ -80,12 +82,6 @@ def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(InputError, match=r"is full.*make room and run the command again"):
         make_graph(tmp_path, many)
     assert os.listdir(tmp_path) == ["out.jsonl"]
-
-
-def test_the_source_may_be_written_over_last(tmp_path: Path) -> None:
-    source = write_posts(tmp_path / "out.jsonl", POSTS)
-    build_graph([source], source, "sqlite", properties={})
-    assert rows(source, "SELECT count(*) FROM posts") == [(3,)]
 
 
 def test_files_that_are_no_graph(tmp_path: Path) -> None:

@@ -222,7 +222,10 @@ def test_a_pool_to_edit_by_hand(folder: Path, capsys: pytest.CaptureFixture[str]
     assert read_pool(folder / "pool.jsonl")[0].quintuples[0].relation == "peer"
 
 
-def test_the_recipe_of_the_documentation_is_one(shared: Path, tmp_path: Path) -> None:
+def test_the_recipe_of_the_documentation_is_one(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMU_DATA", str(published))
     page = (Path(__file__).parents[2] / "docs" / "knowledge.md").read_text(encoding="utf-8")
     (tmp_path / "knowledge.yaml").write_text(page.split("```yaml\n")[1].split("```")[0])
     recipe = load_recipe(tmp_path / "knowledge.yaml", KnowledgeRecipe)

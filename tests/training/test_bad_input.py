@@ -182,6 +182,8 @@ def test_images(
     path.unlink()
     if spoil is not None:
         path.write_bytes(spoil(whole))
+    else:
+        path.with_suffix(".png").unlink()  # an image of another ending would be read in its place
     assert re.search(f"images/1.jpg: .*{said}.*images: text-only", desk.finetune())
     extracted = desk.extract("--text", "Ann met Bob", "--image", path, "--out", desk.folder / "out.jsonl")
     assert re.search(f"images/1.jpg: .*{said}", extracted)
