@@ -283,6 +283,7 @@ def test_a_mistyped_command_of_a_group_is_named(words: str, meant: str, capsys: 
         "evaluate ner {models} --data {file} --predictions {file}",
     ],
 )
+@pytest.mark.slow
 def test_no_command_writes_over_what_it_reads(
     words: str, tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

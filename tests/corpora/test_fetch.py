@@ -143,6 +143,7 @@ def test_a_server_that_knows_no_ranges_starts_again(server: Server, tmp_path: Pa
         (silent, "ReadTimeout"),
     ],
 )
+@pytest.mark.slow
 def test_a_mirror_that_misbehaves_is_left_for_the_next(
     server: Server, tmp_path: Path, answer: Answer | None, fault: str
 ) -> None:
@@ -344,6 +345,7 @@ def test_the_list_says_licence_and_what_is_lacking(capsys: pytest.CaptureFixture
     assert "no published set is called 'twitter2018'; there are twitter2015, " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_table_knows_the_published_files(shared: Path, tmp_path: Path) -> None:
     """Every checksum is that of the files at hand."""
     places = {
