@@ -6,7 +6,6 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from benchmarks.measure import Row
 from torch.nn import functional
 
 from promu.files import usable_cores
-from promu.hub import best_precision
+from promu.hub import best_precision, processor
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1576, 768, 3072), (1576, 3072, 768))
 """(rows, inner, columns): two squares, and the feed-forward layer of ViT-B/16 on 8 images, up and down."""
@@ -46,7 +45,7 @@ def rate(shape: tuple[int, int, int], dtype: torch.dtype, seconds: float) -> tup
 def facts() -> dict[str, Any]:
     """Processor, cores, libraries, and the load that was there before."""
     return {
-        "processor": _processor(),
+        "processor": processor()[0],
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
@@ -54,15 +53,6 @@ def facts() -> dict[str, Any]:
         "torch": torch.__version__,
         "precision": best_precision("cpu"),
     }
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:

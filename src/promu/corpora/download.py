@@ -14,6 +14,8 @@ from promu.errors import InputError
 from promu.files import checksum, make_folder
 from promu.progress import report
 
+OTHER_BYTES = "other bytes than published (the checksum differs)"
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -54,26 +56,32 @@ def download(
     headers = {"Accept-Encoding": "identity", "User-Agent": "promu"}
     with httpx.Client(timeout=timeout, headers=headers, follow_redirects=True) as client:
         for url in urls:
-            for begun in (part.exists(), False):
-                fault = _from_mirror(client, url, part, target.name, size, patience)
-                if fault is None and sha256 is not None and checksum(part) != sha256:
-                    fault = "other bytes than published (the checksum differs)"
-                    part.unlink()
-                if fault is None:
-                    os.replace(part, target)
-                    return
-                if (
-                    not begun or part.exists()
-                ):  # what another mirror began may be what was wrong: once more, from nothing
-                    break
+            begun = part.exists()
+            fault = _from_mirror(client, url, part, target.name, size, sha256, patience)
+            if (
+                fault == OTHER_BYTES and begun
+            ):  # what another mirror began may be what was wrong: once more, from nothing
+                fault = _from_mirror(client, url, part, target.name, size, sha256, patience)
+            if fault is None:
+                os.replace(part, target)
+                return
             faults.append(f"{url}: {fault}")
     raise InputError(f"not fetched; {'; '.join(faults)}", target)
 
 
 def _from_mirror(
-    client: httpx.Client, url: str, part: Path, name: str, size: int | None, patience: Patience
+    client: httpx.Client, url: str, part: Path, name: str, size: int | None, sha256: str | None, patience: Patience
 ) -> str | None:
-    """Fill `part` from one mirror; what is wrong with the mirror, or None when the file is whole."""
+    """Fill `part` from one mirror; what is wrong with the mirror, or None when the file is whole and right."""
+    fault = _fill(client, url, part, name, size, patience)
+    if fault is None and sha256 is not None and checksum(part) != sha256:
+        part.unlink()
+        return OTHER_BYTES
+    return fault
+
+
+def _fill(client: httpx.Client, url: str, part: Path, name: str, size: int | None, patience: Patience) -> str | None:
+    """Ask one mirror until `part` is whole; what went wrong, or None."""
     fault: str | None = "gave nothing"
     for _ in range(patience.tries):
         before = part.stat().st_size if part.exists() else 0

@@ -208,7 +208,9 @@ def _members(
     by_size: dict[int, list[PublishedFile]] = {}
     for file in missing:
         by_size.setdefault(file.size, []).append(file)
-    taken, others, parts = [], [], {part.path: [] for part in folders}  # type: ignore[var-annotated]
+    taken: list[str] = []
+    others: list[Member] = []
+    parts: dict[str, list[Member]] = {part.path: [] for part in folders}
     for member in holder.members():
         candidates = by_size.get(member.size, [])
         matches: list[PublishedFile] = []
