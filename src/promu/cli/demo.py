@@ -23,7 +23,7 @@ def demo(*, out: Path = Path("runs/demo"), seed: int = 0, json: bool = False) ->
     from promu.study.demo_study import run_demo
 
     quiet()
-    note("this takes about ten minutes on two cores; stopped, the same command goes on where it was")
+    note("this takes about eleven minutes on two cores; stopped, the same command goes on where it was")
     with show_progress():
         data = run_demo(out, seed)
     files = {"model": str(out / "model"), "report": str(out / "report.html")}
