@@ -68,7 +68,7 @@ def test_a_blank_pipeline_says_what_it_lacks_and_how_to_get_it(tmp_path: Path) -
 
 def test_no_such_pipeline(tmp_path: Path) -> None:
     for name in ("en_nowhere", str(tmp_path / "nowhere"), str(tmp_path)):
-        with pytest.raises(InputError, match=r"spaCy pipeline '.*' cannot be loaded \(.*\); download one"):
+        with pytest.raises(InputError, match=r"spaCy pipeline '.*' cannot be loaded \(.*\); get one"):
             count_nouns(CAPTIONS, name)
 
 
