@@ -49,7 +49,8 @@ def test_recipes_are_found_without_the_clone(site: Path, tmp_path: Path) -> None
 
     listed = json.loads(promu("recipes", "--json"))
     assert [one["name"] for one in listed] == [one.name for one in list_recipes()]
-    assert all(Path(one["path"]).parent == site / "promu" / "recipes" for one in listed)
+    assert all(Path(one["path"]).is_relative_to(site / "promu" / "recipes") for one in listed)
+    assert "table1 --recipe paper" in promu("recipes", "show", "paper"), "one in a folder of its own"
     promu("recipes", "copy", "own-re", "my.yaml")
     assert (tmp_path / "my.yaml").read_bytes() == (ROOT / "recipes" / "own-re.yaml").read_bytes()
 

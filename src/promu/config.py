@@ -200,7 +200,7 @@ class ShippedRecipe(NamedTuple):
 
 
 def list_recipes() -> list[ShippedRecipe]:
-    """The recipes that come with promu, by name; those named `own-…` are templates for own data.
+    """The recipes that come with promu, by name, whatever folder they lie in; `own-…` are templates for own data.
 
     Example:
         ```python
@@ -211,7 +211,7 @@ def list_recipes() -> list[ShippedRecipe]:
         ```
     """
     folders = (Path(__file__).parent / "recipes", Path(__file__).parents[2] / "recipes")  # of a wheel, and of a clone
-    files = {file.stem: file for folder in folders if folder.is_dir() for file in folder.glob("*.yaml")}
+    files = {file.stem: file for folder in folders if folder.is_dir() for file in folder.rglob("*.yaml")}
     found = []
     for name, path in sorted(files.items()):
         command, *comment = (line.removeprefix("#").strip() for line in _head(path))

@@ -1,13 +1,12 @@
-"""Caption files and NewsCLIPpings annotations."""
+"""Caption files."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from promu.corpora.captions import read_captions, read_newsclippings
+from promu.corpora.captions import read_captions
 from promu.errors import InputError
 from promu.schema import CaptionPair
 
@@ -83,52 +82,3 @@ def test_an_unclosed_quote_does_not_swallow_the_rest_unsaid(tmp_path: Path) -> N
 def test_malformed_files(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         read_captions(put(tmp_path, text))
-
-
-BASE = [
-    {"id": 11, "caption": "a flood ", "image_path": "./guardian/1.jpg", "source": "guardian"},
-    {"id": 12, "caption": "a match", "image_path": "./bbc/2.jpg"},
-]
-ANNOTATIONS = [
-    {"id": 11, "image_id": 12, "falsified": True, "similarity_score": 0.6},
-    {"id": 12, "image_id": 12, "falsified": False},
-]
-
-
-def test_newsclippings(tmp_path: Path) -> None:
-    path = put(tmp_path, json.dumps({"annotations": ANNOTATIONS}), "val.json")
-    put(tmp_path, json.dumps(BASE), "data.json")
-    expected = [CaptionPair("bbc/2.jpg", "a flood", False), CaptionPair("bbc/2.jpg", "a match", True)]
-    assert read_newsclippings(path) == expected
-    other = put(tmp_path, json.dumps(BASE), "elsewhere.json")
-    assert read_newsclippings(path, base=other) == expected
-
-
-@pytest.mark.parametrize(
-    ("annotation", "sentence"),
-    [
-        ({"id": 99, "image_id": 12, "falsified": True}, "annotation 1 names '99', which the VisualNews base does not"),
-        ({"id": 11, "image_id": 12}, "annotation 1 lacks falsified"),
-        (
-            {"id": 11, "image_id": 12, "falsified": "yes"},
-            "falsified of annotation 1 must be a valid boolean",
-        ),
-        (7, "annotation 1 must be a mapping"),
-    ],
-)
-def test_malformed_annotations(tmp_path: Path, annotation: object, sentence: str) -> None:
-    path = put(tmp_path, json.dumps({"annotations": [ANNOTATIONS[0], annotation]}), "val.json")
-    put(tmp_path, json.dumps(BASE), "data.json")
-    with pytest.raises(InputError, match=sentence):
-        read_newsclippings(path)
-    problems: list[InputError] = []
-    assert len(read_newsclippings(path, problems)) == 1
-    assert len(problems) == 1
-
-
-def test_newsclippings_needs_its_base(tmp_path: Path) -> None:
-    path = put(tmp_path, json.dumps({"annotations": ANNOTATIONS}), "val.json")
-    with pytest.raises(InputError, match="the VisualNews base is missing; put it beside the annotations or name it"):
-        read_newsclippings(path)
-    with pytest.raises(InputError, match='"annotations"'):
-        read_newsclippings(put(tmp_path, json.dumps(ANNOTATIONS), "list.json"))

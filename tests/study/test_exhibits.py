@@ -58,6 +58,17 @@ def test_table1_has_precision_recall_f1_the_groups_and_the_gains() -> None:
     assert len(set(gains.columns)) == len(gains.columns), "JSON names places by column"
 
 
+def test_table1_shows_published_figures_beside() -> None:
+    found = places("table1", {("text-only",): 40.0, ("promu",): 70.0})
+    published = {"promu": {"entities": 73.25}, "another": {"entities": 1.0}}
+    section = build_sections(found, TASKS, True, published=published)[0]
+    table = next(table for table in section.tables if table.name == "table1-published")
+    columns = ("entities", "entities, published", "entities: difference")
+    assert table.columns[:4] == ("system", *columns)
+    assert table.texts() == [["promu", "71.0 ± 1.0", "73.25", "−2.2", "71.0 ± 1.0", "–", "–"]]
+    assert not any(table.name == "table1-published" for table in built(found)["table1"].tables)
+
+
 def test_seeds_that_share_their_test_posts_do_not_count_them_twice() -> None:
     found = places("table1", {("text-only",): 40.0, ("promu",): 70.0})
     table = {one_test: built(found, one_test)["table1"].tables[-1] for one_test in (True, False)}

@@ -33,6 +33,21 @@ def test_table1_makes_corpus_teacher_and_labels_once_a_seed() -> None:
     }
 
 
+def test_table1_of_the_paper_has_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One corpus for all seeds; for each a teacher, five pre-trainings, and three tasks of six systems."""
+    monkeypatch.setenv("PROMU_DATA", "elsewhere")
+    study = load_recipe("paper", StudyRecipe)
+    found = kinds("table1", seeds=3, study=study)
+    assert found == {"corpus": 1, "teacher": 3, "labels": 3, "pretrain": 5 * 3, "finetune": 6 * 3 * 3}
+    requests = plan(study, ["table1"], 1)
+    assert {request.task for request in requests} == {"Twitter-2015", "Twitter-2017", "MRE"}
+    assert set(study.published) == {request.row[0] for request in requests}
+    pretraining = next(job for job in with_inputs(r.job for r in requests).values() if job.kind == "pretrain")
+    training = pretraining.settings["training"]
+    assert (training["steps"], training["batch_size"], training["lr"]) == (85_000, 128, 1e-4)
+    assert pretraining.settings["model"]["text"] == "bert-base-uncased"
+
+
 @pytest.mark.parametrize(
     ("exhibit", "more"),
     [

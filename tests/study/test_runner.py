@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from promu import progress
 from promu.errors import InputError
 from promu.study.job import RESULT, Job, with_inputs
-from promu.study.runner import LOCK, JobResult, run_jobs
+from promu.study.runner import LOCK, JobResult, run_jobs, take_device
 
 pytestmark = pytest.mark.slow
 
@@ -116,3 +117,20 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_each_process_has_an_accelerator_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: queue.Queue[int] = queue.Queue()
+    taken = []
+    for number in (0, 2):
+        devices.put(number)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        take_device(devices)
+        taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert taken == ["0", "2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7")
+    devices.put(1)
+    take_device(devices)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-7", "one of those that the study may use"
+    take_device(devices)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-7", "without accelerators nothing is set"

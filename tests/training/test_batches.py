@@ -42,6 +42,11 @@ def test_an_epoch_reads_every_row_once(rows: int, size: int) -> None:
     assert batches.samples_until(1) == min(size, rows)
 
 
+def test_steps_say_how_long_in_place_of_epochs() -> None:
+    asked = list(StepBatches(Shuffled(10), 4, 1, seed=0, steps=7))
+    assert len(asked) == 7 and asked == list(islice(StepBatches(Shuffled(10), 4, 5, seed=0), 7))
+
+
 def test_epochs_and_seeds_have_other_orders() -> None:
     order = Shuffled(50)
     orders = [list(order.epoch(seed, epoch)) for seed in range(2) for epoch in range(2)]

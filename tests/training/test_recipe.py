@@ -117,7 +117,7 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) 
             "data.corpus.falsify=some",
             r"recipe key 'data\.corpus\.falsify': Input should be 'keep', 'none', 'similar'",
         ),
-        ("data.corpus.image=x", r"unknown recipe key 'data\.corpus\.image'; allowed here: captions, .*regions, "),
+        ("data.corpus.image=x", r"unknown recipe key 'data\.corpus\.image'; allowed here: base, captions, .*regions, "),
         ("data.corpus.share=2", r"recipe key 'data\.corpus\.share': Input should be less than or equal to 0.9 .got 2."),
         ("data.corpus.dev=-1", r"recipe key 'data\.corpus\.dev': Input should be greater than or equal to 0 .got -1."),
         ("data.corpus.side=0", r"recipe key 'data\.corpus\.side': Input should be greater than or equal to 1 .got 0."),
@@ -245,7 +245,7 @@ def test_a_recipe_is_a_name_a_file_plain_data_or_the_object() -> None:
         load_recipe(recipe, PretrainRecipe)
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_says_first_how_it_is_run_and_what_it_is(path: Path) -> None:
     found = next(recipe for recipe in list_recipes() if recipe.name == path.stem)
     command, about = found.command, found.about
@@ -261,7 +261,9 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.Capt
     assert re.search(r"^own-ner +Template for own posts with entities$", capsys.readouterr().out, flags=re.MULTILINE)
     assert main(["recipes", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert {"name", "command", "about", "path"} == listed[0].keys() and len(listed) == len(list(RECIPES.glob("*.yaml")))
+    assert {"name", "command", "about", "path"} == listed[0].keys() and len(listed) == len(
+        list(RECIPES.rglob("*.yaml"))
+    )
     assert main(["recipes", "show", "own-re"]) == 0
     assert capsys.readouterr().out == (RECIPES / "own-re.yaml").read_text(encoding="utf-8")
     mine = tmp_path / "my.yaml"

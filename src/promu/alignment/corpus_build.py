@@ -30,6 +30,7 @@ from promu.alignment.detectors import build_detector
 from promu.alignment.falsify import Encode, SentenceVectors, falsified_of, falsify, word_vectors
 from promu.corpora.captions import NamedImage, Skipped, guess_format, iterate_named_images
 from promu.corpora.images import load_image, probe_image
+from promu.corpora.newsclippings import find_base
 from promu.corpora.shards import HEADER, CaptionedImage, ShardWriter, read_shard, shard_counts, shard_images, shard_path
 from promu.errors import InputError
 from promu.files import make_folder, usable_cores, write_json
@@ -57,12 +58,7 @@ def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
         InputError: Something is wrong with the settings, the captions, an image that is required or the disk; or
             `out` holds something else.
     """
-    if settings.images is None and not settings.captions.is_dir():
-        raise InputError(f"--images is missing: name the folder of the images that {settings.captions} is about")
-    if not settings.image_folder.is_dir():
-        raise InputError("no such folder of images; check the path", settings.image_folder)
-    if settings.format == "auto":
-        settings = settings.model_copy(update={"format": guess_format(settings.captions)})
+    settings = find_files(settings)
     survey = survey_captions(settings)
     kept = DetectorSettings(**{name: getattr(settings, name) for name in DetectorSettings.model_fields})
     detector = build_detector(settings.detector, settings.regions, kept)
@@ -79,6 +75,27 @@ def build_corpus(settings: CorpusSettings, out: Path) -> dict[str, Any]:
         write_json(folder / HEADER, {**headers[part], "settings": claim})
     run.finish(result)
     return result
+
+
+def find_files(settings: CorpusSettings) -> CorpusSettings:
+    """The settings with what they leave to be found: the format and, of NewsCLIPpings, its base and its images.
+
+    Raises:
+        InputError: A folder or file is missing, or has to be named.
+    """
+    if settings.format == "auto":
+        settings = settings.model_copy(update={"format": guess_format(settings.captions)})
+    if settings.format == "newsclippings":
+        base = find_base(settings.captions, settings.base)
+        settings = settings.model_copy(update={"base": base, "images": settings.images or base.parent})
+    elif settings.base is not None:
+        reason = f"a base is NewsCLIPpings' only, and these captions are of the format {settings.format}"
+        raise InputError(f"{reason}; leave the base out", settings.captions)
+    if settings.images is None and not settings.captions.is_dir():
+        raise InputError(f"--images is missing: name the folder of the images that {settings.captions} is about")
+    if not settings.image_folder.is_dir():
+        raise InputError("no such folder of images; check the path", settings.image_folder)
+    return settings
 
 
 @dataclass(slots=True)
@@ -146,7 +163,8 @@ def survey_captions(settings: CorpusSettings) -> Survey:
 def named_images(settings: CorpusSettings, skipped: Skipped) -> Iterator[NamedImage]:
     """The images that the captions name, as `iterate_named_images` with these settings."""
     keep = settings.falsify != "none"
-    return iterate_named_images(settings.captions, settings.format, settings.missing_images, keep, skipped)
+    captions, policy = settings.captions, settings.missing_images
+    return iterate_named_images(captions, settings.format, policy, keep, skipped, settings.base)
 
 
 def _count_lines(settings: CorpusSettings) -> int:

@@ -19,10 +19,18 @@ class CorpusSettings(Settings):
     """How to build a corpus from caption pairs and images."""
 
     captions: PlacePath = Field(
-        description="CSV or JSON lines of image and caption, NewsCLIPpings annotations (with data.json beside them), "
-        "or a folder of images, each with its captions in a .txt file of its name"
+        description="CSV or JSON lines of image and caption; NewsCLIPpings annotations as released, a file or a folder "
+        "of subsets; or a folder of images, each with its captions in a .txt file of its name"
     )
-    images: PlacePath | None = Field(default=None, description="folder of the images, unless the captions are a folder")
+    images: PlacePath | None = Field(
+        default=None,
+        description="folder of the images, unless the captions are a folder of them; null: that of NewsCLIPpings' base",
+    )
+    base: PlacePath | None = Field(
+        default=None,
+        description="VisualNews' `data.json`, for NewsCLIPpings; null looks beside the annotations and in "
+        "`visual_news/origin` of the folders above",
+    )
     format: Literal["auto", "captions", "newsclippings", "folder"] = Field(
         default="auto", description="what the captions are; `auto` finds out"
     )
@@ -55,6 +63,12 @@ class CorpusSettings(Settings):
     dev: NotNegativeInt = Field(default=0, description="images to hold out, at random, as `dev` beside `train`")
     shard: Count = Field(default=4096, description="images a shard at most")
     seed: NotNegativeInt = Field(default=0, description="seed of what is held out and of the falsified pairs")
+
+    @model_validator(mode="after")
+    def _base_of_newsclippings(self) -> CorpusSettings:
+        if self.base is not None and self.format not in ("auto", "newsclippings"):
+            raise ValueError(f"a base is NewsCLIPpings' only, and the format is {self.format!r}; leave the base out")
+        return self
 
     @model_validator(mode="after")
     def _encoder_for_similar(self) -> CorpusSettings:

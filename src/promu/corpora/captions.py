@@ -1,7 +1,7 @@
-"""Sets of captioned images, as CSV, JSON lines, NewsCLIPpings annotations or a folder of images and text files.
+"""Sets of captioned images, as CSV, JSON lines or a folder of images and text files.
 
-`read_captions` and `read_newsclippings` give caption pairs; `iterate_named_images` gives the images of a set of any of
-these formats with their captions, and counts what cannot be used.
+`read_captions` gives caption pairs; `iterate_named_images` gives the images of a set of any of these formats, or of
+NewsCLIPpings (`promu.corpora.newsclippings`), with their captions, and counts what cannot be used.
 """
 
 from __future__ import annotations
@@ -14,24 +14,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, StrictBool
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator
 
-from promu.corpora.fields import IMAGE_PATH, Id, ImagePath, Record, Text, check_field, csv_rows, read_record
+from promu.corpora.fields import IMAGE_PATH, Caption, ImagePath, Record, check_field, csv_rows, read_record
 from promu.corpora.images import ENDINGS
+from promu.corpora.newsclippings import is_newsclippings, read_newsclippings
 from promu.errors import InputError
 from promu.files import (
     fault,
     filled_lines,
-    is_blank,
     iterate_records,
-    json_list,
     opening,
     parse_json_object,
-    read_bytes,
-    read_json_document,
-    read_records,
-    read_text,
     shorten,
 )
 from promu.schema import CaptionPair, MissingPairImage
@@ -54,31 +48,10 @@ def _truth(value: object) -> object:
     return truth
 
 
-def _not_empty(value: object) -> object:
-    if isinstance(value, str) and is_blank(value):
-        raise PydanticCustomError("empty", "is empty", {"kind": "empty caption"})
-    return value
-
-
-Caption = Annotated[Text, BeforeValidator(_not_empty), AfterValidator(str.strip)]
-
-
 class _PairRecord(Record):
     image: ImagePath
     caption: Caption
     matched: Annotated[bool, BeforeValidator(_truth)] = True
-
-
-class _BaseEntry(Record, extra="ignore"):
-    id: Id
-    caption: Caption
-    image_path: ImagePath
-
-
-class _Annotation(Record, extra="ignore"):
-    id: Id
-    image_id: Id
-    falsified: StrictBool
 
 
 def read_captions(path: str | Path, problems: list[InputError] | None = None) -> list[CaptionPair]:
@@ -165,48 +138,6 @@ def _captions(path: Path, problems: list[InputError] | None) -> Iterator[tuple[P
         fault(problems, InputError(error.reason, path, error.line, kind))
 
 
-def read_newsclippings(
-    path: str | Path, problems: list[InputError] | None = None, *, base: str | Path | None = None
-) -> list[CaptionPair]:
-    """Read an annotation file as caption pairs; `matched` is the opposite of `falsified`.
-
-    `base` is the VisualNews base, by default `data.json` beside the annotation file. Problems and errors as of every
-    reader (`promu.corpora`), of both files; an annotation whose ids the base does not have is a problem too.
-    """
-    path = Path(path)
-    base = path.parent / "data.json" if base is None else Path(base)
-    annotations = read_json_document(path)
-    listed = annotations.get("annotations") if isinstance(annotations, dict) else None
-    if not isinstance(listed, list):
-        raise InputError(f'{{"annotations": [...]}} is expected, found {shorten(annotations)}', path)
-    if not base.exists():
-        raise InputError("the VisualNews base is missing; put it beside the annotations or name it", base)
-    entries = _read_base(base, problems)
-
-    def pair(numbered: tuple[int, object]) -> CaptionPair:
-        what = f"annotation {numbered[0]}"
-        record = read_record(_Annotation, numbered[1], what, within=True)
-        for key in (record.id, record.image_id):
-            if key not in entries:
-                raise InputError(f"{what} names {shorten(key)}, which the VisualNews base does not have")
-        return CaptionPair(entries[record.image_id].image_path, entries[record.id].caption, not record.falsified)
-
-    # The position in the list names the record: these files are a single line.
-    return read_records(path, problems, pair, "annotations", ((1, item) for item in enumerate(listed)))
-
-
-def _read_base(path: Path, problems: list[InputError] | None) -> dict[str, _BaseEntry]:
-    text = read_text(path)
-    if not text.lstrip().startswith("["):
-        raise InputError("the VisualNews base must be a JSON list", path)
-
-    def entry(item: tuple[int, object]) -> _BaseEntry:
-        return read_record(_BaseEntry, item[1], f"base entry {item[0]}", within=True)
-
-    entries = read_records(path, problems, entry, "entries", json_list(path, text, problems))
-    return {record.id: record for record in entries}
-
-
 @dataclass(slots=True)
 class Skipped:
     """What was left out: how many pairs by reason, and the first errors in full."""
@@ -243,15 +174,13 @@ class NamedImage:
 
 def guess_format(path: Path) -> str:
     """Which of `FORMATS` the captions at `path` have."""
-    if path.is_dir():
-        return "folder"
-    if path.suffix == ".json" and b'"annotations"' in read_bytes(path)[:10_000]:
+    if is_newsclippings(path):
         return "newsclippings"
-    return "captions"
+    return "folder" if path.is_dir() else "captions"
 
 
 def iterate_named_images(
-    path: Path, format: str, policy: MissingPairImage, falsified: bool, skipped: Skipped
+    path: Path, format: str, policy: MissingPairImage, falsified: bool, skipped: Skipped, base: Path | None = None
 ) -> Iterator[NamedImage]:
     """Yield the images that a set names, in its order, with their captions.
 
@@ -264,11 +193,12 @@ def iterate_named_images(
         policy: `raise` raises the first pair that cannot be used, `skip` counts it.
         falsified: Whether pairs that the set calls falsified are kept.
         skipped: Where pairs that are left out are counted.
+        base: Of NewsCLIPpings, as `read_newsclippings` has it.
     """
     problems: list[InputError] | None = None if policy == "raise" else []
 
     def usable() -> Iterator[tuple[Path, int | None, CaptionPair]]:
-        for place, line, pair in _rows(path, format, problems):
+        for place, line, pair in _rows(path, format, problems, base):
             _drain(problems, skipped)
             if not falsified and not pair.matched:
                 skipped.pairs["falsified pair, left out"] += 1
@@ -295,12 +225,14 @@ def _drain(problems: list[InputError] | None, skipped: Skipped) -> None:
         problems.clear()
 
 
-def _rows(path: Path, format: str, problems: list[InputError] | None) -> Iterator[tuple[Path, int | None, CaptionPair]]:
+def _rows(
+    path: Path, format: str, problems: list[InputError] | None, base: Path | None
+) -> Iterator[tuple[Path, int | None, CaptionPair]]:
     if format == "folder":
         yield from iterate_image_folder(path, problems)
     elif format == "newsclippings":
         by_image: dict[str, list[CaptionPair]] = {}
-        for pair in read_newsclippings(path, problems):
+        for pair in read_newsclippings(path, problems, base=base):
             by_image.setdefault(pair.image, []).append(pair)
         yield from ((path, None, pair) for pairs in by_image.values() for pair in pairs)
     else:

@@ -39,6 +39,12 @@ def _text(value: str) -> str:
     return value
 
 
+def _caption(value: object) -> object:
+    if isinstance(value, str) and is_blank(value):
+        raise PydanticCustomError("empty", "is empty", {"kind": "empty caption"})
+    return value
+
+
 def _token(value: str) -> str:
     if any(mark in value for mark in "\t\n\r"):
         raise ValueError(f"holds a tab or a line break: {shorten(value)}")
@@ -75,6 +81,8 @@ def _score(value: object) -> object:
 
 Text = Annotated[str, Strict(), AfterValidator(_text)]
 """A string with something in it that can be written as UTF-8."""
+Caption = Annotated[Text, BeforeValidator(_caption), AfterValidator(str.strip)]
+"""Text without blanks around it."""
 Token = Annotated[Text, AfterValidator(_token)]
 """Text without tab or line break."""
 Tokens = Annotated[tuple[Token, ...], BeforeValidator(_some)]

@@ -19,12 +19,13 @@ from promu.corpora.annotation_tools import (
     write_spans,
 )
 from promu.corpora.brat import read_brat, write_brat
-from promu.corpora.captions import read_captions, read_newsclippings
+from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import conll_notes, read_conll, write_conll
 from promu.corpora.docbin import read_docbin, write_docbin
 from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
 from promu.corpora.mnre import mnre_notes, read_mnre, write_mnre
+from promu.corpora.newsclippings import read_newsclippings
 from promu.corpora.posts import write_posts_jsonl
 from promu.corpora.sources import post_notes, read_post_file
 from promu.errors import InputError

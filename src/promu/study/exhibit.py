@@ -128,10 +128,18 @@ class Sheet:
         kinds: `ner`, `re` or `joint` by the study's name of the task, in the order of the columns; those that have a
             measurement are `tasks`.
         one_test: Whether the seeds share their test posts.
+        published: Published F1 by system and task, to be shown beside.
     """
 
-    def __init__(self, measurements: Sequence[Measurement], kinds: Mapping[str, str], one_test: bool) -> None:
+    def __init__(
+        self,
+        measurements: Sequence[Measurement],
+        kinds: Mapping[str, str],
+        one_test: bool,
+        published: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
         self.measurements = measurements
+        self.published = published or {}
         self.kinds = kinds
         self.one_test = one_test
         self.rows: list[Row] = list(dict.fromkeys(one.row for one in measurements))
@@ -140,7 +148,7 @@ class Sheet:
 
     def only(self, measurements: Iterable[Measurement]) -> Sheet:
         """A sheet of these measurements of the same study."""
-        return Sheet(list(measurements), self.kinds, self.one_test)
+        return Sheet(list(measurements), self.kinds, self.one_test, self.published)
 
     def at(self, row: Row, task: str) -> list[Measurement]:
         """The measurements of a row and task, by seed."""

@@ -100,10 +100,31 @@ def _table1(sheet: Sheet) -> Section:
         ]
         tables.append(Table("table1-groups", "Table 1 by what decides the post: F1", tuple(columns), tuple(rows)))
     notes = []
+    if (published := _beside_published(sheet)) is not None:
+        tables.append(published)
+        notes.append("Published figures are the paper's, by its own code and its own choice of what it leaves open.")
     if (PROMU,) in sheet.rows:
         tables.append(difference_table(sheet, (PROMU,), "table1-gains"))
         notes.append(comparison_note(sheet))
     return sheet.section("Table 1: systems and ablations", notes, tables)
+
+
+def _beside_published(sheet: Sheet) -> Table | None:
+    """F1 beside the published one, and the difference; None if the recipe names no published figures."""
+    rows: list[tuple[Content, ...]] = []
+    for row in sheet.rows:
+        if not (figures := sheet.published.get(row[0])):
+            continue
+        places: list[Content] = [row[0]]
+        for task in sheet.tasks:
+            mine, theirs = sheet.f1(row, task), figures.get(task)
+            places += [mine, None if theirs is None else f"{theirs:.2f}"]
+            places.append(None if mine is None or theirs is None else f"{mine.mean - theirs:+.1f}".replace("-", "−"))
+        rows.append(tuple(places))
+    columns = [f"{task}{end}" for task in sheet.tasks for end in ("", ", published", ": difference")]
+    if not rows:
+        return None
+    return Table("table1-published", "Table 1: F1 beside the published", ("system", *columns), tuple(rows))
 
 
 def _table2_requests(study: StudyRecipe, factory: JobFactory) -> Requests:

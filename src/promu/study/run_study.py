@@ -97,7 +97,8 @@ def run_study(
         Measurement(one.exhibit, one.row, one.task, one.seed, results[one.job.key].result, results[one.job.key].failure)
         for one in requests
     ]
-    sections = build_sections(measured, tasks, study.world is None, exhibits)
+    published = {} if few_shot else study.published
+    sections = build_sections(measured, tasks, study.world is None, exhibits, published)
     if not isinstance(recipe, (str, Path)):
         write_json(out / "recipe.yaml", study.model_dump(mode="json"))
         recipe = out / "recipe.yaml"
@@ -150,12 +151,13 @@ def build_sections(
     tasks: Mapping[str, str],
     one_test: bool,
     exhibits: Mapping[str, Exhibit] = EXHIBITS,
+    published: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[Section]:
     """A section for every exhibit that has a measurement, in the order of the measurements.
 
-    `tasks` and `one_test` are as in `Sheet`.
+    `tasks`, `one_test` and `published` are as in `Sheet`.
     """
     return [
-        exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], tasks, one_test))
+        exhibits[name].build(Sheet([one for one in measured if one.exhibit == name], tasks, one_test, published))
         for name in dict.fromkeys(one.exhibit for one in measured)
     ]

@@ -47,15 +47,16 @@ def run_jobs(
 ) -> dict[str, JobResult]:
     """Run these jobs and their inputs, as far as they have not finished in an earlier call.
 
-    A job runs in one process on one thread: with jobs of this size two processes are faster than two threads. A job
-    that was killed starts again, and resumes where its own work can. If a job raises `InputError`, it and the jobs
-    that read it have no result; the next call tries them again.
+    A job runs in one process on one thread: with jobs of this size two processes are faster than two threads. Where
+    there are accelerators, each process has one for itself. A job that was killed starts again, and resumes where its
+    own work can. If a job raises `InputError`, it and the jobs that read it have no result; the next call tries them
+    again.
 
     The progress is reported in jobs; the stage says in words how long it takes and which jobs run.
 
     Args:
         wanted, folder: The jobs whose results are needed, and the folder of all jobs.
-        workers: Number of processes; None takes one per core.
+        workers: Number of processes; None takes one per accelerator or, where there is none, per core.
         threads: Number of threads by kind of job, where it is not 1.
 
     Returns:
@@ -65,7 +66,14 @@ def run_jobs(
         InputError: A worker process died, the folder cannot be written, or another call works in it.
     """
     make_folder(folder)
-    return _Run(with_inputs(wanted), folder, workers or usable_cores(), threads or {}).run()
+    return _Run(with_inputs(wanted), folder, workers or accelerators() or usable_cores(), threads or {}).run()
+
+
+def accelerators() -> int:
+    """How many CUDA devices there are, counted without starting CUDA in this process; 0 where there is none."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 class _Run:
@@ -89,9 +97,11 @@ class _Run:
         if len(self.results) == len(self.jobs):
             return self.results
         context = multiprocessing.get_context("spawn")
-        events = context.Queue()
+        events, devices = context.Queue(), context.Queue()
+        for number in range(self.workers if accelerators() else 0):
+            devices.put(number % accelerators())
         with _exclusive(self.folder):
-            pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=(events,))
+            pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=(events, devices))
             try:
                 self._work(pool, events)
             except BrokenProcessPool:
@@ -234,15 +244,30 @@ _worker_events: Any = None
 """Queue of a worker's progress: (key, stage, done, total)."""
 
 
-def _set_up_worker(events: Any) -> None:
+def _set_up_worker(events: Any, devices: Any) -> None:
     global _worker_events
     _worker_events = events
+    take_device(devices)
     # libraries beside torch read this when they start: one thread for them too
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from promu.hub import quiet
 
     quiet()
+
+
+def take_device(devices: Any) -> None:
+    """Leave this process one accelerator of those that it may use: the next in the queue; none where that is empty.
+
+    To be called before CUDA starts in this process, which reads the variable once.
+    """
+    try:
+        number = devices.get(timeout=POLL)
+    except queue.Empty:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else [str(one) for one in range(number + 1)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[number]
 
 
 def _end_with_parent() -> None:

@@ -47,6 +47,9 @@ class StudyRecipe(Settings):
     systems: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="Systems of table 1; null takes all."
     )
+    published: dict[str, dict[str, float]] = Field(
+        default={}, description="Published F1 by system and task, shown beside those of table 1."
+    )
     fusions: tuple[str, ...] = Field(default=("concat", "hvpnet", "mmib"), description="Fusions of table 2.")
     posts: tuple[Count, ...] = Field(
         default=(50, 100, 200), description="Training posts of the learning curve, beside all."
@@ -68,6 +71,13 @@ class StudyRecipe(Settings):
     def _transfer_is_drawn(self) -> StudyRecipe:
         if self.transfer_world is not None and self.world is None:
             raise ValueError("transfer_world is another drawn world, so world (the first one's settings) is needed too")
+        return self
+
+    @model_validator(mode="after")
+    def _published_tasks_are_known(self) -> StudyRecipe:
+        for system, figures in self.published.items():
+            if unknown := set(figures) - set(self.finetune):
+                raise ValueError(f"published: {system!r} names {min(unknown)!r}, which is no task of finetune")
         return self
 
 

@@ -87,10 +87,18 @@ class StepBatches(Sampler[list[Sample]]):
         epochs: How many epochs, also a fraction.
         seed: Of the order.
         process, processes: Which part.
+        steps: How many steps, in place of the epochs.
     """
 
     def __init__(
-        self, order: Order, batch_size: int, epochs: float, seed: int, process: int = 0, processes: int = 1
+        self,
+        order: Order,
+        batch_size: int,
+        epochs: float,
+        seed: int,
+        process: int = 0,
+        processes: int = 1,
+        steps: int | None = None,
     ) -> None:
         self.order = order
         self.batch_size = batch_size
@@ -98,7 +106,7 @@ class StepBatches(Sampler[list[Sample]]):
         self.process = process
         self.processes = processes
         self.steps_per_epoch = math.ceil(len(order) / batch_size)
-        self.steps = max(1, math.ceil(self.steps_per_epoch * epochs))
+        self.steps = max(1, math.ceil(self.steps_per_epoch * epochs)) if steps is None else steps
 
     def __len__(self) -> int:
         return self.steps

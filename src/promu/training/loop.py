@@ -290,7 +290,8 @@ def fit(
     device = best_device()
     precision = best_precision(device) if settings.precision == "auto" else settings.precision
     use_fastest_attention(model, device, precision)
-    batches = StepBatches(order, settings.batch_size, settings.epochs, seed, process_number(), processes())
+    part = (process_number(), processes())
+    batches = StepBatches(order, settings.batch_size, settings.epochs, seed, *part, settings.steps)
     # the best checkpoint is one that was validated, so they go together
     every = settings.validate_every or batches.steps_per_epoch
     arguments = TrainingArguments(

@@ -28,6 +28,7 @@ class TrainingSettings(Settings):
     """The optimiser and its schedule: AdamW, gradients clipped to length 1, warm-up, then cosine decay to zero."""
 
     epochs: Positive = Field(default=1, description="times through the data; may be a fraction")
+    steps: Count | None = Field(default=None, description="steps of the whole run in place of `epochs`; null: by those")
     batch_size: Count = Field(default=16, description="rows a step, of all processes together")
     lr: Positive = Field(default=1e-4, description="highest learning rate (AdamW)")
     head_lr: Positive | None = Field(default=None, description="highest learning rate of the heads; null takes `lr`")
