@@ -198,5 +198,6 @@ def test_missing_empty_and_folder(format: str, tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
     with pytest.raises(InputError, match="no such file; check the path"):
         FORMATS[format].read(tmp_path / "absent", [])
-    with pytest.raises(InputError, match="is a folder; name one file" if format != "brat" else "no .txt file is in"):
+    of_folders = {"brat": "no .txt file is in", "newsclippings": "no train.json of NewsCLIPpings in this folder"}
+    with pytest.raises(InputError, match=of_folders.get(format, "is a folder; name one file")):
         FORMATS[format].read(tmp_path, [])
