@@ -42,7 +42,7 @@ def test_a_file_of_posts(tiny_models: Path, images: Path, tmp_path: Path, capsys
     captured = capsys.readouterr()
     found = lines_of(captured.out)
     assert [record["id"] for record in found] == ["a", "posts:2", "c", "d"]
-    assert "1 of 4 posts were read as text: their image is missing or broken" in captured.err
+    assert "read as text, the image being missing or broken (image_reason in the output): 1 of 4 posts" in captured.err
     extractor = Extractor.from_pretrained(tiny_models)
     assert [e["type"] for e in found[0]["entities"]] == [  # type: ignore[attr-defined]
         entity.type for entity in extractor(TEXTS[0], images / "0.png").entities
@@ -79,7 +79,7 @@ def test_a_text_without_entities(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (record,) = lines_of(captured.out)
     assert (record["tokens"], record["entities"], record["relations"]) == (["nothing", "here"], [], [])
     assert (record["image_read"], record["image_reason"], record["truncated"]) == (False, "text-only model", 0)
-    assert "1 of 1 posts were read without their image: the model reads text alone" in captured.err
+    assert "read without the image, by a model that reads text alone: 1 of 1 post" in captured.err
 
 
 @pytest.mark.parametrize("task", ["ner", "re"])
@@ -93,7 +93,7 @@ def test_evaluation(
     captured = capsys.readouterr()
     blind = json.loads(captured.out)
     assert blind["read"] == {"with image": 0, "as text": 8}
-    assert "8 of 8 posts were read as text, without an image (no --images)" in captured.err
+    assert "read as text, without an image: 8 of 8 posts (no --images)" in captured.err
     words += ["--images", str(gold.parent / "images"), "--predictions", str(predictions)]
     words += ["--groups", str(gold.parent / "groups.json")]
     assert main(words) == 0
@@ -116,7 +116,7 @@ def test_evaluation_as_tables_and_labels_that_the_model_lacks(
     gold.write_text("IMGID:0\nOrla\tB-SHIP\nleft\tO\nRome\tB-LOC\n")
     assert main(["evaluate", "ner", str(tiny_models / "ner"), "--data", str(gold)]) == 0
     captured = capsys.readouterr()
-    assert "entities, 1 posts" in captured.out and "SHIP" in captured.out
+    assert "entities, 1 post " in captured.out and "SHIP" in captured.out
     assert "the model cannot give labels that the gold has, and misses them all: SHIP (1)" in captured.err
 
 

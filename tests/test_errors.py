@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import promu
-from promu.errors import InputError, first_line, install_command, needs_extra
+from promu.errors import InputError, counted, first_line, install_command, needs_extra
 
 ROOT = Path(promu.__file__).parents[2]
 
@@ -96,3 +96,17 @@ def test_nothing_says_to_fetch_an_extra_from_an_index() -> None:
     assert [
         path for path in texts if "install 'promu[" in path.read_text() or "install promu[" in path.read_text()
     ] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "said"),
+    [
+        (0, ["post"], "0 posts"),
+        (1, ["post"], "1 post"),
+        (12_345, ["post"], "12,345 posts"),
+        (1, ["entity", "entities"], "1 entity"),
+        (2, ["entity", "entities"], "2 entities"),
+    ],
+)
+def test_one_is_counted_in_the_singular(number: int, words: list[str], said: str) -> None:
+    assert counted(number, *words) == said

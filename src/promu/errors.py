@@ -1,4 +1,4 @@
-"""The one error type a user is meant to read, and the sentences that many errors share."""
+"""The one error type a user is meant to read, and the wording that many messages share."""
 
 from __future__ import annotations
 
@@ -113,6 +113,25 @@ class Problems(list[InputError]):
         lines = self._lines[error.path, error.pattern]
         where = f": lines {', '.join(map(str, lines))}{', …' if count > len(lines) else ''}" if lines else ""
         return InputError(f"{error.reason} ({count:,} times{where})", error.path, error.line, error.kind)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number and what it counts, in the singular for one.
+
+    Args:
+        number: How many.
+        one: What one of them is called; a verb may follow, such as "post was".
+        many: What several are called, where that is not `one` with an s.
+
+    Example:
+        ```python
+        from promu.errors import counted
+
+        assert counted(1, "post") == "1 post"
+        assert counted(1_200, "entity", "entities") == "1,200 entities"
+        ```
+    """
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def first_line(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from promu.errors import InputError
+from promu.errors import InputError, counted
 
 NO_RELATION = "None"
 """The label of a pair of entities without a relation, as MNRE writes it."""
@@ -126,7 +126,7 @@ class Post:
             if entity.end > len(self.tokens):
                 raise InputError(
                     f"post {self.id!r}: entity span ({entity.start}, {entity.end}) ends past "
-                    f"the last of {len(self.tokens)} tokens"
+                    f"the last of {counted(len(self.tokens), 'token')}"
                 )
         for relation in self.relations:
             for index in (relation.head, relation.tail):

@@ -135,7 +135,7 @@ def test_suppressed_in_the_graph(save: Save, tmp_path: Path) -> None:
     assert YoloRegions(path, DetectorSettings(class_names=names_file(tmp_path))).layout == "end-to-end"
     assert detect(path, tmp_path) == [Region((24, 0, 56, 32), "dog", 0.75)]
     output[0, 0, 5] = 3
-    with pytest.raises(InputError, match=r"found class 3 \(from 0\) and 3 names are known; give a file"):
+    with pytest.raises(InputError, match=r"found class 3 \(from 0\) and knows 3 names; give a file"):
         detect(save(output), tmp_path)
 
 
@@ -208,7 +208,7 @@ def test_identity_changes_with_the_file_the_names_and_the_settings(save: Save, t
     ("shape", "extra", "sentence"),
     [
         ((1, 100, 8), {}, r"shape \(1, 100, 8\) for an image of 64 x 64 pixels, which is no YOLO layout"),
-        ((1, 7, CELLS), {}, "has 3 classes and 80 names are known; give a file with its 3 class names"),
+        ((1, 7, CELLS), {}, "has 3 classes and knows 80 names; give a file with the name of each class"),
         ((1, 7, CELLS), {"metadata": {"names": "__import__('os')"}}, "'names' entry is not a Python literal"),
         ((1, 7, CELLS), {"side": "s"}, r"input size \['s', 's'\] is not fixed; export the detector for one size"),
     ],

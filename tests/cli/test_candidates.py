@@ -71,7 +71,7 @@ def test_relations_of_the_real_table(shared: Path, tmp_path: Path, capsys: pytes
     table = str(shared / "data/wikidata/properties.csv")
     assert main(["candidates", "relations", table, "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert "100 of 10366 properties of properties.csv" in printed
+    assert "100 of 10,366 properties of properties.csv" in printed
     assert "8799 of the others take no item as value" in printed
     relations = read_candidates(out)
     assert len(relations) == 100 and "located in the administrative territorial entity" in relations

@@ -66,13 +66,13 @@ def test_counts_page_and_health(calls: list[Any], tmp_path: Path, capsys: pytest
     label("mine.yaml", shard="1/2", show=4, health=True)
     assert calls == [(1, 2)]
     printed = capsys.readouterr().out
-    assert "6 of 8 images have labels: 3 nouns, 2 relations, temperature 0.1" in printed
+    assert "6 of 8 images with labels: 3 nouns, 2 relations, temperature 0.1" in printed
     assert f"page: {tmp_path / 'labels.html'}" in printed
     assert (tmp_path / "labels.html").read_text().count("<article") == 4
     assert "a caption names the first noun of 100.0% of regions" in printed
     # dog and cat, by the recipe's table
     assert "the detector's category is named by the first noun of 66.7% of regions" in printed
-    assert "6 of 6 images have a region" in printed
+    assert "with a region: 6 of 6 images" in printed
     assert "finding: 2 images have no labels: run `promu label` again" in printed
     assert "look healthy" not in printed
 

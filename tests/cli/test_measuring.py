@@ -80,7 +80,7 @@ def test_skipped_images_are_counted(desk: Path, tmp_path: Path, capsys: pytest.C
     status, out, err = run(capsys, *words, "--missing-images", "skip", "--json")
     found = json.loads(out)
     assert status == 0 and (found["skipped_images"], found["skipped_pairs"]) == (1, 2)
-    assert "2 pairs were skipped: 1 images are missing or broken" in err
+    assert "2 pairs were skipped: 1 image is missing or broken" in err
 
 
 def test_regions(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +92,7 @@ def test_regions(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert found["teacher"] is None and found["skipped_boxes"] == 0
     status, out, _ = run(capsys, *words, "--teacher", desk / "teacher")
     assert status == 0 and re.search(r"teacher +\d", out)
-    assert "1 more boxes were not scored: the model has no noun for their 1 categories: ufo (1)" in out
+    assert "not scored: 1 box of 1 category for which the model has no noun: ufo (1)" in out
 
 
 def test_regions_of_missing_images(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,7 +103,7 @@ def test_regions_of_missing_images(desk: Path, tmp_path: Path, capsys: pytest.Ca
     assert run(capsys, *words)[0] == 2
     status, out, err = run(capsys, *words, "--missing-images", "skip", "--json")
     assert status == 0 and json.loads(out)["skipped_boxes"] == 1
-    assert "1 boxes were skipped: 1 images are missing or broken" in err
+    assert "1 box was skipped: 1 image is missing or broken" in err
 
 
 @pytest.mark.parametrize(

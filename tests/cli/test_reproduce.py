@@ -122,7 +122,7 @@ def test_a_failed_job_is_said_and_the_rest_is_written_from_what_another_exhibit_
     assert done(whole) == before
     said = capsys.readouterr()
     assert "error: not measured: promu · 41 · entities, seed 0: needs" in said.err
-    assert "41 training posts are asked for and there are 40" in said.err
+    assert "training posts: 41 asked for, 40 there" in said.err
     assert "Test F1 by the number of labelled posts" in said.out
     text = (whole / "study.md").read_text(encoding="utf-8")
     assert "Not measured:" in text and "| promu | 40 |" in text

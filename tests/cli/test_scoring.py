@@ -50,7 +50,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> Any:
 def test_confusion_tail_and_foreign_labels(tmp_path: Path, said: Any) -> None:
     gold, found = conll(tmp_path / "gold", *GOLD), conll(tmp_path / "found", GOLD[0], "B-PER O B-DOG O B-PER")
     out, err = said("ner", "--gold", gold, "--predictions", found)
-    assert "1 predicted labels that the gold never has count as wrong: DOG (1)" in err
+    assert "1 predicted label that the gold never has, counted as wrong: DOG (1)" in err
     assert re.search(r"LOC +1 +2 +0 *\n +OTHER +0 +0 +1", out), "a row a gold type: DOG, LOC, PER across"
     assert "tail: the 2 rarest in gold" in " ".join(out.split()) and re.search(r"OTHER +1 +1 +0\.00", out)
     train = conll(tmp_path / "train", "B-LOC O B-OTHER O B-OTHER", "B-LOC O B-PER O B-OTHER")
@@ -142,7 +142,7 @@ def test_published_twitter_2015_counts_as_the_field_does(shared: Path, said: Any
 @pytest.mark.parametrize(
     ("found", "options", "sentence"),
     [
-        (("B-PER O B-LOC O B-LOC",), [], "found: the predictions hold 1 posts and the gold holds 2"),
+        (("B-PER O B-LOC O B-LOC",), [], "found: the predictions hold 1 post and the gold holds 2"),
         (
             (GOLD[0], GOLD[1].replace("OTHER", "MISC")),
             [],
@@ -151,7 +151,7 @@ def test_published_twitter_2015_counts_as_the_field_does(shared: Path, said: Any
         ),
         (GOLD, ["--rename", "MISC"], "--rename 'MISC' is not of the form OLD=NEW"),
         (GOLD, ["--against", "{}/absent"], "absent: no such file"),
-        (GOLD, ["--against", "{}/gold", "--samples", "0"], "0 bootstrap samples were asked for"),
+        (GOLD, ["--against", "{}/gold", "--samples", "0"], "the number of bootstrap samples is 0"),
     ],
 )
 def test_files_that_do_not_fit(

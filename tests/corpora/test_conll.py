@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from promu.corpora.conll import bio_tags, read_conll, read_conll_file, write_conll
 from promu.corpora.releases import release_name
-from promu.errors import InputError, Problems
+from promu.errors import InputError, Problems, counted
 from promu.schema import Entity, Post, Relation, Scheme
 
 COUNTS = [
@@ -45,7 +45,12 @@ def test_published_files(
     assert {kind: found.count(kind) for kind in set(found)} == types
     notes = read_conll_file(path).notes
     assert [note.split(" (")[0] for note in notes] == (
-        [f"{strays} I- tags that continue no entity were read as the begin of one"] if strays else []
+        [
+            counted(strays, "I- tag that continues no entity was", "I- tags that continue no entity were")
+            + " read as the begin of one"
+        ]
+        if strays
+        else []
     )
     copy = tmp_path / "copy.txt"
     write_conll(copy, read)
@@ -125,7 +130,7 @@ def test_what_is_unusual_is_noted(tmp_path: Path) -> None:
         "the columns are separated by blanks",
         "of 4 columns the first is the word and the last the tag",
         "there are no IMGID: lines: posts are numbered and have no image",
-        "1 lines of -DOCSTART- were left out",
+        "1 line of -DOCSTART- was left out",
     ]
     assert read_conll_file(put(tmp_path, "IMGID:1\n" + LAYOUTS["iob1"])).notes == [
         "the tags are IOB1",

@@ -68,7 +68,7 @@ def test_a_relation_of_one_text_is_named_as_absent_from_dev() -> None:
     [
         (4, 50, None, "4 train posts cannot hold each of 5 relations; ask for at least 5"),
         (50, 4, None, "4 dev posts cannot hold each of 5 relations; ask for at least 5, or for 0"),
-        (900, 200, None, "900 train and 200 dev posts were asked for, but there are 1000 posts of different text"),
+        (900, 200, None, "900 train and 200 dev posts were asked for, but there are 1,000 different texts"),
         (50, 50, ["peer", "couple"], "relation 'couple' must be present, but no post has it; the posts have peer,"),
     ],
 )

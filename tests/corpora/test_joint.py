@@ -65,7 +65,7 @@ def test_a_post_is_rebuilt_from_its_quintuples() -> None:
 
 def test_a_set_without_relations_is_refused(tmp_path: Path) -> None:
     path = mnre(tmp_path / "mnre.txt", line(ANN, BOB, "None"))
-    with pytest.raises(InputError, match="none of its 1 posts has a relation; is this a joint set"):
+    with pytest.raises(InputError, match="no post has a relation, of 1 post; is this a joint set"):
         read_joint(path, "mnre")
     with pytest.raises(InputError, match="holds pairs, but posts are needed"):
         read_joint(path, "captions")

@@ -50,8 +50,8 @@ def test_of_several_relations_of_a_pair_the_first_counts_and_it_is_said(
         pairs = read_labelled("re", tmp_path / "a.jsonl")
     assert [one.relations[0].type for one in pairs if one.relations[0].type != NO_RELATION] == ["met"]
     assert len(pairs) == 10, "the two spans of the same words make no pair, either way round"
-    assert "a.jsonl: 1 relations cannot be learned: their pair has another, which counts" in caplog.text
-    assert "a.jsonl: 1 relations cannot be learned: head and tail are the same words" in caplog.text
+    assert "a.jsonl: 1 relation cannot be learned: their pair has another, which counts" in caplog.text
+    assert "a.jsonl: 1 relation cannot be learned: head and tail are the same words" in caplog.text
 
 
 def test_posts_without_two_entities_are_no_relation_data(tmp_path: Path) -> None:

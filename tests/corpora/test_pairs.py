@@ -36,7 +36,7 @@ def test_csv(tmp_path: Path) -> None:
     ("rows", "sentence"),
     [
         ("a.jpg,a dog, running", "3 columns where the first line names 2; put captions with commas"),
-        ("a.jpg", "1 columns where the first line names 2"),
+        ("a.jpg", "1 column where the first line names 2"),
         ('a.jpg,"a dog" runs', "not CSV"),
         ("a.jpg,", "caption is empty"),
         (",a dog", "image is empty"),

@@ -59,7 +59,7 @@ def test_files(tmp_path: Path, capsys: Any) -> None:
     write_jmere(tmp_path / "some.json", [post(Quintuple(*ANN, *BOB, "peer")), overlapping])
     names = [str(tmp_path / "some.json")] * 3
     assert main(["fewshot", "pipeline", *names, str(tmp_path / "sets")]) == 0
-    assert "train: 1 entities overlap others and are not in the CoNLL file" in capsys.readouterr().err
+    assert "train: 1 entity overlaps others and is not in the CoNLL file" in capsys.readouterr().err
     assert [len(p.entities) for p in read_conll(tmp_path / "sets" / "ner" / "valid.txt")] == [2, 2]
     found = read_mnre(tmp_path / "sets" / "re" / "mnre_test.txt")
     assert [p.relations[0].type for p in found].count("None") == 1 + 4 and len(found) == 2 + 6

@@ -211,7 +211,7 @@ def test_round_trip(
             {"tokens": ["b", "a"], "text": "a b"},
             "token 0 is 'b', but the text goes on with 'a b' at character 0; drop text or tokens",
         ),
-        ({"tokens": ["a"], "entities": [{"start": 0, "end": 2, "type": "X"}]}, "is no span of the 1 words"),
+        ({"tokens": ["a"], "entities": [{"start": 0, "end": 2, "type": "X"}]}, "is no span of the 1 word"),
         ({"tokens": ["a"], "entities": [{"start": 0, "type": "X"}]}, r"entities\[0\] lacks end"),
         ({"tokens": ["a"], "entities": {}}, "entities must be a valid list"),
         (
@@ -253,9 +253,9 @@ def test_notes_on_further_keys_and_scripts_without_blanks(tmp_path: Path) -> Non
         {"text": "見た", "tokens": ["見た"]},
     )
     assert post_notes(path) == [
-        "'entites' is not read but carried through, in 1 posts; was entities meant?",
+        "'entites' is not read but carried through, in 1 post; was entities meant?",
         "'lang' is not read but carried through, in 2 posts",
-        "scripts without blanks (Chinese in 1, Japanese in 1, Thai in 1 posts) are split into characters; "
+        "scripts without blanks (Chinese in 1 post, Japanese in 1 post, Thai in 1 post) are split into characters; "
         "give tokens for whole words",
     ]
     assert [post.tokens for post in read_post_file(path)][::2] == [tuple("東京で見た"), ("見た",)]

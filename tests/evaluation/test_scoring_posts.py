@@ -36,7 +36,7 @@ def test_posts_and_files_give_the_same_figures(tmp_path: Path) -> None:
     assert files.to_dict()["runs"][0]["predictions"] == str(tmp_path / "found.txt")
     with pytest.raises(InputError, match="there are no predictions to score"):
         score("ner", gold=GOLD, predictions=[])
-    with pytest.raises(InputError, match="the predictions hold 1 posts and the gold holds 2"):
+    with pytest.raises(InputError, match="the predictions hold 1 post and the gold holds 2"):
         score("ner", gold=GOLD, predictions=FOUND[:1])
 
 

@@ -171,7 +171,7 @@ def test_each_broken_row_of_a_csv_is_one_letter_in_its_place(tmp_path: Path) -> 
         ("posts.parquet", None, "no such file"),
         ("posts.parquet", b"PAR1 this is none", "not a Parquet file"),
         ("posts.jsonl", b"\xff\n", r"posts\.jsonl:1: byte 0xff at position 1 of the line is not UTF-8; .* \(none of"),
-        ("posts.jsonl", b'{"text": " "}\n', r"posts\.jsonl:1: text is empty \(none of the 1 posts could be read\)"),
+        ("posts.jsonl", b'{"text": " "}\n', r"posts\.jsonl:1: text is empty \(none of 1 post could be read\)"),
     ],
 )
 def test_input_that_cannot_be_used_leaves_nothing_behind(
@@ -197,7 +197,7 @@ def test_without_output_every_format_is_printed_and_what_cannot_be_read_is_named
     assert "left out: " in said and "gone.png: no such image" in said
     table.write_text("text\n \n")
     assert main(words) == 2
-    assert "posts.csv:2: text is empty (none of the 1 posts could be read)" in capsys.readouterr().err
+    assert "posts.csv:2: text is empty (none of 1 post could be read)" in capsys.readouterr().err
 
 
 def test_what_was_not_read_is_in_every_form_of_the_output(
@@ -214,8 +214,8 @@ def test_what_was_not_read_is_in_every_form_of_the_output(
     for suffix in ("jsonl", "parquet", "csv"):
         assert main([*words, str(tmp_path / f"out.{suffix}")]) == 0
         said = capsys.readouterr().err
-        assert "1 of 3 posts were read as text: their image is missing or broken" in said
-        assert "1 of 3 posts were longer than the model takes, and read up to there (truncated in the output)" in said
+        assert "read as text, the image being missing or broken (image_reason in the output): 1 of 3 posts" in said
+        assert "read up to where the model ends (truncated in the output): 1 of 3 posts" in said
     found = lines(tmp_path / "out.jsonl")
     assert [(one["image_read"], one["image_reason"]) for one in found] == [
         (False, "no image"),

@@ -186,7 +186,7 @@ def test_evaluate_joint(
     assert json.loads(capsys.readouterr().out)["f1"] == printed["f1"]
     assert main(words) == 0
     told = capsys.readouterr()
-    assert "quintuples, 4 posts" in told.out and "4 of 4 posts were read as text, without an image" in told.err
+    assert "quintuples, 4 posts" in told.out and "read as text, without an image: 4 of 4 posts" in told.err
 
 
 def test_evaluate_joint_refuses(gold: Path, tiny_models: Path, tmp_path: Path, capsys: Any) -> None:

@@ -193,7 +193,7 @@ def test_what_is_written_is_read_for_its_posts(tmp_path: Path) -> None:
         Background(("again",), ()),  # the second post of this id and text has the second record
     ]
     assert knowledge_for([*posts, Post("1", ("new",))], path)[3] is None
-    with pytest.raises(InputError, match="knowledge of none of the 1 posts; is it that of another split"):
+    with pytest.raises(InputError, match="knowledge of no post here, of 1 post; is it that of another split"):
         knowledge_for([Post("1", ("new",))], path)
 
 

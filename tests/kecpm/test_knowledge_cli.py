@@ -130,7 +130,7 @@ def test_a_post_that_fails_is_said_and_written(
 ) -> None:
     server.reply = lambda body: "no, Gus" if "Text: Gus meets Yul" in str(body) else knows(body)
     assert run(folder, "--yes") == 0
-    assert "1 of 16 posts have no usable answer" in caplog.text
+    assert "1 of 16 posts without a usable answer" in caplog.text
     line = [json.loads(line) for line in (folder / "out" / "test.jsonl").read_text().splitlines()][6]
     assert (line["state"], line["knowledge"]) == ("failed", []) and line["reason"].startswith("refusal: ")
 
@@ -148,7 +148,7 @@ def test_a_shared_store_needs_no_endpoint(
     assert json.loads(capsys.readouterr().out)["states"] == {"answered": 16}
     assert run(folder, "--json", *shared, "--set", "provider.temperature=1") == 0
     assert json.loads(capsys.readouterr().out)["states"] == {"not recorded": 16}
-    assert "16 of 16 posts are not recorded" in caplog.text
+    assert "16 of 16 posts not recorded" in caplog.text
     assert not server.seen and (folder / "shared.sqlite").read_bytes() == before
 
 
@@ -167,7 +167,7 @@ def test_recorded_files_need_no_endpoint(server: LlmServer, folder: Path, capsys
 
 def test_a_dry_run_shows_prompts_and_cost(server: LlmServer, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder) == 2
-    assert "this would send 30 requests (0 of 16 posts are complete in the store)" in capsys.readouterr().err
+    assert "this would send 30 requests (complete in the store: 0 of 16 posts)" in capsys.readouterr().err
     prices = ["--set", "provider.price_prompt=1", "--set", "provider.price_answer=2"]
     assert run(folder, "--dry-run", *prices) == 0
     shown = capsys.readouterr().out

@@ -82,7 +82,7 @@ def test_a_post_without_a_usable_answer_is_reported(
         server.reply = partial(reply_from, answers)
         out = tmp_path / name
         assert run(server, tiny_world, out, name, "--yes", "--price-prompt", "2", "--price-answer", "5") == 0
-        assert "1 of 8 posts have no usable answer" in caplog.text and "I'd rather not" in caplog.text
+        assert "1 of 8 posts without a usable answer" in caplog.text and "I'd rather not" in caplog.text
         result = json.loads((out / "result.json").read_text())
         assert [failed["position"] for failed in result["failed"]] == [3]
         assert [fault["kind"] for fault in result["failed"][0]["faults"]] == ["refusal"] * 3
@@ -176,7 +176,7 @@ def test_a_killed_run_goes_on_where_it_was(server: LlmServer, tiny_world: Path, 
         (["--data", "ner/test.txt"], "give --train, or --labels and no --shots"),
         (["--data", "re"], r"none of train.txt, valid.txt"),
         (["--url", "localhost"], "'localhost' is no web address"),
-        (["--shots", "999"], r"999 exemplars are asked for, but the training posts have \d+ of another text"),
+        (["--shots", "999"], r"exemplars: 999 asked for, but the training posts have \d+ of another text"),
         (["--labels", "list.json"], "an object of meaning by label is expected"),
         (["--labels", "few.json", "--shots", "9"], "exemplars have labels that --labels lacks: "),
         (["--temperature", "5"], "temperature should be less than or equal to 2, found"),
@@ -218,4 +218,4 @@ def test_labels_of_ones_own_need_no_training_posts(
     assert main(["baseline", "llm", "ner", *words, *line]) == 0
     assert json.loads(capsys.readouterr().out)["labels"] == ["PER", "THING"]
     assert "- PER: somebody\n- THING: anything" in server.seen[0]["messages"][0]["content"]
-    assert "the model is not offered" in caplog.text
+    assert "that the model is not offered" in caplog.text

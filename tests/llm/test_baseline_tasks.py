@@ -171,7 +171,7 @@ def test_a_post_of_the_same_text_is_no_exemplar() -> None:
     train = posts("the old bridge", "THE oldbridge", "Rome tonight")
     own = posts("The Old Bridge")[0]
     assert [post.id for post in shuffled_exemplars(train, type_of, 1, 0)(own)] == ["2"]
-    with pytest.raises(InputError, match="2 exemplars are asked for, but the training posts have 1 of another text"):
+    with pytest.raises(InputError, match="exemplars: 2 asked for, but the training posts have 1 of another text"):
         shuffled_exemplars(train, type_of, 2, 0)(own)
 
 

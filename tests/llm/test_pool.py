@@ -117,9 +117,7 @@ def test_the_nearest_are_those_of_the_definition(seed: int, posts: int, count: i
 
 def test_a_pool_too_small_for_some_post() -> None:
     vectors = torch.eye(3)
-    with pytest.raises(
-        InputError, match="3 exemplars a post are asked for, but the pool of 3 has only 2 of another text"
-    ):
+    with pytest.raises(InputError, match="exemplars a post: 3 asked for, but the pool of 3 has only 2 of another text"):
         most_similar(vectors, vectors, 3, [[0], [], []])
 
 

@@ -73,7 +73,7 @@ def test_json_of_the_wrong_shape(body: bytes, status: int, says: str, service: R
         (b'{"posts": ["Ann"]}', "'posts.0'"),
         (b'{"posts": [{"text": "Ann", "photo": "x"}]}', "unknown key 'posts.0.photo'; known keys: text, image"),
         (b'[{"text": "Ann"}]', "the body"),
-        (b'{"posts": [' + b",".join([b'{"text": "Ann"}'] * 65) + b"]}", "65 posts in one request, at most 64"),
+        (b'{"posts": [' + b",".join([b'{"text": "Ann"}'] * 65) + b"]}", "65 posts in a request, at most 64"),
     ],
 )
 def test_batches_of_the_wrong_shape(body: bytes, says: str, service: Running) -> None:

@@ -68,7 +68,7 @@ def test_joint_posts_keep_what_is_known_about_them(tmp_path: Path) -> None:
 
 def test_too_many_and_too_few_are_refused(tiny_world: Path) -> None:
     posts = TASKS["re"].read(tiny_world / "re" / "mnre_train.txt")
-    with pytest.raises(InputError, match="151 training posts are asked for and there are 150; ask for fewer"):
+    with pytest.raises(InputError, match="training posts: 151 asked for, 150 there; ask for fewer"):
         subset_rows(TASKS["re"], posts, 151, 0)
-    with pytest.raises(InputError, match="3 training posts are too few to hold all 14 labels; ask for 13 at least"):
+    with pytest.raises(InputError, match="training posts: 3 are too few to hold 14 labels; ask for 13 at least"):
         subset_rows(TASKS["re"], posts, 3, 0)

@@ -52,7 +52,7 @@ def test_entities_past_the_last_word_that_is_read() -> None:
     assert found.beyond == {"past the last word that is read": 2} and found.unknown == {}
     assert [len(post.entities) for post in found.readable] == [2, 2]
     assert long.sentence() == (
-        "1 of 2 posts are longer than the 9 tokens that are read (the longest has 12); 2 of 6 entities lie past them"
+        "longer than the 9 tokens that are read: 1 of 2 posts (the longest has 12); entities past them: 2 of 6"
     )
     assert (
         reach(NER, [SHORT, LONG], encoder(12)).long.sentence() == "no post is longer than the 12 tokens that are read"
@@ -66,7 +66,7 @@ def test_the_score_with_and_without_what_is_lost() -> None:
     f1 = float(NER.score([SHORT, LONG], predicted).to_dict()["f1"])
     scored = found.score(NER, predicted, f1)
     assert scored.f1 == pytest.approx(60) and scored.f1_without == pytest.approx(75)
-    assert scored.sentence().endswith("2 of 6 entities lie past them: F1 60.00, 75.00 without them")
+    assert scored.sentence().endswith("entities past them: 2 of 6: F1 60.00, 75.00 without them")
     alone = reach(NER, [names(f"{TEXT} {TEXT}", (9, 10, "LOC"))], encoder(9))
     nothing = alone.score(NER, [names(f"{TEXT} {TEXT}")], 0.0)
     assert nothing.f1_without is None and nothing.sentence().endswith("F1 0.00, nothing is left without them")
@@ -209,7 +209,7 @@ def test_check_counts_what_a_model_would_lose(
     assert (long.posts, long.lost, long.of_answers, long.max_length) == (1, 1, 2, 96)
     words = ["check", str(file), "--format", "conll"]
     assert main([*words, "--model", str(tiny_models / "ner")]) == 0
-    assert f"{file}: 1 of 2 posts are longer than the 96 tokens that are read" in capsys.readouterr().out
+    assert f"{file}: longer than the 96 tokens that are read: 1 of 2 posts" in capsys.readouterr().out
     assert main([*words, "--tokenizer", str(tiny_models / "ner"), "--max-length", "900", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)["long_posts"][str(file)]
     assert counted["lost"] == 0 and counted["max_length"] == 900

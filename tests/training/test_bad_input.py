@@ -95,7 +95,7 @@ def test_the_desk_is_sound(desk: Desk, capsys: pytest.CaptureFixture[str]) -> No
     recipe.write_text(json.dumps(desk.recipe))
     assert main(["finetune", str(recipe)]) == 0
     assert main(["evaluate", "ner", str(desk.folder / "run" / "model"), "--data", str(desk.folder / "ner.txt")]) == 0
-    assert "2 of 2 posts were read as text, without an image (no --images)" in capsys.readouterr().err
+    assert "read as text, without an image: 2 of 2 posts (no --images)" in capsys.readouterr().err
     assert main(["extract", "--model", str(desk.models), "--input", str(desk.folder / "posts.jsonl")]) == 0
     assert json.loads(capsys.readouterr().out)["tokens"] == ["Ann", "met", "Bob"]
     desk.recipe["seed"] = 1
@@ -195,7 +195,7 @@ def test_images(
     assert main([str(word) for word in words]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out)["read"] == {"with image": 1, "as text": 1}
-    assert "1 of 2 posts were read as text, without an image (1 images missing or broken)" in captured.err
+    assert "read as text, without an image: 1 of 2 posts (1 image missing or broken)" in captured.err
     assert predictions.read_text().startswith("IMGID:0\nAnn\t")
 
 

@@ -17,7 +17,7 @@ from promu import files
 from promu.corpora.captions import read_captions
 from promu.corpora.fields import csv_rows
 from promu.corpora.shards import PairShards
-from promu.errors import InputError, needs_extra
+from promu.errors import InputError, counted, needs_extra
 from promu.files import shorten
 from promu.progress import track
 
@@ -321,7 +321,8 @@ def write_nouns(
     stopped = {noun: counts.pop(noun) for noun in stop_list if noun in counts}
     kept = dict(most_frequent(counts, top))
     notes = (
-        f"{len(kept)} of {nouns} nouns in {len(captions)} captions of {source.name}, by {Path(pipeline).name}",
+        f"{len(kept)} of {counted(nouns, 'noun')} in {counted(len(captions), 'caption')} of {source.name}, "
+        f"by {Path(pipeline).name}",
         f"{len(stopped)} of the others stand on the stop list, {nouns - len(stopped) - len(kept)} are rarer",
     )
     _write_candidates(out, notes, kept.items())
@@ -357,7 +358,7 @@ def write_relations(table: Path, out: Path, top: int = 100, meta: Path | None = 
     usable = relations(properties, rules, len(properties))
     kept = usable[:top]
     notes = (
-        f"{len(kept)} of {len(properties)} properties of {table.name}",
+        f"{len(kept)} of {counted(len(properties), 'property', 'properties')} of {table.name}",
         f"{len(properties) - items} of the others take no item as value, {items - len(usable)} are meta, "
         f"{len(usable) - len(kept)} are used less",
     )

@@ -32,7 +32,7 @@ from promu.corpora.captions import NamedImage, Skipped, guess_format, iterate_na
 from promu.corpora.images import load_image, probe_image
 from promu.corpora.newsclippings import find_base
 from promu.corpora.shards import HEADER, CaptionedImage, ShardWriter, read_shard, shard_counts, shard_images, shard_path
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import make_folder, usable_cores, write_json
 from promu.progress import mark_stored, report
 from promu.runs import RunFolder
@@ -155,7 +155,9 @@ def survey_captions(settings: CorpusSettings) -> Survey:
     if not survey.images["train"]:
         reason = "no pair of these captions can be used; see what `promu check` says"
         if images := survey.images["dev"]:
-            reason = f"the captions name {images:,} images, and {settings.dev:,} are to be held out; hold out fewer"
+            reason = (
+                f"the captions name {counted(images, 'image')}, and {settings.dev:,} are to be held out; hold out fewer"
+            )
         raise InputError(reason, settings.captions)
     return survey
 
@@ -213,14 +215,16 @@ def _header(part: str, paths: Sequence[Path], named: int, settings: CorpusSettin
     counts = tally.counts
     if not counts["images"]:
         first = "".join(f", the first: {example}" for example in tally.skipped.examples[:1])
-        raise InputError(f"none of {named:,} images of this corpus ({part}) can be read{first}", settings.image_folder)
+        raise InputError(
+            f"none of {counted(named, 'image')} of this corpus ({part}) can be read{first}", settings.image_folder
+        )
     made, wanted = counts["made"], counts["wanted"]
     if made < wanted:
         problem = "could be made; the captions of other images are too few, or too alike"
-        logger.warning("%s: %d falsified pairs of %d %s", part, made, wanted, problem)
+        logger.warning("%s: %d of %s %s", part, made, counted(wanted, "falsified pair"), problem)
     if repeated := _repeated(paths):
         problem = "comes again after others and is stored again; sort the captions by image"
-        logger.warning("%s: %d times an image %s", part, repeated, problem)
+        logger.warning("%s: %s %s", part, counted(repeated, "time an image", "times an image"), problem)
     pairs = counts["pairs"] + made
     similarity = counts["similarity"] / made if settings.falsify == "similar" and made else None
     return {
@@ -248,11 +252,11 @@ def _repeated(paths: Sequence[Path]) -> int:
 def _result(survey: Survey, headers: Mapping[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
     """The counts of the whole build; raises where they do not add up."""
     skipped = Skipped()
-    for counted in (survey.skipped.to_dict(), *(header["skipped"] for header in headers.values())):
-        skipped.merge(counted)
+    for counts in (survey.skipped.to_dict(), *(header["skipped"] for header in headers.values())):
+        skipped.merge(counts)
     kept = sum(header["pairs"] - header["made"]["pairs"] for header in headers.values())
     if survey.read != kept + skipped.pairs.total():
-        reason = f"{survey.read:,} pairs were read, {kept:,} kept and {skipped.pairs.total():,} skipped"
+        reason = f"read: {counted(survey.read, 'pair')}, kept: {kept:,}, skipped: {skipped.pairs.total():,}"
         remedy = "did the captions change meanwhile? Delete the folder and build again"
         raise InputError(f"{reason}, which does not add up; {remedy}", out)
     made = sum(header["made"]["pairs"] for header in headers.values())

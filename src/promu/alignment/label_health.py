@@ -15,6 +15,7 @@ from promu.alignment.candidates import nouns_in
 from promu.alignment.label_store import LabelStore, SparseLabels
 from promu.alignment.synonyms import Synonyms, nouns_naming
 from promu.corpora.shards import PairShards
+from promu.errors import counted
 
 BATCH = 1024  # images measured at once
 SHUFFLES = 5  # shuffles that agreement by chance is the mean of
@@ -249,7 +250,8 @@ def _findings(health: LabelHealth) -> Iterator[str]:
         yield "no image of this corpus has labels: the store was made for another corpus, or labelling never ran"
         return
     if health.unlabelled:
-        yield f"{health.unlabelled} images have no labels: run `promu label` again, it goes on where it stopped"
+        images = counted(health.unlabelled, "image has", "images have")
+        yield f"{images} no labels: run `promu label` again, it goes on where it stopped"
     if health.entities is None:
         yield "no image has a region, so L_COE would learn nothing: build the corpus with a detector"
     elif health.without_regions > health.images / 2:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.synonyms import COCO_NAMES
-from promu.errors import InputError, needs_extra
+from promu.errors import InputError, counted, needs_extra
 from promu.files import filled_lines, read_bytes, shorten, usable_cores
 from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
 from promu.schema import Region
@@ -121,7 +121,7 @@ def find_regions(
     """
     boxes, scores, classes = decode(output, layout, size, settings.confidence)
     if classes.size and classes.max() >= len(names):
-        reason = f"the detector found class {classes.max()} (from 0) and {len(names)} names are known"
+        reason = f"the detector found class {classes.max()} (from 0) and knows {counted(len(names), 'name')}"
         raise InputError(f"{reason}; give a file with its class names, one a line")
     boxes = np.clip((boxes - [frame.left, frame.top] * 2) / ([frame.across, frame.down] * 2), 0, image_size * 2)
     inside = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
@@ -230,7 +230,7 @@ def _class_names(
     else:
         names = COCO_NAMES
     if count is not None and len(names) != count:
-        reason = f"the detector has {count} classes and {len(names)} names are known"
-        remedy = f"give a file with its {count} class names, one a line"
+        reason = f"the detector has {counted(count, 'class', 'classes')} and knows {counted(len(names), 'name')}"
+        remedy = "give a file with the name of each class, one a line"
         raise InputError(f"{reason}; {remedy}", settings.class_names or path)
     return names

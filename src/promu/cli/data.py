@@ -16,7 +16,7 @@ from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.corpora.check import check as check_corpus
 from promu.corpora.joint_sets import read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
 from promu.corpora.shards import describe_corpora
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
@@ -145,7 +145,7 @@ def fetch(
         for image, reason in list(result.broken_images.items())[:10]:
             print(f"  left out: {image} {reason}")
         if result.left_out[0]:
-            print(f"  left out: {result.left_out[0]:,} other files, such as {', '.join(result.left_out[1])}")
+            print(f"  left out: {counted(result.left_out[0], 'other file')}, such as {', '.join(result.left_out[1])}")
         lacks = published_sets()[result.name].lacks
         if lacks and not result.images[0]:
             print(f"  lacks {lacks}; then: promu fetch {result.name} --from ARCHIVE")
@@ -199,10 +199,10 @@ def sample(
     for counts in found.values():
         for name, row in rows.items():
             row += [f"{counts.get(name, 0):,}", f"{100 * counts.get(name, 0) / sum(counts.values()):.1f} %"]
-    title = f"relations in {len(joint.posts):,} posts, and in those drawn (seed {seed})"
+    title = f"relations in {counted(len(joint.posts), 'post')}, and in those drawn (seed {seed})"
     print_table(title, ["", *(column for split in found for column in (split, "share"))], rows.values())
     for split, fit in sets.fits.items():
-        print(f"{files[split]}: {fit.posts} posts, Jensen-Shannon divergence {fit.divergence:.4f} bits")
+        print(f"{files[split]}: {counted(fit.posts, 'post')}, Jensen-Shannon divergence {fit.divergence:.4f} bits")
         if fit.absent:
             note(f"{split} lacks {', '.join(fit.absent)}: too few texts have it for both sets")
 
@@ -251,7 +251,10 @@ def pipeline(train: Path, dev: Path, test: Path, out: Path, /, *, json: bool = F
     print_table(str(out), ["", "posts", "entities", "pairs", "None pairs"], rows)
     for split, found in counts.items():
         if found["overlapping_entities"]:
-            note(f"{split}: {found['overlapping_entities']} entities overlap others and are not in the CoNLL file")
+            overlapping = counted(
+                found["overlapping_entities"], "entity overlaps others and is", "entities overlap others and are"
+            )
+            note(f"{split}: {overlapping} not in the CoNLL file")
 
 
 corpus_app = App(name="corpus", help="Make a corpus of captions and images for pre-training, or look at one.")
@@ -273,7 +276,8 @@ def build(settings: Annotated[CorpusSettings, Flat], *, out: Path, json: bool = 
     if json:
         print_json(result)
         return
-    print(f"{out}: {result['read']:,} pairs read, {result['kept']:,} kept, {result['made']:,} falsified ones made")
+    read, made = counted(result["read"], "pair"), counted(result["made"], "falsified one")
+    print(f"{out}: {read} read, {result['kept']:,} kept, {made} made")
     for reason, count in result["skipped"]["pairs"].items():
         print(f"  skipped: {count:,} {reason}")
     for sentence in result["skipped"]["examples"]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.requirements import Requirement
 
 from promu.cli.console import print_json
-from promu.errors import extra_requirements, install_command
+from promu.errors import counted, extra_requirements, install_command
 
 if TYPE_CHECKING:
     import torch
@@ -100,7 +100,7 @@ def _device() -> list[Finding]:
 
     device = best_device()
     precision = best_precision(device)
-    named = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
+    named = torch.cuda.get_device_name() if device == "cuda" else counted(torch.get_num_threads(), "thread")
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
     rates = {name: _matmul_rate(device, dtype) for name, dtype in dtypes.items()}
     measured = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items())

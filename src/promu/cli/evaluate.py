@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from promu.cli.console import note, print_json, print_table, progress_bars
 from promu.cli.score import print_scores
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.schema import MissingPairImage, MissingPostImage, Scheme
 
 if TYPE_CHECKING:
@@ -117,7 +117,9 @@ def _measure(
     with progress_bars():
         report = evaluation(model, **vars(options))
     if skipped := report[f"skipped_{unit}"]:
-        note(f"{skipped} {unit} were skipped: {report['skipped_images']} images are missing or broken")
+        images = counted(report["skipped_images"], "image is", "images are")
+        one = {"pairs": "pair", "boxes": "box"}[unit]
+        note(f"{counted(skipped, f'{one} was', f'{unit} were')} skipped: {images} missing or broken")
     (show or print_json)(report)
 
 
@@ -125,8 +127,8 @@ def _print_pairs(report: PairReport) -> None:
     matched, falsified = (report["pairs"][name] for name in ("matched", "falsified"))
     made = f", {report['falsified_made']} of them made here" if report["falsified_made"] else ""
     print(
-        f"{report['images']} images, {report['captions']} different captions; "
-        f"{matched} matched pairs, {falsified} falsified{made}"
+        f"{counted(report['images'], 'image')}, {counted(report['captions'], 'different caption')}; "
+        f"{counted(matched, 'matched pair')}, {falsified} falsified{made}"
     )
     if report["recall"] is None:
         print("no recall: this model has no shared space (it was pre-trained without cit)")
@@ -134,7 +136,7 @@ def _print_pairs(report: PairReport) -> None:
         _print_recall("recall, %", report["recall"], report["recall"]["standard_error"])
     if report["rerank"] is not None:
         again = report["rerank"]
-        drawn = f"{again['captions']} captions, {again['images']} images"
+        drawn = f"{counted(again['captions'], 'caption')}, {counted(again['images'], 'image')}"
         _print_recall(f"before re-ranking the best {again['top']} ({drawn})", again["before"])
         _print_recall(f"after re-ranking by the matching head ({drawn})", again["after"])
         _print_recall(f"after re-ranking by the head and the cosine together ({drawn})", again["summed"])
@@ -159,14 +161,14 @@ def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, An
 def _print_regions(report: RegionReport) -> None:
     scores = report["model"]
     print(
-        f"{scores['boxes']} boxes of {scores['categories']} categories in {report['images']} images, named by "
-        f"{report['nouns']} nouns and an empty caption"
+        f"{counted(scores['boxes'], 'box', 'boxes')} of {counted(scores['categories'], 'category', 'categories')} in "
+        f"{counted(report['images'], 'image')}, named by {counted(report['nouns'], 'noun')} and an empty caption"
     )
     if scores["unnameable"]:
         names = ", ".join(f"{name} ({count})" for name, count in scores["unnameable"].items())
         print(
-            f"{sum(scores['unnameable'].values())} more boxes were not scored: the model has no noun for their "
-            f"{len(scores['unnameable'])} categories: {names}"
+            f"not scored: {counted(sum(scores['unnameable'].values()), 'box', 'boxes')} of "
+            f"{counted(len(scores['unnameable']), 'category', 'categories')} for which the model has no noun: {names}"
         )
     rows = [
         [name, *(f"{one[mean][rank]:.1f}" for mean in ("micro", "macro") for rank in ("top1", "top5"))]
@@ -278,8 +280,9 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     if result.as_text:
         why = "no --images" if result.reads_images else "the model reads text alone"
         if options.images is not None:
-            why = f"{result.missing} images missing or broken"
-        note(f"{result.as_text} of {len(result.predictions)} posts were read as text, without an image ({why})")
+            why = f"{counted(result.missing, 'image')} missing or broken"
+        posts = counted(len(result.predictions), "post")
+        note(f"read as text, without an image: {result.as_text} of {posts} ({why})")
     if result.threshold is not None:
         shown = result.threshold if isinstance(result.threshold, str) else f"{result.threshold:.3f}"
         note(f"answers below the threshold ({shown}) are left out; published figures are without one")

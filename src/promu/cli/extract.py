@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from promu.cli.console import note, print_json, print_table, progress_bars
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.files import write_text
 
@@ -79,7 +79,7 @@ def extract(
         with progress_bars():
             done = extract_file(input, out, settings, workers, engine, _prepare_worker)
         _note_exceptions(asdict(done))
-        note(f"{done.posts} posts in, {done.extracted} out, {done.dead} dead letters")
+        note(f"{counted(done.posts, 'post')} in, {done.extracted:,} out, {counted(done.dead, 'dead letter')}")
         if done.dead:
             note(f"what could not be read is in {dead_letters(out)}")
         return
@@ -119,24 +119,26 @@ def _print_all(extractor: Extractor, source: Path, images: Path, config: Extract
             counts.update(counts_of(result))
             print(json.dumps(result.to_dict(), ensure_ascii=False))
     if bad and not counts:
-        raise InputError(f"{bad[0].reason} (none of the {len(bad)} posts could be read)", bad[0].path, bad[0].line)
+        raise InputError(
+            f"{bad[0].reason} (none of {counted(len(bad), 'post')} could be read)", bad[0].path, bad[0].line
+        )
     for problem in bad[:SHOWN]:
         note(f"left out: {problem}")
     if len(bad) > SHOWN:
-        note(f"{len(bad) - SHOWN} more were left out; with --out a file beside it lists all of them")
+        note(f"left out: {len(bad) - SHOWN:,} more; with --out a file beside it lists all of them")
     _note_exceptions(counts)
 
 
 def _note_exceptions(counts: Mapping[str, int]) -> None:
     """Say how many posts were not read whole; each output says which."""
-    posts = counts["extracted"]
+    posts = counted(counts["extracted"], "post")
     for name, what in (
-        ("as_text", "were read as text: their image is missing or broken (image_reason in the output)"),
-        ("unread", "were read without their image: the model reads text alone"),
-        ("cut", "were longer than the model takes, and read up to there (truncated in the output)"),
+        ("as_text", "read as text, the image being missing or broken (image_reason in the output)"),
+        ("unread", "read without the image, by a model that reads text alone"),
+        ("cut", "read up to where the model ends (truncated in the output)"),
     ):
         if counts.get(name):
-            note(f"{counts[name]} of {posts} posts {what}")
+            note(f"{what}: {counts[name]:,} of {posts}")
 
 
 def _prepare_worker() -> None:

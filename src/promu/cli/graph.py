@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from cyclopts import App
 
 from promu.cli.console import note, print_json, progress_bars
-from promu.errors import InputError, Problems
+from promu.errors import InputError, Problems, counted
 
 if TYPE_CHECKING:
     from promu.graph.graph_store import EntityFacts, Link, NamedEntity
@@ -68,17 +68,17 @@ def make(
     left_out = 0 if problems is None else problems.total
     if left_out:
         more = f", for {len(kinds)} reasons, {SHOWN_PROBLEMS} of them named" if len(kinds) > SHOWN_PROBLEMS else ""
-        note(f"{left_out:,} lines were left out{more}")
+        note(f"{counted(left_out, 'line was', 'lines were')} left out{more}")
     if json:
         print_json({"out": str(out), **asdict(summary), "broken": left_out})
         return
-    merged = f"{_count(summary.entities, 'entity', 'entities')} and {_count(summary.relations, 'relation')}"
-    evidence = f"{_count(summary.mentions, 'span')} and {_count(summary.evidence, 'extracted relation')}"
-    print(f"{out}: {merged}, merged from {evidence} in {_count(summary.posts, 'post')}")
+    merged = f"{counted(summary.entities, 'entity', 'entities')} and {counted(summary.relations, 'relation')}"
+    evidence = f"{counted(summary.mentions, 'span')} and {counted(summary.evidence, 'extracted relation')}"
+    print(f"{out}: {merged}, merged from {evidence} in {counted(summary.posts, 'post')}")
     if summary.weak:
-        print(f"  left out for their score: {_count(summary.weak, 'extracted relation')}")
+        print(f"  left out for their score: {counted(summary.weak, 'extracted relation')}")
     if summary.loops:
-        print(f"  of an entity with itself (two of its names were merged): {_count(summary.loops, 'relation')}")
+        print(f"  of an entity with itself (two of its names were merged): {counted(summary.loops, 'relation')}")
     if summary.unmapped:
         counts = ", ".join(f"{label} ({count:,})" for label, count in summary.unmapped.items())
         print(f"  without a Wikidata property, under the graph's own IRI: {counts}")
@@ -109,7 +109,7 @@ def query(graph: Path, name: str, /, *, type: str | None = None, limit: int = 20
     if not answer.entities:
         print(f"no entity is called {_quoted(name)}" + (f" of type {type}" if type else ""))
     for entity in answer.similar:
-        print(f"  similar: {_named(entity)}, in {_count(entity.posts, 'post')}")
+        print(f"  similar: {_named(entity)}, in {counted(entity.posts, 'post')}")
     return 0 if answer.entities else 1
 
 
@@ -135,8 +135,8 @@ def view(graph: Path, name: str, /, *, out: Path, type: str | None = None, limit
 
 
 def _print_facts(facts: EntityFacts) -> None:
-    entity, posts = facts.entity, _count(facts.entity.posts, "post")
-    print(f"{_named(entity)}: mentioned {_count(entity.mentions, 'time')} in {posts}{_best(entity.score)}")
+    entity, posts = facts.entity, counted(facts.entity.posts, "post")
+    print(f"{_named(entity)}: mentioned {counted(entity.mentions, 'time')} in {posts}{_best(entity.score)}")
     if len(facts.forms) > 1:
         print("  written " + ", ".join(f"{_quoted(form)} ({count:,})" for form, count in facts.forms[:8]))
     if not facts.links:
@@ -152,7 +152,7 @@ def _print_facts(facts: EntityFacts) -> None:
 def _print_link(link: Link) -> None:
     arrow = f"—{link.label}→" if link.outward else f"←{link.label}—"
     wikidata = f", Wikidata {link.property.rpartition('/')[2]}" if "wikidata.org" in link.property else ""
-    print(f"  {arrow} {_named(link.other)}: {_count(link.posts, 'post')}{_best(link.score)}{wikidata}")
+    print(f"  {arrow} {_named(link.other)}: {counted(link.posts, 'post')}{_best(link.score)}{wikidata}")
     best = link.evidence[0]
     words = list(best.tokens)
     for start, end in (best.head, best.tail) if words else ():
@@ -176,7 +176,3 @@ def _line(text: str) -> str:
 
 def _best(score: float | None) -> str:
     return "" if score is None else f", best score {score:.2f}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"

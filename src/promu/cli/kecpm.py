@@ -8,6 +8,7 @@ from cyclopts import App
 
 from promu.cli.console import print_json, print_table, progress_bars
 from promu.cli.train import Json, Overrides, RecipeName, format_figures
+from promu.errors import counted
 
 app = App(name="kecpm", help="Joint extraction by a text-to-text model that reads background knowledge (KECPM).")
 
@@ -37,7 +38,7 @@ def train(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json = Fa
     for split, name in tests.items():
         mean = summary[split]["f1"]
         spread = "" if mean["std"] is None else f" ± {mean['std']:.2f}"
-        print(f"{name}: F1 {mean['mean']:.2f}{spread} over {mean['n']} seeds")
+        print(f"{name}: F1 {mean['mean']:.2f}{spread} over {counted(mean['n'], 'seed')}")
 
 
 @app.command(name="predict")
@@ -77,4 +78,5 @@ def predict(
         shown = {"posts": len(posts), "quintuples": count, "parsed": parsed}
         print_json({**shown, "predictions": str(out)})
         return
-    print(f"{out}: {count} quintuples in {len(posts)} posts; {100 * parsed:.1f} % of the answers parse")
+    found = f"{counted(count, 'quintuple')} in {counted(len(posts), 'post')}"
+    print(f"{out}: {found}; {100 * parsed:.1f} % of the answers parse")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from promu.cli.console import print_json, print_table, progress_bars
+from promu.errors import counted
 
 if TYPE_CHECKING:
     from promu.llm.client import Plan
@@ -47,7 +48,7 @@ def pool(train: Path, /, *, out: Path, format: str = "jmere", json: bool = False
     if json:
         print_json({"exemplars": len(exemplars), "out": str(out)})
     else:
-        print(f"{len(exemplars)} exemplars: {out}")
+        print(f"{counted(len(exemplars), 'exemplar')}: {out}")
 
 
 @knowledge_app.command(name="generate")

@@ -11,7 +11,7 @@ from promu.cli.console import note, print_json
 from promu.config import ShippedRecipe, copy_recipe, find_recipe, list_recipes
 from promu.corpora.char_spans import InsideWord
 from promu.corpora.convert import convert as run_convert
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.schema import Scheme
 
 recipes_app = App(name="recipes", help="List the recipes that come with promu, show one, or copy one to change it.")
@@ -107,7 +107,8 @@ def convert(
         return
     for line in result.lines():
         note(line)
-    print(f"{target}: {result.posts:,} posts, {result.entities:,} entities, {result.relations:,} relations")
+    entities, relations = counted(result.entities, "entity", "entities"), counted(result.relations, "relation")
+    print(f"{target}: {counted(result.posts, 'post')}, {entities}, {relations}")
 
 
 def bundle(
@@ -136,7 +137,7 @@ def bundle(
     if json:
         print_json(result.to_dict())
         return
-    print(f"{out}: finds {', '.join(result.entity_types)} and {len(result.relations)} relations")
+    print(f"{out}: finds {', '.join(result.entity_types)} and {counted(len(result.relations), 'relation')}")
     print(f"promu extract --model {out} --text '…'")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from promu.errors import counted
 from promu.progress import shown
 
 LINE_EVERY = 30.0
@@ -69,10 +70,10 @@ def show_progress() -> Iterator[None]:
 
         def show(text: str, done: int, total: int) -> None:
             nonlocal printed
-            bars.update(bar, description=text, completed=done, total=total, jobs=f"{done} of {total} jobs")
+            bars.update(bar, description=text, completed=done, total=total, jobs=f"{done} of {counted(total, 'job')}")
             if not console.is_terminal and time.monotonic() - printed > LINE_EVERY:
                 printed = time.monotonic()
-                console.print(f"{done} of {total} jobs; {text}", highlight=False)
+                console.print(f"{done} of {counted(total, 'job')}; {text}", highlight=False)
 
         with shown(show):
             yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from promu.cli.console import note, print_json, print_table
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.schema import Scheme
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def _show(report: ScoreReport, options: ScoreOptions) -> None:
     unknown = report.unknown_labels()
     if unknown:
         named = ", ".join(f"{name} ({count})" for name, count in unknown.items())
-        note(f"{sum(unknown.values())} predicted labels that the gold never has count as wrong: {named}")
+        what = counted(sum(unknown.values()), "predicted label")
+        note(f"{what} that the gold never has, counted as wrong: {named}")
     if options.json:
         print_json(report.to_dict())
         return
@@ -155,24 +156,24 @@ def print_scores(runs: Sequence[Scores], mode: str = "") -> None:
 
     first = runs[0]
     if isinstance(first, NerScores):
-        what = f"entities, {first.posts} posts"
+        what = f"entities, {counted(first.posts, 'post')}"
     elif isinstance(first, JointScores):
-        what = f"quintuples, {first.posts} posts"
+        what = f"quintuples, {counted(first.posts, 'post')}"
     else:
-        what = f"relations, {first.pairs} pairs"
+        what = f"relations, {counted(first.pairs, 'pair')}"
     spread = f", mean ± standard deviation of {len(runs)} runs" if len(runs) > 1 else ""
     _print_counts(f"{what}{spread}{mode}", [scores.table() for scores in runs])
     if first.per_group:
         _print_counts("by group of posts", [scores.per_group for scores in runs])
     figures = other_figures(runs)
     if isinstance(first, JointScores):
-        print(f"macro F1 over all {len(first.per_relation)} relations known: {figures['all']}")
+        print(f"macro F1 over all relations known ({len(first.per_relation)}): {figures['all']}")
         print(f"macro F1 over the gold's relations: {figures['present']}")
         print(f"F1 by the published string scorer: {figures['strings']}")
         if first.repeated.texts:
             note(
-                f"{first.repeated.texts} texts come again with other labels ({first.repeated.posts} posts); taken as "
-                f"one post each, F1 is {figures['merged']}"
+                f"{counted(first.repeated.texts, 'text comes', 'texts come')} again with other labels "
+                f"({counted(first.repeated.posts, 'post')}); taken as one post each, F1 is {figures['merged']}"
             )
         return
     if not isinstance(first, NerScores):

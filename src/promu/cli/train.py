@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from promu.cli.console import print_json, print_table, progress_bars
+from promu.errors import counted
 
 if TYPE_CHECKING:
     from promu.alignment.label_health import Agreement, LabelHealth, SideHealth
@@ -104,9 +105,9 @@ def format_figures(scores: Mapping[str, Any]) -> list[str]:
 def _images(counts: Mapping[str, Any], posts: int) -> str:
     """What became of the images of a split."""
     if counts["policy"] == "none":
-        return f"all {posts} posts were read as text, without images"
-    parts = [f"{counts['with image']} of {posts} posts were read with their image"]
-    reasons = {"image missing": "their image being missing", "image broken": "their image being broken"}
+        return f"{counted(posts, 'post was', 'posts were')} read as text, without images"
+    parts = [f"read with the image: {counts['with image']} of {counted(posts, 'post')}"]
+    reasons = {"image missing": "the image being missing", "image broken": "the image being broken"}
     reasons["no image named"] = "naming no image"
     return "; ".join(parts + [f"{counts[kind]} as text, {reason}" for kind, reason in reasons.items() if counts[kind]])
 
@@ -157,8 +158,8 @@ def label(
         print_json(facts if measured is None else {**facts, "health": measured.to_dict()})
         return
     print(
-        f"{len(store):,} of {corpus.images:,} images have labels: {len(header.nouns)} nouns, "
-        f"{len(header.relations)} relations, temperature {header.temperature:.3g}"
+        f"{len(store):,} of {counted(corpus.images, 'image')} with labels: {counted(len(header.nouns), 'noun')}, "
+        f"{counted(len(header.relations), 'relation')}, temperature {header.temperature:.3g}"
     )
     if measured is not None:
         _print_health(measured)
@@ -187,7 +188,7 @@ def _print_health(health: LabelHealth) -> None:
     if health.detector is not None:
         mixed = f"; it is mixed into the labels at {health.detector_weight:g}" if health.detector_weight else ""
         print(f"the detector's category is named by {_agreement(health.detector)}{mixed}")
-    print(f"{health.images - health.without_regions:,} of {health.images:,} images have a region")
+    print(f"with a region: {health.images - health.without_regions:,} of {counted(health.images, 'image')}")
     for finding in health.findings:
         print(f"finding: {finding}")
     if health.healthy:

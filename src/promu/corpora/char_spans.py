@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from promu.corpora.fields import TEXT, check_field
 from promu.corpora.posts import from_text, with_text, words_of
 from promu.corpora.tokenize import tokenize, visible
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import fault, filled_lines, parse_json_object, shorten
 from promu.schema import Entity, Post, Relation
 
@@ -221,7 +221,7 @@ def _words(post: Post, span: CharSpan, inside_word: InsideWord) -> tuple[int, in
     text = str(post.text)
     what = f"the span {shorten(span.text or text[max(0, span.start) : span.end])}"
     if not 0 <= span.start < span.end <= len(text):
-        reason = f"[{span.start}, {span.end}] of {what} is no span of the {len(text)} characters of the text"
+        reason = f"[{span.start}, {span.end}] of {what} is no span of the text of {counted(len(text), 'character')}"
         raise InputError(reason, kind="text")
     if not _agrees(text, span):
         there = shorten(text[span.start : span.end])
@@ -238,7 +238,7 @@ def _with_words(post: Post, words: Sequence[tuple[int, int]]) -> Post:
     text = str(post.text)
     for start, end in words:
         if not 0 <= start < end <= len(text):
-            raise InputError(f"word [{start}, {end}] is not in the text of {len(text)} characters")
+            raise InputError(f"word [{start}, {end}] is not in the text of {counted(len(text), 'character')}")
     if any(first[1] > second[0] for first, second in pairwise(words)):
         raise InputError("its words overlap or are not in order; correct them, or leave them out")
     if not words:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from promu.corpora.formats import Format, find_format, find_splits, paper_name
 from promu.corpora.images import find_image, load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
-from promu.errors import InputError, Problems
+from promu.errors import InputError, Problems, counted
 from promu.files import absent, shorten
 from promu.schema import Post, Scheme
 
@@ -55,8 +55,8 @@ class Overlap:
         """The same as text."""
         more = self.same_content
         content = "content not compared, none opened" if more is None else f"{more:,} more by content"
-        texts = f"{self.texts:,} of the latter's {self.of_texts:,} texts"
-        images = f"{self.images:,} of its {self.of_images:,} images by name ({content})"
+        texts = f"{self.texts:,} of the latter's {counted(self.of_texts, 'text')}"
+        images = f"{self.images:,} of its {counted(self.of_images, 'image')} by name ({content})"
         head = f"{self.first} and {self.second} share {texts}, {images}"
         return [head, *(f"  same {kind}: {example}" for kind, shown in self.examples.items() for example in shown)]
 

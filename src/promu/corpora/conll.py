@@ -22,7 +22,7 @@ from typing import Literal
 
 from promu.corpora.fields import FILE_NAME, TOKEN, check_field
 from promu.corpora.releases import has_stray_inside
-from promu.errors import InputError, Problems
+from promu.errors import InputError, Problems, counted
 from promu.files import fault, is_blank, read_lines, shorten, write_text
 from promu.schema import Entity, Post, Scheme
 
@@ -186,7 +186,9 @@ class _Layout:
         if not self.images:
             notes.append(f"there are no {_MARK} lines: posts are numbered and have no image")
         if self.documents:
-            notes.append(f"{self.documents:,} lines of {_DOCUMENT} were left out")
+            notes.append(
+                f"{counted(self.documents, f'line of {_DOCUMENT} was', f'lines of {_DOCUMENT} were')} left out"
+            )
         return notes
 
 
@@ -278,7 +280,10 @@ class _Reader:
             return []
         shown = ", ".join(map(str, self.stray_lines)) + (" …" if self.strays.total() > len(self.stray_lines) else "")
         reading = "dropped" if self.stray == "drop" else "read as the begin of one"
-        return [f"{self.strays.total()} I- tags that continue no entity were {reading} (lines {shown})"]
+        what = counted(
+            self.strays.total(), "I- tag that continues no entity was", "I- tags that continue no entity were"
+        )
+        return [f"{what} {reading} ({'lines' if self.strays.total() > 1 else 'line'} {shown})"]
 
     def _blocks(self) -> Iterator[_Block]:
         block: _Block | None = None
@@ -319,9 +324,8 @@ class _Reader:
             by = "tabs" if self.layout.tabs else "blanks"
             expected = "word<TAB>tag is" if self.layout.tabs and self.layout.columns == 2 else "a word and its tag are"
             others = "" if self.layout.columns == 2 else f"; most lines have {self.layout.columns}"
-            raise InputError(
-                f"{expected} expected, found {len(columns)} column(s) separated by {by}{others}: {shorten(line)}"
-            )
+            found = counted(len(columns), "column")
+            raise InputError(f"{expected} expected, found {found} separated by {by}{others}: {shorten(line)}")
         token, tag = check_field(TOKEN, columns[0], "the word"), columns[-1]
         if not self.pattern.fullmatch(tag):
             remedy = ""

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Strict, TypeAdapter, Valid
 from pydantic_core import PydanticCustomError
 
 from promu.corpora.tokenize import normal_form, same_characters
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import fault, is_blank, read_lines, shorten
 
 
@@ -176,7 +176,7 @@ def check_span(span: tuple[int, int], tokens: tuple[str, ...], what: str) -> tup
     """
     start, end = span
     if not 0 <= start < end <= len(tokens):
-        reason = f"is no span of the {len(tokens)} words; spans count words from 0, end exclusive"
+        reason = f"is no span of the {counted(len(tokens), 'word')}; spans count words from 0, end exclusive"
         raise InputError(f"{what} [{shorten(start)}, {shorten(end)}] {reason}")
     return start, end
 
@@ -252,7 +252,7 @@ def csv_rows(
             if twice is not None:
                 raise InputError(f"the column {shorten(twice)} is there twice; keep one of them", path, number)
         elif len(row) != len(header):
-            columns = f"{len(row)} columns where the first line names {len(header)}"
+            columns = f"{counted(len(row), 'column')} where the first line names {len(header)}"
             fault(problems, InputError(f"{columns}; {remedy}", path, number))
             yield number, None
         else:

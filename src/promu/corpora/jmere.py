@@ -28,7 +28,7 @@ from promu.corpora.fields import (
     read_record,
     stem,
 )
-from promu.errors import InputError, Problems
+from promu.errors import InputError, Problems, counted
 from promu.files import (
     filled_lines,
     json_list,
@@ -90,14 +90,15 @@ def jmere_notes(path: Path) -> list[str]:
         labels.setdefault(post.tokens, set()).add((post.entities, post.relations))
     repeated = sum(len(different) > 1 for different in labels.values())
     if repeated:
-        notes.append(f"{repeated} texts come again with other labels, so that no model can be right about both")
+        again = counted(repeated, "text comes", "texts come")
+        notes.append(f"{again} again with other labels, so that no model can be right about both")
     pairs = [Counter((one.head, one.tail) for one in post.relations) for post in posts]
     several = sum(count > 1 for counts in pairs for count in counts.values())
     if several:
-        notes.append(f"{several} pairs of entities have several relations")
+        notes.append(f"{counted(several, 'pair of entities has', 'pairs of entities have')} several relations")
     empty = sum(not post.relations for post in posts)
     if empty:
-        notes.append(f"{empty} posts have no relation")
+        notes.append(f"{counted(empty, 'post has', 'posts have')} no relation")
     return notes
 
 

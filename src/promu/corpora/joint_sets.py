@@ -21,7 +21,7 @@ from promu.corpora.conll import write_conll
 from promu.corpora.formats import find_format, read_with_background
 from promu.corpora.jmere import Background, write_jmere
 from promu.corpora.mnre import relation_types, write_mnre
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import atomic
 from promu.schema import NO_RELATION, Post, Quintuple, Relation, apart, quintuples, with_quintuples
 
@@ -72,7 +72,7 @@ def read_joint(path: str | Path, format: str = "jmere") -> JointSet:
         background = [Background((), ())] * len(posts)
     joint = _cleaned(posts, background)
     if not joint.posts:
-        raise InputError(f"none of its {len(posts):,} posts has a relation; is this a joint set?", path)
+        raise InputError(f"no post has a relation, of {counted(len(posts), 'post')}; is this a joint set?", path)
     return joint
 
 
@@ -232,10 +232,12 @@ def sample_few_shot(
     for name, size in (("train", train), ("dev", dev)):
         if size < len(names) and not (size == 0 and name == "dev"):
             remedy = f"ask for at least {len(names)}" + (", or for 0" if name == "dev" else "")
-            raise InputError(f"{size} {name} posts cannot hold each of {len(names)} relations; {remedy}")
+            raise InputError(
+                f"{counted(size, f'{name} post')} cannot hold each of {counted(len(names), 'relation')}; {remedy}"
+            )
     texts = len({post.tokens for post in posts})
     if train + dev > texts:
-        reason = f"{train} train and {dev} dev posts were asked for, but there are {texts} posts of different text"
+        reason = f"{train} train and {dev} dev posts were asked for, but there are {counted(texts, 'different text')}"
         raise InputError(f"{reason}; ask for fewer")
     sampler = _Sampler(posts, list(whole), np.random.default_rng(seed))
     sizes = {name: size for name, size in zip(SPLITS, (train, dev), strict=True) if size}

@@ -14,7 +14,7 @@ from itertools import permutations
 from pathlib import Path
 
 from promu.corpora.formats import FORMATS, Format, find_format
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.schema import NO_RELATION, Post, Relation, Scheme
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def read_labelled(
     if not pairs:
         raise InputError("no post has two entities, so there is no pair to learn relations from", path)
     for reason, count in unlearnable_relations(posts).items():
-        logger.warning("%s: %d relations cannot be learned: %s", path, count, reason)
+        logger.warning("%s: %s cannot be learned: %s", path, counted(count, "relation"), reason)
     return pairs
 
 

@@ -35,7 +35,7 @@ from promu.corpora.fields import (
     read_record,
 )
 from promu.corpora.tokenize import Offsets, align, tokenize, visible
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import filled_lines, parse_json_object, read_records, shorten, write_lines
 from promu.schema import Entity, Post, Relation
 
@@ -159,7 +159,7 @@ def from_record(raw: Mapping[str, Any], id: str = "1") -> Post:
         for name, end in (("head", relation.head), ("tail", relation.tail)):
             if not 0 <= end < len(entities):
                 what = f"relations[{index}].{name} is {shorten(end)}"
-                raise InputError(f"{what}, but the post has {len(entities)} entities, from 0")
+                raise InputError(f"{what}, but the post has {counted(len(entities), 'entity', 'entities')}, from 0")
         relations.append(Relation(relation.head, relation.tail, relation.type, relation.score))
     further = {key: value for key, value in raw.items() if key not in _PostRecord.model_fields}
     extra = {str(key): plain(value, key) for key, value in further.items() if key not in WRITTEN}
@@ -205,7 +205,7 @@ def _span(entity: _EntityRecord, post: Post, own_text: bool, what: str) -> tuple
     if entity.char_start is not None and entity.char_end is not None:
         characters = (entity.char_start, entity.char_end)
         if not 0 <= characters[0] < characters[1] or (own_text and characters[1] > len(str(post.text))):
-            of = f"of the {len(str(post.text))} characters of the text" if own_text else "of characters"
+            of = f"of the {counted(len(str(post.text)), 'character')} of the text" if own_text else "of characters"
             raise InputError(f"char_start and char_end of {what}, {list(characters)}, are no span {of}, end exclusive")
     if entity.start is None or entity.end is None:
         missing = [name for name in ("start", "end") if getattr(entity, name) is None]
@@ -226,7 +226,9 @@ def _span(entity: _EntityRecord, post: Post, own_text: bool, what: str) -> tuple
         length = characters[1] - characters[0]
         fewest = len("".join(post.tokens[slice(*span)]))
         if length < fewest or (entity.text is not None and length != len(entity.text)):
-            disagreements.append(f"char_start and char_end [{characters[0]}, {characters[1]}] are {length} characters")
+            disagreements.append(
+                f"char_start and char_end [{characters[0]}, {characters[1]}] are {counted(length, 'character')}"
+            )
         elif characters[0] < sum(map(len, post.tokens[: span[0]])):
             disagreements.append(f"char_start is {characters[0]}, before the end of the words in front of it")
     if not disagreements:

@@ -17,7 +17,7 @@ from typing import Any
 from promu.corpora.fields import csv_rows
 from promu.corpora.posts import from_record, plain, read_posts_jsonl
 from promu.corpora.tokenize import languages_without_blanks, tokenize
-from promu.errors import InputError, Problems, first_line
+from promu.errors import InputError, Problems, counted, first_line
 from promu.files import is_blank, parse_json, parse_json_object, read_lines, read_records, shorten
 from promu.schema import Post
 
@@ -166,11 +166,13 @@ def post_notes(path: Path) -> list[str]:
     for key, count in sorted(keys.items()):
         near = get_close_matches(key, (*STRINGS, *LISTS), 1, 0.75)
         meant = f"; was {near[0]} meant?" if near else ""
-        notes.append(f"{shorten(key)} is not read but carried through, in {count:,} posts{meant}")
-    notes = notes[:MOST] + [f"{len(notes) - MOST:,} further keys are carried through"] * (len(notes) > MOST)
+        notes.append(f"{shorten(key)} is not read but carried through, in {counted(count, 'post')}{meant}")
+    notes = notes[:MOST] + [f"{counted(len(notes) - MOST, 'further key is', 'further keys are')} carried through"] * (
+        len(notes) > MOST
+    )
     if languages:
-        counts = ", ".join(f"{language} in {count:,}" for language, count in sorted(languages.items()))
-        notes.append(f"scripts without blanks ({counts} posts) are split into characters; give tokens for whole words")
+        counts = ", ".join(f"{language} in {counted(count, 'post')}" for language, count in sorted(languages.items()))
+        notes.append(f"scripts without blanks ({counts}) are split into characters; give tokens for whole words")
     return notes
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.schema import Post
 
 Item = TypeVar("Item", bound=Hashable)
@@ -112,7 +112,7 @@ def check_aligned(gold: Sequence[Post], predicted: Sequence[Post]) -> None:
             )
     if len(gold) != len(predicted):
         raise InputError(
-            f"the predictions hold {len(predicted)} posts and the gold holds {len(gold)}; "
+            f"the predictions hold {counted(len(predicted), 'post')} and the gold holds {len(gold):,}; "
             "there must be one prediction for every gold post, in the same order"
         )
 

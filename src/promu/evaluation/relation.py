@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.evaluation.counts import Counts, check_aligned, counts_by_group, counts_by_label, mean, nest, split_by_group
 from promu.evaluation.significance import PostCounts, post_counts
 from promu.schema import NO_RELATION, Post
@@ -140,9 +140,10 @@ def relation_pairs(gold: Sequence[Post], predicted: Sequence[Post]) -> list[_Pai
 
 def _only_relation(post: Post, number: int, side: str) -> tuple[tuple[tuple[int, int], tuple[int, int]], str]:
     if len(post.relations) != 1:
+        found = counted(len(post.relations), "relation")
         raise InputError(
-            f"post {number} (id {post.id!r}): the {side} has {len(post.relations)} relations; relations over given "
-            f"pairs are scored one a post, {NO_RELATION!r} where there is none"
+            f"post {number} (id {post.id!r}): the {side} has {found}; relations over given pairs are scored one a "
+            f"post, {NO_RELATION!r} where there is none"
         )
     relation = post.relations[0]
     head, tail = post.entities[relation.head], post.entities[relation.tail]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.evaluation.counts import Counts
 
 PostCounts = NDArray[np.int64]
@@ -137,7 +137,8 @@ def compare_runs(
     difference = float(f1.mean() - reference.mean())
     if len(system) == len(other) == 1:
         low, high, p = _bootstrap(system[0], other[0], difference, samples, seed)
-        method = f"paired bootstrap over {posts:,} posts, {samples:,} samples, seed {seed}; one run of each system"
+        drawn = counted(samples, "sample")
+        method = f"paired bootstrap over {counted(posts, 'post')}, {drawn}, seed {seed}; one run of each system"
     else:
         tests = _seed_tests(system, other, f1, reference, design)
         lows, highs, ps = zip(*(t_test(difference, *parts) for parts in tests), strict=True)
@@ -145,7 +146,9 @@ def compare_runs(
         p = max(*ps, 2.0 ** (1 - posts))  # exchanging the systems post by post gives no rarer result
         runs = f"{len(system)} and {len(other)} runs" if design == "independent" else f"{len(system)} seeds"
         where = "each with its own posts" if design == "own posts" else "and the posts"
-        method = f"t test over {runs} {where}: {posts:,} posts, {tests[0][0][1]:.1f} degrees of freedom over seeds"
+        method = (
+            f"t test over {runs} {where}: {counted(posts, 'post')}, {tests[0][0][1]:.1f} degrees of freedom over seeds"
+        )
     means = float(f1.mean()), float(reference.mean())
     return Comparison(*means, difference, low, high, p, len(system), len(other), posts, method)
 
@@ -153,7 +156,7 @@ def compare_runs(
 def _check(system: Sequence[PostCounts], other: Sequence[PostCounts], design: Design, samples: int) -> int:
     """The number of test posts, if the runs can be compared."""
     if samples < 1:
-        raise InputError(f"{samples} bootstrap samples were asked for; at least 1 is needed")
+        raise InputError(f"the number of bootstrap samples is {samples}; at least 1 is needed")
     if not system or not other:
         raise InputError("a comparison needs at least one run of each of the two systems")
     if design != "independent" and len(system) != len(other):

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from promu.corpora.sources import Numbered, read_source
-from promu.errors import InputError, needs_extra
+from promu.errors import InputError, counted, needs_extra
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.extraction.records import SINKS
@@ -133,7 +133,7 @@ def extract_file(
         totals.update(json.loads(done[number].read_text(encoding="utf-8")))
     if totals:
         mark_stored()
-        logger.info("%d of %d posts were extracted before; the run goes on", totals["posts"], posts)
+        logger.info("%d of %s done before; the run goes on", totals["posts"], counted(posts, "post"))
     if todo:
         for counts in ENGINES[engine](settings, parts, todo, workers, prepare):
             totals.update(counts)
@@ -150,7 +150,7 @@ def _join(
     if not counts["extracted"]:
         first = json.loads(next(_lines(parts / f"{names[0]}.dead.jsonl")))
         shutil.rmtree(parts)
-        raise InputError(f"{first['reason']} (none of the {posts} posts could be read)", source, first["number"])
+        raise InputError(f"{first['reason']} (none of {counted(posts, 'post')} could be read)", source, first["number"])
     letters = dead_letters(output)
     if counts["dead"]:
         write_text(letters, (line for name in names for line in _lines(parts / f"{name}.dead.jsonl")))
@@ -158,11 +158,9 @@ def _join(
         letters.unlink(missing_ok=True)  # those of an earlier run
     written = SINKS[output.suffix.lower()](output, [parts / f"{name}.out.jsonl" for name in names])
     if written != counts["extracted"] or written + counts["dead"] != posts:
-        raise InputError(
-            f"{posts} posts went in, but {written} and {counts['dead']} dead letters came out: the parts are damaged; "
-            "delete this folder and run again",
-            parts,
-        )
+        came = f"{written} and {counted(counts['dead'], 'dead letter')} came out"
+        remedy = "the parts are damaged; delete this folder and run again"
+        raise InputError(f"{counted(posts, 'post')} went in, but {came}: {remedy}", parts)
     shutil.rmtree(parts)
     return BulkResult(posts, **counts)
 

@@ -18,7 +18,7 @@ from typing import Any, Self, overload
 
 import torch
 
-from promu.errors import InputError, first_line
+from promu.errors import InputError, counted, first_line
 from promu.extraction import type_rules
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
 from promu.extraction.passes import find_entities, find_relations, thresholds, to_extraction, words_unread
@@ -302,7 +302,9 @@ class Extractor:
         if image is None:
             image = [post.image for post in posts]
         elif not isinstance(image, list | tuple) or len(image) != len(posts):
-            raise InputError(f"{len(posts)} posts are given; give as many images, None for a post without one")
+            raise InputError(
+                f"{counted(len(posts), 'post is', 'posts are')} given; give as many images, None for a post without one"
+            )
         requests = [self._prepare(post, one, config) for post, one in zip(posts, image, strict=True)]
         return Extractions(_raised(answer) for answer in self.run(requests, config))
 
@@ -399,7 +401,7 @@ class Extractor:
         for number, of_post in enumerate(pairs):
             if config.max_pairs is not None and len(of_post) > config.max_pairs:
                 refused[number] = InputError(
-                    f"the text has {len(of_post):,} pairs of entities that may be related, at most "
+                    f"the text has {counted(len(of_post), 'pair')} of entities that may be related, at most "
                     f"{config.max_pairs:,} are looked at; shorten it"
                 )
                 pairs[number] = []

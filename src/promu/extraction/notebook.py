@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.extraction.result import Extraction
 from promu.report.html import OVERLAY, Box, Embedded, embed
 from promu.report.palette import COLOURS, TYPES, type_styles
@@ -31,7 +31,7 @@ def results_html(results: Sequence[Extraction]) -> str:
     """The HTML of a list of results."""
     cards = [result_html(one) for one in results[:SHOWN]]
     if len(results) > SHOWN:
-        cards.append(Markup(_NOTE).format(f"… and {len(results) - SHOWN} more results"))
+        cards.append(Markup(_NOTE).format(f"… and {counted(len(results) - SHOWN, 'more result')}"))
     return Markup("").join(cards)
 
 
@@ -53,7 +53,9 @@ def result_html(result: Extraction) -> Markup:
         parts.append(Markup(table).format(Markup("").join(rows)))
     parts.extend(_image(result))
     if result.truncated:
-        parts.append(Markup(_NOTE).format(f"{result.truncated} of {len(result.tokens)} words were not read: too long"))
+        parts.append(
+            Markup(_NOTE).format(f"not read: {result.truncated} of {counted(len(result.tokens), 'word')}, too long")
+        )
     if not result.image_read and result.image_reason != "no image":
         parts.append(Markup(_NOTE).format(f"read without its image: {result.image_reason}"))
     return Markup('<div style="{}">{}</div>').format(Markup(_CARD), Markup("").join(parts))

@@ -12,7 +12,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.corpora.captions import read_captions
 from promu.corpora.images import load_image
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.hub import SAFE_WEIGHTS, best_device, load
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
@@ -37,7 +37,7 @@ def captions_from_file(posts: Sequence[Post], path: Path) -> list[tuple[str, ...
             by_image.setdefault(pair.image, []).append(pair.caption)
     captions = [tuple(by_image.get(post.image or "", ())) for post in posts]
     if posts and not any(captions):
-        raise InputError(f"none of the {len(posts)} posts has its image among those captioned here", path)
+        raise InputError(f"none of {counted(len(posts), 'post')} has its image among those captioned here", path)
     return captions
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from promu.config import load_recipe
 from promu.corpora.formats import read_with_background
+from promu.errors import counted
 from promu.files import write_json
 from promu.hub import quiet
 from promu.kecpm.kecpm_recipe import KnowledgeRecipe
@@ -36,9 +37,9 @@ logger = logging.getLogger(__name__)
 RecipeSource = str | Path | Mapping[str, Any] | KnowledgeRecipe
 
 _INCOMPLETE: dict[State, str] = {
-    "failed": "have no usable answer",
-    "unchecked": "keep their first answer, since none to the self-reflection was usable",
-    "not recorded": "are not recorded, or not to the end",
+    "failed": "without a usable answer",
+    "unchecked": "with the first answer, none to the self-reflection being usable",
+    "not recorded": "not recorded, or not to the end",
 }
 
 
@@ -195,7 +196,8 @@ class _Stage:
         states = Counter(each.state for each in results)
         for state, meaning in _INCOMPLETE.items():
             if states[state]:
-                logger.warning("%d of %d posts %s; their lines say so", states[state], len(results), meaning)
+                posts = counted(len(results), "post")
+                logger.warning("%d of %s %s (state in the file)", states[state], posts, meaning)
         return result
 
 

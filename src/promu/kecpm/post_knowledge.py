@@ -18,7 +18,7 @@ from typing import Any, Literal
 from promu.corpora.fields import Record, Text, read_record
 from promu.corpora.formats import read_with_background
 from promu.corpora.jmere import Background
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import opening, parse_json_object, read_records, shorten, write_lines
 from promu.kecpm.kecpm_recipe import ProviderSettings
 from promu.llm.answers import AnswerFault, Fault, find_spans, json_list
@@ -248,10 +248,12 @@ def knowledge_for(posts: Sequence[Post], path: str | Path) -> list[Background | 
         backgrounds.append(None if records is None else records[0] if len(records) == 1 else records.pop(0))
     missing = sum(background is None for background in backgrounds)
     if posts and missing == len(posts):
-        reason = f"the file has knowledge of none of the {len(posts)} posts; is it that of another split?"
+        reason = (
+            f"the file has knowledge of no post here, of {counted(len(posts), 'post')}; is it that of another split?"
+        )
         raise InputError(reason, path)
     if missing:
-        logger.warning("%s: no knowledge of %d of %d posts is recorded", path, missing, len(posts))
+        logger.warning("%s: no knowledge of %d of %s is recorded", path, missing, counted(len(posts), "post"))
     return backgrounds
 
 

@@ -21,7 +21,7 @@ from transformers import set_seed
 
 from promu.config import load_recipe
 from promu.corpora.jmere import write_jmere
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.evaluation.counts import summarise
 from promu.evaluation.joint_scores import score_joint
 from promu.evaluation.relation import relation_frequency
@@ -130,7 +130,7 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
                 "no post has a relation, so that no epoch is better than another; name another", paths[name]
             )
         if lost:
-            logger.warning("%s: of %d quintuples no answer can give %s", paths[name], counts["of"], reasons)
+            logger.warning("%s: of %s no answer can give %s", paths[name], counted(counts["of"], "quintuple"), reasons)
             if name == "dev" and sum(lost.values()) == counts["of"]:
                 logger.warning("%s: F1 is 0 in every epoch, so that the first is kept; choose by another", paths[name])
     run.claim(settings)

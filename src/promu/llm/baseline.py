@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from promu.corpora.formats import find_splits
 from promu.corpora.labelled import read_labelled, write_labelled
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.evaluation.ner import NerScores, score_entities
 from promu.evaluation.relation import RelationScores, score_relations
 from promu.files import read_json_document, shorten, write_json
@@ -224,7 +224,9 @@ class _Baseline:
         if settings.shots and (unknown := ", ".join(sorted(set(task.labels(train)) - set(self.labels)))):
             raise InputError(f"exemplars have labels that --labels lacks: {unknown}; add them", settings.labels)
         if missing := sorted(set(task.labels(self.posts)) - set(self.labels)):
-            logger.warning("the model is not offered %d labels that the gold has: %s", len(missing), ", ".join(missing))
+            logger.warning(
+                "the gold has %s that the model is not offered: %s", counted(len(missing), "label"), ", ".join(missing)
+            )
         self.requests = build_requests(task, self.posts, train, self.labels, self.images, settings, meanings)
         stored: Collection[str] = ()
         if (file := settings.store_for(settings.out)).is_file():
@@ -246,9 +248,10 @@ class _Baseline:
                 failed[position] = answer.faults
         if failed:
             first = min(failed)
+            posts = counted(len(predicted), "post")
             logger.warning(
-                f"{len(failed)} of {len(predicted)} posts have no usable answer and count as if nothing was found in "
-                f"them; result.json names each with its reason, the first is post {first + 1}: "
+                f"{len(failed)} of {posts} without a usable answer, counted as if nothing was found in them; "
+                f"result.json names each with its reason, the first is post {first + 1}: "
                 f"{failed[first][-1].reason}"
             )
         file = self.settings.out / "predictions" / self.data.name

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypedDict, TypeVar
 
-from promu.errors import InputError, needs_extra
+from promu.errors import InputError, counted, needs_extra
 from promu.llm.answers import Answer, AnswerFault, AnswerStore, Fault, RequestRejected, complete_text
 from promu.llm.llm_settings import LlmSettings, SpendingSettings
 from promu.llm.messages import CHARACTERS_PER_TOKEN, PIXELS_PER_TOKEN, Message, Request
@@ -62,8 +62,9 @@ class Plan:
         if self.prompt_cost is not None:
             cost = f"{self.prompt_cost:.4f} for the prompts, {self.most_cost:.4f} with the longest answers"
         return (
-            f"{self.requests} requests ({self.complete} of {self.posts} posts are complete in the store), about "
-            f"{self.prompt_tokens:,} tokens of prompts and at most {self.answer_tokens:,} of answers ({cost})"
+            f"{counted(self.requests, 'request')} (complete in the store: {self.complete} of "
+            f"{counted(self.posts, 'post')}), about {counted(self.prompt_tokens, 'token')} of prompts and at most "
+            f"{self.answer_tokens:,} of answers ({cost})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,7 +124,7 @@ class Budget:
         limit = self.spending.max_requests
         with self._lock:
             if limit is not None and self.sent >= limit:
-                raise InputError(f"the limit of {limit} requests is reached; {_REMEDY}")
+                raise InputError(f"the limit of {counted(limit, 'request')} is reached; {_REMEDY}")
             self.sent += 1
 
     def count(self, what: str) -> None:

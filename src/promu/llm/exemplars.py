@@ -148,7 +148,7 @@ def most_similar(
     fewest = len(pool) - max(map(len, excluded), default=0)
     if count > fewest:
         found = f"the pool of {len(pool)} has only {max(0, fewest)} of another text for some post"
-        raise InputError(f"{count} exemplars a post are asked for, but {found}; add exemplars or ask for fewer")
+        raise InputError(f"exemplars a post: {count} asked for, but {found}; add exemplars or ask for fewer")
     chosen: list[list[int]] = []
     for start in range(0, len(queries), 4096):  # which bounds the memory
         scores = queries[start : start + 4096] @ pool.T
@@ -179,7 +179,7 @@ def shuffled_exemplars(
         random.Random(seed).shuffle(shuffled)
         if len(shuffled) < count:
             found = f"the training posts have {len(shuffled)} of another text"
-            raise InputError(f"{count} exemplars are asked for, but {found}")
+            raise InputError(f"exemplars: {count} asked for, but {found}")
         shown: set[str] = set()
         first: list[Post] = []
         rest: list[Post] = []

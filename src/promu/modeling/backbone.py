@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from promu.errors import counted
 from promu.files import share_as_folder
 from promu.hub import without_bars
 from promu.modeling.configuration import PromuConfig
@@ -60,7 +61,7 @@ def model_card(kind: str, config: PromuConfig) -> str:
         lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
     posts = trained.get("posts", {})
     data = [
-        f"- {name}: `{value}`" + (f", {posts[name]} posts" if name in posts else "")
+        f"- {name}: `{value}`" + (f", {counted(posts[name], 'post')}" if name in posts else "")
         for name, value in (trained.get("recipe", {}).get("data") or {}).items()
         if value is not None
     ]
@@ -96,7 +97,8 @@ def _measured(trained: Mapping[str, Any]) -> list[str]:
         temperature = calibration["temperature"]
         lines += [f"Scores are at temperature {temperature:.3f}, fitted on dev. Expected calibration error:", ""]
         lines += [
-            f"- {name}: {split['ece_before']:.3f} before, {split['ece_after']:.3f} after ({split['answers']} answers)"
+            f"- {name}: {split['ece_before']:.3f} before, {split['ece_after']:.3f} after "
+            f"({counted(split['answers'], 'answer')})"
             for name in ("dev", "test")
             if (split := calibration.get(name)) and split["answers"]
         ]

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import ClientDisconnect
 
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import Request as PostRequest
 from promu.extraction.result import Extraction
@@ -64,7 +64,7 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     """
     most = settings.max_characters
     if len(post.text) > most:
-        raise Refusal(413, f"the text has {len(post.text):,} characters, at most {most:,} are read; shorten it")
+        raise Refusal(413, f"the text has {counted(len(post.text), 'character')}, at most {most:,} are read; cut it")
     if post.explain and not extractor.explains:
         raise Refusal(422, "explain is true, but the models here give no explanation; leave it out")
     try:

@@ -17,6 +17,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from promu.errors import counted
 from promu.files import shorten
 from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
 
@@ -73,7 +74,11 @@ class Gate:
         """Room for `posts` more, as long as this is open; refused (503) if there is none or it takes too long."""
         if self.busy or self.inside + posts > self.limit:
             again = min(60, max(1, math.ceil(self.ahead)))
-            raise Refusal(503, f"the service is busy: {self.inside} posts wait; try again in {again} s", again)
+            raise Refusal(
+                503,
+                f"the service is busy: {counted(self.inside, 'post waits', 'posts wait')}; try again in {again} s",
+                again,
+            )
         self.inside += posts
         try:
             yield
@@ -140,7 +145,7 @@ def read_batch(body: bytes, content_type: str, settings: ServiceSettings) -> lis
     posts = _parse(BatchIn, body).posts
     most = settings.max_posts
     if len(posts) > most:
-        raise Refusal(422, f"{len(posts)} posts in one request, at most {most} are taken; send them in parts")
+        raise Refusal(422, f"{counted(len(posts), 'post')} in a request, at most {most} are taken; send them in parts")
     return posts
 
 

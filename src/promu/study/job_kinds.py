@@ -18,7 +18,7 @@ from promu.corpora.captions import read_captions
 from promu.corpora.jmere import read_jmere, read_jmere_background, write_jmere
 from promu.corpora.joint_sets import write_pipeline_sets
 from promu.corpora.shards import PairShards
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.evaluation.joint_scores import joint_counts
 from promu.evaluation.ner import entity_counts, entity_frequency
 from promu.evaluation.relation import relation_counts, relation_frequency
@@ -256,7 +256,7 @@ def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> lis
         InputError: As `draw_subset`.
     """
     if count > len(posts):
-        raise InputError(f"{count} training posts are asked for and there are {len(posts)}; ask for fewer")
+        raise InputError(f"training posts: {count} asked for, {len(posts)} there; ask for fewer")
     order = np.random.default_rng(seed).permutation(len(posts)).tolist()
     joint = task is TASKS["joint"]  # which itself refuses posts without any quintuple
     covered = set() if joint else set(task.labels([]))
@@ -268,9 +268,8 @@ def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> lis
             first.append(index)
             covered |= labels
     if len(first) > count:
-        raise InputError(
-            f"{count} training posts are too few to hold all {len(covered)} labels; ask for {len(first)} at least"
-        )
+        labels = counted(len(covered), "label")
+        raise InputError(f"training posts: {count} are too few to hold {labels}; ask for {len(first)} at least")
     needed = set(first)
     return sorted([*first, *(index for index in order if index not in needed)][:count])
 

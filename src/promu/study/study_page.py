@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promu.errors import counted
 from promu.evaluation.counts import Summary
 from promu.files import write_json, write_text
 from promu.report.html import duration, page_templates
@@ -30,8 +31,8 @@ class Study:
     @property
     def facts(self) -> str:
         """Seeds, jobs and time in a sentence."""
-        seeds = "1 seed" if self.seeds == 1 else f"{self.seeds} seeds"
-        return f"{seeds}; {self.jobs} jobs, {duration(self.cpu_seconds)} of processor time in all."
+        time = f"{duration(self.cpu_seconds)} of processor time"
+        return f"{counted(self.seeds, 'seed')}; {counted(self.jobs, 'job')}, {time} in all."
 
 
 def write_study(out: Path, study: Study, sections: Sequence[Section]) -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from promu.corpora.formats import find_format, find_splits
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.hub import resolve
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
@@ -59,8 +59,8 @@ class LongPosts:
         if not self.posts:
             return f"no post is longer than the {self.max_length} tokens that are read"
         text = (
-            f"{self.posts} of {self.of_posts} posts are longer than the {self.max_length} tokens that are read (the "
-            f"longest has {self.longest}); {self.lost} of {self.of_answers} {self.answers} lie past them"
+            f"longer than the {self.max_length} tokens that are read: {self.posts} of {counted(self.of_posts, 'post')} "
+            f"(the longest has {self.longest}); {self.answers} past them: {self.lost} of {self.of_answers}"
         )
         if self.f1 is None or not self.lost:
             return text
