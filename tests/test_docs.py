@@ -61,6 +61,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         recipe = recipe.replace("runs/newsreel/ner", "mytweets").replace("runs/newsreel-ner", "runs/mine")
         Path("myrecipe.yaml").write_text(recipe, encoding="utf-8")
         shutil.copytree("runs/newsreel/re/images", "runs/demo/corpus/re/images")
+        shutil.copy("runs/newsreel/re/mnre_test.txt", "runs/demo/corpus/re/mnre_test.txt")
         images = sorted(Path("runs/newsreel/re/images").iterdir())
         shutil.copy(images[0], "photo.png")
         Path("images").mkdir()

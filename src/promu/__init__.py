@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from promu.config import copy_recipe, list_recipes
     from promu.corpora.convert import Conversion, convert
     from promu.corpora.fetch import Fetched, fetch
+    from promu.corpora.formats import read_posts
     from promu.errors import InputError
     from promu.evaluation.scoring import ScoreReport, score
     from promu.extraction.bundle import Bundle, bundle
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
-__all__ += ["fetch", "Fetched"]
+__all__ += ["fetch", "Fetched", "read_posts"]
 __all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction"]
@@ -47,6 +48,7 @@ _MODULES = {
     "config": ["copy_recipe", "list_recipes"],
     "corpora.convert": ["Conversion", "convert"],
     "corpora.fetch": ["Fetched", "fetch"],
+    "corpora.formats": ["read_posts"],
     "errors": ["InputError"],
     "evaluation.scoring": ["ScoreReport", "score"],
     "extraction.bundle": ["Bundle", "bundle"],

@@ -27,6 +27,7 @@ TINY = STUDY.model_copy(
     update={
         "world": NewsreelSettings(pairs=120, ner_posts=(24, 8, 12), re_posts=(150, 16, 24)),
         "pretrain_set": (
+            "data.corpus.dev=8",
             "training.epochs=1",
             "teacher.training.epochs=1",
             *(

@@ -221,6 +221,20 @@ def read_posts(
 ) -> list[Post]:
     """Read posts in a named format, tags by a scheme.
 
+    Example:
+        ```python
+        from promu import read_posts
+
+        posts = read_posts("runs/demo/corpus/re/mnre_test.txt", "mnre")
+        print(posts[0].tokens, posts[0].relations)
+        ```
+
+    Args:
+        path: The file.
+        format: A name in `FORMATS`, such as `conll`, `mnre` or `posts`.
+        problems: A list that takes the faults of the file; the posts without fault are returned. None raises them.
+        scheme: How the tags of `conll` mark entities.
+
     Raises:
         InputError: The format is unknown, without posts, or without tags for a scheme; as the format's reader.
     """
