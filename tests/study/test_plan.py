@@ -57,9 +57,9 @@ def test_table1_of_the_paper_has_its_own_rows(monkeypatch: pytest.MonkeyPatch) -
         ("table2", {"pretrain": 2, "finetune": 8}),
         ("table3", {"labels": 5, "pretrain": 5, "finetune": 10}),
         ("learning-curve", {"subset": 4, "finetune": 8}),
-        ("temperature", {"labels": 3, "teacher": 1, "pretrain": 3, "finetune": 6}),
-        # boxes and nouns with soft and hard labels, the flag with soft ones, two rates each
-        ("robustness", {"noise": 6, "labels": 2, "pretrain": 10, "finetune": 20}),
+        ("temperature", {"labels": 2, "teacher": 1, "pretrain": 2, "finetune": 4}),
+        # boxes and nouns with soft and hard labels, the flag with soft ones
+        ("robustness", {"noise": 3, "labels": 1, "pretrain": 5, "finetune": 10}),
         ("transfer", {"draw": 1, "corpus": 1, "teacher": 1, "labels": 1, "pretrain": 1, "finetune": 6}),
     ],
 )
@@ -89,12 +89,12 @@ def test_systems_differ_where_they_should() -> None:
 
 
 def test_wrong_boxes_are_labelled_anew_and_wrong_nouns_replace_the_labels() -> None:
-    boxes = by_label("robustness", "promu · boxes wrong at 0.3 · pre-training")[0]
+    boxes = by_label("robustness", "promu · boxes wrong at 0.5 · pre-training")[0]
     assert boxes.settings["data"]["corpus"] == "job:noisy" and boxes.settings["stores"] == "job:labels"
     assert boxes.inputs["labels"].settings["data"]["corpus"] == "job:noisy"
-    nouns = by_label("robustness", "promu · nouns wrong at 0.3 · pre-training")[0]
+    nouns = by_label("robustness", "promu · nouns wrong at 0.5 · pre-training")[0]
     assert nouns.settings["stores"] == "job:noisy" and nouns.settings["data"]["corpus"] == "job:corpus/corpus"
-    matched = by_label("robustness", "promu · matched wrong at 0.3 · pre-training")[0]
+    matched = by_label("robustness", "promu · matched wrong at 0.5 · pre-training")[0]
     assert matched.settings["data"]["corpus"] == "job:noisy" and matched.settings["stores"] == "job:labels"
     assert matched.inputs["labels"].settings["data"]["corpus"] == "job:corpus/corpus"
 
