@@ -16,7 +16,7 @@ from typing_extensions import is_typeddict
 from promu.kecpm.kecpm_recipe import KecpmRecipe, KnowledgeRecipe
 from promu.modeling.configuration import PromuConfig
 from promu.study.study_recipe import FewShotStudyRecipe, StudyRecipe
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, PretrainRecipe
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 INTRO = """# Recipes: every setting
@@ -30,6 +30,7 @@ This page is written from the declarations of the settings (`make recipes-page`)
 """
 RECIPES: dict[str, type[BaseModel]] = {
     "promu finetune": FinetuneRecipe,
+    "promu finetune, several tasks": MultiTaskRecipe,
     "promu pretrain": PretrainRecipe,
     "promu kecpm train": KecpmRecipe,
     "promu knowledge generate": KnowledgeRecipe,
@@ -103,7 +104,7 @@ def default(field: FieldInfo) -> str:
 
 def anchor(heading: str) -> str:
     """The anchor that GitHub gives a heading."""
-    return heading.replace(".", "").replace(" ", "-")
+    return heading.replace(".", "").replace(",", "").replace(" ", "-")
 
 
 def table(kind: Any) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
     from promu.modeling.configuration import PromuConfig
     from promu.modeling.joint_model import PromuForJointExtraction
+    from promu.modeling.multi_task import PromuForMultiTask
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.schema import CaptionPair, Entity, Post, Region, Relation
     from promu.study.run_study import run_study
@@ -41,7 +42,7 @@ __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_
 __all__ += ["fetch", "Fetched", "read_posts"]
 __all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
-__all__ += ["PromuForRelationClassification", "PromuForJointExtraction"]
+__all__ += ["PromuForRelationClassification", "PromuForJointExtraction", "PromuForMultiTask"]
 __all__ += ["Post", "Entity", "Relation", "CaptionPair", "Region", "InputError", "__version__"]
 
 _MODULES = {
@@ -64,6 +65,7 @@ _MODULES = {
     "modeling.classification": ["PromuForRelationClassification", "PromuForTokenClassification"],
     "modeling.configuration": ["PromuConfig"],
     "modeling.joint_model": ["PromuForJointExtraction"],
+    "modeling.multi_task": ["PromuForMultiTask"],
     "modeling.pretraining": ["PromuForPreTraining"],
     "schema": ["CaptionPair", "Entity", "Post", "Region", "Relation"],
     "study.run_study": ["run_study"],

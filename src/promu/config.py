@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args, get_type_hints
 
 import yaml
 from pydantic import (
@@ -106,6 +106,11 @@ class Recipe(Settings):
 
     command: ClassVar[str]
     telling_key: ClassVar[str]
+
+    @classmethod
+    def kind_of(cls, raw: Mapping[str, Any]) -> type[Self]:
+        """The class of these settings: of several that one command runs."""
+        return cls
 
 
 @with_config(ConfigDict(extra="forbid", allow_inf_nan=False))
@@ -307,6 +312,8 @@ def load_recipe(
             raise InputError(f"override {override!r}: the value is not YAML; put it in quotes") from None
         _set(raw, key.split("."), parsed, override)
     raw = _expand(raw)
+    if issubclass(kind, Recipe):
+        kind = kind.kind_of(raw)
     try:
         return kind.model_validate(raw)
     except ValidationError as error:

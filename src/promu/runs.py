@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import shutil
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -159,7 +158,7 @@ class EvaluationLog:
             log.write(json.dumps(asdict(new), ensure_ascii=False) + "\n")
             log.flush()
             os.fsync(log.fileno())
-        before = [one for one in earlier if one.split == new.split == "test"]
+        before = [one for one in earlier if one.split == new.split == "test" and one.sha256 == new.sha256]
         if before:
             logger.warning(
                 "%s: this run's test set was scored %d times before, %d of them with other weights, first on %s (%s); "
@@ -190,8 +189,14 @@ class EvaluationLog:
         return found
 
     def weights_by_split(self) -> dict[str, int]:
-        """With how many different weights each split was scored; 1 for a test set that was used once."""
-        return Counter(split for split, _ in dict.fromkeys((one.split, one.weights) for one in self.read()))
+        """With how many different weights each split was scored, at most of its files; 1 for a test set used once."""
+        weights: dict[tuple[str, str], set[str]] = {}
+        for one in self.read():
+            weights.setdefault((one.split, one.sha256), set()).add(one.weights)
+        counts: dict[str, int] = {}
+        for (split, _), found in weights.items():
+            counts[split] = max(counts.get(split, 0), len(found))
+        return counts
 
 
 def record_evaluation(model_folder: Path, file: Path, model: torch.nn.Module) -> None:

@@ -17,7 +17,8 @@ from promu.cli import main
 from promu.errors import InputError
 from promu.extraction.onnx_export import Exported, export_models
 from promu.tasks.model_folder import open_predictor
-from promu.tasks.predictor import OnnxPredictor, Predictor
+from promu.tasks.onnx_predictor import OpenGraphs
+from promu.tasks.predictor import Predictor
 from promu.tasks.task import TASKS
 
 pytestmark = pytest.mark.slow
@@ -137,7 +138,8 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
 ) -> None:
     """Wherever the old one lies: a folder with both, one of them, or what the hub's name stands for."""
 
-    def exported_to(task: str, home: Path, target: Path, int8: bool) -> Exported:
+    def exported_to(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
+        (task,) = tasks
         assert home.samefile(tiny_models / task)
         target.mkdir(exist_ok=True)
         (target / task).touch()
@@ -163,7 +165,7 @@ def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypa
     before = {file.name for file in folder.iterdir()}
     for number in (1, 2):
 
-        def written(task: str, model: object, graphs: Path, int8: bool, number: int = number) -> float:
+        def written(models: object, graphs: Path, int8: bool, number: int = number) -> float:
             (graphs / "export.json").write_text("{}")
             (graphs / f"{number}.onnx").write_text("graph")
             return 0.0
@@ -210,5 +212,5 @@ def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, sm
     shutil.copytree(exported / "ner", broken)
     (broken / "onnx" / "answer.onnx").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match=r"answer\.onnx: the graph cannot be opened"):
-        OnnxPredictor(TASKS["ner"], broken)
+        OpenGraphs(broken)
     assert main(["export", str(tmp_path), "--to", "onnx"]) == 2

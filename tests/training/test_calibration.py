@@ -18,7 +18,7 @@ from promu.schema import Entity, Post, Relation
 from promu.tasks.model_folder import open_predictor
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
 from promu.tasks.task import TASKS
-from promu.training.finetune import calibrate, fit_threshold
+from promu.training.task_run import calibrate, fit_threshold
 from promu.training.tokenizers import train_wordpiece
 
 NAMES = {0: "None", 1: "/per/per/peer"}

@@ -28,7 +28,7 @@ from promu.schema import Post
 from promu.tasks.task import TASKS
 from promu.training.finetune import finetune
 from promu.training.pretrain import pretrain
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, PretrainRecipe
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,8 @@ def moved(settings: Any, places: Sequence[tuple[str, str]], key: str = "") -> li
 
 
 def kind_of(name: str) -> str:
-    return str(raw_recipe(name).get("task", "pretrain"))
+    task = raw_recipe(name).get("task", "pretrain")
+    return "several" if isinstance(task, list) else str(task)
 
 
 def on_drawn_data(name: str) -> bool:
@@ -95,16 +96,20 @@ def pretrained(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 DRAWN_PRETRAINING = [name for name in NAMES if on_drawn_data(name) and kind_of(name) == "pretrain"]
-DRAWN_FINETUNING = [name for name in NAMES if on_drawn_data(name) and kind_of(name) != "pretrain"]
+SEVERAL = [name for name in NAMES if kind_of(name) == "several"]
+DRAWN_FINETUNING = [
+    name for name in NAMES if on_drawn_data(name) and kind_of(name) != "pretrain" and name not in SEVERAL
+]
 REAL_PRETRAINING = [name for name in NAMES if not on_drawn_data(name) and kind_of(name) == "pretrain"]
 OWN = ["own-ner", "own-re"]  # templates for files of one's own, run in test_own_data.py
 REAL_FINETUNING = [
-    name for name in NAMES if not on_drawn_data(name) and kind_of(name) != "pretrain" and name not in OWN
+    name for name in NAMES if not on_drawn_data(name) and kind_of(name) != "pretrain" and name not in [*OWN, *SEVERAL]
 ]
 
 
 def test_every_recipe_is_run_here() -> None:
-    assert sorted(DRAWN_PRETRAINING + DRAWN_FINETUNING + REAL_PRETRAINING + REAL_FINETUNING + OWN) == NAMES
+    run = DRAWN_PRETRAINING + DRAWN_FINETUNING + REAL_PRETRAINING + REAL_FINETUNING + OWN + SEVERAL
+    assert sorted(run) == NAMES and SEVERAL == ["newsreel-multi", "real-posts"]
     assert raw_recipe("newsreel-pretrain")["out"] == PRETRAINED
     assert {"newsreel-pretrain", "newsreel-ner", "newsreel-re", "newsreel-joint"} <= set(NAMES)
 
@@ -191,6 +196,36 @@ def first_posts(recipe: FinetuneRecipe, folder: Path) -> list[str]:
     for post in posts:
         Image.new("RGB", (40, 30), "grey").save(folder / "images" / str(post.image))
     return [*overrides, f"data.images={folder / 'images'}"]
+
+
+def test_several_tasks_on_drawn_data(drawn: Path, pretrained: Path, tmp_path: Path) -> None:
+    places = [(DRAWN, f"{drawn}/"), (f"{PRETRAINED}/model", str(pretrained))]
+    overrides = [*moved(raw_recipe("newsreel-multi"), places), *ONE_EPOCH, f"out={tmp_path / 'run'}"]
+    for task, file in (("ner", "train.txt"), ("re", "mnre_train.txt")):
+        overrides += [f"data.{task}.{split}={drawn / task / file}" for split in ("dev", "test")]
+    result = finetune("newsreel-multi", overrides)
+    assert {task: one["posts"]["train"] for task, one in result["tasks"].items()} == {"ner": 8, "re": 8}
+    assert result["tasks"]["re"]["images"]["test"]["with image"] == 8
+
+
+def test_several_tasks_on_real_posts(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe as it is, on a few posts of each of its files."""
+    monkeypatch.setenv("PROMU_DATA", str(published))
+    whole = load_recipe("real-posts", FinetuneRecipe)
+    assert isinstance(whole, MultiTaskRecipe)
+    try:
+        resolve(str(whole.model.text))
+    except InputError as error:
+        pytest.skip(f"the recipe was read, not run: {error}")
+    monkeypatch.setenv("PROMU_DATA", str(tmp_path))
+    for task, data in whole.data.items():
+        for file in (one for files in data.files().values() for one in files):
+            path = tmp_path / Path(file.file).relative_to(published)
+            path.parent.mkdir(exist_ok=True)
+            TASKS[task].write(path, TASKS[task].read(Path(file.file))[:8])
+    result = finetune("real-posts", [*ONE_EPOCH, f"out={tmp_path / 'run'}"])
+    assert result["tasks"]["ner"]["test"]["files"].keys() == {"twitter2015/test.txt", "twitter2017/test.txt"}
+    assert result["tasks"]["ner"]["posts"]["train"] == 16 and result["tasks"]["re"]["posts"]["train"] == 8
 
 
 def stand_ins(recipe: FinetuneRecipe, tokenizer: Path) -> list[str]:

@@ -76,13 +76,28 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
     if json:
         print_json({**result, "model": str(model)})
         return
+    of_tasks: Mapping[str, Mapping[str, Any]] = result.get("tasks") or {settings.task: result}
+    for task, one in of_tasks.items():
+        print_task(f"{task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}", one)
+    if "tasks" in result:
+        chosen = {"mean": "mean F1 of the tasks", "minimum": "lower F1 of the tasks"}
+        figure = chosen.get(result["dev"]["is"], f"F1 of {result['dev']['is']}")
+        print(f"one model; its epoch was chosen by the {figure} on dev, {result['dev']['f1']:.2f}")
+    if "test" in result["scored"]:
+        weights = result["scored"]["test"]
+        print(f"test was scored with {'the chosen weights alone' if weights == 1 else f'{weights} different weights'}")
+    print(f"{result['seconds']:.0f} s\nmodel: {model}")
+
+
+def print_task(title: str, result: Mapping[str, Any]) -> None:
+    """The figures of one task, of single files and groups too, and what of the gold and the images was not read."""
     rows = []
     for split in filter(result.get, ("dev", "test")):
         rows.append([split, str(result["posts"][split]), *format_figures(result[split])])
+        rows += [[f"{split}, {file}", "", *format_figures(one)] for file, one in result[split].get("files", {}).items()]
         for group, figures in result[split].get("per_group", {}).items():
             decides = " decides" if group in ("text", "image") else ""
             rows.append([f"{split}, {group}{decides}", "", *format_figures(figures)])
-    title = f"{settings.task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}"
     print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
     from promu.tasks.reachable_gold import LongPosts
 
@@ -91,10 +106,6 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
             print(f"{split}: {LongPosts(**long).sentence()}")
     for split, counts in result["images"].items():
         print(f"{split}: {_images(counts, result['posts'][split])}")
-    if "test" in result:
-        weights = result["scored"]["test"]
-        print(f"test was scored with {'the chosen weights alone' if weights == 1 else f'{weights} different weights'}")
-    print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
 def format_figures(scores: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,6 @@ from typing import Any
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.files import atomic, write_json
-from promu.schema import NO_RELATION
 from promu.tasks.model_folder import find_models, task_of
 
 LEFT = shutil.ignore_patterns("*.tmp", "*.part", "checkpoint*", ".*")
@@ -81,12 +80,12 @@ def bundle(out: str | Path, *, ner: str | Path, re: str | Path, types: Mapping[s
         if types:
             path = building / "re" / "config.json"
             config = json.loads(path.read_text(encoding="utf-8"))
-            write_json(path, {**config, "types": dict(types)})
+            of_task = config["tasks"]["re"] if config.get("tasks") else config
+            of_task["types"] = dict(types)
+            write_json(path, config)
         extractor = Extractor.from_pretrained(building, device="cpu")
-        labels = {task: _labels(building / task) for task in homes}
-    entity_types = sorted({label[2:] for label in labels["ner"] if label.startswith("B-")})
-    relations = [label for label in labels["re"] if label != NO_RELATION]
-    return Bundle(Path(out), entity_types, relations, dict(types or {}), list(extractor.warnings))
+    found = list(extractor.entity_types), list(extractor.relation_types)
+    return Bundle(Path(out), *found, dict(types or {}), list(extractor.warnings))
 
 
 def _home(task: str, name: str | Path) -> Path:
@@ -97,8 +96,3 @@ def _home(task: str, name: str | Path) -> Path:
         raise InputError(f"this holds a model for the task {found!r}; name one for {task!r}", name)
     task_of(homes[task], task)
     return homes[task]
-
-
-def _labels(folder: Path) -> list[str]:
-    names = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
-    return [names[key] for key in sorted(names, key=int)]

@@ -27,7 +27,7 @@ from promu.extraction.result import Extraction, Extractions
 from promu.extraction.type_rules import TypeRules
 from promu.modeling.joint_model import inventory_of
 from promu.schema import NO_RELATION, Post
-from promu.tasks.model_folder import BackendName, BackendPrecision, find_models, open_predictor
+from promu.tasks.model_folder import BackendName, BackendPrecision, open_predictors
 from promu.tasks.predictor import EncodedImages, Predictor, by_length
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Extractor:
         backend: BackendName = "torch",
         config: ExtractionConfig | None = None,
     ) -> Self:
-        """Load a folder with `ner/` and `re/`, one of them, or `joint/`, or itself the model folder of one task.
+        """Load a folder with `ner/` and `re/`, one of them, or `joint/`, or itself a model of one or several tasks.
 
         Args:
             folder: What `promu demo` and `promu finetune` leave behind as `model`, or the name of such a folder on the
@@ -132,8 +132,7 @@ class Extractor:
             InputError: There is no such folder, no model in it, a part of a model is missing or broken, or device,
                 precision and backend do not go together.
         """
-        models = (open_predictor(task, home, device, precision, backend) for task, home in find_models(folder))
-        return cls(*models, config=config)
+        return cls(*open_predictors(folder, device, precision, backend), config=config)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload the models and their cards to the Hugging Face hub; `from_pretrained(repo_id)` reads them there.

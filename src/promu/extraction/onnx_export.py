@@ -1,8 +1,8 @@
 """A fine-tuned model as ONNX graphs, beside its configuration and tokenizer.
 
 Two graphs, so that an image is encoded once for any number of texts: `vision.onnx` from bytes to visual tokens, and
-`answer.onnx` from input ids and visual tokens to emissions or logits. The CRF is not a graph: its scores lie in
-`crf.safetensors`, and it decodes in NumPy as ever.
+`answer.onnx` from input ids and visual tokens to emissions or logits; of a model of several tasks to both. The CRF is
+not a graph: its scores lie in `crf.safetensors`, and it decodes in NumPy as ever.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from torch.export import Dim
 from promu.errors import InputError, first_line, needs_extra
 from promu.files import atomic, share_as_folder, write_json
 from promu.modeling.loading import WEIGHTS
-from promu.tasks.model_folder import EXAMPLES, find_models, open_model
-from promu.tasks.predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph, vision_checksum
+from promu.tasks.model_folder import EXAMPLES, find_models, open_models
+from promu.tasks.onnx_predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph
+from promu.tasks.predictor import vision_checksum
 from promu.tasks.task import TASKS
 
 PARITY = 1e-4
@@ -36,7 +37,7 @@ _SHAPES = ((1, 5), (2, 17), (3, 40))
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One model that was exported: where it can be loaded from, and the size of its graphs.
+    """One model that was exported: its task, or tasks as `ner+re`, where it can be loaded from, the size of its graphs.
 
     `distance` is the largest difference of an output from PyTorch's.
     """
@@ -65,24 +66,30 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
             raise needs_extra("exporting", package, "onnx")
     if output is None and not Path(name).is_dir():
         raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
-    models = find_models(name)
-    other = next((home for task, home in models if task not in ("ner", "re")), None)
+    models: dict[Path, list[str]] = {}
+    for task, home in find_models(name):
+        models.setdefault(home, []).append(task)
+    other = next((home for home, tasks in models.items() if not {"ner", "re"}.issuperset(tasks)), None)
     if other is not None:
         raise InputError("only models of entities alone or relations alone are exported; leave this to PyTorch", other)
     if output is None:
-        return [_export(task, home, home, int8) for task, home in models]
+        return [_export(tasks, home, home, int8) for home, tasks in models.items()]
     with atomic(output, folder=True) as building:
         # of each model the place that it has in the old folder, or nothing where it is that folder itself
-        places = [task if home.name == task and home != Path(name) else "" for task, home in models]
-        done = [_export(task, home, building / place, int8) for (task, home), place in zip(models, places, strict=True)]
+        places = [home.name if [home.name] == tasks and home != Path(name) else "" for home, tasks in models.items()]
+        done = [
+            _export(tasks, home, building / place, int8)
+            for (home, tasks), place in zip(models.items(), places, strict=True)
+        ]
         if (examples := Path(name) / EXAMPLES).is_dir():
             shutil.copytree(examples, building / EXAMPLES)
     return [replace(one, folder=output / place) for one, place in zip(done, places, strict=True)]
 
 
-def _export(task: str, home: Path, target: Path, int8: bool) -> Exported:
-    model: Any
-    model, _ = open_model(task, home, "cpu")
+def _export(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
+    models: dict[str, Any]
+    models, _ = open_models(home, "cpu")
+    models = {task: models[task] for task in tasks}
     graphs = target / GRAPHS
     if graphs.exists() and not (graphs / FACTS).is_file():
         raise InputError("graphs go here, and what is there was not exported; move it, or name another output", graphs)
@@ -90,7 +97,7 @@ def _export(task: str, home: Path, target: Path, int8: bool) -> Exported:
     with tempfile.TemporaryDirectory(prefix=f".{GRAPHS}-", dir=target) as work:
         made = Path(work) / "new"
         made.mkdir()
-        distance = _write_graphs(task, model, made, int8)
+        distance = _write_graphs(models, made, int8)
         if target != home:
             for file in home.iterdir():
                 if file.is_file() and file.name != WEIGHTS:
@@ -99,7 +106,7 @@ def _export(task: str, home: Path, target: Path, int8: bool) -> Exported:
             os.replace(graphs, Path(work) / "old")
         os.replace(made, graphs)
     size = sum(file.stat().st_size for file in graphs.iterdir())
-    return Exported(task, target, distance, size)
+    return Exported("+".join(tasks), target, distance, size)
 
 
 class _Vision(nn.Module):
@@ -128,15 +135,35 @@ class _Answer(nn.Module):
         visual: torch.Tensor | None = None,
         image_mask: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        images = {} if visual is None else {"visual": visual, "image_mask": image_mask}
-        if hasattr(self.model, "crf"):
-            return self.model(input_ids, attention_mask, positions, torch.ones_like(positions), **images).emissions
-        return self.model(input_ids, attention_mask, positions, **images).logits
+        backbone = self.model.promu(input_ids, attention_mask, visual=visual, image_mask=image_mask)
+        return self.model.answer(backbone.fused_text, positions)
+
+
+class _Answers(nn.Module):
+    """The same of the two tasks on one backbone: emissions at the words' places, logits at the markers'."""
+
+    def __init__(self, models: dict[str, Any]) -> None:
+        super().__init__()
+        self.finder, self.relater = models["ner"], models["re"]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_index: torch.Tensor,
+        marker_index: torch.Tensor,
+        visual: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        fused = self.finder.promu(input_ids, attention_mask, visual=visual, image_mask=image_mask).fused_text
+        return self.finder.answer(fused, word_index), self.relater.answer(fused, marker_index)
 
 
 @torch.inference_mode()
-def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
-    """Write a model's graphs and return the largest distance of an output from PyTorch's."""
+def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
+    """Write the graphs of the tasks' models, which share their backbone; returns an output's largest distance from
+    PyTorch's."""
+    model = next(iter(models.values()))
     size = model.config.image_size
     generator = torch.Generator().manual_seed(0)
 
@@ -147,9 +174,10 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         """Random inputs by the name of the graph."""
         mask = torch.ones(rows, length, dtype=torch.long)
         mask[0, length - 1 :] = 0
-        positions = draw(length - 1, rows, 2 if task == "re" else length // 2)
+        places = {"ner": ("word_index", length // 2), "re": ("marker_index", 2)}
+        positions = {name: draw(length - 1, rows, count) for name, count in map(places.__getitem__, models)}
         given = {"input_ids": draw(model.config.text_config.vocab_size, rows, length), "attention_mask": mask}
-        given["marker_index" if task == "re" else "word_index"] = positions
+        given |= positions
         if size is None:
             return {ANSWER: given}
         pixels = draw(256, rows, 3, size, size, dtype=torch.uint8)
@@ -158,8 +186,9 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         given |= {"visual": model.promu.encode_visual(pixels), "image_mask": image_mask}
         return {ANSWER: given, VISION: {"pixels": pixels}}
 
-    modules = {ANSWER: _Answer(model).eval(), VISION: _Vision(model).eval()}
-    outputs = {ANSWER: TASKS[task].output, VISION: "visual"}
+    answer = _Answer(model) if len(models) == 1 else _Answers(models)
+    modules = {ANSWER: answer.eval(), VISION: _Vision(model).eval()}
+    outputs = {ANSWER: [TASKS[task].output for task in models], VISION: ["visual"]}
     for name, given in inputs(2, 9).items():
         _write_graph(modules[name], given, folder / name, outputs[name])
         if int8:
@@ -169,23 +198,25 @@ def _write_graphs(task: str, model: Any, folder: Path, int8: bool) -> float:
         for name, given in inputs(rows, length).items():
             graph = open_graph(folder / name)
             names = {value.name for value in graph.get_inputs()}
-            answer = graph.run(None, {key: value.numpy() for key, value in given.items() if key in names})[0]
-            expected = modules[name](*given.values()).float()
-            distance = max(distance, float((torch.from_numpy(answer) - expected).abs().max()))
+            answers = graph.run(None, {key: value.numpy() for key, value in given.items() if key in names})
+            expected = modules[name](*given.values())
+            for one, other in zip(answers, expected if isinstance(expected, tuple) else [expected], strict=True):
+                distance = max(distance, float((torch.from_numpy(one) - other.float()).abs().max()))
     if not int8 and not distance <= PARITY:
         raise InputError(
             f"the exported graph is off by {distance:.2g}, more than {PARITY:g}; this model is not one that ONNX can "
             "compute, so leave it with PyTorch"
         )
-    if hasattr(model, "crf"):
-        save_file({key: value.contiguous() for key, value in model.crf.state_dict().items()}, folder / CRF)
-        share_as_folder(folder / CRF)
+    for one in models.values():
+        if hasattr(one, "crf"):
+            save_file({key: value.contiguous() for key, value in one.crf.state_dict().items()}, folder / CRF)
+            share_as_folder(folder / CRF)
     facts = {"precision": "int8" if int8 else "fp32", "vision_checksum": vision_checksum(model), "distance": distance}
     write_json(folder / FACTS, facts)
     return distance
 
 
-def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, output: str) -> None:
+def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, outputs: list[str]) -> None:
     """One graph whose rows, length, positions and visual tokens may be any number."""
     shapes = []
     for name, value in given.items():
@@ -196,7 +227,7 @@ def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            names = {"input_names": list(given), "output_names": [output], "dynamic_shapes": tuple(shapes)}
+            names = {"input_names": list(given), "output_names": outputs, "dynamic_shapes": tuple(shapes)}
             form: Any = {"dynamo": True, "external_data": False, "verbose": False, **names}
             torch.onnx.export(module, tuple(given.values()), str(path), **form)
     except torch.onnx.errors.OnnxExporterError as error:

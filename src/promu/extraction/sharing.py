@@ -41,13 +41,14 @@ def push_models(homes: Mapping[str, Path], labels: Mapping[str, tuple[str, ...]]
     if not token:
         raise InputError(f"the hub needs a token that may write: set the environment variable {TOKEN}")
     files: dict[str, Path | bytes] = {}
+    several = len(set(homes.values())) > 1  # tasks on one backbone are one folder
     for task, home in homes.items():
-        prefix = f"{task}/" if len(homes) > 1 else ""
+        prefix = f"{task}/" if several else ""
         for file in sorted(home.rglob("*")):
             name = file.relative_to(home).as_posix()
             if file.is_file() and (name == CARD or any(fnmatch(file.name, pattern) for pattern in UPLOADED)):
                 files[prefix + name] = file
-    if len(homes) > 1 or CARD not in files:
+    if several or CARD not in files:
         files[CARD] = models_card(labels, repo_id).encode()
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=token)
     operations = [CommitOperationAdd(name, content) for name, content in files.items()]

@@ -24,6 +24,7 @@ PURPOSES = {
     "PromuForTokenClassification": "finds named entities in posts",
     "PromuForRelationClassification": "names the relation between two entities of a post",
     "PromuForJointExtraction": "finds named entities and the relations between them in posts",
+    "PromuForMultiTask": "finds named entities in posts and names the relations between them, on one backbone",
     "PromuForPreTraining": "is a backbone for such models, pre-trained on image-caption pairs",
 }
 """By class; any other is described as a model of promu's."""
@@ -44,8 +45,8 @@ def model_card(kind: str, config: PromuConfig) -> str:
     vision: Any = config.vision_config
     reads = f"text alone, through a {text.model_type} encoder"
     limits = [f"- Texts are read up to {config.max_length} word pieces; what comes after is not seen."]
-    for answers, lowest in (("Entities", config.entity_threshold), ("Relations", config.relation_threshold)):
-        if lowest:
+    for answers, field in (("Entities", "entity_threshold"), ("Relations", "relation_threshold")):
+        if lowest := max(getattr(config.of_task(task), field) for task in config.tasks or [""]):
             limits.append(f"- {answers} with a score below {lowest:.3f} are left out: that gave the best F1 on dev.")
     if vision is not None:
         reads = (
@@ -59,10 +60,12 @@ def model_card(kind: str, config: PromuConfig) -> str:
     if kind in PURPOSES and kind != "PromuForPreTraining":
         names = [str(name) for _, name in sorted((config.id2label or {}).items())]
         lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
-    posts = trained.get("posts", {})
+    posts, files = _of_tasks(trained, "posts"), trained.get("recipe", {}).get("data") or {}
+    if config.tasks:
+        files = {f"{task} {name}": value for task, of_task in files.items() for name, value in of_task.items()}
     data = [
         f"- {name}: `{value}`" + (f", {counted(posts[name], 'post')}" if name in posts else "")
-        for name, value in (trained.get("recipe", {}).get("data") or {}).items()
+        for name, value in files.items()
         if value is not None
     ]
     lines += ["## Data", "", *(data or ["Not recorded."]), ""]
@@ -84,8 +87,20 @@ def _settings(recipe: Mapping[str, Any] | None) -> list[str]:
     return [*lines, "", "The whole recipe is in `config.json`, under `promu_training`."]
 
 
+def _of_tasks(trained: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """What training stored under a name; of several tasks by names such as `ner train`."""
+    if "tasks" not in trained:
+        return dict(trained.get(what) or {})
+    tasks = trained["tasks"].items()
+    return {f"{task} {name}": value for task, one in tasks for name, value in (one.get(what) or {}).items()}
+
+
 def _measured(trained: Mapping[str, Any]) -> list[str]:
+    if "tasks" in trained:
+        return [line for task, one in trained["tasks"].items() for line in (f"### {task}", "", *_measured(one), "")]
     splits = {name: trained[name] for name in ("dev", "test") if trained.get(name)}
+    for split in list(splits):
+        splits |= {f"{split}, {name}": figures for name, figures in splits[split].get("files", {}).items()}
     if not splits:
         return []
     lines = ["| split | posts | precision | recall | F1 |", "|---|---|---|---|---|"]

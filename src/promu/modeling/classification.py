@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,35 @@ class TokenClassificationOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class PromuForTokenClassification(PromuPreTrainedModel):
+class HeadOnBackbone(PromuPreTrainedModel):
+    """A backbone and the head of one task: the modules that `head_modules` makes.
+
+    Args:
+        config: With the labels of the task.
+        parts: The modules by name, `promu` for the backbone, in place of new ones: of a model that shares its backbone.
+    """
+
+    promu: PromuModel
+
+    def __init__(self, config: PromuConfig, parts: Mapping[str, nn.Module] | None = None) -> None:
+        super().__init__(config)
+        new = {} if parts else {"promu": PromuModel(config), **self.head_modules(config)}
+        for name, module in (parts or new).items():
+            self.add_module(name, module)
+        if new:  # shared parts have their weights
+            self.post_init()
+
+    @staticmethod
+    def head_modules(config: PromuConfig) -> dict[str, nn.Module]:
+        """What sits on the backbone, by name, with new weights."""
+        raise NotImplementedError
+
+    def answer(self, fused_text: Tensor, positions: Tensor) -> Tensor:
+        """The head's scores: of fused vectors (B, N, d), read at the positions (B, M) that the task has."""
+        raise NotImplementedError
+
+
+class PromuForTokenClassification(HeadOnBackbone):
     """Backbone, linear emissions on each word's first sub-word, linear-chain CRF (Eq 12, 13).
 
     The label names, in BIO form, are `config.id2label`. `Extractor` runs it on whole posts.
@@ -38,17 +66,25 @@ class PromuForTokenClassification(PromuPreTrainedModel):
         ```
     """
 
-    def __init__(self, config: PromuConfig) -> None:
-        super().__init__(config)
-        self.promu = PromuModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.emitter = nn.Linear(config.hidden_size, len(config.labels))
-        self.crf = LinearChainCrf(config.labels)
-        self.post_init()
+    dropout: nn.Dropout
+    emitter: nn.Linear
+    crf: LinearChainCrf
+
+    @staticmethod
+    def head_modules(config: PromuConfig) -> dict[str, nn.Module]:
+        return {
+            "dropout": nn.Dropout(config.classifier_dropout),
+            "emitter": nn.Linear(config.hidden_size, len(config.labels)),
+            "crf": LinearChainCrf(config.labels),
+        }
 
     @staticmethod
     def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
         return {"emitter": config.labels, "crf": config.labels}
+
+    def answer(self, fused_text: Tensor, positions: Tensor) -> Tensor:
+        """Emissions (B, W, C) at the words' places (B, W)."""
+        return self.emitter(self.dropout(vectors_at(fused_text, positions))).float()
 
     def forward(
         self,
@@ -69,7 +105,7 @@ class PromuForTokenClassification(PromuPreTrainedModel):
             inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
         backbone = self.promu(input_ids, attention_mask, **inputs)
-        emissions = self.emitter(self.dropout(vectors_at(backbone.fused_text, word_index))).float()
+        emissions = self.answer(backbone.fused_text, word_index)
         loss = None
         if labels is not None:
             loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
@@ -85,7 +121,7 @@ class RelationClassificationOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
-class PromuForRelationClassification(PromuPreTrainedModel):
+class PromuForRelationClassification(HeadOnBackbone):
     """Backbone and a linear head on [fused E1 start ; fused E2 start] (Eq 14, 15).
 
     The relation names are `config.id2label`. `Extractor` runs it on whole posts.
@@ -99,16 +135,23 @@ class PromuForRelationClassification(PromuPreTrainedModel):
         ```
     """
 
-    def __init__(self, config: PromuConfig) -> None:
-        super().__init__(config)
-        self.promu = PromuModel(config)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(2 * config.hidden_size, len(config.labels))
-        self.post_init()
+    dropout: nn.Dropout
+    classifier: nn.Linear
+
+    @staticmethod
+    def head_modules(config: PromuConfig) -> dict[str, nn.Module]:
+        return {
+            "dropout": nn.Dropout(config.classifier_dropout),
+            "classifier": nn.Linear(2 * config.hidden_size, len(config.labels)),
+        }
 
     @staticmethod
     def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
         return {"classifier": config.labels}
+
+    def answer(self, fused_text: Tensor, positions: Tensor) -> Tensor:
+        """Logits (B, N_r) at the places (B, 2) of the two markers."""
+        return self.classifier(self.dropout(vectors_at(fused_text, positions).flatten(1))).float()
 
     def forward(
         self,
@@ -127,8 +170,7 @@ class PromuForRelationClassification(PromuPreTrainedModel):
             inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
         backbone = self.promu(input_ids, attention_mask, **inputs)
-        pair = vectors_at(backbone.fused_text, marker_index).flatten(1)
-        logits = self.classifier(self.dropout(pair)).float()
+        logits = self.answer(backbone.fused_text, marker_index)
         loss = None
         if labels is not None:
             loss = functional.cross_entropy(logits, labels) + self.promu.fusion_loss(backbone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -11,6 +12,8 @@ import promu.modeling.detector_encoder
 import promu.modeling.small_encoders  # noqa: F401  (both register their types)
 from promu.errors import InputError
 
+OF_TASK = ("score_temperature", "entity_threshold", "relation_threshold", "types")
+"""Fields that are each task's own where a model has several."""
 POOLINGS = ("cls", "cls+mean", "mean")
 _AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text"}
 _AFTER_PADDING |= {"mpnet", "longformer", "ibert", "xmod", "esm"}
@@ -44,6 +47,8 @@ class PromuConfig(PreTrainedConfig):
         entity_threshold, relation_threshold: Answers with a lower score are left out in extraction; fine-tuning sets
             that of its task to what gives the best F1 on dev.
         types: Of a relation model: entity type of the model that finds entities -> what the labels here call it.
+        tasks: Of a model of several tasks, by the name of each: its `labels`, and those of the fields in `OF_TASK` that
+            are its own (`of_task`).
         max_length: Longest text in tokens, special tokens included.
 
     Example:
@@ -82,6 +87,7 @@ class PromuConfig(PreTrainedConfig):
     entity_threshold: float = 0.0
     relation_threshold: float = 0.0
     types: dict[str, str] | None = None
+    tasks: dict[str, dict[str, Any]] | None = None
     max_length: int = 80
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -90,6 +96,28 @@ class PromuConfig(PreTrainedConfig):
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
         super().__post_init__(**kwargs)
+
+    def of_task(self, task: str) -> PromuConfig:
+        """The configuration of one task's head on the shared backbone: its labels, its temperature, its thresholds.
+
+        Of a model of one task it is the configuration itself.
+        """
+        if self.tasks is None:
+            return self
+        config = copy.copy(self)  # the encoders' configurations are those of the shared backbone
+        config.tasks = None
+        settings = dict(self.tasks[task])
+        names = settings.pop("labels")
+        config.id2label, config.label2id = dict(enumerate(names)), {name: row for row, name in enumerate(names)}
+        for name, value in settings.items():
+            setattr(config, name, value)
+        return config
+
+    def store_task(self, task: str, config: PromuConfig) -> None:
+        """Take over what was fitted in a configuration that `of_task` has given."""
+        assert self.tasks is not None
+        fitted = {name: getattr(config, name) for name in OF_TASK}
+        self.tasks = {**self.tasks, task: {"labels": config.labels, **fitted}}
 
     @property
     def labels(self) -> list[str]:

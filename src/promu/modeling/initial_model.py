@@ -51,7 +51,7 @@ def build_model(
         InputError: There is no such model or encoder, or it does not fit the settings or the tokenizer.
     """
     add_entity_markers(tokenizer)
-    fields = {**settings.config, **config}
+    fields = {"tasks": None, **settings.config, **config}
     origin = settings.init or settings.text
     if settings.tokenizer is not None and isinstance(origin, str) and settings.tokenizer != origin:
         refuse_other_tokens(tokenizer, origin)
@@ -136,10 +136,10 @@ def start_from(model_class: type[ModelType], folder: str | Path, **fields: Any) 
     model, found = loaded
     kind = saved_class(folder)
     known = next((one for one in _subclasses(PromuPreTrainedModel) if one.__name__ == kind), PromuPreTrainedModel)
-    before = known.head_labels(saved)
+    before = {alone(head): (head, names) for head, names in known.head_labels(saved).items()}
     for head, names in heads.items():
-        if head in before:
-            _copy_rows(model.get_submodule(head), head, names, before[head], weights, folder)
+        if alone(head) in before:
+            _copy_rows(model.get_submodule(head), names, *before[alone(head)], weights, folder)
     refuse_nan(model, f"{folder}")
     needed = [name for name in model.state_dict() if not _head_of(name, heads)]
     missing = sorted(set(needed).intersection(found["missing_keys"]))
@@ -147,20 +147,21 @@ def start_from(model_class: type[ModelType], folder: str | Path, **fields: Any) 
         raise InputError(f"nothing of this {kind} has a place in a {model_class.__name__}; name another model", folder)
     if missing:
         logger.info("model.init: %s has no %s; they start fresh", folder, _some(sorted(map(_module_of, missing))))
-    for sentence in _sentences(folder, kind, heads, before):
+    after = {alone(head): names for head, names in heads.items()}
+    for sentence in _sentences(folder, kind, after, {head: names for head, (_, names) in before.items()}):
         logger.info("model.init: %s", sentence)
     return model
 
 
 def _copy_rows(
     module: nn.Module,
-    head: str,
     names: Sequence[str],
+    head: str,
     before: Sequence[str],
     weights: Mapping[str, Tensor],
     folder: Path,
 ) -> None:
-    """Give the labels of a head that were there before the weights that they had."""
+    """Give the labels of a head that were there before, in the saved `head`, the weights that they had."""
     old_row = {name: row for row, name in enumerate(before)}
     shared = [(row, old_row[name]) for row, name in enumerate(names) if name in old_row]
     if not shared:
@@ -209,6 +210,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
+def alone(head: str) -> str:
+    """The name of a head's module in a model of one task: `crf` for `heads.ner.crf`."""
+    return head.split(".", 2)[2] if head.startswith("heads.") else head
+
+
 def _head_of(name: str, heads: Mapping[str, Sequence[str]]) -> bool:
     return any(name.startswith(f"{head}.") for head in heads)
 
@@ -222,7 +228,7 @@ def _module_of(name: str) -> str:
 def _misfit(folder: Path, saved: PromuConfig, fields: Mapping[str, Any]) -> InputError:
     """Why a backbone does not fit: settings that differ from those that it was saved with, or a damaged folder."""
     differing = [name for name, value in fields.items() if getattr(saved, name, None) != value]
-    settings = [name for name in differing if name not in ("id2label", "label2id", "nouns", "relations")]
+    settings = [name for name in differing if name not in ("id2label", "label2id", "nouns", "relations", "tasks")]
     if settings:
         given = ", ".join(f"{name} {fields[name]!r}, saved with {getattr(saved, name, None)!r}" for name in settings)
         return InputError(f"its weights do not fit these settings: {given}; leave those of sizes out", folder)

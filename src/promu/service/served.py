@@ -11,7 +11,7 @@ from promu.modeling.loading import read_json_object
 from promu.report.palette import type_styles
 from promu.service.schemas import ModelOut, ModelPartOut, ServiceSettings
 from promu.tasks.model_folder import find_models
-from promu.tasks.predictor import ANSWER, FACTS, GRAPHS
+from promu.tasks.onnx_predictor import ANSWER, FACTS, GRAPHS
 
 DOES = {"ner": "finds entities", "re": "finds relations", "joint": "finds entities and relations"}
 """What the model of each task does."""

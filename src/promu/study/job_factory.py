@@ -16,7 +16,7 @@ from promu.newsreel import NewsreelSettings
 from promu.study.job import SUBSET, Job
 from promu.study.study_recipe import GridPoint, StudyRecipe
 from promu.tasks.task import TASKS
-from promu.training.recipe import FinetuneRecipe, PretrainRecipe
+from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, PretrainRecipe
 
 COSTS = {
     "draw": 6, "corpus": 5, "teacher": 80, "labels": 14, "noise": 4, "pretrain": 80, "subset": 1, "finetune": 28,
@@ -62,8 +62,9 @@ class JobFactory:
             name: load_recipe(recipe, FinetuneRecipe, study.finetune_set) for name, recipe in study.finetune.items()
         }
         for name, recipe in finetuning.items():
-            if recipe.task == "joint":
-                raise InputError(f"a study has no joint extraction; name a recipe of the task ner or re for {name!r}")
+            if recipe.task == "joint" or isinstance(recipe, MultiTaskRecipe):
+                given = "joint extraction" if recipe.task == "joint" else "recipe of several tasks"
+                raise InputError(f"a study has no {given}; name a recipe of the task ner or re for {name!r}")
         return cls(pretraining, finetuning, None if study.world is None else world_values(study.world), grid=study.grid)
 
     def in_world(self, name: str) -> JobFactory:

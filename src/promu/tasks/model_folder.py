@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,9 @@ from promu.hub import FETCHED, fetch, find_device
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
-from promu.tasks.predictor import OnnxPredictor, Predictor, TorchPredictor
+from promu.modeling.multi_task import PromuForMultiTask
+from promu.tasks.onnx_predictor import OnnxPredictor, OpenGraphs
+from promu.tasks.predictor import Predictor, TorchPredictor
 from promu.tasks.task import TASKS
 
 EXAMPLES = "examples"
@@ -22,8 +25,8 @@ BackendPrecision = Literal["fp32", "bf16", "int8"]
 def find_models(name: str | Path) -> list[tuple[str, Path]]:
     """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, of `joint/`, or of the folder itself.
 
-    A `name` that is no folder is that of such a folder on the Hugging Face hub, with `@REVISION` where it matters; it
-    is fetched into the hub's cache.
+    A folder that is itself a model of several tasks comes once for each. A `name` that is no folder is that of such a
+    folder on the Hugging Face hub, with `@REVISION` where it matters; it is fetched into the hub's cache.
 
     Raises:
         InputError: There is no such folder, no model in it, or a joint one beside others.
@@ -42,30 +45,49 @@ def find_models(name: str | Path) -> list[tuple[str, Path]]:
         raise InputError(
             "no promu model here: neither ner/ and re/ nor config.json; name the model folder of a run", folder
         )
-    return [(task_of(folder), folder)]
+    return [(task, folder) for task in tasks_of(folder)]
 
 
 def task_of(folder: Path, task: str | None = None) -> str:
-    """The task, a name in `TASKS`, that the model in `folder` was fine-tuned for.
+    """The task, a name in `TASKS`, that the model in `folder` was fine-tuned for; of several tasks `task`.
 
     Raises:
-        InputError: There is no model, or one that was not fine-tuned, or not for `task`.
+        InputError: There is no model, or one that was not fine-tuned, or not for `task`; it has several and none is
+            named.
+    """
+    tasks = tasks_of(folder)
+    if task is None and len(tasks) > 1:
+        raise InputError(f"this model is for {' and '.join(tasks)}; name the task", folder)
+    if task not in (None, *tasks):
+        raise InputError(
+            f"this model is for the task {' and '.join(map(repr, tasks))}, not {task!r}; name the other model's folder",
+            folder,
+        )
+    return task or tasks[0]
+
+
+def tasks_of(folder: Path) -> list[str]:
+    """The tasks that the model in `folder` was fine-tuned for, one or, on one backbone, several.
+
+    Raises:
+        InputError: There is no model, or one that was not fine-tuned.
     """
     kind = saved_class(folder)
-    trained: Any = read_json_object(folder / "config.json").get("promu_training") or {}
+    config = read_json_object(folder / "config.json")
+    if kind == PromuForMultiTask.__name__:
+        return list(config.get("tasks") or {})
+    trained: Any = config.get("promu_training") or {}
     names = [trained.get("recipe", {}).get("task"), *TASKS.own]  # its task may be one that a package adds
     saved = next((name for name in names if name in TASKS and TASKS[name].model_class.__name__ == kind), None)
     if saved is None:
         raise InputError(
             f"this folder holds {kind}, which extracts nothing; fine-tune it first (promu finetune)", folder
         )
-    if task not in (None, saved):
-        raise InputError(f"this model is for the task {saved!r}, not {task!r}; name the other model's folder", folder)
-    return saved
+    return [saved]
 
 
 def open_model(task: str, folder: str | Path, device: str | None = None) -> tuple[PromuPreTrainedModel, WordEncoder]:
-    """A PyTorch model fine-tuned for `task`, in evaluation mode, and its tokenizer.
+    """A PyTorch model fine-tuned for `task`, in evaluation mode, and its tokenizer; of several tasks the part for it.
 
     The folder is what fine-tuning saved: config.json, model.safetensors, tokenizer.json. `device` None is the best
     there is.
@@ -74,11 +96,23 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
         InputError: The folder is none, is for another task, or a part of it is missing or broken; there is no such
             device.
     """
-    device = find_device(device)
     folder = Path(folder)
     task_of(folder, task)
+    models, encoder = open_models(folder, device)
+    return models[task], encoder
+
+
+def open_models(folder: Path, device: str | None = None) -> tuple[dict[str, PromuPreTrainedModel], WordEncoder]:
+    """The models of the tasks that a folder's model is for, all on one backbone, and their tokenizer.
+
+    Raises:
+        InputError: As `open_model`.
+    """
+    device = find_device(device)
+    tasks = tasks_of(folder)
+    shared = saved_class(folder) == PromuForMultiTask.__name__
     tokenizer = load_tokenizer(str(folder))
-    model: Any = load_model(TASKS[task].model_class, folder)
+    model: Any = load_model(PromuForMultiTask if shared else TASKS[tasks[0]].model_class, folder)
     size = int(model.config.text_config.vocab_size)  # type: ignore[union-attr]
     if len(tokenizer) > size:
         raise InputError(
@@ -90,7 +124,8 @@ def open_model(task: str, folder: str | Path, device: str | None = None) -> tupl
         encoder = WordEncoder.of(tokenizer, model.config)
     except InputError as error:
         raise error.at(folder) from None
-    return model.to(device).eval(), encoder
+    model = model.to(device).eval()
+    return {task: model.for_task(task) if shared else model for task in tasks}, encoder
 
 
 def open_predictor(
@@ -105,19 +140,53 @@ def open_predictor(
     Raises:
         InputError: As `open_model`; device, precision and backend do not go together.
     """
-    folder = Path(folder)
+    task_of(Path(folder), task)
+    return next(_predictors([task], Path(folder), device, precision, backend))
+
+
+def open_predictors(
+    name: str | Path,
+    device: str | None = None,
+    precision: BackendPrecision | None = None,
+    backend: BackendName = "torch",
+) -> list[Predictor]:
+    """All models of a folder (`find_models`), ready to predict; those on one backbone share it.
+
+    Raises:
+        InputError: As `find_models` and `open_predictor`.
+    """
+    by_folder: dict[Path, list[str]] = {}
+    for task, home in find_models(name):
+        by_folder.setdefault(home, []).append(task)
+    return [
+        predictor
+        for home, tasks in by_folder.items()
+        for predictor in _predictors(tasks, home, device, precision, backend)
+    ]
+
+
+def _predictors(
+    tasks: list[str], folder: Path, device: str | None, precision: BackendPrecision | None, backend: BackendName
+) -> Iterator[Predictor]:
+    """The predictors of a folder's tasks, of what is opened once."""
+    for task in tasks:
+        task_of(folder, task)
     predictor: Predictor
     if backend == "torch":
         if precision == "int8":
             raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend onnx")
-        predictor = TorchPredictor(TASKS[task], *open_model(task, folder, device), precision or "fp32")
-        predictor.folder = folder
-        return predictor
+        models, encoder = open_models(folder, device)
+        for task in tasks:
+            predictor = TorchPredictor(TASKS[task], models[task], encoder, precision or "fp32")
+            predictor.folder = folder
+            yield predictor
+        return
     if precision == "bf16" or device not in (None, "cpu"):
         raise InputError("backend onnx computes in fp32 or int8 on the CPU; drop device and precision, or use torch")
-    task_of(folder, task)
-    predictor = graphs = OnnxPredictor(TASKS[task], folder)
+    graphs = OpenGraphs(folder)
     if precision is not None and graphs.precision != precision:
         raise InputError(f"the graphs here are {graphs.precision}, not {precision}; export the model again", folder)
-    predictor.folder = folder
-    return predictor
+    for task in tasks:
+        predictor = OnnxPredictor(TASKS[task], graphs)
+        predictor.folder = folder
+        yield predictor

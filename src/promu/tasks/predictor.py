@@ -15,24 +15,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from promu.corpora.labelled import read_labelled, write_labelled
-from promu.errors import InputError, first_line, needs_extra
-from promu.hub import Precision, best_precision, refuse_nan, weights_checksum
+from promu.errors import InputError
+from promu.hub import Precision, best_precision, weights_checksum
 from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.crf import LinearChainCrf
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
-from promu.modeling.loading import load_tokenizer, read_json_object
 from promu.progress import report
 from promu.schema import Post, Scheme
 
@@ -48,10 +42,6 @@ ImageBatches = Callable[[Sequence[str | None]], Batch]
 NOT_READ = "past the last word that is read"
 UNKNOWN = ("of a label that training lacks", "of types and a relation that do not go together in training")
 """Why no answer can hold a part of the gold: of single labels, and of quintuples."""
-
-GRAPHS = "onnx"
-"""The folder of graphs inside a model's folder."""
-VISION, ANSWER, CRF, FACTS = "vision.onnx", "answer.onnx", "crf.safetensors", "export.json"
 
 
 class Predictions(NamedTuple):
@@ -369,96 +359,3 @@ def vision_checksum(model: Any) -> str | None:
         return None
     settings = (config.image_mean, config.image_std, model.promu.fusion.levels, config.vision_config.to_dict())
     return weights_checksum(model.promu.vision_encoder.state_dict(), *settings)
-
-
-class OnnxPredictor(Predictor):
-    """An exported model (`promu.extraction.onnx_export`) on the CPU. Its graphs give no attention maps.
-
-    An int8 graph scales a layer's inputs by the largest value of the whole batch, so each post is read alone.
-
-    The folder of the model has config.json, the tokenizer and `onnx/`.
-
-    Raises:
-        InputError: There are no graphs, or damaged ones; onnxruntime is not installed.
-    """
-
-    vision_checksum: str | None = None
-
-    def __init__(self, task: Task, folder: Path) -> None:
-        graphs = folder / GRAPHS
-        if not (graphs / FACTS).is_file():
-            raise InputError("no ONNX graphs here; make them: promu export FOLDER --to onnx", folder)
-        config = PromuConfig.from_pretrained(folder)
-        super().__init__(task, config, WordEncoder.of(load_tokenizer(str(folder)), config))
-        facts = read_json_object(graphs / FACTS)
-        self.precision: str = facts["precision"]
-        self.one_by_one = self.precision == "int8"
-        self.vision_checksum = facts["vision_checksum"]
-        self._answer = open_graph(graphs / ANSWER)
-        self._inputs = {given.name: given.shape for given in self._answer.get_inputs()}
-        self._output = self._answer.get_outputs()[0].name
-        self._vision = None if self.vision_checksum is None else open_graph(graphs / VISION)
-        if (graphs / CRF).is_file():
-            self.crf = LinearChainCrf(self.labels)
-            try:
-                self.crf.load_state_dict(load_file(graphs / CRF))
-            except (OSError, SafetensorError) as error:
-                reason = f"cannot be read ({first_line(error)}); check who may read it, or export the model again"
-                raise InputError(reason, graphs / CRF) from None
-            refuse_nan(self.crf, "this exported model's CRF")
-        self._compute_once(folder)
-
-    def _compute_once(self, folder: Path) -> None:
-        """Make sure that the graph's weights are numbers, by one short text."""
-        ids, positions = torch.tensor([[self.encoder.start, self.encoder.stop]]), torch.tensor([[0, 1]])
-        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        batch |= dict.fromkeys(("word_index", "marker_index"), positions)
-        if not bool(getattr(self(batch), self.task.output).isfinite().all()):
-            raise InputError(
-                "the graph computes no numbers: the model was exported after a training that diverged", folder
-            )
-
-    def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
-        given = {name: batch[name].numpy() for name in self._inputs if name in batch}
-        if "pixel_values" in batch:
-            given["visual"] = self._encode_images(batch["pixel_values"]).numpy()
-        elif "visual" in self._inputs and "visual" not in given:
-            # one token that is masked out; the sizes that the graph leaves open are those of batch and tokens
-            rows, sizes = len(batch["input_ids"]), self._inputs["visual"][1:]
-            given["visual"] = np.zeros([rows, *(size if isinstance(size, int) else 1 for size in sizes)], np.float32)
-            given["image_mask"] = np.zeros(rows, np.int64)
-        return SimpleNamespace(**{self._output: _run(self._answer, given)})
-
-    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        assert self._vision is not None
-        return _run(self._vision, {"pixels": pixels.numpy()})
-
-
-def _run(graph: Any, inputs: Mapping[str, Any]) -> torch.Tensor:
-    """A graph's first output; what goes wrong in it is a RuntimeError, as in PyTorch."""
-    from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
-
-    try:
-        return torch.from_numpy(graph.run(None, dict(inputs))[0])
-    except (Fail, InvalidArgument, RuntimeException) as error:
-        raise RuntimeError(first_line(error)) from error
-
-
-def open_graph(path: Path) -> Any:
-    """An onnxruntime session with as many threads as torch has.
-
-    Raises:
-        InputError: onnxruntime is not installed; the graph is missing or damaged.
-    """
-    try:
-        import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidGraph, InvalidProtobuf, NoSuchFile
-    except ImportError:
-        raise needs_extra("backend onnx", "onnxruntime", "onnx") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except (Fail, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
-        raise InputError(f"the graph cannot be opened ({first_line(error)}); export the model again", path) from None

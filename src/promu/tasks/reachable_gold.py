@@ -20,7 +20,7 @@ from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
 from promu.modeling.loading import load_tokenizer
 from promu.schema import Post, Scheme
-from promu.tasks.model_folder import task_of
+from promu.tasks.model_folder import tasks_of
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Task
 from promu.tasks.task import TASKS
 
@@ -209,7 +209,8 @@ def check_lengths(
         raise InputError("name either a model or a tokenizer, so that tokens can be counted")
     name = "re" if entry.pair_per_post else "joint" if format == "jmere" else "ner"
     if model is not None:
-        name, tokenizer = task_of(Path(model)), str(model)
+        tasks = tasks_of(Path(model))
+        name, tokenizer = name if name in tasks else tasks[0], str(model)
         max_length = PromuConfig.from_pretrained(model).max_length
     task, encoder = TASKS[name], WordEncoder(load_tokenizer(resolve(str(tokenizer))), max_length)
     path = Path(path)

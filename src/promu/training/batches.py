@@ -45,6 +45,57 @@ class Shuffled:
         yield from np.random.default_rng([seed, number]).permutation(self.rows).tolist()
 
 
+class MixedOrder:
+    """The rows of several sets, one after the other, as an epoch mixes them.
+
+    Each set is read in an order of its own, shuffled anew each time through. An epoch goes on where the last stopped,
+    so that a set of which an epoch has only a part is read whole before a row comes again.
+
+    Args:
+        sizes: Rows of each set.
+        counts: Rows of each set that an epoch has.
+
+    Example:
+        ```python
+        from promu.training.batches import MixedOrder
+
+        order = MixedOrder([2, 4], [3, 3])
+        rows = list(order.epoch(0, 0))
+        assert len(rows) == 6 and {0, 1} <= set(rows)
+        ```
+    """
+
+    def __init__(self, sizes: Sequence[int], counts: Sequence[int]) -> None:
+        self.sizes, self.counts = tuple(sizes), tuple(counts)
+
+    def __len__(self) -> int:
+        return sum(self.counts)
+
+    def epoch(self, seed: int, number: int) -> Iterator[int]:
+        """As `Shuffled.epoch`."""
+        chosen: list[int] = []
+        for place, (size, count) in enumerate(zip(self.sizes, self.counts, strict=True)):
+            first = sum(self.sizes[:place])
+            start, stop = number * count, (number + 1) * count
+            for turn in range(start // size, -(-stop // size)):
+                rows = np.random.default_rng([seed, place, turn]).permutation(size) + first
+                chosen += rows[max(start - turn * size, 0) : stop - turn * size].tolist()
+        yield from np.random.default_rng([seed, number]).permutation(np.array(chosen)).tolist()
+
+
+def shares(sizes: Sequence[int], weights: Sequence[float]) -> list[int]:
+    """How many rows an epoch has of each set, by weights; as many as there are together, one of each at least.
+
+    Example:
+        ```python
+        from promu.training.batches import shares
+
+        assert shares([30, 10], [1, 1]) == [20, 20]
+        ```
+    """
+    return [max(1, round(sum(sizes) * weight / sum(weights))) for weight in weights]
+
+
 class CorpusOrder:
     """The pairs of a corpus, or the matched ones, shuffled within windows of images that are near each other on disk.
 
@@ -72,7 +123,7 @@ class CorpusOrder:
             yield from rows.tolist()
 
 
-Order = Shuffled | CorpusOrder
+Order = Shuffled | MixedOrder | CorpusOrder
 
 
 class StepBatches(Sampler[list[Sample]]):

@@ -377,7 +377,10 @@ def optimiser(model: PromuPreTrainedModel, settings: TrainingSettings) -> torch.
         if not parameter.requires_grad:
             continue
         in_backbone = name.startswith(f"{model.base_model_prefix}.")
-        rate = settings.lr if in_backbone else settings.head_lr or settings.lr
+        of_heads = settings.head_lr
+        if isinstance(of_heads, dict):  # heads.ner.crf.start: the second part is the task
+            of_heads = of_heads.get(name.split(".")[1])
+        rate = settings.lr if in_backbone else of_heads or settings.lr
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(

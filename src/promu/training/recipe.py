@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,7 +32,11 @@ class TrainingSettings(Settings):
     steps: Count | None = Field(default=None, description="steps of the whole run in place of `epochs`; null: by those")
     batch_size: Count = Field(default=16, description="rows a step, of all processes together")
     lr: Positive = Field(default=1e-4, description="highest learning rate (AdamW)")
-    head_lr: Positive | None = Field(default=None, description="highest learning rate of the heads; null takes `lr`")
+    head_lr: Positive | dict[str, Positive] | None = Field(
+        default=None,
+        description="highest learning rate of the heads; null takes `lr`; of several tasks also by task, "
+        "`{ner: 1.0e-2, re: 1.0e-3}`",
+    )
     weight_decay: NotNegative = Field(default=1e-3, description="weight decay of AdamW")
     warmup: Share = Field(default=0.1, description="share of the steps in which the rate rises")
     precision: Literal["auto", "fp32", "bf16"] = Field(
@@ -75,6 +80,12 @@ class FinetuneRecipe(Recipe):
     command: ClassVar[str] = "promu finetune"
     telling_key: ClassVar[str] = "task"
 
+    @classmethod
+    def kind_of(cls, raw: Mapping[str, Any]) -> type[Self]:
+        """`MultiTaskRecipe` where `task` is a list."""
+        several: Any = MultiTaskRecipe if isinstance(raw.get("task"), list) else cls
+        return several
+
     task: str = Field(description="`ner`, `re`, `joint`, or a task that an installed package adds")
     data: FinetuneData = Field(description="files and images")
     model: ModelSettings = Field(description="the backbone")
@@ -107,9 +118,104 @@ class FinetuneRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _one_rate(self) -> FinetuneRecipe:
+        if isinstance(self.training.head_lr, dict) and isinstance(self.task, str):
+            raise ValueError("training.head_lr has rates by task, and there is one task; give one rate")
+        return self
+
+    @model_validator(mode="after")
     def _images_somewhere(self) -> FinetuneRecipe:
         if self.images != "none" and self.data.images is None:
             raise ValueError("data.images is missing; name the folder of images, or set images: none")
+        return self
+
+
+class TaskFile(Settings):
+    """A file of posts whose entity types have other names than in the other files."""
+
+    file: Place = Field(description="the file")
+    types: dict[str, str] = Field(
+        default={}, description="entity type in the file -> its name in the model: `{OTHER: MISC}`"
+    )
+
+
+Files = Place | TaskFile | list[Place | TaskFile]
+
+
+class TaskData(Settings):
+    """The files of one of several tasks; where a split has several files, they are read as one set."""
+
+    train: Files = Field(description="file, or list of files, to learn from")
+    dev: Files = Field(description="file or files that choose the epoch")
+    test: Files | None = Field(default=None, description="file or files that are scored once, at the end")
+    format: str | None = Field(default=None, description="format of the files, as with one task")
+    scheme: Scheme = Field(default="auto", description=SCHEME)
+    images: Place | None = Field(default=None, description="folder of the posts' images")
+    groups: Place | None = Field(default=None, description="JSON, group by post id: figures by group on test")
+
+    def files(self) -> dict[str, list[TaskFile]]:
+        """The files of each split that has some."""
+        splits = {"train": self.train, "dev": self.dev, "test": self.test}
+        listed = {split: one if isinstance(one, list) else [one] for split, one in splits.items() if one is not None}
+        return {
+            split: [one if isinstance(one, TaskFile) else TaskFile(file=one) for one in files]
+            for split, files in listed.items()
+        }
+
+
+class TogetherSettings(Settings):
+    """How several tasks share their training."""
+
+    sampling: Literal["proportional", "equal"] | dict[str, Positive] = Field(
+        default="proportional",
+        description="rows of each task in an epoch, which has as many rows as all sets together: `proportional` to its "
+        "set, `equal`, or weights by task, `{ner: 2, re: 1}`",
+    )
+    loss_weights: dict[str, Positive] = Field(
+        default={}, description="weight of a task's loss, of each row; 1 for a task that is not named"
+    )
+    chosen_by: Literal["mean", "minimum", "ner", "re"] = Field(
+        default="mean", description="F1 on dev that chooses the epoch: `mean` or `minimum` of the tasks', or one task's"
+    )
+
+
+TaskName = Literal["ner", "re"]
+
+
+class MultiTaskRecipe(FinetuneRecipe):
+    """Fine-tune one model for several tasks: one backbone, a head for each task."""
+
+    task: list[TaskName] = Field(min_length=1, description="list of `ner`, `re`")  # type: ignore[assignment]
+    data: dict[TaskName, TaskData] = Field(description="files and images of each task")  # type: ignore[assignment]
+    together: TogetherSettings = Field(default=TogetherSettings(), description="how the tasks share the training")
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: list[TaskName]) -> list[TaskName]:  # type: ignore[override]
+        if len(set(task)) < len(task):
+            raise ValueError("names a task twice")
+        return task
+
+    @model_validator(mode="after")
+    def _images_somewhere(self) -> MultiTaskRecipe:
+        for task, data in self.data.items():
+            if self.images != "none" and data.images is None:
+                raise ValueError(f"data.{task}.images is missing; name the folder of images, or set images: none")
+        return self
+
+    @model_validator(mode="after")
+    def _named_tasks(self) -> MultiTaskRecipe:
+        if set(self.data) != set(self.task):
+            raise ValueError(f"data has files of {', '.join(self.data)}, and the tasks are {', '.join(self.task)}")
+        rates, shares, weights = self.training.head_lr, self.together.sampling, self.together.loss_weights
+        by_task = {"training.head_lr": rates, "together.sampling": shares, "together.loss_weights": weights}
+        for name, values in by_task.items():
+            if isinstance(values, dict) and (others := set(values) - set(self.task)):
+                raise ValueError(f"{name} names {', '.join(sorted(others))}, and the tasks are {', '.join(self.task)}")
+        if isinstance(shares, dict) and (left := [task for task in self.task if task not in shares]):
+            raise ValueError(f"together.sampling has no weight for {', '.join(left)}; give each task one")
+        if self.together.chosen_by not in ("mean", "minimum", *self.task):
+            raise ValueError(f"together.chosen_by is {self.together.chosen_by}, which is none of the tasks")
         return self
 
 

@@ -1,0 +1,248 @@
+"""One task of a fine-tuning run: its files, its part of the model, and what comes of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from promu.corpora.releases import release_name
+from promu.errors import InputError
+from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
+from promu.evaluation.scoring import read_groups
+from promu.evaluation.thresholds import Point, best_threshold, thinned_curve
+from promu.files import checksum
+from promu.modeling.inputs import Batch, WordEncoder
+from promu.runs import EvaluationLog
+from promu.schema import Post
+from promu.tasks.post_images import ImageFolder, ImagePolicy
+from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.reachable_gold import Reach, check_gold, longest_possible, reach
+from promu.tasks.task import TASKS
+from promu.training.recipe import TaskData, TaskFile
+
+logger = logging.getLogger(__name__)
+
+
+class TaskRun:
+    """One task of a run, from its files to its figures.
+
+    Attributes:
+        name, task: Of `TASKS`.
+        posts: By split, those of all its files, entity types by the names that the model has.
+        labels: Of the head, from the training posts.
+        predictor: The task's model (`use`).
+
+    Args:
+        name: Of the task.
+        data: Its files and images.
+
+    Raises:
+        InputError: A file cannot be read, or `types` names what is not there.
+    """
+
+    predictor: TorchPredictor
+    images: ImageFolder
+    reached: dict[str, Reach]
+
+    def __init__(self, name: str, data: TaskData) -> None:
+        self.name, self.task, self.data, self.files = name, TASKS[name], data, data.files()
+        self.posts: dict[str, list[Post]] = {}
+        self.parts: dict[str, list[tuple[Path, slice]]] = {}
+        for split, files in self.files.items():
+            self.posts[split], self.parts[split] = [], []
+            for file in files:
+                path, first = Path(file.file), len(self.posts[split])
+                self.posts[split] += renamed(self.task.read(path, data.format, data.scheme), file.types, path)
+                self.parts[split].append((path, slice(first, len(self.posts[split]))))
+        try:
+            self.labels = self.task.labels(self.posts["train"])
+        except InputError as error:
+            raise error.at(self.paths("train")) from None
+        self.label_ids = {label: row for row, label in enumerate(self.labels)}
+        self.groups = None if data.groups is None else read_groups(data.groups)
+
+    def paths(self, split: str) -> Path:
+        """The file of a split, or the names of several as messages have them."""
+        return Path(", ".join(str(path) for path, _ in self.parts[split]))
+
+    def use(self, predictor: TorchPredictor, encoder: WordEncoder, policy: ImagePolicy) -> None:
+        """Take the task's model; look at all gold, and at every image.
+
+        Raises:
+            InputError: Gold or an image cannot be used.
+        """
+        self.predictor, self.encoder = predictor, encoder
+        self.reached = {split: reach(self.task, posts, encoder, self.labels) for split, posts in self.posts.items()}
+        check_gold(self.task, self.posts, {split: self.paths(split) for split in self.posts}, self.reached)
+        for split, one in self.reached.items():
+            if one.long.lost:
+                logger.warning("%s: %s; %s", self.paths(split), one.long.sentence(), longest_possible(predictor.config))
+        folder = None if self.data.images is None else Path(self.data.images)
+        if policy != "none" and predictor.config.image_size is None:
+            raise InputError("the model has no vision encoder; set model.vision, or images: none")
+        if folder is not None and policy != "none" and not folder.is_dir():
+            raise InputError("no such folder of images; correct data.images, or set images: none", folder)
+        self.images = ImageFolder(folder, predictor.config.image_size, policy)
+        for image in sorted({post.image for posts in self.posts.values() for post in posts if post.image is not None}):
+            self.images.get(image)  # a broken one stops the run now, not after an hour
+
+    def batch(self, rows: Sequence[int]) -> Batch:
+        """The training posts of these rows, with labels and images."""
+        posts = [self.posts["train"][row] for row in rows]
+        batch = self.task.batch(self.encoder, posts, self.label_ids)
+        return {**batch, **self.images.batch([post.image for post in posts])}
+
+    def predict(self, split: str, evaluations: EvaluationLog) -> list[Predictions]:
+        """Predictions for a split; that its files are scored is logged."""
+        for path, _ in self.parts[split]:
+            evaluations.add(split, path, self.predictor.model)
+        self.predictor.model.eval()
+        return list(self.predictor.predict(self.posts[split], self.images.batch))
+
+    def figures(self, split: str, predicted: Sequence[Post]) -> dict[str, Any]:
+        """The scores of predicted posts; of several files also those of each, under `files`."""
+
+        def score(part: slice) -> dict[str, Any]:
+            figures = self.task.score(self.posts[split][part], predicted[part], self.groups, self.labels)
+            found: dict[str, Any] = figures.to_dict()
+            return found
+
+        parts = self.parts[split]
+        scores = score(slice(None))
+        return scores if len(parts) == 1 else {**scores, "files": {_short(path): score(part) for path, part in parts}}
+
+    def finish(self, out: Path, evaluations: EvaluationLog) -> dict[str, Any]:
+        """Score dev and test, calibrate, fit the threshold, and write predictions under `out`.
+
+        Returns:
+            What `FinetuneResult` has of a task.
+        """
+        predictions = {split: self.predict(split, evaluations) for split in self.posts if split != "train"}
+        calibration = calibrate(self.predictor, predictions)
+        out.mkdir(parents=True, exist_ok=True)
+        scores, answers = {}, {}
+        long = {"train": self.reached["train"].long.to_dict()}
+        for split, of_split in predictions.items():
+            answers[split] = self.predictor.answers(of_split)
+            scores[split] = self.figures(split, answers[split])
+            long[split] = self.reached[split].score(self.task, answers[split], scores[split]["f1"]).to_dict()
+            for (path, part), file in zip(self.parts[split], self.files[split], strict=True):
+                place = out / (path.name if len(self.files[split]) == 1 else _short(path))
+                place.parent.mkdir(exist_ok=True)
+                self.task.write(place, restored(answers[split][part], file), self.data.format)
+        thresholds = fit_threshold(self.predictor, {split: self.posts[split] for split in answers}, answers)
+        named = {split: [self._name(path, part, split) for path, part in self.parts[split]] for split in self.posts}
+        result = {
+            "posts": {split: len(posts) for split, posts in self.posts.items()},
+            "data": {split: files[0] if len(files) == 1 else files for split, files in named.items()},
+            "beyond_the_model": {split: one.beyond for split, one in self.reached.items()},
+            "unknown_labels": {split: one.unknown for split, one in self.reached.items()},
+            "long_posts": long,
+            "calibration": calibration,
+            "thresholds": thresholds,
+            "images": {split: self.images.counts(post.image for post in posts) for split, posts in self.posts.items()},
+        }
+        return {**result, **scores}
+
+    def _name(self, path: Path, part: slice, split: str) -> dict[str, str]:
+        release = release_name(path, self.posts[split][part])
+        return {"file": str(path), "sha256": checksum(path), "release": release}
+
+
+def _short(path: Path) -> str:
+    """A file's name with that of its folder: sets have files of the same names."""
+    return f"{path.parent.name}/{path.name}".lstrip("/")
+
+
+def renamed(posts: Sequence[Post], types: Mapping[str, str], path: Path) -> list[Post]:
+    """Posts with other names for their entities' types.
+
+    Raises:
+        InputError: No entity has a type that is to be renamed.
+    """
+    found = {entity.type for post in posts for entity in post.entities}
+    if absent := sorted(set(types) - found):
+        known = ", ".join(sorted(kind for kind in found if kind is not None))
+        raise InputError(f"no entity here has the type {absent[0]!r}, which types names; there are {known}", path)
+    return [_with_types(post, types) for post in posts]
+
+
+def restored(posts: Sequence[Post], file: TaskFile) -> list[Post]:
+    """Predicted posts by the names that a file has; where it has two for one of the model's, by that of the model."""
+    names = list(file.types.values())
+    back = {new: old for old, new in file.types.items() if names.count(new) == 1}
+    return [_with_types(post, back) for post in posts]
+
+
+def _with_types(post: Post, types: Mapping[str, str]) -> Post:
+    entities = (replace(one, type=types.get(one.type or "", one.type)) for one in post.entities)
+    return replace(post, entities=tuple(entities)) if types else post
+
+
+def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
+    """Fit `config.score_temperature` of a model on `dev` and say how far scores are off, before and after.
+
+    The temperature is the one at which the scores of the answers (predicted spans or relations) predict best, by log
+    loss, which answers are right. Without an answer on dev it stays 1.
+
+    Args:
+        predictor: The temperature is set in its configuration.
+        predictions: Of gold posts, by the name of the split; `dev` at least.
+
+    Returns:
+        `temperature` and, for each split, `answers`, `ece_before` and `ece_after`: expected calibration error in 15
+        bins, None without answers.
+    """
+    task = predictor.task
+    # a temperature changes no answer, so that each is decoded once
+    decoded = {name: [(batch, task.decode(predictor, batch)) for batch in given] for name, given in predictions.items()}
+
+    def judged(name: str, temperature: float) -> tuple[list[float], list[bool]]:
+        predictor.config.score_temperature = temperature
+        pairs: list[tuple[float, bool]] = []
+        for batch, answers in decoded[name]:
+            for gold, answer in zip(batch.posts, task.add_scores(predictor, batch, answers), strict=True):
+                pairs += task.judge(gold, answer)
+        return [score for score, _ in pairs], [right for _, right in pairs]
+
+    before = {name: judged(name, 1.0) for name in predictions}
+    temperature = fit_temperature(lambda value: log_loss(*judged("dev", value))) if before["dev"][0] else 1.0
+    result: dict[str, Any] = {"temperature": temperature}
+    for name, first in before.items():
+        result[name] = {
+            "answers": len(first[0]),
+            "ece_before": expected_calibration_error(*first),
+            "ece_after": expected_calibration_error(*judged(name, temperature)),
+        }
+    predictor.config.score_temperature = temperature
+    return result
+
+
+def fit_threshold(
+    predictor: Predictor, gold: Mapping[str, Sequence[Post]], answers: Mapping[str, Sequence[Post]]
+) -> dict[str, Any]:
+    """Set the lowest score of a model's answers to what gives the best F1 on `dev`; scores must be calibrated.
+
+    Args:
+        predictor: `config.entity_threshold` is set, or `config.relation_threshold`, by its task. Nothing but extraction
+            uses it: the published figures are of all answers.
+        gold: By split, `dev` at least.
+        answers: The same posts with scored answers.
+
+    Returns:
+        The threshold under its name, and for each split `precision`, `recall` and `f1` with it; `curve` has the points
+        of dev (threshold, precision, recall, F1).
+    """
+    task = predictor.task
+    points = {name: task.curve(posts, answers[name]) for name, posts in gold.items()}
+    threshold = best_threshold(points["dev"])
+    setattr(predictor.config, task.threshold, threshold)
+    result: dict[str, Any] = {task.threshold: threshold}
+    for name, of_split in points.items():
+        kept = [point for point in of_split if point.threshold >= threshold]
+        result[name] = kept[-1]._asdict() if kept else Point(threshold, 0.0, 0.0, 0.0)._asdict()
+        del result[name]["threshold"]
+    return {**result, "curve": [list(point) for point in thinned_curve(points["dev"])]}
