@@ -222,10 +222,10 @@ def test_several_tasks_on_real_posts(published: Path, tmp_path: Path, monkeypatc
         for file in (one for files in data.files().values() for one in files):
             path = tmp_path / Path(file.file).relative_to(published)
             path.parent.mkdir(exist_ok=True)
-            TASKS[task].write(path, TASKS[task].read(Path(file.file))[:8])
+            TASKS[task].write(path, TASKS[task].read(Path(file.file))[:24])
     result = finetune("real-posts", [*ONE_EPOCH, f"out={tmp_path / 'run'}"])
     assert result["tasks"]["ner"]["test"]["files"].keys() == {"twitter2015/test.txt", "twitter2017/test.txt"}
-    assert result["tasks"]["ner"]["posts"]["train"] == 16 and result["tasks"]["re"]["posts"]["train"] == 8
+    assert result["tasks"]["ner"]["posts"]["train"] == 48 and result["tasks"]["re"]["posts"]["train"] == 24
 
 
 def stand_ins(recipe: FinetuneRecipe, tokenizer: Path) -> list[str]:

@@ -61,7 +61,7 @@ def model_card(kind: str, config: PromuConfig) -> str:
         names = [str(name) for _, name in sorted((config.id2label or {}).items())]
         lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
     posts, files = _of_tasks(trained, "posts"), trained.get("recipe", {}).get("data") or {}
-    if config.tasks:
+    if "tasks" in trained:
         files = {f"{task} {name}": value for task, of_task in files.items() for name, value in of_task.items()}
     data = [
         f"- {name}: `{value}`" + (f", {counted(posts[name], 'post')}" if name in posts else "")
