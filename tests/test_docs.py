@@ -83,6 +83,19 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name in ("train.jsonl", "dev.jsonl"):  # the line that the page shows
             Path(name).write_text(line[1], encoding="utf-8")
         shutil.copy("mytweets/valid.txt", "train.txt")
+        described = {
+            image.name for folder in ("ner", "re") for image in Path("runs/newsreel", folder, "images").iterdir()
+        }
+        lines = [json.dumps({"image": name, "text": "two people on a stage"}) for name in sorted(described)]
+        Path("described.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        given = [
+            *QUICK["finetune"],
+            "--set",
+            "data.contexts={described: described.jsonl}",
+            "--set",
+            "out=runs/described",
+        ]
+        assert main(["finetune", "newsreel-ner-text", *given, "--set", "model.config.context_budget=16"]) == 0
     return home
 
 
@@ -142,7 +155,7 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
             assert run(words) == 0, command
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/extraction.md", "docs/own-data.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/extraction.md", "docs/own-data.md", "docs/contexts.md"])
 def test_the_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     found = blocks(ROOT / page, "python")

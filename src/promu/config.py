@@ -150,6 +150,14 @@ class BackboneSettings(TypedDict, total=False):
     max_length: Annotated[
         int, Field(ge=8, description="longest text in sub-word tokens, special tokens included; the rest is cut")
     ]
+    context_budget: Annotated[
+        int,
+        Field(ge=4, description="tokens of a post's contexts at most, beside those of the text, where some are read"),
+    ]
+    context_order: Annotated[
+        Literal["relevance", "given"],
+        Field(description="sentences to read where not all fit: those that share words with the post, or the first"),
+    ]
 
 
 class ModelSettings(Settings):

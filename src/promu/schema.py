@@ -91,6 +91,8 @@ class Post:
         relations: Links between them.
         text: The running text that the words come from; None where only the words are known. Not compared.
         offsets: Where each word lies in `text`, in Unicode code points, end exclusive; empty without a text.
+        contexts: Further texts about the post, such as a description of its image, by name; what they say is read, and
+            never labelled. Not compared.
         extra: What else came with the post, by key: carried through to what is written about it. Not compared.
         line: Where its file has it, from 1; None for a post from elsewhere. Not compared.
 
@@ -116,6 +118,7 @@ class Post:
     relations: tuple[Relation, ...] = ()
     text: str | None = field(default=None, compare=False)
     offsets: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    contexts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
     line: int | None = field(default=None, compare=False, repr=False)
 

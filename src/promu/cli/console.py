@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from promu.errors import InputError
 from promu.progress import figures, rate_of, shown
 
 if TYPE_CHECKING:
@@ -58,6 +59,23 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     if not console.is_terminal:
         console = Console(highlight=False, width=1000)  # a file or a pipe has no edge to fold names at
     console.print(table)
+
+
+def named_files(words: Sequence[str], option: str = "--context") -> dict[str, str]:
+    """What options of the form NAME=FILE say, by name.
+
+    Raises:
+        InputError: One has another form, or a name comes twice.
+    """
+    files: dict[str, str] = {}
+    for word in words:
+        name, sign, file = word.partition("=")
+        if not (name and sign and file):
+            raise InputError(f"{option} {word!r} is not of the form NAME=FILE")
+        if name in files:
+            raise InputError(f"{option} {name} is given twice; join the files, or give them two names")
+        files[name] = file
+    return files
 
 
 @contextmanager

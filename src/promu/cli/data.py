@@ -12,7 +12,7 @@ from cyclopts import App, Parameter
 
 from promu.alignment.candidates import write_nouns, write_relations
 from promu.alignment.corpus_settings import CorpusSettings
-from promu.cli.console import note, print_json, print_table, progress_bars
+from promu.cli.console import named_files, note, print_json, print_table, progress_bars
 from promu.corpora.check import check as check_corpus
 from promu.corpora.joint_sets import read_joint, sample_few_shot, write_few_shot, write_pipeline_sets
 from promu.corpora.shards import describe_corpora
@@ -60,12 +60,14 @@ def check(
     model: Path | None = None,
     tokenizer: str | None = None,
     max_length: int = 80,
+    context: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     json: bool = False,
 ) -> int:
     """Read a file or a whole set; say what is in it, and what is malformed as `file:line: reason`, each kind once.
 
     Of a whole set also what its splits share: texts, images by name, and with --images images by content. A file is
-    named by its content where that is known. Exit status 2 when a line is malformed or an image missing or broken.
+    named by its content where that is known. Exit status 2 when a line is malformed, an image missing or broken, or a
+    context says a label of the gold.
 
     Args:
         path: A file, or the folder of a set.
@@ -76,6 +78,7 @@ def check(
         model: Folder of a fine-tuned model; posts that are longer than it reads are then counted, and what they lose.
         tokenizer: In place of a model, a tokenizer: folder, hub name, package:NAME/PATH.
         max_length: With a tokenizer, the tokens that will be read.
+        context: NAME=FILE: texts about the posts; says for how many there are some, and what they say of the gold.
         json: Print JSON instead of lines.
     """
     report = check_corpus(path, format, images, scheme)
@@ -88,12 +91,19 @@ def check(
         sound = [one.path for one in report.files if not one.problems]
         for file in sound:
             lengths |= check_lengths(file, format, model, tokenizer, max_length, scheme)
+    contexts: dict[str, Any] = {}
+    if (files := named_files(context)) and report.ok:
+        from promu.evaluation.leaks import check_contexts
+
+        contexts = check_contexts(path, format, files, scheme)
     if json:
         counted = {"long_posts": {file: long.to_dict() for file, long in lengths.items()}} if lengths else {}
-        print_json({**report.to_dict(), **counted})
+        said = {"contexts": {name: one.to_dict() for name, one in contexts.items()}} if contexts else {}
+        print_json({**report.to_dict(), **counted, **said})
     else:
         print("\n".join([*report.lines(), *(f"{file}: {long.sentence()}" for file, long in lengths.items())]))
-    return 0 if report.ok else 2
+        print("".join(f"{line}\n" for name, one in contexts.items() for line in one.lines(name)), end="")
+    return 0 if report.ok and not any(one.leaks for one in contexts.values()) else 2
 
 
 def fetch(

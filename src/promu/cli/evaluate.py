@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bars
+from promu.cli.console import named_files, note, print_json, print_table, progress_bars
 from promu.cli.score import print_scores
 from promu.errors import InputError, counted
 from promu.schema import MissingPairImage, MissingPostImage, Scheme
@@ -199,6 +199,8 @@ class GoldOptions:
         threshold: Leave out answers with a lower score before they are scored; fitted is the model's own, with which it
             extracts. By default all answers count, as in published figures.
         report: Write an HTML page here: the figures, and precision and recall by threshold.
+        context: NAME=FILE: texts about the posts that the model reads under this name.
+        allow_leaks: Score although contexts say labels of the gold.
         json: Print JSON instead of tables.
     """
 
@@ -212,6 +214,8 @@ class GoldOptions:
     batch_size: int = 64
     threshold: float | Literal["fitted"] | None = None
     report: Path | None = None
+    context: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
+    allow_leaks: bool = False
     json: bool = False
 
 
@@ -270,10 +274,11 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
 
     settings = {
         name: getattr(options, name)
-        for name in ("format", "scheme", "images", "missing_images", "groups", "batch_size", "threshold")
+        for name in ("format", "scheme", "images", "missing_images", "groups", "batch_size", "threshold", "allow_leaks")
     }
+    contexts = named_files(options.context)
     with progress_bars():
-        result = evaluate(model, options.data, task, **settings)
+        result = evaluate(model, options.data, task, contexts=contexts, **settings)
     if result.unknown_labels:
         names = ", ".join(f"{name} ({count})" for name, count in result.unknown_labels.items())
         note(f"the model cannot give labels that the gold has, and misses them all: {names}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from promu.cli.console import note, print_json, print_table, progress_bars
+from promu.cli.console import named_files, note, print_json, print_table, progress_bars
 from promu.errors import InputError, counted
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.files import write_text
@@ -32,6 +32,7 @@ def extract(
     input: Path | None = None,
     images: Path | None = None,
     out: Path | None = None,
+    context: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     config: Annotated[ExtractionConfig | None, Parameter(name="*")] = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
@@ -51,6 +52,8 @@ def extract(
         image: Its image.
         input: Posts, each with text (or tokens) and optional id and image: .jsonl, .csv or .parquet.
         images: Folder that the posts' images are named in; by default the folder of --input.
+        context: NAME=FILE: texts about the posts that the model reads under this name, by image or id; or with --text
+            NAME=TEXT.
         out: Write here, .jsonl, .parquet or .csv, in place of standard output.
         workers: Processes that extract, each with models of its own (with --out).
         engine: Who runs the workers: this machine, or Ray (promu[ray]).
@@ -71,11 +74,12 @@ def extract(
     if (workers != 1 or engine != "local") and (input is None or out is None):
         raise InputError("--workers and --engine go with --input and --out; see promu extract --help")
     config = config or ExtractionConfig()
+    contexts = named_files(context)
     if input is not None and out is not None:
         _prepare_worker()
         from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
 
-        settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config)
+        settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config, contexts)
         with progress_bars():
             done = extract_file(input, out, settings, workers, engine, _prepare_worker)
         _note_exceptions(asdict(done))
@@ -91,9 +95,9 @@ def extract(
 
     extractor = Extractor.from_pretrained(model, device, precision, backend, config)
     if input is not None:
-        _print_all(extractor, input, images or input.parent, config)
+        _print_all(extractor, input, images or input.parent, config, contexts)
         return
-    result = extractor(str(text), image)
+    result = extractor({"text": str(text), "contexts": contexts}, image)
     line = json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
     if out is not None:
         write_text(out, [line])
@@ -102,15 +106,22 @@ def extract(
     _note_exceptions(counts_of(result))
 
 
-def _print_all(extractor: Extractor, source: Path, images: Path, config: ExtractionConfig) -> None:
+def _print_all(
+    extractor: Extractor, source: Path, images: Path, config: ExtractionConfig, contexts: Mapping[str, str]
+) -> None:
     """Print the answers to a file of posts, a line each; what cannot be read is said instead."""
+    from promu.corpora.context_files import read_contexts, with_record_contexts
     from promu.corpora.sources import read_source
     from promu.extraction.bulk import counts_of, extract_records, with_id
 
     counts: Counter[str] = Counter()
     bad: list[InputError] = []
     found = read_source(source)
-    records = ((place, one if isinstance(one, InputError) else with_id(one, source, place)) for place, one in found)
+    files = {name: read_contexts(file) for name, file in contexts.items()}
+    records = (
+        (place, one if isinstance(one, InputError) else with_record_contexts(with_id(one, source, place), files))
+        for place, one in found
+    )
     with progress_bars():
         for number, _, result in extract_records(extractor, records, images, config):
             if isinstance(result, InputError):

@@ -194,6 +194,9 @@ def fit(post: Post, number: int, holds: Holds, name: str, leave_out: LeaveOut, c
         keys = ", ".join(map(str, post.extra))
         leave_out("further key", f"{name} has no place for {keys}")
         post = replace(post, extra={})
+    if post.contexts and not holds.contexts:
+        leave_out("context", f"{name} has no place for the contexts {', '.join(post.contexts)}")
+        post = replace(post, contexts={})
     post = _with_name(post, number, holds, name, leave_out, change)
     if not holds.text and post.text is not None and post.text != " ".join(post.tokens):
         leave_out("text", f"{name} holds words alone, so that the blanks between them are lost: {shorten(post.text)}")

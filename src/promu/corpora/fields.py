@@ -30,6 +30,11 @@ def _some(value: object) -> object:
 def _text(value: str) -> str:
     if is_blank(value):
         raise PydanticCustomError("empty", "is empty")
+    return sound(value)
+
+
+def sound(value: str) -> str:
+    """A text, which may be empty, if it can be written as UTF-8 and holds no NUL."""
     if "\0" in value:
         raise ValueError(f"holds a NUL character: {shorten(value)}")
     try:

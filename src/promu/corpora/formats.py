@@ -58,11 +58,12 @@ _PAIR_SPLITS: Splits = {"train": ("train.json",), "valid": ("val.json",), "test"
 
 @dataclass(frozen=True, slots=True)
 class Holds:
-    """What of a post a format can hold, for `promu.convert`; by default everything.
+    """What of a post a format can hold, for `promu.convert`; by default everything but contexts.
 
     Attributes:
         relations, overlapping, untyped, scores, extra: Relations; entities that overlap; entities without type; scores;
             further keys.
+        contexts: Further texts about a post.
         text, words: The running text; the words that it is split into.
         lone_entities: Entities that are in no relation.
         pairs: Whether it holds one pair of entities a record.
@@ -77,6 +78,7 @@ class Holds:
     untyped: bool = True
     scores: bool = True
     extra: bool = True
+    contexts: bool = False
     text: bool = True
     words: bool = True
     lone_entities: bool = True
@@ -172,7 +174,16 @@ _OWN = (
     Format(
         "jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, False, jmere_notes, ("joint",), holds=_HOLDS_JMERE
     ),
-    Format("posts", "posts", read_post_file, write_posts_jsonl, _POST_SPLITS, notes=post_notes, tasks=_ALL),
+    Format(
+        "posts",
+        "posts",
+        read_post_file,
+        write_posts_jsonl,
+        _POST_SPLITS,
+        notes=post_notes,
+        tasks=_ALL,
+        holds=Holds(contexts=True),
+    ),
     Format("spans", "posts", read_spans, write_spans, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
     Format("doccano", "posts", read_spans, write_doccano, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
     Format(

@@ -67,8 +67,8 @@ def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Datas
             row[name] = [{key: one.get(key) for key in features[name][0]} for one in record[name]]
         if images is not None and post.image is not None:
             row["image"] = {"path": post.image, "bytes": _image_bytes(Path(images) / post.image)}
-        if post.extra:
-            row[EXTRA] = json.dumps(dict(post.extra), ensure_ascii=False)
+        if further := {**post.extra, **({"contexts": dict(post.contexts)} if post.contexts else {})}:
+            row[EXTRA] = json.dumps(further, ensure_ascii=False)
         rows.append(row)
     if any(EXTRA in row for row in rows):
         features[EXTRA] = text

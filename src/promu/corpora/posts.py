@@ -2,10 +2,10 @@
 
 A record to extract from is `{"text"}` or `{"tokens"}`, with optional `id` (the line number by default) and `image`. A
 labelled one adds `entities` (`start`, `end` in words, `type`, optional `score`) and `relations` (`head`, `tail` as
-indices of entities, `type`, optional `score`). An entity may also say its `text`, and its `char_start` and `char_end`
-in the record's `text`; these must say the same as `start` and `end`, and may stand in their place. Null is as if the
-key were not there. Further keys are carried through (`Post.extra`); those that promu writes beside the labels
-(`WRITTEN`) are not read.
+indices of entities, `type`, optional `score`). `contexts` are further texts about the post by name. An entity may also
+say its `text`, and its `char_start` and `char_end` in the record's `text`; these must say the same as `start` and
+`end`, and may stand in their place. Null is as if the key were not there. Further keys are carried through
+(`Post.extra`); those that promu writes beside the labels (`WRITTEN`) are not read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Strict, StrictInt
+from pydantic import AfterValidator, Strict, StrictInt
 
 from promu.corpora.fields import (
     TEXT,
@@ -33,10 +33,11 @@ from promu.corpora.fields import (
     check_span,
     key_names,
     read_record,
+    sound,
 )
 from promu.corpora.tokenize import Offsets, align, tokenize, visible
 from promu.errors import InputError, counted
-from promu.files import filled_lines, parse_json_object, read_records, shorten, write_lines
+from promu.files import filled_lines, is_blank, parse_json_object, read_records, shorten, write_lines
 from promu.schema import Entity, Post, Relation
 
 WRITTEN = ("explanation", "truncated", "image_read", "image_reason")
@@ -114,6 +115,7 @@ def post_record(post: Post) -> dict[str, Any]:
     record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
     record["entities"] = [_without_none(entity) for entity in entities]
     record["relations"] = [_without_none(relation) for relation in relations]
+    record["contexts"] = dict(post.contexts) or None
     return with_extra(_without_none(record), post.extra)
 
 
@@ -163,7 +165,8 @@ def from_record(raw: Mapping[str, Any], id: str = "1") -> Post:
         relations.append(Relation(relation.head, relation.tail, relation.type, relation.score))
     further = {key: value for key, value in raw.items() if key not in _PostRecord.model_fields}
     extra = {str(key): plain(value, key) for key, value in further.items() if key not in WRITTEN}
-    return replace(post, entities=entities, relations=tuple(relations), extra=extra)
+    contexts = {name: text for name, text in record.contexts.items() if not is_blank(text)}
+    return replace(post, entities=entities, relations=tuple(relations), contexts=contexts, extra=extra)
 
 
 class _EntityRecord(Record):
@@ -190,6 +193,7 @@ class _PostRecord(Record):
     image: Text | None = None
     entities: Annotated[list[_EntityRecord], Strict()] = []
     relations: Annotated[list[_RelationRecord], Strict()] = []
+    contexts: Annotated[dict[Text, Annotated[str, Strict(), AfterValidator(sound)]], Strict()] = {}
 
 
 def _span(entity: _EntityRecord, post: Post, own_text: bool, what: str) -> tuple[int, int]:

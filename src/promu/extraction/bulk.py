@@ -26,6 +26,7 @@ from typing import Any
 
 import torch
 
+from promu.corpora.context_files import ContextFile, check_name_of, read_contexts, with_record_contexts
 from promu.corpora.sources import Numbered, read_source
 from promu.errors import InputError, counted, needs_extra
 from promu.extraction.extraction_config import ExtractionConfig
@@ -52,7 +53,10 @@ Done = Iterator[dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class BulkSettings:
-    """The models as in `Extractor.from_pretrained`, the folder that the posts' images are named in, and the options."""
+    """The models as in `Extractor.from_pretrained`, the folder that the posts' images are named in, and the options.
+
+    `contexts` are files of texts about the posts, by the name that the models read them under.
+    """
 
     model: str
     images: str
@@ -60,6 +64,7 @@ class BulkSettings:
     precision: BackendPrecision | None = None
     backend: BackendName = "torch"
     config: ExtractionConfig = field(default_factory=ExtractionConfig)
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
     def open(self) -> Extractor:
         return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend, self.config)
@@ -185,6 +190,8 @@ def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
     weights = [file for pattern in ("*.safetensors", "*.onnx") for file in sorted(model.rglob(pattern))]
     given = {**asdict(settings), "config": settings.config.model_dump()}
     plan = {"input": _identity(source), "settings": given, "model": [_identity(one) for one in weights], "part": part}
+    if settings.contexts:
+        plan["contexts"] = {name: _identity(Path(file)) for name, file in settings.contexts.items()}
     file = parts / "plan.json"
     if file.is_file():
         earlier = json.loads(file.read_text(encoding="utf-8"))
@@ -205,6 +212,7 @@ def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
     if first is None:
         raise InputError("the file holds no posts; is this the right file?", source)
     records = chain([first], records)
+    contexts = {check_name_of(name): read_contexts(file) for name, file in settings.contexts.items()}
     make_folder(parts)
     posts = 0
     try:
@@ -212,7 +220,8 @@ def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
             posts += len(chunk)
             # in ASCII, so that half surrogate pairs get as far as the check of the post
             write_text(
-                parts / f"{number:06d}.in.jsonl", (json.dumps(_split_line(source, *item)) + "\n" for item in chunk)
+                parts / f"{number:06d}.in.jsonl",
+                (json.dumps(_split_line(source, contexts, *item)) + "\n" for item in chunk),
             )
     except InputError:
         shutil.rmtree(parts)
@@ -221,10 +230,12 @@ def _split(source: Path, settings: BulkSettings, parts: Path, part: int) -> int:
     return posts
 
 
-def _split_line(source: Path, number: int, record: dict[str, Any] | InputError) -> dict[str, Any]:
+def _split_line(
+    source: Path, contexts: Mapping[str, ContextFile], number: int, record: dict[str, Any] | InputError
+) -> dict[str, Any]:
     if isinstance(record, InputError):
         return letter(number, None, record.reason)  # the number says where
-    return {"number": number, "record": with_id(record, source, number)}
+    return {"number": number, "record": with_record_contexts(with_id(record, source, number), contexts)}
 
 
 def with_id(record: dict[str, Any], source: Path, number: int) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from promu.corpora.context_files import ContextCounts, add_contexts
 from promu.corpora.formats import paper_name
 from promu.errors import InputError
 from promu.evaluation.joint_scores import JointScores
+from promu.evaluation.leaks import refuse_leaks
 from promu.evaluation.ner import NerScores
 from promu.evaluation.relation import RelationScores
 from promu.evaluation.scoring import read_groups
@@ -22,7 +24,7 @@ from promu.schema import MissingPostImage, Post, Scheme
 from promu.tasks.model_folder import find_models, open_predictor
 from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictor, TorchPredictor
-from promu.tasks.reachable_gold import LongPosts, reach
+from promu.tasks.reachable_gold import LongPosts, contexts_sentence, reach
 from promu.tasks.task import TASKS
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Evaluation:
             published figures.
         fitted: The model's own threshold, fitted on dev, which extraction uses; None for a system of two models.
         curve: Precision, recall and F1 by threshold, of all answers; empty for a system of two models.
+        contexts: By name, for how many posts a file had a text.
 
     Example:
         ```python
@@ -67,6 +70,7 @@ class Evaluation:
     threshold: float | str | None = None
     fitted: float | None = None
     curve: Sequence[Point] = ()
+    contexts: Mapping[str, ContextCounts] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """The scores; under `read` how many posts were read `with image` and `as text`; threshold and curve.
@@ -77,7 +81,9 @@ class Evaluation:
         beyond = {"unknown_labels": self.unknown_labels, "long_posts": self.long_posts.to_dict()}
         thresholds = {"threshold": self.threshold, "fitted_threshold": self.fitted}
         curve = [list(one) for one in self.curve]
-        return {**self.scores.to_dict(), "read": read, **beyond, **thresholds, "curve": curve}
+        contexts = {name: one.to_dict() for name, one in self.contexts.items()}
+        record = {**self.scores.to_dict(), "read": read, **beyond, **thresholds, "curve": curve}
+        return {**record, "contexts": contexts} if contexts else record
 
 
 def evaluate(
@@ -92,6 +98,8 @@ def evaluate(
     groups: Mapping[str, str] | str | Path | None = None,
     batch_size: int = 64,
     threshold: float | Literal["fitted"] | None = None,
+    contexts: Mapping[str, str | Path | None] | None = None,
+    allow_leaks: bool = False,
 ) -> Evaluation:
     """Score a fine-tuned model on gold.
 
@@ -113,9 +121,13 @@ def evaluate(
         threshold: Answers with a lower score are left out before they are scored; `fitted` is the model's own, with
             which it extracts. None scores all answers, as the literature does. A system of two models takes `fitted` or
             None.
+        contexts: File of texts about the posts by name, as `data.contexts` of a recipe. None takes what the posts
+            bring.
+        allow_leaks: Score although contexts say labels of the gold.
 
     Raises:
-        InputError: Model, data, images or an argument cannot be used.
+        InputError: Model, data, images or an argument cannot be used; a context says a label of the gold, or has a name
+            that the model does not read.
 
     Example:
         ```python
@@ -140,6 +152,16 @@ def evaluate(
         posts = TASKS[name].read(data, format, scheme)
     else:
         posts = list(data)
+    encoders = opened.encoders if isinstance(opened, Extractor) else [opened.encoder]
+    known = {name for encoder in encoders for name in encoder.contexts}
+    counts: dict[str, ContextCounts] = {}
+    if contexts:
+        if unknown := sorted(set(contexts) - known):
+            reads = f"reads the contexts {', '.join(sorted(known))}" if known else "was trained without contexts"
+            raise InputError(f"this model {reads}, and not {unknown[0]!r}; give files by the names that it reads", home)
+        posts, counts = _with_contexts(posts, contexts)
+    if known and not allow_leaks:
+        refuse_leaks(posts, remedy="allow_leaks=True, on the command line --allow-leaks")
     reads_images = opened.reads_images if isinstance(opened, Extractor) else opened.config.image_size is not None
     if folder is not None and not reads_images:
         raise InputError("this model reads text alone; leave the folder of images out", home)
@@ -167,11 +189,21 @@ def evaluate(
     if not TASKS[name].classes(posts):
         logger.warning("no post of this gold has %s, so that F1 is 0 and says nothing", TASKS[name].some)
     reached = reach(TASKS[name], posts, opened.encoder, labels or None)
+    if said := contexts_sentence(posts, opened.encoder, reached.contexts_cut) if known else None:
+        logger.warning("%s", said)
     scores = TASKS[name].score(posts, predicted, groups, labels)
     long = reached.score(TASKS[name], predicted, float(scores.to_dict()["f1"]))
     as_text, missing = len(posts) - with_image, named - with_image
     given = (name, scores, predicted, with_image, as_text, missing, reads_images, reached.unknown, long)
-    return Evaluation(*given, threshold=threshold, fitted=fitted, curve=thinned_curve(curve))
+    curve = thinned_curve(curve)
+    return Evaluation(*given, threshold=threshold, fitted=fitted, curve=curve, contexts=counts)
+
+
+def _with_contexts(
+    posts: list[Post], files: Mapping[str, str | Path | None]
+) -> tuple[list[Post], dict[str, ContextCounts]]:
+    splits, counts = add_contexts({"gold": posts}, files)
+    return splits["gold"], counts
 
 
 def _open(
@@ -220,7 +252,9 @@ def predict_pipeline(
     def spelled(kind: str) -> str:
         return spelling.get(paper_name(kind)) or (paper_name(kind).lower() if lower else kind)
 
-    bare = [Post(post.id, post.tokens, None if images is None else post.image) for post in posts]
+    bare = [
+        Post(post.id, post.tokens, None if images is None else post.image, contexts=post.contexts) for post in posts
+    ]
     options |= {"missing_images": missing_images, "batch_size": batch_size}
     extracted = extractor.pipe(bare, images=images, **options)
     predicted, with_image = [], 0

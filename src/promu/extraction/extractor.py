@@ -95,12 +95,13 @@ class Extractor:
         self.entity_types = () if self._finder is None else _entity_types(self._finder)
         self._types: Mapping[str, str] = (relating and relating.config.types) or {}
         self.warnings = tuple(self._check_types(self.config))
-        self._strangers: set[str] = set()  # types that were warned of
+        self._strangers: set[str] = set()  # types and contexts that were warned of
         for warning in self.warnings:
             type_rules.logger.warning(warning)
         self._sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
         self.encoder = (self._finder or predictors[0]).encoder
+        self.encoders = [predictor.encoder for predictor in predictors]
         self.explains = all(predictor.explains for predictor in predictors)
         self.reads_images = bool(self._sizes)
         self.finds_entities = self._finder is not None
@@ -210,6 +211,7 @@ class Extractor:
         """
         config = self._options(config, options)
         post = to_post(post, id)
+        self._name_contexts(post)
         if not self.finds_entities and not post.entities:
             remedy = "give entities, or a folder with ner/ and re/"
             raise InputError(f"post {post.id!r} has no entities and there is no model to find them; {remedy}")
@@ -418,6 +420,17 @@ class Extractor:
                 ]
                 self._name_strangers(rules, extractions)
         return [refused.get(number, one) for number, one in enumerate(extractions)]
+
+    def _name_contexts(self, post: Post) -> None:
+        """Warn once of contexts that posts bring and no model reads, and of models whose contexts a post lacks."""
+        read = {name for encoder in self.encoders for name in encoder.contexts}
+        names, what = sorted(set(post.contexts) - read), "is brought by posts, and this model does not read it"
+        if read and not read & set(post.contexts):
+            names, what = sorted(read), "is what this model was trained with, and posts come without it"
+        for name in names:
+            if (warning := f"the context {name!r} {what}") not in self._strangers:
+                self._strangers.add(warning)
+                type_rules.logger.warning(warning)
 
     def _name_strangers(self, rules: TypeRules, extractions: Sequence[Extraction]) -> None:
         """Warn once of each type of the posts' own entities that no relation is about."""

@@ -159,12 +159,50 @@ class _Answers(nn.Module):
         return self.finder.answer(fused, word_index), self.relater.answer(fused, marker_index)
 
 
+class _AnswerInContext(_Answer):
+    """As `_Answer`, of a model that tells the tokens of a text from those of its contexts."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        positions: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        visual: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        images = {"visual": visual, "image_mask": image_mask}
+        backbone = self.model.promu(input_ids, attention_mask, token_type_ids=token_type_ids, **images)
+        return self.model.answer(backbone.fused_text, positions)
+
+
+class _AnswersInContext(_Answers):
+    """As `_Answers`, of such a model."""
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_index: torch.Tensor,
+        marker_index: torch.Tensor,
+        token_type_ids: torch.Tensor,
+        visual: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        images = {"visual": visual, "image_mask": image_mask}
+        backbone = self.finder.promu(input_ids, attention_mask, token_type_ids=token_type_ids, **images)
+        return self.finder.answer(backbone.fused_text, word_index), self.relater.answer(
+            backbone.fused_text, marker_index
+        )
+
+
 @torch.inference_mode()
 def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
     """Write the graphs of the tasks' models, which share their backbone; returns an output's largest distance from
     PyTorch's."""
     model = next(iter(models.values()))
     size = model.config.image_size
+    in_context = bool(model.config.contexts) and model.promu.has_segments
     generator = torch.Generator().manual_seed(0)
 
     def draw(end: int, *shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
@@ -178,6 +216,8 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         positions = {name: draw(length - 1, rows, count) for name, count in map(places.__getitem__, models)}
         given = {"input_ids": draw(model.config.text_config.vocab_size, rows, length), "attention_mask": mask}
         given |= positions
+        if in_context:
+            given["token_type_ids"] = draw(2, rows, length)
         if size is None:
             return {ANSWER: given}
         pixels = draw(256, rows, 3, size, size, dtype=torch.uint8)
@@ -186,7 +226,8 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         given |= {"visual": model.promu.encode_visual(pixels), "image_mask": image_mask}
         return {ANSWER: given, VISION: {"pixels": pixels}}
 
-    answer = _Answer(model) if len(models) == 1 else _Answers(models)
+    alone, both = (_AnswerInContext, _AnswersInContext) if in_context else (_Answer, _Answers)
+    answer = alone(model) if len(models) == 1 else both(models)
     modules = {ANSWER: answer.eval(), VISION: _Vision(model).eval()}
     outputs = {ANSWER: [TASKS[task].output for task in models], VISION: ["visual"]}
     for name, given in inputs(2, 9).items():

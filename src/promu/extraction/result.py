@@ -259,8 +259,8 @@ class Extraction:
         """As `promu extract` writes it, ready for JSON.
 
         Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `truncated`,
-        `image_read` and `image_reason`, `explanation` with the option `explain`, and what else the post brought. A
-        score is null where the entity was given.
+        `image_read` and `image_reason`, `contexts` where there are any, `explanation` with the option `explain`, and
+        what else the post brought. A score is null where the entity was given.
         """
         post = self.post
         entities = [
@@ -278,6 +278,8 @@ class Extraction:
         record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
         record |= {"entities": entities, "relations": [asdict(one) for one in post.relations]}
         record |= {"truncated": self.truncated, "image_read": self.image_read, "image_reason": self.image_reason}
+        if post.contexts:
+            record["contexts"] = dict(post.contexts)
         if self.explanation is not None:
             record["explanation"] = asdict(self.explanation)
         return with_extra(record, post.extra)

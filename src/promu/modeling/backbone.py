@@ -54,6 +54,11 @@ def model_card(kind: str, config: PromuConfig) -> str:
             f"({vision.model_type} encoder), fused by {config.fusion!r}"
         )
         limits.append("- An image is squeezed to a square; small things in it may be lost.")
+    if config.contexts:
+        limits.append(
+            f"- After the text it reads up to {config.context_budget} word pieces of further texts about the post: "
+            f"{', '.join(config.contexts)}. It was trained with them, and errs more without."
+        )
     tags = "tags: [multimodal, named-entity-recognition, relation-extraction]"
     lines = ["---", "library_name: promu", tags, "---", "", f"# {kind}", ""]
     lines += [f"A model that {PURPOSES.get(kind, 'is one of promu')}. It reads {reads}.", ""]
@@ -202,11 +207,26 @@ class HasEncoders(PromuPreTrainedModel):
         """The text encoder's token embeddings."""
         return self.text_encoder.get_input_embeddings()
 
-    def encode_tokens(self, input_ids: Tensor, attention_mask: Tensor, text_features: Tensor | None = None) -> Tensor:
-        """Text encoder's vectors (B, N, d); `text_features` (B, N, d) of a frozen one may stand for the tokens."""
+    def encode_tokens(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        text_features: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Text encoder's vectors (B, N, d); `text_features` (B, N, d) of a frozen one may stand for the tokens.
+
+        `token_type_ids` (B, N) are 1 for contexts; an encoder without a second segment does without.
+        """
         if text_features is not None:
             return text_features.float()
-        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        segments = {} if token_type_ids is None or not self.has_segments else {"token_type_ids": token_type_ids}
+        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether the text encoder tells a second segment from the first."""
+        return int(getattr(self.text_encoder.config, "type_vocab_size", 0) or 0) > 1
 
     def encode_visual(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
         """Vision encoder's vectors (B, K+1, d_v), or (B, V, K+1, d_v) of several levels, of pixels in 0..255.
@@ -307,6 +327,7 @@ class PromuModel(HasEncoders):
         image_features: Tensor | None = None,
         text_features: Tensor | None = None,
         boxes: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -321,10 +342,11 @@ class PromuModel(HasEncoders):
             image_features: (B, K, C) features of a frozen detector, in place of `pixel_values`.
             text_features: (B, N+2, d) vectors of a frozen text encoder, which is then not run.
             boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None without a detector.
+            token_type_ids: (B, N+2), 1 for the tokens of contexts, 0 for those of the text.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.encode_tokens(input_ids, attention_mask, text_features)
+        text = self.encode_tokens(input_ids, attention_mask, text_features, token_type_ids)
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
             visual = self.encode_visual(pixel_values, image_features)

@@ -50,6 +50,9 @@ class PromuConfig(PreTrainedConfig):
         tasks: Of a model of several tasks, by the name of each: its `labels`, and those of the fields in `OF_TASK` that
             are its own (`of_task`).
         max_length: Longest text in tokens, special tokens included.
+        contexts: Names of the contexts that are read after a text; fine-tuning sets them.
+        context_budget: Tokens of all contexts of a post at most, beside those of the text.
+        context_order: What is read first where not all fits: `relevance` to the text, or as it is `given`.
 
     Example:
         ```python
@@ -89,6 +92,9 @@ class PromuConfig(PreTrainedConfig):
     types: dict[str, str] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
     max_length: int = 80
+    contexts: list[str] | tuple[str, ...] = ()
+    context_budget: int = 64
+    context_order: str = "relevance"
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.text_config = _as_config(self.text_config) or AutoConfig.for_model("bert")

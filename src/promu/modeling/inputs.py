@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.context_packing import Order, pack, passages, relevance
 
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
@@ -34,12 +35,15 @@ class EncodedText:
     """Word pieces of one text, [CLS] first and [SEP] last, and positions in it that a head reads.
 
     For entity recognition the positions are those of each word's first piece, for relation classification those of
-    [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for special tokens and markers.
+    [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for special tokens, markers and contexts.
+    The last `context` pieces are those of the contexts, and `left_out` more of them are not read.
     """
 
     input_ids: list[int]
     positions: list[int]
     words: list[int] = field(default_factory=list)
+    context: int = 0
+    left_out: int = 0
 
 
 class WordEncoder:
@@ -48,11 +52,24 @@ class WordEncoder:
     Args:
         tokenizer: Any tokenizer that marks the start and end of a text and knows an unknown token.
         max_length: Longest text in pieces, special tokens included.
+        contexts: Names of the contexts that are read after a text, in their order.
+        context_budget: Pieces of them at most, separators included.
+        context_order: Which of their passages are read where not all fit.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        contexts: Sequence[str] = (),
+        context_budget: int = 0,
+        context_order: Order = "relevance",
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self.contexts = tuple(contexts)
+        self.context_budget = context_budget
+        self.context_order = context_order
         self.start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
         self.stop = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
         if self.start is None or self.stop is None:
@@ -65,14 +82,23 @@ class WordEncoder:
         """The encoder for a model.
 
         Raises:
-            InputError: `config.max_length` is more than the model's text encoder has positions for.
+            InputError: `config.max_length`, with the budget of contexts where some are read, is more than the model's
+                text encoder has positions for.
         """
+        if config.contexts and config.max_positions is not None:
+            longest = config.max_length + config.context_budget
+            if longest > config.max_positions:
+                raise InputError(
+                    f"max_length and context_budget are {longest} together, but the text encoder has "
+                    f"{config.max_positions} positions; lower one of them (in a recipe under model.config)"
+                )
         if config.max_positions is not None and config.max_length > config.max_positions:
             raise InputError(
                 f"max_length is {config.max_length}, but the text encoder has {config.max_positions} positions; set "
                 f"max_length (in a recipe model.config.max_length) to {config.max_positions} or less"
             )
-        return cls(tokenizer, config.max_length)
+        order: Any = config.context_order
+        return cls(tokenizer, config.max_length, config.contexts, config.context_budget, order)
 
     def pieces(self, word: str) -> tuple[int, ...]:
         """Ids of a word's pieces, at least one; cached unless the word is very long."""
@@ -131,10 +157,49 @@ class WordEncoder:
         ids = self.tokenizer(text, **PLAIN).input_ids[: self.max_length - 2]
         return EncodedText([self.start, *ids, self.stop], [])
 
+    def with_contexts(self, text: EncodedText, tokens: Sequence[str], contexts: Mapping[str, str]) -> EncodedText:
+        """A text with the contexts of its post: `[CLS] text [SEP] first context [SEP] second [SEP]`.
+
+        The words and positions stay those of the text, so that nothing in a context is labelled or marked. Where the
+        post has none of the contexts, a separator alone follows.
+
+        Args:
+            text: The encoded text; it comes back as it is where no contexts are read.
+            tokens: The post's words, which say what is relevant.
+            contexts: Texts by name; other names than those of `contexts` are not read.
+        """
+        if not self.contexts:
+            return text
+        owners = [(name, passage) for name in self.contexts for passage in passages(contexts.get(name, ""))]
+        pieces: list[list[int]] = self.tokenizer([one for _, one in owners], **PLAIN).input_ids if owners else []
+        scores = [0.0] * len(owners)
+        if self.context_order == "relevance":
+            scores = relevance(tokens, [passage for _, passage in owners])
+        present = len({name for name, _ in owners})
+        packed = pack(pieces, scores, self.context_budget - max(1, present))
+        by_name: dict[str, list[int]] = {}
+        for (name, _), of_passage in zip(owners, packed.pieces, strict=True):
+            by_name.setdefault(name, []).extend(of_passage)
+        added = [piece for of_name in by_name.values() if of_name for piece in (*of_name, self.stop)] or [self.stop]
+        ids, words = [*text.input_ids, *added], [*text.words, *[-1] * len(added)]
+        return EncodedText(ids, text.positions, words, len(added), packed.left_out)
+
+    def context_words(self, contexts: Mapping[str, str]) -> int:
+        """About how many words of contexts are read, by which batches are made of posts of like length."""
+        blanks = sum(contexts[name].count(" ") + 1 for name in self.contexts if name in contexts)
+        return min(blanks, self.context_budget)
+
     def batch(self, texts: Sequence[EncodedText]) -> Batch:
-        """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch."""
+        """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch.
+
+        Where contexts are read, also `token_type_ids` (B, longest): 1 for their pieces.
+        """
         ids, mask = pad_positions([text.input_ids for text in texts], self.pad)
-        return {"input_ids": ids, "attention_mask": mask}
+        batch = {"input_ids": ids, "attention_mask": mask}
+        if self.contexts:
+            segments = [[0] * (len(text.input_ids) - text.context) + [1] * text.context for text in texts]
+            batch["token_type_ids"] = pad_positions(segments)[0]
+        return batch
 
     def word_batch(self, texts: Sequence[EncodedText]) -> Batch:
         """As `batch`, with `word_index` and `word_mask` (B, most words): where each word's first piece is."""

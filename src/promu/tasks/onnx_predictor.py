@@ -84,7 +84,7 @@ class OnnxPredictor(Predictor):
     def _compute_once(self, folder: Path) -> None:
         """Make sure that the graph's weights are numbers, by one short text."""
         ids, positions = torch.tensor([[self.encoder.start, self.encoder.stop]]), torch.tensor([[0, 1]])
-        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
         batch |= dict.fromkeys(("word_index", "marker_index"), positions)
         if not bool(getattr(self(batch), self.task.output).isfinite().all()):
             raise InputError(

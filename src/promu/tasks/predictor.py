@@ -135,7 +135,7 @@ class Task(ABC):
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
         """Input ids of one post, with the positions that the model answers for: each word's first piece."""
-        return encoder.words(post.tokens)
+        return encoder.with_contexts(encoder.words(post.tokens), post.tokens, post.contexts)
 
     @abstractmethod
     def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
@@ -281,7 +281,8 @@ class Predictor(ABC):
     def predict(self, posts: Sequence[Post], images: ImageBatches, batch_size: int = 64) -> Iterator[Predictions]:
         """Predictions for all posts (see `predict_batch`), in batches of posts of like length."""
         done = 0
-        for rows in by_length([len(post.tokens) for post in posts], 1 if self.one_by_one else batch_size):
+        lengths = [len(post.tokens) + self.encoder.context_words(post.contexts) for post in posts]
+        for rows in by_length(lengths, 1 if self.one_by_one else batch_size):
             chosen = [posts[row] for row in rows]
             yield self.predict_batch(chosen, images([post.image for post in chosen]), rows=rows)
             done += len(rows)

@@ -78,6 +78,7 @@ class Reach:
         unknown: Labels of the gold that the model does not know, with their numbers.
         answers: How many answers the gold has.
         readable: The gold without what is lost by length.
+        contexts_cut: Of how many posts not all passages of the contexts are read.
     """
 
     long: LongPosts
@@ -85,6 +86,7 @@ class Reach:
     unknown: dict[str, int]
     answers: int
     readable: list[Post]
+    contexts_cut: int = 0
 
     def score(self, task: Task, predicted: Sequence[Post], f1: float) -> LongPosts:
         """`long` with the score `f1` of predictions, and with their score without what is lost."""
@@ -108,12 +110,13 @@ def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequen
         labels: The names of its labels.
     """
     beyond: Counter[str] = Counter()
-    readable, longer, longest = [], 0, 0
+    readable, longer, longest, cut = [], 0, 0, 0
     for post in gold:
         text = task.encode(encoder, post)
         tokens = sum(len(encoder.pieces(word)) for word in post.tokens) + 2 + len(ENTITY_MARKERS) * task.asked
         longer, longest = longer + (tokens > encoder.max_length), max(longest, tokens)
         readable.append(task.readable(post, text))
+        cut += text.left_out > 0
         if labels is not None:
             beyond.update(task.beyond(post, text, labels))
     known = None if labels is None else set(task.label_classes(labels))
@@ -122,7 +125,7 @@ def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequen
     answers = sum(map(task.count, gold))
     lost = answers - sum(map(task.count, readable))
     long = LongPosts(longer, len(gold), lost, answers, task.answers, longest, encoder.max_length)
-    return Reach(long, dict(beyond), unknown, answers, readable)
+    return Reach(long, dict(beyond), unknown, answers, readable, cut)
 
 
 def check_gold(
@@ -168,6 +171,22 @@ def check_gold(
         if other:
             reasons = ", ".join(f"{count} {reason}" for reason, count in other.items())
             logger.warning("%s: no answer can hold some of %d %s: %s", paths[split], one.answers, task.answers, reasons)
+
+
+def contexts_sentence(posts: Sequence[Post], encoder: WordEncoder, cut: int) -> str | None:
+    """What of the contexts that a model reads is missing or cut, without a full stop; None where it is nothing."""
+    names, without = ", ".join(encoder.contexts), sum(not encoder.context_words(post.contexts) for post in posts)
+    parts = []
+    if without:
+        parts.append(f"{without:,} of {len(posts):,} posts have none of the contexts {names} that the model reads")
+    if cut:
+        parts.append(
+            f"the contexts of {cut:,} of {len(posts):,} posts have more than the {encoder.context_budget} tokens that "
+            f"are read (context_budget)"
+        )
+    if unread := sorted({name for post in posts for name in post.contexts if name not in encoder.contexts}):
+        parts.append(f"the model does not read the contexts {', '.join(unread)}")
+    return "; ".join(parts) or None
 
 
 def check_lengths(

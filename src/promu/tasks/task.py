@@ -170,7 +170,8 @@ class RelationClassification(Task):
         """Pieces with markers around head and tail of the post's one relation."""
         relation = post.relations[0]
         head, tail = post.entities[relation.head], post.entities[relation.tail]
-        return encoder.pair(post.tokens, (head.start, head.end), (tail.start, tail.end))
+        text = encoder.pair(post.tokens, (head.start, head.end), (tail.start, tail.end))
+        return encoder.with_contexts(text, post.tokens, post.contexts)
 
     def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
         """`marker_index` (B, 2) beside the input ids; `labels` (B,) where ids are given."""

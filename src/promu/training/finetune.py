@@ -45,6 +45,8 @@ class FinetuneResult(TypedDict):
     Attributes:
         best_epoch: The epoch whose weights were chosen on dev; a fraction where dev is scored within epochs.
         data: By split, the file, its checksum, and the release that it is known as; a list of those of several files.
+        contexts: By name, for how many posts there is a text (`promu.corpora.context_files.ContextCounts`).
+        contexts_cut: By split, how many posts have longer contexts than the model reads.
         beyond_the_model: By split, how many answers of the gold the model cannot give, by the reason.
         unknown_labels: By split, labels that training lacks, with their numbers. They are scored.
         long_posts: By split, posts that are longer than the model reads, what of the gold is lost by that, and the F1
@@ -67,6 +69,8 @@ class FinetuneResult(TypedDict):
     data: dict[str, Any]
     beyond_the_model: dict[str, dict[str, int]]
     unknown_labels: dict[str, dict[str, int]]
+    contexts: dict[str, dict[str, Any]]
+    contexts_cut: dict[str, int]
     long_posts: dict[str, dict[str, Any]]
     calibration: dict[str, Any]
     thresholds: dict[str, Any]
@@ -184,7 +188,9 @@ def _build(
 ) -> tuple[PromuPreTrainedModel, dict[str, PromuPreTrainedModel]]:
     """The model at its start, and its part for each task: itself, where there is one."""
     labels = [label for task in tasks.values() for label in task.labels]
-    named = {"id2label": dict(enumerate(labels)), "label2id": {label: row for row, label in enumerate(labels)}}
+    named: dict[str, Any] = {"id2label": dict(enumerate(labels))}
+    named["label2id"] = {label: row for row, label in named["id2label"].items()}
+    named["contexts"] = list(dict.fromkeys(name for task in tasks.values() for name in task.contexts))
     if not isinstance(recipe, MultiTaskRecipe):
         ((name, task),) = tasks.items()
         model = build_model(task.task.model_class, recipe.model, tokenizer, **named)

@@ -21,6 +21,8 @@ from promu.config import (
     Share,
 )
 from promu.corpora.conll import SCHEME
+from promu.corpora.context_files import check_name_of
+from promu.errors import InputError
 from promu.extensions import extensions
 from promu.schema import MissingPostImage, Scheme
 
@@ -58,7 +60,28 @@ class TokenizerSettings(Settings):
     min_frequency: Count = Field(default=2, description="how often a token must occur")
 
 
-class FinetuneData(Settings):
+class ContextData(Settings):
+    """Further texts about the posts of a task."""
+
+    contexts: dict[str, Place | None] = Field(
+        default={},
+        description="further texts about the posts, read after them ([contexts.md](contexts.md)): file by name; null "
+        "takes those that the posts bring under this name",
+    )
+    allow_leaks: bool = Field(
+        default=False, description="train and score although contexts say labels of the gold, as for an upper bound"
+    )
+
+    @field_validator("contexts")
+    @classmethod
+    def _names_of_contexts(cls, contexts: dict[str, str | None]) -> dict[str, str | None]:
+        try:
+            return {check_name_of(name): file for name, file in contexts.items()}
+        except InputError as error:
+            raise ValueError(error.reason) from None
+
+
+class FinetuneData(ContextData):
     """Labelled files of one task, and the folder of their images."""
 
     train: Place = Field(description="file to learn from")
@@ -142,7 +165,7 @@ class TaskFile(Settings):
 Files = Place | TaskFile | list[Place | TaskFile]
 
 
-class TaskData(Settings):
+class TaskData(ContextData):
     """The files of one of several tasks; where a split has several files, they are read as one set."""
 
     train: Files = Field(description="file, or list of files, to learn from")

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from promu.corpora.context_files import ContextCounts, add_contexts
 from promu.corpora.releases import release_name
 from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
+from promu.evaluation.leaks import refuse_leaks
 from promu.evaluation.scoring import read_groups
 from promu.evaluation.thresholds import Point, best_threshold, thinned_curve
 from promu.files import checksum
@@ -19,7 +21,7 @@ from promu.runs import EvaluationLog
 from promu.schema import Post
 from promu.tasks.post_images import ImageFolder, ImagePolicy
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
-from promu.tasks.reachable_gold import Reach, check_gold, longest_possible, reach
+from promu.tasks.reachable_gold import Reach, check_gold, contexts_sentence, longest_possible, reach
 from promu.tasks.task import TASKS
 from promu.training.recipe import TaskData, TaskFile
 
@@ -32,6 +34,7 @@ class TaskRun:
     Attributes:
         name, task: Of `TASKS`.
         posts: By split, those of all its files, entity types by the names that the model has.
+        contexts: By name, for how many of the posts there is a text.
         labels: Of the head, from the training posts.
         predictor: The task's model (`use`).
 
@@ -40,7 +43,7 @@ class TaskRun:
         data: Its files and images.
 
     Raises:
-        InputError: A file cannot be read, or `types` names what is not there.
+        InputError: A file cannot be read, `types` names what is not there, or a context says labels of the gold.
     """
 
     predictor: TorchPredictor
@@ -57,6 +60,11 @@ class TaskRun:
                 path, first = Path(file.file), len(self.posts[split])
                 self.posts[split] += renamed(self.task.read(path, data.format, data.scheme), file.types, path)
                 self.parts[split].append((path, slice(first, len(self.posts[split]))))
+        self.contexts: dict[str, ContextCounts] = {}
+        if data.contexts:
+            self.posts, self.contexts = add_contexts(self.posts, data.contexts)
+            for split in self.posts if not data.allow_leaks else ():
+                refuse_leaks(self.posts[split], str(self.paths(split)), "in a recipe data.allow_leaks: true")
         try:
             self.labels = self.task.labels(self.posts["train"])
         except InputError as error:
@@ -80,6 +88,8 @@ class TaskRun:
         for split, one in self.reached.items():
             if one.long.lost:
                 logger.warning("%s: %s; %s", self.paths(split), one.long.sentence(), longest_possible(predictor.config))
+            if self.contexts and (said := contexts_sentence(self.posts[split], encoder, one.contexts_cut)):
+                logger.warning("%s: %s", self.paths(split), said)
         folder = None if self.data.images is None else Path(self.data.images)
         if policy != "none" and predictor.config.image_size is None:
             raise InputError("the model has no vision encoder; set model.vision, or images: none")
@@ -140,6 +150,8 @@ class TaskRun:
             "data": {split: files[0] if len(files) == 1 else files for split, files in named.items()},
             "beyond_the_model": {split: one.beyond for split, one in self.reached.items()},
             "unknown_labels": {split: one.unknown for split, one in self.reached.items()},
+            "contexts": {name: one.to_dict() for name, one in self.contexts.items()},
+            "contexts_cut": {split: one.contexts_cut for split, one in self.reached.items()},
             "long_posts": long,
             "calibration": calibration,
             "thresholds": thresholds,
