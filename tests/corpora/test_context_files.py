@@ -48,8 +48,8 @@ def test_what_is_odd_about_a_file_is_counted_and_named(tmp_path: Path) -> None:
     found, counts = add_contexts({"a": POSTS[:1], "b": POSTS[1:]}, {"x": lines(tmp_path / "x.jsonl", records)})
     assert [len(posts) for posts in found.values()] == [1, 2] and not found["b"][0].contexts
     assert counts["x"].sentence() == (
-        "1 of 3 posts have a text; 5 of 6 texts are about none of the posts ('0.png', '1.png', '2.png', ...); "
-        "1 lines have an empty text; 1 lines repeat an earlier one"
+        "1 of 3 posts have a text; of 6 texts, about no post: 5 ('0.png', '1.png', '2.png', ...); "
+        "with an empty text: 1 line; that repeats an earlier one: 1 line"
     )
 
 
@@ -61,8 +61,11 @@ def test_what_is_odd_about_a_file_is_counted_and_named(tmp_path: Path) -> None:
         ([{"image": "../1.jpg", "text": "a"}], r"x.jsonl:1: image of the line must be a path inside"),
         ([{"image": "1.jpg", "text": 3}], r"x.jsonl:1: text of the line must"),
         ([{"image": "1.jpg", "text": "a\0b"}], r"x.jsonl:1: text of the line holds a NUL"),
-        ([{"image": "9.jpg", "text": "a"}], r"no text here is about one of the 3 posts; is it .* 1 of 1 texts"),
-        ([{"image": "1.jpg", "text": ""}], "no text here is about one of the 3 posts"),
+        (
+            [{"image": "9.jpg", "text": "a"}],
+            r"no text here is about any of 3 posts; is it .*of 1 text, about no post: 1",
+        ),
+        ([{"image": "1.jpg", "text": ""}], "no text here is about any of 3 posts"),
         ([], "is empty"),
     ],
 )

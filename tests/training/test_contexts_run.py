@@ -50,8 +50,8 @@ def test_from_recipe_to_answer(
     result = promu.finetune(recipe)
     assert result["contexts"]["said"]["with_text"] == 21 and result["contexts"]["said"]["posts"] == 24
     assert result["contexts_cut"] == {"train": 7, "dev": 7, "test": 7}
-    assert "1 of 8 posts have none of the contexts said that the model reads" in caplog.text
-    assert "the contexts of 7 of 8 posts have more than the 32 tokens" in caplog.text
+    assert "without any of the contexts said that the model reads: 1 of 8 posts" in caplog.text
+    assert "with contexts longer than the 32 tokens that are read (context_budget): 7 of 8 posts" in caplog.text
     model, said = str(tmp_path / "run" / "model"), str(tmp_path / "said.jsonl")
     assert "further texts about the post: said" in Path(model, "README.md").read_text()
 
@@ -65,7 +65,7 @@ def test_from_recipe_to_answer(
     leaking = tmp_path / "leak.jsonl"
     leaking.write_text('{"image": "1.jpg", "text": "Ann is PER"}\n')
     words = ["evaluate", "ner", model, "--data", gold, "--context", f"said={leaking}"]
-    assert main(words) == 2 and "say labels of their gold" in capsys.readouterr().err
+    assert main(words) == 2 and "say labels of the gold" in capsys.readouterr().err
     assert main([*words, "--allow-leaks"]) == 0
 
     capsys.readouterr()
@@ -103,7 +103,7 @@ def test_from_recipe_to_answer(
     [
         ({"contexts": {"a b": "x.jsonl"}}, "'a b' is no name of contexts"),
         ({"contexts": {"own": None}}, "no post brings a text 'own'"),
-        ({"contexts": {"said": "leak.jsonl"}}, "gold.txt say labels of their gold.*data.allow_leaks: true"),
+        ({"contexts": {"said": "leak.jsonl"}}, "gold.txt say labels of the gold.*data.allow_leaks: true"),
     ],
 )
 def test_what_a_recipe_may_not_say(

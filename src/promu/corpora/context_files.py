@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Strict
 
 from promu.corpora.fields import Id, ImagePath, Record, read_record, sound
 from promu.corpora.tokenize import visible
-from promu.errors import InputError
+from promu.errors import InputError, counted
 from promu.files import is_blank, parse_json_object, read_numbered, shorten, write_lines
 from promu.schema import Post
 
@@ -90,16 +90,14 @@ class ContextCounts:
 
     def sentence(self) -> str:
         """All of it in words, without a full stop."""
-        parts = [f"{self.with_text:,} of {self.posts:,} posts have a text"]
+        parts = [f"{self.with_text:,} of {counted(self.posts, 'post')} {'has' if self.posts == 1 else 'have'} a text"]
         if self.unknown:
             names = ", ".join(map(shorten, self.unknown_names))
             more = ", ..." if self.unknown > len(self.unknown_names) else ""
-            parts.append(f"{self.unknown:,} of {self.texts:,} texts are about none of the posts ({names}{more})")
-        parts += [f"{count:,} lines {what}" for count, what in self._oddities() if count]
+            parts.append(f"of {counted(self.texts, 'text')}, about no post: {self.unknown:,} ({names}{more})")
+        oddities = {"with an empty text": self.empty, "that repeats an earlier one": self.repeated}
+        parts += [f"{what}: {counted(count, 'line')}" for what, count in oddities.items() if count]
         return "; ".join(parts)
-
-    def _oddities(self) -> tuple[tuple[int, str], ...]:
-        return (self.empty, "have an empty text"), (self.repeated, "repeat an earlier one")
 
 
 def read_contexts(path: str | Path, problems: list[InputError] | None = None) -> ContextFile:
@@ -199,7 +197,7 @@ def add_contexts(
             texts = [file.about(post.id, "".join(post.tokens), post.image) for post in posts]
             counts[name] = _counts(file, posts, texts)
             if posts and not any(texts):
-                reason = f"no text here is about one of the {len(posts):,} posts; is it the file of another set?"
+                reason = f"no text here is about any of {counted(len(posts), 'post')}; is it the file of another set?"
                 raise InputError(f"{reason} (it has {counts[name].sentence()})" if file.texts else reason, path)
             logger.info("%s: contexts %s: %s", path, name, counts[name].sentence())
         else:

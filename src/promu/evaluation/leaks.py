@@ -171,9 +171,9 @@ def refuse_leaks(posts: Iterable[Post], what: str = "these posts", remedy: str =
     if found := find_leaks(posts):
         first = found[0]
         raise InputError(
-            f"{len(found)} contexts of {what} say labels of their gold, such as {first.context!r} of post "
-            f"{shorten(first.post)}: {shorten(first.passage, 100)}; figures with them would say nothing. Leave these "
-            f"contexts out, or have them read all the same ({remedy})",
+            f"contexts of {what} say labels of the gold, {len(found):,} in all, such as {first.context!r} of post "
+            f"{shorten(first.post)}: {shorten(first.passage, 100)}; figures with them would say nothing. Leave them "
+            f"out, or have them read all the same ({remedy})",
             kind="leak",
         )
 

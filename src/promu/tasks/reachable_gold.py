@@ -176,14 +176,12 @@ def check_gold(
 def contexts_sentence(posts: Sequence[Post], encoder: WordEncoder, cut: int) -> str | None:
     """What of the contexts that a model reads is missing or cut, without a full stop; None where it is nothing."""
     names, without = ", ".join(encoder.contexts), sum(not encoder.context_words(post.contexts) for post in posts)
-    parts = []
+    parts, posts_of = [], counted(len(posts), "post")
     if without:
-        parts.append(f"{without:,} of {len(posts):,} posts have none of the contexts {names} that the model reads")
+        parts.append(f"without any of the contexts {names} that the model reads: {without:,} of {posts_of}")
     if cut:
-        parts.append(
-            f"the contexts of {cut:,} of {len(posts):,} posts have more than the {encoder.context_budget} tokens that "
-            f"are read (context_budget)"
-        )
+        limit = f"the {encoder.context_budget} tokens that are read (context_budget)"
+        parts.append(f"with contexts longer than {limit}: {cut:,} of {posts_of}")
     if unread := sorted({name for post in posts for name in post.contexts if name not in encoder.contexts}):
         parts.append(f"the model does not read the contexts {', '.join(unread)}")
     return "; ".join(parts) or None
