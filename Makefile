@@ -4,6 +4,8 @@ OUT ?= runs/demo
 SEED ?= 0
 STUDY ?= runs/study
 SEEDS ?= 3
+REHEARSAL ?= runs/rehearsal
+TOKENIZER ?= $(wildcard $(PROMU_SHARED)/models/bert-base-uncased-tokenizer)
 # Test processes; one for each of two cores is what the suite is timed with.
 WORKERS ?= 2
 # A file stays in one process, so that what its tests share is made once; the order is that of tests/conftest.py.
@@ -14,7 +16,7 @@ BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo study quick test recipes-page bench format clean
+.PHONY: demo study rehearsal quick test recipes-page bench format clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
@@ -24,6 +26,11 @@ demo: $(VENV)/.installed
 # Every table and figure on the drawn corpus, three seeds; started again, it goes on where it stopped.
 study: $(VENV)/.installed-study
 	$(BIN)/promu reproduce all --recipe newsreel-study --seeds $(SEEDS) --out "$(STUDY)"
+
+# The paper's road at its true shapes for a few steps, with random weights and made sets. TOKENIZER is the folder of
+# bert-base-uncased's tokenizer.
+rehearsal: $(VENV)/.installed-rehearsal
+	$(BIN)/promu rehearse --out "$(REHEARSAL)" $(if $(TOKENIZER),--tokenizer "$(TOKENIZER)")
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -59,6 +66,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-study: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-rehearsal: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[onnx,spacy]'
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

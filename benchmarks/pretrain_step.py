@@ -11,12 +11,12 @@ from benchmarks import memory
 from benchmarks.literal_step import BOX, literal_step
 from benchmarks.machine import SHAPES, TINY_SHAPES, matmul
 from benchmarks.measure import Row, alternate
-from benchmarks.operations import student_step, vision_pass
 from benchmarks.sizes import PADDED, Size, captions, padded, size
 
 from promu.hub import Precision, best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.losses import JointLoss
+from promu.study.costs import student_step, vision_pass
 from promu.training.loop import optimiser
 from promu.training.recipe import TrainingSettings
 

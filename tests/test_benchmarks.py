@@ -21,9 +21,10 @@ sys.path.append(str(ROOT))
 
 from benchmarks.literal_step import literal_step  # noqa: E402
 from benchmarks.measure import alternate  # noqa: E402
-from benchmarks.operations import student_step  # noqa: E402
 from benchmarks.run import main  # noqa: E402
 from benchmarks.sizes import PADDED, captions, padded, size  # noqa: E402
+
+from promu.study.costs import student_step  # noqa: E402
 
 
 @pytest.mark.slow

@@ -102,7 +102,8 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(words: list[str]) -> int:
     """Run one `promu` command line, made small."""
     command = words[0]
-    if command in ("demo", "reproduce"):  # run for real, small, in tests/cli/test_demo.py and test_reproduce.py
+    if command in ("demo", "reproduce", "rehearse"):
+        # run for real, small, in tests/cli/test_demo.py and test_reproduce.py, tests/study/test_rehearsal.py
         app.parse_args(words, exit_on_error=False, print_error=False)
         return 0
     if command == "serve":  # run for real in tests/service/test_running.py: it does not end by itself
@@ -113,13 +114,15 @@ def run(words: list[str]) -> int:
         return 0
     if words[:2] == ["fewshot", "draw"]:
         words = [*words, "--posts", "6", "2", "2", "--size", "32"]
-    elsewhere = ("$PROMU_DATA", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx")
+    elsewhere = ("$PROMU_DATA", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx", "paper-pretrain", "runs/paper")
     if any(sign in word for word in words for sign in elsewhere):
         # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is
         # (KECPM's in tests/training/generation/test_train.py), graphs in tests/extraction/test_export.py
         app.parse_args(words, exit_on_error=False, print_error=False)
         if command in ("pretrain", "label"):
             load_recipe(words[1], PretrainRecipe, [word for word in words if "=" in word])
+        if command == "finetune":
+            load_recipe(words[1], FinetuneRecipe, [word for word in words if "=" in word])
         return 0
     if (
         command == "fetch" and "--list" not in words
@@ -165,7 +168,10 @@ def test_the_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest
         exec(compile(block, page, "exec"), names)
 
 
-@pytest.mark.parametrize("name", [name for name in promu.__all__ if not name.startswith("_")])
+RUN_ELSEWHERE = ("rehearse",)  # tests/study/test_rehearsal.py looks at what comes of it
+
+
+@pytest.mark.parametrize("name", [name for name in promu.__all__ if name[0] != "_" and name not in RUN_ELSEWHERE])
 def test_the_example_of_every_public_name_runs(name: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     text = inspect.getdoc(getattr(promu, name)) or ""

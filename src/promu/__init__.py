@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from promu.modeling.multi_task import PromuForMultiTask
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.schema import CaptionPair, Entity, Post, Region, Relation
+    from promu.study.rehearsal import rehearse
     from promu.study.run_study import run_study
     from promu.training.finetune import finetune
     from promu.training.pretrain import pretrain
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
-__all__ += ["fetch", "Fetched", "read_posts"]
+__all__ += ["fetch", "Fetched", "read_posts", "rehearse"]
 __all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction", "PromuForMultiTask"]
@@ -68,6 +69,7 @@ _MODULES = {
     "modeling.multi_task": ["PromuForMultiTask"],
     "modeling.pretraining": ["PromuForPreTraining"],
     "schema": ["CaptionPair", "Entity", "Post", "Region", "Relation"],
+    "study.rehearsal": ["rehearse"],
     "study.run_study": ["run_study"],
     "training.finetune": ["finetune"],
     "training.pretrain": ["pretrain"],

@@ -65,6 +65,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
         "score": score.app,
         "baseline": llm.baseline_app,
         "reproduce": reproduce.reproduce,
+        "rehearse": reproduce.rehearse,
     },
     "Use": {
         "extract": (

@@ -65,6 +65,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "knowledge pool": ("promu knowledge pool train.json --out pool.jsonl",),
     "knowledge generate": ("promu knowledge generate myknowledge.yaml --dry-run",),
     "reproduce": ("promu reproduce table1 --seeds 3 --out runs/study", "promu reproduce all"),
+    "rehearse": ("promu rehearse --small", "promu rehearse --out runs/rehearsal"),
     "extract": (
         'promu extract --model runs/demo/model --text "Zorva and Kelmo tonight" --image photo.jpg',
         "promu extract --model runs/demo/model --input posts.jsonl --out triples.jsonl",

@@ -1,0 +1,213 @@
+"""The stages of a rehearsal: jobs of a study, run one after the other, measured, and killed once on the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promu.errors import InputError
+from promu.files import make_folder, read_json_document, usable_cores
+from promu.hub import quiet
+from promu.progress import report, shown
+from promu.study.job import Job
+
+WORD = "REHEARSAL"
+SCORED_KINDS = ("finetune", "writer")
+TRAINED = {"teacher": "teacher/log.jsonl", "pretrain": "log.jsonl", "finetune": "log.jsonl", "writer": "*/log.jsonl"}
+"""Where the steps of a job of each kind are logged."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One job of the road.
+
+    Attributes:
+        seconds: From the start of its process to its end.
+        steps, seconds_a_step: Of its training, the median without the first; None where nothing is trained.
+        peak_bytes: The most memory that its process had, its libraries included.
+        accelerator_bytes: The most of an accelerator's memory; None without one.
+        disk_bytes: What it left on disk.
+    """
+
+    name: str
+    seconds: float
+    steps: int | None
+    seconds_a_step: float | None
+    peak_bytes: int
+    accelerator_bytes: int | None
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a kill in the middle of pre-training came to: all in steps, but for the size of the checkpoint."""
+
+    killed_in: int
+    went_on_from: int
+    steps: int
+    checkpoint_bytes: int
+
+
+class StageRunner:
+    """Runs jobs one after the other and measures them."""
+
+    def __init__(self, out: Path, kill_in: int, jobs: Sequence[tuple[Job, str]]) -> None:
+        self.jobs = jobs
+        self.folder = out / "jobs"
+        self.kill_in = kill_in
+        self.resumed: Resumed | None = None
+        self.read: dict[str, int] = {}
+
+    def run(self) -> Iterator[Stage]:
+        """Every stage, as it ends."""
+        for job, name in self.jobs:
+            if job.kind == "pretrain" and self.resumed is None:
+                self._kill(job, name)
+            folder, started = job.run_folder(self.folder), time.perf_counter()
+            peak, accelerator = self._work(job, name)
+            seconds = time.perf_counter() - started
+            if job.kind == "corpus":
+                result = read_json_document(folder / "corpus" / "result.json")
+                self.read = {"kept": result["kept"], **result["skipped"]["pairs"]}
+            steps = seconds_of_steps(next(iter(folder.glob(TRAINED[job.kind])), None) if job.kind in TRAINED else None)
+            own = statistics.median(steps[1:] or steps) if steps else None
+            yield Stage(name, round(seconds, 1), len(steps) or None, own, peak, accelerator, size_of(folder))
+            if job.kind in SCORED_KINDS:  # its figures are no figures
+                shutil.rmtree(folder)
+
+    def _kill(self, job: Job, name: str) -> None:
+        """Kill pre-training in the middle, so that what follows has to go on from its checkpoint."""
+        self._work(job, name, self.kill_in)
+        folder = job.run_folder(self.folder) / "checkpoints"
+        found = {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*")}
+        if not found:
+            raise InputError("pre-training was killed and left no checkpoint", folder)
+        steps = int(job.settings["training"]["steps"])
+        self.resumed = Resumed(self.kill_in, max(found), steps, size_of(found[max(found)]))
+
+    def _work(self, job: Job, name: str, kill_in: int | None = None) -> tuple[int, int | None]:
+        """Run a job, until this step of pre-training if one is given; returns the peaks of memory."""
+        raise NotImplementedError
+
+
+class _Stopped(BaseException):
+    """Ends a job in the middle, as an interrupt does."""
+
+
+class InProcess(StageRunner):
+    """Runs the jobs in this process."""
+
+    def _work(self, job: Job, name: str, kill_in: int | None = None) -> tuple[int, int | None]:
+        folder = job.run_folder(self.folder)
+        make_folder(folder.parent)
+
+        def tell(stage: str, done: int, total: int) -> None:
+            outer.copy().run(report, f"{WORD}: {name}, {stage}", done, total)
+            if kill_in is not None and stage == "pre-training" and done >= kill_in:
+                raise _Stopped
+
+        outer = copy_context()  # in which the caller's progress is shown
+        try:
+            with shown(tell):
+                do_job(job.kind, job.resolved(self.folder), folder, 1)
+        except _Stopped:
+            pass
+        return peaks()
+
+
+class InProcesses(StageRunner):
+    """Runs each job in a process of its own, which can be killed, and whose memory is the job's alone."""
+
+    def __init__(self, out: Path, kill_in: int, jobs: Sequence[tuple[Job, str]]) -> None:
+        super().__init__(out, kill_in, jobs)
+        self.context = get_context("forkserver")
+        self.context.set_forkserver_preload(["promu.study.job_kinds"])
+
+    def _work(self, job: Job, name: str, kill_in: int | None = None) -> tuple[int, int | None]:
+        folder = job.run_folder(self.folder)
+        make_folder(folder.parent)
+        ours, theirs = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=_in_child, args=(job.kind, job.resolved(self.folder), folder, theirs))
+        process.start()
+        theirs.close()
+        try:
+            while True:
+                kind, *message = ours.recv()
+                if kind == "step":
+                    stage, done, total = message
+                    report(f"{WORD}: {name}, {stage}", done, total)
+                    if kill_in is not None and stage == "pre-training" and done >= kill_in:
+                        return 0, None
+                elif kind == "failed":
+                    raise InputError(f"{name}: {message[0]}")
+                else:
+                    return message[0], message[1]
+        except EOFError:
+            process.join()
+            reason = "its process was killed, as it is when memory runs out; free some"
+            if process.exitcode and process.exitcode > 0:
+                reason = f"its process failed with status {process.exitcode}, as printed above; mend that"
+            raise InputError(f"{name}: {reason}, or rehearse in small") from None
+        finally:
+            process.kill()
+            process.join()
+
+
+def _in_child(kind: str, settings: Mapping[str, Any], folder: Path, parent: Any) -> None:
+    """Run one job in this process, and tell the parent how far it is."""
+    with shown(lambda stage, done, total: parent.send(("step", stage, done, total))):
+        try:
+            do_job(kind, settings, folder, usable_cores())
+        except InputError as error:
+            parent.send(("failed", str(error)))
+            return
+    parent.send(("ended", *peaks()))
+
+
+def do_job(kind: str, settings: Mapping[str, Any], folder: Path, threads: int) -> None:
+    """Run one job on so many threads; what it has to say of its figures is not said."""
+    from promu.study.job_kinds import KINDS
+
+    quiet()
+    logger, before = logging.getLogger("promu"), torch.get_num_threads()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    torch.set_num_threads(threads)
+    try:
+        KINDS[kind](settings, folder)
+    finally:
+        torch.set_num_threads(before)
+        logger.setLevel(level)
+
+
+def peaks() -> tuple[int, int | None]:
+    """The most memory that this process had, and the most of an accelerator's, if there is one."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return peak, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+
+
+def seconds_of_steps(log: Path | None) -> list[float]:
+    """How long each logged step of a run took; empty without a log."""
+    if log is None:
+        return []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    ends = [line["seconds"] for line in lines if "loss" in line]
+    return [end - start for start, end in zip([0.0, *ends], ends, strict=False)]
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files in a folder, links not followed."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
