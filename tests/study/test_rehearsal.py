@@ -77,7 +77,12 @@ def test_the_command_says_rehearsal_in_whatever_it_says(
     rehearsed: tuple[Path, Rehearsal], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr("promu.study.rehearsal.rehearse", lambda *args, **more: asked.append(more) or rehearsed[1])
+
+    def answer(out: Path, **settings: Any) -> Rehearsal:
+        asked.append(settings)
+        return rehearsed[1]
+
+    monkeypatch.setattr("promu.study.rehearsal.rehearse", answer)
     assert main(["rehearse", "--small", "--out", "x"]) == 0
     printed = capsys.readouterr()
     assert asked == [{"small": True, "tokenizer": None}]

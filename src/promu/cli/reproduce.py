@@ -72,8 +72,9 @@ def rehearse(
         json: Print what is written to rehearsal.json, in place of tables.
     """
     from promu.cli.console import note, print_json, print_table, progress_bars
-    from promu.study.rehearsal import NOTE, RESULT, WORD
+    from promu.study.rehearsal import NOTE, RESULT
     from promu.study.rehearsal import rehearse as run
+    from promu.study.rehearsal_stages import WORD
 
     note(NOTE)
     with progress_bars():

@@ -78,7 +78,7 @@ class Rehearsal:
     def tables(self) -> list[Table]:
         """What is printed."""
         shape = "tiny shapes" if self.small else "true shapes"
-        columns = ("stage", "seconds", "steps", "seconds a step", "peak memory, GB", "on disk, GB")
+        columns: tuple[str, ...] = ("stage", "seconds", "steps", "seconds a step", "peak memory, GB", "on disk, GB")
         if any(stage.accelerator_bytes is not None for stage in self.stages):
             columns = (*columns, "peak of the accelerator, GB")
         rows = [

@@ -57,6 +57,9 @@ UNKNOWN = 999_999
 """An id that annotations name and VisualNews lacks, for the same reason."""
 
 
+_START = {"decoder_start_token_id": 0}
+
+
 @dataclass(frozen=True)
 class Shapes:
     """Configurations of the encoders; an empty one is the published shape (BERT-base, ViT-B/16, CLIP ViT-B/32)."""
@@ -65,7 +68,7 @@ class Shapes:
     vision: dict[str, Any] = field(default_factory=dict)
     clip: dict[str, Any] = field(default_factory=dict)
     t5: dict[str, Any] = field(
-        default_factory=lambda: {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "d_kv": 64}
+        default_factory=lambda: {**_START, "d_model": 768, "d_ff": 3072, "num_layers": 12, "num_heads": 12, "d_kv": 64}
     )
     tokens: int = BERT_TOKENS
 
@@ -77,7 +80,7 @@ SMALL = Shapes(
     text=_SMALL,
     vision={**_SMALL, **_SMALL_IMAGE},
     clip={"text_config": _SMALL, "vision_config": {**_SMALL, **_SMALL_IMAGE}, "projection_dim": 16},
-    t5={"d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8},
+    t5={**_START, "d_model": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2, "d_kv": 8},
     tokens=2000,
 )
 
@@ -118,7 +121,7 @@ def write_models(folder: Path, shapes: Shapes, texts: Sequence[str], tokenizer: 
         "bert": BertModel(BertConfig(vocab_size=len(pieces), **shapes.text)),
         "vit": ViTModel(ViTConfig(**shapes.vision)),
         "clip": CLIPModel(CLIPConfig(**shapes.clip)),
-        "t5": T5ForConditionalGeneration(T5Config(decoder_start_token_id=0, **shapes.t5)),
+        "t5": T5ForConditionalGeneration(T5Config(**shapes.t5)),
     }
     words = train_text_to_text(texts, min(T5_TOKENS, models["t5"].config.vocab_size), 1)
     for name, model in models.items():

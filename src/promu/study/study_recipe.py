@@ -12,7 +12,9 @@ from promu.training.recipe import TrainingSettings
 
 ErrorKind = Literal["boxes", "nouns", "matched"]
 Overrides = tuple[str, ...]
-Workers = Annotated[Count | None, Field(description="Jobs that run at a time; null takes one per core.")]
+Workers = Annotated[
+    Count | None, Field(description="Jobs that run at a time; null: one per accelerator, or per core without.")
+]
 Note = Annotated[str, Field(description="What the page says about the size of the study.")]
 
 
