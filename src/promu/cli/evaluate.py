@@ -198,6 +198,7 @@ class GoldOptions:
         batch_size: Posts a forward pass.
         threshold: Leave out answers with a lower score before they are scored; fitted is the model's own, with which it
             extracts. By default all answers count, as in published figures.
+        types: Entity type of the gold and what the model calls it, where they differ: --types.OTHER MISC.
         report: Write an HTML page here: the figures, and precision and recall by threshold.
         context: NAME=FILE: texts about the posts that the model reads under this name.
         allow_leaks: Score although contexts say labels of the gold.
@@ -213,6 +214,7 @@ class GoldOptions:
     predictions: Path | None = None
     batch_size: int = 64
     threshold: float | Literal["fitted"] | None = None
+    types: dict[str, str] | None = None
     report: Path | None = None
     context: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = ()
     allow_leaks: bool = False
@@ -274,8 +276,9 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
 
     settings = {
         name: getattr(options, name)
-        for name in ("format", "scheme", "images", "missing_images", "groups", "batch_size", "threshold", "allow_leaks")
+        for name in ("format", "scheme", "images", "missing_images", "groups", "batch_size", "threshold")
     }
+    settings |= {"types": options.types, "allow_leaks": options.allow_leaks}
     contexts = named_files(options.context)
     with progress_bars():
         result = evaluate(model, options.data, task, contexts=contexts, **settings)

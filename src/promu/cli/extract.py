@@ -103,7 +103,9 @@ def extract(
         write_text(out, [line])
     else:
         print(line, end="")
-    _note_exceptions(counts_of(result))
+    for warning in result.warnings:
+        note(warning)
+    _note_exceptions({**counts_of(result), "warned": 0})
 
 
 def _print_all(
@@ -147,6 +149,7 @@ def _note_exceptions(counts: Mapping[str, int]) -> None:
         ("as_text", "read as text, the image being missing or broken (image_reason in the output)"),
         ("unread", "read without the image, by a model that reads text alone"),
         ("cut", "read up to where the model ends (truncated in the output)"),
+        ("warned", "unlike the posts that the model has learned from (warnings in the output)"),
     ):
         if counts.get(name):
             note(f"{what}: {counts[name]:,} of {posts}")

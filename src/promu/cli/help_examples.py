@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
-    "demo": ("promu demo", "promu demo --out runs/demo1 --seed 1"),
+    "demo": ("promu demo", "promu demo --out runs/demo1 --seed 1", "promu demo --real"),
     "newsreel": ("promu newsreel runs/newsreel", "promu newsreel runs/small --seed 3 --pairs 2000"),
     "fetch": (
         "promu fetch --list",

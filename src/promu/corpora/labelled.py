@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -155,3 +155,41 @@ def unlearnable_relations(posts: Iterable[Post]) -> Counter[str]:
                 reasons["their pair has another, which counts"] += 1
             pairs.add((relation.head, relation.tail))
     return reasons
+
+
+def rename_types(posts: Sequence[Post], types: Mapping[str, str], path: str | Path | None = None) -> list[Post]:
+    """Posts with other names for the types of their entities: of a file that names them differently than a model.
+
+    Args:
+        types: Name in the posts -> name that is wanted.
+        path: The file, for the error.
+
+    Raises:
+        InputError: No entity has a type that is to be renamed.
+
+    Example:
+        ```python
+        from promu import Entity, Post
+        from promu.corpora.labelled import rename_types, restore_types
+
+        posts = [Post("1", ("Oscars",), entities=(Entity(0, 1, "OTHER"),))]
+        (found,) = rename_types(posts, {"OTHER": "MISC"})
+        assert found.entities[0].type == "MISC" and restore_types([found], {"OTHER": "MISC"}) == posts
+        ```
+    """
+    found = {entity.type for post in posts for entity in post.entities}
+    if absent := sorted(set(types) - found):
+        known = ", ".join(sorted(kind for kind in found if kind is not None))
+        raise InputError(f"no entity here has the type {absent[0]!r}, which types names; there are {known}", path)
+    return [_with_types(post, types) for post in posts]
+
+
+def restore_types(posts: Sequence[Post], types: Mapping[str, str]) -> list[Post]:
+    """The reverse of `rename_types`; what two types have been renamed to stays as it is."""
+    names = list(types.values())
+    return [_with_types(post, {new: old for old, new in types.items() if names.count(new) == 1}) for post in posts]
+
+
+def _with_types(post: Post, types: Mapping[str, str]) -> Post:
+    entities = (replace(one, type=types.get(one.type or "", one.type)) for one in post.entities)
+    return replace(post, entities=tuple(entities)) if types else post

@@ -80,6 +80,7 @@ class BulkResult:
         as_text: Extracted, but read as text because the image was missing or broken.
         unread: Extracted, but without the image because the model reads text alone.
         cut: Extracted, but longer than the model takes, and read up to there.
+        warned: Extracted from a text that is unlike those that the model has learned from (`Extraction.warnings`).
     """
 
     posts: int
@@ -88,6 +89,7 @@ class BulkResult:
     as_text: int
     unread: int
     cut: int
+    warned: int
 
 
 def dead_letters(output: Path) -> Path:
@@ -151,7 +153,7 @@ def _join(
     source: Path, parts: Path, output: Path, posts: int, names: Sequence[str], totals: Mapping[str, int]
 ) -> BulkResult:
     """Output and dead letters out of the parts, which are then removed."""
-    counts = {key: totals.get(key, 0) for key in ("extracted", "dead", "as_text", "unread", "cut")}
+    counts = {key: totals.get(key, 0) for key in ("extracted", "dead", "as_text", "unread", "cut", "warned")}
     if not counts["extracted"]:
         first = json.loads(next(_lines(parts / f"{names[0]}.dead.jsonl")))
         shutil.rmtree(parts)
@@ -283,7 +285,8 @@ def extract_records(
 def counts_of(result: Extraction) -> dict[str, int]:
     """What one answer counts as, by the names of `BulkResult`."""
     unread, fine = result.image_reason == TEXT_ONLY, result.image_reason in (None, NO_IMAGE, TEXT_ONLY)
-    return {"extracted": 1, "as_text": int(not fine), "unread": int(unread), "cut": int(result.truncated > 0)}
+    counts = {"extracted": 1, "as_text": int(not fine), "unread": int(unread), "cut": int(result.truncated > 0)}
+    return {**counts, "warned": int(bool(result.warnings))}
 
 
 def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from promu.corpora.context_files import ContextCounts, add_contexts
 from promu.corpora.formats import paper_name
+from promu.corpora.labelled import rename_types, restore_types
 from promu.errors import InputError
 from promu.evaluation.joint_scores import JointScores
 from promu.evaluation.leaks import refuse_leaks
@@ -100,6 +101,7 @@ def evaluate(
     threshold: float | Literal["fitted"] | None = None,
     contexts: Mapping[str, str | Path | None] | None = None,
     allow_leaks: bool = False,
+    types: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Score a fine-tuned model on gold.
 
@@ -124,6 +126,8 @@ def evaluate(
         contexts: File of texts about the posts by name, as `data.contexts` of a recipe. None takes what the posts
             bring.
         allow_leaks: Score although contexts say labels of the gold.
+        types: Entity type of the gold -> what the model calls it, where the two name types differently. Predictions
+            have the names of the gold.
 
     Raises:
         InputError: Model, data, images or an argument cannot be used; a context says a label of the gold, or has a name
@@ -162,6 +166,8 @@ def evaluate(
         posts, counts = _with_contexts(posts, contexts)
     if known and not allow_leaks:
         refuse_leaks(posts, remedy="allow_leaks=True, on the command line --allow-leaks")
+    types = types or {}
+    posts = rename_types(posts, types, data if isinstance(data, Path) else None)
     reads_images = opened.reads_images if isinstance(opened, Extractor) else opened.config.image_size is not None
     if folder is not None and not reads_images:
         raise InputError("this model reads text alone; leave the folder of images out", home)
@@ -194,6 +200,7 @@ def evaluate(
     scores = TASKS[name].score(posts, predicted, groups, labels)
     long = reached.score(TASKS[name], predicted, float(scores.to_dict()["f1"]))
     as_text, missing = len(posts) - with_image, named - with_image
+    predicted = restore_types(predicted, types)
     given = (name, scores, predicted, with_image, as_text, missing, reads_images, reached.unknown, long)
     curve = thinned_curve(curve)
     return Evaluation(*given, threshold=threshold, fitted=fitted, curve=curve, contexts=counts)

@@ -103,6 +103,9 @@ class Extractor:
         self.encoder = (self._finder or predictors[0]).encoder
         self.encoders = [predictor.encoder for predictor in predictors]
         self.explains = all(predictor.explains for predictor in predictors)
+        # entities come first: what they are sought in is what matters
+        known = (one.familiarity for one in (self._finder, *predictors) if one is not None)
+        self._familiarity = next((one for one in known if one is not None), None)
         self.reads_images = bool(self._sizes)
         self.finds_entities = self._finder is not None
         # two models with one vision encoder encode each image once
@@ -419,7 +422,12 @@ class Extractor:
                     for one, of_post in zip(extractions, pairs, strict=True)
                 ]
                 self._name_strangers(rules, extractions)
-        return [refused.get(number, one) for number, one in enumerate(extractions)]
+        return [refused.get(number) or self._with_warnings(one) for number, one in enumerate(extractions)]
+
+    def _with_warnings(self, one: Extraction) -> Extraction:
+        """The answer, with a warning where its text is unlike those of training."""
+        warning = self._familiarity and self._familiarity.warning(one.tokens)
+        return replace(one, warnings=(warning,)) if warning else one
 
     def _name_contexts(self, post: Post) -> None:
         """Warn once of contexts that posts bring and no model reads, and of models whose contexts a post lacks."""

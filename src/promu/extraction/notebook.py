@@ -52,6 +52,7 @@ def result_html(result: Extraction) -> Markup:
         table = '<table style="border-collapse:collapse;margin:8px 0 0;background:none;color:inherit">{}</table>'
         parts.append(Markup(table).format(Markup("").join(rows)))
     parts.extend(_image(result))
+    parts.extend(Markup(_NOTE).format(warning) for warning in result.warnings)
     if result.truncated:
         parts.append(
             Markup(_NOTE).format(f"not read: {result.truncated} of {counted(len(result.tokens), 'word')}, too long")

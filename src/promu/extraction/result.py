@@ -200,6 +200,8 @@ class Extraction:
         explanation: What the model attended to, with the option `explain`.
         source: The image as it was given, for those who want to show it.
         below: How many answers were left out, because their scores lie below the thresholds.
+        warnings: Why not to trust the answers, a sentence each: the text is unlike those that the model has learned
+            from (`promu.tasks.familiarity`).
         entities: By position.
         relations: By the place of head and tail in `entities`.
     """
@@ -210,6 +212,7 @@ class Extraction:
     explanation: Explanation | None = None
     source: ImageSource | None = field(default=None, compare=False, repr=False)
     below: Below = NOTHING_BELOW
+    warnings: tuple[str, ...] = ()
     entities: tuple[FoundEntity, ...] = field(init=False)
     relations: tuple[FoundRelation, ...] = field(init=False)
 
@@ -259,8 +262,8 @@ class Extraction:
         """As `promu extract` writes it, ready for JSON.
 
         Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `truncated`,
-        `image_read` and `image_reason`, `contexts` where there are any, `explanation` with the option `explain`, and
-        what else the post brought. A score is null where the entity was given.
+        `image_read` and `image_reason`, `warnings`, `contexts` where there are any, `explanation` with the option
+        `explain`, and what else the post brought. A score is null where the entity was given.
         """
         post = self.post
         entities = [
@@ -278,6 +281,7 @@ class Extraction:
         record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
         record |= {"entities": entities, "relations": [asdict(one) for one in post.relations]}
         record |= {"truncated": self.truncated, "image_read": self.image_read, "image_reason": self.image_reason}
+        record["warnings"] = list(self.warnings)
         if post.contexts:
             record["contexts"] = dict(post.contexts)
         if self.explanation is not None:

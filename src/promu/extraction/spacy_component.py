@@ -38,7 +38,7 @@ class SpanRelation(NamedTuple):
 
 @Language.factory(
     "promu",
-    assigns=["doc.ents", "doc._.relations", "doc._.image_read", "doc._.truncated"],
+    assigns=["doc.ents", "doc._.relations", "doc._.image_read", "doc._.truncated", "doc._.warnings"],
     default_config={"model": "", "device": None, "precision": None, "options": {}},
 )
 def make_component(
@@ -70,12 +70,13 @@ class PromuComponent:
 
     Entities are found in the document's text, as by `Extractor`, and set as the spans of spaCy's tokens that cover
     them. `doc._.relations` is a list of `SpanRelation`; `doc._.truncated` says how many words were not read, and
-    `doc._.image_read` whether the image was.
+    `doc._.image_read` whether the image was; `doc._.warnings` are those of `Extraction`.
     """
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
-        for field, value in (("relations", []), ("image", None), ("image_read", False), ("truncated", 0)):
+        defaults = {"relations": [], "image": None, "image_read": False, "truncated": 0, "warnings": []}
+        for field, value in defaults.items():
             if not Doc.has_extension(field):
                 Doc.set_extension(field, default=value)
 
@@ -126,6 +127,7 @@ def _annotate(doc: Doc, result: Extraction | None) -> Doc:
         for relation in result.relations
     ]
     doc._.image_read, doc._.truncated = result.image_read, result.truncated
+    doc._.warnings = list(result.warnings)
     return doc
 
 

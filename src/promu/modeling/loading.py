@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,11 +114,18 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def save_folder(folder: Path, model: PromuPreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Model and tokenizer in one folder, there whole or not at all."""
+def save_folder(
+    folder: Path,
+    model: PromuPreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    more: Callable[[Path], None] | None = None,
+) -> None:
+    """Model and tokenizer in one folder, and what `more` writes into it; there whole or not at all."""
     temporary = folder.with_name(folder.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
+    if more is not None:
+        more(temporary)
     shutil.rmtree(folder, ignore_errors=True)  # the model that was there stays until the new one is whole
     os.replace(temporary, folder)

@@ -185,6 +185,7 @@ class ExtractionOut(BaseModel):
     truncated: int = Field(description="How many words at the end were not read, because the post is too long")
     image_read: bool = Field(description="Whether an image was read with the text")
     image_reason: str | None = Field(description="Why not: `no image`, or `text-only model`")
+    warnings: list[str] = Field(description="Why not to trust the answers, a sentence each; mostly none")
     below: BelowOut
     explanation: ExplanationOut | None = Field(default=None, description="If explain is true")
 

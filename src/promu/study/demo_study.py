@@ -18,6 +18,7 @@ from promu.alignment.label_store import LabelStore
 from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.images import probe_image
+from promu.corpora.labelled import read_labelled
 from promu.corpora.mnre import read_mnre
 from promu.errors import InputError, install_command
 from promu.evaluation.scoring import read_groups
@@ -41,10 +42,11 @@ from promu.runs import RunFolder
 from promu.schema import Post, Region
 from promu.service.examples import write_examples
 from promu.study.job import Job, with_inputs
-from promu.study.job_factory import JobFactory
+from promu.study.job_factory import DRAWN_FILES, JobFactory
 from promu.study.paper_exhibits import PROMU, SCRATCH, TEXT_ONLY, finetuned, pretrained
 from promu.study.runner import JobResult, run_jobs
 from promu.study.study_recipe import GridPoint, StudyRecipe
+from promu.tasks.familiarity import Familiarity
 
 ENTITIES, RELATIONS = "entities", "relations"
 TASKS = {ENTITIES: "ner", RELATIONS: "re"}
@@ -107,9 +109,24 @@ def run_demo(out: Path = Path("runs/demo"), seed: int = 0, study: StudyRecipe = 
         next_steps=_next_steps(out, run),
     )
     write_examples(out / "model", _examples(out))
+    _write_familiarity(out)
     write_report(out / "report.html", data)
     write_json(out / "report.json", to_json(data))
     return data
+
+
+def _write_familiarity(out: Path) -> None:
+    """Say what the two models together know: the posts of both sets are of one world."""
+    train, dev = (
+        [
+            post.tokens
+            for kind in TASKS.values()
+            for post in read_labelled(kind, out / "corpus" / DRAWN_FILES[kind][split])
+        ]
+        for split in ("train", "dev")
+    )
+    if (familiarity := Familiarity.of(train, dev)) is not None:
+        familiarity.save(out / "model")
 
 
 class _Run:

@@ -12,6 +12,7 @@ from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
 from promu.modeling.multi_task import PromuForMultiTask
+from promu.tasks.familiarity import Familiarity
 from promu.tasks.onnx_predictor import OnnxPredictor, OpenGraphs
 from promu.tasks.predictor import Predictor, TorchPredictor
 from promu.tasks.task import TASKS
@@ -158,11 +159,16 @@ def open_predictors(
     by_folder: dict[Path, list[str]] = {}
     for task, home in find_models(name):
         by_folder.setdefault(home, []).append(task)
-    return [
+    predictors = [
         predictor
         for home, tasks in by_folder.items()
         for predictor in _predictors(tasks, home, device, precision, backend)
     ]
+    # of two models that were trained on posts of one kind, the folder itself may hold what both have learned from
+    of_all = Familiarity.load(Path(name))
+    for predictor in predictors:
+        predictor.familiarity = of_all or predictor.familiarity
+    return predictors
 
 
 def _predictors(
@@ -172,13 +178,14 @@ def _predictors(
     for task in tasks:
         task_of(folder, task)
     predictor: Predictor
+    familiarity = Familiarity.load(folder)
     if backend == "torch":
         if precision == "int8":
             raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend onnx")
         models, encoder = open_models(folder, device)
         for task in tasks:
             predictor = TorchPredictor(TASKS[task], models[task], encoder, precision or "fp32")
-            predictor.folder = folder
+            predictor.folder, predictor.familiarity = folder, familiarity
             yield predictor
         return
     if precision == "bf16" or device not in (None, "cpu"):
@@ -188,5 +195,5 @@ def _predictors(
         raise InputError(f"the graphs here are {graphs.precision}, not {precision}; export the model again", folder)
     for task in tasks:
         predictor = OnnxPredictor(TASKS[task], graphs)
-        predictor.folder = folder
+        predictor.folder, predictor.familiarity = folder, familiarity
         yield predictor

@@ -29,6 +29,7 @@ from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
 from promu.progress import report
 from promu.schema import Post, Scheme
+from promu.tasks.familiarity import Familiarity
 
 if TYPE_CHECKING:  # imported when something is scored
     from promu.evaluation.thresholds import Point
@@ -206,12 +207,14 @@ class Predictor(ABC):
         crf: Its CRF; None for relation classification.
         explains: Whether it gives attention maps.
         folder: Where it was loaded from.
+        familiarity: What texts it knows; None where nothing says it.
         one_by_one: Whether an answer depends on the other posts of the batch, so that each post must be alone.
     """
 
     explains = False
     one_by_one = False
     folder: Path | None = None
+    familiarity: Familiarity | None = None
     crf: Any = None
 
     def __init__(self, task: Task, config: PromuConfig, encoder: WordEncoder) -> None:

@@ -22,6 +22,7 @@ from promu.modeling.multi_task import PromuForMultiTask
 from promu.report.run_report import write_run_report
 from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
+from promu.tasks.familiarity import Familiarity
 from promu.tasks.predictor import TorchPredictor
 from promu.training.batches import MixedOrder, Order, Sample, Shuffled, shares
 from promu.training.loop import best_epoch, fit
@@ -164,7 +165,9 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         name: task.finish(out / "predictions" / (name if several else ""), evaluations) for name, task in tasks.items()
     }
     _record(model, settings, found)
-    save_folder(out / "model", model, tokenizer)
+    dev = [post.tokens for task in tasks.values() for post in task.posts["dev"]]
+    familiarity = Familiarity.of((post.tokens for post in learned), dev)
+    save_folder(out / "model", model, tokenizer, familiarity and familiarity.save)
     shared: dict[str, Any] = {
         "task": recipe.task,
         "seed": recipe.seed,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from promu.corpora.context_files import ContextCounts, add_contexts
+from promu.corpora.labelled import rename_types, restore_types
 from promu.corpora.releases import release_name
 from promu.errors import InputError
 from promu.evaluation.calibration import expected_calibration_error, fit_temperature, log_loss
@@ -23,7 +23,7 @@ from promu.tasks.post_images import ImageFolder, ImagePolicy
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
 from promu.tasks.reachable_gold import Reach, check_gold, contexts_sentence, longest_possible, reach
 from promu.tasks.task import TASKS
-from promu.training.recipe import TaskData, TaskFile
+from promu.training.recipe import TaskData
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class TaskRun:
             self.posts[split], self.parts[split] = [], []
             for file in files:
                 path, first = Path(file.file), len(self.posts[split])
-                self.posts[split] += renamed(self.task.read(path, data.format, data.scheme), file.types, path)
+                self.posts[split] += rename_types(self.task.read(path, data.format, data.scheme), file.types, path)
                 self.parts[split].append((path, slice(first, len(self.posts[split]))))
         self.contexts: dict[str, ContextCounts] = {}
         if data.contexts:
@@ -142,7 +142,7 @@ class TaskRun:
             for (path, part), file in zip(self.parts[split], self.files[split], strict=True):
                 place = out / (path.name if len(self.files[split]) == 1 else _short(path))
                 place.parent.mkdir(exist_ok=True)
-                self.task.write(place, restored(answers[split][part], file), self.data.format)
+                self.task.write(place, restore_types(answers[split][part], file.types), self.data.format)
         thresholds = fit_threshold(self.predictor, {split: self.posts[split] for split in answers}, answers)
         named = {split: [self._name(path, part, split) for path, part in self.parts[split]] for split in self.posts}
         result = {
@@ -167,31 +167,6 @@ class TaskRun:
 def _short(path: Path) -> str:
     """A file's name with that of its folder: sets have files of the same names."""
     return f"{path.parent.name}/{path.name}".lstrip("/")
-
-
-def renamed(posts: Sequence[Post], types: Mapping[str, str], path: Path) -> list[Post]:
-    """Posts with other names for their entities' types.
-
-    Raises:
-        InputError: No entity has a type that is to be renamed.
-    """
-    found = {entity.type for post in posts for entity in post.entities}
-    if absent := sorted(set(types) - found):
-        known = ", ".join(sorted(kind for kind in found if kind is not None))
-        raise InputError(f"no entity here has the type {absent[0]!r}, which types names; there are {known}", path)
-    return [_with_types(post, types) for post in posts]
-
-
-def restored(posts: Sequence[Post], file: TaskFile) -> list[Post]:
-    """Predicted posts by the names that a file has; where it has two for one of the model's, by that of the model."""
-    names = list(file.types.values())
-    back = {new: old for old, new in file.types.items() if names.count(new) == 1}
-    return [_with_types(post, back) for post in posts]
-
-
-def _with_types(post: Post, types: Mapping[str, str]) -> Post:
-    entities = (replace(one, type=types.get(one.type or "", one.type)) for one in post.entities)
-    return replace(post, entities=tuple(entities)) if types else post
 
 
 def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:

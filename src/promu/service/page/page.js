@@ -146,6 +146,7 @@ function show(text, image, found) {
   drawGraph($("graph"), found, style);
   const { explanation, ...plain } = found; // too long to copy
   const notes = [];
+  notes.push(...found.warnings);
   if (found.image_reason === "text-only model") notes.push("This model reads text alone; it did not use the image.");
   if (read < found.tokens.length) {
     notes.push(`The post is too long: the model read the first ${read} of ${found.tokens.length} words. What follows is dotted; nothing was looked for there.`);
