@@ -61,7 +61,7 @@ def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_pa
     output = tmp_path / "out.jsonl"
     with progress.shown(lambda *step: seen.append(step)):
         result = extract_file(source, output, settings, part=8)
-    assert result == BulkResult(posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0)
+    assert result == BulkResult(posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0, warned=0)
     assert seen == [("extracting", done, 26) for done in (8, 16, 24, 26)]
     found = lines(output)
     readable = [post for number, post in enumerate(posts) if number % 10 and number not in (4, 5)]
@@ -252,7 +252,8 @@ def test_a_post_on_which_the_models_fail_is_a_dead_letter(
     monkeypatch.setattr(TorchPredictor, "predict_batch", fragile)
     source = write(tmp_path / "posts.jsonl", [{"text": "Ann met Bob"}, {"text": "Zorva won"}, {"text": "Rome"}])
     output = tmp_path / "out.jsonl"
-    assert extract_file(source, output, settings) == BulkResult(3, extracted=2, dead=1, as_text=0, unread=0, cut=0)
+    counts = BulkResult(3, extracted=2, dead=1, as_text=0, unread=0, cut=0, warned=0)
+    assert extract_file(source, output, settings) == counts
     assert [record["id"] for record in lines(output)] == ["posts:1", "posts:3"]
     (dead,) = lines(dead_letters(output))
     assert (dead["number"], dead["id"]) == (2, "posts:2")

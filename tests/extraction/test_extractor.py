@@ -60,7 +60,7 @@ def test_the_answer_for_one_post(extractor: Extractor, images: Path) -> None:
     result = extractor(TEXT, image=images / "0.png")
     assert result.image_read and result.entities and result.relations
     record = json.loads(json.dumps(result.to_dict()))
-    read = ["truncated", "image_read", "image_reason"]
+    read = ["truncated", "image_read", "image_reason", "warnings"]
     assert list(record) == ["id", "text", "tokens", "image", "entities", "relations", *read]
     assert (record["text"], record["truncated"], record["image_read"], record["image_reason"]) == (TEXT, 0, True, None)
     for entity, found in zip(record["entities"], result.entities, strict=True):

@@ -49,6 +49,7 @@ NOTHING_CUT = {
     "truncated": 0,
     "image_read": False,
     "image_reason": "no image",
+    "warnings": [],
     "below": {"entities": 0, "relations": 0},
 }
 
