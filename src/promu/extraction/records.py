@@ -68,8 +68,8 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
 
 def _write_csv(path: Path, parts: Sequence[Path]) -> int:
     """A row a line. Columns are the keys of all lines; what is no plain text is written as JSON, null as nothing."""
-    own = ("id", "text", "tokens", "image", "entities", "relations", "truncated", "image_read", "image_reason")
-    own += ("warnings",)
+    own = ["id", "text", "tokens", "image", "entities", "relations", "truncated", "image_read", "image_reason"]
+    own.append("warnings")
     columns = [*own, *_further(parts, own)]
     count = 0
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:

@@ -75,7 +75,7 @@ class PromuComponent:
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
-        defaults = {"relations": [], "image": None, "image_read": False, "truncated": 0, "warnings": []}
+        defaults: dict[str, Any] = {"relations": [], "image": None, "image_read": False, "truncated": 0, "warnings": []}
         for field, value in defaults.items():
             if not Doc.has_extension(field):
                 Doc.set_extension(field, default=value)

@@ -53,7 +53,7 @@ class RealDemo:
 
     def test_f1(self) -> dict[str, float]:
         """Test F1 by file."""
-        found = {}
+        found: dict[str, float] = {}
         for task in self.result["tasks"].values():
             files = task["test"].get("files") or {Path(task["data"]["test"]["file"]).name: task["test"]}
             found |= {name: float(figures["f1"]) for name, figures in files.items()}

@@ -167,7 +167,7 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
     _record(model, settings, found)
     dev = [post.tokens for task in tasks.values() for post in task.posts["dev"]]
     familiarity = Familiarity.of((post.tokens for post in learned), dev)
-    save_folder(out / "model", model, tokenizer, familiarity and familiarity.save)
+    save_folder(out / "model", model, tokenizer, None if familiarity is None else familiarity.save)
     shared: dict[str, Any] = {
         "task": recipe.task,
         "seed": recipe.seed,
