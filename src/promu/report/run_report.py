@@ -237,7 +237,7 @@ def _charts(log: Sequence[LogLine]) -> list[tuple[str, str, str, Markup]]:
     losses.append(Series("sum", "soft", thinned(curve(log, "loss"))))
     meanings = " ".join(f"{short}: {meaning}" for name, (short, _, meaning) in LOSSES.items() if curve(log, name))
     dev = lines(*((short, colour, f"loss_{name}") for name, (short, colour, _) in LOSSES.items()))
-    scores = lines(("F1", "teal", "f1"))
+    scores = lines(("F1", "teal", "f1"), ("entities", "blue", "f1_ner"), ("relations", "amber", "f1_re"))
     charts = [
         ("F1 on dev", "percent by step", "", scores),
         ("Losses", "loss by step", meanings, losses),
