@@ -41,6 +41,9 @@ def multi_recipe(world: Path, tokenizer: Path, out: Path) -> dict[str, Any]:
         | {name: str(world / task / file) for name, file in files.items()}
         for task, files in FILES.items()
     }
+    for split in ("train", "dev", "test"):  # of one task each file says where its images are
+        data["ner"][split] = {"file": data["ner"][split], "images": data["ner"]["images"]}
+    del data["ner"]["images"]
     return {
         "task": ["ner", "re"],
         "data": data,
@@ -61,7 +64,7 @@ def run(tiny_world: Path, tiny_models: Path, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-def test_a_run_has_one_model_and_the_figures_of_both_tasks(run: Path) -> None:
+def test_a_run_has_one_model_and_the_figures_of_both_tasks(run: Path, tiny_world: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     assert result["task"] == ["ner", "re"] and result["scored"] == {"dev": 2, "test": 1}
     both = [result["tasks"][task] for task in ("ner", "re")]
@@ -78,6 +81,9 @@ def test_a_run_has_one_model_and_the_figures_of_both_tasks(run: Path) -> None:
         "re/mnre_test.txt",
         "re/mnre_val.txt",
     ]
+    assert [one["images"]["train"]["with image"] for one in both] == [24, 150]
+    gold, written = read_conll(tiny_world / "ner" / "test.txt"), read_conll(run / "predictions" / "ner" / "test.txt")
+    assert [post.image for post in written] == [post.image for post in gold]
     card = (run / "model" / "README.md").read_text()
     assert "`B-PER`" in card and "| dev | 8 |" in card and "- re train: `" in card and "150 posts" in card
     assert (run / "report.html").is_file()
@@ -274,6 +280,24 @@ def test_files_of_one_task_may_name_types_differently(tiny_models: Path, tmp_pat
     scored = promu.evaluate(tmp_path / "run" / "model", mapped["file"], types={"OTHER": "MISC"})
     assert scored.scores.to_dict()["f1"] == 100 and scored.unknown_labels == {}
     assert {entity.type for post in scored.predictions for entity in post.entities} == {"PER", "OTHER"}
+
+
+def test_images_are_used_as_far_as_there_are_any(tiny_world: Path, tiny_models: Path, tmp_path: Path) -> None:
+    """With `text-only` a set whose folder of images is missing is read as text; with `raise` it is refused."""
+    recipe = multi_recipe(tiny_world, tiny_models / "ner", tmp_path / "run")
+    recipe["data"]["re"]["images"] = str(tmp_path / "gone")
+    load = (load_recipe({**recipe, "images": policy}, FinetuneRecipe) for policy in ("raise", "text-only"))
+    with pytest.raises(InputError, match=r"gone: no such folder of images"):
+        finetune(next(load))
+    only = next(load)
+    assert isinstance(only, MultiTaskRecipe)
+    few = str(tiny_world / "ner" / "valid.txt")
+    files = [{"file": few, "images": str(folder)} for folder in (tiny_world / "ner" / "images", tmp_path / "gone")]
+    data = {"ner": {"train": files, "dev": files}}
+    raw = {**only.model_dump(mode="json"), "task": ["ner"], "data": data, "together": {}}
+    raw["training"] = {**training(1), "batch_size": 16}
+    counts = finetune(raw)["tasks"]["ner"]["images"]["train"]
+    assert (counts["with image"], counts["image missing"]) == (8, 8)
 
 
 def test_a_type_to_be_renamed_must_be_there() -> None:

@@ -154,12 +154,13 @@ class FinetuneRecipe(Recipe):
 
 
 class TaskFile(Settings):
-    """A file of posts whose entity types have other names than in the other files."""
+    """A file of posts whose entity types have other names than in the other files, or whose images lie elsewhere."""
 
     file: Place = Field(description="the file")
     types: dict[str, str] = Field(
         default={}, description="entity type in the file -> its name in the model: `{OTHER: MISC}`"
     )
+    images: Place | None = Field(default=None, description="folder of its posts' images; null takes the task's")
 
 
 Files = Place | TaskFile | list[Place | TaskFile]
@@ -222,7 +223,8 @@ class MultiTaskRecipe(FinetuneRecipe):
     @model_validator(mode="after")
     def _images_somewhere(self) -> MultiTaskRecipe:
         for task, data in self.data.items():
-            if self.images != "none" and data.images is None:
+            everywhere = all(file.images for files in data.files().values() for file in files)
+            if self.images != "none" and data.images is None and not everywhere:
                 raise ValueError(f"data.{task}.images is missing; name the folder of images, or set images: none")
         return self
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from promu.tasks.post_images import ImageFolder, ImagePolicy
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
 from promu.tasks.reachable_gold import Reach, check_gold, contexts_sentence, longest_possible, reach
 from promu.tasks.task import TASKS
-from promu.training.recipe import TaskData
+from promu.training.recipe import TaskData, TaskFile
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,9 @@ class TaskRun:
             self.posts, self.contexts = add_contexts(self.posts, data.contexts)
             for split in self.posts if not data.allow_leaks else ():
                 refuse_leaks(self.posts[split], str(self.paths(split)), "in a recipe data.allow_leaks: true")
+        for split, files in self.files.items():  # contexts go by the images' names
+            for (_, part), file in zip(self.parts[split], files, strict=True):
+                self.posts[split][part] = [_moved(post, file, _place) for post in self.posts[split][part]]
         try:
             self.labels = self.task.labels(self.posts["train"])
         except InputError as error:
@@ -90,12 +95,19 @@ class TaskRun:
                 logger.warning("%s: %s; %s", self.paths(split), one.long.sentence(), longest_possible(predictor.config))
             if self.contexts and (said := contexts_sentence(self.posts[split], encoder, one.contexts_cut)):
                 logger.warning("%s: %s", self.paths(split), said)
-        folder = None if self.data.images is None else Path(self.data.images)
+        named = [self.data.images, *(file.images for files in self.files.values() for file in files)]
+        folders = [Path(one) for one in named if one is not None]
         if policy != "none" and predictor.config.image_size is None:
             raise InputError("the model has no vision encoder; set model.vision, or images: none")
-        if folder is not None and policy != "none" and not folder.is_dir():
-            raise InputError("no such folder of images; correct data.images, or set images: none", folder)
-        self.images = ImageFolder(folder, predictor.config.image_size, policy)
+        absent = [folder for folder in dict.fromkeys(folders) if policy != "none" and not folder.is_dir()]
+        if absent and (policy == "raise" or len(absent) == len(set(folders))):
+            raise InputError("no such folder of images; correct data.images, or set images: none", absent[0])
+        self.images = ImageFolder(next(iter(folders), None), predictor.config.image_size, policy)
+        for folder in absent:
+            logger.warning("%s: no such folder of images; its posts are read as text", folder)
+            names = (post.image for posts in self.posts.values() for post in posts if post.image is not None)
+            lost = (name for name in names if folder.absolute() in (folders[0].absolute() / name).parents)
+            self.images.missing |= dict.fromkeys(lost, "missing image")
         for image in sorted({post.image for posts in self.posts.values() for post in posts if post.image is not None}):
             self.images.get(image)  # a broken one stops the run now, not after an hour
 
@@ -142,7 +154,8 @@ class TaskRun:
             for (path, part), file in zip(self.parts[split], self.files[split], strict=True):
                 place = out / (path.name if len(self.files[split]) == 1 else _short(path))
                 place.parent.mkdir(exist_ok=True)
-                self.task.write(place, restore_types(answers[split][part], file.types), self.data.format)
+                back = [_moved(post, file, _name) for post in restore_types(answers[split][part], file.types)]
+                self.task.write(place, back, self.data.format)
         thresholds = fit_threshold(self.predictor, {split: self.posts[split] for split in answers}, answers)
         named = {split: [self._name(path, part, split) for path, part in self.parts[split]] for split in self.posts}
         result = {
@@ -162,6 +175,21 @@ class TaskRun:
     def _name(self, path: Path, part: slice, split: str) -> dict[str, str]:
         release = release_name(path, self.posts[split][part])
         return {"file": str(path), "sha256": checksum(path), "release": release}
+
+
+def _moved(post: Post, file: TaskFile, way: Callable[[str, str], str]) -> Post:
+    """A post whose image is named by its place, or again by its name: of a file with a folder of images of its own."""
+    if post.image is None or file.images is None:
+        return post
+    return replace(post, image=way(post.image, os.path.abspath(file.images)))
+
+
+def _place(image: str, folder: str) -> str:
+    return os.path.join(folder, image)
+
+
+def _name(image: str, folder: str) -> str:
+    return os.path.relpath(image, folder)
 
 
 def _short(path: Path) -> str:
