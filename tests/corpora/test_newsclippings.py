@@ -12,7 +12,7 @@ from tests.factories import image_bytes
 
 from promu.alignment.corpus_build import build_corpus
 from promu.alignment.corpus_settings import CorpusSettings
-from promu.corpora.captions import guess_format
+from promu.corpora.captions import Skipped, guess_format
 from promu.corpora.newsclippings import read_newsclippings
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
@@ -230,6 +230,11 @@ def test_a_corpus_as_released_has_its_own_falsified_pairs(tmp_path: Path) -> Non
     skipped = {"missing image": 2, "pair of several subsets": 1, "unknown id": 1}
     assert Counter(result["skipped"]["pairs"]) == skipped and result["read"] == 7
     assert any("image 'bbc/images/0000/003.jpg': no such image" in line for line in result["skipped"]["examples"])
+    shown = Skipped()
+    for number in range(30):
+        shown.add(InputError(f"annotation {number}", kind="pair of several subsets"))
+    shown.add(InputError("annotation 30", kind="unknown id"))
+    assert shown.examples[-1] == "annotation 30", "what is frequent does not hide what is rare"
     with pytest.raises(InputError, match="annotation 5 names '9'"):
         build_corpus(CorpusSettings(captions=data), tmp_path / "strict")
     with pytest.raises(InputError, match="a base is NewsCLIPpings' only"):

@@ -36,7 +36,7 @@ MAX_CAPTION = 1000
 FORMATS = ("captions", "newsclippings", "folder")
 
 _TRUTH = {"1": True, "true": True, "0": False, "false": False}
-_EXAMPLES = 20
+_EXAMPLES, _OF_A_KIND = 20, 5
 
 
 def _truth(value: object) -> object:
@@ -146,9 +146,11 @@ class Skipped:
     examples: list[str] = field(default_factory=list)
 
     def add(self, error: InputError, pairs: int = 1) -> None:
-        """Count pairs under the kind of what is wrong with them."""
-        self.pairs[error.kind or "malformed row"] += pairs
-        if len(self.examples) < _EXAMPLES:
+        """Count pairs under the kind of what is wrong with them; a frequent kind leaves room for others' examples."""
+        kind = error.kind or "malformed row"
+        before = self.pairs[kind]
+        self.pairs[kind] += pairs
+        if before < _OF_A_KIND and len(self.examples) < _EXAMPLES:
             self.examples.append(str(error))
 
     def merge(self, other: Mapping[str, Any]) -> None:

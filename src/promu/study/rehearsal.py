@@ -78,13 +78,15 @@ class Rehearsal:
     def tables(self) -> list[Table]:
         """What is printed."""
         shape = "tiny shapes" if self.small else "true shapes"
-        columns: tuple[str, ...] = ("stage", "seconds", "steps", "seconds a step", "peak memory, GB", "on disk, GB")
+        columns: tuple[str, ...] = ("stage", "seconds", "of the processor", "steps", "seconds a step")
+        columns += ("peak memory, GB", "on disk, GB")
         if any(stage.accelerator_bytes is not None for stage in self.stages):
             columns = (*columns, "peak of the accelerator, GB")
         rows = [
             (
                 stage.name,
                 f"{stage.seconds:.1f}",
+                f"{stage.cpu_seconds:.1f}",
                 None if stage.steps is None else str(stage.steps),
                 None if stage.seconds_a_step is None else f"{stage.seconds_a_step:.3g}",
                 gigabytes(stage.peak_bytes),
@@ -147,7 +149,7 @@ def rehearse(
     tokenizer: str | Path | None = None,
     systems: Sequence[str] = (PROMU,),
 ) -> Rehearsal:
-    """Walk the paper's road for a few steps a stage, and write what it takes to `out/rehearsal.json`.
+    """Walk the paper's road for a few steps a stage, and write what it takes to `out/rehearsal.json`, as stages end.
 
     The stages are the jobs of `promu reproduce table1 --recipe paper` for one seed: corpus, teacher, labels,
     pre-training (killed once, and resumed), fine-tuning of three tasks; also the labels of a CLIP-type teacher, and
@@ -197,7 +199,11 @@ def rehearse(
         left = Counter(job.kind for job in with_inputs(one.job for one in plan(published, ["table1"], 3)).values())
         named = [(job, _name(job, number == len(jobs) - 2)) for number, job in enumerate(jobs)]
         runner = (InProcess if small else InProcesses)(out, walk.kill_in, named)
-        stages = [_folder("models", models), _folder("sets as published", data), *runner.run()]
+        stages = [_folder("models", models), _folder("sets as published", data)]
+        for stage in runner.run():
+            stages.append(stage)
+            measured = {"stages": [asdict(one) for one in stages], "seconds": None}
+            write_json(out / RESULT, {WORD: NOTE, **measured})  # what is known if it ends here
     assert runner.resumed is not None
     tasks = list(dict.fromkeys(request.task for request in requests))
     rows = tuple((system, *(WORD for _ in tasks)) for system in systems)
@@ -229,7 +235,7 @@ def _claim(out: Path, small: bool) -> None:
     if not small and (free := shutil.disk_usage(out).free) < ROOM:
         reason = f"the true shapes want {gigabytes(int(ROOM))} GB of disk, and {gigabytes(free)} are free"
         raise InputError(f"{reason}; make room, or rehearse in small", out)
-    write_json(out / RESULT, {WORD: NOTE, "stages": "not finished"})
+    write_json(out / RESULT, {WORD: NOTE, "stages": [], "seconds": None})
 
 
 def _prepare(
@@ -278,7 +284,7 @@ def machine() -> dict[str, Any]:
 
 def _folder(name: str, folder: Path) -> Stage:
     """What was written without a job, by its size alone."""
-    return Stage(name, 0.0, None, None, 0, None, size_of(folder))
+    return Stage(name, 0.0, 0.0, None, None, 0, None, size_of(folder))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,8 @@ class Stage:
     """One job of the road.
 
     Attributes:
-        seconds: From the start of its process to its end.
+        seconds: From its start to its end.
+        cpu_seconds: Of the processor's time, which tells a busy machine from a slow one.
         steps, seconds_a_step: Of its training, the median without the first; None where nothing is trained.
         peak_bytes: The most memory that its process had, its libraries included.
         accelerator_bytes: The most of an accelerator's memory; None without one.
@@ -44,6 +45,7 @@ class Stage:
 
     name: str
     seconds: float
+    cpu_seconds: float
     steps: int | None
     seconds_a_step: float | None
     peak_bytes: int
@@ -59,6 +61,15 @@ class Resumed:
     went_on_from: int
     steps: int
     checkpoint_bytes: int
+
+
+@dataclass(frozen=True)
+class Used:
+    """Time of the processor, and peaks of memory."""
+
+    cpu_seconds: float
+    peak_bytes: int
+    accelerator_bytes: int | None
 
 
 class StageRunner:
@@ -77,14 +88,15 @@ class StageRunner:
             if job.kind == "pretrain" and self.resumed is None:
                 self._kill(job, name)
             folder, started = job.run_folder(self.folder), time.perf_counter()
-            peak, accelerator = self._work(job, name)
-            seconds = time.perf_counter() - started
+            used = self._work(job, name)
+            seconds = round(time.perf_counter() - started, 1)
             if job.kind == "corpus":
                 result = read_json_document(folder / "corpus" / "result.json")
                 self.read = {"kept": result["kept"], **result["skipped"]["pairs"]}
             steps = seconds_of_steps(next(iter(folder.glob(TRAINED[job.kind])), None) if job.kind in TRAINED else None)
             own = statistics.median(steps[1:] or steps) if steps else None
-            yield Stage(name, round(seconds, 1), len(steps) or None, own, peak, accelerator, size_of(folder))
+            peaks = (used.peak_bytes, used.accelerator_bytes)
+            yield Stage(name, seconds, used.cpu_seconds, len(steps) or None, own, *peaks, size_of(folder))
             if job.kind in SCORED_KINDS:  # its figures are no figures
                 shutil.rmtree(folder)
 
@@ -98,8 +110,8 @@ class StageRunner:
         steps = int(job.settings["training"]["steps"])
         self.resumed = Resumed(self.kill_in, max(found), steps, size_of(found[max(found)]))
 
-    def _work(self, job: Job, name: str, kill_in: int | None = None) -> tuple[int, int | None]:
-        """Run a job, until this step of pre-training if one is given; returns the peaks of memory."""
+    def _work(self, job: Job, name: str, kill_in: int | None = None) -> Used:
+        """Run a job, until this step of pre-training if one is given."""
         raise NotImplementedError
 
 
@@ -110,7 +122,7 @@ class _Stopped(BaseException):
 class InProcess(StageRunner):
     """Runs the jobs in this process."""
 
-    def _work(self, job: Job, name: str, kill_in: int | None = None) -> tuple[int, int | None]:
+    def _work(self, job: Job, name: str, kill_in: int | None = None) -> Used:
         folder = job.run_folder(self.folder)
         make_folder(folder.parent)
 
@@ -119,13 +131,14 @@ class InProcess(StageRunner):
             if kill_in is not None and stage == "pre-training" and done >= kill_in:
                 raise _Stopped
 
-        outer = copy_context()  # in which the caller's progress is shown
+        outer, before = copy_context(), used_until_now()  # the first is what shows the caller's progress
         try:
             with shown(tell):
                 do_job(job.kind, job.resolved(self.folder), folder, 1)
         except _Stopped:
             pass
-        return peaks()
+        used = used_until_now()
+        return replace(used, cpu_seconds=round(used.cpu_seconds - before.cpu_seconds, 1))
 
 
 class InProcesses(StageRunner):
@@ -136,7 +149,7 @@ class InProcesses(StageRunner):
         self.context = get_context("forkserver")
         self.context.set_forkserver_preload(["promu.study.job_kinds"])
 
-    def _work(self, job: Job, name: str, kill_in: int | None = None) -> tuple[int, int | None]:
+    def _work(self, job: Job, name: str, kill_in: int | None = None) -> Used:
         folder = job.run_folder(self.folder)
         make_folder(folder.parent)
         ours, theirs = self.context.Pipe(duplex=False)
@@ -150,11 +163,12 @@ class InProcesses(StageRunner):
                     stage, done, total = message
                     report(f"{WORD}: {name}, {stage}", done, total)
                     if kill_in is not None and stage == "pre-training" and done >= kill_in:
-                        return 0, None
+                        return Used(0.0, 0, None)
                 elif kind == "failed":
                     raise InputError(f"{name}: {message[0]}")
                 else:
-                    return message[0], message[1]
+                    used: Used = message[0]
+                    return used
         except EOFError:
             process.join()
             reason = "its process was killed, as it is when memory runs out; free some"
@@ -174,7 +188,7 @@ def _in_child(kind: str, settings: Mapping[str, Any], folder: Path, parent: Any)
         except InputError as error:
             parent.send(("failed", str(error)))
             return
-    parent.send(("ended", *peaks()))
+    parent.send(("ended", used_until_now()))
 
 
 def do_job(kind: str, settings: Mapping[str, Any], folder: Path, threads: int) -> None:
@@ -193,10 +207,12 @@ def do_job(kind: str, settings: Mapping[str, Any], folder: Path, threads: int) -
         logger.setLevel(level)
 
 
-def peaks() -> tuple[int, int | None]:
-    """The most memory that this process had, and the most of an accelerator's, if there is one."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return peak, torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+def used_until_now() -> Used:
+    """What this process has used since it began."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    accelerator = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return Used(round(usage.ru_utime + usage.ru_stime, 1), peak, accelerator)
 
 
 def seconds_of_steps(log: Path | None) -> list[float]:
