@@ -15,6 +15,7 @@ from cyclopts import App
 
 from promu import cli
 from promu.cli import main
+from promu.cli.console import as_options
 from promu.cli.data import check
 from promu.cli.help_examples import EXAMPLES
 from promu.cli.own_data import convert
@@ -292,3 +293,35 @@ def test_no_command_writes_over_what_it_reads(
     assert main(words.format(models=tiny_models, file=file).split()) == 2
     assert file.read_bytes() == before
     assert f"{file}: this is what is read from; name another place to write to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "printed"),
+    [
+        ("correct images=, or leave it out", "correct --images, or leave it out"),
+        ("or leave them out: missing_images='skip'", "or leave them out: --missing-images skip"),
+        ("batch_size= is 0", "--batch-size is 0"),
+        ("runs/lr=0.1/model: no such folder", "runs/lr=0.1/model: no such folder"),
+        ("'images= x' is no tag of the teacher's", "'images= x' is no tag of the teacher's"),
+        ("give rename= OTHER=MISC", "give --rename OTHER=MISC"),
+    ],
+)
+def test_arguments_of_python_are_printed_as_options(said: str, printed: str) -> None:
+    assert as_options(said) == printed
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("serve --model x --max-posts 0", "error: --max-posts should be greater than or equal to 1, found '0'; see"),
+        ("extract --model x --text a --batch-size 0", "error: --batch-size should be greater than or equal to 1"),
+        ("convert {gold} out --from conll --to posts --inside-word widen", "leave --inside-word out"),
+        (
+            "evaluate regions x --images nowhere --instances {gold}",
+            "nowhere: no such folder of images; correct --images",
+        ),
+    ],
+)
+def test_an_error_names_the_option(words: str, said: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words.format(gold=files / "gold.txt").split()) == 2
+    assert said in capsys.readouterr().err

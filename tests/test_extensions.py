@@ -19,6 +19,7 @@ from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.detectors import DETECTORS, build_detector
 from promu.alignment.teacher import load_teacher
 from promu.cli import main
+from promu.cli.evaluate import evaluate
 from promu.corpora.formats import FORMATS, find_format
 from promu.errors import InputError
 from promu.extensions import extensions
@@ -27,6 +28,7 @@ from promu.modeling.fusions import FUSIONS
 from promu.tasks.task import TASKS
 
 EXAMPLE = Path(__file__).parent / "plugin_example"
+COMMANDS = set(evaluate)
 Install = Callable[..., None]
 
 
@@ -46,6 +48,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
         importlib.invalidate_caches()
 
     yield install
+    for name in set(evaluate) - COMMANDS:
+        del evaluate[name]
     for name in [name for name in sys.modules if name.partition(".")[0] == "promu_example"]:
         del sys.modules[name]
 
@@ -116,6 +120,13 @@ def test_a_recipe_names_format_task_and_fusion(
     result = promu.evaluate(tmp_path / "run" / "model", data, "hashtags")
     assert result.scores.micro.gold == 2 and result.task == "hashtags"
     assert (tmp_path / "run" / "predictions" / "posts.txt").is_file()
+    capsys.readouterr()
+    answers = tmp_path / "answers.txt"
+    options = ["--data", str(data), "--predictions", str(answers)]
+    assert main(["evaluate", "hashtags", str(tmp_path / "run" / "model"), *options]) == 0
+    said = capsys.readouterr()
+    assert "entities, 2 posts" in said.out and len(find_format("slashed").read(answers, None)) == 2
+    assert main(["evaluate", "--help"]) == 0 and "hashtags" in capsys.readouterr().out
     promu.convert(data, tmp_path / "posts.jsonl", "slashed", "posts")
     assert find_format("posts").read(tmp_path / "posts.jsonl", None)[0].entities == (promu.Entity(0, 1, "PER"),)
 

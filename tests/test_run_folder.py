@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from promu.errors import InputError
-from promu.runs import RunFolder
+from promu.runs import RunFolder, prediction_files
 
 
 def test_a_run_finds_its_own_result_again(tmp_path: Path) -> None:
@@ -38,3 +38,17 @@ def test_a_claim_alone_may_be_taken_over(tmp_path: Path) -> None:
     RunFolder(tmp_path / "run").claim({"seed": 1})
     RunFolder(tmp_path / "run").claim({"seed": 2})
     assert RunFolder(tmp_path / "run").result({"seed": 2}) is None
+
+
+def test_predictions_for_files_of_one_name_are_two_files(tmp_path: Path) -> None:
+    def named(**files: list[str]) -> dict[str, list[str]]:
+        found = prediction_files(tmp_path, {split: list(map(Path, of)) for split, of in files.items()})
+        return {split: [path.relative_to(tmp_path).as_posix() for path in of] for split, of in found.items()}
+
+    assert named(dev=["d/valid.txt"], test=["d/test.txt"]) == {"dev": ["valid.txt"], "test": ["test.txt"]}
+    clash = named(dev=["d/posts.jsonl"], test=["t/Posts.jsonl"])
+    assert clash == {"dev": ["dev-posts.jsonl"], "test": ["test-Posts.jsonl"]}
+    same = named(dev=["all.txt"], test=["./all.txt"])
+    assert same == {"dev": ["all.txt"], "test": ["all.txt"]}, "what is predicted for one file is one file"
+    assert named(dev=["a/x.txt", "b/x.txt"])["dev"] == ["a/x.txt", "b/x.txt"]
+    assert named(dev=["1/a/x.txt", "2/a/x.txt"])["dev"] == ["a/dev-1-x.txt", "a/dev-2-x.txt"]

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,6 +26,26 @@ RESULT = "result.json"
 EVALUATIONS = "evaluations.jsonl"
 
 logger = logging.getLogger(__name__)
+
+
+def prediction_files(folder: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
+    """Where the predictions for files of gold go in a folder: under the files' names, each in a place of its own.
+
+    Args:
+        folder: Where to.
+        files: By split. The name of the folder goes before that of the file where a split has several. Where different
+            files still have one name, that of the split goes before it: `dev-posts.jsonl`.
+    """
+    names = {
+        split: [Path(path.parent.name if len(of) > 1 else "", path.name) for path in of] for split, of in files.items()
+    }
+    different = {path.resolve() for of in files.values() for path in of}
+    if len({str(name).lower() for of in names.values() for name in of}) < len(different):
+        for split, of in names.items():
+            several = len({str(name).lower() for name in of}) < len(of)
+            mark = [f"{split}-{number}" if several else split for number in range(1, len(of) + 1)]
+            names[split] = [name.with_name(f"{one}-{name.name}") for one, name in zip(mark, of, strict=True)]
+    return {split: [folder / name for name in of] for split, of in names.items()}
 
 
 def refuse_other_settings(found: Mapping[str, Any], settings: Mapping[str, Any], folder: Path, what: str) -> None:

@@ -57,7 +57,7 @@ def test_every_kind_of_image(tmp_path: Path) -> None:
         assert image.decode().size == (image.width, image.height)
     for name, (_, reason) in broken.items():
         write_rows(tmp_path, [("image", "caption"), ("one.png", "sound"), (name, "a caption")])
-        with pytest.raises(InputError, match=rf"captions.csv:3: image '{name}': .*; or leave .*--missing-images skip"):
+        with pytest.raises(InputError, match=rf"captions.csv:3: image '{name}': .*; or leave .*missing_images='skip'"):
             build_corpus(settings, tmp_path / f"out {reason} {name}")
 
 

@@ -54,6 +54,32 @@ def test_a_file_and_its_images(corpus: Path) -> None:
     assert data["files"][0]["problems"][0]["line"] == 15
 
 
+def test_nothing_is_said_of_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("IMGID:1\na\tB-PER\n\nIMGID:2\nb\tO\n")
+    (tmp_path / "test.txt").write_text("IMGID:3\nc\tO\n")
+    report = check(tmp_path, "conll")
+    assert report.lines() == [
+        f"{tmp_path / 'train.txt'}: train, 2 posts",
+        "  release: unknown",
+        "  tokens: 2",
+        "  entities: 1 (PER 1)",
+        "  labels, as read and in the papers: PER",
+        "  images: 2 named; no folder of images given, none opened",
+        "  nothing is wrong",
+        f"{tmp_path / 'test.txt'}: test, 1 post",
+        "  release: unknown",
+        "  tokens: 1",
+        "  entities: none",
+        "  images: 1 named; no folder of images given, none opened",
+        "  nothing is wrong",
+        "train and test share no text and no image (content not compared, none opened)",
+    ]
+    assert report.to_dict()["files"][0] | {"duplicates": 0, "malformed": 0} == report.to_dict()["files"][0]
+    (tmp_path / "test.txt").write_text("IMGID:3\nc\tX\n")
+    lines = check(tmp_path / "test.txt", "conll").lines()
+    assert "  malformed: 1" in lines and "  nothing is wrong" not in lines
+
+
 def test_a_folder_is_the_whole_set(corpus: Path) -> None:
     shutil.copy(corpus / "train.txt", corpus / "test.txt")
     (corpus / "valid.txt").write_text("")
@@ -77,7 +103,7 @@ def test_what_splits_share_is_counted_and_shown(corpus: Path) -> None:
     assert overlap.examples["text"] == ["'a b'", "'Paris'"]
     assert overlap.examples["content"][0].startswith("9.jpg is ")
     text = "\n".join(report.lines())
-    assert "train and test share 2 of the latter's 4 texts, 1 of its 4 images by name (1 more by content)" in text
+    assert "train and test share 2 of the latter's 4 texts, 1 of its 4 images by name, 1 more by content" in text
     assert "  same image: 2.jpg" in text
     assert report.to_dict()["overlaps"][0]["splits"] == ["train", "test"]
 

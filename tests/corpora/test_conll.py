@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promu.corpora.conll import bio_tags, read_conll, read_conll_file, write_conll
+from promu.corpora.conll import read_conll, read_conll_file, write_conll
 from promu.corpora.releases import release_name
+from promu.corpora.tag_schemes import bio_tags
 from promu.errors import InputError, Problems, counted
 from promu.schema import Entity, Post, Relation, Scheme
 

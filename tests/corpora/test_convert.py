@@ -163,14 +163,16 @@ def test_spans_that_end_inside_a_word(tmp_path: Path) -> None:
 
 def test_a_malformed_file_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "Ann"}\n{"text": 3}\nno\n', encoding="utf-8")
-    with pytest.raises(InputError, match=r"a.jsonl:2: text must be a string, found 3.* \(and 1 more; promu check"):
+    with pytest.raises(
+        InputError, match=r"a.jsonl:2: text must be a string, found 3.* \(and 1 other fault; promu check"
+    ):
         promu.convert(tmp_path / "a.jsonl", tmp_path / "b.jsonl", "doccano", "posts")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl"]
     with pytest.raises(InputError, match=r"source and target are the same file"):
         promu.convert(tmp_path / "a.jsonl", tmp_path / "a.jsonl", "doccano", "posts")
     with pytest.raises(InputError, match="format 'coco' holds regions, but posts are needed"):
         promu.convert(tmp_path / "a.jsonl", tmp_path / "b", "posts", "coco")
-    with pytest.raises(InputError, match="format 'posts' counts words, so that no span ends inside one"):
+    with pytest.raises(InputError, match="format 'posts' counts words, and no span ends inside one"):
         promu.convert(tmp_path / "a.jsonl", tmp_path / "b", "posts", "conll", inside_word="split")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from promu.corpora.conll import read_conll
 from promu.errors import InputError
 from promu.schema import Entity, Post, Relation
 
@@ -59,9 +60,30 @@ def test_sets_of_words_and_tags(named: bool) -> None:
     dataset = datasets.Dataset.from_dict(
         {"tokens": [["Ann", "Lee", "is"], ["Rome", ",", "!"]], "ner_tags": tags}, features
     )
-    found = from_dataset(dataset)
+    found = from_dataset(dataset, scheme="iob1")
     assert [post.entities for post in found] == [(Entity(0, 2, "PER"),), (Entity(0, 1, "LOC"),)]
     assert [post.id for post in found] == ["1", "2"]
+    with pytest.raises(InputError, match=r"row 2: word 1: I-LOC at the start of a post .* or name the scheme iob1"):
+        from_dataset(dataset)
+
+
+@pytest.mark.parametrize(
+    ("rows", "entities"),
+    [
+        ([["I-PER", "I-PER", "O"], ["I-LOC", "B-LOC", "O"]], [[(0, 2, "PER")], [(0, 1, "LOC"), (1, 2, "LOC")]]),
+        ([["B-PER", "E-PER", "O"], ["S-LOC", "S-LOC", "O"]], [[(0, 2, "PER")], [(0, 1, "LOC"), (1, 2, "LOC")]]),
+        ([["B-PER", "L-PER", "O"], ["U-LOC", "O", "O"]], [[(0, 2, "PER")], [(0, 1, "LOC")]]),
+    ],
+)
+def test_the_scheme_of_tags_is_found_out_as_in_conll_files(
+    rows: list[list[str]], entities: list[list[tuple[int, int, str]]], tmp_path: Path
+) -> None:
+    dataset = datasets.Dataset.from_dict({"tokens": [["a", "b", "c"]] * 2, "ner_tags": rows})
+    expected = [tuple(Entity(*entity) for entity in of) for of in entities]
+    assert [post.entities for post in from_dataset(dataset)] == expected
+    lines = (f"{word}\t{tag}" for tags in rows for word, tag in [*zip("abc", tags, strict=True), ("", "")])
+    (tmp_path / "posts.txt").write_text("\n".join(line.strip() for line in lines))
+    assert [post.entities for post in read_conll(tmp_path / "posts.txt")] == expected
 
 
 def test_what_cannot_be_read_is_said() -> None:

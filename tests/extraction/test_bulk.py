@@ -393,6 +393,62 @@ def test_what_a_run_stopped_while_splitting_left_is_cleared_and_nothing_else(
     assert parts.read_text() == "a file of that name"
 
 
+DEADLY = """
+import os, sys
+from pathlib import Path
+from promu.extraction import bulk
+from promu.extraction.extractor import Extractor
+
+prepare = Extractor.prepare
+
+def deadly(self, post, *rest, **more):
+    if "Zorva" in post.tokens:
+        os._exit(9)  # as a crash in a decoder ends a process: nothing in Python sees it
+    return prepare(self, post, *rest, **more)
+
+Extractor.prepare = deadly
+source, output, model, images = sys.argv[1:]
+for attempt in range(4):  # the same command again and again, without importing torch each time
+    if not (child := os.fork()):
+        bulk.extract_file(Path(source), Path(output), bulk.BulkSettings(model, images, device="cpu"), part=4)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+def test_a_post_that_kills_the_process_twice_is_a_dead_letter(settings: BulkSettings, tmp_path: Path) -> None:
+    posts = [{"id": f"p{number}", "text": "Zorva won" if number in (5, 6) else "Ann met Bob"} for number in range(10)]
+    source, output = write(tmp_path / "posts.jsonl", posts), tmp_path / "out.jsonl"
+    words = [sys.executable, "-c", DEADLY, str(source), str(output), settings.model, settings.images]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    said = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+    # the part of both, then one after the other by itself, then what is left
+    assert said.split() == ["9", "9", "9", "0"]
+    assert [record["id"] for record in lines(output)] == [f"p{number}" for number in range(10) if number not in (5, 6)]
+    dead = lines(dead_letters(output))
+    assert [(letter["number"], letter["id"]) for letter in dead] == [(6, "p5"), (7, "p6")]
+    assert all("the process was killed twice while this post was in work" in letter["reason"] for letter in dead)
+    assert not output.with_name("out.jsonl.parts").exists()
+
+
+def test_a_run_that_is_interrupted_is_no_fault_of_a_post(
+    settings: BulkSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, output = write(tmp_path / "posts.jsonl", drawn(6)), tmp_path / "out.jsonl"
+    with monkeypatch.context() as patched:
+        patched.setattr(Extractor, "prepare", interrupted)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                extract_file(source, output, settings)
+    assert not list(tmp_path.glob("*.parts/*.begun.json"))
+    assert extract_file(source, output, settings).dead == 1, "the one that has no text"
+
+
+def interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_is_said_and_its_part_done_next_time(settings: BulkSettings, tmp_path: Path) -> None:
     source, output = write(tmp_path / "posts.jsonl", drawn(20)), tmp_path / "out.jsonl"

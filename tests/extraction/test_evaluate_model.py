@@ -109,7 +109,7 @@ def test_two_models_are_a_joint_system(tiny_models: Path, photos: Path, tmp_path
     [
         ({"task": None}, "holds models for ner and re; name the task"),
         ({"task": "mner"}, "there is no task 'mner'; there are ner, re, joint"),
-        ({"batch_size": 0}, "batch_size is 0; at least 1"),
+        ({"batch_size": 0}, "batch_size= is 0; at least 1"),
         ({"images": "nowhere"}, "nowhere: no such folder of images"),
         ({"groups": {}}, "group"),
     ],
@@ -135,7 +135,7 @@ def test_a_threshold_is_used_where_it_is_asked_for_and_said(
     assert fitted.curve == plain.curve and plain.curve[-1].f1 == pytest.approx(plain.scores.micro.f1)
     record = fitted.to_dict()
     assert (record["threshold"], record["fitted_threshold"]) == (middle, middle) and len(record["curve"]) > 3
-    with pytest.raises(InputError, match=r"threshold is 1.5; a score is from 0 to 1"):
+    with pytest.raises(InputError, match=r"threshold= is 1.5; a score is from 0 to 1"):
         promu.evaluate(predictor, NER, threshold=1.5)
     with pytest.raises(InputError, match="two thresholds"):
         promu.evaluate(tiny_models, JOINT, "joint", threshold=0.5)

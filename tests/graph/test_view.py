@@ -135,6 +135,6 @@ def test_a_name_that_is_none_or_several(tmp_path: Path) -> None:
         page(tmp_path, POSTS, "Bobb")
     with pytest.raises(InputError, match=r"nothing of type ORG is called 'zzz'$"):
         page(tmp_path, POSTS, "zzz", "ORG")
-    with pytest.raises(InputError, match="'bob' is several entities, of the types PER, LOC; say which with --type"):
+    with pytest.raises(InputError, match="'bob' is several entities, of the types PER, LOC; say which with type="):
         page(tmp_path, POSTS, "bob")
     assert not (tmp_path / "page.html").exists()

@@ -73,7 +73,11 @@ def test_perfect_answers_score_a_hundred(
 
 
 def test_a_post_without_a_usable_answer_is_reported(
-    server: LlmServer, tiny_world: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: LlmServer,
+    tiny_world: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("ner", "re"):
         answers = oracle(tiny_world, name)
@@ -90,6 +94,9 @@ def test_a_post_without_a_usable_answer_is_reported(
     ner = read_conll(tmp_path / "ner" / "predictions" / "test.txt")
     assert ner[3].entities == () and any(post.entities for post in ner)
     assert read_mnre(tmp_path / "re" / "predictions" / "mnre_test.txt")[3].relations[0].type == "None"
+    capsys.readouterr()
+    assert run(server, tiny_world, tmp_path / "ner", "re", "--yes") == 2
+    assert "ner: this folder holds the answers about" in capsys.readouterr().err, "nothing is written over"
 
 
 def test_nothing_is_asked_before_it_is_allowed(
@@ -170,8 +177,8 @@ def test_a_killed_run_goes_on_where_it_was(server: LlmServer, tiny_world: Path, 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--max-cost", "1"], "max_cost needs price_prompt and price_answer"),
-        (["--price-prompt", "1"], "give both price_prompt and price_answer"),
+        (["--max-cost", "1"], "--max-cost needs --price-prompt and --price-answer, money"),
+        (["--price-prompt", "1"], "give both --price-prompt and --price-answer, or"),
         (["--images", "absent"], "no such folder of images"),
         (["--data", "ner/test.txt"], "give --train, or --labels and no --shots"),
         (["--data", "re"], r"none of train.txt, valid.txt"),

@@ -19,7 +19,7 @@ from promu import Extractor
 from promu.errors import InputError
 from promu.report.palette import TYPES
 from promu.service.examples import NEUTRAL, read_examples, write_examples
-from promu.service.served import model_name
+from promu.service.server import model_name
 
 pytestmark = pytest.mark.slow
 

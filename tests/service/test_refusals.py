@@ -73,6 +73,8 @@ def test_json_of_the_wrong_shape(body: bytes, status: int, says: str, service: R
         (b'{"posts": ["Ann"]}', "'posts.0'"),
         (b'{"posts": [{"text": "Ann", "photo": "x"}]}', "unknown key 'posts.0.photo'; known keys: text, image"),
         (b'[{"text": "Ann"}]', "the body"),
+        (b'{"posts": [{"text": "Ann", "text": "Bob"}]}', "the key 'text' is there twice; keep one of them"),
+        (b'{"posts": [{"text": "Ann"}], "posts": [{"text": "Bob"}]}', "the key 'posts' is there twice"),
         (b'{"posts": [' + b",".join([b'{"text": "Ann"}'] * 65) + b"]}", "65 posts in a request, at most 64"),
     ],
 )

@@ -136,7 +136,7 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
     [
         ({}, "table9", 1, "'table9' is no table or figure; choose one of table1, table2"),
         ({"single_seed": ("tabel3",)}, "table1", 1, "single_seed: 'tabel3' is no table or figure; choose some of"),
-        ({}, "table1", 0, "--seeds is 0; at least 1 is needed"),
+        ({}, "table1", 0, "seeds= is 0; at least 1 is needed"),
         ({"transfer_world": None}, "transfer", 1, "transfer needs a second domain; set world and transfer_world"),
         ({"transfer_world": "moon"}, "transfer", 1, "transfer_world 'moon' is unknown; use one of country, news"),
         ({"fusions": ("concat", "glue")}, "table2", 1, "table2: fusion 'glue' is unknown; use one of concat"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig
 
 from promu import progress
-from promu.corpora.conll import bio_tags
+from promu.corpora.tag_schemes import bio_tags
 from promu.modeling.classification import PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf, bio_labels

@@ -368,7 +368,7 @@ def write_relations(table: Path, out: Path, top: int = 100, meta: Path | None = 
 
 def _check_top(top: int) -> None:
     if top < 1:
-        raise InputError(f"--top must be 1 or more, found {top}")
+        raise InputError(f"top= must be 1 or more, found {top}")
 
 
 def _write_candidates(out: Path, notes: Sequence[str], rows: Iterable[tuple[str, object]]) -> None:

@@ -92,7 +92,7 @@ def find_files(settings: CorpusSettings) -> CorpusSettings:
         reason = f"a base is NewsCLIPpings' only, and these captions are of the format {settings.format}"
         raise InputError(f"{reason}; leave the base out", settings.captions)
     if settings.images is None and not settings.captions.is_dir():
-        raise InputError(f"--images is missing: name the folder of the images that {settings.captions} is about")
+        raise InputError(f"images= is missing: name the folder of the images that {settings.captions} is about")
     if not settings.image_folder.is_dir():
         raise InputError("no such folder of images; check the path", settings.image_folder)
     return settings
@@ -369,7 +369,7 @@ def prepare_images(
                     continue
                 reason = f"image {item.image!r}: {result.reason}"
                 if settings.missing_images == "raise":
-                    raise InputError(f"{reason}; or leave such images out: --missing-images skip", item.path, item.line)
+                    raise InputError(f"{reason}; or leave such images out: missing_images='skip'", item.path, item.line)
                 error = InputError(reason, item.path, item.line, result.kind or "broken image")
                 skipped.add(error, len(item.captions))
             found: Sequence[Sequence[Region]] = [()] * len(loaded)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 import promu
 from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, score, train
-from promu.cli.console import StderrHandler, complain
+from promu.cli.console import StderrHandler, as_options, complain
 from promu.cli.help_examples import epilogue
 from promu.errors import InputError
 from promu.progress import forget_stored, is_stored
@@ -118,9 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[StderrHandler()])
     logging.getLogger("promu").setLevel(logging.INFO)
-    words = sys.argv[1:] if arguments is None else arguments
+    words = list(sys.argv[1:] if arguments is None else arguments)
     app.help_epilogue = epilogue(words)
     forget_stored()
+    if words[:1] == ["evaluate"]:
+        evaluate.add_extension_tasks()
     try:
         status = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -159,6 +162,10 @@ def _usage(error: CycloptsError, words: Sequence[str]) -> str:
         from promu.config import first_problem
 
         reason = first_problem(problem)
+        if named := problem.errors()[0]["loc"]:
+            reason = f"{named[0]}=" + reason.removeprefix(str(named[0]))
+        # settings are named as in a recipe, max_posts, and are options here
+        reason = as_options(re.sub(r"(?<![\w.'])([a-z]+(?:_[a-z]+)+)(?![\w='.])", r"\1=", reason))
     else:
         reason = str(error).strip().rstrip(".")
     return f"{reason}; see {' '.join(['promu', *chain])} --help"

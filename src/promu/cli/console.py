@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,17 +26,39 @@ class StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print the record."""
-        print(self.format(record), file=sys.stderr)
+        print(as_options(self.format(record)), file=sys.stderr)
+
+
+_ARGUMENT = re.compile(
+    r"""(?<![\w./-])([a-z][a-z_]*)=(?:'([\w-]+)'|(?=[\s,;:.)]|$))|(?<!\w)'(?:[^'\\]|\\.)*'|(?<!\w)"(?:[^"\\]|\\.)*\""""
+)
+"""An argument as messages of the library name it, `images=` or `missing_images='skip'`; or a quotation, which stays."""
+
+
+def as_options(sentence: str) -> str:
+    """A message of the library with the options of the command line in place of Python's arguments.
+
+    >>> as_options("no such folder of images; correct images=, or give missing_images='skip'")
+    'no such folder of images; correct --images, or give --missing-images skip'
+    """
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if name is None:
+            return found[0]
+        return f"--{name.replace('_', '-')}" + (f" {value}" if value else "")
+
+    return _ARGUMENT.sub(option, sentence)
 
 
 def complain(sentence: str) -> None:
     """Say what went wrong, on standard error, in one line."""
-    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"error: {as_options(' '.join(sentence.split()))}", file=sys.stderr)
 
 
 def note(sentence: str) -> None:
     """Say what should not be missed, on standard error."""
-    print(f"note: {sentence}", file=sys.stderr)
+    print(f"note: {as_options(sentence)}", file=sys.stderr)
 
 
 def print_json(value: Any) -> None:

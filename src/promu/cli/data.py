@@ -97,9 +97,9 @@ def check(
 
         contexts = check_contexts(path, format, files, scheme)
     if json:
-        counted = {"long_posts": {file: long.to_dict() for file, long in lengths.items()}} if lengths else {}
+        long_posts = {"long_posts": {file: long.to_dict() for file, long in lengths.items()}} if lengths else {}
         said = {"contexts": {name: one.to_dict() for name, one in contexts.items()}} if contexts else {}
-        print_json({**report.to_dict(), **counted, **said})
+        print_json({**report.to_dict(), **long_posts, **said})
     else:
         print("\n".join([*report.lines(), *(f"{file}: {long.sentence()}" for file, long in lengths.items())]))
         print("".join(f"{line}\n" for name, one in contexts.items() for line in one.lines(name)), end="")

@@ -64,6 +64,7 @@ def _drawn(out: Path, seed: int, json: bool) -> None:
         [(system.name, f"{system.ner.f1:.1f}", f"{system.re.f1:.1f}") for system in data.systems],
     )
     print(f"model:  {files['model']}\nreport: {files['report']}")
+    print("next:   promu recipes lists recipes for posts of your own; the report says more")
 
 
 def _real(out: Path, seed: int, overrides: list[str], json: bool) -> None:

@@ -185,7 +185,7 @@ def _print_regions(report: RegionReport) -> None:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class GoldOptions:
-    """What `promu evaluate ner`, `re` and `joint` are given beside the model.
+    """What `promu evaluate ner`, `re`, `joint` and those of extensions are given beside the model.
 
     Args:
         data: File with the gold.
@@ -259,6 +259,27 @@ def evaluate_joint(model: Path, /, options: GoldOptions) -> None:
     _evaluate("joint", model, options)
 
 
+def add_extension_tasks() -> None:
+    """Give each task of an installed package its command, as promu's own tasks have one."""
+    from promu.extensions import extensions
+
+    for entry in extensions("promu.tasks"):
+        if entry.name not in evaluate:
+            evaluate.command(_command_of(entry.name), name=entry.name)
+
+
+def _command_of(task: str) -> Callable[..., None]:
+    def command(model: Path, /, options: GoldOptions) -> None:
+        _evaluate(task, model, options)
+
+    command.__doc__ = f"""Score a model of the task {task}, which an installed package adds, against gold.
+
+    Args:
+        model: The model folder of a fine-tuning run.
+    """
+    return command
+
+
 def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     predictions = options.predictions
     if options.report is not None and not options.report.absolute().parent.is_dir():
@@ -296,6 +317,9 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
         note(f"answers below the threshold ({shown}) are left out; published figures are without one")
     elif result.fitted:
         note(f"all answers are scored; in extraction those below {result.fitted:.3f} are left out (--threshold fitted)")
+    from promu.evaluation.joint_scores import JointScores
+    from promu.evaluation.ner import NerScores
+    from promu.evaluation.relation import RelationScores
     from promu.tasks.task import TASKS
 
     if predictions is not None:
@@ -311,6 +335,11 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
     if options.json:
         print_json(result.to_dict())
         return
-    print_scores([result.scores])
+    if isinstance(result.scores, NerScores | RelationScores | JointScores):
+        print_scores([result.scores])
+    else:  # of an extension
+        figures = {name: value for name, value in result.scores.to_dict().items() if isinstance(value, int | float)}
+        posts = counted(len(result.predictions), "post")
+        print_table(f"{task}, {posts}", ["", ""], [[name, f"{value:g}"] for name, value in figures.items()])
     if result.long_posts.posts:
         print(result.long_posts.sentence())

@@ -52,12 +52,15 @@ class Overlap:
         return {"splits": [values.pop("first"), values.pop("second")], **values}
 
     def lines(self) -> list[str]:
-        """The same as text."""
-        more = self.same_content
-        content = "content not compared, none opened" if more is None else f"{more:,} more by content"
-        texts = f"{self.texts:,} of the latter's {counted(self.of_texts, 'text')}"
-        images = f"{self.images:,} of its {counted(self.of_images, 'image')} by name ({content})"
-        head = f"{self.first} and {self.second} share {texts}, {images}"
+        """The same as text, without what they do not share."""
+        shared = {
+            f"{self.texts:,} of the latter's {counted(self.of_texts, 'text')}": self.texts,
+            f"{self.images:,} of its {counted(self.of_images, 'image')} by name": self.images,
+            f"{self.same_content or 0:,} more by content": self.same_content,
+        }
+        opened = " (content not compared, none opened)" if self.same_content is None and self.of_images else ""
+        named = ", ".join(what for what, count in shared.items() if count) or "no text and no image"
+        head = f"{self.first} and {self.second} share {named}{opened}"
         return [head, *(f"  same {kind}: {example}" for kind, shown in self.examples.items() for example in shown)]
 
 
@@ -95,13 +98,20 @@ class ImageReport:
         return values if self.checked else {name: values[name] for name in ("named", "shared", "checked")}
 
     def lines(self) -> list[str]:
-        """The same as text."""
-        found = "no folder of images given, none opened"
-        if self.checked:
-            repeats = f"{self.same_content:,} repeat another under a new name"
-            found = f"{self.missing:,} missing, {self.broken:,} broken, {repeats}"
-            found += f", {self.stand_ins:,} stand in for one that was missing"
-        lines = [f"  images: {self.named:,} named, {self.shared:,} of them more than once; {found}"]
+        """The same as text, without zeros."""
+        if not self.named:
+            return ["  images: none named"]
+        counts = {
+            "missing": self.missing,
+            "broken": self.broken,
+            "the same as another under a new name": self.same_content,
+            "in place of one that was missing": self.stand_ins,
+        }
+        found = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count) or "each can be read"
+        if not self.checked:
+            found = "no folder of images given, none opened"
+        often = f", {self.shared:,} of them more than once" if self.shared else ""
+        lines = [f"  images: {self.named:,} named{often}; {found}"]
         lines += [f"    missing: {name}" for name in self.missing_names]
         lines += _more(self.missing, len(self.missing_names))
         if self.renamed:
@@ -166,24 +176,27 @@ class FileReport:
         }
 
     def lines(self) -> list[str]:
-        """The same as text, the problems only counted."""
-        noun = {"posts": "posts", "pairs": "caption pairs", "regions": "images"}[self.kind]
-        lines = [f"{self.path}: " + (f"{self.split}, " if self.split else "") + f"{self.records:,} {noun}"]
+        """The same as text, without zeros, the problems only counted; says so where nothing is wrong."""
+        noun = {"posts": "post", "pairs": "caption pair", "regions": "image"}[self.kind]
+        lines = [f"{self.path}: " + (f"{self.split}, " if self.split else "") + counted(self.records, noun)]
         lines.append(f"  release: {self.release}")
         if self.kind == "posts":
             lines += [f"  tokens: {self.tokens:,}", f"  entities: {_table(self.entities)}"]
             if self.label_map:
                 names = (name if name == paper else f"{name} = {paper}" for name, paper in self.label_map.items())
                 lines.append(f"  labels, as read and in the papers: {', '.join(names)}")
-            lines.append(f"  relations: {_table(self.relations)}")
+            lines += [f"  relations: {_table(self.relations)}"] if self.relations else []
         elif self.kind == "pairs":
-            lines.append(f"  matched: {self.matched:,}, mismatched: {self.records - self.matched:,}")
+            mismatched = self.records - self.matched
+            lines.append(f"  matched: {self.matched:,}" + (f", mismatched: {mismatched:,}" if mismatched else ""))
         else:
             lines.append(f"  regions: {_table(self.regions)}")
-        if self.kind != "regions":
+        if self.duplicates:
             lines.append(f"  duplicates: {self.duplicates:,}")
         lines += [*self.images.lines(), *(f"  note: {note}" for note in self.notes)]
-        return [*lines, f"  malformed: {self.problems.total:,}"]
+        if self.problems:
+            lines.append(f"  malformed: {self.problems.total:,}")
+        return [*lines, "  nothing is wrong"] if self.ok else lines
 
 
 @dataclass(slots=True)

@@ -17,33 +17,31 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from promu.corpora.fields import FILE_NAME, TOKEN, check_field
 from promu.corpora.releases import has_stray_inside
+from promu.corpora.tag_schemes import (
+    ANY_TAG,
+    TAG,
+    StrayInside,
+    TagCounts,
+    bio_tags,
+    bioes_entities,
+    check_tag,
+    iob_entities,
+    is_stray,
+    stray_reason,
+)
 from promu.errors import InputError, Problems, counted
 from promu.files import fault, is_blank, read_lines, shorten, write_text
 from promu.schema import Entity, Post, Scheme
 
 logger = logging.getLogger(__name__)
 
-SCHEME = (
-    "how the tags of CoNLL files mark entities: `iob2`, `iob1` (an I- that continues nothing begins an entity), "
-    "`bioes`; `auto` finds it out"
-)
-"""What the setting is, for recipes and help."""
-
-StrayInside = Literal["begin", "drop"]
-"""What an I- tag that continues nothing is: the begin of an entity, or no part of one (seqeval's two modes)."""
-
-_TYPE = r"\w[\w.&/-]*"
-_TAG = re.compile(rf"O|[BI]-{_TYPE}")
-_ANY_TAG = re.compile(rf"O|[BIESLUM]-{_TYPE}")
-_BIOES = {"L": "E", "U": "S", "M": "I"}
 _MARK, _DOCUMENT = "IMGID:", "-DOCSTART-"
 _COLUMNS = re.compile(r"[ \t]+")
-_REMEDY = "the scheme iob1, which takes such a tag as the begin of an entity (data.scheme, --scheme)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +97,11 @@ def read_conll_file(
     path = Path(path)
     layout = _survey(path)
     known = False
-    if scheme == "bioes" and not layout.ends:
+    if scheme == "bioes" and not layout.tags.ends:
         scheme = "iob2"
     if scheme == "auto":
-        scheme = layout.scheme
-        if scheme == "iob2" and layout.strays:
+        scheme = layout.tags.scheme
+        if scheme == "iob2" and layout.tags.strays:
             known = has_stray_inside(_Reader(path, layout, "iob1", None, Problems()).posts())
             scheme = "iob1" if known else "iob2"
     found = Problems() if problems is None else problems
@@ -133,46 +131,15 @@ def write_conll(path: str | Path, posts: Iterable[Post], scheme: Scheme = "iob2"
     write_text(path, (_format(post, plain, scheme) for post in posts))
 
 
-def bio_tags(post: Post, scheme: Scheme = "iob2") -> list[str]:
-    """The post's entities as tags, one a word; in IOB2 or in another scheme."""
-    tags = ["O"] * len(post.tokens)
-    for entity in post.entities:
-        tags[entity.start : entity.end] = [f"B-{entity.type}"] + [f"I-{entity.type}"] * (entity.end - entity.start - 1)
-    if scheme in ("auto", "iob2"):
-        return tags
-    written = list(tags)
-    for index, tag in enumerate(tags):
-        before, after = (tags[place] if 0 <= place < len(tags) else "O" for place in (index - 1, index + 1))
-        last = after != f"I-{tag[2:]}"
-        if scheme == "iob1" and tag[0] == "B" and before[2:] != tag[2:]:
-            written[index] = f"I-{tag[2:]}"
-        elif scheme == "bioes" and tag != "O" and last:
-            written[index] = f"{'S' if tag[0] == 'B' else 'E'}-{tag[2:]}"
-    return written
-
-
 @dataclass(slots=True)
 class _Layout:
-    """What a first look at a file shows.
-
-    `strays`, `needless` and `broken` count the lines that are wrong under IOB2 (an I- that continues nothing), IOB1 (a
-    B- that is not needed) and BIOES; `ends` the tags that only BIOES has.
-    """
+    """What a first look at a file shows."""
 
     tabs: bool = True
     columns: int = 2
     images: int = 0
     documents: int = 0
-    strays: int = 0
-    needless: int = 0
-    broken: int = 0
-    ends: int = 0
-
-    @property
-    def scheme(self) -> Scheme:
-        if self.ends and self.broken < self.ends + self.strays:
-            return "bioes"
-        return "iob1" if self.strays and not self.needless and not self.ends else "iob2"
+    tags: TagCounts = field(default_factory=TagCounts)
 
     def split(self, line: str) -> list[str]:
         return line.split("\t") if self.tabs else _COLUMNS.split(line.strip(" \t"))
@@ -205,30 +172,19 @@ def _survey(path: Path) -> _Layout:
     layout = _Layout()
     tabs: Counter[bool] = Counter()
     columns: dict[bool, Counter[int]] = {True: Counter(), False: Counter()}
-    previous = "O"
     for _, line in read_lines(path, Problems()):
-        opened = previous[0] in "BI"
         mark, document = line is not None and _is_mark(line), line is not None and _is_document(line)
         if line is None or is_blank(line) or mark or document:
             layout.images += mark
             layout.documents += document
-            layout.broken += opened
-            previous = "O"
+            layout.tags.close()
             continue
         tabbed = "\t" in line
         tabs[tabbed] += 1
         found = line.split("\t") if tabbed else _COLUMNS.split(line.strip(" "))
         columns[tabbed][len(found)] += 1
-        tag = found[-1]
-        if not _ANY_TAG.fullmatch(tag):
-            continue
-        tag = _BIOES.get(tag[0], tag[0]) + tag[1:]
-        continues = opened and previous[2:] == tag[2:]
-        layout.ends += tag[0] in "ES"
-        layout.strays += tag[0] == "I" and not continues
-        layout.needless += tag[0] == "B" and not continues
-        layout.broken += not continues if tag[0] in "IE" else opened
-        previous = tag
+        if ANY_TAG.fullmatch(found[-1]):
+            layout.tags.add(found[-1])
     layout.tabs = not tabs or tabs[True] >= tabs[False]
     if columns[layout.tabs]:
         layout.columns = max(2, columns[layout.tabs].most_common(1)[0][0])
@@ -257,7 +213,6 @@ class _Reader:
         self.stray: StrayInside | None = "begin" if scheme == "iob1" and stray is None else stray
         self.strays: Counter[str] = Counter()
         self.stray_lines: list[int] = []
-        self.pattern = _ANY_TAG if scheme == "bioes" else _TAG
 
     def posts(self) -> list[Post]:
         posts: list[Post] = []
@@ -270,7 +225,7 @@ class _Reader:
             spans = [] if block.broken else self._spans(block)
             if not block.broken:
                 id, image = (str(number), None) if block.id is None else (block.id, f"{block.id}.jpg")
-                posts.append(Post(id, tuple(block.tokens), image, tuple(spans)))
+                posts.append(Post(id, tuple(block.tokens), image, tuple(spans), line=block.line))
         if empty:
             raise InputError("the file holds no posts; is this the right file?", self.path)
         return posts
@@ -327,11 +282,7 @@ class _Reader:
             found = counted(len(columns), "column")
             raise InputError(f"{expected} expected, found {found} separated by {by}{others}: {shorten(line)}")
         token, tag = check_field(TOKEN, columns[0], "the word"), columns[-1]
-        if not self.pattern.fullmatch(tag):
-            remedy = ""
-            if _ANY_TAG.fullmatch(tag):
-                remedy = " in the scheme " + self.scheme + "; the scheme bioes has others (data.scheme, --scheme)"
-            raise InputError(f"{shorten(tag)} is no tag{remedy}; a tag is O, B-TYPE or I-TYPE")
+        check_tag(tag, self.scheme)
         if self.scheme != "bioes":
             tag = self._inside(block, tag, number)
         block.tokens.append(token)
@@ -340,12 +291,10 @@ class _Reader:
 
     def _inside(self, block: _Block, tag: str, number: int) -> str:
         """The tag, a B- or O in place of an I- that continues nothing."""
-        previous = block.tags[-1] if block.tags else "O"
-        if not tag.startswith("I-") or previous[2:] == tag[2:] or block.broken:
+        if block.broken or not is_stray(block.tags, tag):
             return tag
         if self.stray is None:
-            after = f"after {previous[:40]}" if block.tags else "at the start of a post"
-            raise InputError(f"{tag[:40]} {after} continues no entity; write B-{tag[2:40]}, or name {_REMEDY}")
+            raise InputError(stray_reason(block.tags, tag))
         self.strays[self.stray] += 1
         if len(self.stray_lines) < 5:
             self.stray_lines.append(number)
@@ -353,46 +302,12 @@ class _Reader:
 
     def _spans(self, block: _Block) -> list[Entity]:
         if self.scheme != "bioes":
-            return list(_entities(block.tags))
-        spans: list[Entity] = []
-        start: int | None = None  # of the entity that is open
-        for index, tag in enumerate([*block.tags, "O"]):
-            mark, kind = _BIOES.get(tag[0], tag[0]), tag[2:]
-            if start is not None and (mark not in "IE" or kind != block.tags[start][2:]):
-                if self.stray is None:
-                    reason = f"{block.tags[start][:40]} begins an entity that {tag[:40]} neither continues nor ends"
-                    self._unclosed(block, start, f"{reason} (scheme bioes)")
-                elif self.stray == "begin":
-                    spans.append(Entity(start, index, block.tags[start][2:]))
-                start = None
-            if mark == "S":
-                spans.append(Entity(index, index + 1, kind))
-            elif mark == "B":
-                start = index
-            elif mark in "IE" and start is None:
-                if self.stray is None:
-                    self._unclosed(block, index, f"{tag[:40]} continues no entity (scheme bioes)")
-                elif self.stray == "begin":
-                    start = index
-            if mark == "E" and start is not None:
-                spans.append(Entity(start, index + 1, kind))
-                start = None
-        return spans
+            return list(iob_entities(block.tags))
+        return bioes_entities(block.tags, self.stray, partial(self._unclosed, block))
 
     def _unclosed(self, block: _Block, index: int, reason: str) -> None:
         block.broken = True
-        reason = f"{reason}; correct it, or name another scheme (data.scheme, --scheme)"
         fault(self.problems, InputError(reason, self.path, block.lines[index]))
-
-
-def _entities(tags: list[str]) -> Iterator[Entity]:
-    start: int | None = None
-    for index, tag in enumerate([*tags, "O"]):
-        if start is not None and not tag.startswith("I-"):
-            yield Entity(start, index, tags[start][2:])
-            start = None
-        if tag.startswith("B-"):
-            start = index
 
 
 def _format(post: Post, plain: bool, scheme: Scheme) -> str:
@@ -410,7 +325,7 @@ def _format(post: Post, plain: bool, scheme: Scheme) -> str:
         raise InputError(f"{where}: its word {_DOCUMENT} begins a document there")
     taken: set[int] = set()
     for entity in post.entities:
-        if entity.type is None or not _TAG.fullmatch(f"B-{entity.type}"):
+        if entity.type is None or not TAG.fullmatch(f"B-{entity.type}"):
             raise InputError(f"{where}: {shorten(entity.type)} is no entity type")
         if not taken.isdisjoint(range(entity.start, entity.end)):
             raise InputError(f"{where}: entity ({entity.start}, {entity.end}) overlaps another")

@@ -13,7 +13,7 @@ from promu.corpora.char_spans import LEFT_OUT, InsideWord, LeaveOut, lost_words
 from promu.corpora.fields import stem
 from promu.corpora.formats import Format, Holds, find_format
 from promu.corpora.labelled import to_pairs
-from promu.errors import InputError
+from promu.errors import InputError, Problems, counted
 from promu.files import shorten
 from promu.schema import NO_RELATION, Entity, Post, Relation, Scheme, apart, quintuples, with_quintuples
 
@@ -126,22 +126,40 @@ def convert(
         raise InputError(f"format {to_format!r} is only read; choose another to write")
     if source.exists() and target.exists() and source.samefile(target):
         raise InputError("source and target are the same file; name another to write", target)
-    found: list[InputError] = []
+    found = _Found()
     options = {"inside_word": inside_word} if reader.characters else {}
     if inside_word != "leave-out" and not reader.characters:
-        raise InputError(f"format {from_format!r} counts words, so that no span ends inside one; leave inside_word out")
+        raise InputError(f"format {from_format!r} counts words, and no span ends inside one; leave inside_word= out")
     posts: Sequence[Post] = reader.read(source, found, **options)
-    malformed = [error for error in found if error.kind not in LEFT_OUT]
-    if malformed:
-        more = f" (and {len(malformed) - 1:,} more; promu check names them all)" if len(malformed) > 1 else ""
-        raise InputError(f"{malformed[0].reason}{more}", malformed[0].path, malformed[0].line)
+    if found:
+        first = found.sentences()[0]
+        others = found.total - found.count(found[0])
+        more = f" (and {counted(others, 'other fault')}; promu check names each kind)" if others else ""
+        raise InputError(f"{first.reason}{more}", first.path, first.line)
     changed: list[InputError] = []
-    written = list(_fitting(posts, source, writer, found, changed))
+    written = list(_fitting(posts, source, writer, found.left_out, changed))
     if not written:
         raise InputError(f"no post is left that {to_format} can hold; nothing was written", source)
     writer.write(target, written)
     entities, relations = (sum(map(len, of)) for of in zip(*((p.entities, _related(p)) for p in written), strict=True))
-    return Conversion(source, target, from_format, to_format, len(written), entities, relations, found, changed)
+    return Conversion(
+        source, target, from_format, to_format, len(written), entities, relations, found.left_out, changed
+    )
+
+
+class _Found(Problems):
+    """What a reader finds: records that are malformed, by kind, and beside them all that it leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: list[InputError] = []
+
+    def append(self, error: InputError) -> None:
+        """Count a malformed record, or keep what is left out."""
+        if error.kind in LEFT_OUT:
+            self.left_out.append(error)
+        else:
+            super().append(error)
 
 
 def _related(post: Post) -> list[Relation]:

@@ -2,20 +2,22 @@
 
 A row is a post: `id`, `text`, `tokens`, `image` (a name, or the image itself), `entities` and `relations` as in JSON
 lines of posts. What the hub's own sets have is read too: words under `tokens` and a tag a word under `ner_tags` or
-`tags`, as names or as numbers whose names the set declares.
+`tags`, as names or as numbers whose names the set declares. Tags are read as those of CoNLL files (`tag_schemes`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promu.corpora.posts import from_record, post_record
+from promu.corpora.tag_schemes import find_scheme, tag_entities
 from promu.errors import InputError, needs_extra
 from promu.files import fault, make_folder, shorten
-from promu.schema import Post
+from promu.schema import Post, Scheme
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -80,13 +82,16 @@ def from_dataset(
     dataset: Dataset | Iterable[Mapping[str, Any]],
     images: str | Path | None = None,
     problems: list[InputError] | None = None,
+    *,
+    scheme: Scheme = "auto",
 ) -> list[Post]:
     """The posts of a dataset, or of one split of it.
 
     Args:
-        dataset: Rows as `to_dataset` makes them, or with `tokens` and `ner_tags` (BIO), as most sets on the hub.
+        dataset: Rows as `to_dataset` makes them, or with `tokens` and `ner_tags`, as most sets on the hub.
         images: The folder that images of the dataset are written to; None reads posts without them.
         problems: Where rows that cannot be read go, with the number of the row, from 1, as their line.
+        scheme: Of the tags; `auto` finds it out from all rows.
 
     Raises:
         InputError: A dataset of several splits is given; without `problems`, the first row that cannot be read; the
@@ -102,9 +107,13 @@ def from_dataset(
         dataset = dataset.cast_column("image", _datasets().Image(decode=False))  # type: ignore[union-attr]
     posts = []
     rows = 0
+    folder = None if images is None else Path(images)
+    column = next((name for name in TAGS if name in features), None)
+    if scheme == "auto" and column is not None and hasattr(dataset, "__len__"):  # what streams is found out by rows
+        scheme = find_scheme(_declared_tags(dataset[column], column, features))  # type: ignore[index]
     for rows, row in enumerate(dataset, start=1):
         try:
-            posts.append(_post(dict(row), rows, features, None if images is None else Path(images)))
+            posts.append(_post(dict(row), rows, features, folder, scheme))
         except InputError as error:
             fault(problems, error.at(None, rows) if problems is not None else InputError(f"row {rows}: {error.reason}"))
     if not rows:
@@ -112,7 +121,7 @@ def from_dataset(
     return posts
 
 
-def _post(row: dict[str, Any], number: int, features: Mapping[str, Any], images: Path | None) -> Post:
+def _post(row: dict[str, Any], number: int, features: Mapping[str, Any], images: Path | None, scheme: Scheme) -> Post:
     extra = row.pop(EXTRA, None)
     image = row.get("image")
     if isinstance(image, Mapping):
@@ -121,7 +130,8 @@ def _post(row: dict[str, Any], number: int, features: Mapping[str, Any], images:
         raise InputError(f"image must be a name or an image of the dataset, found {shorten(image)}")
     tags = next((name for name in TAGS if row.get(name) is not None), None)
     if tags is not None and not row.get("entities"):
-        row["entities"] = list(_entities(_tag_names(row.pop(tags), tags, features)))
+        found = tag_entities(_tag_names(row.pop(tags), tags, features), scheme)
+        row["entities"] = [{"start": one.start, "end": one.end, "type": one.type} for one in found]
     if isinstance(extra, str):
         row |= json.loads(extra)
     for name in ("entities", "relations"):
@@ -130,6 +140,13 @@ def _post(row: dict[str, Any], number: int, features: Mapping[str, Any], images:
             row[name] = [dict(zip(listed, values, strict=True)) for values in zip(*listed.values(), strict=True)]
         row[name] = [{key: value for key, value in one.items() if value is not None} for one in row.get(name) or []]
     return from_record(row, str(number))
+
+
+def _declared_tags(rows: Iterable[Any], column: str, features: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The tags of each row that has usable ones; what is wrong with another is said when it is read."""
+    for tags in rows:
+        with suppress(InputError):
+            yield _tag_names(tags or (), column, features)
 
 
 def _tag_names(tags: Sequence[Any], column: str, features: Mapping[str, Any]) -> list[str]:
@@ -142,21 +159,6 @@ def _tag_names(tags: Sequence[Any], column: str, features: Mapping[str, Any]) ->
     if names is None or not all(type(tag) is int and 0 <= tag < len(names) for tag in tags):
         raise InputError(f"{column} must be tags, or numbers whose names the dataset declares, found {shorten(tags)}")
     return [names[tag] for tag in tags]
-
-
-def _entities(tags: Sequence[str]) -> Iterable[dict[str, Any]]:
-    """Entities of BIO tags; an I- that continues nothing begins one."""
-    start = 0
-    kind = ""
-    for index, tag in enumerate([*tags, "O"]):
-        prefix, _, name = tag.partition("-")
-        if tag != "O" and (prefix not in ("B", "I") or not name):
-            raise InputError(f"{shorten(tag)} is no tag; a tag is O, B-TYPE or I-TYPE")
-        if kind and (prefix != "I" or name != kind):
-            yield {"start": start, "end": index, "type": kind}
-            kind = ""
-        if name and not kind:
-            start, kind = index, name
 
 
 def _image_bytes(path: Path) -> bytes:

@@ -132,10 +132,10 @@ def evaluate_pairs(
         InputError: The options do not fit together, a file cannot be used, or as `measure_pairs`.
     """
     if (corpus is None) == (captions is None and images is None) or (captions is None) != (images is None):
-        raise InputError("give either --captions and --images, or --corpus")
+        raise InputError("give either captions= and images=, or corpus=")
     if images is not None and not images.is_dir():
-        raise InputError("no such folder of images; correct --images", images)
-    for option, value, least in (("--batch-size", batch_size, 1), ("--rerank", rerank, 0)):
+        raise InputError("no such folder of images; correct images=", images)
+    for option, value, least in (("batch_size=", batch_size, 1), ("rerank=", rerank, 0)):
         if value < least:
             raise InputError(f"{option} is {value}; at least {least} is needed")
     loaded, encoder = open_pair_model(model)

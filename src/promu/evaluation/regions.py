@@ -75,9 +75,9 @@ def evaluate_regions(
         InputError: A file or an option cannot be used, or as `measure_regions`.
     """
     if not images.is_dir():
-        raise InputError("no such folder of images; correct --images", images)
+        raise InputError("no such folder of images; correct images=", images)
     if batch_size < 1:
-        raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
+        raise InputError(f"batch_size= is {batch_size}; at least 1 is needed")
     table = read_synonyms(synonyms)
     loaded, encoder = open_pair_model(model)
     judge = None

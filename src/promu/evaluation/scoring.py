@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.corpora.conll import StrayInside, bio_tags, read_conll_file
+from promu.corpora.conll import read_conll_file
 from promu.corpora.formats import clashing_names
 from promu.corpora.labelled import read_labelled, task_format
+from promu.corpora.tag_schemes import StrayInside, bio_tags
 from promu.errors import InputError
 from promu.evaluation.counts import (
     RAREST_RELATIONS,
@@ -307,7 +308,7 @@ def read_entity_files(
             for name, other in clashing_names(entity_frequency(posts), entity_frequency(expected)).items():
                 raise InputError(
                     f"the predictions say {name} where the gold says {other}; if they mean the same, give "
-                    f"--rename {name}={other}",
+                    f"rename= {name}={other}",
                     _place(source),
                 )
             runs.append(_aligned(expected, posts, source))

@@ -4,6 +4,10 @@ During a run there is a folder of parts beside the output. `plan.json` describes
 input is split. `000007.done.json` marks part 7 as done; it is written after all other files of that part. A file gets
 its name only when it is whole. So a killed run goes on with the parts that are not done, and a part that is done twice
 gives the same files.
+
+`000007.begun.json` is there while part 7 is in work. Where a run finds it, a process was killed in the middle of that
+part, perhaps by one of its posts. The part is then done post by post, each named in that file before it begins. A post
+on which a process is killed again is a dead letter from then on.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +27,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -177,7 +182,7 @@ def _lines(path: Path) -> Iterator[str]:
         yield from file
 
 
-_PART_FILES = re.compile(r"\d{6,}\.(in|out|dead)\.jsonl|\..+\.part")
+_PART_FILES = re.compile(r"\d{6,}\.((in|out|dead)\.jsonl|begun\.json)|\..+\.part")
 """Names of the files that a stopped run leaves behind before a part is done."""
 
 
@@ -294,22 +299,75 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
     name = f"{number:06d}"
     items = [json.loads(line) for line in _lines(parts / f"{name}.in.jsonl")]
     dead = {item["number"]: item for item in items if "reason" in item}
-    records = ((item["number"], item["record"]) for item in items if "record" in item)
+    begun = _Begun(parts / f"{name}.begun.json")
+    for item in items:
+        if item["number"] in begun.killers:
+            dead[item["number"]] = letter(item["number"], item["record"].get("id"), KILLED)
+    todo = ((item["number"], item["record"]) for item in items if item["number"] not in dead)
     counts: Counter[str] = Counter()
 
     def lines() -> Iterator[str]:
-        for place, record, result in extract_records(extractor, records, settings.images, settings.config):
+        given = (extractor, begun.watched(todo), settings.images, settings.config)
+        for place, record, result in extract_records(*given, window=1 if begun.careful else PART):
             if isinstance(result, InputError):
                 dead[place] = letter(place, record.get("id"), str(result))
                 continue
             counts.update(counts_of(result))
             yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
-    write_text(parts / f"{name}.out.jsonl", lines())
-    write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
-    result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
-    write_json(parts / f"{name}.done.json", result)
+    try:
+        write_text(parts / f"{name}.out.jsonl", lines())
+        write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
+        result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
+        write_json(parts / f"{name}.done.json", result)
+    finally:
+        begun.leave()
     return result
+
+
+KILLED = (
+    "the process was killed twice while this post was in work (out of memory, or a crash in a library); "
+    "shrink its image or shorten its text"
+)
+"""The reason of a dead letter on which processes died."""
+
+
+class _Begun:
+    """The mark of a part in work, which only a process that was killed leaves behind.
+
+    Attributes:
+        careful: Whether one was left behind, so that the part is done post by post.
+        killers: The numbers of the posts on which a careful process was killed.
+    """
+
+    working: ClassVar[_Begun | None] = None
+    """That of this process."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.careful = file.is_file()
+        left = json.loads(file.read_text(encoding="utf-8")) if self.careful else {"killers": [], "post": None}
+        self.killers = {*left["killers"], *({left["post"]} - {None})}
+        _Begun.working = self
+        self._write(None)
+
+    def watched(self, records: Numbered) -> Numbered:
+        """The records, each noted before it is handed out where the part is done post by post."""
+        for number, record in records:
+            if self.careful:
+                self._write(number)
+            yield number, record
+
+    def leave(self) -> None:
+        """What stops the process now is none of the posts."""
+        _Begun.working = None
+        if self.killers:
+            self._write(None)
+        else:
+            self.file.unlink(missing_ok=True)
+
+    def _write(self, post: int | None) -> None:
+        write_json(self.file, {"killers": sorted(self.killers), "post": post})
 
 
 def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
@@ -342,11 +400,18 @@ def _begin(*worker: Any) -> None:
     _worker = _PartWorker(*worker)
     parent: Any = multiprocessing.parent_process()
 
+    def end(*_: Any) -> None:
+        """End at once, which is no fault of the post in work."""
+        if _Begun.working is not None:
+            _Begun.working.leave()
+        os._exit(1)
+
     def end_with_parent() -> None:
         """Leave no worker behind when the process that feeds it is killed."""
         parent.join()
-        os._exit(1)
+        end()
 
+    signal.signal(signal.SIGTERM, end)  # when another worker was killed, the pool ends this one
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 

@@ -142,9 +142,9 @@ def evaluate(
         ```
     """
     if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; at least 1 is needed")
+        raise InputError(f"batch_size= is {batch_size}; at least 1 is needed")
     if isinstance(threshold, float | int) and not 0 <= threshold <= 1:
-        raise InputError(f"threshold is {threshold}; a score is from 0 to 1")
+        raise InputError(f"threshold= is {threshold}; a score is from 0 to 1")
     folder = None if images is None else Path(images)
     if folder is not None and not folder.is_dir():
         raise InputError("no such folder of images; correct it, or leave it out to read text alone", folder)
@@ -177,7 +177,7 @@ def evaluate(
     curve: list[Point] = []
     if isinstance(opened, Extractor):
         if isinstance(threshold, float | int):
-            raise InputError("a system of two models has two thresholds; leave threshold out, or use 'fitted'")
+            raise InputError("a system of two models has two thresholds; give threshold='fitted' or none")
         options: dict[str, Any] = {} if threshold else {"entity_threshold": 0.0, "relation_threshold": 0.0}
         predicted, with_image = predict_pipeline(opened, posts, folder, missing_images, batch_size, **options)
     else:

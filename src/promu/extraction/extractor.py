@@ -369,8 +369,7 @@ class Extractor:
             return self.prepare(post, image, config=config)
         except UnreadableImage as error:
             raise InputError(
-                f"{error.reason}; or have post {post.id!r} read as text (missing_images='text-only', on the "
-                "command line --missing-images text-only)",
+                f"{error.reason}; or have post {post.id!r} read as text (missing_images='text-only')",
                 error.path,
             ) from None
 

@@ -303,7 +303,7 @@ class _Builder:
         if not self._connection.execute("INSERT OR IGNORE INTO posts VALUES (?, ?, ?)", row).rowcount:
             raise InputError(
                 f"a post with the id {shorten(id)} came before; give each post an id of its own, or have the files' "
-                "names put before them (ids_by_file, on the command line --ids-by-file)"
+                "names put before them (ids_by_file=)"
             )
         self._posts += 1
         self._weak += len(post.relations) - len(strong)

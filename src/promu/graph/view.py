@@ -48,7 +48,7 @@ def write_graph_page(graph: Path, name: str, out: Path, *, type: str | None = No
             raise InputError(f"nothing{f' of type {type}' if type else ''} is called {shorten(name)}{names}")
         if len(entities) > 1:
             types = ", ".join(str(one.type) for one in entities)
-            raise InputError(f"{shorten(name)} is several entities, of the types {types}; say which with --type")
+            raise InputError(f"{shorten(name)} is several entities, of the types {types}; say which with type=")
         facts = facts_of(connection, entities[0], limit)
         others = {link.other.id: link.other for link in facts.links if link.other.id != facts.entity.id}
         neighbours = [facts_of(connection, one, min(limit, _OF_NEIGHBOUR)) for one in others.values()]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from promu.config import Count, NotNegativeInt, PlacePath, Recipe, Settings
-from promu.corpora.conll import SCHEME
+from promu.corpora.tag_schemes import SCHEME
 from promu.llm.llm_settings import LlmSettings
 from promu.schema import Scheme
 from promu.training.recipe import TokenizerSettings, TrainingSettings

@@ -35,7 +35,7 @@ from promu.kecpm.kecpm_recipe import DecodingSettings, KecpmRecipe, Seq2SeqSetti
 from promu.kecpm.prompts import Prompt, exchange_names, read_split
 from promu.modeling.inventory import Inventory
 from promu.modeling.loading import save_folder
-from promu.runs import EvaluationLog, RunFolder
+from promu.runs import EvaluationLog, RunFolder, prediction_files
 from promu.schema import Post
 from promu.training.batches import Sample, Shuffled, rng_of
 from promu.training.loop import best_epoch, fit
@@ -167,12 +167,15 @@ def train_seed(recipe: KecpmRecipe, seed: int) -> dict[str, Any]:
         "unreachable_quintuples": unreachable,
     }
     (out / "predictions").mkdir(exist_ok=True)
-    for split in ("dev", "test"):
+    written = prediction_files(
+        out / "predictions", {split: [paths[split].with_suffix(".json")] for split in ("dev", "test")}
+    )
+    for split, (file,) in written.items():
         evaluations.add(split, paths[split], model.model)
         for constrained in (True, False):
             end = "" if constrained else "_unconstrained"
             predicted, result[f"{split}{end}"] = evaluate(split, constrained)
-            write_jmere(out / "predictions" / f"{paths[split].stem}{end}.json", predicted)
+            write_jmere(file.with_stem(f"{file.stem}{end}"), predicted)
     model.save(out / "model", settings)
     result["seconds"] = round(time.perf_counter() - started, 2)
     run.finish(result)

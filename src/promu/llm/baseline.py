@@ -197,13 +197,19 @@ def run_baseline(name: Literal["ner", "re"], settings: BaselineSettings, unlimit
             used; or a limit is reached.
     """
     run = _Baseline(TASKS[name], settings)
+    result_file = settings.out / "result.json"
+    if result_file.is_file():
+        earlier = read_json_document(result_file)
+        if (earlier["task"], earlier["settings"]["data"]) != (name, str(settings.data)):
+            reason = f"this folder holds the answers about {earlier['settings']['data']}"
+            raise InputError(f"{reason}; name another folder, out=", settings.out)
 
     def ask(client: Client, index: int) -> ParsedAnswer[Labelled]:
         parse = partial(run.task.label, run.posts[index], labels=run.labels)
         return client.ask_and_parse(run.requests[index], parse, settings.corrections)
 
     result = run.result(*ask_all(run.plan, settings, settings.out, list(range(len(run.posts))), ask, unlimited))
-    write_json(settings.out / "result.json", result.to_dict())
+    write_json(result_file, result.to_dict())
     return result
 
 
@@ -220,9 +226,9 @@ class _Baseline:
         meanings = None if settings.labels is None else _read_meanings(settings.labels)
         self.labels = task.labels(train) if meanings is None else list(meanings)
         if not self.labels:
-            raise InputError("no labels to choose from; give --train with labelled posts, or --labels", train_file)
+            raise InputError("no labels to choose from; give train= with labelled posts, or labels=", train_file)
         if settings.shots and (unknown := ", ".join(sorted(set(task.labels(train)) - set(self.labels)))):
-            raise InputError(f"exemplars have labels that --labels lacks: {unknown}; add them", settings.labels)
+            raise InputError(f"exemplars have labels that labels= lacks: {unknown}; add them", settings.labels)
         if missing := sorted(set(task.labels(self.posts)) - set(self.labels)):
             logger.warning(
                 "the gold has %s that the model is not offered: %s", counted(len(missing), "label"), ", ".join(missing)
@@ -316,7 +322,7 @@ def _data_files(task: BaselineTask, settings: BaselineSettings) -> tuple[Path, P
             raise InputError(f"the folder has no {settings.split} split, only {', '.join(splits)}", data)
         data, train = splits[settings.split], train or splits.get("train")
     if train is None and (settings.shots or settings.labels is None):
-        raise InputError("labels and exemplars come from training posts; give --train, or --labels and no --shots")
+        raise InputError("labels and exemplars come from training posts; give train=, or labels= and no shots=")
     return data, train
 
 

@@ -269,7 +269,7 @@ def ask_all(
     limit = settings.max_cost
     if plan.requests:
         if limit is None and not unlimited:
-            remedy = "set max_cost (with prices), or say --yes to begin without a limit"
+            remedy = "set max_cost (--max-cost) with prices, or give --yes to begin without a limit"
             raise InputError(f"this would send {plan}; {remedy}; --dry-run shows the first prompt")
         if limit is not None and plan.prompt_cost is not None and plan.prompt_cost > limit:
             raise InputError(f"max_cost {limit:g} is less than the prompts alone: {plan}")

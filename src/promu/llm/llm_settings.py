@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, model_validator
 
 from promu.config import Settings
-from promu.corpora.conll import SCHEME
+from promu.corpora.tag_schemes import SCHEME
 from promu.schema import MissingPostImage, Scheme
 
 Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -76,7 +76,7 @@ class PromptImages:
 
     def __init__(self, folder: Path | None, longest: int = 768, missing: MissingPostImage = "raise") -> None:
         if folder is not None and not folder.is_dir():
-            raise InputError("no such folder of images; correct --images, or leave it out to send text alone", folder)
+            raise InputError("no such folder of images; correct it, or leave it out to send text alone", folder)
         self.folder, self.longest, self.missing = folder, longest, missing
         self._images: dict[str, PromptImage | None] = {}
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 from starlette.requests import ClientDisconnect, Request
 
 from promu.errors import counted
-from promu.files import shorten
+from promu.files import DuplicateKey, distinct_keys, shorten
 from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
 
 DISCARDED, DISCARD_SECONDS = 64 * 1024 * 1024, 5.0
@@ -157,7 +158,11 @@ def _require_json(kind: bytes, expected: str) -> None:
 
 def _parse(model: type[Model], body: bytes) -> Model:
     try:
-        return model.model_validate_json(body)
+        value = model.model_validate_json(body)
+        json.loads(body, object_pairs_hook=distinct_keys)  # pydantic takes the last of two equal keys
+        return value
+    except DuplicateKey as error:
+        raise Refusal(422, str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] == "json_invalid":

@@ -1,4 +1,4 @@
-"""The ASGI application, and the processes that answer with it."""
+"""The ASGI application, what it says of its model, and the processes that answer with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -21,16 +23,18 @@ from uvicorn.supervisors import Multiprocess
 import promu
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
-from promu.files import usable_cores
+from promu.files import checksum, usable_cores
 from promu.hub import quiet
+from promu.modeling.loading import read_json_object
+from promu.report.palette import type_styles
 from promu.service import api, pages
 from promu.service.api import extract_jobs, load_extractor, prepare
 from promu.service.examples import read_examples
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer, log_as_json
-from promu.service.schemas import BatchIn, PostIn, Refusal, ServiceSettings
-from promu.service.served import describe_model
-from promu.tasks.model_folder import EXAMPLES
+from promu.service.schemas import BatchIn, ModelOut, ModelPartOut, PostIn, Refusal, ServiceSettings
+from promu.tasks.model_folder import EXAMPLES, find_models
+from promu.tasks.onnx_predictor import ANSWER, FACTS, GRAPHS
 
 
 def create_app(settings: ServiceSettings, extractor: Extractor | None = None) -> FastAPI:
@@ -67,6 +71,49 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
         app.add_exception_handler(kind, _failed)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+DOES = {"ner": "finds entities", "re": "finds relations", "joint": "finds entities and relations"}
+"""What the model of each task does."""
+
+
+def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
+    """The model of a service; reads its weights once for their checksums.
+
+    Raises:
+        InputError: The model's folder has changed since it was loaded.
+    """
+    homes = find_models(settings.model)
+    entities, relations = extractor.thresholds(settings.config)
+    precision: str = settings.precision or "fp32"
+    if settings.backend == "onnx":
+        precision = read_json_object(homes[0][1] / GRAPHS / FACTS)["precision"]
+    return ModelOut(
+        name=settings.name or model_name(settings.model),
+        parts=[_part(task, home, settings.backend) for task, home in homes],
+        entity_types=list(extractor.entity_types),
+        relation_types=list(extractor.relation_types),
+        styles=type_styles(extractor.entity_types),
+        entity_threshold=entities,
+        relation_threshold=relations,
+        warnings=list(extractor.warnings),
+        reads_images=extractor.reads_images,
+        explains=extractor.explains,
+        backend=settings.backend,
+        precision=precision,
+    )
+
+
+def model_name(folder: Path) -> str:
+    """The folder's name; with the one above it where it is just `model`, as that of a run is."""
+    folder = folder.resolve()
+    return f"{folder.parent.name}/{folder.name}".lstrip("/") if folder.name == "model" else folder.name
+
+
+def _part(task: str, home: Path, backend: str) -> ModelPartOut:
+    file = home / GRAPHS / ANSWER if backend == "onnx" else home / "model.safetensors"
+    saved = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    return ModelPartOut(task=task, does=DOES[task], file=file.name, checksum=checksum(file), saved=saved)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -123,9 +170,7 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise InputError(
-            f"cannot listen on {host} port {port} ({reason}); name another with --host or --port"
-        ) from None
+        raise InputError(f"cannot listen on {host} port {port} ({reason}); name another with host= or port=") from None
 
 
 def run_service(settings: ServiceSettings, sock: socket.socket, workers: int = 1) -> None:

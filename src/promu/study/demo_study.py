@@ -271,7 +271,10 @@ def _next_steps(out: Path, run: _Run) -> list[tuple[str, str]]:
             f"open {pretraining}/report.html",
         ),
         ("See whether it holds for other seeds: every table and figure, three seeds", "promu reproduce all"),
-        ("Train on your own posts", "promu finetune --help"),
+        (
+            "Train on posts of your own: list the recipes, and copy one to change",
+            "promu recipes\npromu recipes copy own-ner my-ner.yaml\npromu finetune my-ner.yaml",
+        ),
     ]
 
 

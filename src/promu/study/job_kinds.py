@@ -30,7 +30,7 @@ from promu.modeling.inputs import WordEncoder
 from promu.newsreel import WORLDS, NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
 from promu.newsreel.settings import JointSettings
-from promu.runs import RunFolder
+from promu.runs import RunFolder, prediction_files
 from promu.schema import Post, quintuples
 from promu.study.attention_maps import attention_job
 from promu.study.embeddings import embeddings_job
@@ -146,13 +146,15 @@ def fine_tune(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     recipe = load_recipe({**values, "out": str(out)}, FinetuneRecipe)
     if recipe.data.test is None:
         raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
-    test, task, predictions = Path(recipe.data.test), TASKS[recipe.task], out / "predictions"
+    test, task = Path(recipe.data.test), TASKS[recipe.task]
     read = partial(task.read, format=recipe.data.format, scheme=recipe.data.scheme)
     if grid:
         result, predicted = _best_on_dev(recipe, grid, out)
     else:
         result = dict(finetune(recipe))
-        predicted = read(predictions / test.name)
+        predicted = read(
+            prediction_files(out / "predictions", {"dev": [Path(recipe.data.dev)], "test": [test]})["test"][0]
+        )
     frequency, count = COUNTS[recipe.task]
     names = ("task", "best_epoch", "posts", "test", "images", "seconds", "chosen", "grid")
     return {
@@ -268,8 +270,8 @@ def subset_rows(task: Task, posts: Sequence[Post], count: int, seed: int) -> lis
             first.append(index)
             covered |= labels
     if len(first) > count:
-        labels = counted(len(covered), "label")
-        raise InputError(f"training posts: {count} are too few to hold {labels}; ask for {len(first)} at least")
+        named = counted(len(covered), "label")
+        raise InputError(f"training posts: {count} are too few to hold {named}; ask for {len(first)} at least")
     needed = set(first)
     return sorted([*first, *(index for index in order if index not in needed)][:count])
 
@@ -309,9 +311,11 @@ def train_text_writer(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     recipe = load_recipe({**values, "out": str(out)}, KecpmRecipe)
     result = train_seed(recipe, seed)
     test = Path(recipe.data.test)
-    gold, predictions = read_jmere(test), out / f"seed-{seed}" / "predictions"
+    gold = read_jmere(test)
+    files = {"dev": [Path(recipe.data.dev).with_suffix(".json")], "test": [test.with_suffix(".json")]}
+    file = prediction_files(out / f"seed-{seed}" / "predictions", files)["test"][0]
     counts = {
-        f"post_counts{end}": joint_counts(gold, read_jmere(predictions / f"{test.stem}{end}.json")).tolist()
+        f"post_counts{end}": joint_counts(gold, read_jmere(file.with_stem(f"{file.stem}{end}"))).tolist()
         for end in ("", "_unconstrained")
     }
     names = ("best_epoch", "posts", "prompts", "unreachable_quintuples", "test", "test_unconstrained", "seconds")

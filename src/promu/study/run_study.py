@@ -91,7 +91,7 @@ def run_study(
         requests = plan(study, every if exhibit == ALL else [exhibit], seeds)
         tasks = {name: one.task for name, one in JobFactory.of(study).finetuning.items()}
     if out.exists() and not out.is_dir():
-        raise InputError("this is a file; choose another --out", out)
+        raise InputError("this is a file; choose another out=", out)
     results = run_jobs((request.job for request in requests), out / "jobs", study.workers)
     measured = [
         Measurement(one.exhibit, one.row, one.task, one.seed, results[one.job.key].result, results[one.job.key].failure)
@@ -139,7 +139,7 @@ def request_all(
         InputError: The recipe lacks what an exhibit needs; or `seeds` is below 1.
     """
     if seeds < 1:
-        raise InputError(f"--seeds is {seeds}; at least 1 is needed")
+        raise InputError(f"seeds= is {seeds}; at least 1 is needed")
     for exhibit in exhibits:
         for seed in range(1 if exhibit.name in single_seed else seeds):
             for row, task, job in exhibit.requests(study, replace(factory, seed=seed)):

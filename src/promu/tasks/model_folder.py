@@ -181,7 +181,7 @@ def _predictors(
     familiarity = Familiarity.load(folder)
     if backend == "torch":
         if precision == "int8":
-            raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend onnx")
+            raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend='onnx'")
         models, encoder = open_models(folder, device)
         for task in tasks:
             predictor = TorchPredictor(TASKS[task], models[task], encoder, precision or "fp32")

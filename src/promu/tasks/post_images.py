@@ -54,7 +54,7 @@ class ImageFolder:
             if self.policy == "raise":
                 raise InputError(
                     f"{error.reason}; or have its post read as text (in a recipe images: text-only, "
-                    "on the command line --missing-images text-only)",
+                    "otherwise missing_images='text-only')",
                     error.path,
                 ) from None
             self.missing[image] = error.kind or "broken image"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from promu.corpora.conll import bio_tags
+from promu.corpora.tag_schemes import bio_tags
 from promu.extensions import Choices
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels, span_probability

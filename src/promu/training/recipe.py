@@ -20,8 +20,8 @@ from promu.config import (
     Settings,
     Share,
 )
-from promu.corpora.conll import SCHEME
 from promu.corpora.context_files import check_name_of
+from promu.corpora.tag_schemes import SCHEME
 from promu.errors import InputError
 from promu.extensions import extensions
 from promu.schema import MissingPostImage, Scheme

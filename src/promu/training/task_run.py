@@ -19,7 +19,7 @@ from promu.evaluation.scoring import read_groups
 from promu.evaluation.thresholds import Point, best_threshold, thinned_curve
 from promu.files import checksum
 from promu.modeling.inputs import Batch, WordEncoder
-from promu.runs import EvaluationLog
+from promu.runs import EvaluationLog, prediction_files
 from promu.schema import Post
 from promu.tasks.post_images import ImageFolder, ImagePolicy
 from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
@@ -145,14 +145,14 @@ class TaskRun:
         predictions = {split: self.predict(split, evaluations) for split in self.posts if split != "train"}
         calibration = calibrate(self.predictor, predictions)
         out.mkdir(parents=True, exist_ok=True)
+        places = prediction_files(out, {split: [path for path, _ in self.parts[split]] for split in predictions})
         scores, answers = {}, {}
         long = {"train": self.reached["train"].long.to_dict()}
         for split, of_split in predictions.items():
             answers[split] = self.predictor.answers(of_split)
             scores[split] = self.figures(split, answers[split])
             long[split] = self.reached[split].score(self.task, answers[split], scores[split]["f1"]).to_dict()
-            for (path, part), file in zip(self.parts[split], self.files[split], strict=True):
-                place = out / (path.name if len(self.files[split]) == 1 else _short(path))
+            for (_, part), file, place in zip(self.parts[split], self.files[split], places[split], strict=True):
                 place.parent.mkdir(exist_ok=True)
                 back = [_moved(post, file, _name) for post in restore_types(answers[split][part], file.types)]
                 self.task.write(place, back, self.data.format)
