@@ -107,7 +107,7 @@ def test_files_that_number_different_posts_alike_go_together_by_their_names(tmp_
     other = [{**post, "tokens": [*post["tokens"], "!"]} for post in POSTS]
     first = write_posts(tmp_path / "first.jsonl", POSTS)
     second = write_posts(tmp_path / "second.jsonl", other)
-    with pytest.raises(InputError, match=r"second.jsonl:1: a post with the id 'a' came before; .*--ids-by-file"):
+    with pytest.raises(InputError, match=r"second.jsonl:1: a post with the id 'a' came before; .*ids_by_file="):
         build_graph([first, second], tmp_path / "g", "sqlite", properties={})
     assert build_graph([first, second], tmp_path / "g", "sqlite", properties={}, ids_by_file=True).posts == 6
     ids = [name for (name,) in rows(tmp_path / "g", "SELECT name FROM posts ORDER BY name")]

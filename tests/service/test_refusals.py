@@ -249,7 +249,7 @@ def test_settings_that_make_no_sense(values: dict[str, Any], says: str) -> None:
 def test_a_port_that_is_taken() -> None:
     with listen("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
-        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1 port {port} .*--port"):
+        with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1 port {port} .*port="):
             listen("127.0.0.1", port)
     with pytest.raises(InputError, match="port 99999"):
         listen("127.0.0.1", 99_999)
