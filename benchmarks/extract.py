@@ -63,20 +63,21 @@ def make_models(folder: Path, quick: bool) -> None:
         save_folder(folder / task, TASKS[task].model_class(config), tokenizer)
 
 
-def find_four(predictor: Predictor) -> Predictor:
-    """A tagger that computes its emissions and then replaces them by those of the four entities."""
+def find_entities_at(predictor: Predictor, entities: Sequence[Entity]) -> Predictor:
+    """A tagger that computes its emissions and then replaces them by those of the entities, of one word each."""
     names = LABELS["ner"]
     rows = torch.zeros(PADDED, len(names))
     rows[:, 0] = 20
-    for entity in ENTITIES:
+    for entity in entities:
         rows[entity.start] = 20 * (torch.arange(len(names)) == names.index(f"B-{entity.type}"))
 
-    class FindFour(type(predictor)):  # type: ignore[misc]
+    class Found(type(predictor)):  # type: ignore[misc]
         def __call__(self, batch: Any, output_attentions: bool = False) -> Any:
-            emissions = super().__call__(batch, output_attentions).emissions
-            return SimpleNamespace(emissions=rows[None, : emissions.shape[1]].expand_as(emissions).contiguous())
+            output = super().__call__(batch, output_attentions)
+            emissions = rows[None, : output.emissions.shape[1]].expand_as(output.emissions).contiguous()
+            return SimpleNamespace(emissions=emissions, fused_text=getattr(output, "fused_text", None))
 
-    predictor.__class__ = FindFour
+    predictor.__class__ = Found
     return predictor
 
 
@@ -88,7 +89,7 @@ def posts(count: int) -> list[Post]:
 def open_extractors(folder: Path, precision: Any, backend: Any) -> tuple[Extractor, Extractor]:
     """Both models on one of promu's backends, and the tagger alone, which needs one forward pass for a post."""
     ner, re = (open_predictor(task, folder / task, "cpu", precision, backend) for task in LABELS)
-    return Extractor(find_four(ner), re), Extractor(ner)
+    return Extractor(find_entities_at(ner, ENTITIES), re), Extractor(ner)
 
 
 def straightforward(folder: Path, image: Image.Image) -> Callable[[str, Sequence[Post]], None]:

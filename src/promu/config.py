@@ -146,6 +146,13 @@ class BackboneSettings(TypedDict, total=False):
     image_std: Annotated[
         tuple[Positive, Positive, Positive], Field(description="standard deviation by which they are normalised")
     ]
+    relation_head: Annotated[
+        Literal["markers", "spans", "levitated"],
+        Field(
+            description="how relations see their pair: `markers` in a text of its own, `spans` of the text's fused "
+            "vectors, all pairs in one forward, or `levitated` markers behind the text ([method.md](method.md))"
+        ),
+    ]
     classifier_dropout: Annotated[Share, Field(description="dropout before the heads of the fine-tuned tasks")]
     max_length: Annotated[
         int, Field(ge=8, description="longest text in sub-word tokens, special tokens included; the rest is cut")

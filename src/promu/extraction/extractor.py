@@ -110,6 +110,9 @@ class Extractor:
         self.finds_entities = self._finder is not None
         # two models with one vision encoder encode each image once
         self._share_images = len(by_task) == 2 and len({one.vision_checksum for one in predictors}) == 1
+        # two heads on one backbone, of which the second reads its pairs off what the first has read
+        finder, relater = self._finder, self._relater
+        self._one_pass = finder is not None and relater is not None and relater.answers_from(finder)
 
     @classmethod
     def from_pretrained(
@@ -393,12 +396,15 @@ class Extractor:
         self, requests: Sequence[Request], config: ExtractionConfig, rules: TypeRules
     ) -> list[Extraction | InputError]:
         """The answers to one batch."""
-        images = EncodedImages()
+        images, fused = EncodedImages(), None
         if self._finder is None:
             extractions = [to_extraction(request) for request in requests]
         else:
             images = self._finder.encode_images(_pixels(self._finder, requests))
-            extractions = find_entities(self._finder, requests, images, config)
+            # attention is that of a pass for the pairs alone
+            extractions, fused = find_entities(
+                self._finder, requests, images, config, keep=self._one_pass and not config.explain
+            )
         pairs = [rules.pairs(one.entities) for one in extractions]
         refused: dict[int, InputError] = {}
         for number, of_post in enumerate(pairs):
@@ -414,7 +420,7 @@ class Extractor:
                 pixels = _pixels(self._relater, requests)
                 images = self._relater.encode_images({row: pixels[row] for row in pixels if pairs[row]})
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
-            extractions = find_relations(self._relater, extractions, pairs, images, config, rules, size)
+            extractions = find_relations(self._relater, extractions, pairs, images, config, rules, size, fused)
             if self._finder is None:
                 extractions = [
                     replace(one, truncated=words_unread(self._relater, one, of_post))

@@ -1,8 +1,9 @@
 """A fine-tuned model as ONNX graphs, beside its configuration and tokenizer.
 
 Two graphs, so that an image is encoded once for any number of texts: `vision.onnx` from bytes to visual tokens, and
-`answer.onnx` from input ids and visual tokens to emissions or logits; of a model of several tasks to both. The CRF is
-not a graph: its scores lie in `crf.safetensors`, and it decodes in NumPy as ever.
+`answer.onnx` from input ids and visual tokens to emissions or logits; of a model of several tasks to both. Where
+relations are read off spans, it gives fused vectors in place of logits, and a third graph is the head that makes logits
+of them, `pairs.onnx`. The CRF is not a graph: its scores lie in `crf.safetensors`, and it decodes in NumPy as ever.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from torch.export import Dim
 
 from promu.errors import InputError, first_line, needs_extra
 from promu.files import atomic, share_as_folder, write_json
+from promu.modeling.inputs import ENTITY_MARKERS
 from promu.modeling.loading import WEIGHTS
+from promu.modeling.pair_heads import levitate
 from promu.tasks.model_folder import EXAMPLES, find_models, open_models
-from promu.tasks.onnx_predictor import ANSWER, CRF, FACTS, GRAPHS, VISION, open_graph
+from promu.tasks.onnx_predictor import ANSWER, CRF, FACTS, FUSED, GRAPHS, PAIRS, VISION, open_graph
 from promu.tasks.predictor import vision_checksum
 from promu.tasks.task import TASKS
 
@@ -121,79 +124,46 @@ class _Vision(nn.Module):
 
 
 class _Answer(nn.Module):
-    """Input ids, positions in them and visual tokens to emissions or logits."""
+    """Input ids, positions in them and visual tokens to emissions, logits, or both.
+
+    Where relations are read off spans, fused vectors stand in place of logits.
+    """
+
+    def __init__(self, models: dict[str, Any]) -> None:
+        super().__init__()
+        self.finder, self.relater = models.get("ner"), models.get("re")
+        self.backbone = next(iter(models.values())).promu
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        word_index: torch.Tensor | None = None,
+        marker_index: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        pairs: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        visual: torch.Tensor | None = None,
+        image_mask: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        more = {"position_ids": position_ids, "token_type_ids": token_type_ids}
+        fused = self.backbone(input_ids, attention_mask, visual=visual, image_mask=image_mask, **more).fused_text
+        answers = [] if self.finder is None else [self.finder.answer(fused, word_index)]
+        if self.relater is not None:
+            spans = self.relater.config.relation_head == "spans"
+            answers.append(fused if spans else self.relater.answer(fused, marker_index if pairs is None else pairs))
+        return tuple(answers)
+
+
+class _Pairs(nn.Module):
+    """Fused vectors and pairs to logits."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        positions: torch.Tensor,
-        visual: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        backbone = self.model.promu(input_ids, attention_mask, visual=visual, image_mask=image_mask)
-        return self.model.answer(backbone.fused_text, positions)
-
-
-class _Answers(nn.Module):
-    """The same of the two tasks on one backbone: emissions at the words' places, logits at the markers'."""
-
-    def __init__(self, models: dict[str, Any]) -> None:
-        super().__init__()
-        self.finder, self.relater = models["ner"], models["re"]
-
-    def forward(
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        word_index: torch.Tensor,
-        marker_index: torch.Tensor,
-        visual: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        fused = self.finder.promu(input_ids, attention_mask, visual=visual, image_mask=image_mask).fused_text
-        return self.finder.answer(fused, word_index), self.relater.answer(fused, marker_index)
-
-
-class _AnswerInContext(_Answer):
-    """As `_Answer`, of a model that tells the tokens of a text from those of its contexts."""
-
-    def forward(  # type: ignore[override]
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        positions: torch.Tensor,
-        token_type_ids: torch.Tensor,
-        visual: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        images = {"visual": visual, "image_mask": image_mask}
-        backbone = self.model.promu(input_ids, attention_mask, token_type_ids=token_type_ids, **images)
-        return self.model.answer(backbone.fused_text, positions)
-
-
-class _AnswersInContext(_Answers):
-    """As `_Answers`, of such a model."""
-
-    def forward(  # type: ignore[override]
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        word_index: torch.Tensor,
-        marker_index: torch.Tensor,
-        token_type_ids: torch.Tensor,
-        visual: torch.Tensor | None = None,
-        image_mask: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        images = {"visual": visual, "image_mask": image_mask}
-        backbone = self.finder.promu(input_ids, attention_mask, token_type_ids=token_type_ids, **images)
-        return self.finder.answer(backbone.fused_text, word_index), self.relater.answer(
-            backbone.fused_text, marker_index
-        )
+    def forward(self, fused_text: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        return self.model.answer(fused_text, pairs)
 
 
 @torch.inference_mode()
@@ -203,6 +173,7 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
     model = next(iter(models.values()))
     size = model.config.image_size
     in_context = bool(model.config.contexts) and model.promu.has_segments
+    head = models["re"].config.relation_head if "re" in models else None
     generator = torch.Generator().manual_seed(0)
 
     def draw(end: int, *shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
@@ -212,26 +183,36 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         """Random inputs by the name of the graph."""
         mask = torch.ones(rows, length, dtype=torch.long)
         mask[0, length - 1 :] = 0
-        places = {"ner": ("word_index", length // 2), "re": ("marker_index", 2)}
-        positions = {name: draw(length - 1, rows, count) for name, count in map(places.__getitem__, models)}
         given = {"input_ids": draw(model.config.text_config.vocab_size, rows, length), "attention_mask": mask}
-        given |= positions
         if in_context:
             given["token_type_ids"] = draw(2, rows, length)
+        if "ner" in models:
+            given["word_index"] = draw(length - 1, rows, length // 2)
+        if head == "markers":
+            given["marker_index"] = draw(length - 1, rows, 2)
+        graphs = {ANSWER: given}
+        ends = draw(length - 1, 2 * rows, 2, 2).sort(-1).values + torch.tensor([0, 1])
+        pairs = torch.cat([torch.arange(rows).repeat_interleave(2)[:, None], ends.flatten(1)], dim=1)
+        if head == "levitated":
+            given |= levitate(given, pairs, range(len(ENTITY_MARKERS)))
+        if head == "spans":
+            fused = torch.randn(rows, length, model.config.hidden_size, generator=generator)
+            graphs[PAIRS] = {FUSED: fused, "pairs": pairs}
         if size is None:
-            return {ANSWER: given}
+            return graphs
         pixels = draw(256, rows, 3, size, size, dtype=torch.uint8)
         image_mask = torch.ones(rows, dtype=torch.long)
         image_mask[1:] = 0
         given |= {"visual": model.promu.encode_visual(pixels), "image_mask": image_mask}
-        return {ANSWER: given, VISION: {"pixels": pixels}}
+        return {**graphs, VISION: {"pixels": pixels}}
 
-    alone, both = (_AnswerInContext, _AnswersInContext) if in_context else (_Answer, _Answers)
-    answer = alone(model) if len(models) == 1 else both(models)
-    modules = {ANSWER: answer.eval(), VISION: _Vision(model).eval()}
+    modules: dict[str, nn.Module] = {ANSWER: _Answer(models), VISION: _Vision(model)}
     outputs = {ANSWER: [TASKS[task].output for task in models], VISION: ["visual"]}
+    if head == "spans":
+        modules[PAIRS], outputs[PAIRS] = _Pairs(models["re"]), ["logits"]
+        outputs[ANSWER][-1] = FUSED
     for name, given in inputs(2, 9).items():
-        _write_graph(modules[name], given, folder / name, outputs[name])
+        _write_graph(modules[name].eval(), given, folder / name, outputs[name])
         if int8:
             _to_int8(folder / name)
     distance = 0.0
@@ -240,7 +221,7 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
             graph = open_graph(folder / name)
             names = {value.name for value in graph.get_inputs()}
             answers = graph.run(None, {key: value.numpy() for key, value in given.items() if key in names})
-            expected = modules[name](*given.values())
+            expected = modules[name](**given)
             for one, other in zip(answers, expected if isinstance(expected, tuple) else [expected], strict=True):
                 distance = max(distance, float((torch.from_numpy(one) - other.float()).abs().max()))
     if not int8 and not distance <= PARITY:
@@ -259,18 +240,20 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
 
 def _write_graph(module: nn.Module, given: dict[str, torch.Tensor], path: Path, outputs: list[str]) -> None:
     """One graph whose rows, length, positions and visual tokens may be any number."""
-    shapes = []
+    shapes: dict[str, Any] = {}
     for name, value in given.items():
-        free = {0} if name in ("pixels", "image_mask", "marker_index") else {0, 1}
+        free = {0} if name in ("pixels", "image_mask", "marker_index", "pairs") else {0, 1}
+        if name == "attention_mask":
+            free = set(range(value.ndim))
         if name == "visual":
             free = {0, value.ndim - 2}  # the tokens are the last but one of (B, K+1, d) or (B, V, K+1, d)
-        shapes.append(dict.fromkeys(free, Dim.DYNAMIC))
+        shapes[name] = dict.fromkeys(free, Dim.DYNAMIC)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            names = {"input_names": list(given), "output_names": outputs, "dynamic_shapes": tuple(shapes)}
+            names = {"input_names": list(given), "output_names": outputs, "dynamic_shapes": shapes}
             form: Any = {"dynamo": True, "external_data": False, "verbose": False, **names}
-            torch.onnx.export(module, tuple(given.values()), str(path), **form)
+            torch.onnx.export(module, (), str(path), kwargs=given, **form)
     except torch.onnx.errors.OnnxExporterError as error:
         raise InputError(f"this model has no ONNX form ({first_line(error)}); leave it with PyTorch") from None
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 
 import torch
 
@@ -16,9 +15,12 @@ from promu.extraction.type_rules import TypeRules
 from promu.modeling.inputs import WordEncoder
 from promu.schema import NO_RELATION, Post, Relation
 from promu.tasks.predictor import EncodedImages, Predictor
-from promu.tasks.task import pair_posts, relation_probabilities
+from promu.tasks.task import packed_posts, pair_places, relation_probabilities
 
 logger = logging.getLogger(__name__)
+
+MOST_PAIRS = 1024
+"""Pairs a pass at most, but for those of the last row: a bound on memory where texts have many entities."""
 
 
 def best_fitting(pair: Post, probabilities: torch.Tensor, rules: TypeRules) -> Relation | None:
@@ -64,11 +66,18 @@ def _words_cut(encoder: WordEncoder, tokens: Sequence[str], starts: Sequence[int
 
 
 def find_entities(
-    predictor: Predictor, requests: Sequence[Request], images: EncodedImages, config: ExtractionConfig
-) -> list[Extraction]:
-    """The answers of a model that reads whole posts: entities, and relations too if it is a joint one."""
+    predictor: Predictor,
+    requests: Sequence[Request],
+    images: EncodedImages,
+    config: ExtractionConfig,
+    keep: bool = False,
+) -> tuple[list[Extraction], torch.Tensor | None]:
+    """The answers of a model that reads whole posts: entities, and relations too if it is a joint one.
+
+    With `keep`, the fused vectors (B, N, d) of the posts' texts too.
+    """
     posts = [request.post for request in requests]
-    predictions = predictor.predict_batch(posts, images.inputs(range(len(posts))), config.explain)
+    predictions = predictor.predict_batch(posts, images.inputs(range(len(posts))), config.explain, keep=keep)
     width = predictions.batch["input_ids"].shape[1]
     places, read = predictions.batch["word_index"], predictions.batch["word_mask"].bool()
     starts = [row[mask].tolist() for row, mask in zip(places, read, strict=True)]
@@ -100,7 +109,7 @@ def find_entities(
                 )
             )
         extractions.append(Extraction(answer, request.image_reason, cut, explanation, request.source, below))
-    return extractions
+    return extractions, predictions.fused
 
 
 def find_relations(
@@ -111,21 +120,30 @@ def find_relations(
     config: ExtractionConfig,
     rules: TypeRules,
     size: int,
+    fused: torch.Tensor | None = None,
 ) -> list[Extraction]:
     """The extractions with the relations of their `pairs` (head, tail): of each the direction with the higher score.
 
-    `predictor` classifies relations, and `rules` are those of its labels; a forward pass has `size` pairs.
+    `predictor` classifies relations, and `rules` are those of its labels; a forward pass has `size` rows. Where another
+    model has read the texts already, `fused` are their vectors (B, N, d), and there is no forward pass.
     """
     best: list[dict[frozenset[int], tuple[Relation, Attention | None]]] = [{} for _ in extractions]
-    rows = ((number, pair) for number, one in enumerate(extractions) for pair in pair_posts(one.post, pairs[number]))
-    while chunk := list(islice(rows, size)):
-        inputs = images.inputs([number for number, _ in chunk])
-        predictions = predictor.predict_batch([pair for _, pair in chunk], inputs, config.explain)
+    rows = (
+        (number, packed)
+        for number, one in enumerate(extractions)
+        for packed in packed_posts(predictor.encoder, one.post, pairs[number])
+    )
+    for chunk in _chunks(rows, size):
+        numbers = [number for number, _ in chunk]
+        vectors = None if fused is None else fused[numbers]
+        inputs = images.inputs(numbers) if vectors is None else {}
+        predictions = predictor.predict_batch([post for _, post in chunk], inputs, config.explain, fused=vectors)
         probabilities = relation_probabilities(predictor, predictions.outputs)
         width = predictions.batch["input_ids"].shape[1]
         shares = None if predictions.attentions is None else mean_map(predictions.attentions)
-        for row, (number, pair) in enumerate(chunk):
-            relation = best_fitting(pair, probabilities[row], rules)
+        asked = [(row, number, pair) for row, (number, post) in enumerate(chunk) for pair in _single(post)]
+        for place, (row, number, pair) in enumerate(asked):
+            relation = best_fitting(pair, probabilities[place], rules)
             if relation is None:
                 continue
             ends = frozenset((relation.head, relation.tail))
@@ -133,9 +151,10 @@ def find_relations(
                 continue
             attention = None
             if shares is not None:
-                text = predictor.task.encode(predictor.encoder, pair)
+                text = predictor.task.encode(predictor.encoder, chunk[row][1])
                 image = number in images.rows
-                attention = attention_from(shares[row], width, text.positions, text.words, len(pair.tokens), image)
+                queries = pair_places(predictions.batch, place)
+                attention = attention_from(shares[row], width, queries, text.words, len(pair.tokens), image)
             best[number][ends] = relation, attention
     _, lowest = thresholds(predictor, config)
     results = []
@@ -152,8 +171,28 @@ def find_relations(
     return results
 
 
+def _chunks(rows: Iterable[tuple[int, Post]], size: int) -> Iterator[list[tuple[int, Post]]]:
+    """Rows in parts of `size`, or of fewer with many pairs: one that reaches `MOST_PAIRS` is not added to."""
+    chunk: list[tuple[int, Post]] = []
+    pairs = 0
+    for row in rows:
+        chunk.append(row)
+        pairs += len(row[1].relations)
+        if len(chunk) == size or pairs >= MOST_PAIRS:
+            yield chunk
+            chunk, pairs = [], 0
+    if chunk:
+        yield chunk
+
+
+def _single(post: Post) -> Iterator[Post]:
+    """One post a pair of those that share a row."""
+    return (replace(post, relations=(relation,)) for relation in post.relations)
+
+
 def words_unread(predictor: Predictor, one: Extraction, pairs: Sequence[tuple[int, int]]) -> int:
     """How many words of a post no text of its pairs has room for; 0 where there are no pairs."""
-    texts = (predictor.task.encode(predictor.encoder, pair) for pair in pair_posts(one.post, pairs))
+    packed = packed_posts(predictor.encoder, one.post, pairs)
+    texts = (predictor.task.encode(predictor.encoder, post) for post in packed)
     read = {word for text in texts for word in text.words if word >= 0}
     return len(one.tokens) - len(read) if pairs else 0

@@ -19,6 +19,7 @@ from promu.hub import without_bars
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import build_encoder, encode_image, image_normalisation, load_encoder
 from promu.modeling.fusions import VisualFeatures, build_fusion
+from promu.modeling.fusions.base import additive_mask
 
 PURPOSES = {
     "PromuForTokenClassification": "finds named entities in posts",
@@ -213,6 +214,7 @@ class HasEncoders(PromuPreTrainedModel):
         attention_mask: Tensor,
         text_features: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
     ) -> Tensor:
         """Text encoder's vectors (B, N, d); `text_features` (B, N, d) of a frozen one may stand for the tokens.
 
@@ -220,8 +222,14 @@ class HasEncoders(PromuPreTrainedModel):
         """
         if text_features is not None:
             return text_features.float()
-        segments = {} if token_type_ids is None or not self.has_segments else {"token_type_ids": token_type_ids}
-        return self.text_encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None and self.has_segments:
+            inputs["token_type_ids"] = token_type_ids
+        if position_ids is not None:
+            inputs["position_ids"] = position_ids + self.config.first_position
+        if attention_mask.ndim == 3:
+            inputs["attention_mask"] = additive_mask(attention_mask)
+        return self.text_encoder(**inputs).last_hidden_state
 
     @property
     def has_segments(self) -> bool:
@@ -328,12 +336,14 @@ class PromuModel(HasEncoders):
         text_features: Tensor | None = None,
         boxes: Tensor | None = None,
         token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
         Args:
             input_ids: (B, N+2) word pieces, [CLS] first.
-            attention_mask: (B, N+2), 1 where there is a token; None means everywhere.
+            attention_mask: (B, N+2), 1 where there is a token; None means everywhere. Or (B, N+2, N+2), 1 where a token
+                (row) sees another (column); an image's tokens see what [CLS] sees.
             pixel_values: (B, 3, S, S) in 0..255, bytes or floats; None for a batch without images.
             image_mask: (B,), 0 where the row's pixels stand for no image; None means that all are images.
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
@@ -343,10 +353,11 @@ class PromuModel(HasEncoders):
             text_features: (B, N+2, d) vectors of a frozen text encoder, which is then not run.
             boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None without a detector.
             token_type_ids: (B, N+2), 1 for the tokens of contexts, 0 for those of the text.
+            position_ids: (B, N+2) the position of each token, from 0; None counts them.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        text = self.encode_tokens(input_ids, attention_mask, text_features, token_type_ids)
+        text = self.encode_tokens(input_ids, attention_mask, text_features, token_type_ids, position_ids)
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
             visual = self.encode_visual(pixel_values, image_features)

@@ -1,4 +1,4 @@
-"""MNER: emissions from fused word vectors, then a CRF."""
+"""The heads of fine-tuned tasks: entities by emissions and a CRF, relations by one of three ways to see a pair."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from transformers.utils.generic import ModelOutput
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel, vectors_at
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
+from promu.modeling.pair_heads import LevitatedPairs, SpanPairs, check_levitated
 
 
 @dataclass
 class TokenClassificationOutput(ModelOutput):
-    """Loss (mean over posts, Eq 13, and what the fusion adds) when labels were given; emissions (B, W, C)."""
+    """Loss (mean over posts, Eq 13, and what the fusion adds) when labels were given; emissions (B, W, C).
+
+    `fused_text` (B, N, d) has the backbone's vectors, off which a head of relations may read pairs.
+    """
 
     loss: Tensor | None = None
     emissions: Tensor | None = None
+    fused_text: Tensor | None = None
     attentions: tuple[Tensor, ...] | None = None
 
 
@@ -48,7 +53,7 @@ class HeadOnBackbone(PromuPreTrainedModel):
         raise NotImplementedError
 
     def answer(self, fused_text: Tensor, positions: Tensor) -> Tensor:
-        """The head's scores: of fused vectors (B, N, d), read at the positions (B, M) that the task has."""
+        """The head's scores of fused vectors (B, N, d), read at the positions that the task has."""
         raise NotImplementedError
 
 
@@ -109,12 +114,12 @@ class PromuForTokenClassification(HeadOnBackbone):
         loss = None
         if labels is not None:
             loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
-        return TokenClassificationOutput(loss=loss, emissions=emissions, attentions=backbone.attentions)
+        return TokenClassificationOutput(loss, emissions, backbone.fused_text, backbone.attentions)
 
 
 @dataclass
 class RelationClassificationOutput(ModelOutput):
-    """Loss (Eq 15, and what the fusion adds) when labels were given; logits (B, N_r)."""
+    """Loss (Eq 15, and what the fusion adds) when labels were given; logits (P, N_r) of pairs."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -122,9 +127,11 @@ class RelationClassificationOutput(ModelOutput):
 
 
 class PromuForRelationClassification(HeadOnBackbone):
-    """Backbone and a linear head on [fused E1 start ; fused E2 start] (Eq 14, 15).
+    """Backbone and a head of pairs of entities (`config.relation_head`).
 
-    The relation names are `config.id2label`. `Extractor` runs it on whole posts.
+    With `markers` it is a linear head on [fused E1 start ; fused E2 start] (Eq 14, 15), and each row of a batch is one
+    pair; the other heads (`promu.modeling.pair_heads`) take any number of pairs of each row's text. The relation names
+    are `config.id2label`. `Extractor` runs it on whole posts.
 
     Example:
         ```python
@@ -138,39 +145,60 @@ class PromuForRelationClassification(HeadOnBackbone):
     dropout: nn.Dropout
     classifier: nn.Linear
 
+    spans: SpanPairs
+    levitated: LevitatedPairs
+
     @staticmethod
     def head_modules(config: PromuConfig) -> dict[str, nn.Module]:
-        return {
-            "dropout": nn.Dropout(config.classifier_dropout),
-            "classifier": nn.Linear(2 * config.hidden_size, len(config.labels)),
-        }
+        width, labels, dropout = config.hidden_size, len(config.labels), config.classifier_dropout
+        modules: dict[str, nn.Module] = {"dropout": nn.Dropout(dropout)}
+        if config.relation_head == "spans":
+            return {**modules, "spans": SpanPairs(width, labels, dropout)}
+        if config.relation_head == "levitated":
+            check_levitated(config)
+            return {**modules, "levitated": LevitatedPairs(width, labels)}
+        return {**modules, "classifier": nn.Linear(2 * width, labels)}
 
     @staticmethod
     def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
-        return {"classifier": config.labels}
+        places = {"markers": "classifier", "spans": "spans.output", "levitated": "levitated.output"}
+        return {places[config.relation_head]: config.labels}
 
     def answer(self, fused_text: Tensor, positions: Tensor) -> Tensor:
-        """Logits (B, N_r) at the places (B, 2) of the two markers."""
+        """Logits (P, N_r) of pairs (P, 5); with `markers` (B, N_r) at the places (B, 2) of the two markers."""
+        if self.config.relation_head == "spans":
+            return self.spans(self.dropout(fused_text), positions)
+        if self.config.relation_head == "levitated":
+            return self.levitated(self.dropout(fused_text), positions)
         return self.classifier(self.dropout(vectors_at(fused_text, positions).flatten(1))).float()
 
     def forward(
         self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        marker_index: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        marker_index: Tensor | None = None,
         labels: Tensor | None = None,
+        pairs: Tensor | None = None,
+        fused_text: Tensor | None = None,
         **inputs: Any,
     ) -> RelationClassificationOutput:
         """Logits over relations, and the loss where labels are given.
 
         Args:
             input_ids, attention_mask: As in `PromuModel.forward`.
-            marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`.
-            labels: (B,) relation ids.
+            marker_index: (B, 2) positions of [E1] and [E2] in `input_ids`, for the head `markers`.
+            labels: (P,) relation ids.
+            pairs: (P, 5), for the other heads.
+            fused_text: (B, N, d) the backbone's vectors of the texts, which are then not read again; for `spans`.
             inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
+        places = marker_index if pairs is None else pairs
+        assert places is not None
+        if fused_text is not None:
+            return RelationClassificationOutput(logits=self.answer(fused_text, places))
+        assert input_ids is not None
         backbone = self.promu(input_ids, attention_mask, **inputs)
-        logits = self.answer(backbone.fused_text, marker_index)
+        logits = self.answer(backbone.fused_text, places)
         loss = None
         if labels is not None:
             loss = functional.cross_entropy(logits, labels) + self.promu.fusion_loss(backbone)

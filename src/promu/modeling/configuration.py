@@ -15,6 +15,7 @@ from promu.errors import InputError
 OF_TASK = ("score_temperature", "entity_threshold", "relation_threshold", "types")
 """Fields that are each task's own where a model has several."""
 POOLINGS = ("cls", "cls+mean", "mean")
+RELATION_HEADS = ("markers", "spans", "levitated")
 _AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text"}
 _AFTER_PADDING |= {"mpnet", "longformer", "ibert", "xmod", "esm"}
 """Encoders whose first position comes after the number of the padding token: they have so many fewer."""
@@ -46,6 +47,9 @@ class PromuConfig(PreTrainedConfig):
         score_temperature: What scores are divided by before they become probabilities; fitted on dev by fine-tuning.
         entity_threshold, relation_threshold: Answers with a lower score are left out in extraction; fine-tuning sets
             that of its task to what gives the best F1 on dev.
+        relation_head: How pairs of entities are put to the model, see `promu.modeling.pair_heads`: `markers` around the
+            two in a text of their own, `spans` read off the text's fused vectors, or `levitated` markers behind the
+            text.
         types: Of a relation model: entity type of the model that finds entities -> what the labels here call it.
         tasks: Of a model of several tasks, by the name of each: its `labels`, and those of the fields in `OF_TASK` that
             are its own (`of_task`).
@@ -89,6 +93,7 @@ class PromuConfig(PreTrainedConfig):
     score_temperature: float = 1.0
     entity_threshold: float = 0.0
     relation_threshold: float = 0.0
+    relation_head: str = "markers"
     types: dict[str, str] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
     max_length: int = 80
@@ -101,6 +106,8 @@ class PromuConfig(PreTrainedConfig):
         self.vision_config = _as_config(self.vision_config)
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
+        if self.relation_head not in RELATION_HEADS:
+            raise InputError(f"relation_head {self.relation_head!r} is unknown; use one of {', '.join(RELATION_HEADS)}")
         super().__post_init__(**kwargs)
 
     def of_task(self, task: str) -> PromuConfig:
@@ -150,7 +157,13 @@ class PromuConfig(PreTrainedConfig):
         positions = getattr(text, "max_position_embeddings", None)
         if positions is None:
             return None
-        return int(positions) - ((text.pad_token_id or 0) + 1 if text.model_type in _AFTER_PADDING else 0)
+        return int(positions) - self.first_position
+
+    @property
+    def first_position(self) -> int:
+        """The number of the first token's position in the text encoder."""
+        text: Any = self.text_config
+        return (text.pad_token_id or 0) + 1 if text.model_type in _AFTER_PADDING else 0
 
     @property
     def grid(self) -> int:

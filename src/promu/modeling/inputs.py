@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Self, cast
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
-from promu.modeling.configuration import PromuConfig
+from promu.modeling.configuration import RELATION_HEADS, PromuConfig
 from promu.modeling.context_packing import Order, pack, passages, relevance
 
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
@@ -35,8 +35,9 @@ class EncodedText:
     """Word pieces of one text, [CLS] first and [SEP] last, and positions in it that a head reads.
 
     For entity recognition the positions are those of each word's first piece, for relation classification those of
-    [E1] and [E2]. `words` says of each piece which word it is a part of, -1 for special tokens, markers and contexts.
-    The last `context` pieces are those of the contexts, and `left_out` more of them are not read.
+    [E1] and [E2], or where head and tail begin and end (`WordEncoder.spans`). `words` says of each piece which word it
+    is a part of, -1 for special tokens, markers and contexts. The last `context` pieces are those of the contexts, and
+    `left_out` more of them are not read.
     """
 
     input_ids: list[int]
@@ -55,6 +56,7 @@ class WordEncoder:
         contexts: Names of the contexts that are read after a text, in their order.
         context_budget: Pieces of them at most, separators included.
         context_order: Which of their passages are read where not all fit.
+        relation_head: How pairs of entities are put to the model (`PromuConfig.relation_head`).
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class WordEncoder:
         contexts: Sequence[str] = (),
         context_budget: int = 0,
         context_order: Order = "relevance",
+        relation_head: str = RELATION_HEADS[0],
     ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.contexts = tuple(contexts)
         self.context_budget = context_budget
         self.context_order = context_order
+        self.relation_head = relation_head
         self.start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
         self.stop = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
         if self.start is None or self.stop is None:
@@ -98,7 +102,7 @@ class WordEncoder:
                 f"max_length (in a recipe model.config.max_length) to {config.max_positions} or less"
             )
         order: Any = config.context_order
-        return cls(tokenizer, config.max_length, config.contexts, config.context_budget, order)
+        return cls(tokenizer, config.max_length, config.contexts, config.context_budget, order, config.relation_head)
 
     def pieces(self, word: str) -> tuple[int, ...]:
         """Ids of a word's pieces, at least one; cached unless the word is very long."""
@@ -126,9 +130,7 @@ class WordEncoder:
 
         A text that is too long keeps the pieces nearest to a marker; a marker is never dropped.
         """
-        markers = cast(list[int], self.tokenizer.convert_tokens_to_ids(list(ENTITY_MARKERS)))
-        if None in markers or self.tokenizer.unk_token_id in markers:
-            raise InputError("the tokenizer lacks the entity markers [E1] [/E1] [E2] [/E2]; use one saved by promu")
+        markers = self.markers()
         before: dict[int, list[int]] = {}
         # at one place, what closes comes before what opens, so that neighbouring spans do not interlock
         for place, marker in ((head[1], 1), (tail[1], 3), (head[0], 0), (tail[0], 2)):
@@ -141,16 +143,46 @@ class WordEncoder:
             if index < len(tokens):
                 ids += self.pieces(tokens[index])
                 words += [index] * (len(ids) - len(words))
+        kept = self._nearest(len(ids), [place for place, word in enumerate(words) if word < 0])
+        ids = [self.start, *(ids[place] for place in kept), self.stop]
+        words = [-1, *(words[place] for place in kept), -1]
+        return EncodedText(ids, [ids.index(markers[0]), ids.index(markers[2])], words)
+
+    def markers(self) -> list[int]:
+        """Ids of the four entity markers.
+
+        Raises:
+            InputError: The tokenizer does not know them.
+        """
+        markers = cast(list[int], self.tokenizer.convert_tokens_to_ids(list(ENTITY_MARKERS)))
+        if None in markers or self.tokenizer.unk_token_id in markers:
+            raise InputError("the tokenizer lacks the entity markers [E1] [/E1] [E2] [/E2]; use one saved by promu")
+        return markers
+
+    def spans(self, tokens: Sequence[str], spans: Sequence[tuple[int, int]]) -> EncodedText:
+        """Pieces as `words` has them; positions are where each span of words begins and ends, the end exclusive.
+
+        Where `words` would cut a word of a span, the pieces nearest to the spans are kept in place of the first.
+        """
+        text = self.words(tokens)
+        if any(end > len(text.positions) for _, end in spans):
+            pieces = [(piece, word) for word, token in enumerate(tokens) for piece in self.pieces(token)]
+            first, last = _ends([word for _, word in pieces])
+            kept = self._nearest(len(pieces), [end for a, b in spans for end in (first[a], last[b - 1])])
+            ids, words = zip(*(pieces[place] for place in kept), strict=True)
+            text = EncodedText([self.start, *ids, self.stop], [], [-1, *words, -1])
+        first, last = _ends(text.words)
+        return replace(text, positions=[end for a, b in spans for end in (first[a], last[b - 1] + 1)])
+
+    def _nearest(self, count: int, places: Sequence[int]) -> list[int]:
+        """Of so many pieces those that there is room for, by their number: the nearest to the `places`."""
         budget = self.max_length - 2
         if budget < len(ENTITY_MARKERS):
             raise InputError(f"max_length {self.max_length} is too short for a marked pair; set it to 6 or more")
-        if len(ids) > budget:
-            places = [place for place, word in enumerate(words) if word < 0]
-            nearest = sorted(range(len(ids)), key=lambda place: min(abs(place - other) for other in places))
-            kept = sorted(nearest[:budget])
-            ids, words = [ids[place] for place in kept], [words[place] for place in kept]
-        ids = [self.start, *ids, self.stop]
-        return EncodedText(ids, [ids.index(markers[0]), ids.index(markers[2])], [-1, *words, -1])
+        if count <= budget:
+            return list(range(count))
+        nearest = sorted(range(count), key=lambda place: min(abs(place - other) for other in places))
+        return sorted(nearest[:budget])
 
     def text(self, text: str) -> EncodedText:
         """Pieces of a caption or a prompt, cut at the longest length."""
@@ -205,6 +237,13 @@ class WordEncoder:
         """As `batch`, with `word_index` and `word_mask` (B, most words): where each word's first piece is."""
         word_index, word_mask = pad_positions([text.positions for text in texts])
         return {**self.batch(texts), "word_index": word_index, "word_mask": word_mask}
+
+
+def _ends(words: Sequence[int]) -> tuple[dict[int, int], dict[int, int]]:
+    """The places of each word's first piece and of its last, by the word."""
+    last = {word: place for place, word in enumerate(words)}
+    first = {word: place for place, word in reversed(list(enumerate(words)))}
+    return first, last
 
 
 def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ from promu.schema import Post
 from promu.tasks.model_folder import open_predictor
 from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictor
-from promu.tasks.task import TASKS
+from promu.tasks.task import TASKS, pair_places
 
 MODELS = ("before", "after")
 """The model without pre-training, and the one with it."""
@@ -110,9 +110,11 @@ def attention(predictor: Predictor, post: Post, images: ImageFolder) -> tuple[li
     predictions = predictor.predict_batch([post], images.batch([post.image]), explain=True)
     assert predictions.attentions is not None
     (shares,) = mean_map(predictions.attentions)
-    queries = encoded.positions  # of the two markers
-    if not post.relations:
+    if post.relations:
+        queries = pair_places(predictions.batch, 0)
+    else:
         starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
         queries = [encoded.positions[start] for start in starts] or [0]
-    found = attention_from(shares, len(encoded.input_ids), queries, encoded.words, len(post.tokens), True)
+    width = predictions.batch["input_ids"].shape[1]
+    found = attention_from(shares, width, queries, encoded.words, len(post.tokens), True)
     return [round(share, 5) for share in found.words], [[round(share, 5) for share in line] for line in found.patches]

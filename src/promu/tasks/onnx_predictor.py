@@ -24,7 +24,8 @@ GRAPHS = "onnx"
 """The folder of graphs inside a model's folder."""
 POSITIONS = {"word_index", "marker_index"}
 """Inputs of a graph that one task has and another has not."""
-VISION, ANSWER, CRF, FACTS = "vision.onnx", "answer.onnx", "crf.safetensors", "export.json"
+VISION, ANSWER, PAIRS, CRF = "vision.onnx", "answer.onnx", "pairs.onnx", "crf.safetensors"
+FACTS, FUSED = "export.json", "fused_text"
 
 
 class OpenGraphs:
@@ -48,6 +49,7 @@ class OpenGraphs:
         self.precision: str = facts["precision"]
         self.vision_checksum: str | None = facts["vision_checksum"]
         self.answer = open_graph(graphs / ANSWER)
+        self.pairs = open_graph(graphs / PAIRS) if (graphs / PAIRS).is_file() else None
         self.vision = None if self.vision_checksum is None else open_graph(graphs / VISION)
 
 
@@ -68,7 +70,8 @@ class OnnxPredictor(Predictor):
         super().__init__(task, graphs.config.of_task(task.name), graphs.encoder)
         self.one_by_one = graphs.precision == "int8"
         self.vision_checksum = graphs.vision_checksum
-        self._answer, self._vision = graphs.answer, graphs.vision
+        self._answer, self._vision, self._pairs = graphs.answer, graphs.vision, graphs.pairs
+        self.backbone = graphs.answer
         self._inputs = {given.name: given.shape for given in self._answer.get_inputs()}
         if "crf" in task.model_class.head_labels(self.config):
             self.crf = LinearChainCrf(self.labels)
@@ -86,12 +89,20 @@ class OnnxPredictor(Predictor):
         ids, positions = torch.tensor([[self.encoder.start, self.encoder.stop]]), torch.tensor([[0, 1]])
         batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
         batch |= dict.fromkeys(("word_index", "marker_index"), positions)
+        batch["pairs"] = torch.tensor([[0, 0, 1, 0, 1]])
         if not bool(getattr(self(batch), self.task.output).isfinite().all()):
             raise InputError(
                 "the graph computes no numbers: the model was exported after a training that diverged", folder
             )
 
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
+        if "fused_text" in batch:
+            return SimpleNamespace(logits=self._pair_logits(batch["fused_text"], batch["pairs"]))
+        if "position_ids" in self._inputs and "position_ids" not in batch:  # a text without levitated markers
+            mask, ids = batch["attention_mask"], batch["input_ids"]
+            alone = {"attention_mask": mask[:, None].expand(-1, ids.shape[1], -1)}
+            alone["position_ids"] = torch.arange(ids.shape[1]).expand_as(ids)
+            batch = {"pairs": torch.zeros(1, 5, dtype=torch.long), **batch, **alone}
         given = {name: batch[name].numpy() for name in self._inputs if name in batch}
         for name in POSITIONS & self._inputs.keys() - given.keys():  # another task's, whose answer nobody reads
             given[name] = np.zeros((len(batch["input_ids"]), 2), np.int64)
@@ -102,19 +113,28 @@ class OnnxPredictor(Predictor):
             rows, sizes = len(batch["input_ids"]), self._inputs["visual"][1:]
             given["visual"] = np.zeros([rows, *(size if isinstance(size, int) else 1 for size in sizes)], np.float32)
             given["image_mask"] = np.zeros(rows, np.int64)
-        return SimpleNamespace(**{self.task.output: _run(self._answer, given, self.task.output)})
+        names = [output.name for output in self._answer.get_outputs() if output.name in (self.task.output, FUSED)]
+        answers = dict(zip(names, _run(self._answer, given, names), strict=True))
+        if self._pairs is not None and self.task.output == "logits":
+            answers["logits"] = self._pair_logits(answers[FUSED], batch["pairs"])
+        return SimpleNamespace(**answers)
+
+    def _pair_logits(self, fused: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
+        (logits,) = _run(self._pairs, {FUSED: fused.numpy(), "pairs": pairs.numpy()})
+        return logits
 
     def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         assert self._vision is not None
-        return _run(self._vision, {"pixels": pixels.numpy()})
+        (vectors,) = _run(self._vision, {"pixels": pixels.numpy()})
+        return vectors
 
 
-def _run(graph: Any, inputs: Mapping[str, Any], output: str | None = None) -> torch.Tensor:
-    """A graph's output of that name, or its only one; what goes wrong in it is a RuntimeError, as in PyTorch."""
+def _run(graph: Any, inputs: Mapping[str, Any], outputs: list[str] | None = None) -> list[torch.Tensor]:
+    """A graph's outputs of these names, or all; what goes wrong in it is a RuntimeError, as in PyTorch."""
     from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, RuntimeException
 
     try:
-        return torch.from_numpy(graph.run([output] if output else None, dict(inputs))[0])
+        return [torch.from_numpy(values) for values in graph.run(outputs, dict(inputs))]
     except (Fail, InvalidArgument, RuntimeException) as error:
         raise RuntimeError(first_line(error)) from error
 

@@ -54,6 +54,7 @@ class Predictions(NamedTuple):
         batch: The inputs without images.
         outputs: On the CPU: emissions (B, W, C) for entities, logits (B, N_r) for relations, or `Candidates`.
         attentions: The fusion's attention maps (B, heads, Q, M), one a layer; None where they were not asked for.
+        fused: The fused vectors (B, N, d) of the texts, on the model's device; None where they were not asked for.
     """
 
     rows: list[int]
@@ -61,6 +62,7 @@ class Predictions(NamedTuple):
     batch: Batch
     outputs: Any
     attentions: tuple[torch.Tensor, ...] | None = None
+    fused: torch.Tensor | None = None
 
 
 class Task(ABC):
@@ -208,6 +210,7 @@ class Predictor(ABC):
         explains: Whether it gives attention maps.
         folder: Where it was loaded from.
         familiarity: What texts it knows; None where nothing says it.
+        backbone: What reads text and image: the same object for two models that share it.
         one_by_one: Whether an answer depends on the other posts of the batch, so that each post must be alone.
     """
 
@@ -216,6 +219,7 @@ class Predictor(ABC):
     folder: Path | None = None
     familiarity: Familiarity | None = None
     crf: Any = None
+    backbone: object = None
 
     def __init__(self, task: Task, config: PromuConfig, encoder: WordEncoder) -> None:
         self.task, self.config, self.encoder = task, config, encoder
@@ -253,23 +257,39 @@ class Predictor(ABC):
         """The inputs of a batch of posts, without images."""
         return self.task.batch(self.encoder, posts, None)
 
+    def answers_from(self, other: Predictor) -> bool:
+        """Whether the texts that another model has read need not be read again: `predict_batch` takes their vectors."""
+        reads_spans = self.task.name == "re" and self.config.relation_head == "spans"
+        return reads_spans and self.backbone is not None and self.backbone is other.backbone
+
     @torch.inference_mode()
     def predict_batch(
-        self, posts: Sequence[Post], images: Batch, explain: bool = False, rows: Sequence[int] = ()
+        self,
+        posts: Sequence[Post],
+        images: Batch,
+        explain: bool = False,
+        rows: Sequence[int] = (),
+        fused: torch.Tensor | None = None,
+        keep: bool = False,
     ) -> Predictions:
         """One forward pass.
 
         Args:
-            posts: For relation classification each with the pair that is asked about.
+            posts: For relation classification each with the pair that is asked about, or, if the head takes several,
+                with all of them: `promu.tasks.task.packed_posts`.
             images: `visual` and `image_mask` (`EncodedImages.inputs`), or `pixel_values` and `image_mask`; or empty.
             explain: Also return attention maps; only where `explains`.
             rows: The posts' numbers; 0, 1, ... by default.
+            fused: Vectors of the posts' texts that a model on the same backbone has kept (`answers_from`): there is no
+                pass through the backbone then, and no need of images.
+            keep: Keep the fused vectors.
 
         Raises:
             InputError: An output is NaN or infinite.
         """
         batch = self.encode(posts)
-        output = self({name: value.to(self.device) for name, value in {**batch, **images}.items()}, explain)
+        inputs = {**batch, **images} if fused is None else {"fused_text": fused, "pairs": batch["pairs"]}
+        output = self({name: value.to(self.device) for name, value in inputs.items()}, explain)
         attentions = output.attentions if explain else None
         outputs = self.task.outputs(output).cpu()
         scores = outputs if isinstance(outputs, torch.Tensor) else outputs.emissions
@@ -279,7 +299,8 @@ class Predictor(ABC):
                 "learning rate, or compute in fp32",
                 kind="diverged",
             )
-        return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions)
+        kept = output.fused_text if keep else None
+        return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions, kept)
 
     def predict(self, posts: Sequence[Post], images: ImageBatches, batch_size: int = 64) -> Iterator[Predictions]:
         """Predictions for all posts (see `predict_batch`), in batches of posts of like length."""
@@ -327,6 +348,7 @@ class TorchPredictor(Predictor):
         super().__init__(task, model.config, encoder)
         self.model: Any = model.eval()
         self.crf = getattr(model, "crf", None)
+        self.backbone = self.model.promu
         self.explains = precision is not None
         self.autocast = precision == "bf16"
         if self.autocast:

@@ -111,9 +111,10 @@ def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequen
     """
     beyond: Counter[str] = Counter()
     readable, longer, longest, cut = [], 0, 0, 0
+    extra = len(ENTITY_MARKERS) if task.asked and encoder.relation_head == "markers" else 0
     for post in gold:
         text = task.encode(encoder, post)
-        tokens = sum(len(encoder.pieces(word)) for word in post.tokens) + 2 + len(ENTITY_MARKERS) * task.asked
+        tokens = sum(len(encoder.pieces(word)) for word in post.tokens) + 2 + extra
         longer, longest = longer + (tokens > encoder.max_length), max(longest, tokens)
         readable.append(task.readable(post, text))
         cut += text.left_out > 0
@@ -228,8 +229,11 @@ def check_lengths(
     if model is not None:
         tasks = tasks_of(Path(model))
         name, tokenizer = name if name in tasks else tasks[0], str(model)
-        max_length = PromuConfig.from_pretrained(model).max_length
-    task, encoder = TASKS[name], WordEncoder(load_tokenizer(resolve(str(tokenizer))), max_length)
+    config = PromuConfig(max_length=max_length) if model is None else PromuConfig.from_pretrained(model)
+    encoder = WordEncoder(
+        load_tokenizer(resolve(str(tokenizer))), config.max_length, relation_head=config.relation_head
+    )
+    task = TASKS[name]
     path = Path(path)
     files = [file for _, file in find_splits(path, format)] if path.is_dir() else [path]
     return {str(file): reach(task, task.read(file, format, scheme), encoder).long for file in files}

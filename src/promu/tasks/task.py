@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,7 @@ from promu.extensions import Choices
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.crf import bio_labels, span_probability
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
+from promu.modeling.pair_heads import levitate
 from promu.schema import NO_RELATION, Entity, Post, Relation, apart
 from promu.tasks.joint_task import JointExtraction
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Groups, Posts, Predictions, Predictor, Task
@@ -128,7 +129,7 @@ class EntityRecognition(Task):
 
 
 class RelationClassification(Task):
-    """MRE: one relation of one marked pair a post (Eq 14, 15)."""
+    """MRE: the relation of one pair of entities a post (Eq 14, 15); with heads that take several, of any number."""
 
     name, format, model_class, output = "re", "mnre", PromuForRelationClassification, "logits"
     threshold = "relation_threshold"
@@ -156,7 +157,7 @@ class RelationClassification(Task):
 
     def beyond(self, post: Post, text: EncodedText, labels: Sequence[str]) -> Counter[str]:
         """A pair whose words are cut still has an answer."""
-        return Counter([UNKNOWN[0]] if post.relations[0].type not in labels else [])
+        return Counter(UNKNOWN[0] for relation in post.relations if relation.type not in labels)
 
     def one_sided(self, posts: Posts) -> list[str]:
         found = Counter(relation.type for post in posts for relation in post.relations)
@@ -167,34 +168,44 @@ class RelationClassification(Task):
         return []
 
     def encode(self, encoder: WordEncoder, post: Post) -> EncodedText:
-        """Pieces with markers around head and tail of the post's one relation."""
-        relation = post.relations[0]
-        head, tail = post.entities[relation.head], post.entities[relation.tail]
-        text = encoder.pair(post.tokens, (head.start, head.end), (tail.start, tail.end))
+        """Pieces with markers around head and tail of the post's one relation, or the ends of all heads and tails."""
+        spans = [post.entities[number] for relation in post.relations for number in (relation.head, relation.tail)]
+        ends = [(entity.start, entity.end) for entity in spans]
+        if encoder.relation_head == "markers":
+            text = encoder.pair(post.tokens, *ends)
+        else:
+            text = encoder.spans(post.tokens, ends)
         return encoder.with_contexts(text, post.tokens, post.contexts)
 
     def batch(self, encoder: WordEncoder, posts: Posts, labels: Mapping[str, int] | None) -> Batch:
-        """`marker_index` (B, 2) beside the input ids; `labels` (B,) where ids are given."""
+        """`marker_index` (B, 2) or `pairs` (P, 5) beside the input ids; `labels` (P,) where ids are given."""
         encoded = [self.encode(encoder, post) for post in posts]
-        batch = {**encoder.batch(encoded), "marker_index": torch.tensor([text.positions for text in encoded])}
+        batch = encoder.batch(encoded)
+        if encoder.relation_head == "markers":
+            batch["marker_index"] = torch.tensor([text.positions for text in encoded])
+        else:
+            ends = [[row, *four] for row, text in enumerate(encoded) for four in _in_parts(text.positions, 4)]
+            batch["pairs"] = torch.tensor(ends)
+            if encoder.relation_head == "levitated":
+                batch = levitate(batch, batch["pairs"], encoder.markers())
         if labels is not None:
-            batch["labels"] = torch.tensor([labels[post.relations[0].type] for post in posts])
+            batch["labels"] = torch.tensor([labels[one.type] for post in posts for one in post.relations])
         return batch
 
     def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
         """The most probable relation of each pair."""
-        best = predictions.outputs.argmax(-1).tolist()
+        best = (predictor.labels[label] for label in predictions.outputs.argmax(-1).tolist())
         return [
-            replace(post, relations=(replace(post.relations[0], type=predictor.labels[label], score=None),))
-            for post, label in zip(predictions.posts, best, strict=True)
+            replace(post, relations=tuple(replace(one, type=next(best), score=None) for one in post.relations))
+            for post in predictions.posts
         ]
 
     def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Posts) -> list[Post]:
         """The probability of each relation."""
-        best = relation_probabilities(predictor, predictions.outputs).amax(-1).tolist()
+        best = iter(relation_probabilities(predictor, predictions.outputs).amax(-1).tolist())
         return [
-            replace(answer, relations=(replace(answer.relations[0], score=score),))
-            for answer, score in zip(answers, best, strict=True)
+            replace(answer, relations=tuple(replace(one, score=next(best)) for one in answer.relations))
+            for answer in answers
         ]
 
     def score(self, gold: Posts, predicted: Posts, groups: Groups = None, labels: Sequence[str] = ()) -> RelationScores:
@@ -220,6 +231,9 @@ class RelationClassification(Task):
         return replace(answer, relations=(replace(relation, type=NO_RELATION, score=None),))
 
 
+PAIRS_A_ROW = {"markers": 1, "spans": 256, "levitated": 32}
+"""Pairs that share a row of a batch at most, by the head that reads them."""
+
 TASKS: Choices[Task] = Choices(
     "promu.tasks",
     {"ner": EntityRecognition(), "re": RelationClassification(), "joint": JointExtraction()},
@@ -235,5 +249,34 @@ def relation_probabilities(predictor: Predictor, logits: torch.Tensor) -> torch.
 
 
 def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:
-    """One post a pair of entities, as relation classification reads them."""
+    """One post a pair of entities, as relation classification with markers reads them."""
     return [replace(post, relations=(Relation(head, tail, NO_RELATION),)) for head, tail in pairs]
+
+
+def packed_posts(encoder: WordEncoder, post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:
+    """As few posts as hold all pairs, each one row of a batch; a pair past the words that are read has its own."""
+    size = PAIRS_A_ROW[encoder.relation_head]
+    if size == 1 or not pairs:
+        return pair_posts(post, pairs)
+    words = len(encoder.words(post.tokens).positions)
+    near, far = [], []
+    for pair in pairs:
+        (near if max(post.entities[number].end for number in pair) <= words else far).append(pair)
+    return [
+        replace(post, relations=tuple(Relation(head, tail, NO_RELATION) for head, tail in of_row))
+        for of_row in (*_in_parts(near, size), *_in_parts(far, 1))
+    ]
+
+
+def _in_parts(items: Sequence[Any], size: int) -> list[Sequence[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def pair_places(batch: Batch, number: int) -> list[int]:
+    """The tokens of a batch that speak for the pair of this number: its markers, or all of both spans."""
+    if "marker_index" in batch:
+        return batch["marker_index"][number].tolist()
+    _, *places = batch["pairs"][number].tolist()
+    if "position_ids" in batch:  # of levitated markers
+        return places
+    return [*range(*places[:2]), *range(*places[2:])]

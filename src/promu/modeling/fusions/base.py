@@ -66,11 +66,13 @@ class Fusion(nn.Module, ABC):
         sees_images: Whether the image has a part in the fused vectors.
         levels: How many levels of the vision encoder it reads, at most; None reads the last alone.
         auxiliary: Its own losses by name with the weights that they have by default.
+        masks_pairs: Whether it takes a mask of who sees whom, (B, N+2, N+2), in place of one of tokens.
     """
 
     sees_images: ClassVar[bool] = True
     levels: ClassVar[int | None] = None
     auxiliary: ClassVar[Mapping[str, float]] = {}
+    masks_pairs: ClassVar[bool] = False
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__()
@@ -148,10 +150,25 @@ class Fusion(nn.Module, ABC):
         return hidden, tuple(maps)
 
     def attention_mask(self, queries: Tensor, mask: Tensor) -> Tensor | None:
-        """The mask of keys (B, M) in the form that the layers' attention takes for queries (B, N, d)."""
+        """The mask of keys (B, M) or of pairs (B, N, M), in the form that the attention of queries (B, N, d) takes."""
+        if mask.ndim == 3:
+            return additive_mask(mask)
         like = queries[:, :1].expand(-1, mask.shape[1], -1)  # only its shape and kind of number are looked at
         tensors = {"inputs_embeds": queries, "attention_mask": mask, "encoder_hidden_states": like}
         return create_bidirectional_mask(config=self.layer_config, **tensors, allow_is_bidirectional_skip=False)
+
+
+def additive_mask(mask: Tensor) -> Tensor:
+    """A mask (B, N, M), 1 where a query sees a key, as what every attention adds to its scores: (B, 1, N, M)."""
+    hidden = torch.finfo(torch.float32).min
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(mask == 0, hidden)[:, None]
+
+
+def with_keys(mask: Tensor, more: Tensor) -> Tensor:
+    """A mask of text (B, N), or of who sees whom in it (B, N, N), with further keys (B, K) that all of it may see."""
+    if mask.ndim == 3:
+        more = more[:, None].expand(-1, mask.shape[1], -1)
+    return torch.cat([mask, more], dim=-1)
 
 
 def visual_map(config: PromuConfig) -> nn.Module:
@@ -175,6 +192,8 @@ class ConcatFusion(Fusion):
     A post without an image is masked out on the visual side, so that its text attends to text alone.
     """
 
+    masks_pairs: ClassVar[bool] = True
+
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__(config, text_encoder)
         self.visual_map = visual_map(config)
@@ -188,7 +207,9 @@ class ConcatFusion(Fusion):
             return Fused(hidden, None, maps)
         length, tokens = text.shape[1], self.visual_map(images.tokens).to(text.dtype)
         visual_mask = images.present()[:, None].expand(-1, tokens.shape[1]).to(text_mask.dtype)
-        mask = torch.cat([text_mask, visual_mask], dim=1)
+        mask = with_keys(text_mask, visual_mask)
+        if mask.ndim == 3:  # image tokens see what [CLS] sees
+            mask = torch.cat([mask, mask[:, :1].expand(-1, tokens.shape[1], -1)], dim=1)
         hidden, maps = self.run_layers(torch.cat([text, tokens], dim=1), mask, output_attentions)
         return Fused(hidden[:, :length], hidden[:, length:], maps)
 
@@ -201,6 +222,7 @@ class TextFusion(Fusion):
     """
 
     sees_images: ClassVar[bool] = False
+    masks_pairs: ClassVar[bool] = True
 
     def text_layers(self, text_encoder: PreTrainedModel) -> tuple[Any, nn.ModuleList]:
         """None, where the text encoder has none to give."""

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import level_layers
-from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures
+from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures, with_keys
 from promu.modeling.losses import patch_coverage
 
 LEVELS = 4
@@ -49,6 +49,7 @@ class PrefixFusion(Fusion):
     """
 
     levels: ClassVar[int | None] = LEVELS
+    masks_pairs: ClassVar[bool] = True
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__(config, text_encoder)
@@ -81,7 +82,7 @@ class PrefixFusion(Fusion):
         pooled = shares.to(levels.dtype)[:, None] @ levels
         prefixes = [self._prefix(number, mix(pooled, gates[:, number])) for number in range(len(self.layers))]
         mask = ((shares.sum(-1) > 0) & images.present()[:, None]).to(text_mask.dtype)
-        hidden, maps = self.run_layers(text, torch.cat([text_mask, mask], dim=1), output_attentions, prefixes)
+        hidden, maps = self.run_layers(text, with_keys(text_mask, mask), output_attentions, prefixes)
         length = text.shape[1]
         maps = tuple(torch.cat([m[..., :length], m[..., length:] @ shares[:, None].to(m.dtype)], -1) for m in maps)
         return Fused(hidden, mix(levels, gates[:, -1]), maps)
