@@ -64,11 +64,10 @@ def test_a_model_s_own_thresholds_hold_where_none_is_given(tiny_models: Path) ->
 def test_none_wins_unless_a_fitting_relation_beats_it() -> None:
     rules = TypeRules(["None", "/per/per/peer", "/loc/loc/contain"])
     pair = Post("1", ("Ann", "Bob"), None, (Entity(0, 1, "PER"), Entity(1, 2, "PER")), (Relation(0, 1, "None"),))
-    assert best_fitting(pair, torch.tensor([0.3, 0.2, 0.5]), rules) is None, (
-        "what does not fit is no reason against None"
-    )
-    assert best_fitting(pair, torch.tensor([0.3, 0.3, 0.4]), rules) is None
-    found = best_fitting(pair, torch.tensor([0.2, 0.3, 0.5]), rules)
+    probabilities = torch.tensor([[0.3, 0.2, 0.5], [0.3, 0.3, 0.4], [0.2, 0.3, 0.5]])
+    unfit, equal, found = best_fitting([pair] * 3, probabilities, rules)
+    assert unfit is None, "what does not fit is no reason against None"
+    assert equal is None
     assert found is not None and found.type == "/per/per/peer" and found.score == pytest.approx(0.3)
 
 

@@ -23,16 +23,22 @@ MOST_PAIRS = 1024
 """Pairs a pass at most, but for those of the last row: a bound on memory where texts have many entities."""
 
 
-def best_fitting(pair: Post, probabilities: torch.Tensor, rules: TypeRules) -> Relation | None:
-    """The most probable relation of a pair among those that its types allow; None where it does not beat `None`."""
-    (place,) = pair.relations
-    fits = torch.tensor(rules.fits(pair.entities[place.head].type, pair.entities[place.tail].type))
+def best_fitting(posts: Sequence[Post], probabilities: torch.Tensor, rules: TypeRules) -> list[Relation | None]:
+    """Of each pair of the posts the most probable relation that its types allow; None where it does not beat `None`.
+
+    `probabilities` (P, R) are those of the posts' relations, which ask about pairs, one post after the other.
+    """
+    asked = [(post, pair) for post in posts for pair in post.relations]
+    fits = [rules.fits(post.entities[pair.head].type, post.entities[pair.tail].type) for post, pair in asked]
     none = rules.labels.index(NO_RELATION)
-    fits[none] = False
-    score, label = (probabilities * fits).max(-1)
-    if score <= probabilities[none]:
-        return None
-    return replace(place, type=rules.labels[int(label)], score=float(score))
+    allowed = torch.tensor(fits)
+    allowed[:, none] = False
+    scores, labels = (probabilities * allowed).max(-1)
+    beats, choices = (scores > probabilities[:, none]).tolist(), zip(scores.tolist(), labels.tolist(), strict=True)
+    return [
+        replace(pair, type=rules.labels[label], score=score) if beat else None
+        for (_, pair), beat, (score, label) in zip(asked, beats, choices, strict=True)
+    ]
 
 
 def to_extraction(request: Request) -> Extraction:
@@ -141,9 +147,10 @@ def find_relations(
         probabilities = relation_probabilities(predictor, predictions.outputs)
         width = predictions.batch["input_ids"].shape[1]
         shares = None if predictions.attentions is None else mean_map(predictions.attentions)
-        asked = [(row, number, pair) for row, (number, post) in enumerate(chunk) for pair in _single(post)]
-        for place, (row, number, pair) in enumerate(asked):
-            relation = best_fitting(pair, probabilities[place], rules)
+        rows_of_pairs = [row for row, (_, post) in enumerate(chunk) for _ in post.relations]
+        chosen = best_fitting([post for _, post in chunk], probabilities, rules)
+        for place, (row, relation) in enumerate(zip(rows_of_pairs, chosen, strict=True)):
+            number, post = chunk[row]
             if relation is None:
                 continue
             ends = frozenset((relation.head, relation.tail))
@@ -151,10 +158,10 @@ def find_relations(
                 continue
             attention = None
             if shares is not None:
-                text = predictor.task.encode(predictor.encoder, chunk[row][1])
+                text = predictor.task.encode(predictor.encoder, post)
                 image = number in images.rows
                 queries = pair_places(predictions.batch, place)
-                attention = attention_from(shares[row], width, queries, text.words, len(pair.tokens), image)
+                attention = attention_from(shares[row], width, queries, text.words, len(post.tokens), image)
             best[number][ends] = relation, attention
     _, lowest = thresholds(predictor, config)
     results = []
@@ -183,11 +190,6 @@ def _chunks(rows: Iterable[tuple[int, Post]], size: int) -> Iterator[list[tuple[
             chunk, pairs = [], 0
     if chunk:
         yield chunk
-
-
-def _single(post: Post) -> Iterator[Post]:
-    """One post a pair of those that share a row."""
-    return (replace(post, relations=(relation,)) for relation in post.relations)
 
 
 def words_unread(predictor: Predictor, one: Extraction, pairs: Sequence[tuple[int, int]]) -> int:
