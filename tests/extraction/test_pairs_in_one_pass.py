@@ -29,7 +29,7 @@ HEADS = ("markers", "spans", "levitated")
 ALL: dict[str, Any] = {"entity_threshold": 0.0, "relation_threshold": 0.0}
 
 
-def save_multi_task(folder: Path, relation_head: str) -> Path:
+def save_multi_task(folder: Path, relation_head: str, **settings: Any) -> Path:
     """A model of both tasks with random weights that finds much."""
     tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
     add_entity_markers(tokenizer)
@@ -40,6 +40,7 @@ def save_multi_task(folder: Path, relation_head: str) -> Path:
         max_length=32,
         tasks={"ner": {"labels": bio_labels(ENTITY_TYPES)}, "re": {"labels": list(RELATIONS)}},
         relation_head=relation_head,
+        **settings,
     )
     model: Any = PromuForMultiTask(config)
     with torch.no_grad():
@@ -108,6 +109,20 @@ def test_neither_batch_nor_order_nor_company_changes_a_score(head: str, models: 
                     (r.head, r.tail, r.type) for r in other.relations
                 ]
                 assert _scores(found) == pytest.approx(_scores(alone[found.id]), abs=1e-5)
+
+
+@pytest.mark.parametrize("head", ["spans", "levitated"])
+def test_contexts_are_read_beside_the_text_whose_pairs_are_asked_about(head: str, tmp_path: Path) -> None:
+    folder = save_multi_task(tmp_path / "model", head, contexts=["caption"], context_budget=20)
+    extractor = Extractor.from_pretrained(folder, "cpu")
+    posts = [{"id": str(n), "text": text, "contexts": {"caption": TEXTS[n - 1]}} for n, text in enumerate(TEXTS)]
+    bare = [{"id": str(n), "text": text, "contexts": {"caption": ""}} for n, text in enumerate(TEXTS)]
+    with counted(extractor) as found:
+        answers = list(extractor.pipe(posts, **ALL))
+    assert found["text"] == (1 if head == "spans" else 2) and sum(len(one.relations) for one in answers) > 5
+    again = [extractor(post, explain=True, **ALL) for post in posts]
+    assert [_scores(one) for one in again] == [pytest.approx(_scores(one), abs=1e-5) for one in answers]
+    assert [_scores(one) for one in extractor.pipe(bare, **ALL)] != [_scores(one) for one in answers]
 
 
 def _scores(found: Any) -> list[float]:
