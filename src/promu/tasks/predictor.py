@@ -348,7 +348,7 @@ class TorchPredictor(Predictor):
         super().__init__(task, model.config, encoder)
         self.model: Any = model.eval()
         self.crf = getattr(model, "crf", None)
-        self.backbone = self.model.promu
+        self.backbone = getattr(model, "promu", None)
         self.explains = precision is not None
         self.autocast = precision == "bf16"
         if self.autocast:
