@@ -111,8 +111,7 @@ class Extractor:
         # two models with one vision encoder encode each image once
         self._share_images = len(by_task) == 2 and len({one.vision_checksum for one in predictors}) == 1
         # two heads on one backbone, of which the second reads its pairs off what the first has read
-        finder, relater = self._finder, self._relater
-        self._one_pass = finder is not None and relater is not None and relater.answers_from(finder)
+        self._one_pass = self._relater is not None and self._relater.answers_from(self._finder)
 
     @classmethod
     def from_pretrained(
@@ -401,10 +400,8 @@ class Extractor:
             extractions = [to_extraction(request) for request in requests]
         else:
             images = self._finder.encode_images(_pixels(self._finder, requests))
-            # attention is that of a pass for the pairs alone
-            extractions, fused = find_entities(
-                self._finder, requests, images, config, keep=self._one_pass and not config.explain
-            )
+            keep = self._one_pass and not config.explain  # attention is that of a pass for the pairs alone
+            extractions, fused = find_entities(self._finder, requests, images, config, keep)
         pairs = [rules.pairs(one.entities) for one in extractions]
         refused: dict[int, InputError] = {}
         for number, of_post in enumerate(pairs):

@@ -257,10 +257,10 @@ class Predictor(ABC):
         """The inputs of a batch of posts, without images."""
         return self.task.batch(self.encoder, posts, None)
 
-    def answers_from(self, other: Predictor) -> bool:
+    def answers_from(self, other: Predictor | None) -> bool:
         """Whether the texts that another model has read need not be read again: `predict_batch` takes their vectors."""
         reads_spans = self.task.name == "re" and self.config.relation_head == "spans"
-        return reads_spans and self.backbone is not None and self.backbone is other.backbone
+        return reads_spans and other is not None and self.backbone is not None and self.backbone is other.backbone
 
     @torch.inference_mode()
     def predict_batch(
