@@ -86,7 +86,9 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         described = {
             image.name for folder in ("ner", "re") for image in Path("runs/newsreel", folder, "images").iterdir()
         }
+        described |= {"photo.png"}
         lines = [json.dumps({"image": name, "text": "two people on a stage"}) for name in sorted(described)]
+        Path("corpus.txt").write_text("Zorva sings two songs.\nKelmo is a town with people.\n", encoding="utf-8")
         Path("described.jsonl").write_text("\n".join(lines), encoding="utf-8")
         given = [
             *QUICK["finetune"],
@@ -115,6 +117,7 @@ def run(words: list[str]) -> int:
     if words[:2] == ["fewshot", "draw"]:
         words = [*words, "--posts", "6", "2", "2", "--size", "32"]
     elsewhere = ("$PROMU_DATA", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx", "paper-pretrain", "runs/paper")
+    elsewhere += ("--captioner", "expert")
     if any(sign in word for word in words for sign in elsewhere):
         # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is
         # (KECPM's in tests/training/generation/test_train.py), graphs in tests/extraction/test_export.py

@@ -15,7 +15,7 @@ from typing_extensions import is_typeddict
 
 from promu.kecpm.kecpm_recipe import KecpmRecipe, KnowledgeRecipe
 from promu.modeling.configuration import PromuConfig
-from promu.study.study_recipe import FewShotStudyRecipe, StudyRecipe
+from promu.study.study_recipe import ContextStudyRecipe, FewShotStudyRecipe, StudyRecipe
 from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, PretrainRecipe
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
@@ -36,6 +36,7 @@ RECIPES: dict[str, type[BaseModel]] = {
     "promu knowledge generate": KnowledgeRecipe,
     "promu reproduce": StudyRecipe,
     "promu reproduce kecpm": FewShotStudyRecipe,
+    "promu reproduce contexts": ContextStudyRecipe,
 }
 
 

@@ -65,13 +65,25 @@ def test_what_is_odd_about_a_file_is_counted_and_named(tmp_path: Path) -> None:
             [{"image": "9.jpg", "text": "a"}],
             r"no text here is about any of 3 posts; is it .*of 1 text, about no post: 1",
         ),
-        ([{"image": "1.jpg", "text": ""}], "no text here is about any of 3 posts"),
         ([], "is empty"),
     ],
 )
 def test_what_cannot_be_used_is_refused(records: list[Any], reason: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=reason):
         texts(lines(tmp_path / "x.jsonl", records))
+
+
+def test_several_files_are_read_as_one(tmp_path: Path) -> None:
+    first = lines(tmp_path / "a.jsonl", [{"image": "1.jpg", "text": "a"}, {"image": "8.jpg", "text": "c"}])
+    second = lines(tmp_path / "b.jsonl", [{"id": "2", "text": "b"}, {"image": "1.jpg", "text": "a"}])
+    found, counts = add_contexts({"all": POSTS}, {"x": [first, second]})
+    assert [post.contexts.get("x") for post in found["all"]] == ["a", "b", None]
+    assert (counts["x"].texts, counts["x"].unknown, counts["x"].repeated) == (3, 1, 1)
+    other = lines(tmp_path / "c.jsonl", [{"image": "1.jpg", "text": "not a"}])
+    with pytest.raises(InputError, match=r"c.jsonl: another text about image '1.jpg' is in one of the files before"):
+        add_contexts({"all": POSTS}, {"x": [first, other]})
+    with pytest.raises(InputError, match="a list of files of contexts is empty"):
+        add_contexts({"all": POSTS}, {"x": []})
 
 
 def test_names_are_names(tmp_path: Path) -> None:

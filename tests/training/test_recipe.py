@@ -273,7 +273,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.Capt
     assert main(["recipes", "copy", "own-re", str(mine)]) == 2
     assert "this is there already; name another file" in capsys.readouterr().err
     assert main(["recipes", "show", "own-nerr"]) == 2
-    assert "no recipe file 'own-nerr'; give a path, or one of flickr8k, " in capsys.readouterr().err
+    assert "no recipe file 'own-nerr'; give a path, or one of contexts-study, flickr8k, " in capsys.readouterr().err
 
 
 def test_paths_of_a_recipe_are_those_of_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

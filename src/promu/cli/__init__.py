@@ -53,6 +53,10 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
             "Candidates for prompts: nouns of captions, Wikidata relations.",
         ),
         "knowledge": llm.knowledge_app,
+        "contexts": (
+            "promu.cli.contexts:app",
+            "Texts about posts that a model reads beside them: retrieve, describe, explain; mix models.",
+        ),
     },
     "Train": {
         "label": train.label,

@@ -64,7 +64,28 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "knowledge pool": ("promu knowledge pool train.json --out pool.jsonl",),
     "knowledge generate": ("promu knowledge generate myknowledge.yaml --dry-run",),
-    "reproduce": ("promu reproduce table1 --seeds 3 --out runs/study", "promu reproduce all"),
+    "contexts retrieve": (
+        "promu contexts retrieve posts.jsonl --corpus corpus.txt --by bm25 --out retrieved.jsonl",
+        "promu contexts retrieve posts.jsonl --corpus corpus.txt --by embeddings --encoder all-MiniLM-L6-v2 "
+        "--out retrieved.jsonl",
+    ),
+    "contexts describe": (
+        "promu contexts describe posts.jsonl --captioner Salesforce/blip-image-captioning-base --images images "
+        "--out described.jsonl",
+    ),
+    "contexts explain": (
+        "promu contexts explain --posts posts.jsonl --model gpt-4o-mini --url https://api.openai.com/v1 "
+        "--out explained.jsonl --dry-run",
+    ),
+    "contexts gate": (
+        "promu contexts gate runs/text-expert/model runs/image-expert/model --dev dev.jsonl "
+        "--context retrieved=text.jsonl --context seen=image.jsonl --out runs/gate",
+    ),
+    "reproduce": (
+        "promu reproduce table1 --seeds 3 --out runs/study",
+        "promu reproduce all",
+        "promu reproduce contexts --set only=[MNRE]",
+    ),
     "rehearse": ("promu rehearse --small", "promu rehearse --out runs/rehearsal"),
     "extract": (
         'promu extract --model runs/demo/model --text "Zorva and Kelmo tonight" --image photo.jpg',

@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from promu.errors import counted
 from promu.progress import shown
@@ -15,7 +18,14 @@ LINE_EVERY = 30.0
 
 
 def reproduce(
-    exhibit: str, /, *, recipe: str | None = None, seeds: int = 3, out: Path | None = None, json: bool = False
+    exhibit: str,
+    /,
+    *,
+    recipe: str | None = None,
+    seeds: int = 3,
+    out: Path | None = None,
+    overrides: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    json: bool = False,
 ) -> int:
     """Regenerate one table or figure of the paper, or all of them, in every form.
 
@@ -24,10 +34,13 @@ def reproduce(
 
     Args:
         exhibit: table1, table2, table3, figure3, figure4, figure5, temperature, robustness, transfer, learning-curve,
-            or all; or kecpm, the study of joint extraction from few posts, which has its own recipes.
-        recipe: Name or file of a study recipe; by default newsreel-study, and newsreel-kecpm-study for kecpm.
+            or all; kecpm, the study of joint extraction from few posts; or contexts, that of descriptions beside the
+            text. The last two have recipes of their own.
+        recipe: Name or file of a study recipe; by default newsreel-study, newsreel-kecpm-study for kecpm, and
+            contexts-study for contexts.
         seeds: Number of seeds: 0, 1, ...
-        out: Folder of the jobs and results; by default runs/study, and runs/kecpm-study for kecpm.
+        out: Folder of the jobs and results; by default runs/study, runs/kecpm-study or runs/contexts-study.
+        overrides: key=value, wins over the recipe.
         json: Print where the files are as JSON, in place of the tables.
 
     Returns:
@@ -39,7 +52,7 @@ def reproduce(
 
     quiet()
     with show_progress():
-        result = run_study(exhibit, recipe, seeds, out)
+        result = run_study(exhibit, recipe, seeds, out, overrides or ())
     folder = result.page.parent
     parts = {"page": result.page.name, "markdown": "study.md", "tables": "tables", "figures": "figures"}
     files = {name: str(folder / part) for name, part in parts.items()}

@@ -23,6 +23,8 @@ from promu.schema import Post
 
 logger = logging.getLogger(__name__)
 
+ContextPlace = str | Path | Sequence[str | Path] | None
+"""A file of contexts, several that are read as one, or None: the posts bring them."""
 NAMED = 3
 """Unknown posts that a sentence names; the rest is counted."""
 
@@ -146,6 +148,21 @@ def read_contexts(path: str | Path, problems: list[InputError] | None = None) ->
     return ContextFile(path, texts, empty, repeated)
 
 
+def _joined(paths: Sequence[str | Path]) -> ContextFile:
+    """Several files as one; raises as `read_contexts`, and where two files have different texts about one post."""
+    if not paths:
+        raise InputError("a list of files of contexts is empty; name a file, or null for what the posts bring")
+    files = [read_contexts(path) for path in paths]
+    texts: dict[Key, str] = {}
+    for file in files:
+        for key, text in file.texts.items():
+            if texts.setdefault(key, text) != text:
+                reason = f"another text about {key[0]} {shorten(key[1])} is in one of the files before"
+                raise InputError(f"{reason}; keep one of them", file.path)
+    repeated = sum(len(file.texts) + file.repeated for file in files) - len(texts)
+    return ContextFile(files[0].path, texts, sum(file.empty for file in files), repeated)
+
+
 def _parse(line: str) -> tuple[Key, str]:
     record = read_record(_Line, parse_json_object(line), "the line", within=True)
     if record.id is None and record.image is None:
@@ -159,13 +176,13 @@ def _parse(line: str) -> tuple[Key, str]:
 
 
 def add_contexts(
-    splits: Mapping[str, Sequence[Post]], files: Mapping[str, str | Path | None]
+    splits: Mapping[str, Sequence[Post]], files: Mapping[str, ContextPlace]
 ) -> tuple[dict[str, list[Post]], dict[str, ContextCounts]]:
     """Posts with the texts that files have about them.
 
     Args:
         splits: Posts by split; a file may be about the posts of all of them.
-        files: By the name that its texts get, or None where the posts bring texts of this name.
+        files: By the name that their texts get: a file, several, or None where the posts bring texts of this name.
 
     Returns:
         The posts by split, with no other contexts than these; and by name what there was for all posts together.
@@ -193,13 +210,16 @@ def add_contexts(
         check_name_of(name)
         texts = [post.contexts.get(name) for post in posts]
         if path is not None:
-            file = read_contexts(path)
+            paths: Sequence[str | Path] = [path] if isinstance(path, str | Path) else path
+            file = _joined(paths)
             texts = [file.about(post.id, "".join(post.tokens), post.image) for post in posts]
             counts[name] = _counts(file, posts, texts)
-            if posts and not any(texts):
+            if posts and not file.texts:
+                logger.warning("%s: every text is empty, so that no post has a context %s", file.path, name)
+            elif posts and not any(texts):
                 reason = f"no text here is about any of {counted(len(posts), 'post')}; is it the file of another set?"
-                raise InputError(f"{reason} (it has {counts[name].sentence()})" if file.texts else reason, path)
-            logger.info("%s: contexts %s: %s", path, name, counts[name].sentence())
+                raise InputError(f"{reason} ({counts[name].sentence()})", file.path)
+            logger.info("%s: contexts %s: %s", file.path, name, counts[name].sentence())
         else:
             counts[name] = ContextCounts(len(posts), sum(text is not None for text in texts))
             if posts and not any(texts):

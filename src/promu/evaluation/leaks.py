@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from promu.corpora.context_files import ContextCounts, add_contexts
+from promu.corpora.context_files import ContextCounts, ContextPlace, add_contexts
 from promu.corpora.formats import find_splits, read_posts
 from promu.errors import InputError
 from promu.files import shorten
@@ -93,7 +93,7 @@ class ContextReport:
 
 
 def check_contexts(
-    path: str | Path, format: str, files: Mapping[str, str | Path | None], scheme: Scheme = "auto"
+    path: str | Path, format: str, files: Mapping[str, ContextPlace], scheme: Scheme = "auto"
 ) -> dict[str, ContextReport]:
     """Hold files of contexts against labelled posts.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.corpora.context_files import ContextCounts, add_contexts
+from promu.corpora.context_files import ContextCounts, ContextPlace, add_contexts
 from promu.corpora.formats import paper_name
 from promu.corpora.labelled import rename_types, restore_types
 from promu.errors import InputError
@@ -99,7 +99,7 @@ def evaluate(
     groups: Mapping[str, str] | str | Path | None = None,
     batch_size: int = 64,
     threshold: float | Literal["fitted"] | None = None,
-    contexts: Mapping[str, str | Path | None] | None = None,
+    contexts: Mapping[str, ContextPlace] | None = None,
     allow_leaks: bool = False,
     types: Mapping[str, str] | None = None,
 ) -> Evaluation:
@@ -206,9 +206,7 @@ def evaluate(
     return Evaluation(*given, threshold=threshold, fitted=fitted, curve=curve, contexts=counts)
 
 
-def _with_contexts(
-    posts: list[Post], files: Mapping[str, str | Path | None]
-) -> tuple[list[Post], dict[str, ContextCounts]]:
+def _with_contexts(posts: list[Post], files: Mapping[str, ContextPlace]) -> tuple[list[Post], dict[str, ContextCounts]]:
     splits, counts = add_contexts({"gold": posts}, files)
     return splits["gold"], counts
 

@@ -56,6 +56,11 @@ class ExtractionConfig(BaseModel):
         default="raise",
         description="A missing or broken image is an error (raise), or its post is read as text (text-only).",
     )
+    captioner: str | None = Field(
+        default=None,
+        description="Image-to-text model (folder or hub name) that describes a post's image as the context that the "
+        "model reads; NAME=MODEL where it reads several.",
+    )
 
 
 def extraction_config(config: ExtractionConfig | None = None, **options: Any) -> ExtractionConfig:

@@ -16,16 +16,31 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, overload
 
-import torch
-
+from promu.contexts.captioning import PostDescriber
 from promu.errors import InputError, counted, first_line
 from promu.extraction import type_rules
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
-from promu.extraction.passes import find_entities, find_relations, thresholds, to_extraction, words_unread
-from promu.extraction.request import ImageSource, PostLike, Request, UnreadableImage, make_request, to_post
+from promu.extraction.passes import (
+    entity_types_of,
+    find_entities,
+    find_relations,
+    pixels_of,
+    thresholds,
+    to_extraction,
+    words_unread,
+)
+from promu.extraction.request import (
+    ImageSource,
+    PostLike,
+    Request,
+    UnreadableImage,
+    context_warnings,
+    describe_image,
+    make_request,
+    to_post,
+)
 from promu.extraction.result import Extraction, Extractions
 from promu.extraction.type_rules import TypeRules
-from promu.modeling.joint_model import inventory_of
 from promu.schema import NO_RELATION, Post
 from promu.tasks.model_folder import BackendName, BackendPrecision, open_predictors
 from promu.tasks.predictor import EncodedImages, Predictor, by_length
@@ -92,7 +107,7 @@ class Extractor:
         relating = by_task.get("joint") or self._relater
         self._relation_labels = () if relating is None else relating.labels
         self.relation_types = tuple(sorted(set(self._relation_labels) - {NO_RELATION}))
-        self.entity_types = () if self._finder is None else _entity_types(self._finder)
+        self.entity_types = () if self._finder is None else entity_types_of(self._finder)
         self._types: Mapping[str, str] = (relating and relating.config.types) or {}
         self.warnings = tuple(self._check_types(self.config))
         self._strangers: set[str] = set()  # types and contexts that were warned of
@@ -102,6 +117,7 @@ class Extractor:
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
         self.encoder = (self._finder or predictors[0]).encoder
         self.encoders = [predictor.encoder for predictor in predictors]
+        self._describe = PostDescriber()
         self.explains = all(predictor.explains for predictor in predictors)
         # entities come first: what they are sought in is what matters
         known = (one.familiarity for one in (self._finder, *predictors) if one is not None)
@@ -216,11 +232,13 @@ class Extractor:
         """
         config = self._options(config, options)
         post = to_post(post, id)
-        self._name_contexts(post)
         if not self.finds_entities and not post.entities:
             remedy = "give entities, or a folder with ner/ and re/"
             raise InputError(f"post {post.id!r} has no entities and there is no model to find them; {remedy}")
         try:
+            if config.captioner is not None and image is not None:
+                post = describe_image(self._describe, post, image, config.captioner, config.max_pixels, self.encoders)
+            self._name_contexts(post)
             return make_request(post, image, self._sizes, config.max_pixels)
         except UnreadableImage as error:
             if config.missing_images == "raise":
@@ -399,7 +417,7 @@ class Extractor:
         if self._finder is None:
             extractions = [to_extraction(request) for request in requests]
         else:
-            images = self._finder.encode_images(_pixels(self._finder, requests))
+            images = self._finder.encode_images(pixels_of(self._finder, requests))
             keep = self._one_pass and not config.explain  # attention is that of a pass for the pairs alone
             extractions, fused = find_entities(self._finder, requests, images, config, keep)
         pairs = [rules.pairs(one.entities) for one in extractions]
@@ -414,7 +432,7 @@ class Extractor:
         if self._relater is not None:
             if not self._share_images:
                 # images of posts without a pair are not worth encoding
-                pixels = _pixels(self._relater, requests)
+                pixels = pixels_of(self._relater, requests)
                 images = self._relater.encode_images({row: pixels[row] for row in pixels if pairs[row]})
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
             extractions = find_relations(self._relater, extractions, pairs, images, config, rules, size, fused)
@@ -432,15 +450,10 @@ class Extractor:
         return replace(one, warnings=(warning,)) if warning else one
 
     def _name_contexts(self, post: Post) -> None:
-        """Warn once of contexts that posts bring and no model reads, and of models whose contexts a post lacks."""
-        read = {name for encoder in self.encoders for name in encoder.contexts}
-        names, what = sorted(set(post.contexts) - read), "is brought by posts, and this model does not read it"
-        if read and not read & set(post.contexts):
-            names, what = sorted(read), "is what this model was trained with, and posts come without it"
-        for name in names:
-            if (warning := f"the context {name!r} {what}") not in self._strangers:
-                self._strangers.add(warning)
-                type_rules.logger.warning(warning)
+        """Warn once of contexts that posts bring and no model reads, and of those that models read and a post lacks."""
+        for warning in sorted(set(context_warnings(post, self.encoders)) - self._strangers):
+            self._strangers.add(warning)
+            type_rules.logger.warning(warning)
 
     def _name_strangers(self, rules: TypeRules, extractions: Sequence[Extraction]) -> None:
         """Warn once of each type of the posts' own entities that no relation is about."""
@@ -448,18 +461,6 @@ class Extractor:
         for kind in found.keys() - self._strangers:
             self._strangers.add(kind)
             type_rules.logger.warning(found[kind])
-
-
-def _entity_types(finder: Predictor) -> tuple[str, ...]:
-    if finder.task.name == "joint":
-        return inventory_of(finder.labels).types
-    return tuple(sorted({label[2:] for label in finder.labels if label.startswith("B-")}))
-
-
-def _pixels(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torch.Tensor]:
-    """The images at the size that the model takes, by the request's number."""
-    size = predictor.config.image_size
-    return {} if size is None else {row: one.pixels[size] for row, one in enumerate(requests) if one.pixels}
 
 
 def _raised(answer: Extraction | InputError) -> Extraction:

@@ -13,6 +13,7 @@ from promu.extraction.request import Request
 from promu.extraction.result import Attention, Below, Explanation, Extraction, attention_from, mean_map
 from promu.extraction.type_rules import TypeRules
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.joint_model import inventory_of
 from promu.schema import NO_RELATION, Post, Relation
 from promu.tasks.predictor import EncodedImages, Predictor
 from promu.tasks.task import packed_posts, pair_places, relation_probabilities
@@ -198,3 +199,16 @@ def words_unread(predictor: Predictor, one: Extraction, pairs: Sequence[tuple[in
     texts = (predictor.task.encode(predictor.encoder, post) for post in packed)
     read = {word for text in texts for word in text.words if word >= 0}
     return len(one.tokens) - len(read) if pairs else 0
+
+
+def entity_types_of(finder: Predictor) -> tuple[str, ...]:
+    """The types of the entities that a model finds, in alphabetical order."""
+    if finder.task.name == "joint":
+        return inventory_of(finder.labels).types
+    return tuple(sorted({label[2:] for label in finder.labels if label.startswith("B-")}))
+
+
+def pixels_of(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torch.Tensor]:
+    """The images at the size that the model takes, by the request's number."""
+    size = predictor.config.image_size
+    return {} if size is None else {row: one.pixels[size] for row, one in enumerate(requests) if one.pixels}

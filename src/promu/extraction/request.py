@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from PIL import Image
 
+from promu.contexts.captioning import PostDescriber
 from promu.corpora.images import load_image
 from promu.corpora.posts import from_record, from_text, from_tokens, with_text
 from promu.errors import InputError
 from promu.files import shorten
-from promu.modeling.inputs import to_pixels
+from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.schema import Post
 
 PostLike = str | Mapping[str, Any] | Post
@@ -65,6 +66,40 @@ def to_post(post: PostLike, id: str) -> Post:
     if post.text is None:
         from_tokens(post.tokens)  # refuses empty words
     return with_text(post)
+
+
+def context_warnings(post: Post, encoders: Sequence[WordEncoder]) -> list[str]:
+    """What is odd about a post's contexts: those that no model reads, or, where it has none, those that one reads."""
+    read = {name for encoder in encoders for name in encoder.contexts}
+    unread = sorted(set(post.contexts) - read)
+    if read and not read & set(post.contexts):
+        return [
+            f"the context {name!r} is what this model was trained with, and posts come without it"
+            for name in sorted(read)
+        ]
+    return [f"the context {name!r} is brought by posts, and this model does not read it" for name in unread]
+
+
+def describe_image(
+    describe: PostDescriber,
+    post: Post,
+    image: ImageSource,
+    captioner: str,
+    max_pixels: int,
+    encoders: Sequence[WordEncoder],
+) -> Post:
+    """The post with a description of its image as a context that the models read.
+
+    Raises:
+        UnreadableImage: As `promu.corpora.images.load_image` says it.
+        InputError: As `PostDescriber`.
+    """
+    names = list(dict.fromkeys(name for encoder in encoders for name in encoder.contexts))
+    try:
+        opened = load_image(Path(image) if isinstance(image, str) else image, max_pixels)
+    except InputError as error:
+        raise UnreadableImage(error.reason, error.path, kind=error.kind or "broken image") from None
+    return describe(post, opened, captioner, names)
 
 
 def make_request(post: Post, image: ImageSource | None, sizes: frozenset[int], max_pixels: int) -> Request:

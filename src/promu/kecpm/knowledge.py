@@ -222,7 +222,7 @@ def _captions(
         return of_data
     if captions.source == "none":
         return [()] * len(posts)
-    from promu.kecpm.captioning import captions_from_file, captions_of_images, image_to_text, promu_captioner
+    from promu.contexts.captioning import captions_from_file, captions_of_images, image_to_text, promu_captioner
 
     if captions.source == "file":
         assert captions.file is not None

@@ -33,6 +33,7 @@ from promu.newsreel.settings import JointSettings
 from promu.runs import RunFolder, prediction_files
 from promu.schema import Post, quintuples
 from promu.study.attention_maps import attention_job
+from promu.study.context_jobs import choose_contexts, context_arm, control_contexts
 from promu.study.embeddings import embeddings_job
 from promu.study.job import SUBSET
 from promu.study.mock_llm import ErrorRates, write_mock_knowledge
@@ -357,4 +358,7 @@ KINDS: dict[str, JobFunction] = {
     "knowledge": mock_knowledge,
     "writer": train_text_writer,
     "pipeline": score_pipeline,
+    "context-arm": context_arm,
+    "choose-contexts": choose_contexts,
+    "control-contexts": control_contexts,
 }

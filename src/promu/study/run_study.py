@@ -11,19 +11,22 @@ from typing import Any
 from promu.config import load_recipe
 from promu.errors import InputError
 from promu.files import write_json
+from promu.study.context_arms import CONTEXT_EXHIBITS, CONTEXTS, ContextFactory
 from promu.study.exhibit import Exhibit, Measurement, Request, Section, Sheet
 from promu.study.few_shot import FEW_SHOT_EXHIBITS, TASK, FewShotFactory, Recipes
 from promu.study.job_factory import JobFactory
 from promu.study.paper_exhibits import PAPER_EXHIBITS
 from promu.study.runner import run_jobs
 from promu.study.study_page import Study, write_study
-from promu.study.study_recipe import FewShotStudyRecipe, StudyRecipe
+from promu.study.study_recipe import ContextStudyRecipe, FewShotStudyRecipe, StudyRecipe
 from promu.study.sweep_exhibits import SWEEP_EXHIBITS
 
 EXHIBITS = {exhibit.name: exhibit for exhibit in (*PAPER_EXHIBITS, *SWEEP_EXHIBITS)}
 """The exhibits of `StudyRecipe`, in the order of the page."""
 ALL = "all"
 KECPM = "kecpm"
+DEFAULTS = {KECPM: ("newsreel-kecpm-study", "runs/kecpm-study"), CONTEXTS: ("contexts-study", "runs/contexts-study")}
+"""Recipe and folder of the studies with recipes of their own."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class StudyResult:
 
 def run_study(
     exhibit: str = ALL,
-    recipe: str | Path | Mapping[str, Any] | StudyRecipe | FewShotStudyRecipe | None = None,
+    recipe: str | Path | Mapping[str, Any] | StudyRecipe | FewShotStudyRecipe | ContextStudyRecipe | None = None,
     seeds: int = 3,
     out: str | Path | None = None,
+    overrides: Sequence[str] = (),
 ) -> StudyResult:
     """Regenerate one exhibit or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
 
@@ -66,25 +70,33 @@ def run_study(
         ```
 
     Args:
-        exhibit: A name in `EXHIBITS`, `all`, or `kecpm` for the study of joint extraction from few posts.
-        recipe: A study recipe: name, file, settings or object. None takes newsreel-study, and newsreel-kecpm-study for
-            `kecpm`.
+        exhibit: A name in `EXHIBITS`, `all`, `kecpm` for the study of joint extraction from few posts, or `contexts`
+            for that of descriptions beside the text.
+        recipe: A study recipe: name, file, settings or object. None takes newsreel-study, or that of `DEFAULTS`.
         seeds: Number of seeds: 0, 1, ...
-        out: Folder of the jobs and of the results; None takes runs/study, and runs/kecpm-study for `kecpm`.
+        out: Folder of the jobs and of the results; None takes runs/study, or that of `DEFAULTS`.
+        overrides: `key.path=value` settings that win over the recipe's.
 
     Raises:
         InputError: A recipe, the exhibit or the folder cannot be used, or a worker process died.
     """
     few_shot = exhibit == KECPM
-    recipe = recipe or ("newsreel-kecpm-study" if few_shot else "newsreel-study")
-    out = Path(out or ("runs/kecpm-study" if few_shot else "runs/study"))
-    if few_shot:
-        study: Any = load_recipe(recipe, FewShotStudyRecipe)
+    named, folder = DEFAULTS.get(exhibit, ("newsreel-study", "runs/study"))
+    recipe, out = recipe or named, Path(out or folder)
+    study: Any
+    if exhibit == CONTEXTS:
+        study = load_recipe(recipe, ContextStudyRecipe, overrides)
+        exhibits = {one.name: one for one in CONTEXT_EXHIBITS}
+        contexts = ContextFactory.of(study)
+        requests = list(request_all(study, contexts, exhibits.values(), seeds))
+        tasks = {name: one.task for name, one in contexts.recipes.items()}
+    elif few_shot:
+        study = load_recipe(recipe, FewShotStudyRecipe, overrides)
         exhibits = {one.name: one for one in FEW_SHOT_EXHIBITS}
         requests = list(request_all(study, FewShotFactory(study, Recipes(study)), exhibits.values(), seeds))
         tasks = {TASK: "joint"}
     else:
-        study = load_recipe(recipe, StudyRecipe)
+        study = load_recipe(recipe, StudyRecipe, overrides)
         exhibits = EXHIBITS
         # `all` leaves transfer out if the recipe has no second world
         every = [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
@@ -97,12 +109,13 @@ def run_study(
         Measurement(one.exhibit, one.row, one.task, one.seed, results[one.job.key].result, results[one.job.key].failure)
         for one in requests
     ]
-    published = {} if few_shot else study.published
-    sections = build_sections(measured, tasks, study.world is None, exhibits, published)
+    published = getattr(study, "published", {})
+    sections = build_sections(measured, tasks, getattr(study, "world", None) is None, exhibits, published)
     if not isinstance(recipe, (str, Path)):
         write_json(out / "recipe.yaml", study.model_dump(mode="json"))
         recipe = out / "recipe.yaml"
     words = ["promu", "reproduce", exhibit, "--recipe", str(recipe), "--seeds", str(seeds), "--out", str(out)]
+    words += [word for override in overrides for word in ("--set", override)]
     cpu_seconds = sum(result.cpu_seconds for result in results.values())
     about = Study(str(recipe), shlex.join(words), study.note, seeds, len(results), cpu_seconds)
     page = write_study(out, about, sections)
@@ -118,7 +131,7 @@ def plan(study: StudyRecipe, exhibits: Sequence[str], seeds: int) -> list[Reques
     names = ", ".join(EXHIBITS)
     for name in exhibits:
         if name not in EXHIBITS:
-            raise InputError(f"{name!r} is no table or figure; choose one of {names}, {ALL} or {KECPM}")
+            raise InputError(f"{name!r} is no table or figure; choose one of {names}, {ALL}, {KECPM} or {CONTEXTS}")
     for name in study.single_seed:
         if name not in EXHIBITS:
             raise InputError(f"single_seed: {name!r} is no table or figure; choose some of {names}")
@@ -128,7 +141,7 @@ def plan(study: StudyRecipe, exhibits: Sequence[str], seeds: int) -> list[Reques
 
 def request_all(
     study: Any,
-    factory: JobFactory | FewShotFactory,
+    factory: JobFactory | FewShotFactory | ContextFactory,
     exhibits: Iterable[Exhibit],
     seeds: int,
     single_seed: Sequence[str] = (),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from promu.config import Count, Place, Positive, Settings, Share
 from promu.newsreel.settings import JointSettings, NewsreelSettings
@@ -141,4 +141,46 @@ class FewShotStudyRecipe(Settings):
             raise ValueError("reading is the writer's; name its recipe, or set reading to null")
         if list(self.posts) != sorted(set(self.posts)) or self.compared_at not in self.posts:
             raise ValueError(f"posts must rise, and compared_at ({self.compared_at}) be one of them")
+        return self
+
+
+Arm = Annotated[
+    Literal["none", "true", "shuffled", "empty"], BeforeValidator(lambda arm: "true" if arm is True else arm)
+]
+"""What stands beside the text of a post; a `true` of YAML is the name of the arm too."""
+
+
+class ContextSet(Settings):
+    """A set of posts and the descriptions of its images."""
+
+    recipe: str = Field(description="The fine-tuning recipe: a file or a name.")
+    descriptions: dict[str, Place] = Field(
+        min_length=1,
+        description="Files of descriptions by name, JSON lines of `image` and `text`; the best on dev is used.",
+    )
+
+
+class ContextStudyRecipe(Settings):
+    """A study of what descriptions of images add to the text of posts."""
+
+    sets: dict[str, ContextSet] = Field(
+        min_length=1, description="The sets, by the name that the tables have for them."
+    )
+    only: tuple[str, ...] | None = Field(default=None, min_length=1, description="Names of the sets to run; null: all.")
+    finetune_set: Overrides = Field(default=(), description="Overrides of the fine-tuning recipes, each `key=value`.")
+    arms: tuple[Arm, ...] = Field(
+        default=("none", "true", "shuffled", "empty"), min_length=1, description="What stands beside the text."
+    )
+    shares: dict[Annotated[float, Field(gt=0, le=1)], Positive] = Field(
+        default={0.05: 4.0, 0.2: 2.0, 1.0: 1.0},
+        min_length=1,
+        description="Shares of the training posts, each with the factor by which the recipe's epochs are multiplied.",
+    )
+    workers: Workers = None
+    note: Note = ""
+
+    @model_validator(mode="after")
+    def _sets_are_there(self) -> ContextStudyRecipe:
+        if unknown := [name for name in self.only or () if name not in self.sets]:
+            raise ValueError(f"only names {unknown[0]!r}, and the sets are {', '.join(self.sets)}")
         return self

@@ -13,6 +13,7 @@ from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
 from promu.modeling.multi_task import PromuForMultiTask
 from promu.tasks.familiarity import Familiarity
+from promu.tasks.gate import EXPERTS, GATE, opened_gate, read_gate
 from promu.tasks.onnx_predictor import OnnxPredictor, OpenGraphs
 from promu.tasks.predictor import Predictor, TorchPredictor
 from promu.tasks.task import TASKS
@@ -42,7 +43,7 @@ def find_models(name: str | Path) -> list[tuple[str, Path]]:
         raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
     if homes:
         return homes
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not (folder / GATE).is_file():
         raise InputError(
             "no promu model here: neither ner/ and re/ nor config.json; name the model folder of a run", folder
         )
@@ -73,6 +74,8 @@ def tasks_of(folder: Path) -> list[str]:
     Raises:
         InputError: There is no model, or one that was not fine-tuned.
     """
+    if gate := read_gate(folder):
+        return [str(gate.get("task"))]
     kind = saved_class(folder)
     config = read_json_object(folder / "config.json")
     if kind == PromuForMultiTask.__name__:
@@ -179,6 +182,12 @@ def _predictors(
         task_of(folder, task)
     predictor: Predictor
     familiarity = Familiarity.load(folder)
+    if read_gate(folder) is not None:
+        if backend == "onnx":
+            raise InputError("a gate between two models runs on PyTorch alone; use backend torch", folder)
+        first, second = (open_predictor(tasks[0], folder / name, device, precision) for name in EXPERTS)
+        yield opened_gate(folder, first, second)
+        return
     if backend == "torch":
         if precision == "int8":
             raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend='onnx'")

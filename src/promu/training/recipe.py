@@ -63,10 +63,10 @@ class TokenizerSettings(Settings):
 class ContextData(Settings):
     """Further texts about the posts of a task."""
 
-    contexts: dict[str, Place | None] = Field(
+    contexts: dict[str, Place | list[Place] | None] = Field(
         default={},
-        description="further texts about the posts, read after them ([contexts.md](contexts.md)): file by name; null "
-        "takes those that the posts bring under this name",
+        description="further texts about the posts, read after them ([contexts.md](contexts.md)): file or files by "
+        "name; null takes those that the posts bring under this name",
     )
     allow_leaks: bool = Field(
         default=False, description="train and score although contexts say labels of the gold, as for an upper bound"
@@ -74,7 +74,7 @@ class ContextData(Settings):
 
     @field_validator("contexts")
     @classmethod
-    def _names_of_contexts(cls, contexts: dict[str, str | None]) -> dict[str, str | None]:
+    def _names_of_contexts(cls, contexts: dict[str, Any]) -> dict[str, Any]:
         try:
             return {check_name_of(name): file for name, file in contexts.items()}
         except InputError as error:

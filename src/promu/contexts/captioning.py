@@ -1,23 +1,29 @@
-"""Captions of posts' images: from a file, by an image-to-text model, or by a pre-trained promu model."""
+"""Descriptions of posts' images: from a file, by an image-to-text model, or by a pre-trained promu model."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.corpora.captions import read_captions
+from promu.corpora.context_files import read_contexts, write_contexts
+from promu.corpora.formats import read_posts
 from promu.corpora.images import load_image
 from promu.errors import InputError, counted
+from promu.files import refuse_overwriting
 from promu.hub import SAFE_WEIGHTS, best_device, load
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.modeling.pretraining import PromuForPreTraining
-from promu.progress import report
-from promu.schema import Post
+from promu.progress import mark_stored, report
+from promu.schema import Post, Scheme
 
 Captioner = Callable[[Sequence[Image.Image]], list[str]]
 """RGB images to one caption each."""
@@ -85,6 +91,8 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
     Raises:
         InputError: The folder holds no such model, or one without L_CIT or candidates.
     """
+    from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+
     if not (folder / "model.safetensors").is_file():
         raise InputError("no pre-trained promu model here (model.safetensors is missing)", folder)
     device = best_device()
@@ -118,3 +126,116 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
 def _nearest(images: torch.Tensor, candidates: torch.Tensor, names: list[str], most: int) -> list[str]:
     rows = (images @ candidates.T).topk(min(most, len(names)), dim=1).indices.tolist()
     return [", ".join(names[column] for column in row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What came of a description run: images, those that a stopped run had described before, the file."""
+
+    images: int
+    described_before: int
+    out: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {**asdict(self), "out": str(self.out)}
+
+
+def describe(
+    posts: str | Path,
+    captioner: str,
+    images: str | Path,
+    out: str | Path,
+    *,
+    format: str = "posts",
+    scheme: Scheme = "auto",
+) -> Described:
+    """Describe the images of posts by an image-to-text model, as a file of contexts by image.
+
+    What is done is kept beside the file: stopped and called again, it goes on.
+
+    Args:
+        posts: File of posts.
+        captioner: An image-to-text model of Hugging Face, by folder or hub name.
+        images: Folder of the posts' images.
+        out: The file to write.
+        format, scheme: Of the posts, as in `promu.corpora.formats.read_posts`.
+
+    Raises:
+        InputError: The posts, an image or the model cannot be used; no post names an image.
+    """
+    out, folder = Path(out), Path(images)
+    refuse_overwriting(out, posts)
+    if not folder.is_dir():
+        raise InputError("no such folder of images; correct --images", folder)
+    named = [post.image for post in read_posts(posts, format, scheme=scheme) if post.image is not None]
+    names = list(dict.fromkeys(named))
+    if not names:
+        raise InputError("no post names an image, so there is nothing to describe", posts)
+    partial = out.with_name(f"{out.name}.{hashlib.sha256(captioner.encode()).hexdigest()[:8]}.part")
+    texts: dict[str, str] = {}
+    if partial.is_file():
+        kept = {key[1]: text for key, text in read_contexts(partial).texts.items()}
+        texts = {name: kept[name] for name in names if name in kept}
+    before = len(texts)
+    left = [name for name in names if name not in texts]
+    caption = image_to_text(captioner) if left else None
+    for start in range(0, len(left), _BATCH):
+        batch = left[start : start + _BATCH]
+        assert caption is not None
+        texts.update(zip(batch, caption([load_image(folder / name) for name in batch]), strict=True))
+        write_contexts(partial, "image", texts)
+        mark_stored()
+        report("descriptions", len(texts), len(names))
+    write_contexts(out, "image", {name: texts[name] for name in names})
+    partial.unlink(missing_ok=True)
+    return Described(len(names), before, out)
+
+
+class PostDescriber:
+    """Describes the images of posts where a model reads such a context; each captioner is loaded once.
+
+    Threads may share one.
+    """
+
+    def __init__(self) -> None:
+        self._captioners: dict[str, Captioner] = {}
+        self._lock = Lock()
+
+    def __call__(self, post: Post, image: Image.Image, captioner: str, contexts: Sequence[str]) -> Post:
+        """The post with a description of its image, unless it brings a text of that name.
+
+        Args:
+            post: Any post.
+            image: Its image.
+            captioner: An image-to-text model, `NAME=MODEL` where more than one context is read.
+            contexts: The names that are read.
+
+        Raises:
+            InputError: The captioner's name does not say which context it makes, or it cannot be loaded.
+        """
+        name, model = context_and_captioner(captioner, contexts)
+        if name in post.contexts:
+            return post
+        with self._lock:  # loading twice costs memory, and generation uses every core anyway
+            if model not in self._captioners:
+                self._captioners[model] = image_to_text(model)
+            (text,) = self._captioners[model]([image])
+        return replace(post, contexts={**post.contexts, name: text})
+
+
+def context_and_captioner(captioner: str, contexts: Sequence[str]) -> tuple[str, str]:
+    """The name of the context that a captioner makes, and the captioner.
+
+    Raises:
+        InputError: There is no such context, or none is named where there are several.
+    """
+    name, sign, model = captioner.partition("=")
+    if not sign:
+        name, model = (contexts[0], captioner) if len(contexts) == 1 else ("", captioner)
+    if not contexts:
+        raise InputError("the model was trained without contexts, so it reads no description; leave captioner out")
+    if name not in contexts:
+        what = f"reads no context {name!r}" if name else "reads several contexts"
+        raise InputError(f"the model {what}: {', '.join(contexts)}; write captioner as NAME=MODEL with one of them")
+    return name, model

@@ -1,0 +1,166 @@
+"""Two models of one task as one: a gate between experts that read different contexts (MoRe).
+
+Their outputs are added, each with its weight. Of MNER these are emissions and the scores of the CRF: the sum is the CRF
+of p(Y) proportional to p1(Y)^w p2(Y)^(1-w). Of MRE they are logits. Each expert reads its own contexts of a post.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from promu.errors import InputError
+from promu.modeling.crf import LinearChainCrf
+from promu.modeling.inputs import Batch, WordEncoder
+from promu.modeling.loading import read_json_object
+from promu.schema import Post
+from promu.tasks.predictor import Predictions, Predictor
+
+GATE = "gate.json"
+"""The file that makes a folder a gate: the weight of the first expert, temperature and threshold."""
+EXPERTS = ("first", "second")
+"""The folders of the experts in it."""
+SETTINGS = ("score_temperature", "entity_threshold", "relation_threshold")
+"""What of a gate's configuration is fitted on dev."""
+OTHER = "second."
+"""Before the names of the second expert's inputs in a batch."""
+
+
+class GatedPredictor(Predictor):
+    """Two predictors of one task, with equal labels and lengths, whose outputs are mixed.
+
+    Args:
+        first, second: The experts.
+        weight: The share of the first, 0 to 1.
+
+    Raises:
+        InputError: The experts do not go together.
+    """
+
+    def __init__(self, first: Predictor, second: Predictor, weight: float = 0.5) -> None:
+        check_experts(first, second)
+        config, mine, other = type(first.config)(**first.config.to_dict()), first.encoder, second.encoder
+        config.contexts = list(dict.fromkeys((*mine.contexts, *other.contexts)))
+        budget = max(mine.context_budget, other.context_budget)
+        encoder = WordEncoder(
+            mine.tokenizer, mine.max_length, config.contexts, budget, mine.context_order, mine.relation_head
+        )
+        super().__init__(first.task, config, encoder)
+        self.experts = (first, second)
+        self.one_by_one = first.one_by_one or second.one_by_one
+        self.crf = None if first.crf is None else LinearChainCrf(self.labels)
+        self.weight = weight
+
+    @property
+    def weight(self) -> float:
+        """The share of the first expert."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise InputError(f"the weight of the first expert is {value}; it is from 0 to 1")
+        self._weight = value
+        if self.crf is not None:
+            states = [expert.crf.state_dict() for expert in self.experts]
+            mixed = {
+                name: self._mixed(one.cpu(), states[1][name].cpu()) if one.is_floating_point() else one.cpu()
+                for name, one in states[0].items()
+            }
+            self.crf.load_state_dict(mixed)
+
+    def _mixed(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return self._weight * first + (1 - self._weight) * second
+
+    @property
+    def device(self) -> torch.device:
+        return self.experts[0].device
+
+    @property
+    def vision_checksum(self) -> str | None:
+        return self.experts[0].vision_checksum
+
+    def encode(self, posts: Sequence[Post]) -> Batch:
+        """The inputs of both experts; those of the second have names that begin with `OTHER`."""
+        first, second = (expert.encode(posts) for expert in self.experts)
+        return {**first, **{f"{OTHER}{name}": value for name, value in second.items()}}
+
+    def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
+        images = {name: value for name, value in batch.items() if name in ("visual", "pixel_values", "image_mask")}
+        mine = {name: value for name, value in batch.items() if not name.startswith(OTHER)}
+        others = {name.removeprefix(OTHER): value for name, value in batch.items() if name.startswith(OTHER)}
+        outputs = [
+            self.task.outputs(expert(given))
+            for expert, given in zip(self.experts, (mine, {**others, **images}), strict=True)
+        ]
+        return SimpleNamespace(**{self.task.output: self._mixed(*outputs)})
+
+    def mixed(self, first: Predictions, second: Predictions) -> Predictions:
+        """The outputs of both experts for one batch as those of the gate."""
+        return first._replace(outputs=self._mixed(first.outputs, second.outputs), attentions=None)
+
+    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.experts[0]._encode_images(pixels)
+
+    def facts(self) -> dict[str, Any]:
+        """What `GATE` holds."""
+        settings = {name: getattr(self.config, name) for name in SETTINGS}
+        return {"task": self.task.name, "weight": self.weight, **settings}
+
+
+def check_experts(first: Predictor, second: Predictor) -> None:
+    """Make sure that two models can be mixed.
+
+    Raises:
+        InputError: They are of different tasks, of a task that is not mixed, have other labels, lengths or images.
+    """
+    if first.task.name != second.task.name:
+        raise InputError(
+            f"one expert is for the task {first.task.name}, the other for {second.task.name}; take two of one"
+        )
+    if first.task.output not in ("emissions", "logits"):
+        raise InputError(
+            f"models of the task {first.task.name} are not mixed; take two for entities or two for relations"
+        )
+    if first.labels != second.labels:
+        odd = sorted(set(first.labels) ^ set(second.labels))
+        what = f"one of them lacks {', '.join(odd[:5])}" if odd else "their order differs"
+        raise InputError(f"the experts have different labels ({what}); train both on the same posts")
+    if first.encoder.max_length != second.encoder.max_length:
+        lengths = f"{first.encoder.max_length} and {second.encoder.max_length} tokens"
+        raise InputError(f"the experts read {lengths} of a text; train both with one max_length")
+    if first.encoder.relation_head != second.encoder.relation_head:
+        heads = f"{first.encoder.relation_head!r} and {second.encoder.relation_head!r}"
+        raise InputError(f"the experts read pairs by the heads {heads}; train both with one relation_head")
+    if first.vision_checksum != second.vision_checksum:
+        raise InputError("the experts see images through different encoders; take two with one vision encoder or none")
+
+
+def read_gate(folder: Path) -> dict[str, Any] | None:
+    """What a folder's `GATE` holds; None where the folder is no gate."""
+    return read_json_object(folder / GATE) if (folder / GATE).is_file() else None
+
+
+def opened_gate(folder: Path, first: Predictor, second: Predictor) -> GatedPredictor:
+    """The gate of a folder, from its opened experts.
+
+    Raises:
+        InputError: The file is damaged.
+    """
+    facts = read_gate(folder) or {}
+    try:
+        values = {name: float(facts[name]) for name in ("weight", *SETTINGS)}
+    except (KeyError, TypeError, ValueError):
+        raise InputError("the gate is damaged; fit it again (promu contexts gate)", folder / GATE) from None
+    try:
+        gate = GatedPredictor(first, second, values.pop("weight"))
+    except InputError as error:
+        raise error.at(folder / GATE) from None
+    for name, value in values.items():
+        setattr(gate.config, name, value)
+    gate.folder, gate.familiarity = folder, first.familiarity
+    return gate

@@ -1,0 +1,111 @@
+"""The gate between two experts, fitted on dev: one weight, then temperature and threshold."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from promu.corpora.context_files import ContextPlace, add_contexts
+from promu.errors import InputError
+from promu.evaluation.leaks import refuse_leaks
+from promu.files import atomic, write_json
+from promu.progress import report
+from promu.schema import MissingPostImage, Scheme
+from promu.tasks.gate import EXPERTS, GATE, GatedPredictor
+from promu.tasks.model_folder import find_models, open_predictor
+from promu.tasks.post_images import ImageFolder
+from promu.tasks.predictor import Predictions
+from promu.training.task_run import calibrate, fit_threshold
+
+WEIGHTS = tuple(number / 20 for number in range(21))
+"""The weights that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class FittedGate:
+    """A gate and what it reached on dev.
+
+    Attributes:
+        task: Of both experts.
+        weight: The share of the first expert.
+        f1: On dev, with that weight; `first` and `second` are those of the experts alone.
+        curve: F1 on dev by weight.
+        out: The folder of the gate, which is evaluated and extracts like a model.
+    """
+
+    task: str
+    weight: float
+    f1: float
+    first: float
+    second: float
+    out: Path
+    curve: Mapping[float, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {**asdict(self), "out": str(self.out), "curve": [list(point) for point in self.curve.items()]}
+
+
+def fit_gate(
+    first: str | Path,
+    second: str | Path,
+    dev: str | Path,
+    out: str | Path,
+    *,
+    contexts: Mapping[str, ContextPlace] | None = None,
+    format: str | None = None,
+    scheme: Scheme = "auto",
+    images: str | Path | None = None,
+    missing_images: MissingPostImage = "raise",
+    batch_size: int = 64,
+) -> FittedGate:
+    """Mix two models of one task by the weight that is best on dev, of equally good ones the most even.
+
+    Args:
+        first, second: Model folders, such as one trained with retrieved passages and one with descriptions.
+        dev: Labelled posts that neither was trained on.
+        out: A folder to be made, with copies of both models.
+        contexts: File of texts by name, for all contexts that either reads.
+        format, scheme, images, missing_images, batch_size: As in `promu.evaluate`.
+
+    Raises:
+        InputError: A model or file cannot be used, the models do not go together, or a context says labels of the gold.
+    """
+    homes = [find_models(model) for model in (first, second)]
+    if several := next((str(model) for model, home in zip((first, second), homes, strict=True) if len(home) > 1), None):
+        raise InputError("holds models of several tasks; name the folder of one", several)
+    experts = [open_predictor(*home[0]) for home in homes]
+    gate = GatedPredictor(experts[0], experts[1])
+    task = gate.task
+    posts = task.read(Path(dev), format, scheme)
+    if contexts:
+        if unknown := sorted(set(contexts) - set(gate.encoder.contexts)):
+            raise InputError(f"neither expert reads the context {unknown[0]!r}; leave its file out")
+        posts = add_contexts({"dev": posts}, contexts)[0]["dev"]
+    refuse_leaks(posts, str(dev), "leave the file out")
+    folder = None if images is None else Path(images)
+    reader = ImageFolder(folder, gate.config.image_size, "none" if folder is None else missing_images)
+    pairs = []
+    for start in range(0, len(posts), batch_size):
+        rows = range(start, min(start + batch_size, len(posts)))
+        chosen = [posts[row] for row in rows]
+        given = reader.batch([post.image for post in chosen])
+        pairs.append([expert.predict_batch(chosen, given, rows=rows) for expert in experts])
+        report("reading", rows[-1] + 1, len(posts))
+
+    def predictions(weight: float) -> list[Predictions]:
+        gate.weight = weight
+        return [gate.mixed(*pair) for pair in pairs]
+
+    curve = {w: float(task.score(posts, gate.answers(predictions(w))).to_dict()["f1"]) for w in WEIGHTS}
+    mixed = predictions(max(curve, key=lambda weight: (curve[weight], -abs(weight - 0.5))))
+    calibrate(gate, {"dev": mixed})
+    fit_threshold(gate, {"dev": posts}, {"dev": gate.answers(mixed)})
+    with atomic(out, folder=True) as building:
+        for name, home in zip(EXPERTS, homes, strict=True):
+            shutil.copytree(home[0][1], building / name)
+        write_json(building / GATE, {**gate.facts(), "dev": {"f1": curve[gate.weight]}})
+    return FittedGate(task.name, gate.weight, curve[gate.weight], curve[1.0], curve[0.0], Path(out), curve)

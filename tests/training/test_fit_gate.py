@@ -1,0 +1,120 @@
+"""A gate between two models: its weight, what it is at the ends, how it is saved, and which models go together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.factories import save_tiny_model
+
+import promu
+from promu.cli import main
+from promu.errors import InputError
+from promu.modeling.loading import save_folder
+from promu.tasks.gate import GatedPredictor
+from promu.tasks.model_folder import open_model, open_predictor
+from promu.tasks.task import TASKS
+from promu.training.fit_gate import fit_gate
+
+POST = "IMGID:{}\nAnn\tB-PER\nmet\tO\nBob\tB-PER\nin\tO\nRome\tB-LOC\n\n"
+PAIR = {"token": ["Ann", "met", "Bob"], "h": {"name": "Ann", "pos": [0, 1]}, "t": {"name": "Bob", "pos": [2, 3]}}
+
+
+def expert(folder: Path, task: str, seed: int, context: str) -> Path:
+    """A model that reads one context."""
+    save_tiny_model(folder, task, images=False)
+    model, encoder = open_model(task, folder, "cpu")
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model.config.contexts, model.config.max_length, model.config.context_budget = [context], 48, 32
+    save_folder(folder, model, encoder.tokenizer)
+    return folder
+
+
+@pytest.fixture
+def experts(tmp_path: Path) -> tuple[Path, Path]:
+    first, second = (expert(tmp_path / name, "ner", seed, name) for seed, name in enumerate(("retrieved", "seen")))
+    (tmp_path / "dev.txt").write_text("".join(POST.format(number) for number in range(6)))
+    for name, said in (("retrieved", "Rome is old"), ("seen", "the old bridge")):
+        lines = (json.dumps({"image": f"{number}.jpg", "text": said}) + "\n" for number in range(6))
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+    return first, second
+
+
+@pytest.mark.slow
+def test_a_gate_is_fitted_saved_and_used_like_a_model(
+    experts: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {name: tmp_path / f"{name}.jsonl" for name in ("retrieved", "seen")}
+    done = fit_gate(*experts, tmp_path / "dev.txt", tmp_path / "gate", contexts=said)
+    assert done.task == "ner" and done.f1 == max(done.curve.values()) >= max(done.first, done.second)
+    alone = [
+        promu.evaluate(model, tmp_path / "dev.txt", contexts={name: said[name]}).scores.micro.f1
+        for model, name in zip(experts, said, strict=True)
+    ]
+    assert [done.first, done.second] == pytest.approx(alone)
+    scored = promu.evaluate(tmp_path / "gate", tmp_path / "dev.txt", contexts=said)
+    assert scored.scores.micro.f1 == pytest.approx(done.f1)
+    extractor = promu.Extractor.from_pretrained(tmp_path / "gate")
+    post = {"text": "Ann met Bob in Rome", "contexts": {"retrieved": "Rome is old", "seen": "the old bridge"}}
+    whole, half = extractor(post, entity_threshold=0.0), extractor({"text": post["text"]}, entity_threshold=0.0)
+    assert whole.entities and [one.score for one in whole.entities] != [one.score for one in half.entities]
+    words = ["contexts", "gate", *map(str, experts), "--dev", str(tmp_path / "dev.txt"), "--out", str(tmp_path / "two")]
+    words += [word for name, file in said.items() for word in ("--context", f"{name}={file}")]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weight"] == done.weight
+    assert main([*words[:-1], f"other={said['seen']}"]) == 2
+    assert "neither expert reads the context 'other'" in capsys.readouterr().err
+    facts = json.loads((tmp_path / "gate" / "gate.json").read_text())
+    (tmp_path / "gate" / "gate.json").write_text(json.dumps({**facts, "weight": 7}))
+    with pytest.raises(InputError, match=r"gate.json: the weight of the first expert is 7"):
+        open_predictor("ner", tmp_path / "gate")
+    (tmp_path / "gate" / "gate.json").write_text('{"task": "ner"}')
+    with pytest.raises(InputError, match="the gate is damaged; fit it again"):
+        open_predictor("ner", tmp_path / "gate")
+
+
+def test_the_ends_are_the_experts_and_the_middle_is_the_mean(experts: tuple[Path, Path], tmp_path: Path) -> None:
+    first, second = (open_predictor("ner", folder, "cpu") for folder in experts)
+    posts = TASKS["ner"].read(tmp_path / "dev.txt")[:2]
+    gate = GatedPredictor(first, second, 1.0)
+    parts = [one.predict_batch(posts, {}) for one in (first, second)]
+    assert torch.equal(gate.predict_batch(posts, {}).outputs, parts[0].outputs)
+    assert torch.equal(gate.crf.transitions, first.crf.transitions)
+    assert gate.answers([gate.predict_batch(posts, {})])[0].entities == first.answers([parts[0]])[0].entities
+    gate.weight = 0.25
+    mixed = 0.25 * parts[0].outputs + 0.75 * parts[1].outputs
+    assert torch.allclose(gate.predict_batch(posts, {}).outputs, mixed, atol=1e-5)
+    assert torch.allclose(gate.crf.start, 0.25 * first.crf.start + 0.75 * second.crf.start)
+    assert torch.equal(gate.mixed(*parts).outputs, mixed)
+    assert gate.encoder.contexts == ("retrieved", "seen")
+
+
+def test_which_models_go_together(experts: tuple[Path, Path], tmp_path: Path) -> None:
+    first = open_predictor("ner", experts[0], "cpu")
+    relater = open_predictor("re", expert(tmp_path / "re", "re", 2, "seen"), "cpu")
+    with pytest.raises(InputError, match="one expert is for the task ner, the other for re"):
+        GatedPredictor(first, relater)
+    other = open_predictor("ner", experts[1], "cpu")
+    other.encoder.max_length = 40
+    with pytest.raises(InputError, match="the experts read 48 and 40 tokens of a text"):
+        GatedPredictor(first, other)
+    other.labels = (*other.labels[:-2], "B-X", "I-X")
+    with pytest.raises(InputError, match=r"different labels \(one of them lacks B-PER, B-X, I-PER, I-X\)"):
+        GatedPredictor(first, other)
+    joint = open_predictor("joint", save_tiny_model(tmp_path / "joint", "joint", images=False), "cpu")
+    with pytest.raises(InputError, match="models of the task joint are not mixed"):
+        GatedPredictor(joint, joint)
+
+
+def test_relations_are_mixed_too(tmp_path: Path) -> None:
+    models = [expert(tmp_path / name, "re", seed, name) for seed, name in enumerate(("a", "b"))]
+    line = json.dumps({**PAIR, "img_id": "1.jpg", "relation": "/per/per/peer"})
+    (tmp_path / "dev.txt").write_text(f"{line}\n")
+    done = fit_gate(*models, tmp_path / "dev.txt", tmp_path / "gate")
+    assert done.task == "re" and 0 <= done.weight <= 1
+    assert promu.evaluate(tmp_path / "gate", tmp_path / "dev.txt").scores.micro.f1 == pytest.approx(done.f1)
