@@ -110,7 +110,7 @@ def attention(predictor: Predictor, post: Post, images: ImageFolder) -> tuple[li
     predictions = predictor.predict_batch([post], images.batch([post.image]), explain=True)
     assert predictions.attentions is not None
     (shares,) = mean_map(predictions.attentions)
-    if post.relations:
+    if predictor.task.asked:
         queries = pair_places(predictions.batch, 0)
     else:
         starts = [entity.start for entity in post.entities if entity.start < len(encoded.positions)]
