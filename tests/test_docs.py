@@ -116,7 +116,15 @@ def run(words: list[str]) -> int:
         return 0
     if words[:2] == ["fewshot", "draw"]:
         words = [*words, "--posts", "6", "2", "2", "--size", "32"]
-    elsewhere = ("$PROMU_DATA", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx", "paper-pretrain", "runs/paper")
+    elsewhere: tuple[str, ...] = (
+        "$PROMU_DATA",
+        "flickr8k",
+        "en_core_web_sm",
+        "kecpm",
+        "runs/demo/onnx",
+        "paper-pretrain",
+        "runs/paper",
+    )
     elsewhere += ("--captioner", "expert")
     if any(sign in word for word in words for sign in elsewhere):
         # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is

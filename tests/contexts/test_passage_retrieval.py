@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_by_image(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     for number, colour in enumerate(("red", "blue")):
         Image.new("RGB", (40, 40), colour).save(tmp_path / "images" / f"{number}.png")
-    given = {"model": tmp_path / "pretrained", "images": tmp_path / "images"}
+    given: dict[str, Any] = {"model": tmp_path / "pretrained", "images": tmp_path / "images"}
     done = retrieve(*files, by="image", top=1, **given)
     assert done.with_passages == 2 and set(found(files[2])) == {"1", "2"}
     (tmp_path / "images" / "1.png").unlink()

@@ -115,6 +115,6 @@ def test_relations_are_mixed_too(tmp_path: Path) -> None:
     models = [expert(tmp_path / name, "re", seed, name) for seed, name in enumerate(("a", "b"))]
     line = json.dumps({**PAIR, "img_id": "1.jpg", "relation": "/per/per/peer"})
     (tmp_path / "dev.txt").write_text(f"{line}\n")
-    done = fit_gate(*models, tmp_path / "dev.txt", tmp_path / "gate")
+    done = fit_gate(models[0], models[1], tmp_path / "dev.txt", tmp_path / "gate")
     assert done.task == "re" and 0 <= done.weight <= 1
     assert promu.evaluate(tmp_path / "gate", tmp_path / "dev.txt").scores.micro.f1 == pytest.approx(done.f1)
