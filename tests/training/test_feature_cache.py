@@ -18,10 +18,10 @@ from promu import progress
 from promu.config import load_recipe
 from promu.corpora.shards import PairShards
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel
-from promu.modeling.encoders import detector_encoder_from_onnx, normalise_pixels
+from promu.modeling.encoders import map_encoder, normalise_pixels
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model
+from promu.modeling.map_encoder import MAP_NORMALISATION, MapEncoderModel
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.training import feature_cache
 from promu.training.batches import Sample, rng_of
@@ -44,9 +44,9 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def encoder(detector: Path) -> DetectorEncoderModel:
+def encoder(detector: Path) -> MapEncoderModel:
     torch.manual_seed(0)
-    return detector_encoder_from_onnx(detector, **SMALL).eval()
+    return map_encoder([detector], **SMALL).eval()
 
 
 @pytest.fixture
@@ -54,15 +54,15 @@ def corpus(tmp_path: Path) -> PairShards:
     return write_corpus(tmp_path / "corpus", captioned())
 
 
-def config_of(encoder: DetectorEncoderModel) -> PromuConfig:
-    settings: dict[str, Any] = {"text_config": {**TINY_TEXT, "vocab_size": 60}, **DETECTOR_NORMALISATION}
+def config_of(encoder: MapEncoderModel) -> PromuConfig:
+    settings: dict[str, Any] = {"text_config": {**TINY_TEXT, "vocab_size": 60}, **MAP_NORMALISATION}
     return PromuConfig(vision_config=encoder.config, **settings)
 
 
 class Counted:
     """An encoder's `features`, and how many images it was shown; it may die of them."""
 
-    def __init__(self, encoder: DetectorEncoderModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, encoder: MapEncoderModel, monkeypatch: pytest.MonkeyPatch) -> None:
         self.compute = encoder.features
         self.images = 0
         self.dies_at: int | None = None
@@ -75,9 +75,7 @@ class Counted:
         return self.compute(pixels)
 
 
-def test_features_are_those_of_the_view_s_pixels(
-    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
-) -> None:
+def test_features_are_those_of_the_view_s_pixels(encoder: MapEncoderModel, corpus: PairShards, tmp_path: Path) -> None:
     config = config_of(encoder)
     views = FeatureViews(encoder, config, corpus, VIEWS, tmp_path / "features", 0)
     shown = set()
@@ -94,7 +92,7 @@ def test_features_are_those_of_the_view_s_pixels(
 
 
 def test_views_stay_as_they_are_and_boxes_follow_them(
-    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
+    encoder: MapEncoderModel, corpus: PairShards, tmp_path: Path
 ) -> None:
     config = config_of(encoder)
     store = label_corpus(tmp_path / "labels", corpus)
@@ -115,7 +113,7 @@ def test_views_stay_as_they_are_and_boxes_follow_them(
 
 
 def test_the_trunk_sees_each_view_once(
-    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: MapEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(encoder, monkeypatch)
     FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
@@ -125,7 +123,7 @@ def test_the_trunk_sees_each_view_once(
 
 
 def test_a_fill_that_was_stopped_goes_on(
-    encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: MapEncoderModel, corpus: PairShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = config_of(encoder)
     monkeypatch.setattr(feature_cache, "BATCH", 2)
@@ -145,7 +143,7 @@ def test_a_fill_that_was_stopped_goes_on(
 
 @pytest.mark.parametrize("change", [{"crop": 0.4}, {"jitter": 0.2}, {"cached": 2}, {"seed": 1}])
 def test_other_views_are_kept_elsewhere(
-    change: dict[str, Any], encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path
+    change: dict[str, Any], encoder: MapEncoderModel, corpus: PairShards, tmp_path: Path
 ) -> None:
     seed = change.get("seed", 0)
     settings = VIEWS.model_copy(update={key: value for key, value in change.items() if key != "seed"})
@@ -154,7 +152,7 @@ def test_other_views_are_kept_elsewhere(
     assert first.cache.folder != other.cache.folder and len(list((tmp_path / "features").iterdir())) == 2
 
 
-def test_the_standardisation_is_fitted_once(encoder: DetectorEncoderModel, corpus: PairShards, tmp_path: Path) -> None:
+def test_the_standardisation_is_fitted_once(encoder: MapEncoderModel, corpus: PairShards, tmp_path: Path) -> None:
     views = FeatureViews(encoder, config_of(encoder), corpus, VIEWS, tmp_path / "features", 0)
     values = torch.from_numpy(views.cache.values[:, 0].astype(np.float32)).flatten(0, 1)
     assert encoder.is_fitted and torch.allclose(encoder.embeddings.mean, values.mean(0), atol=1e-5)
@@ -169,7 +167,7 @@ def test_a_recipe_with_a_detector_as_encoder(
 ) -> None:
     """The model that came of kept features gives the same vectors from pixels, and needs no onnx to be loaded."""
     raw = pretrain_recipe(tiny_world, tmp_path / "run")
-    vision = {"model_type": "promu_detector", "onnx": str(detector), **SMALL, "num_hidden_layers": 1}
+    vision = {"model_type": "promu_maps", "sources": [str(detector)], **SMALL, "num_hidden_layers": 1}
     for part in ("teacher", "model"):
         raw[part] = {**raw[part], "vision": vision}
     one = {"training": {**raw["training"], "epochs": 1}}
@@ -185,7 +183,7 @@ def test_a_recipe_with_a_detector_as_encoder(
     student = load_model(PromuForPreTraining, tmp_path / "run" / "model").eval()
     corpus = PairShards(tmp_path / "run" / "corpus")
     for model, encoder in ((teacher, teacher.vision_encoder), (student.promu, student.promu.vision_encoder)):
-        assert isinstance(encoder, DetectorEncoderModel) and encoder.is_fitted
+        assert isinstance(encoder, MapEncoderModel) and encoder.is_fitted
         folder = tmp_path / "run" / "features"
         made = len(list(folder.iterdir()))
         views = FeatureViews(encoder, model.config, corpus, recipe.views, folder, 0)
@@ -197,4 +195,5 @@ def test_a_recipe_with_a_detector_as_encoder(
                 from_pixels = encoder(pixel_values=normalise_pixels(pixels, model.config, torch.float32))
                 kept = encoder(features=found[None].float())
             assert torch.allclose(from_pixels.last_hidden_state, kept.last_hidden_state, atol=1e-2)
-    assert "onnx" not in json.loads((tmp_path / "run" / "model" / "config.json").read_text())["vision_config"]
+    saved = json.loads((tmp_path / "run" / "model" / "config.json").read_text())["vision_config"]
+    assert str(detector) not in json.dumps(saved)

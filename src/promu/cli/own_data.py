@@ -1,4 +1,4 @@
-"""`promu recipes`, `convert` and `bundle`: what own data needs before and after training."""
+"""`promu recipes`, `convert`, `weights` and `bundle`: what own data and models need before and after training."""
 
 from __future__ import annotations
 
@@ -109,6 +109,25 @@ def convert(
         note(line)
     entities, relations = counted(result.entities, "entity", "entities"), counted(result.relations, "relation")
     print(f"{target}: {counted(result.posts, 'post')}, {entities}, {relations}")
+
+
+def weights(source: str, folder: Path, /, *, json: bool = False) -> None:
+    """Write released weights of EfficientNet-Lite as a model folder, in safetensors, for recipes to name.
+
+    The file is read once, by a reader that builds tensors and runs nothing of what a pickle may hold.
+
+    Args:
+        source: The .pth file, a folder with one, or package:NAME/PATH, such a folder in an installed package.
+        folder: The folder to write.
+        json: Print JSON instead of a line.
+    """
+    from promu.modeling.efficientnet_lite import import_efficientnet_lite
+
+    config = import_efficientnet_lite(source, folder)
+    if json:
+        print_json({"folder": str(folder), "config": config.to_diff_dict()})
+        return
+    print(f"{folder}: EfficientNet-Lite for images of {config.image_size} pixels, {config.hidden_size} channels")
 
 
 def bundle(

@@ -239,7 +239,7 @@ class HasEncoders(PromuPreTrainedModel):
     def encode_visual(self, pixel_values: Tensor | None, image_features: Tensor | None = None) -> Tensor:
         """Vision encoder's vectors (B, K+1, d_v), or (B, V, K+1, d_v) of several levels, of pixels in 0..255.
 
-        `image_features` (B, K, C) of a frozen detector may stand for the pixels (B, 3, S, S).
+        `image_features` (B, K, C) of frozen networks may stand for the pixels (B, 3, S, S).
         """
         assert self.vision_encoder is not None
         return encode_image(self.vision_encoder, pixel_values, self.config, image_features, self.levels)
@@ -349,7 +349,7 @@ class PromuModel(HasEncoders):
             output_attentions: Return the fusion's attention maps (load the model with eager attention).
             visual: What `encode_visual` returned, in place of `pixel_values`: whoever reads one image with many
                 texts encodes it once.
-            image_features: (B, K, C) features of a frozen detector, in place of `pixel_values`.
+            image_features: (B, K, C) features of frozen networks, in place of `pixel_values`.
             text_features: (B, N+2, d) vectors of a frozen text encoder, which is then not run.
             boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None without a detector.
             token_type_ids: (B, N+2), 1 for the tokens of contexts, 0 for those of the text.

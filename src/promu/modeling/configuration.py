@@ -8,8 +8,9 @@ from typing import Any
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
-import promu.modeling.detector_encoder
-import promu.modeling.small_encoders  # noqa: F401  (both register their types)
+import promu.modeling.efficientnet_lite
+import promu.modeling.map_encoder
+import promu.modeling.small_encoders  # noqa: F401  (all register their types)
 from promu.errors import InputError
 
 OF_TASK = ("score_temperature", "entity_threshold", "relation_threshold", "types")

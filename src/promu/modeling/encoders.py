@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedCo
 
 from promu.errors import InputError
 from promu.hub import SAFE_WEIGHTS, load, resolve
-from promu.modeling.detector_encoder import DETECTOR_NORMALISATION, DetectorEncoderModel, choose_maps
+from promu.modeling.map_encoder import MAP_NORMALISATION, MapEncoderModel
+from promu.modeling.map_sources import DetectorSource, MapSource, NetworkSource, bare_model, choose_maps, gives_patches
 from promu.modeling.onnx_graph import OnnxGraph
 from promu.modeling.yolo_layout import count_classes, recognise_layout
 
@@ -25,21 +27,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ONNX = ".onnx"
+_NOT_OF_MAPS = {"id2label", "label2id", "transformers_version", "architectures", "dtype", "_name_or_path"}
 
 
 def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """An encoder of `config` with random weights and without the pooler that promu never uses."""
-    try:
-        return AutoModel.from_config(config, add_pooling_layer=False)
-    except TypeError:  # architectures without a pooler do not know the argument
-        return AutoModel.from_config(config)
+    return bare_model(config)
 
 
 def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
     """The configuration of an encoder given by its settings (with `model_type`), or by a local folder or a hub name.
 
     Of a model that holds a text and a vision encoder (CLIP, SigLIP) it is the vision encoder's. A name that ends in
-    `.onnx` is a detector's file (`promu.modeling.detector_encoder`).
+    `.onnx` is a detector's file (`promu.modeling.map_encoder`).
 
     Raises:
         InputError: There is no such encoder (or no hub within reach), or no such setting, or a value is wrong.
@@ -47,7 +47,7 @@ def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedCo
     if not isinstance(settings, str):
         return config_of(settings, "encoder", "bert, vit or promu_conv_vit", **extra)
     if settings.endswith(ONNX):
-        return detector_encoder_from_onnx(resolve(settings)).config
+        return map_encoder([settings]).config
     config = load(AutoConfig, settings, "encoder")
     return getattr(config, "vision_config", None) or config
 
@@ -81,47 +81,120 @@ def config_of(settings: dict[str, Any], what: str, examples: str, **extra: Any) 
     return config
 
 
-def detector_encoder_from_onnx(path: str | Path, **settings: Any) -> DetectorEncoderModel:
-    """An encoder whose trunk is the detector in an ONNX file and whose transformer starts at random.
+def map_encoder(sources: Sequence[str | Path | dict[str, Any]], **settings: Any) -> MapEncoderModel:
+    """An encoder that reads the maps of other networks, side by side, and whose transformer starts at random.
 
     Args:
-        path: A YOLO-family detector exported without post-processing.
-        settings: Fields of `DetectorEncoderConfig`. Without `image_size` images are as large as the detector was
-            exported for; without `maps` the maps are chosen by `choose_maps`.
+        sources: Each a name, or a mapping. A name that ends in `.onnx` is a YOLO-family detector exported without
+            post-processing, any other a backbone (convolutional or ViT) as `load_encoder` takes it. A mapping is
+            `{onnx: FILE, maps: [...], image_size: N}`, `{name: NAME, image_size: N}`, or the settings of a backbone
+            with random weights (`{model_type: resnet, ...}`). `image_size` is the side to which images are resized for
+            this source; a detector without it takes them as they come.
+        settings: Fields of `MapEncoderConfig`. Without `image_size` images are as large as the largest source needs.
 
     Raises:
-        InputError: The file cannot be read or run, it is no such detector, a map is not in it, or there is no such
-            setting.
+        InputError: A source cannot be loaded or read, a map is not in it, or there is no such setting.
     """
+    side = settings.get("image_size")
+    made = [_source(one if isinstance(one, dict) else {_kind_of(str(one)): str(one)}, side) for one in sources]
+    largest = max((natural for _, natural in made), default=side)
+    described = [source.settings for source, _ in made]
+    config: Any = config_of(
+        {"model_type": "promu_maps", "image_size": largest, **settings}, "encoder", "", sources=described
+    )
+    model = MapEncoderModel(config)
+    for own, (source, _) in zip(model.sources, made, strict=True):
+        own.load_state_dict(source.state_dict())
+    return model
+
+
+def _kind_of(name: str) -> str:
+    return "onnx" if name.endswith(ONNX) else "name"
+
+
+def _source(settings: dict[str, Any], side: int | None) -> tuple[MapSource, int]:
+    """The source that a recipe describes, with its weights, and the side of the images that it was made for."""
+    rest = dict(settings)
+    size = rest.pop("image_size", None)
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise InputError(f"image_size {size!r} of a source is no number of pixels; give a whole number, such as 224")
+    if "onnx" in rest:
+        path, maps = resolve(str(rest.pop("onnx"))), rest.pop("maps", None)
+        _nothing_else(rest, "onnx, maps, image_size")
+        return _detector_source(path, maps, size, side)
+    if "model_type" in rest:
+        config = config_of(rest, "encoder", "resnet or convnext", **({} if size is None else {"image_size": size}))
+        network, normal = bare_model(config), {}
+    else:
+        name = rest.pop("name", None)
+        _nothing_else(rest, "name, image_size")
+        if not isinstance(name, str):
+            raise InputError("a source needs a network; give name: NAME, onnx: FILE, or model_type with its settings")
+        config = encoder_config(name)
+        network, normal = _load_network(name, config), _own_normalisation(name, config)
+    mean, std = (normal.get(key, [0.5] * 3) for key in ("image_mean", "image_std"))
+    size = size or _own_size(config)
+    # what says nothing of the maps, and may read otherwise once saved, is left out
+    kept = {key: value for key, value in config.to_diff_dict().items() if key not in _NOT_OF_MAPS}
+    described = {"network": {**kept, "model_type": config.model_type}, "mean": mean, "std": std}
+    source = NetworkSource({**described, "size": size, "channels": 0})
+    source.network.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        source.settings["channels"] = source.eval().maps(torch.zeros(1, 3, size, size))[0].shape[1]
+    return source, size
+
+
+def _nothing_else(rest: dict[str, Any], known: str) -> None:
+    if rest:
+        raise InputError(f"a source has no setting {next(iter(rest))!r}; known are {known}")
+
+
+def _own_size(config: PreTrainedConfig) -> int:
+    """The side of the images that a network was trained on; 224 where it does not say."""
+    timm = getattr(config, "pretrained_cfg", None) or {}
+    size = getattr(config, "image_size", None) or (timm.get("input_size") or [224])[-1]
+    return int(size[0] if isinstance(size, list | tuple) else size)
+
+
+def _detector_source(path: str, maps: list[str] | None, size: int | None, side: int | None) -> tuple[MapSource, int]:
     trunk = OnnxGraph.from_onnx(path)
     graph = trunk.graph
-    size = graph["size"] or [settings.get("image_size")] * 2
-    if not all(size):
+    shape = graph["size"] or [size or side] * 2
+    if not all(shape):
         raise InputError("this detector was exported for images of any size; set image_size", path)
     try:
         with torch.no_grad():
-            said = trunk(torch.full((1, 3, *size), 0.5))[graph["outputs"][0]].numpy()
-            layout = recognise_layout(said, (size[0], size[1]))
-            maps = settings.pop("maps", None) or choose_maps(trunk, (size[0], size[1]), count_classes(said, layout))
-            shapes = [value.shape for value in trunk(torch.zeros(1, 3, *size), maps).values()]
+            said = trunk(torch.full((1, 3, *shape), 0.5))[graph["outputs"][0]].numpy()
+            layout = recognise_layout(said, (shape[0], shape[1]))
+            maps = maps or choose_maps(trunk, (shape[0], shape[1]), count_classes(said, layout))
+            shapes = [value.shape for value in trunk(torch.zeros(1, 3, *shape), maps).values()]
     except InputError as error:
         raise error.at(path) from None
-    for name, shape in zip(maps, shapes, strict=True):
-        if len(shape) != 4:
-            raise InputError(f"value {name!r} of its graph is no map: it has {len(shape)} dimensions, not 4", path)
-    made = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": sum(s[1] for s in shapes)}
-    config: Any = config_of({"model_type": "promu_detector", "image_size": size[0], **settings}, "encoder", "", **made)
-    model = DetectorEncoderModel(config)
-    model.trunk.load_state_dict(trunk.state_dict())
-    return model
+    for name, found in zip(maps, shapes, strict=True):
+        if len(found) != 4:
+            raise InputError(f"value {name!r} of its graph is no map: it has {len(found)} dimensions, not 4", path)
+    channels = sum(found[1] for found in shapes)
+    described = {"graph": json.dumps(graph), "layout": layout, "maps": list(maps), "channels": channels, "size": size}
+    source = DetectorSource(described)
+    source.graph.load_state_dict(trunk.state_dict())
+    return source, size or shape[0]
 
 
 def image_normalisation(name: str) -> dict[str, list[float]]:
     """`image_mean` and `image_std` that the vision encoder called `name` was trained with, where it says so."""
-    if name.endswith(ONNX) or isinstance(encoder_config(name), DetectorEncoderModel.config_class):
-        return dict(DETECTOR_NORMALISATION)
+    if name.endswith(ONNX):
+        return dict(MAP_NORMALISATION)
+    config = encoder_config(name)
+    if isinstance(config, MapEncoderModel.config_class) or not gives_patches(config):
+        return dict(MAP_NORMALISATION)
+    return _own_normalisation(name, config)
+
+
+def _own_normalisation(name: str, config: PreTrainedConfig) -> dict[str, list[float]]:
+    if timm := getattr(config, "pretrained_cfg", None):
+        return {"image_mean": list(timm["mean"]), "image_std": list(timm["std"])}
     try:
-        processor = AutoImageProcessor.from_pretrained(name)
+        processor = AutoImageProcessor.from_pretrained(resolve(name))
     except (OSError, ValueError):
         logger.warning("%s does not say how its images are normalised; promu's default (0.5, 0.5) is taken", name)
         return {}
@@ -131,12 +204,19 @@ def image_normalisation(name: str) -> dict[str, list[float]]:
 def load_encoder(name: str) -> PreTrainedModel:
     """The pretrained encoder called `name`, a local folder or a hub name, safetensors only, in fp32.
 
+    A convolutional backbone, or another that gives a map and not CLS and patches, is read by a `promu_maps` encoder and
+    trained with it.
+
     Raises:
         InputError: As `encoder_config`, or its weights are damaged or not in safetensors form.
     """
     if name.endswith(ONNX):
-        return detector_encoder_from_onnx(resolve(name))
+        return map_encoder([name])
     config = encoder_config(name)
+    return _load_network(name, config) if gives_patches(config) else map_encoder([name], train_trunk=True)
+
+
+def _load_network(name: str, config: PreTrainedConfig) -> PreTrainedModel:
     # a checkpoint kept in half precision must not be trained in it: AdamW's small steps would round to nothing
     how = {"config": config, **SAFE_WEIGHTS}
     try:
@@ -221,7 +301,7 @@ def encode_image(
         encoder: The vision encoder.
         pixels: (B, 3, S, S) in 0..255; None where `features` are given.
         config: Says how pixels are normalised.
-        features: (B, K, C) of a frozen detector (`DetectorEncoderModel.features`), in place of `pixels`.
+        features: (B, K, C) of frozen networks (`MapEncoderModel.features`), in place of `pixels`.
         levels: How many levels of the encoder to return, at most (`level_layers`); None returns the last alone.
 
     Raises:

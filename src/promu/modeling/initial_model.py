@@ -26,9 +26,11 @@ from promu.hub import refuse_nan, resolve, without_bars
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
-from promu.modeling.encoders import detector_encoder_from_onnx, encoder_config, image_normalisation, load_encoder
+from promu.modeling.encoders import encoder_config, image_normalisation, load_encoder, map_encoder
 from promu.modeling.inputs import add_entity_markers
 from promu.modeling.loading import WEIGHTS, check_folder, load_tokenizer, saved_class
+from promu.modeling.map_encoder import MAP_NORMALISATION
+from promu.modeling.map_sources import gives_patches
 from promu.modeling.small_encoders import CharBiLstmModel
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
@@ -67,8 +69,9 @@ def build_model(
     if text is not None:
         text.resize_token_embeddings(len(tokenizer))
     if vision is not None and settings.vision is not None:
-        named = settings.vision if isinstance(settings.vision, str) else settings.vision["onnx"]
-        fields = {**image_normalisation(resolve(named)), **fields}
+        named = isinstance(settings.vision, str)
+        normal = image_normalisation(resolve(str(settings.vision))) if named else MAP_NORMALISATION
+        fields = {**normal, **fields}
     text_config = text.config if text is not None else encoder_config(settings.text, vocab_size=len(tokenizer))
     vision_config = None if vision is None else vision.config
     if vision is None and settings.vision is not None:
@@ -87,13 +90,16 @@ def build_model(
 
 
 def _pretrained(settings: str | dict[str, Any]) -> PreTrainedModel | None:
-    """The encoder that settings name, or whose lower part is the detector that they name; None for one from scratch."""
+    """The encoder that settings name, or that reads the maps of networks; None for one from scratch."""
     if isinstance(settings, str):
         return load_encoder(resolve(settings))
-    if "onnx" not in settings:
-        return None
-    rest = {key: value for key, value in settings.items() if key not in ("model_type", "onnx")}
-    return detector_encoder_from_onnx(resolve(settings["onnx"]), **rest)
+    if settings.get("model_type") == "promu_maps":
+        rest = {key: value for key, value in settings.items() if key not in ("model_type", "sources")}
+        sources = settings.get("sources")
+        if not isinstance(sources, list) or not all(isinstance(one, str | dict) for one in sources):
+            raise InputError("sources of a promu_maps encoder is a list of networks, each a name or a mapping")
+        return map_encoder(sources, **rest)
+    return None if gives_patches(encoder_config(settings)) else map_encoder([settings], train_trunk=True)
 
 
 def tokenizer_of(settings: ModelSettings) -> PreTrainedTokenizerBase:

@@ -19,10 +19,11 @@ from promu.files import write_json
 from promu.hub import autocast, weights_checksum
 from promu.modeling.backbone import HasEncoders
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.detector_encoder import DetectorEncoderModel
 from promu.modeling.distributed import in_order, process_number, processes, wait_for_all
 from promu.modeling.encoders import normalise_pixels
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.map_encoder import MapEncoderModel
+from promu.modeling.map_sources import on_onnxruntime
 from promu.progress import report
 from promu.training.batches import Sample, rng_of
 from promu.training.recipe import ViewSettings
@@ -31,7 +32,7 @@ from promu.training.views import WHOLE, PixelViews, View, Views, random_view, sh
 Array = npt.NDArray[Any]
 BATCH = 16
 FITTED_ON = 1024
-"""Images whose features a detector encoder's standardisation is fitted on."""
+"""Images whose features a map encoder's standardisation is fitted on."""
 
 
 class CachedArray:
@@ -74,17 +75,17 @@ class CachedArray:
 
 
 class FeatureViews:
-    """Fixed views of a corpus's images as features (K, C) of a frozen detector (`Views`).
+    """Fixed views of a corpus's images as features (K, C) of frozen networks (`Views`).
 
     The first view of an image is the whole of it, the others are random. Features are stored in `folder`, in another
-    folder for each detector, corpus and choice of views.
+    folder for each choice of networks, corpus and choice of views.
     """
 
     argument = "image_features"
 
     def __init__(
         self,
-        encoder: DetectorEncoderModel,
+        encoder: MapEncoderModel,
         config: PromuConfig,
         corpus: PairShards,
         settings: ViewSettings,
@@ -96,7 +97,7 @@ class FeatureViews:
         side = config.image_size
         assert side is not None
         made_from = {
-            "detector": encoder.trunk_checksum(),
+            "encoder": encoder.trunk_checksum(),
             "side": side,
             "corpus": {**corpus.header, "images": corpus.images},
             "views": settings.model_dump(mode="json"),
@@ -113,7 +114,8 @@ class FeatureViews:
                 pixels = normalise_pixels(torch.stack(shown).to(encoder.device), config, torch.float32)
                 self.cache.values[rows, number] = encoder.features(pixels).cpu().numpy()
 
-        self.cache.fill(BATCH, compute, "features")
+        with on_onnxruntime(list(encoder.sources), BATCH):
+            self.cache.fill(BATCH, compute, "features")
         if not encoder.is_fitted:
             sample = self.cache.values[:FITTED_ON, 0].astype(np.float32)
             encoder.fit_normalisation(torch.from_numpy(sample))
@@ -128,10 +130,10 @@ class FeatureViews:
 
 
 def views_of(model: HasEncoders, corpus: PairShards, settings: ViewSettings, folder: Path, seed: int) -> Views:
-    """What a model is trained on: pixels, or features in `folder` where its vision encoder is a frozen detector."""
+    """What a model is trained on: pixels, or features in `folder` where its vision encoder is frozen networks'."""
     encoder, size = model.vision_encoder, model.config.image_size
     assert encoder is not None and size is not None
-    if not isinstance(encoder, DetectorEncoderModel) or encoder.config.train_trunk:
+    if not isinstance(encoder, MapEncoderModel) or encoder.config.train_trunk:
         return PixelViews(corpus, size, settings)
     return FeatureViews(encoder, model.config, corpus, settings, folder, seed)
 

@@ -274,7 +274,9 @@ class ViewSettings(Settings):
         default=0.5, description="smallest share of the image's area that a view keeps; 1 turns crops and flips off"
     )
     jitter: Share = Field(default=0.0, description="brightness and contrast change by random factors of 1 ± this share")
-    cached: Count = Field(default=2, description="views of an image whose features a frozen detector stores")
+    cached: Count = Field(
+        default=2, description="views of an image whose features are stored, with frozen networks as encoder"
+    )
 
 
 class TeacherSettings(Settings):

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, ViTConfig
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.encoders import detector_encoder_from_onnx, encode_image, level_layers
+from promu.modeling.encoders import encode_image, level_layers, map_encoder
 from promu.modeling.fusions.base import VisualFeatures
 from promu.modeling.fusions.hvpnet import Prefix, PrefixFusion, mix
 from promu.modeling.losses import patch_coverage, pool_regions
@@ -65,7 +65,7 @@ def test_a_vision_encoder_that_keeps_its_levels_to_itself_is_refused(model: Prom
 def test_a_detector_s_kept_features_have_levels_too(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "grid": 4}
-    encoder = detector_encoder_from_onnx(save_tiny_yolox(tmp_path / "tiny.onnx"), **sizes).eval()
+    encoder = map_encoder([save_tiny_yolox(tmp_path / "tiny.onnx")], **sizes).eval()
     model = PromuModel(tiny_config(fusion="hvpnet", vision_config=encoder.config)).eval()
     model.use_encoders(vision=encoder)
     features = torch.randn(2, *encoder.feature_shape)
