@@ -28,6 +28,18 @@ def test_yolox_nano_finds_what_it_found(shared: Path) -> None:
     assert scores.recall_by_size["large"] > 62
 
 
+@pytest.mark.slow
+def test_picodet_finds_what_it_found(shared: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    gold = read_coco(shared / "data" / "coco_mini" / "instances_train2017.json")
+    images = [load_image(shared / "data" / "coco_mini" / "images" / name) for name in gold]
+    path = shared / "models" / "picodet_s" / "picodet_s_416_coco.onnx"
+    detector = build_detector("yolo", path, DetectorSettings(confidence=0.4, max_regions=100))
+    scores = score_detections(gold, dict(zip(gold, detector.detect(images, list(gold)), strict=True)))
+    assert scores.boxes.recall > 38 and scores.boxes.precision > 60
+    assert scores.recall_by_size["large"] > 68
+
+
 def test_gold_boxes_of_every_image(shared: Path) -> None:
     gold = read_coco(shared / "data" / "coco_mini" / "instances_train2017.json")
     images = [load_image(shared / "data" / "coco_mini" / "images" / name) for name in gold]

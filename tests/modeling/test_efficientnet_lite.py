@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: released weights read without running them, and a network that computes what they were made for."""
+"""EfficientNet-Lite: released weights read without running them, and a network that computes what they are for."""
 
 from __future__ import annotations
 

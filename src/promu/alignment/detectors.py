@@ -151,7 +151,7 @@ DETECTORS: Choices[Callable[[str | Path, DetectorSettings], Detector]] = Choices
         "coco": CocoRegions,  # a COCO instances file
         "hf": HuggingFaceRegions,  # a model, by folder or hub name
         "none": lambda path, settings: NoRegions(),
-        "yolo": YoloRegions,  # an ONNX file
+        "yolo": YoloRegions,  # an ONNX file, of PicoDet too
     },
 )
 """Detector name -> function of (path, settings); packages add theirs as entry points of `promu.detectors`."""

@@ -1,4 +1,4 @@
-"""Regions by a detector of the YOLO family from its ONNX file, whatever the layout of its output."""
+"""Regions by a detector of the YOLO family, or PicoDet, from its ONNX file, whatever the layout of its output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.synonyms import COCO_NAMES
 from promu.errors import InputError, counted, needs_extra
 from promu.files import filled_lines, read_bytes, shorten, usable_cores
-from promu.modeling.yolo_layout import LAYOUTS, Array, YoloLayout, cells_of, count_classes, recognise_layout
+from promu.modeling.yolo_layout import (
+    LAYOUTS,
+    Array,
+    YoloLayout,
+    cells_of,
+    count_classes,
+    join_levels,
+    picodet_cells,
+    recognise_layout,
+)
 from promu.schema import Region
 
 PAD = 114  # the grey that every member of the family is trained to ignore around an image
@@ -36,8 +45,14 @@ class Frame:
 
 
 def letterbox(image: Image.Image, size: tuple[int, int], layout: YoloLayout) -> tuple[Array, Frame]:
-    """An image shrunk or grown into (height, width) pixels in its own shape, the rest grey: (height, width, 3)."""
+    """An image shrunk or grown into (height, width) pixels in its own shape, the rest grey: (height, width, 3).
+
+    Where the layout wants it squeezed, it fills them.
+    """
     height, width = size
+    if layout.squeezed:
+        resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+        return resized, Frame(width / image.width, height / image.height)
     scale = min(height / image.height, width / image.width)
     inner = (max(1, int(image.width * scale)), max(1, int(image.height * scale)))
     left, top = ((width - inner[0]) // 2, (height - inner[1]) // 2) if layout.centred else (0, 0)
@@ -51,7 +66,11 @@ def to_input(canvases: Sequence[Array], layout: YoloLayout) -> Array:
     stack = np.stack(canvases)
     if layout.bgr:
         stack = stack[..., ::-1]
-    return np.ascontiguousarray(stack.transpose(0, 3, 1, 2), dtype=np.float32) * np.float32(layout.pixel_scale / 255)
+    scaled = np.ascontiguousarray(stack.transpose(0, 3, 1, 2), dtype=np.float32) * np.float32(layout.pixel_scale / 255)
+    if layout.std == (1.0, 1.0, 1.0) and not any(layout.mean):
+        return scaled
+    mean, std = (np.array(values, dtype=np.float32).reshape(1, 3, 1, 1) for values in (layout.mean, layout.std))
+    return (scaled - mean) / std
 
 
 def decode(output: Array, layout: str, size: tuple[int, int], confidence: float) -> tuple[Array, Array, Array]:
@@ -77,6 +96,12 @@ def decode(output: Array, layout: str, size: tuple[int, int], confidence: float)
     best = scores[np.arange(len(rows)), classes]
     kept = np.flatnonzero(best >= confidence)
     boxes = rows[kept, :4]
+    if kind.distances:
+        places = picodet_cells(size)[kept]
+        stride = places[:, 2:]
+        centres = (places[:, :2] + 0.5) * stride
+        corners = np.concatenate([centres - boxes[:, :2] * stride, centres + boxes[:, 2:] * stride], axis=1)
+        return corners, best[kept], classes[kept]
     if kind.grid:
         grid = cells_of(len(rows), size)
         assert grid is not None, "the layout was recognised by its cells"
@@ -133,7 +158,7 @@ def find_regions(
 
 
 class YoloRegions:
-    """Regions by an ONNX file of a YOLO-family detector: YOLOX, v5, v7, v8 and their successors.
+    """Regions by an ONNX file of a YOLO-family detector (YOLOX, v5, v7, v8 and their successors) or of PicoDet.
 
     The layout is recognised from what the detector says of a grey image. Class names are those of the settings'
     file, else those that the ONNX file carries (as ultralytics writes them), else COCO's where there are 80 classes.
@@ -155,9 +180,11 @@ class YoloRegions:
         self._batch = given.shape[0] if isinstance(given.shape[0], int) else BATCH
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.size = _input_size(given.shape, metadata, path)
-        probe = self._run(np.full((self._batch, 3, *self.size), PAD / 255, dtype=np.float32))[:1]
+        outputs = self._outputs(np.full((self._batch, 3, *self.size), PAD / 255, dtype=np.float32))
+        joined = join_levels(outputs, self.size)
+        probe = (outputs[0] if joined is None else joined)[:1]
         try:
-            self.layout = recognise_layout(probe, self.size)
+            self.layout = "picodet" if joined is not None else recognise_layout(probe, self.size)
         except InputError as error:
             raise error.at(path) from None
         self.names = _class_names(probe, self.layout, settings, metadata, path)
@@ -180,8 +207,13 @@ class YoloRegions:
         """The detector's output for up to `_batch` images; a file for a fixed number gets it filled up."""
         if len(pixels) < self._batch and isinstance(self._session.get_inputs()[0].shape[0], int):
             pixels = np.concatenate([pixels, np.zeros((self._batch - len(pixels), *pixels.shape[1:]), np.float32)])
-        (output, *_) = self._session.run(None, {self._name: pixels.astype(self._dtype, copy=False)})
-        return np.asarray(output)
+        outputs = self._outputs(pixels)
+        joined = join_levels(outputs, self.size) if self.layout == "picodet" else None
+        return outputs[0] if joined is None else joined
+
+    def _outputs(self, pixels: Array) -> list[Array]:
+        said = self._session.run(None, {self._name: pixels.astype(self._dtype, copy=False)})
+        return [np.asarray(output) for output in said]
 
 
 def _session(data: bytes, path: Path) -> Any:
@@ -193,6 +225,7 @@ def _session(data: bytes, path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     # one thread a pass, several passes at once: threads that share a pass of a small detector mostly wait
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # Paddle's exports list their weights as inputs, each of which is a warning
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except (faults.InvalidProtobuf, faults.InvalidGraph, faults.InvalidArgument, faults.Fail) as error:

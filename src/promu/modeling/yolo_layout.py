@@ -1,8 +1,9 @@
-"""How detectors of the YOLO family lay out what they see and what they say, recognised from one output."""
+"""How detectors of the YOLO family, and PicoDet, lay out what they see and what they say, recognised from outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,9 @@ class YoloLayout:
         objectness: Each box has a score of its own before the classes' scores, to be multiplied.
         transposed: Boxes are columns, (B, 4 + C, N), not rows.
         grid: Boxes are still relative to their cells.
+        distances: Boxes are distances from a cell's centre to the left, top, right and bottom, in strides.
+        squeezed: An image of another shape is squeezed to the input, not padded.
+        mean, std: Normalisation of the scaled pixels, red first.
     """
 
     bgr: bool = False
@@ -35,6 +39,10 @@ class YoloLayout:
     objectness: bool = True
     transposed: bool = False
     grid: bool = False
+    distances: bool = False
+    squeezed: bool = False
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 LAYOUTS = {
@@ -43,9 +51,15 @@ LAYOUTS = {
     "yolov5": YoloLayout(),
     "yolov8": YoloLayout(objectness=False, transposed=True),
     "end-to-end": YoloLayout(objectness=False),
+    "picodet": YoloLayout(
+        objectness=False, distances=True, squeezed=True, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
+    ),
 }
 """By name. `yolox`: (B, N, 5 + C), one box a cell; `yolov5` (and v7): the same, three boxes a cell; `yolov8` (and v5u,
-v9, v11): (B, 4 + C, N); `end-to-end` (v10, or exported with suppression): (B, N, 6), box corners, score, class."""
+v9, v11): (B, 4 + C, N); `end-to-end` (v10, or exported with suppression): (B, N, 6), box corners, score, class;
+`picodet`: what `join_levels` makes, (B, N, 4 + C)."""
+
+PICODET_STRIDES = (8, 16, 32, 64)
 
 
 def cells(size: tuple[int, int]) -> Iterator[Array]:
@@ -61,6 +75,35 @@ def cells(size: tuple[int, int]) -> Iterator[Array]:
 def cells_of(count: int, size: tuple[int, int]) -> Array | None:
     """The cells, as `cells` has them, of a grid that has `count`; None when neither kind has."""
     return next((grid for grid in cells(size) if len(grid) == count), None)
+
+
+def picodet_cells(size: tuple[int, int]) -> Array:
+    """As `cells`, of PicoDet, whose last row and column of cells may reach beyond the image."""
+    levels = []
+    for stride in PICODET_STRIDES:
+        rows, columns = np.mgrid[: math.ceil(size[0] / stride), : math.ceil(size[1] / stride)]
+        levels.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)], axis=1))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def join_levels(outputs: Sequence[Array], size: tuple[int, int]) -> Array | None:
+    """The outputs of PicoDet as one, (B, N, 4 + C): distances in strides, then scores of classes. None of another kind.
+
+    PicoDet says of each level the classes' scores (B, cells, C), then of each level the distances (B, cells, 4 * bins),
+    a distribution over 0, 1, 2, ... strides for each side (Li et al., Generalized Focal Loss, 2020): a distance is its
+    mean.
+    """
+    levels = [math.ceil(size[0] / stride) * math.ceil(size[1] / stride) for stride in PICODET_STRIDES]
+    if len(outputs) != 2 * len(levels) or [output.shape[1] for output in outputs if output.ndim == 3] != levels * 2:
+        return None
+    scores = np.concatenate(outputs[: len(levels)], axis=1)
+    bins = np.concatenate(outputs[len(levels) :], axis=1).astype(np.float32)
+    if bins.shape[2] % 4:
+        return None
+    bins = bins.reshape(*bins.shape[:2], 4, -1)
+    share = np.exp(bins - bins.max(-1, keepdims=True))
+    share /= share.sum(-1, keepdims=True)
+    return np.concatenate([share @ np.arange(bins.shape[-1], dtype=np.float32), scores.astype(np.float32)], axis=2)
 
 
 def recognise_layout(output: Array, size: tuple[int, int]) -> str:
