@@ -20,7 +20,7 @@ CELLS = (144, 36, 9, 4)
 
 
 def outputs() -> list[np.ndarray]:
-    """Scores of three classes and distances over four bins; a thing in the third cell of the second row at stride 16."""
+    """Scores of three classes and distances over four bins; a thing in row 1, column 2 at stride 16."""
     scores = [np.zeros((1, count, 3), np.float32) for count in CELLS]
     bins = [np.zeros((1, count, 16), np.float32) for count in CELLS]
     scores[1][0, 8] = (0.1, 0.9, 0.2)

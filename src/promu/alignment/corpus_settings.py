@@ -36,8 +36,8 @@ class CorpusSettings(Settings):
     )
     detector: str = Field(
         default="none",
-        description="what finds regions: `coco` (a file of boxes), `hf` (a model), `yolo` (an ONNX file; PicoDet too) or "
-        "`none`",
+        description="what finds regions: `coco` (a file of boxes), `hf` (a model), `yolo` (an ONNX file, of PicoDet "
+        "too) or `none`",
     )
     regions: Place | None = Field(default=None, description="the detector's file, folder or hub name")
     confidence: Share = Field(default=0.3, description="regions with a lower score are left out")

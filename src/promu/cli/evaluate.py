@@ -15,6 +15,7 @@ from promu.errors import InputError, counted
 from promu.schema import MissingPairImage, MissingPostImage, Scheme
 
 if TYPE_CHECKING:
+    from promu.evaluation.entailment import EntailmentReport
     from promu.evaluation.pairs import PairReport
     from promu.evaluation.regions import RegionReport
 
@@ -24,7 +25,7 @@ AGAINST = {"falsified": "falsified captions", "random": "random captions"}
 
 evaluate = App(
     name="evaluate",
-    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs and regions.",
+    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs, regions, entailment.",
 )
 
 
@@ -74,6 +75,41 @@ class RegionOptions:
     batch_size: int = 32
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class EntailmentOptions:
+    """What `promu evaluate entailment` is given beside the model.
+
+    Args:
+        pairs: CSV (image,hypothesis,label) or JSON lines; a label is entailment, neutral or contradiction.
+        images: Folder of the images.
+        missing_images: What a missing or broken image does: stop, or have its pairs skipped and counted.
+        seed: Seed of the control that exchanges images.
+        batch_size: Pairs in a forward pass.
+    """
+
+    pairs: Path
+    images: Path
+    missing_images: MissingPairImage = "raise"
+    seed: int = 0
+    batch_size: int = 64
+
+
+@evaluate.command
+def entailment(model: Path, /, options: EntailmentOptions, *, json: bool = False) -> None:
+    """Evaluate whether a pre-trained model scores what an image entails above what it contradicts.
+
+    Beside it stand two controls: the same with images exchanged at random, and a classifier of the sentences alone.
+
+    Args:
+        model: Model folder of pre-training, or of its teacher.
+        json: Print JSON instead of a table.
+    """
+    from promu.evaluation.entailment import evaluate_entailment
+
+    _measure(evaluate_entailment, model, options, "pairs", None if json else _print_entailment)
+
+
 @evaluate.command
 def pairs(model: Path, /, options: PairOptions | None = None, *, json: bool = False) -> None:
     """Evaluate a pre-trained model on caption pairs: retrieval both ways, and matched against falsified captions.
@@ -106,7 +142,7 @@ def regions(model: Path, /, options: RegionOptions, *, json: bool = False) -> No
 def _measure(
     evaluation: Callable[..., Any],
     model: Path,
-    options: PairOptions | RegionOptions,
+    options: PairOptions | RegionOptions | EntailmentOptions,
     unit: str,
     show: Callable[[Any], None] | None,
 ) -> None:
@@ -156,6 +192,24 @@ def _print_recall(title: str, recall: Mapping[str, Any], errors: Mapping[str, An
         for way, name in WAYS.items()
     ]
     print_table(title, ["", *(f"R@{k}" for k in ks)], rows)
+
+
+def _print_entailment(report: EntailmentReport) -> None:
+    counts = ", ".join(f"{count} {label}" for label, count in report["pairs"].items())
+    print(f"{counts}; {report['images']} images")
+    judges = (
+        ("cosine", report["cosine"]),
+        ("cosine, images exchanged", report["shuffled_cosine"]),
+        ("matching head", report["itm"]),
+        ("matching head, images exchanged", report["shuffled_itm"]),
+        ("sentences alone", report["hypothesis_only"]),
+    )
+    rows = [
+        [name, *("–" if value is None else f"{value:.3f}" for value in (one["contradiction"], one["neutral"]))]
+        for name, one in judges
+        if one is not None
+    ]
+    print_table("ROC-AUC of entailment", ["", "against contradiction", "against neutral"], rows)
 
 
 def _print_regions(report: RegionReport) -> None:

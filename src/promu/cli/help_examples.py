@@ -56,6 +56,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "evaluate re": ("promu evaluate re runs/mine/model --data mnre_test.txt --images images --json",),
     "evaluate joint": ("promu evaluate joint runs/demo/model --data runs/joint/test.json --images runs/joint/images",),
     "evaluate pairs": ("promu evaluate pairs runs/newsreel-pretrain/model --captions captions.csv --images photos",),
+    "evaluate entailment": ("promu evaluate entailment runs/flickr8k-small/model --pairs dev.csv --images photos",),
     "evaluate regions": (
         "promu evaluate regions runs/flickr8k-small/model --instances instances.json --images photos",
     ),
