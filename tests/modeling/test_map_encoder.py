@@ -68,7 +68,8 @@ def test_features_are_the_detectors_maps_pooled(encoder: MapEncoderModel) -> Non
     pixels = some_pixels()
     features = encoder.features(pixels)
     assert features.shape == (3, 16, 45) and not features.requires_grad
-    maps = encoder.sources[0].graph(pixels[:, [2, 1, 0]] * 255, encoder.config.sources[0]["maps"])
+    graph: Any = encoder.sources[0].graph
+    maps = graph(pixels[:, [2, 1, 0]] * 255, encoder.config.sources[0]["maps"])
     assert [tuple(value.shape[1:]) for value in maps.values()] == [
         *((4, 8, 8), (6, 4, 4), (8, 2, 2)),  # backbone
         *((4, 8, 8), (6, 4, 4), (8, 2, 2)),  # neck
@@ -220,7 +221,8 @@ def test_a_detector_of_another_build(tmp_path: Path) -> None:
     path = save_tiny_yolov8(tmp_path / "v8.onnx")
     encoder = map_encoder([path], **SMALL)
     assert encoder.config.sources[0]["layout"] == "yolov8" and encoder.feature_shape == (16, 45)
-    maps = encoder.sources[0].graph(some_pixels(), encoder.config.sources[0]["maps"])
+    graph: Any = encoder.sources[0].graph
+    maps = graph(some_pixels(), encoder.config.sources[0]["maps"])
     assert [value.shape[1] for value in maps.values()] == [4, 6, 8, 4, 6, 8, 3, 3, 3]
     features, said = encoder.outputs(some_pixels())
     torch.testing.assert_close(

@@ -94,7 +94,7 @@ def test_the_map_is_that_of_the_network_on_its_own_pixels(tmp_path: Path) -> Non
 def test_a_vision_transformer_as_source_gives_its_patches_and_not_its_cls(tmp_path: Path) -> None:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
     encoder = map_encoder([{"model_type": "vit", "image_size": 64, "patch_size": 16, **sizes}], grid=4, **SMALL).eval()
-    network = encoder.sources[0].network
+    network: Any = encoder.sources[0].network
     hidden = network(pixel_values=(some_pixels() - 0.5) / 0.5).last_hidden_state
     assert hidden.shape == (2, 17, 16)
     torch.testing.assert_close(encoder.features(some_pixels()), hidden[:, 1:])
