@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from promu.corpora.fetch import Fetched, fetch
     from promu.corpora.formats import read_posts
     from promu.errors import InputError
-    from promu.evaluation.entailment import EntailmentReport, evaluate_entailment
+    from promu.evaluation.entailment import evaluate_entailment
     from promu.evaluation.scoring import ScoreReport, score
     from promu.extraction.bundle import Bundle, bundle
     from promu.extraction.evaluate_model import Evaluation, evaluate
@@ -43,7 +43,7 @@ __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluatio
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
 __all__ += ["fetch", "Fetched", "read_posts", "rehearse"]
 __all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle"]
-__all__ += ["evaluate_entailment", "EntailmentReport"]
+__all__ += ["evaluate_entailment"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction", "PromuForMultiTask"]
 __all__ += ["Post", "Entity", "Relation", "CaptionPair", "Region", "InputError", "__version__"]
@@ -54,7 +54,7 @@ _MODULES = {
     "corpora.fetch": ["Fetched", "fetch"],
     "corpora.formats": ["read_posts"],
     "errors": ["InputError"],
-    "evaluation.entailment": ["EntailmentReport", "evaluate_entailment"],
+    "evaluation.entailment": ["evaluate_entailment"],
     "evaluation.scoring": ["ScoreReport", "score"],
     "extraction.bundle": ["Bundle", "bundle"],
     "extraction.evaluate_model": ["Evaluation", "evaluate"],

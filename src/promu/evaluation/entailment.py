@@ -133,9 +133,15 @@ def evaluate_entailment(
 
     Example:
         ```python
-        from promu import evaluate_entailment
+        from pathlib import Path
 
-        report = evaluate_entailment("runs/flickr8k-small/model", pairs="dev.csv", images="photos")
+        import promu
+
+        lines = ["image,hypothesis,label", "pair_000000.jpg,a flag is seen,entailment"]
+        lines += ["pair_000001.jpg,nobody is here,contradiction"]
+        Path("pairs.csv").write_text("\\n".join(lines))
+        photos = "runs/newsreel/pairs/images"
+        report = promu.evaluate_entailment("runs/newsreel-pretrain/model", pairs="pairs.csv", images=photos)
         print(report["cosine"], report["shuffled_cosine"])
         ```
     """
