@@ -127,6 +127,10 @@ class BackboneSettings(TypedDict, total=False):
     ]
     projection_dim: Annotated[Count, Field(description="width of the shared space of L_CIT")]
     projection_norm: Annotated[bool, Field(description="batch-normalise the two projections before they are compared")]
+    projection_hidden: Annotated[
+        Count | None, Field(description="width of a hidden layer in each projection; null leaves them linear (Eq 4)")
+    ]
+    projection_dropout: Annotated[float, Field(ge=0, lt=1, description="dropout behind that hidden layer")]
     frozen: Annotated[
         list[Literal["text", "vision"]], Field(description="encoders (`text`, `vision`) whose weights are not trained")
     ]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.factories import joint_loss
 
+from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import SharedSpace, contrastive_image_text_loss
 from promu.modeling.pretraining import PromuDualEncoder
@@ -80,3 +81,19 @@ def test_the_temperature_starts_as_configured_and_is_learned(make_config: MakeCo
     assert model.space.temperature.item() == pytest.approx(0.07)
     joint_loss(model, make_batch())[0].backward()
     assert model.space.log_temperature.grad is not None and model.space.log_temperature.grad != 0
+
+
+def test_projections_with_a_hidden_layer(make_config: MakeConfig, make_batch: MakeBatch) -> None:
+    """Linear unless asked for; with a hidden layer vectors still have length 1, and dropout ends with training."""
+    assert isinstance(SharedSpace(make_config()).visual, torch.nn.Linear)
+    model = PromuDualEncoder(make_config(projection_dim=16, projection_hidden=24, projection_dropout=0.5))
+    kinds = [type(layer).__name__ for layer in model.space.visual]  # type: ignore[arg-type]
+    assert kinds == ["Linear", "GELU", "Dropout", "Linear"] and model.space.visual[0].out_features == 24  # type: ignore[index]
+    batch = make_batch(rows=3)
+    vectors = model.eval().encode_images(batch["pixel_values"])
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
+    assert torch.equal(vectors, model.encode_images(batch["pixel_values"]))
+    pooled = torch.rand(3, model.space.visual[0].in_features)  # type: ignore[index]
+    assert not torch.equal(model.train().space.project_visual(pooled), model.space.project_visual(pooled))
+    with pytest.raises(InputError, match="projection_dropout needs projection_hidden"):
+        make_config(projection_dropout=0.5)

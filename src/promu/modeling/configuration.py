@@ -35,6 +35,8 @@ class PromuConfig(PreTrainedConfig):
         fusion_loss_weights: Weights of the fusion's own losses by name, where they are not to be its own choice.
         projection_dim: Width of the shared space of L_CIT (Eq 4).
         projection_norm: Batch-normalise the two projections before they are compared.
+        projection_hidden: Width of a hidden layer (GELU) in each projection; None leaves them linear, as in Eq 4.
+        projection_dropout: Dropout behind that layer: frozen encoders over few images are learned by heart without.
         pooling: What stands for a whole text or image in L_CIT, see `promu.modeling.encoders.pooled`.
         temperature: Initial temperature of L_CIT; learned, and clamped to [0.001, 0.5].
         itm_cosine: The ITM head also reads the cosine of L_CIT's two vectors, so that the fusion only has to learn what
@@ -81,6 +83,8 @@ class PromuConfig(PreTrainedConfig):
     fusion_loss_weights: dict[str, float] | None = None
     projection_dim: int = 256
     projection_norm: bool = False
+    projection_hidden: int | None = None
+    projection_dropout: float = 0.0
     pooling: str = "cls"
     temperature: float = 0.07
     itm_cosine: bool = False
@@ -105,6 +109,8 @@ class PromuConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         self.text_config = _as_config(self.text_config) or AutoConfig.for_model("bert")
         self.vision_config = _as_config(self.vision_config)
+        if self.projection_dropout and self.projection_hidden is None:
+            raise InputError("projection_dropout needs projection_hidden, the layer behind which it is; set both")
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
         if self.relation_head not in RELATION_HEADS:

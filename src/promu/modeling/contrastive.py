@@ -29,8 +29,8 @@ class SharedSpace(nn.Module):
         super().__init__()
         self.initial_temperature = config.temperature
         visual_width = config.hidden_size if config.vision_config is None else config.vision_config.hidden_size  # type: ignore[union-attr]
-        self.visual = nn.Linear(visual_width, config.projection_dim, bias=False)
-        self.text = nn.Linear(config.hidden_size, config.projection_dim, bias=False)
+        self.visual = _projection(visual_width, config)
+        self.text = _projection(config.hidden_size, config)
         self.visual_norm = nn.BatchNorm1d(config.projection_dim) if config.projection_norm else None
         self.text_norm = nn.BatchNorm1d(config.projection_dim) if config.projection_norm else None
         self.log_temperature = nn.Parameter(torch.tensor([math.log(config.temperature)]))
@@ -56,6 +56,15 @@ class SharedSpace(nn.Module):
     def project_text(self, pooled: Tensor) -> Tensor:
         """(B, d) to unit vectors (B, D)."""
         return _unit(self.text(pooled), self.text_norm)
+
+
+def _projection(width: int, config: PromuConfig) -> nn.Module:
+    """Linear, as in Eq 4, or with a hidden layer."""
+    hidden = config.projection_hidden
+    if hidden is None:
+        return nn.Linear(width, config.projection_dim, bias=False)
+    last = nn.Linear(hidden, config.projection_dim, bias=False)
+    return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(config.projection_dropout), last)
 
 
 class MatchedPairs(NamedTuple):
