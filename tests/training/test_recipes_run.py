@@ -273,8 +273,9 @@ def encoders_of(recipe: PretrainRecipe) -> list[str]:
     """The encoders that a recipe names, by which captions are compared too."""
     assert not isinstance(recipe.data.corpus, str)
     teacher, model = recipe.teacher, recipe.model
-    named = (recipe.data.corpus.text_encoder, teacher.name, teacher.text, teacher.vision, model.text, model.vision)
-    return [name for name in named if isinstance(name, str)]
+    named = [recipe.data.corpus.text_encoder, teacher.name, teacher.text, teacher.vision, model.text, model.vision]
+    sources = [source for vision in named if isinstance(vision, dict) for source in vision.get("sources", [])]
+    return [name for name in [*named, *sources] if isinstance(name, str)]
 
 
 @pytest.mark.parametrize("name", REAL_PRETRAINING)
