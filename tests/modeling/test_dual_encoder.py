@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -87,13 +88,14 @@ def test_projections_with_a_hidden_layer(make_config: MakeConfig, make_batch: Ma
     """Linear unless asked for; with a hidden layer vectors still have length 1, and dropout ends with training."""
     assert isinstance(SharedSpace(make_config()).visual, torch.nn.Linear)
     model = PromuDualEncoder(make_config(projection_dim=16, projection_hidden=24, projection_dropout=0.5))
-    kinds = [type(layer).__name__ for layer in model.space.visual]  # type: ignore[arg-type]
-    assert kinds == ["Linear", "GELU", "Dropout", "Linear"] and model.space.visual[0].out_features == 24  # type: ignore[index]
+    layers: Any = model.space.visual
+    kinds = [type(layer).__name__ for layer in layers]
+    assert kinds == ["Linear", "GELU", "Dropout", "Linear"] and layers[0].out_features == 24
     batch = make_batch(rows=3)
     vectors = model.eval().encode_images(batch["pixel_values"])
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
     assert torch.equal(vectors, model.encode_images(batch["pixel_values"]))
-    pooled = torch.rand(3, model.space.visual[0].in_features)  # type: ignore[index]
+    pooled = torch.rand(3, layers[0].in_features)
     assert not torch.equal(model.train().space.project_visual(pooled), model.space.project_visual(pooled))
     with pytest.raises(InputError, match="projection_dropout needs projection_hidden"):
         make_config(projection_dropout=0.5)

@@ -73,14 +73,14 @@ def test_a_backbone_by_name_gives_tokens_and_is_trained(kind: str, tmp_path: Pat
     back = load_encoder(str(tmp_path / "saved"))
     expected = encoder.eval()(pixel_values=some_pixels(side=side)).last_hidden_state
     assert torch.equal(back.eval()(pixel_values=some_pixels(side=side)).last_hidden_state, expected)
-    assert back.trunk_checksum() == encoder.trunk_checksum()
+    assert isinstance(back, MapEncoderModel) and back.trunk_checksum() == encoder.trunk_checksum()
 
 
 def test_the_map_is_that_of_the_network_on_its_own_pixels(tmp_path: Path) -> None:
     """Normalised as the network was trained, pooled to the grid, patch by patch from the top left."""
     name = save_backbone(tmp_path / "net", "resnet")
     encoder = map_encoder([{"name": name, "image_size": 64}], grid=4, **SMALL).eval()
-    network = AutoModel.from_pretrained(name).eval()
+    network: Any = AutoModel.from_pretrained(name).eval()
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in ([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]))
     last = network(pixel_values=(some_pixels() - mean) / std).last_hidden_state
     side = last.shape[2] // 4
