@@ -55,7 +55,7 @@ SYSTEMS = {TEXT_ONLY: "text-only", SCRATCH: "from-scratch", PROMU: "promu"}
 
 STUDY = StudyRecipe(
     pretrain="newsreel-pretrain",
-    pretrain_set=["data.corpus.dev=200"],
+    pretrain_set=("data.corpus.dev=200",),
     finetune={task: f"newsreel-{kind}" for task, kind in TASKS.items()},
     grid=(GridPoint(lr=2.5e-4, epochs=8), GridPoint(lr=5e-4, epochs=12)),
     world=NewsreelSettings(),
