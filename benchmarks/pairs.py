@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def run(quick: bool) -> tuple[dict[str, Any], list[Row]]:
 
 
 def _call(extractor: Extractor, count: int, image: Image.Image) -> Callable[[], object]:
-    posts: Sequence[Post] = [Post(str(number), TEXT) for number in range(count)]
+    posts = [Post(str(number), TEXT) for number in range(count)]
     options: dict[str, Any] = {"batch_size": BATCH, "max_pairs": None}
     return lambda: extractor(posts, [image] * count, **options)
 
@@ -136,13 +136,13 @@ def _rows(result: dict[str, Any]) -> list[Row]:
             forward = seconds[f"tagger, {precision}"]
             goal = ("1.25 or less" if precision == "int8" else "1.3 or less") if head == "spans" and posts == 1 else ""
             measure = f"{FEW} entities, {name}, {batch}: against one tagger forward"
-            times = (f"{1e3 * value / posts:.0f} ms a post" for value in (mine, forward))
-            rows.append(Row("pairs", measure, *times, mine / forward, None, goal))
+            times = [f"{1e3 * value / posts:.0f} ms a post" for value in (mine, forward)]
+            rows.append(Row("pairs", measure, times[0], times[1], mine / forward, None, goal))
             if head == "spans" and precision != "int8" and posts > 1:
                 today = seconds[f"markers, {precision}"]
                 measure = f"{FEW} entities, {name}, {batch}: against markers"
-                times = (f"{posts / value:.2f} posts/s" for value in (mine, today))
-                rows.append(Row("pairs", measure, *times, today / mine, None, "2.2"))
+                times = [f"{posts / value:.2f} posts/s" for value in (mine, today)]
+                rows.append(Row("pairs", measure, times[0], times[1], today / mine, None, "2.2"))
     few, most = COUNTS[0], COUNTS[-1]
     for name, mine in result["entities"].items():
         if not name.endswith(f"{most} entities") or name.startswith("tagger"):
@@ -150,6 +150,6 @@ def _rows(result: dict[str, Any]) -> list[Row]:
         way = name.rsplit(", ", 1)[0]
         other = result["entities"][f"{way}, {few} entities"]
         goal = "1.6 or less" if way.startswith("spans") else ""
-        times = (f"{1e3 * value:.0f} ms" for value in (mine, other))
-        rows.append(Row("pairs", f"{way}: {most} entities against {few}", *times, mine / other, None, goal))
+        times = [f"{1e3 * value:.0f} ms" for value in (mine, other)]
+        rows.append(Row("pairs", f"{way}: {most} entities against {few}", times[0], times[1], mine / other, None, goal))
     return rows

@@ -259,7 +259,8 @@ def packed_posts(encoder: WordEncoder, post: Post, pairs: Sequence[tuple[int, in
     if size == 1 or not pairs:
         return pair_posts(post, pairs)
     words = len(encoder.words(post.tokens).positions)
-    near, far = [], []
+    near: list[tuple[int, int]] = []
+    far: list[tuple[int, int]] = []
     for pair in pairs:
         (near if max(post.entities[number].end for number in pair) <= words else far).append(pair)
     return [
