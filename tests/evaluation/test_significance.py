@@ -210,7 +210,7 @@ def test_what_cannot_be_compared() -> None:
         compare_runs([two, one], [two, two], "own posts")
     with pytest.raises(InputError, match="at least one run"):
         compare_runs([one], [])
-    with pytest.raises(InputError, match="0 bootstrap samples"):
+    with pytest.raises(InputError, match="the number of bootstrap samples is 0"):
         compare_runs([one], [one], samples=0)
     with pytest.raises(InputError, match="2 and 1 runs have not the same seeds"):
         compare_runs([two, two], [two], "paired")

@@ -351,7 +351,7 @@ def test_a_command_that_cannot_serve_says_why(tmp_path: Path, capsys: pytest.Cap
     assert main(["serve", "--model", "m", "--queue", "1"]) == 2
     assert "a batch of 64 posts never fits a queue of 1" in capsys.readouterr().err
     assert main(["serve", "--model", "m", "--max-batch", "0"]) == 2
-    assert "max_batch should be greater than or equal to 1" in capsys.readouterr().err
+    assert "--max-batch should be greater than or equal to 1" in capsys.readouterr().err
     assert main(["serve", "--model", "m", "--workers", "0"]) == 2
     assert "--workers is 0" in capsys.readouterr().err
 

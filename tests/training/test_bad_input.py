@@ -358,7 +358,7 @@ def test_an_encoder_is_no_model_to_start_from(desk: Desk) -> None:
         (["--input", "x", "--image", "y"], "--image goes with --text"),
         (["--input", "/no/posts.jsonl"], "/no/posts.jsonl: no such file"),
         (["--text", "Ann", "--out", "/no/such/out.jsonl"], "/no/such: no such folder to write to; make it first"),
-        (["--text", "Ann", "--batch-size", "0"], "batch_size should be greater than or equal to 1"),
+        (["--text", "Ann", "--batch-size", "0"], "--batch-size should be greater than or equal to 1"),
     ],
 )
 def test_what_is_asked_of_extract(words: list[str], said: str, desk: Desk) -> None:

@@ -64,7 +64,8 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     """
     most = settings.max_characters
     if len(post.text) > most:
-        raise Refusal(413, f"the text has {counted(len(post.text), 'character')}, at most {most:,} are read; cut it")
+        has = counted(len(post.text), "character")
+        raise Refusal(413, f"the text has {has}, at most {most:,} are read; shorten it")
     if post.explain and not extractor.explains:
         raise Refusal(422, "explain is true, but the models here give no explanation; leave it out")
     try:

@@ -138,7 +138,7 @@ class InProcess(StageRunner):
         except _Stopped:
             pass
         used = used_until_now()
-        return replace(used, cpu_seconds=round(used.cpu_seconds - before.cpu_seconds, 1))
+        return replace(used, cpu_seconds=round(used.cpu_seconds - before.cpu_seconds, 3))
 
 
 class InProcesses(StageRunner):
