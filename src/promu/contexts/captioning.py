@@ -167,7 +167,7 @@ def describe(
     out, folder = Path(out), Path(images)
     refuse_overwriting(out, posts)
     if not folder.is_dir():
-        raise InputError("no such folder of images; correct --images", folder)
+        raise InputError("no such folder of images; correct images=", folder)
     named = [post.image for post in read_posts(posts, format, scheme=scheme) if post.image is not None]
     names = list(dict.fromkeys(named))
     if not names:

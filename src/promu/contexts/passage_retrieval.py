@@ -122,11 +122,11 @@ def retrieve(
     }
     given = {"encoder": encoder, "model": model, "images": images}
     if missing := [name for name, value in needed.get(by, {}).items() if value is None]:
-        raise InputError(f"retrieval by {by} needs {' and '.join(missing)}; name it (--{missing[0]})")
+        raise InputError(f"retrieval by {by} needs {' and '.join(missing)}; name it ({missing[0]}=)")
     if other := [name for name, value in given.items() if value is not None and name not in needed.get(by, {})]:
-        raise InputError(f"retrieval by {by} takes no {other[0]}; leave it out, or choose another way (--by)")
+        raise InputError(f"retrieval by {by} takes no {other[0]}; leave it out, or choose another way (by=)")
     if by == "image" and descriptions is not None:
-        raise InputError("by image the image itself is looked up; leave descriptions out, or choose another way (--by)")
+        raise InputError("by image the image itself is looked up; leave descriptions out, or choose another way (by=)")
     refuse_overwriting(out, posts, corpus, descriptions)
     known = distinct_posts(read_posts(posts, format, scheme=scheme))
     passages = read_corpus(corpus)

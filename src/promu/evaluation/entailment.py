@@ -146,10 +146,10 @@ def evaluate_entailment(
         ```
     """
     if batch_size < 1:
-        raise InputError(f"--batch-size is {batch_size}; at least 1 is needed")
+        raise InputError(f"batch_size= is {batch_size}; at least 1 is needed")
     folder = Path(images)
     if not folder.is_dir():
-        raise InputError("no such folder of images; correct --images", folder)
+        raise InputError("no such folder of images; correct images=", folder)
     judged = read_entailment(pairs)
     photographs = PairFolder([CaptionPair(one.image, one.hypothesis, False) for one in judged], folder, missing_images)
     place = {row.image: number for number, row in enumerate(photographs.captions())}
