@@ -212,7 +212,7 @@ def used_until_now() -> Used:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     accelerator = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return Used(round(usage.ru_utime + usage.ru_stime, 1), peak, accelerator)
+    return Used(round(usage.ru_utime + usage.ru_stime, 3), peak, accelerator)
 
 
 def seconds_of_steps(log: Path | None) -> list[float]:
