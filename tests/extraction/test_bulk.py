@@ -21,7 +21,8 @@ from promu import ExtractionConfig, Extractor, progress
 from promu.cli import main
 from promu.corpora.sources import read_source
 from promu.errors import InputError
-from promu.extraction.bulk import ENGINES, BulkResult, BulkSettings, dead_letters, extract_file
+from promu.extraction.bulk import ENGINES, BulkResult, dead_letters, extract_file
+from promu.extraction.bulk_part import BulkSettings
 from promu.tasks.predictor import TorchPredictor
 
 WORDS = " ".join(TEXTS).split()

@@ -19,7 +19,7 @@ import os, signal, sys
 from pathlib import Path
 from promu.extraction import bulk as engines
 from promu.extraction.bulk import extract_file
-from promu.extraction.bulk import BulkSettings
+from promu.extraction.bulk_part import BulkSettings
 
 marker = Path(sys.argv[5])
 

@@ -12,7 +12,8 @@ from tests.factories import TINY_TEXT
 import promu
 from promu.cli import main
 from promu.errors import InputError
-from promu.extraction.bulk import BulkSettings, extract_file
+from promu.extraction.bulk import extract_file
+from promu.extraction.bulk_part import BulkSettings
 
 POST = "IMGID:{}\nAnn\tB-PER\nmet\tO\nBob\tB-PER\nin\tO\nRome\tB-LOC\n\n"
 SAID = "two people in Rome , so happy . " * 9

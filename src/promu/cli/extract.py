@@ -77,7 +77,8 @@ def extract(
     contexts = named_files(context)
     if input is not None and out is not None:
         _prepare_worker()
-        from promu.extraction.bulk import BulkSettings, dead_letters, extract_file
+        from promu.extraction.bulk import dead_letters, extract_file
+        from promu.extraction.bulk_part import BulkSettings
 
         settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config, contexts)
         with progress_bars():
@@ -90,7 +91,7 @@ def extract(
     if out is not None and out.suffix.lower() != ".jsonl":
         raise InputError("one post is written as .jsonl; name such a file", out)
     _prepare_worker()
-    from promu.extraction.bulk import counts_of
+    from promu.extraction.bulk_part import counts_of
     from promu.extraction.extractor import Extractor
 
     extractor = Extractor.from_pretrained(model, device, precision, backend, config)
@@ -114,7 +115,7 @@ def _print_all(
     """Print the answers to a file of posts, a line each; what cannot be read is said instead."""
     from promu.corpora.context_files import read_contexts, with_record_contexts
     from promu.corpora.sources import read_source
-    from promu.extraction.bulk import counts_of, extract_records, with_id
+    from promu.extraction.bulk_part import counts_of, extract_records, with_id
 
     counts: Counter[str] = Counter()
     bad: list[InputError] = []

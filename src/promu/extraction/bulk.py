@@ -24,55 +24,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from promu.corpora.context_files import ContextFile, check_name_of, read_contexts, with_record_contexts
-from promu.corpora.sources import Numbered, read_source
+from promu.corpora.sources import read_source
 from promu.errors import InputError, counted, needs_extra
-from promu.extraction.extraction_config import ExtractionConfig
-from promu.extraction.extractor import Extractor
+from promu.extraction.bulk_part import PART, Begun, BulkSettings, extract_part, letter, lines_of, with_id
 from promu.extraction.records import SINKS
-from promu.extraction.request import NO_IMAGE, TEXT_ONLY
-from promu.extraction.result import Extraction
 from promu.extraction.type_rules import TypeRules
 from promu.files import make_folder, refuse_overwriting, usable_cores, write_json, write_text
 from promu.hub import find_device
 from promu.progress import mark_stored, report
 from promu.runs import refuse_other_settings
-from promu.tasks.model_folder import BackendName, BackendPrecision
 
 logger = logging.getLogger(__name__)
-
-PART = 256
-"""Posts in a part: a kill costs each worker no more than these."""
 
 Prepare = Callable[[], None] | None
 Done = Iterator[dict[str, int]]
 """The counts of `extract_part`, for each part as it is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class BulkSettings:
-    """The models as in `Extractor.from_pretrained`, the folder that the posts' images are named in, and the options.
-
-    `contexts` are files of texts about the posts, by the name that the models read them under.
-    """
-
-    model: str
-    images: str
-    device: str | None = None
-    precision: BackendPrecision | None = None
-    backend: BackendName = "torch"
-    config: ExtractionConfig = field(default_factory=ExtractionConfig)
-    contexts: Mapping[str, str] = field(default_factory=dict)
-
-    def open(self) -> Extractor:
-        return Extractor.from_pretrained(self.model, self.device, self.precision, self.backend, self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +134,12 @@ def _join(
     """Output and dead letters out of the parts, which are then removed."""
     counts = {key: totals.get(key, 0) for key in ("extracted", "dead", "as_text", "unread", "cut", "warned")}
     if not counts["extracted"]:
-        first = json.loads(next(_lines(parts / f"{names[0]}.dead.jsonl")))
+        first = json.loads(next(lines_of(parts / f"{names[0]}.dead.jsonl")))
         shutil.rmtree(parts)
         raise InputError(f"{first['reason']} (none of {counted(posts, 'post')} could be read)", source, first["number"])
     letters = dead_letters(output)
     if counts["dead"]:
-        write_text(letters, (line for name in names for line in _lines(parts / f"{name}.dead.jsonl")))
+        write_text(letters, (line for name in names for line in lines_of(parts / f"{name}.dead.jsonl")))
     else:
         letters.unlink(missing_ok=True)  # those of an earlier run
     written = SINKS[output.suffix.lower()](output, [parts / f"{name}.out.jsonl" for name in names])
@@ -175,11 +149,6 @@ def _join(
         raise InputError(f"{counted(posts, 'post')} went in, but {came}: {remedy}", parts)
     shutil.rmtree(parts)
     return BulkResult(posts, **counts)
-
-
-def _lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from file
 
 
 _PART_FILES = re.compile(r"\d{6,}\.((in|out|dead)\.jsonl|begun\.json)|\..+\.part")
@@ -245,129 +214,12 @@ def _split_line(
     return {"number": number, "record": with_record_contexts(with_id(record, source, number), contexts)}
 
 
-def with_id(record: dict[str, Any], source: Path, number: int) -> dict[str, Any]:
-    """A record with an id: its own, or `posts:27` for line 27 of posts.jsonl, so that files can be put together."""
-    return record if record.get("id") is not None else {**record, "id": f"{source.stem}:{number}"}
-
-
-def letter(number: int, id: object, reason: str) -> dict[str, Any]:
-    """A line of dead letters."""
-    return {"number": number, "id": id if isinstance(id, str | int) else None, "reason": reason}
-
-
 def _identity(path: Path) -> dict[str, Any]:
     """Path, size and time of a file: whether it is still the same, without reading it."""
     if not path.is_file():
         raise InputError("no such file; check the path", path)
     facts = path.stat()
     return {"path": str(path.resolve()), "bytes": facts.st_size, "modified": facts.st_mtime_ns}
-
-
-def extract_records(
-    extractor: Extractor, records: Numbered, images: str | Path, config: ExtractionConfig, window: int = PART
-) -> Iterator[tuple[int, dict[str, Any], Extraction | InputError]]:
-    """The number of each record, the record, and its answer or why there is none; lazily and in order.
-
-    Args:
-        records: As `read_source` gives them.
-        images: The folder that their images are named in.
-        window: So many are read ahead.
-    """
-    while chunk := list(islice(records, window)):
-        posts = [record for _, record in chunk if not isinstance(record, InputError)]
-        problems: list[InputError] = []
-        answers = iter(list(extractor.pipe(posts, images=images, problems=problems, config=config)))
-        bad = {problem.line: problem.at(problem.path) for problem in problems}
-        place = 0
-        for number, record in chunk:
-            if isinstance(record, InputError):
-                yield number, {}, record
-            else:
-                place += 1
-                yield number, record, bad[place] if place in bad else next(answers)
-
-
-def counts_of(result: Extraction) -> dict[str, int]:
-    """What one answer counts as, by the names of `BulkResult`."""
-    unread, fine = result.image_reason == TEXT_ONLY, result.image_reason in (None, NO_IMAGE, TEXT_ONLY)
-    counts = {"extracted": 1, "as_text": int(not fine), "unread": int(unread), "cut": int(result.truncated > 0)}
-    return {**counts, "warned": int(bool(result.warnings))}
-
-
-def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, number: int) -> dict[str, int]:
-    """Extract from one part and leave its files behind; returns its counts, as `BulkResult` names them."""
-    name = f"{number:06d}"
-    items = [json.loads(line) for line in _lines(parts / f"{name}.in.jsonl")]
-    dead = {item["number"]: item for item in items if "reason" in item}
-    begun = _Begun(parts / f"{name}.begun.json")
-    for item in items:
-        if item["number"] in begun.killers:
-            dead[item["number"]] = letter(item["number"], item["record"].get("id"), KILLED)
-    todo = ((item["number"], item["record"]) for item in items if item["number"] not in dead)
-    counts: Counter[str] = Counter()
-
-    def lines() -> Iterator[str]:
-        given = (extractor, begun.watched(todo), settings.images, settings.config)
-        for place, record, result in extract_records(*given, window=1 if begun.careful else PART):
-            if isinstance(result, InputError):
-                dead[place] = letter(place, record.get("id"), str(result))
-                continue
-            counts.update(counts_of(result))
-            yield json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
-
-    try:
-        write_text(parts / f"{name}.out.jsonl", lines())
-        write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
-        result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
-        write_json(parts / f"{name}.done.json", result)
-    finally:
-        begun.leave()
-    return result
-
-
-KILLED = (
-    "the process was killed twice while this post was in work (out of memory, or a crash in a library); "
-    "shrink its image or shorten its text"
-)
-"""The reason of a dead letter on which processes died."""
-
-
-class _Begun:
-    """The mark of a part in work, which only a process that was killed leaves behind.
-
-    Attributes:
-        careful: Whether one was left behind, so that the part is done post by post.
-        killers: The numbers of the posts on which a careful process was killed.
-    """
-
-    working: ClassVar[_Begun | None] = None
-    """That of this process."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.careful = file.is_file()
-        left = json.loads(file.read_text(encoding="utf-8")) if self.careful else {"killers": [], "post": None}
-        self.killers = {*left["killers"], *({left["post"]} - {None})}
-        _Begun.working = self
-        self._write(None)
-
-    def watched(self, records: Numbered) -> Numbered:
-        """The records, each noted before it is handed out where the part is done post by post."""
-        for number, record in records:
-            if self.careful:
-                self._write(number)
-            yield number, record
-
-    def leave(self) -> None:
-        """What stops the process now is none of the posts."""
-        _Begun.working = None
-        if self.killers:
-            self._write(None)
-        else:
-            self.file.unlink(missing_ok=True)
-
-    def _write(self, post: int | None) -> None:
-        write_json(self.file, {"killers": sorted(self.killers), "post": post})
 
 
 def run_local(settings: BulkSettings, parts: Path, numbers: Sequence[int], workers: int, prepare: Prepare) -> Done:
@@ -402,8 +254,8 @@ def _begin(*worker: Any) -> None:
 
     def end(*_: Any) -> None:
         """End at once, which is no fault of the post in work."""
-        if _Begun.working is not None:
-            _Begun.working.leave()
+        if Begun.working is not None:
+            Begun.working.leave()
         os._exit(1)
 
     def end_with_parent() -> None:
