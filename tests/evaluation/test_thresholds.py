@@ -37,8 +37,8 @@ def test_it_is_scikit_learn_s_curve() -> None:
 
 def test_a_threshold_lies_between_scores_and_keeps_all_where_nothing_is_gained() -> None:
     assert best_threshold(precision_recall([(0.9, True), (0.5, False)], 1)) == pytest.approx(0.7)
-    assert best_threshold(precision_recall([(0.9, True), (0.5, True)], 2)) == 0.0
-    assert best_threshold(precision_recall([(0.9, False), (0.5, False)], 2)) == 0.0, "as good as any"
+    assert best_threshold(precision_recall([(0.9, True), (0.5, True)], 2)) == 0.25, "all are worth keeping"
+    assert best_threshold(precision_recall([(0.9, False), (0.5, False)], 2)) == 0.25, "as good as any"
     assert best_threshold(precision_recall([], 2)) == 0.0
 
 

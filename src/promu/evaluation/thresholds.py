@@ -52,14 +52,14 @@ def precision_recall(judged: Sequence[tuple[float, bool]], gold: int) -> list[Po
 def best_threshold(curve: Sequence[Point]) -> float:
     """The threshold with the best F1, in the middle between two scores; of equal ones the lowest, which keeps most.
 
-    0, which leaves nothing out, where that is as good as any, and without a point.
+    Half the lowest score where all answers are worth keeping: of answers with lower scores the curve says nothing. So
+    a relation of score .01 is no answer where the least certain one on dev had .15. 0 without a point.
     """
     if not curve:
         return 0.0
     best = max(range(len(curve)), key=lambda place: (curve[place].f1, place))
-    if best == len(curve) - 1:
-        return 0.0
-    return (curve[best].threshold + curve[best + 1].threshold) / 2
+    following = curve[best + 1].threshold if best + 1 < len(curve) else 0.0
+    return (curve[best].threshold + following) / 2
 
 
 def thinned_curve(curve: Sequence[Point]) -> list[Point]:
