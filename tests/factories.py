@@ -54,7 +54,7 @@ TINY_VISION: dict[str, Any] = {
 }
 
 
-def save_tiny_model(folder: Path, task: str, images: bool = True) -> Path:
+def save_tiny_model(folder: Path, task: str, images: bool = True, **settings: Any) -> Path:
     """A model of `task` with random weights that finds much, and something else in each post."""
     tokenizer = train_wordpiece(TEXTS, 400, min_frequency=1)
     names = {
@@ -63,13 +63,15 @@ def save_tiny_model(folder: Path, task: str, images: bool = True) -> Path:
         "joint": list(RELATIONS[1:]),
     }[task]
     torch.manual_seed(7)
+    labels: dict[str, Any] = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: index for index, name in enumerate(names)},
+    }
     model: Any = TASKS[task].model_class(
         PromuConfig(
             text_config=encoder_config(TINY_TEXT, vocab_size=len(tokenizer)),
             vision_config=encoder_config(TINY_VISION) if images else None,
-            max_length=96,
-            id2label=dict(enumerate(names)),
-            label2id={name: index for index, name in enumerate(names)},
+            **{"max_length": 96, **labels, **settings},
         )
     )
     head = {"ner": "emitter", "re": "classifier", "joint": "emitter"}[task]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.factories import TEXTS
+from tests.factories import TEXTS, save_tiny_model
 from tests.service.conftest import Running, Start
 
 from promu import Extractor
@@ -182,3 +182,26 @@ def test_a_post_on_which_the_models_fail_leaves_those_of_others(start: Start, ti
     assert answer["results"][1]["error"].startswith("the models fail on this post (IndexError: index out of range")
     assert answer["results"][0]["tokens"] and answer["results"][2]["tokens"]
     assert alone.status_code == 422 and "the models fail on this post" in alone.json()["error"]
+
+
+def test_contexts_come_by_name_and_are_read(start: Start, tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "ner", "ner", max_length=64, contexts=["described"], context_budget=20)
+    reads = Extractor.from_pretrained(tmp_path)
+    said = {"described": "two people on a stage"}
+    expected = reads({"text": TEXT, "contexts": said}, id="1")
+    assert [one.score for one in expected.entities] != [one.score for one in reads(TEXT).entities]
+    with start(reads, model=tmp_path, entity_threshold=0, max_characters=80) as service, service.client() as client:
+        assert client.get("/model").json()["contexts"] == ["described"]
+        found = client.post("/extract", json={"text": TEXT, "contexts": said}).raise_for_status().json()
+        assert found["contexts"] == said and plain(found) == plain(expected.to_dict())
+        assert [one["score"] for one in found["entities"]] == pytest.approx([one.score for one in expected.entities])
+        posts = [{"text": TEXT, "contexts": said}, {"text": TEXT, "contexts": {"other": "x"}}, {"text": TEXT}]
+        both = client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()
+        assert both["failed"] == 1 and both["results"][0]["entities"] and both["results"][2]["entities"]
+        assert both["results"][1]["error"] == "the model reads no context 'other', it reads described; leave it out"
+        long = client.post("/extract", json={"text": TEXT, "contexts": {"described": "x" * 81}})
+        assert (long.status_code, long.json()["error"]) == (
+            413,
+            "the context 'described' has 81 characters, at most 80 are read; shorten it",
+        )
+        assert client.post("/extract", json={"text": TEXT, "contexts": {"described": 3}}).status_code == 422

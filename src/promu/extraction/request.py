@@ -68,9 +68,14 @@ def to_post(post: PostLike, id: str) -> Post:
     return with_text(post)
 
 
+def contexts_read(encoders: Sequence[WordEncoder]) -> list[str]:
+    """The names of the contexts that any of these encoders reads, in their order."""
+    return list(dict.fromkeys(name for encoder in encoders for name in encoder.contexts))
+
+
 def context_warnings(post: Post, encoders: Sequence[WordEncoder]) -> list[str]:
     """What is odd about a post's contexts: those that no model reads, or, where it has none, those that one reads."""
-    read = {name for encoder in encoders for name in encoder.contexts}
+    read = set(contexts_read(encoders))
     unread = sorted(set(post.contexts) - read)
     if read and not read & set(post.contexts):
         return [
@@ -94,7 +99,7 @@ def describe_image(
         UnreadableImage: As `promu.corpora.images.load_image` says it.
         InputError: As `PostDescriber`.
     """
-    names = list(dict.fromkeys(name for encoder in encoders for name in encoder.contexts))
+    names = contexts_read(encoders)
     try:
         opened = load_image(Path(image) if isinstance(image, str) else image, max_pixels)
     except InputError as error:

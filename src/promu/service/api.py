@@ -18,7 +18,9 @@ from starlette.requests import ClientDisconnect
 from promu.errors import InputError, counted
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import Request as PostRequest
+from promu.extraction.request import contexts_read
 from promu.extraction.result import Extraction
+from promu.files import shorten
 from promu.service import schemas
 from promu.service.batching import Batcher
 from promu.service.intake import Gate, ReceivedPost, check_token, decode, discard_body, read_batch, read_body, read_post
@@ -59,18 +61,25 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     """Words and pixels of a post; any thread may do this.
 
     Raises:
-        Refusal: The text has no words or too many characters, the image cannot be used, or an explanation is requested
-            from models without one.
+        Refusal: The text has no words, a text has too many characters, the model does not read a context, the image
+            cannot be used, or an explanation is requested from models without one.
     """
     most = settings.max_characters
-    if len(post.text) > most:
-        has = counted(len(post.text), "character")
-        raise Refusal(413, f"the text has {has}, at most {most:,} are read; shorten it")
+    texts = {"the text": post.text, **{f"the context {shorten(name)}": text for name, text in post.contexts.items()}}
+    for name, text in texts.items():
+        if len(text) > most:
+            has = counted(len(text), "character")
+            raise Refusal(413, f"{name} has {has}, at most {most:,} are read; shorten it")
+    read = contexts_read(extractor.encoders)
+    if unread := sorted(set(post.contexts).difference(read)):
+        reads = f"it reads {', '.join(read)}" if read else "it reads none"
+        raise Refusal(422, f"the model reads no context {shorten(unread[0])}, {reads}; leave it out")
     if post.explain and not extractor.explains:
         raise Refusal(422, "explain is true, but the models here give no explanation; leave it out")
     try:
         # the client's id is put back at the end, so that logs never show it
-        return Job(extractor.prepare(post.text, post.image, max_pixels=settings.max_pixels), post.explain)
+        record = {"text": post.text, "contexts": post.contexts}
+        return Job(extractor.prepare(record, post.image, max_pixels=settings.max_pixels), post.explain)
     except InputError as error:
         raise Refusal(422, error.reason) from None
 

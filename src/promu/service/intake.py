@@ -8,9 +8,9 @@ import binascii
 import hmac
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -41,6 +41,7 @@ class ReceivedPost:
     image: bytes | None
     id: str
     explain: bool = False
+    contexts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Gate:
@@ -185,7 +186,7 @@ def decode(post: PostIn, id: str) -> ReceivedPost:
             image = base64.b64decode(post.image, validate=True)
         except (binascii.Error, ValueError) as error:
             raise Refusal(422, f"image is not base64 ({error}); encode the image file's bytes") from None
-    return ReceivedPost(post.text, image, post.id or id, post.explain)
+    return ReceivedPost(post.text, image, post.id or id, post.explain, post.contexts)
 
 
 def _from_form(body: bytes, boundary: bytes | None) -> ReceivedPost:

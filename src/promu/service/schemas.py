@@ -101,6 +101,9 @@ class PostIn(BaseModel):
     image: Annotated[Text | None, WithJsonSchema(_BASE64)] = None
     id: Text | None = Field(default=None, description="Returned in the answer")
     explain: Annotated[bool, Field(strict=True)] = Field(default=False, description="Add attention and regions")
+    contexts: dict[Text, Text] = Field(
+        default={}, description="Further texts about the post, by the names that the model reads (`contexts` of /model)"
+    )
 
 
 class BatchIn(BaseModel):
@@ -187,6 +190,7 @@ class ExtractionOut(BaseModel):
     image_reason: str | None = Field(description="Why not: `no image`, or `text-only model`")
     warnings: list[str] = Field(description="Why not to trust the answers, a sentence each; mostly none")
     below: BelowOut
+    contexts: dict[str, str] | None = Field(default=None, description="The contexts that the post brought")
     explanation: ExplanationOut | None = Field(default=None, description="If explain is true")
 
 
@@ -240,6 +244,7 @@ class ModelOut(BaseModel):
     relation_threshold: float | None = Field(description="Relations with a lower score are left out")
     warnings: list[str] = Field(description="Relations that can never be found, and why")
     reads_images: bool
+    contexts: list[str] = Field(description="Names of the further texts that it reads beside a post")
     explains: bool = Field(description="Whether `explain` is possible")
     backend: str
     precision: str

@@ -23,6 +23,7 @@ from uvicorn.supervisors import Multiprocess
 import promu
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
+from promu.extraction.request import contexts_read
 from promu.files import checksum, usable_cores
 from promu.hub import quiet
 from promu.modeling.loading import read_json_object
@@ -98,6 +99,7 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
         relation_threshold=relations,
         warnings=list(extractor.warnings),
         reads_images=extractor.reads_images,
+        contexts=contexts_read(extractor.encoders),
         explains=extractor.explains,
         backend=settings.backend,
         precision=precision,
