@@ -148,6 +148,14 @@ def test_images_are_described_and_a_stopped_run_goes_on(
         patch.setattr(captioning, "image_to_text", stopping)
         describe(tmp_path / "posts.jsonl", blip, images, other)
     assert not other.exists()
+    [partial] = tmp_path.glob("other.jsonl.*.part")
+    elsewhere = tmp_path / "elsewhere"  # other images of the same names: what was said of the first is not said of them
+    elsewhere.mkdir()
+    for number, name in enumerate(names):
+        Image.new("RGB", (40, 40), (90 * number, 0, 200)).save(elsewhere / name)
+    assert describe(tmp_path / "posts.jsonl", blip, elsewhere, other).described_before == 0
+    with partial.open("a") as file:
+        file.write('{"image": "2.p')  # a kill in the middle of a line
     assert describe(tmp_path / "posts.jsonl", blip, images, other).described_before == 2
     assert other.read_text() == out.read_text() and len(list(tmp_path.glob("*.part"))) == 0
     with pytest.raises(InputError, match="no such folder of images"):

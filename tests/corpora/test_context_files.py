@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from promu import Post
-from promu.corpora.context_files import add_contexts, read_contexts, with_record_contexts, write_contexts
+from promu.corpora.context_files import (
+    add_contexts,
+    append_contexts,
+    read_appended,
+    read_contexts,
+    with_record_contexts,
+    write_contexts,
+)
 from promu.corpora.convert import convert
 from promu.corpora.posts import from_record, post_record
 from promu.errors import InputError
@@ -122,3 +129,19 @@ def test_records_get_the_texts_too(tmp_path: Path) -> None:
 def test_what_is_written_reads_back(tmp_path: Path) -> None:
     write_contexts(tmp_path / "x.jsonl", "id", {"1": "é", "2": "two\nlines"})
     assert read_contexts(tmp_path / "x.jsonl").texts == {("id", "1"): "é", ("id", "2"): "two\nlines"}
+
+
+def test_what_is_added_is_kept_up_to_a_half_written_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.part"
+    assert read_appended(path) == {}
+    append_contexts(path, "image", {"1.jpg": "é"})
+    first = path.read_bytes()
+    append_contexts(path, "image", {"2.jpg": "two\nlines"})
+    assert path.read_bytes().startswith(first)
+    whole = path.read_bytes()
+    for kept, cut in ((2, len(whole)), (1, len(whole) - 1), (1, len(first) + 1), (1, len(first)), (0, 17), (0, 0)):
+        path.write_bytes(whole[:cut])  # byte 17 is in the middle of a letter
+        assert len(read_appended(path)) == kept
+        assert path.read_bytes() == whole[: (0, len(first), len(whole))[kept]]
+    with pytest.raises(InputError, match="cannot be written"):
+        append_contexts(tmp_path / "none" / "x.part", "image", {"1.jpg": "a"})

@@ -14,7 +14,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from promu.corpora.captions import read_captions
-from promu.corpora.context_files import read_contexts, write_contexts
+from promu.corpora.context_files import append_contexts, read_appended, write_contexts
 from promu.corpora.formats import read_posts
 from promu.corpora.images import load_image
 from promu.errors import InputError, counted
@@ -152,7 +152,7 @@ def describe(
 ) -> Described:
     """Describe the images of posts by an image-to-text model, as a file of contexts by image.
 
-    What is done is kept beside the file: stopped and called again, it goes on.
+    Each batch is added to a file beside `out`: stopped and called again with the same captioner and folder, it goes on.
 
     Args:
         posts: File of posts.
@@ -172,19 +172,19 @@ def describe(
     names = list(dict.fromkeys(named))
     if not names:
         raise InputError("no post names an image, so there is nothing to describe", posts)
-    partial = out.with_name(f"{out.name}.{hashlib.sha256(captioner.encode()).hexdigest()[:8]}.part")
-    texts: dict[str, str] = {}
-    if partial.is_file():
-        kept = {key[1]: text for key, text in read_contexts(partial).texts.items()}
-        texts = {name: kept[name] for name in names if name in kept}
+    made_from = f"{captioner}\n{folder.resolve()}"
+    partial = out.with_name(f"{out.name}.{hashlib.sha256(made_from.encode()).hexdigest()[:8]}.part")
+    kept = {name: text for (_, name), text in read_appended(partial).items()}
+    texts = {name: kept[name] for name in names if name in kept}
     before = len(texts)
     left = [name for name in names if name not in texts]
     caption = image_to_text(captioner) if left else None
     for start in range(0, len(left), _BATCH):
         batch = left[start : start + _BATCH]
         assert caption is not None
-        texts.update(zip(batch, caption([load_image(folder / name) for name in batch]), strict=True))
-        write_contexts(partial, "image", texts)
+        described = dict(zip(batch, caption([load_image(folder / name) for name in batch]), strict=True))
+        append_contexts(partial, "image", described)
+        texts |= described
         mark_stored()
         report("descriptions", len(texts), len(names))
     write_contexts(out, "image", {name: texts[name] for name in names})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Strict
 from promu.corpora.fields import Id, ImagePath, Record, read_record, sound
 from promu.corpora.tokenize import visible
 from promu.errors import InputError, counted
-from promu.files import is_blank, parse_json_object, read_numbered, shorten, write_lines
+from promu.files import is_blank, parse_json_object, read_numbered, shorten, write_text
 from promu.schema import Post
 
 logger = logging.getLogger(__name__)
@@ -269,8 +269,40 @@ def _counts(file: ContextFile, posts: Iterable[Post], texts: Sequence[str | None
 
 def write_contexts(path: str | Path, about: Literal["id", "image"], texts: Mapping[str, str]) -> None:
     """Write texts by id or by image, so that `read_contexts` gives them back; atomic."""
-    lines = (json.dumps({about: name, "text": text}, ensure_ascii=False) for name, text in texts.items())
-    write_lines(path, list(lines))
+    write_text(path, _lines(about, texts))
+
+
+def append_contexts(path: str | Path, about: Literal["id", "image"], texts: Mapping[str, str]) -> None:
+    """Add texts at the end of a file, or begin one; a kill leaves its last line half-written at worst.
+
+    Raises:
+        InputError: The file cannot be written, or the disk is full.
+    """
+    try:
+        with open(path, "a", encoding="utf-8", newline="") as file:
+            file.writelines(_lines(about, texts))
+    except OSError as error:
+        reason = f"cannot be written ({error.strerror or error}); make room and run the command again"
+        raise InputError(reason, Path(path)) from None
+
+
+def read_appended(path: str | Path) -> dict[Key, str]:
+    """The texts that `append_contexts` has added; a line that a kill left half-written is cut off the file.
+
+    Raises:
+        InputError: As `read_contexts`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return {}
+    with path.open("rb+") as file:
+        end = file.read().rfind(b"\n") + 1
+        file.truncate(end)
+    return dict(read_contexts(path).texts) if end else {}
+
+
+def _lines(about: str, texts: Mapping[str, str]) -> Iterator[str]:
+    return (json.dumps({about: name, "text": text}, ensure_ascii=False) + "\n" for name, text in texts.items())
 
 
 def distinct_posts(posts: Iterable[Post]) -> dict[str, Post]:
