@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,7 @@ FLOORS = [
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+WITH_EXAMPLES = [path for path in MODULES if ">>> " in path.read_text(encoding="utf-8")]
 
 
 def rooms_imported(source: str, module: tuple[str, ...], is_package: bool) -> set[str]:
@@ -94,6 +97,13 @@ def test_importing_promu_imports_nothing_heavy() -> None:
     code = "import sys, promu, promu.cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "numpy", "PIL", "matplotlib", "pydantic"} & set(loaded)
+
+
+@pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_examples_of_a_module_run(path: Path) -> None:
+    name = ".".join(("promu", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted and not result.failed
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from promu import Extractor
 from promu.cli import main
 from promu.errors import InputError
 from promu.extraction.onnx_export import Exported, export_models
+from promu.tasks.familiarity import FILE
 from promu.tasks.model_folder import open_predictor
 from promu.tasks.onnx_predictor import OpenGraphs
 from promu.tasks.predictor import Predictor
@@ -137,6 +138,10 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
     tiny_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever the old one lies: a folder with both, one of them, or what the hub's name stands for."""
+    (models := tmp_path / "models").mkdir()
+    for task in ("ner", "re"):
+        (models / task).symlink_to(tiny_models / task, target_is_directory=True)
+    (models / FILE).write_text("what both know")
 
     def exported_to(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
         (task,) = tasks
@@ -146,9 +151,9 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
         return Exported(task, target, 0.0, 1)
 
     monkeypatch.setattr("promu.extraction.onnx_export._export", exported_to)
-    monkeypatch.setattr("promu.hub.snapshot_download", lambda name, **how: str(tiny_models))
+    monkeypatch.setattr("promu.hub.snapshot_download", lambda name, **how: str(models))
     cases: list[tuple[str | Path, list[str]]]
-    cases = [(tiny_models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (tiny_models / "ner", [""])]
+    cases = [(models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (models / "ner", [""])]
     for number, (name, places) in enumerate(cases):
         out = tmp_path / str(number)
         (tmp_path / f"{number}.tmp").mkdir()  # a folder of the user's
@@ -156,8 +161,9 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
         done = export_models(name, output=out)
         assert [one.folder for one in done] == [out / place for place in places]
         assert all((one.folder / one.task).is_file() for one in done)
+        assert (out / FILE).is_file() == (len(places) > 1), "what the models know together comes along"
         assert (tmp_path / f"{number}.tmp" / "thesis.txt").exists()
-    assert len(list(tmp_path.iterdir())) == 6, "something was left behind"
+    assert len(list(tmp_path.iterdir())) == 7, "something was left behind"
 
 
 def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,9 +106,9 @@ def test_files_that_hold_no_such_weights(tmp_path: Path) -> None:
 
     state = released()
     refused([1, 2], "is not a state dict: tensors by name are expected")
-    refused({"a": torch.zeros(3)}, "these 1 tensors are not the weights of EfficientNet-Lite0 to Lite4")
-    refused({**state, "_blocks.9._se.weight": torch.zeros(1)}, "are not the weights of")
-    refused({name: value for name, value in state.items() if name != "_bn0.bias"}, "are not the weights of")
+    refused({"a": torch.zeros(3)}, "1 tensor: not the weights of EfficientNet-Lite0 to Lite4; name a file of one")
+    refused({**state, "_blocks.9._se.weight": torch.zeros(1)}, "not the weights of")
+    refused({name: value for name, value in state.items() if name != "_bn0.bias"}, "not the weights of")
     refused({**state, "_bn0.bias": torch.full((32,), torch.nan)}, "stem.1.bias holds NaN or infinity")
     (tmp_path / "short.pth").write_bytes((tmp_path / "odd.pth").read_bytes()[:5000])
     with pytest.raises(InputError, match=r"short\.pth: (cannot be read as|holds something else)"):

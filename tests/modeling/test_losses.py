@@ -145,9 +145,7 @@ def test_masked_language_loss_of_no_counting_token_is_zero_not_nan(count: int) -
 
 
 @pytest.mark.parametrize("module", [losses, contrastive])
-def test_the_examples_of_the_losses_run(module: ModuleType) -> None:
-    result = doctest.testmod(module)
-    assert result.attempted > 0 and not result.failed
+def test_every_loss_has_an_example(module: ModuleType) -> None:  # tests/test_imports.py runs them
     shown = {test.name.rpartition(".")[2] for test in doctest.DocTestFinder().find(module) if test.examples}
     here = {name for name, kind in vars(module).items() if name.endswith("Loss") and kind.__module__ == module.__name__}
     assert here == shown

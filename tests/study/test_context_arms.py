@@ -26,13 +26,15 @@ POST = "IMGID:{}\nAnn\tB-PER\nmet\tO\nBob\tB-PER\nin\tO\nRome\tB-LOC\n\n"
 @pytest.fixture
 def recipe(tmp_path: Path, tiny_models: Path) -> dict[str, Any]:
     for split, first in (("train", 0), ("dev", 20), ("test", 30)):
-        (tmp_path / f"{split}.txt").write_text("".join(POST.format(first + number) for number in range(10)))
+        (tmp_path / split).mkdir()  # files of one name, as sets have them
+        file = tmp_path / split / "posts.txt"
+        file.write_text("".join(POST.format(first + number) for number in range(10)))
     for name in ("short", "long"):
         lines = (json.dumps({"image": f"{number}.jpg", "text": f"{name} {number}"}) + "\n" for number in range(40))
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
     finetune = {
         "task": "ner",
-        "data": {split: str(tmp_path / f"{split}.txt") for split in ("train", "dev", "test")},
+        "data": {split: str(tmp_path / split / "posts.txt") for split in ("train", "dev", "test")},
         "images": "none",
         "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner"), "config": {"max_length": 40}},
         "training": {"epochs": 1, "batch_size": 8, "lr": 1e-3, "precision": "fp32"},
@@ -66,12 +68,15 @@ def test_work_is_shared_and_cut_down_by_settings(recipe: dict[str, Any]) -> None
     }  # fmt: skip
     with pytest.raises(InputError, match="only names 'mnre', and the sets are tweets"):
         load_recipe(recipe, ContextStudyRecipe, ["only=[mnre]"])
+    untested = load_recipe(recipe, ContextStudyRecipe, ["finetune_set=[data.test=null]"])
+    with pytest.raises(InputError, match=r"set data\.test in the recipe that 'tweets' names"):
+        ContextFactory.of(untested)
 
 
 def test_shuffled_descriptions_stay_within_the_split_and_are_never_ones_own(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    splits = [str(tmp_path / f"{split}.txt") for split in ("train", "dev", "test")]
+    splits = [str(tmp_path / split / "posts.txt") for split in ("train", "dev", "test")]
     settings = {"file": str(tmp_path / "long.jsonl"), "arm": "shuffled", "seed": 1, "task": "ner", "splits": splits}
     settings |= {"format": None, "scheme": "auto"}
     assert control_contexts(settings, tmp_path / "a") == {"images": 30}
@@ -81,6 +86,9 @@ def test_shuffled_descriptions_stay_within_the_split_and_are_never_ones_own(
     assert sorted(numbers) == sorted(numbers.values())
     assert control_contexts({**settings, "arm": "empty"}, tmp_path / "b") == {"images": 30}
     assert read_contexts(tmp_path / "b" / "texts.jsonl").empty == 30
+    (tmp_path / "one.jsonl").write_text('{"image": "7.jpg", "text": "of 7"}\n')
+    control_contexts({**settings, "file": str(tmp_path / "one.jsonl")}, tmp_path / "d")
+    assert read_contexts(tmp_path / "d" / "texts.jsonl").empty == 1, "no other image could give it a description"
     (tmp_path / "ids.jsonl").write_text('{"id": "1", "text": "a"}\n')
     with pytest.raises(InputError, match="no line here has an image"):
         control_contexts({**settings, "file": str(tmp_path / "ids.jsonl")}, tmp_path / "c")

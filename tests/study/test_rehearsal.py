@@ -107,6 +107,8 @@ def test_another_folder_and_another_tokenizer_are_refused(tmp_path: Path) -> Non
     (tmp_path / "mine.txt").write_text("do not touch")
     with pytest.raises(InputError, match="this holds something else than a rehearsal"):
         rehearse(tmp_path, small=True)
+    with pytest.raises(InputError, match=r"these systems have none; add one of .*promu; .* to systems="):
+        rehearse(tmp_path / "new", small=True, systems=["text-only"])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     pieces = filled(train_wordpiece(["a dog met a cat"], 250, 1), 300)
     assert len(pieces) == 300 and pieces("a dog")["input_ids"][0] == pieces.cls_token_id

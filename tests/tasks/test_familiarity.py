@@ -104,7 +104,17 @@ def test_a_long_text_of_the_kind_is_as_familiar_as_a_short_one(
     assert familiar.warning(" ".join(REAL).split())
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"words": {}}', '{"words": {"a": "many"}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"words": {}}',
+        '{"words": {"a": "many"}}',
+        '{"words": {"a": -1}, "after": {}, "spelling": {}}',
+        '{"words": {"a": 1, "a": 2}}',
+    ],
+)
 def test_a_damaged_file_is_said(content: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(content)
     with pytest.raises(InputError, match=r"familiarity\.json: cannot be read \(.*\); delete it, and the model warns"):
@@ -117,6 +127,7 @@ def test_an_extraction_carries_the_warning(
     tiny_models: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(tiny_models, tmp_path / "model")
     assert Extractor.from_pretrained(tmp_path / "model", device="cpu")(REAL[0]).warnings == ()
@@ -146,3 +157,5 @@ def test_an_extraction_carries_the_warning(
     Familiarity.of([text.split() for text in REAL] * 2, drawn["dev"]).save(tmp_path / "model")  # type: ignore[union-attr]
     assert Extractor.from_pretrained(tmp_path / "model", device="cpu")(REAL[0]).warnings == ()
     assert read_json_document(tmp_path / "model" / FILE)["words"]
+    monkeypatch.setattr("promu.hub.snapshot_download", lambda name, **how: str(tmp_path / "model"))
+    assert Extractor.from_pretrained("someone/something", device="cpu")(REAL[0]).warnings == (), "of the hub too"

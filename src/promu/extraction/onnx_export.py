@@ -27,7 +27,8 @@ from promu.files import atomic, share_as_folder, write_json
 from promu.modeling.inputs import ENTITY_MARKERS
 from promu.modeling.loading import WEIGHTS
 from promu.modeling.pair_heads import levitate
-from promu.tasks.model_folder import EXAMPLES, find_models, open_models
+from promu.tasks.familiarity import FILE
+from promu.tasks.model_folder import EXAMPLES, find_models, locate, open_models
 from promu.tasks.onnx_predictor import ANSWER, CRF, FACTS, FUSED, GRAPHS, PAIRS, VISION, open_graph
 from promu.tasks.predictor import vision_checksum
 from promu.tasks.task import TASKS
@@ -70,7 +71,8 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
     if output is None and not Path(name).is_dir():
         raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
     models: dict[Path, list[str]] = {}
-    for task, home in find_models(name):
+    folder = locate(name)
+    for task, home in find_models(folder):
         models.setdefault(home, []).append(task)
     other = next((home for home, tasks in models.items() if not {"ner", "re"}.issuperset(tasks)), None)
     if other is not None:
@@ -79,13 +81,15 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
         return [_export(tasks, home, home, int8) for home, tasks in models.items()]
     with atomic(output, folder=True) as building:
         # of each model the place that it has in the old folder, or nothing where it is that folder itself
-        places = [home.name if [home.name] == tasks and home != Path(name) else "" for home, tasks in models.items()]
+        places = [home.name if [home.name] == tasks and home != folder else "" for home, tasks in models.items()]
         done = [
             _export(tasks, home, building / place, int8)
             for (home, tasks), place in zip(models.items(), places, strict=True)
         ]
-        if (examples := Path(name) / EXAMPLES).is_dir():
+        if (examples := folder / EXAMPLES).is_dir():
             shutil.copytree(examples, building / EXAMPLES)
+        if (familiarity := folder / FILE).is_file():  # of models that lie in it, what they know together
+            shutil.copy2(familiarity, building / FILE)
     return [replace(one, folder=output / place) for one, place in zip(done, places, strict=True)]
 
 

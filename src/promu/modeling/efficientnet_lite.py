@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedMode
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from promu.errors import InputError, first_line
+from promu.errors import InputError, counted, first_line
 from promu.files import absent, atomic, share_as_folder, write_json
 from promu.hub import not_finite, resolve, without_bars
 
@@ -179,7 +179,8 @@ def import_efficientnet_lite(weights: str | Path, out: str | Path) -> EfficientN
         if len(found) == len(names) and shapes == {name: tensor.shape for name, tensor in wanted.items()}:
             break
     else:
-        raise InputError(f"these {len(state)} tensors are not the weights of EfficientNet-Lite0 to Lite4", path)
+        reason = f"{counted(len(state), 'tensor')}: not the weights of EfficientNet-Lite0 to Lite4"
+        raise InputError(f"{reason}; name a file of one of them", path)
     model = EfficientNetLiteModel(config)
     model.load_state_dict(found)
     if (broken := not_finite(model)) is not None:
@@ -206,7 +207,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     """The state dict in a file that PyTorch saved, without running anything that it may hold."""
     try:
         if path.stat().st_size > LARGEST:
-            raise InputError(f"is larger than {LARGEST:,} bytes, which no EfficientNet-Lite is", path)
+            raise InputError(f"is larger than {LARGEST:,} bytes, so no EfficientNet-Lite; name another file", path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise absent(path) from None

@@ -68,7 +68,8 @@ class ContextFactory:
         """Read the recipes of a study.
 
         Raises:
-            InputError: A recipe or its training posts cannot be read, or it is not one of entities or relations.
+            InputError: A recipe or its training posts cannot be read, it is not one of entities or relations, or it
+                names no test file.
         """
         recipes, sizes = {}, {}
         for name in study.only or study.sets:
@@ -77,8 +78,10 @@ class ContextFactory:
                 raise InputError(
                     f"the study has entities and relations; {name!r} names a recipe of the task {recipe.task}"
                 )
-            recipes[name] = recipe
             data = recipe.data
+            if data.test is None:
+                raise InputError(f"the study scores on test posts; set data.test in the recipe that {name!r} names")
+            recipes[name] = recipe
             sizes[name] = len(TASKS[recipe.task].read(Path(data.train), data.format, data.scheme))
         return cls(study, recipes, sizes)
 

@@ -17,6 +17,7 @@ from promu.evaluation.ner import entity_frequency
 from promu.evaluation.relation import relation_frequency
 from promu.evaluation.significance import post_counts
 from promu.files import read_json_document
+from promu.runs import prediction_files
 from promu.schema import NO_RELATION, Post
 from promu.tasks.task import TASKS
 from promu.training.finetune import finetune
@@ -40,17 +41,16 @@ def context_arm(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         also how many names of test stand in them (`names`).
 
     Raises:
-        InputError: As `finetune`; the recipe names no test file.
+        InputError: As `finetune`.
     """
     recipe = load_recipe({**settings, "out": str(out)}, FinetuneRecipe)
-    if recipe.data.test is None:
-        raise InputError("the study scores on test posts; set data.test in the fine-tuning recipe")
     task, data = TASKS[recipe.task], recipe.data
+    assert data.test is not None, "the factory has looked"
     result = finetune(recipe)
-    test = Path(recipe.data.test)
-    gold, predicted, train = (
-        task.read(path, data.format, data.scheme) for path in (test, out / "predictions" / test.name, Path(data.train))
-    )
+    test = Path(data.test)
+    files = {"dev": [Path(data.dev)], "test": [test]}
+    [answers] = prediction_files(out / "predictions", files)["test"]
+    gold, predicted, train = (task.read(path, data.format, data.scheme) for path in (test, answers, Path(data.train)))
     counts = group_counts(gold, predicted, train, recipe.task == "re")
     record: dict[str, Any] = {name: result[name] for name in ("task", "best_epoch", "posts", "seconds")}  # type: ignore[literal-required]
     record |= {"test": result["test"], "dev_f1": result["dev"]["f1"], "counts": counts, "post_counts": counts[ALL]}
@@ -118,7 +118,8 @@ def control_contexts(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Write descriptions that say nothing about their image: those of other images of the split, or empty ones.
 
     `settings`: `file` of descriptions by image, `arm` (`shuffled` or `empty`), `seed`, `task`, the files `splits` of
-    posts, and how they are read. An image that occurs in several splits counts in the first.
+    posts, and how they are read. An image that occurs in several splits counts in the first. One
+    that is alone in its split gets an empty one.
 
     Raises:
         InputError: A file cannot be read, or no text is about an image.
@@ -134,7 +135,8 @@ def control_contexts(settings: Mapping[str, Any], out: Path) -> dict[str, Any]:
         images = sorted({post.image for post in posts if post.image in texts} - written.keys() - {None})  # type: ignore[type-var]
         order = [str(images[place]) for place in rng.permutation(len(images))]
         for number, image in enumerate(order):  # each gets that of the one before, so that none gets its own
-            written[image] = texts[order[number - 1]] if settings["arm"] == "shuffled" else ""
+            other = order[number - 1]
+            written[image] = texts[other] if settings["arm"] == "shuffled" and other != image else ""
     out.mkdir(parents=True, exist_ok=True)
     write_contexts(out / TEXTS, "image", written)
     return {"images": len(written)}

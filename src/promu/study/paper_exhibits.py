@@ -82,6 +82,8 @@ def _systems(factory: JobFactory, systems: Sequence[str]) -> Requests:
 def _table1_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
     if unknown := [name for name in study.systems or () if name not in SYSTEMS]:
         raise InputError(f"table1: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
+    if unknown := [name for name in study.published if name not in SYSTEMS]:
+        raise InputError(f"published: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
     return _systems(factory, study.systems or SYSTEMS)
 
 

@@ -27,7 +27,7 @@ from promu.kecpm.kecpm_recipe import KecpmRecipe
 from promu.study.exhibit import Table
 from promu.study.job import Job, with_inputs
 from promu.study.job_factory import JobFactory
-from promu.study.paper_exhibits import PROMU
+from promu.study.paper_exhibits import PRETRAININGS, PROMU
 from promu.study.rehearsal_stages import WORD, InProcess, InProcesses, Resumed, Stage, size_of
 from promu.study.run_study import plan
 from promu.study.stand_ins import (
@@ -161,10 +161,11 @@ def rehearse(
         small: Tiny shapes in place of the paper's, in seconds; all in this process, in which pre-training is
             interrupted and not killed.
         tokenizer: Folder of bert-base-uncased's tokenizer; None makes one of the same size.
-        systems: Systems of table 1 that are rehearsed.
+        systems: Systems of table 1 that are rehearsed, at least one of which is pre-trained.
 
     Raises:
-        InputError: The folder holds something else, the disk is too full, a stage cannot be done.
+        InputError: The folder holds something else, the disk is too full, no system is pre-trained, a stage cannot be
+            done.
 
     Example:
         ```python
@@ -174,6 +175,11 @@ def rehearse(
         print({stage.name: stage.seconds for stage in rehearsal.stages}, rehearsal.resumed)
         ```
     """
+    if not set(systems) & set(PRETRAININGS):
+        names = "; ".join(PRETRAININGS)
+        raise InputError(
+            f"a rehearsal kills a pre-training, and these systems have none; add one of {names} to systems="
+        )
     started = time.perf_counter()
     quiet()
     out = Path(out).absolute()

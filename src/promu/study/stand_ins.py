@@ -168,7 +168,8 @@ def find_photographs(count: int, folder: Path) -> tuple[list[Photograph], str]:
             found[pair.image] = Photograph(images / pair.image, pair.caption)
         if len(found) == count:
             return list(found.values()), name
-    raise InputError(f"{count} captioned images are wanted, and only {len(found)} are here", captions)
+    reason = f"captioned images: {count} wanted, {len(found)} here"
+    raise InputError(f"{reason}; fetch the set again (promu fetch flickr8k), or remove it to have them drawn", captions)
 
 
 def write_release(data: Path, photographs: Sequence[Photograph]) -> None:

@@ -10,7 +10,6 @@ No encoder is asked, so that a model in PyTorch and its ONNX graphs warn of the 
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from promu.config import first_problem
 from promu.errors import InputError, counted
-from promu.files import write_json
+from promu.files import read_json_document, write_json
 
 FILE = "familiarity.json"
 SHARE = 0.98
@@ -71,9 +70,9 @@ class Counts(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    words: dict[str, int] = Field(min_length=1)
-    after: dict[str, dict[str, int]]
-    spelling: dict[str, dict[str, int]]
+    words: dict[str, PositiveInt] = Field(min_length=1)
+    after: dict[str, dict[str, PositiveInt]]
+    spelling: dict[str, dict[str, PositiveInt]]
     mean: float = 0.0
     deviation: float = Field(default=1.0, gt=0)
     threshold: float = 0.0
@@ -149,11 +148,11 @@ class Familiarity:
         if not path.is_file():
             return None
         try:
-            return cls(Counts.model_validate(json.loads(path.read_text(encoding="utf-8"))))
+            return cls(Counts.model_validate(read_json_document(path)))
         except ValidationError as error:
             reason = first_problem(error)
-        except ValueError as error:
-            reason = f"not JSON: {error}"
+        except InputError as error:
+            reason = error.reason
         raise InputError(f"cannot be read ({reason}); delete it, and the model warns of no text", path)
 
     def save(self, folder: Path) -> None:

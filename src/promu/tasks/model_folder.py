@@ -24,20 +24,31 @@ BackendName = Literal["torch", "onnx"]
 BackendPrecision = Literal["fp32", "bf16", "int8"]
 
 
+def locate(name: str | Path) -> Path:
+    """The folder of that name, or else of that name on the Hugging Face hub, with `@REVISION` where it matters.
+
+    One of the hub is fetched into the hub's cache.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if isinstance(name, Path):
+        raise InputError("no such model folder; check the path", name)
+    return fetch(name, (*FETCHED, "*.onnx", f"{EXAMPLES}/*"))
+
+
 def find_models(name: str | Path) -> list[tuple[str, Path]]:
     """The models in a folder: (task, folder) of `ner/` and `re/`, of one of them, of `joint/`, or of the folder itself.
 
-    A folder that is itself a model of several tasks comes once for each. A `name` that is no folder is that of such a
-    folder on the Hugging Face hub, with `@REVISION` where it matters; it is fetched into the hub's cache.
+    A folder that is itself a model of several tasks comes once for each. `name` is as in `locate`.
 
     Raises:
         InputError: There is no such folder, no model in it, or a joint one beside others.
     """
-    folder = Path(name)
-    if not folder.is_dir():
-        if isinstance(name, Path):
-            raise InputError("no such model folder; check the path", name)
-        folder = fetch(name, (*FETCHED, "*.onnx", f"{EXAMPLES}/*"))
+    folder = locate(name)
     homes = [(task, folder / task) for task in TASKS if (folder / task).is_dir()]
     if len(homes) > 1 and "joint" in dict(homes):
         raise InputError("holds joint/ beside the models of single tasks; name one of the folders in it", folder)
@@ -160,7 +171,8 @@ def open_predictors(
         InputError: As `find_models` and `open_predictor`.
     """
     by_folder: dict[Path, list[str]] = {}
-    for task, home in find_models(name):
+    folder = locate(name)
+    for task, home in find_models(folder):
         by_folder.setdefault(home, []).append(task)
     predictors = [
         predictor
@@ -168,7 +180,7 @@ def open_predictors(
         for predictor in _predictors(tasks, home, device, precision, backend)
     ]
     # of two models that were trained on posts of one kind, the folder itself may hold what both have learned from
-    of_all = Familiarity.load(Path(name))
+    of_all = Familiarity.load(folder)
     for predictor in predictors:
         predictor.familiarity = of_all or predictor.familiarity
     return predictors

@@ -134,7 +134,10 @@ class TaskRun:
 
         parts = self.parts[split]
         scores = score(slice(None))
-        return scores if len(parts) == 1 else {**scores, "files": {_short(path): score(part) for path, part in parts}}
+        if len(parts) == 1:
+            return scores
+        names = _short([path for path, _ in parts])
+        return {**scores, "files": {name: score(part) for name, (_, part) in zip(names, parts, strict=True)}}
 
     def finish(self, out: Path, evaluations: EvaluationLog) -> dict[str, Any]:
         """Score dev and test, calibrate, fit the threshold, and write predictions under `out`.
@@ -192,9 +195,16 @@ def _name(image: str, folder: str) -> str:
     return os.path.relpath(image, folder)
 
 
-def _short(path: Path) -> str:
-    """A file's name with that of its folder: sets have files of the same names."""
-    return f"{path.parent.name}/{path.name}".lstrip("/")
+def _short(paths: Sequence[Path]) -> list[str]:
+    """Files' names with those of their folders: sets have files of the same names. Whole paths where these are equal.
+
+    >>> _short([Path("data/a/dev.txt"), Path("data/b/dev.txt")])
+    ['a/dev.txt', 'b/dev.txt']
+    >>> _short([Path("a/posts/dev.txt"), Path("b/posts/dev.txt")])
+    ['a/posts/dev.txt', 'b/posts/dev.txt']
+    """
+    names = [f"{path.parent.name}/{path.name}".lstrip("/") for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
 def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictions]]) -> dict[str, Any]:
