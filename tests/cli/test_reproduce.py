@@ -132,6 +132,8 @@ def test_a_failed_job_is_said_and_the_rest_is_written_from_what_another_exhibit_
     ("arguments", "sentence"),
     [
         (["table9"], "'table9' is no table or figure; choose one of table1"),
+        ([], "no table or figure is named; choose some of table1"),
+        (["table1", "kecpm"], "'kecpm' is a study of its own; run it alone"),
         (["table2", "--seeds", "0"], "--seeds is 0; at least 1 is needed"),
         (["transfer"], "transfer needs a second domain"),
         (["table2", "--out", "{file}"], "this is a file; choose another --out"),

@@ -84,7 +84,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "--context retrieved=text.jsonl --context seen=image.jsonl --out runs/gate",
     ),
     "reproduce": (
-        "promu reproduce table1 --seeds 3 --out runs/study",
+        "promu reproduce table1 figure4 --seeds 3 --out runs/study",
         "promu reproduce all",
         "promu reproduce contexts --set only=[MNRE]",
     ),

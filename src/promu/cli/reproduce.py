@@ -18,24 +18,22 @@ LINE_EVERY = 30.0
 
 
 def reproduce(
-    exhibit: str,
-    /,
-    *,
+    *exhibits: str,
     recipe: str | None = None,
     seeds: int = 3,
     out: Path | None = None,
     overrides: Annotated[list[str] | None, Parameter(name="--set")] = None,
     json: bool = False,
 ) -> int:
-    """Regenerate one table or figure of the paper, or all of them, in every form.
+    """Regenerate tables and figures of the paper, some or all of them, in every form.
 
     Exhibits share jobs, and each job runs once. Started again, the command goes on where it stopped. It writes
     study.html, study.md, study.json, tables/ (CSV, LaTeX) and figures/ (SVG).
 
     Args:
-        exhibit: table1, table2, table3, figure3, figure4, figure5, temperature, robustness, transfer, learning-curve,
-            or all; kecpm, the study of joint extraction from few posts; or contexts, that of descriptions beside the
-            text. The last two have recipes of their own.
+        exhibits: table1, table2, table3, figure3, figure4, figure5, temperature, robustness, transfer, learning-curve,
+            any number of them; or all; kecpm, the study of joint extraction from few posts; or
+            contexts, that of descriptions beside the text. The last two have recipes of their own.
         recipe: Name or file of a study recipe; by default newsreel-study, newsreel-kecpm-study for kecpm, and
             contexts-study for contexts.
         seeds: Number of seeds: 0, 1, ...
@@ -52,7 +50,7 @@ def reproduce(
 
     quiet()
     with show_progress():
-        result = run_study(exhibit, recipe, seeds, out, overrides or ())
+        result = run_study(exhibits, recipe, seeds, out, overrides or ())
     folder = result.page.parent
     parts = {"page": result.page.name, "markdown": "study.md", "tables": "tables", "figures": "figures"}
     files = {name: str(folder / part) for name, part in parts.items()}

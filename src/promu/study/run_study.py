@@ -43,13 +43,13 @@ class StudyResult:
 
 
 def run_study(
-    exhibit: str = ALL,
+    exhibits: str | Sequence[str] = ALL,
     recipe: str | Path | Mapping[str, Any] | StudyRecipe | FewShotStudyRecipe | ContextStudyRecipe | None = None,
     seeds: int = 3,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
 ) -> StudyResult:
-    """Regenerate one exhibit or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
+    """Regenerate some exhibits or all, and write them under `out` as HTML, Markdown, JSON, CSV, LaTeX and SVG.
 
     Exhibits share jobs. A job that finished in an earlier call with the same `out` is not run again. Jobs run in other
     processes, so a script calls this under `if __name__ == "__main__":`.
@@ -70,37 +70,43 @@ def run_study(
         ```
 
     Args:
-        exhibit: A name in `EXHIBITS`, `all`, `kecpm` for the study of joint extraction from few posts, or `contexts`
-            for that of descriptions beside the text.
+        exhibits: Names in `EXHIBITS`; or one of `all`, `kecpm` for the study of joint extraction from few posts, and
+            `contexts` for that of descriptions beside the text.
         recipe: A study recipe: name, file, settings or object. None takes newsreel-study, or that of `DEFAULTS`.
         seeds: Number of seeds: 0, 1, ...
         out: Folder of the jobs and of the results; None takes runs/study, or that of `DEFAULTS`.
         overrides: `key.path=value` settings that win over the recipe's.
 
     Raises:
-        InputError: A recipe, the exhibit or the folder cannot be used, or a worker process died.
+        InputError: A recipe, an exhibit or the folder cannot be used, or a worker process died.
     """
+    names = [exhibits] if isinstance(exhibits, str) else list(exhibits)
+    if not names:
+        raise InputError(f"no table or figure is named; choose some of {', '.join(EXHIBITS)}, or {ALL}")
+    if len(names) > 1 and (alone := [name for name in names if name in (ALL, *DEFAULTS)]):
+        raise InputError(f"{alone[0]!r} is a study of its own; run it alone, and the others by their names")
+    exhibit = names[0]
     few_shot = exhibit == KECPM
     named, folder = DEFAULTS.get(exhibit, ("newsreel-study", "runs/study"))
     recipe, out = recipe or named, Path(out or folder)
     study: Any
     if exhibit == CONTEXTS:
         study = load_recipe(recipe, ContextStudyRecipe, overrides)
-        exhibits = {one.name: one for one in CONTEXT_EXHIBITS}
+        known = {one.name: one for one in CONTEXT_EXHIBITS}
         contexts = ContextFactory.of(study)
-        requests = list(request_all(study, contexts, exhibits.values(), seeds))
+        requests = list(request_all(study, contexts, known.values(), seeds))
         tasks = {name: one.task for name, one in contexts.recipes.items()}
     elif few_shot:
         study = load_recipe(recipe, FewShotStudyRecipe, overrides)
-        exhibits = {one.name: one for one in FEW_SHOT_EXHIBITS}
-        requests = list(request_all(study, FewShotFactory(study, Recipes(study)), exhibits.values(), seeds))
+        known = {one.name: one for one in FEW_SHOT_EXHIBITS}
+        requests = list(request_all(study, FewShotFactory(study, Recipes(study)), known.values(), seeds))
         tasks = {TASK: "joint"}
     else:
         study = load_recipe(recipe, StudyRecipe, overrides)
-        exhibits = EXHIBITS
+        known = EXHIBITS
         # `all` leaves transfer out if the recipe has no second world
         every = [name for name in EXHIBITS if name != "transfer" or study.transfer_world is not None]
-        requests = plan(study, every if exhibit == ALL else [exhibit], seeds)
+        requests = plan(study, every if exhibit == ALL else list(dict.fromkeys(names)), seeds)
         tasks = {name: one.task for name, one in JobFactory.of(study).finetuning.items()}
     if out.exists() and not out.is_dir():
         raise InputError("this is a file; choose another out=", out)
@@ -110,11 +116,11 @@ def run_study(
         for one in requests
     ]
     published = getattr(study, "published", {})
-    sections = build_sections(measured, tasks, getattr(study, "world", None) is None, exhibits, published)
+    sections = build_sections(measured, tasks, getattr(study, "world", None) is None, known, published)
     if not isinstance(recipe, (str, Path)):
         write_json(out / "recipe.yaml", study.model_dump(mode="json"))
         recipe = out / "recipe.yaml"
-    words = ["promu", "reproduce", exhibit, "--recipe", str(recipe), "--seeds", str(seeds), "--out", str(out)]
+    words = ["promu", "reproduce", *names, "--recipe", str(recipe), "--seeds", str(seeds), "--out", str(out)]
     words += [word for override in overrides for word in ("--set", override)]
     cpu_seconds = sum(result.cpu_seconds for result in results.values())
     about = Study(str(recipe), shlex.join(words), study.note, seeds, len(results), cpu_seconds)
