@@ -62,7 +62,9 @@ def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_pa
     output = tmp_path / "out.jsonl"
     with progress.shown(lambda *step: seen.append(step)):
         result = extract_file(source, output, settings, part=8)
-    assert result == BulkResult(posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0, warned=0)
+    assert result == BulkResult(
+        posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0, warned=0, encoded=4, reused=3
+    )
     assert seen == [("extracting", done, 26) for done in (8, 16, 24, 26)]
     found = lines(output)
     readable = [post for number, post in enumerate(posts) if number % 10 and number not in (4, 5)]

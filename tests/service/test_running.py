@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
@@ -282,12 +283,16 @@ def test_a_line_of_the_log_says_what_happened_and_not_what_was_said(
     assert first["image_bytes"] == (images / "0.png").stat().st_size
 
 
-def test_metrics_count_what_happened(start: Start) -> None:
-    with start() as service, service.client() as client:
+def test_metrics_count_what_happened(start: Start, tiny_models: Path, images: Path) -> None:
+    fresh = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
+    with start(fresh, model=tiny_models / "ner") as service, service.client() as client:
         post(client)
         post(client, "")
         client.post("/extract/batch", json={"posts": [{"text": "Ann"}, {"text": ""}, {"text": "Bob"}]})
         client.get("/no/such/place")
+        for text in ("Ann", "Bob"):
+            image = base64.b64encode((images / "0.png").read_bytes()).decode()
+            assert client.post("/extract", json={"text": text, "image": image}).json()["image_read"]
         answer = client.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     values = {}
@@ -295,14 +300,17 @@ def test_metrics_count_what_happened(start: Start) -> None:
         for sample in family.samples:
             assert sample.labels.pop("worker") == str(os.getpid())
             values[(sample.name, *sample.labels.values())] = sample.value
-    assert values["promu_requests_total", "/extract", "200"] == 1
+    assert values["promu_requests_total", "/extract", "200"] == 3
     assert values["promu_requests_total", "/extract", "422"] == 1
     assert values["promu_requests_total", "other", "404"] == 1
-    assert values["promu_posts_total",] == 3 and values["promu_refused_posts_total",] == 1
-    assert values["promu_request_seconds_count", "/extract"] == 2
-    assert values["promu_request_seconds_bucket", "+Inf", "/extract"] == 2
+    assert values["promu_posts_total",] == 5 and values["promu_refused_posts_total",] == 1
+    assert values["promu_request_seconds_count", "/extract"] == 4
+    assert values["promu_request_seconds_bucket", "+Inf", "/extract"] == 4
     assert values["promu_batch_posts_count",] >= 2 and values["promu_queue_limit",] == 128
     assert values["promu_queue_posts",] == 0 and values["promu_memory_bytes",] > 1e7
+    for work in ("decode", "encode"):
+        assert [values["promu_image_work_total", work, cache] for cache in ("hit", "miss")] == [1, 1]
+    assert values["promu_image_cache_bytes",] == fresh.images.bytes > 0
     assert not [name for name, *_ in values if name.endswith("_created")]
 
 

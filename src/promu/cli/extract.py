@@ -85,6 +85,8 @@ def extract(
             done = extract_file(input, out, settings, workers, engine, _prepare_worker)
         _note_exceptions(asdict(done))
         note(f"{counted(done.posts, 'post')} in, {done.extracted:,} out, {counted(done.dead, 'dead letter')}")
+        if done.encoded:
+            note(f"{counted(done.encoded, 'image')} encoded, {done.reused:,} more were the same as one before")
         if done.dead:
             note(f"what could not be read is in {dead_letters(out)}")
         return

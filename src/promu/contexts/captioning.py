@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -192,36 +192,24 @@ def describe(
     return Described(len(names), before, out)
 
 
-class PostDescriber:
-    """Describes the images of posts where a model reads such a context; each captioner is loaded once.
-
-    Threads may share one.
-    """
+class Captioners:
+    """Captioners by name; each is loaded once. Threads may share it."""
 
     def __init__(self) -> None:
         self._captioners: dict[str, Captioner] = {}
         self._lock = Lock()
 
-    def __call__(self, post: Post, image: Image.Image, captioner: str, contexts: Sequence[str]) -> Post:
-        """The post with a description of its image, unless it brings a text of that name.
-
-        Args:
-            post: Any post.
-            image: Its image.
-            captioner: An image-to-text model, `NAME=MODEL` where more than one context is read.
-            contexts: The names that are read.
+    def describe(self, image: Image.Image, model: str) -> str:
+        """What an image-to-text model says of an image.
 
         Raises:
-            InputError: The captioner's name does not say which context it makes, or it cannot be loaded.
+            InputError: The model cannot be loaded.
         """
-        name, model = context_and_captioner(captioner, contexts)
-        if name in post.contexts:
-            return post
         with self._lock:  # loading twice costs memory, and generation uses every core anyway
             if model not in self._captioners:
                 self._captioners[model] = image_to_text(model)
             (text,) = self._captioners[model]([image])
-        return replace(post, contexts={**post.contexts, name: text})
+        return text
 
 
 def context_and_captioner(captioner: str, contexts: Sequence[str]) -> tuple[str, str]:

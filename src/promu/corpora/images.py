@@ -58,7 +58,7 @@ def probe_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Ima
     Raises:
         InputError: missing, empty, not an image, or more than `max_pixels`.
     """
-    data, path = _bytes(source)
+    data, path = read_image(source)
     with _open(data, path, max_pixels) as image:
         return ImageInfo(image.width, image.height, image.format or "unknown")
 
@@ -120,12 +120,17 @@ def load_image(
     if isinstance(source, Image.Image):
         _check_size(source.size, None, max_pixels)
         return _decode(source, None, target)
-    data, path = _bytes(source)
+    data, path = read_image(source)
     with _open(data, path, max_pixels) as image:
         return _decode(image, path, target)
 
 
-def _bytes(source: Path | str | bytes) -> tuple[bytes, Path | None]:
+def read_image(source: Path | str | bytes) -> tuple[bytes, Path | None]:
+    """The bytes of an image's file, not decoded, and the file that they come from (see `find_image`).
+
+    Raises:
+        InputError: missing, empty, or not to be read.
+    """
     path = None if isinstance(source, bytes) else Path(source)
     try:
         if path is not None and not path.is_file():

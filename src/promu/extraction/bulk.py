@@ -49,6 +49,9 @@ Done = Iterator[dict[str, int]]
 """The counts of `extract_part`, for each part as it is done."""
 
 
+COUNTED = ("extracted", "dead", "as_text", "unread", "cut", "warned", "encoded", "reused")
+
+
 @dataclass(frozen=True, slots=True)
 class BulkResult:
     """What became of the posts in the input: `posts` = `extracted` + `dead`.
@@ -59,6 +62,8 @@ class BulkResult:
         as_text: Extracted, but read as text because the image was missing or broken.
         unread: Extracted, but without the image because the model reads text alone.
         cut: Extracted, but longer than the model takes, and read up to there.
+        encoded: Images that went through a vision encoder.
+        reused: Images that did not, because another post has the same (`ImageCache`).
         warned: Extracted from a text that is unlike those that the model has learned from (`Extraction.warnings`).
     """
 
@@ -69,6 +74,8 @@ class BulkResult:
     unread: int
     cut: int
     warned: int
+    encoded: int = 0
+    reused: int = 0
 
 
 def dead_letters(output: Path) -> Path:
@@ -132,7 +139,7 @@ def _join(
     source: Path, parts: Path, output: Path, posts: int, names: Sequence[str], totals: Mapping[str, int]
 ) -> BulkResult:
     """Output and dead letters out of the parts, which are then removed."""
-    counts = {key: totals.get(key, 0) for key in ("extracted", "dead", "as_text", "unread", "cut", "warned")}
+    counts = {key: totals.get(key, 0) for key in COUNTED}
     if not counts["extracted"]:
         first = json.loads(next(lines_of(parts / f"{names[0]}.dead.jsonl")))
         shutil.rmtree(parts)

@@ -103,6 +103,7 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
             dead[item["number"]] = letter(item["number"], item["record"].get("id"), KILLED)
     todo = ((item["number"], item["record"]) for item in items if item["number"] not in dead)
     counts: Counter[str] = Counter()
+    before = extractor.images.counts()["encode"]
 
     def lines() -> Iterator[str]:
         given = (extractor, begun.watched(todo), settings.images, settings.config)
@@ -116,6 +117,8 @@ def extract_part(extractor: Extractor, settings: BulkSettings, parts: Path, numb
     try:
         write_text(parts / f"{name}.out.jsonl", lines())
         write_text(parts / f"{name}.dead.jsonl", (json.dumps(dead[place]) + "\n" for place in sorted(dead)))
+        images = extractor.images.counts()["encode"]
+        counts.update(encoded=images.misses - before.misses, reused=images.hits - before.hits)
         result = {"posts": len(dead) + counts["extracted"], "dead": len(dead), **counts}
         write_json(parts / f"{name}.done.json", result)
     finally:

@@ -56,11 +56,22 @@ class ExtractionConfig(BaseModel):
         default="raise",
         description="A missing or broken image is an error (raise), or its post is read as text (text-only).",
     )
+    image_cache_mib: int = Field(
+        default=256,
+        ge=0,
+        description="MiB of memory for what was made of images (pixels, vectors, descriptions), so that posts with the "
+        "same image share the work; 0 keeps nothing.",
+    )
     captioner: str | None = Field(
         default=None,
         description="Image-to-text model (folder or hub name) that describes a post's image as the context that the "
         "model reads; NAME=MODEL where it reads several.",
     )
+
+    @property
+    def image_budget(self) -> int:
+        """`image_cache_mib` in bytes."""
+        return self.image_cache_mib * 2**20
 
 
 def extraction_config(config: ExtractionConfig | None = None, **options: Any) -> ExtractionConfig:

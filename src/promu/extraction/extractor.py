@@ -16,10 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Self, overload
 
-from promu.contexts.captioning import PostDescriber
 from promu.errors import InputError, counted, first_line
 from promu.extraction import type_rules
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
+from promu.extraction.image_cache import ImageCache
 from promu.extraction.passes import (
     entity_types_of,
     find_entities,
@@ -30,13 +30,12 @@ from promu.extraction.passes import (
     words_unread,
 )
 from promu.extraction.request import (
+    ImageReader,
     ImageSource,
     PostLike,
     Request,
     UnreadableImage,
     context_warnings,
-    describe_image,
-    make_request,
     to_post,
 )
 from promu.extraction.result import Extraction, Extractions
@@ -67,6 +66,7 @@ class Extractor:
         config: The options of calls that are given none.
         warnings: What is wrong between the two models, in sentences: relations that can never be found.
         explains: Whether it can say what its answers attended to; what runs on ONNX cannot.
+        images: What was made of the images of posts, and how often (`ImageCache.counts`).
         reads_images: Whether an image makes any difference.
         finds_entities: Whether posts need not bring their entities.
         entity_types: The types of the entities that it finds, in alphabetical order.
@@ -113,16 +113,17 @@ class Extractor:
         self._strangers: set[str] = set()  # types and contexts that were warned of
         for warning in self.warnings:
             type_rules.logger.warning(warning)
-        self._sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
+        sizes = frozenset(one.config.image_size for one in predictors if one.config.image_size is not None)
         self._one_by_one = any(predictor.one_by_one for predictor in predictors)
         self.encoder = (self._finder or predictors[0]).encoder
         self.encoders = [predictor.encoder for predictor in predictors]
-        self._describe = PostDescriber()
+        self.images = ImageCache()
+        self._reader = ImageReader(self.images, self.encoders, sizes)
         self.explains = all(predictor.explains for predictor in predictors)
         # entities come first: what they are sought in is what matters
         known = (one.familiarity for one in (self._finder, *predictors) if one is not None)
         self._familiarity = next((one for one in known if one is not None), None)
-        self.reads_images = bool(self._sizes)
+        self.reads_images = bool(sizes)
         self.finds_entities = self._finder is not None
         # two models with one vision encoder encode each image once
         self._share_images = len(by_task) == 2 and len({one.vision_checksum for one in predictors}) == 1
@@ -224,7 +225,7 @@ class Extractor:
             post: Running text, a dictionary as in posts.jsonl, or a post.
             image: Its image: a file, its bytes, or opened. No other file is read, whatever the post names.
             id: For a post that brings none.
-            config: Of its options `max_pixels` and `missing_images` count here.
+            config: Of its options those about images count here.
 
         Raises:
             UnreadableImage: The image is missing, broken or too large.
@@ -236,15 +237,14 @@ class Extractor:
             remedy = "give entities, or a folder with ner/ and re/"
             raise InputError(f"post {post.id!r} has no entities and there is no model to find them; {remedy}")
         try:
-            if config.captioner is not None and image is not None:
-                post = describe_image(self._describe, post, image, config.captioner, config.max_pixels, self.encoders)
-            self._name_contexts(post)
-            return make_request(post, image, self._sizes, config.max_pixels)
+            request = self._reader.request(post, image, config)
         except UnreadableImage as error:
             if config.missing_images == "raise":
                 raise
             logger.warning("%s; post %r is read as text", error, post.id)
-            return Request(post, {}, error.kind, image)
+            request = Request(post, {}, error.kind, image)
+        self._name_contexts(request.post)
+        return request
 
     def run(
         self, requests: Sequence[Request], config: ExtractionConfig | None = None, **options: Any
@@ -388,10 +388,8 @@ class Extractor:
         try:
             return self.prepare(post, image, config=config)
         except UnreadableImage as error:
-            raise InputError(
-                f"{error.reason}; or have post {post.id!r} read as text (missing_images='text-only')",
-                error.path,
-            ) from None
+            remedy = f"or have post {post.id!r} read as text (missing_images='text-only')"
+            raise InputError(f"{error.reason}; {remedy}", error.path) from None
 
     def _answer_each(
         self, requests: Sequence[Request], config: ExtractionConfig, rules: TypeRules
@@ -417,7 +415,7 @@ class Extractor:
         if self._finder is None:
             extractions = [to_extraction(request) for request in requests]
         else:
-            images = self._finder.encode_images(pixels_of(self._finder, requests))
+            images = self.images.encode(self._finder, pixels_of(self._finder, requests), config.image_budget)
             keep = self._one_pass and not config.explain  # attention is that of a pass for the pairs alone
             extractions, fused = find_entities(self._finder, requests, images, config, keep)
         pairs = [rules.pairs(one.entities) for one in extractions]
@@ -433,7 +431,8 @@ class Extractor:
             if not self._share_images:
                 # images of posts without a pair are not worth encoding
                 pixels = pixels_of(self._relater, requests)
-                images = self._relater.encode_images({row: pixels[row] for row in pixels if pairs[row]})
+                pixels = {row: pixels[row] for row in pixels if pairs[row]}
+                images = self.images.encode(self._relater, pixels, config.image_budget)
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
             extractions = find_relations(self._relater, extractions, pairs, images, config, rules, size, fused)
             if self._finder is None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from promu.contexts.captioning import PostDescriber
-from promu.corpora.images import load_image
+from promu.contexts.captioning import Captioners, context_and_captioner
+from promu.corpora.images import load_image, read_image
 from promu.corpora.posts import from_record, from_text, from_tokens, with_text
 from promu.errors import InputError
+from promu.extraction.extraction_config import ExtractionConfig
+from promu.extraction.image_cache import ImageCache, checksum
 from promu.files import shorten
 from promu.modeling.inputs import WordEncoder, to_pixels
 from promu.schema import Post
@@ -85,41 +89,99 @@ def context_warnings(post: Post, encoders: Sequence[WordEncoder]) -> list[str]:
     return [f"the context {name!r} is brought by posts, and this model does not read it" for name in unread]
 
 
-def describe_image(
-    describe: PostDescriber,
-    post: Post,
-    image: ImageSource,
-    captioner: str,
-    max_pixels: int,
-    encoders: Sequence[WordEncoder],
-) -> Post:
-    """The post with a description of its image as a context that the models read.
+class ImageReader:
+    """The images of posts as pixels and, if a captioner is named, as descriptions; work on one content is done once.
+
+    Threads may share it.
+
+    Args:
+        cache: What was made of images before.
+        encoders: Of the models that read the posts; descriptions become a context that they read.
+        sizes: Sides S in pixels of the images that they take; empty where they read text alone.
+    """
+
+    def __init__(self, cache: ImageCache, encoders: Sequence[WordEncoder], sizes: frozenset[int]) -> None:
+        self._cache, self._sizes = cache, sorted(sizes)
+        self._contexts = contexts_read(encoders)
+        self._captioners = Captioners()
+
+    def described(self, post: Post, image: _GivenImage, config: ExtractionConfig) -> Post:
+        """The post with a description of its image, unless it brings a text of that name.
+
+        Raises:
+            InputError: The captioner's name does not say which context it makes, or it cannot be loaded.
+            UnreadableImage: As `promu.corpora.images.load_image` says it.
+        """
+        assert config.captioner is not None
+        name, model = context_and_captioner(config.captioner, self._contexts)
+        if name in post.contexts:
+            return post
+
+        def make(_: list[int]) -> list[str]:
+            return [self._captioners.describe(image.opened, model)]
+
+        (text,) = self._cache.once("describe", [(image.checksum, model, config.max_pixels)], make, config.image_budget)
+        return replace(post, contexts={**post.contexts, name: text})
+
+    def request(self, post: Post, source: ImageSource | None, config: ExtractionConfig) -> Request:
+        """A post with its image, decoded at most once for all models and the captioner.
+
+        Raises:
+            InputError: As `described`.
+            UnreadableImage: As `promu.corpora.images.load_image` says it; more than `max_pixels` are refused.
+        """
+        if source is None:
+            return Request(post, {}, NO_IMAGE)
+        if not self._sizes and config.captioner is None:
+            return Request(post, {}, TEXT_ONLY, source)
+        # a captioner sees the whole image; without one a big JPEG is decoded at a part of its size
+        target = None if config.captioner is not None else (self._sizes[-1],) * 2
+        image = _GivenImage(source, config.max_pixels, target)
+        if config.captioner is not None:
+            post = self.described(post, image, config)
+            if not self._sizes:
+                return Request(post, {}, TEXT_ONLY, source)
+
+        def make(places: list[int]) -> list[torch.Tensor]:
+            return [to_pixels(image.opened, self._sizes[place]) for place in places]
+
+        if isinstance(source, Image.Image):  # there is little to gain: it is decoded
+            pixels = make(list(range(len(self._sizes))))
+        else:
+            keys = [(image.checksum, size, target, config.max_pixels) for size in self._sizes]
+            pixels = self._cache.once("decode", keys, make, config.image_budget)
+        return Request(post, dict(zip(self._sizes, pixels, strict=True)), None, source)
+
+
+class _GivenImage:
+    """An image as it was given, read at once and decoded when its pixels are first asked for.
 
     Raises:
         UnreadableImage: As `promu.corpora.images.load_image` says it.
-        InputError: As `PostDescriber`.
     """
-    names = contexts_read(encoders)
+
+    def __init__(self, source: ImageSource, max_pixels: int, target: tuple[int, int] | None) -> None:
+        self._max_pixels, self._target = max_pixels, target
+        self._source, self._path = source, None
+        if not isinstance(source, Image.Image):
+            with _unreadable(None):
+                self._source, self._path = read_image(source)
+
+    @cached_property
+    def opened(self) -> Image.Image:
+        """In RGB, at least of the target's size."""
+        with _unreadable(self._path):
+            return load_image(self._source, self._max_pixels, self._target)
+
+    @cached_property
+    def checksum(self) -> str:
+        """Of the file's bytes; of the pixels where there is no file."""
+        return checksum(self._source if isinstance(self._source, bytes) else self.opened)
+
+
+@contextmanager
+def _unreadable(path: Path | None) -> Iterator[None]:
     try:
-        opened = load_image(Path(image) if isinstance(image, str) else image, max_pixels)
+        yield
     except InputError as error:
-        raise UnreadableImage(error.reason, error.path, kind=error.kind or "broken image") from None
-    return describe(post, opened, captioner, names)
-
-
-def make_request(post: Post, image: ImageSource | None, sizes: frozenset[int], max_pixels: int) -> Request:
-    """Read the image of a post, unless it has more than `max_pixels`, once for each of the models' `sizes`.
-
-    Raises:
-        UnreadableImage: As `promu.corpora.images.load_image` says it.
-    """
-    if image is None:
-        return Request(post, {}, NO_IMAGE)
-    if not sizes:
-        return Request(post, {}, TEXT_ONLY, image)
-    source = Path(image) if isinstance(image, str) else image
-    try:
-        pixels = {size: to_pixels(load_image(source, max_pixels, (size, size)), size) for size in sizes}
-    except InputError as error:
-        raise UnreadableImage(error.reason, error.path, kind=error.kind or "broken image") from None
-    return Request(post, pixels, None, image)
+        raise UnreadableImage(error.reason, error.path or path, kind=error.kind or "broken image") from None

@@ -79,7 +79,7 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     try:
         # the client's id is put back at the end, so that logs never show it
         record = {"text": post.text, "contexts": post.contexts}
-        return Job(extractor.prepare(record, post.image, max_pixels=settings.max_pixels), post.explain)
+        return Job(extractor.prepare(record, post.image, config=settings.config), post.explain)
     except InputError as error:
         raise Refusal(422, error.reason) from None
 

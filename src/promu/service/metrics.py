@@ -10,13 +10,18 @@ import sys
 import time
 import traceback
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from promu.extraction.image_cache import ImageCache
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SIZES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -70,6 +75,10 @@ class Metrics:
         self.queue_limit: Gauge = own(Gauge, "queue_limit", "Posts in the service at most.")
         own(Gauge, "memory_bytes", "Resident memory of the process.").set_function(resident_bytes)
 
+    def watch_images(self, cache: ImageCache) -> None:
+        """Show what a cache of images has: it is asked at each scrape."""
+        self._registry.register(_ImageCollector(cache, self._worker))
+
     def count_request(self, path: str, status: int, seconds: float) -> None:
         """Count an answered request."""
         self._requests.labels(path, str(status), self._worker).inc()
@@ -78,6 +87,24 @@ class Metrics:
     def text(self) -> bytes:
         """Everything in Prometheus' text format (version 0.0.4)."""
         return generate_latest(self._registry)
+
+
+class _ImageCollector(Collector):
+    """A cache of images as metrics; what it counts itself, no metric counts beside it."""
+
+    def __init__(self, cache: ImageCache, worker: str) -> None:
+        self._cache, self._worker = cache, worker
+
+    def collect(self) -> Iterator[Metric]:
+        about = "Work on images (decode, encode, describe), by whether it was there already (hit) or was done (miss)."
+        work = CounterMetricFamily("promu_image_work", about, labels=["work", "cache", "worker"])
+        for name, counts in self._cache.counts().items():
+            work.add_metric([name, "hit", self._worker], counts.hits)
+            work.add_metric([name, "miss", self._worker], counts.misses)
+        yield work
+        held = GaugeMetricFamily("promu_image_cache_bytes", "Memory of the kept work on images.", labels=["worker"])
+        held.add_metric([self._worker], self._cache.bytes)
+        yield held
 
 
 def resident_bytes() -> int:

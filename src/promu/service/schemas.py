@@ -41,6 +41,9 @@ class ServiceSettings(BaseModel):
     )
     max_body_mib: float = Field(default=8.0, gt=0, description="MiB of the body of one request.")
     max_pixels: int = Field(default=25_000_000, ge=1, description="Pixels of one image.")
+    image_cache_mib: int = Field(
+        default=256, ge=0, description="MiB in each process for work on images that posts share; 0 keeps nothing."
+    )
     max_characters: int = Field(default=20_000, ge=1, description="Characters (code points) of one post.")
     max_pairs: int = Field(default=500, ge=1, description="Pairs of entities of one post whose types fit a relation.")
     max_posts: int = Field(default=64, ge=1, description="Posts of one request to /extract/batch.")
@@ -63,7 +66,7 @@ class ServiceSettings(BaseModel):
     @property
     def config(self) -> ExtractionConfig:
         """The options of every extraction here."""
-        names = ("entity_threshold", "relation_threshold", "types", "max_pairs", "max_pixels")
+        names = ("entity_threshold", "relation_threshold", "types", "max_pairs", "max_pixels", "image_cache_mib")
         return ExtractionConfig(batch_size=self.max_batch, **{name: getattr(self, name) for name in names})
 
     @property

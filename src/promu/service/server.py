@@ -54,6 +54,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     # the first pass sets up much; no request should wait for that
     extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
     metrics, served = Metrics(), describe_model(settings, model)
+    metrics.watch_images(model.images)
     examples = read_examples(settings.model)
 
     @asynccontextmanager
