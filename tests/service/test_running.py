@@ -309,7 +309,7 @@ def test_metrics_count_what_happened(start: Start, tiny_models: Path, images: Pa
     assert values["promu_batch_posts_count",] >= 2 and values["promu_queue_limit",] == 128
     assert values["promu_queue_posts",] == 0 and values["promu_memory_bytes",] > 1e7
     for work in ("decode", "encode"):
-        assert [values["promu_image_work_total", work, cache] for cache in ("hit", "miss")] == [1, 1]
+        assert [values["promu_image_work_total", cache, work] for cache in ("hit", "miss")] == [1, 1]
     assert values["promu_image_cache_bytes",] == fresh.images.bytes > 0
     assert not [name for name, *_ in values if name.endswith("_created")]
 
