@@ -189,7 +189,12 @@ def test_a_described_image_is_decoded_once_and_described_once(
 
     def captioner(model: str) -> captioning.Captioner:
         assert model == "some/model"
-        return lambda shown: [f"photo {len(said)}" for image in shown if said.append(image.size) is None]  # type: ignore[func-returns-value]
+
+        def say(shown: Sequence[Image.Image]) -> list[str]:
+            said.extend(image.size for image in shown)
+            return [f"photo of {image.width}" for image in shown]
+
+        return say
 
     monkeypatch.setattr(captioning, "image_to_text", captioner)
     reader = request.ImageReader(ImageCache(), [_Reads()], frozenset({16, 32}))  # type: ignore[list-item]
@@ -197,7 +202,7 @@ def test_a_described_image_is_decoded_once_and_described_once(
     first, second = (
         reader.request(request.to_post(text, "1"), images / "0.png", config) for text in (TEXTS[0], TEXTS[1])
     )
-    assert first.post.contexts == second.post.contexts == {"image": "photo 0"} and said == [(48, 40)]
+    assert first.post.contexts == second.post.contexts == {"image": "photo of 48"} and said == [(48, 40)]
     assert {size: tuple(one.shape) for size, one in second.pixels.items()} == {16: (3, 16, 16), 32: (3, 32, 32)}
     assert done == {"decoded": 1, "shrunk": 2}
     own = reader.request(request.to_post({"text": "Ann", "contexts": {"image": "own"}}, "1"), images / "1.png", config)
