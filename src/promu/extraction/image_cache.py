@@ -16,7 +16,6 @@ from threading import Condition
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from promu.tasks.predictor import EncodedImages, Predictor
 
@@ -106,7 +105,7 @@ class ImageCache:
             values[key] = self._made_elsewhere(work, key, places[key], make, budget)
         return [values[work, key] for key in keys]
 
-    def encode(self, predictor: Predictor, pixels: Mapping[int, torch.Tensor], budget: int) -> EncodedImages:
+    def encode(self, predictor: Predictor, pixels: Mapping[int, Any], budget: int) -> EncodedImages:
         """The vectors of images: bytes (3, S, S) by the post's number, each content encoded once.
 
         On a CPU each is encoded alone, which costs large encoders nothing. So its vectors are the same to the last bit
@@ -122,22 +121,21 @@ class ImageCache:
         numbers = list(pixels)
         keys = [(predictor.task.name, checksum(pixels[number])) for number in numbers]
 
-        def make(places: list[int]) -> list[torch.Tensor]:
+        def make(places: list[int]) -> list[Any]:
             given = {place: pixels[numbers[place]] for place in places}
             alone = predictor.device.type == "cpu"
             batches = [{place: one} for place, one in given.items()] if alone else [given]
-            found: list[torch.Tensor] = []
+            found: list[Any] = []
             for batch in batches:
                 encoded = predictor.encode_images(batch)
                 assert encoded.vectors is not None
-                found += [vectors.clone() for vectors in encoded.vectors]  # none holds the memory of all
+                found += map(_copy, encoded.vectors)  # none holds the memory of all
             return found
 
         vectors = dict(zip(keys, self.once("encode", keys, make, budget), strict=True))
         rows = {key: row for row, key in enumerate(vectors)}
-        return EncodedImages(
-            torch.stack(list(vectors.values())), {number: rows[key] for number, key in zip(numbers, keys, strict=True)}
-        )
+        stacked = _stack(list(vectors.values()))
+        return EncodedImages(stacked, {number: rows[key] for number, key in zip(numbers, keys, strict=True)})
 
     def _keep(self, values: Mapping[Hashable, Any], budget: int) -> None:
         """Keep what was made, unless it alone is too large, and drop what there is no more room for."""
@@ -168,6 +166,15 @@ def checksum(content: Any) -> str:
         return hashlib.sha256(content).hexdigest()
     values = np.ascontiguousarray(content)
     return hashlib.sha256(values.data).hexdigest() + "x".join(map(str, values.shape))
+
+
+def _copy(vectors: Any) -> Any:
+    return vectors.copy() if isinstance(vectors, np.ndarray) else vectors.clone()
+
+
+def _stack(vectors: list[Any]) -> Any:
+    """Arrays as an array, tensors of PyTorch, which is there then, as a tensor on their device."""
+    return np.stack(vectors) if isinstance(vectors[0], np.ndarray) else sys.modules["torch"].stack(vectors)
 
 
 def _bytes_of(value: Any) -> int:
