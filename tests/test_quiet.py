@@ -26,16 +26,12 @@ def test_libraries_say_errors_alone_though_they_come_later() -> None:
 def test_loading_and_saving_from_python_show_no_bars(tiny_models: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from promu import Extractor, PromuForTokenClassification; from transformers.utils import logging; "
-        "Extractor.from_pretrained(sys.argv[1]); "
+        "Extractor.from_pretrained(sys.argv[1]); print('loaded', file=sys.stderr); "
         "PromuForTokenClassification.from_pretrained(sys.argv[1] + '/ner').save_pretrained(sys.argv[2]); "
         "print(logging.is_progress_bar_enabled())"
     )
     words = [sys.executable, "-c", code, str(tiny_models), str(tmp_path)]
     outside = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
     said = subprocess.run(words, capture_output=True, text=True, check=True, env=outside)
+    assert said.stderr.startswith("loaded\n"), "the extractor showed no bar"
     assert "Writing" not in said.stderr and said.stdout == "True\n"
-    extractor = code.replace(
-        "PromuForTokenClassification.from_pretrained(sys.argv[1] + '/ner').save_pretrained(sys.argv[2]); ", ""
-    )
-    said = subprocess.run([*words[:2], extractor, *words[3:]], capture_output=True, text=True, check=True, env=outside)
-    assert said.stderr == ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -231,17 +229,15 @@ def test_two_processes_fill_one_store_at_the_same_time(tmp_path: Path) -> None:
     corpus = build(tmp_path / "corpus", many(14))
     code = (
         "import sys; from pathlib import Path; from promu.alignment import labelling; labelling.PART_SIZE = 2; "
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_labelling as t; "
+        f"sys.path.insert(0, {str(Path(__file__).parents[2])!r}); import tests.alignment.test_labelling as t; "
         "folder = Path(sys.argv[1]); t.label_corpus(t.ColourTeacher(), t.PairShards(folder / 'corpus'), t.HEADER, "
         "folder / 'labels', (int(sys.argv[2]), 2))"
     )
-    processes = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), number], stderr=subprocess.PIPE, text=True)
-        for number in "01"
-    ]
-    for process in processes:
-        _, complaint = process.communicate(timeout=120)
-        assert process.returncode == 0, complaint
+    said = tmp_path / "said"
+    both = [processes.start(code, str(tmp_path), number, said=said) for number in "01"]
+    for process in both:
+        process.join(120)
+        assert process.exitcode == 0, said.read_text()
     unbroken = label_corpus(ColourTeacher(), corpus, HEADER, tmp_path / "unbroken")
     assert_equal(LabelStore(tmp_path / "labels", HEADER), unbroken)
 

@@ -69,7 +69,7 @@ def study(folder: Path, **changes: Any) -> Path:
         "pretrain": f"{folder}/pretrain.yaml",
         "reading": QUICK,
         "world": {"size": 32, "posts": [40, 6, 8]},
-        "captions": {"size": 32, "pairs": 40},
+        "captions": {"size": 32, "pairs": 40, "ner_posts": [8, 1, 1], "re_posts": [8, 1, 1]},
         "grid": [{}, {"lr": 5e-3}],
         "posts": [30],
         "compared_at": 30,

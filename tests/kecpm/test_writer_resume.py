@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import processes
 from tests.training.test_resume import log_of, same_log
 
 from promu.kecpm.kecpm_recipe import KecpmRecipe
@@ -71,10 +70,8 @@ def test_it_stops_when_dev_does_not_improve(unbroken: Path) -> None:
 @pytest.mark.parametrize("kill_at", ["5", "save"])
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_unbroken_one(kill_at: str, unbroken: Path, drawn: Path, tmp_path: Path) -> None:
-    settings = recipe(drawn, tmp_path / "run")
-    words = [sys.executable, "-c", KILLED, json.dumps(settings), kill_at]
-    done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    settings, said = recipe(drawn, tmp_path / "run"), tmp_path / "said"
+    assert processes.run(KILLED, json.dumps(settings), kill_at, said=said) == -signal.SIGKILL, said.read_text()
     result = train_seed(KecpmRecipe.model_validate(settings), 0)
     assert same_log(unbroken, tmp_path / "run" / "seed-0")
     expected = json.loads((unbroken / "result.json").read_text())

@@ -10,10 +10,11 @@ import pytest
 import torch
 from tests.factories import joint_loss, tiny_batch, tiny_config
 from torch import distributed
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from promu.modeling.distributed import gather_rows, group_mean, group_sum, processes
 from promu.modeling.pretraining import PromuForPreTraining
+from promu.study.runner import job_processes
 
 HEADS: dict[str, Any] = {"nouns": list("abcde"), "relations": list("wxyz"), "projection_dim": 16}
 
@@ -32,7 +33,8 @@ def _children_find_this_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def together(work: Callable[[int], Any], out: Path, size: int = 2) -> list[Any]:
     """What each of several processes returns."""
-    spawn(_member, (work, out, size), nprocs=size)
+    job_processes()  # that from which they are forked has loaded promu
+    start_processes(_member, (work, out, size), nprocs=size, start_method="forkserver")
     return [torch.load(out / f"{rank}.pt", weights_only=True) for rank in range(size)]
 
 

@@ -53,3 +53,14 @@ def test_what_was_not_measured_is_listed(tmp_path: Path) -> None:
     assert "promu · entities, seed 0: no room &lt;on&gt; disk" in page
     text = (tmp_path / "study.md").read_text(encoding="utf-8")
     assert "- promu · relations, seed 0: no room <on> disk" in text
+    [exhibit] = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))["exhibits"]
+    assert exhibit["runs"][0] == {"row": ["promu"], "task": "entities", "seed": 0, "f1": None}
+
+
+def test_what_dev_chose_among_is_kept_with_each_run(tmp_path: Path) -> None:
+    grid = [{"lr": lr, "epochs": 6.0, "dev_f1": f1} for lr, f1 in ((1e-3, 40.0), (2e-3, 41.5))]
+    [first, *others] = places("transfer", {("promu",): 1.0}, 1)
+    chosen = replace(first, result={**(first.result or {}), "grid": grid})
+    write_study(tmp_path, STUDY, build_sections([chosen, *others], TASKS, False))
+    [exhibit] = json.loads((tmp_path / "study.json").read_text(encoding="utf-8"))["exhibits"]
+    assert [run.get("grid") for run in exhibit["runs"]] == [grid, *[None] * len(others)]

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from scipy import stats
 
 from promu.config import load_recipe
 from promu.evaluation.counts import Summary
+from promu.study.job import with_inputs
+from promu.study.job_kinds import KINDS
 from promu.study.paper_exhibits import PROMU, SCRATCH, TEXT_ONLY, WITHOUT_CIR, WITHOUT_COE
 from promu.study.run_study import plan
-from promu.study.runner import run_jobs
 from promu.study.study_recipe import GridPoint, StudyRecipe
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -89,15 +91,28 @@ def test_the_page_has_the_tables_of_the_data() -> None:
             )
 
 
+def blank(path: Path, *drawn: Any) -> list[Any]:
+    """In place of a drawn image, where none is read: one colour, and the name, so that no two are the same."""
+    Image.new("RGB", (8, 8)).save(path)
+    with path.open("ab") as file:
+        file.write(path.name.encode())
+    return []
+
+
 @pytest.mark.slow
 @pytest.mark.xfail(strict=True, reason="the page is of the first drawn world; measure it anew, then this passes")
-def test_one_job_comes_out_as_the_page_says(tmp_path: Path) -> None:
-    # the page was made before dev chose among settings
-    study = load_recipe("newsreel-study", StudyRecipe).model_copy(update={"grid": (GridPoint(lr=5e-4, epochs=12),)})
+def test_one_job_comes_out_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheapest: text alone reads no image, and of the settings that dev chose among, one has the fewest epochs."""
+    tried = next(run["grid"] for run in TABLE1["runs"] if (run["row"], run["task"]) == ([TEXT_ONLY], "entities"))
+    fewest = min(tried, key=lambda one: one["epochs"])
+    point = GridPoint(lr=fewest["lr"], epochs=fewest["epochs"])
+    study = load_recipe("newsreel-study", StudyRecipe).model_copy(update={"grid": (point,)})
     [request] = [
         request for request in plan(study, ["table1"], 1) if (request.row, request.task) == ((TEXT_ONLY,), "entities")
     ]
-    result = run_jobs([request.job], tmp_path / "jobs", 1)[request.job.key]
-    assert result.result is not None, result.failure
+    monkeypatch.setattr("promu.newsreel.write.save_scene", blank)
+    for job in with_inputs([request.job]).values():
+        (tmp_path / job.key).mkdir()
+        result = KINDS[job.kind](job.resolved(tmp_path), job.run_folder(tmp_path))
     # on the processor of the page the two are equal; another one rounds otherwise, and a run then ends elsewhere
-    assert result.result["test"]["f1"] == pytest.approx(f1(TEXT_ONLY, "entities")[0], abs=3.0)
+    assert result["dev_f1"] == pytest.approx(fewest["dev_f1"], abs=5.0)

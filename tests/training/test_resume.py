@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import processes
 from tests.factories import TINY_TEXT, TINY_VISION
 
 from promu.cli import main
@@ -37,9 +36,8 @@ with shown(kill):
 
 
 def run_until_killed(kind: str, recipe: Path, kill_at: str) -> None:
-    code = KILLED.format(kind=kind, recipe=f"{kind.capitalize()}Recipe")
-    done = subprocess.run([sys.executable, "-c", code, str(recipe), kill_at], capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, said = KILLED.format(kind=kind, recipe=f"{kind.capitalize()}Recipe"), recipe.with_suffix(".said")
+    assert processes.run(code, str(recipe), kill_at, said=said) == -signal.SIGKILL, said.read_text()
 
 
 def log_of(folder: Path) -> list[dict[str, Any]]:

@@ -7,9 +7,11 @@ nothing else in this package knows a kind, a relation or a template by name.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -259,8 +261,8 @@ def long_tail(count: int, exponent: float) -> list[float]:
 
 def weighted_pick(rng: np.random.Generator, items: Sequence[Item], weights: Sequence[float]) -> Item:
     """One of `items` by weights, from one number of `rng`; weights of 1 give what `pick` gives."""
-    bounds = np.cumsum(weights)
-    return items[int(np.searchsorted(bounds, rng.random() * bounds[-1], side="right"))]
+    bounds = list(accumulate(weights))
+    return items[bisect_right(bounds, rng.random() * bounds[-1])]
 
 
 def shuffled(rng: np.random.Generator, items: Sequence[Item]) -> list[Item]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import shutil
 import statistics
@@ -12,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from promu.files import make_folder, read_json_document, usable_cores
 from promu.hub import quiet
 from promu.progress import report, shown
 from promu.study.job import Job
+from promu.study.runner import job_processes, take_environment
 
 WORD = "REHEARSAL"
 SCORED_KINDS = ("finetune", "writer")
@@ -146,14 +147,14 @@ class InProcesses(StageRunner):
 
     def __init__(self, out: Path, kill_in: int, jobs: Sequence[tuple[Job, str]]) -> None:
         super().__init__(out, kill_in, jobs)
-        self.context = get_context("forkserver")
-        self.context.set_forkserver_preload(["promu.study.job_kinds"])
+        self.context = job_processes()
 
     def _work(self, job: Job, name: str, kill_in: int | None = None) -> Used:
         folder = job.run_folder(self.folder)
         make_folder(folder.parent)
         ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_in_child, args=(job.kind, job.resolved(self.folder), folder, theirs))
+        given = (job.kind, job.resolved(self.folder), folder, theirs, dict(os.environ))
+        process = self.context.Process(target=_in_child, args=given)
         process.start()
         theirs.close()
         try:
@@ -180,8 +181,11 @@ class InProcesses(StageRunner):
             process.join()
 
 
-def _in_child(kind: str, settings: Mapping[str, Any], folder: Path, parent: Any) -> None:
+def _in_child(
+    kind: str, settings: Mapping[str, Any], folder: Path, parent: Any, environment: Mapping[str, str]
+) -> None:
     """Run one job in this process, and tell the parent how far it is."""
+    take_environment(environment)
     with shown(lambda stage, done, total: parent.send(("step", stage, done, total))):
         try:
             do_job(kind, settings, folder, usable_cores())

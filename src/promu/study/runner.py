@@ -15,6 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -76,6 +78,31 @@ def accelerators() -> int:
     return torch.cuda.device_count()
 
 
+def job_processes() -> ForkServerContext:
+    """How processes for jobs are made: forked from one that has loaded what jobs need, and does nothing else.
+
+    Loading takes seconds, and is done once, however many processes there are. A process has the environment of when the
+    first was made, until `take_environment` gives it another.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["promu.study.job_kinds"])
+    before = os.environ.get("OMP_NUM_THREADS")
+    # libraries beside torch read this when they are loaded: one thread for them too
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+    return context
+
+
+def take_environment(environment: Mapping[str, str]) -> None:
+    """Give this process the environment of the one that wants its jobs done."""
+    os.environ.clear()
+    os.environ.update(environment)
+
+
 class _Run:
     """The state of one call of `run_jobs`."""
 
@@ -96,12 +123,15 @@ class _Run:
     def run(self) -> dict[str, JobResult]:
         if len(self.results) == len(self.jobs):
             return self.results
-        context = multiprocessing.get_context("spawn")
-        events, devices = context.Queue(), context.Queue()
-        for number in range(self.workers if accelerators() else 0):
-            devices.put(number % accelerators())
+        context = job_processes()
+        events, devices = context.Queue(), None
+        if found := accelerators():
+            devices = context.Queue()
+            for number in range(self.workers):
+                devices.put(number % found)
+        given = (events, devices, dict(os.environ))
         with _exclusive(self.folder):
-            pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=(events, devices))
+            pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=given)
             try:
                 self._work(pool, events)
             except BrokenProcessPool:
@@ -244,12 +274,13 @@ _worker_events: Any = None
 """Queue of a worker's progress: (key, stage, done, total)."""
 
 
-def _set_up_worker(events: Any, devices: Any) -> None:
+def _set_up_worker(events: Any, devices: Any, environment: Mapping[str, str]) -> None:
     global _worker_events
     _worker_events = events
-    take_device(devices)
-    # libraries beside torch read this when they start: one thread for them too
+    take_environment(environment)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if devices is not None:
+        take_device(devices)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from promu.hub import quiet
 
@@ -257,14 +288,11 @@ def _set_up_worker(events: Any, devices: Any) -> None:
 
 
 def take_device(devices: Any) -> None:
-    """Leave this process one accelerator of those that it may use: the next in the queue; none where that is empty.
+    """Leave this process one accelerator of those that it may use: the next in the queue.
 
     To be called before CUDA starts in this process, which reads the variable once.
     """
-    try:
-        number = devices.get(timeout=POLL)
-    except queue.Empty:
-        return
+    number = devices.get()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(one) for one in range(number + 1)]
     os.environ["CUDA_VISIBLE_DEVICES"] = names[number]

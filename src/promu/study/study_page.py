@@ -14,7 +14,7 @@ from promu.errors import counted
 from promu.evaluation.counts import Summary
 from promu.files import write_json, write_text
 from promu.report.html import duration, page_templates
-from promu.study.exhibit import Section, Table, figure
+from promu.study.exhibit import Measurement, Section, Table, figure
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,16 @@ def _json(section: Section) -> dict[str, Any]:
         "notes": list(section.notes),
         "tables": [to_json(table) for table in section.tables],
         "figures": [drawing.name for drawing in section.figures],
-        # F1 is null if the run failed, or if it measures something else
-        "runs": [
-            {"row": list(one.row), "task": one.task, "seed": one.seed, "f1": figure(one.result, "test", "f1")}
-            for one in section.measurements
-        ],
+        "runs": [_run(one) for one in section.measurements],
         "failures": section.failures,
     }
+
+
+def _run(one: Measurement) -> dict[str, Any]:
+    """F1 on test, null if the run failed or measures something else; F1 on dev of each setting that dev chose among."""
+    run = {"row": list(one.row), "task": one.task, "seed": one.seed, "f1": figure(one.result, "test", "f1")}
+    grid = (one.result or {}).get("grid")
+    return {**run, "grid": grid} if grid else run
 
 
 def to_markdown(table: Table) -> str:

@@ -68,6 +68,8 @@ class _Loop(Trainer):
             batch_sampler=self.batches,
             collate_fn=self.data_collator,
             num_workers=self.settings.workers,
+            # copies of this process: what they call is not sent. In a job of a study another way is the default
+            multiprocessing_context="fork" if self.settings.workers else None,
             pin_memory=self.args.dataloader_pin_memory,
         )
 

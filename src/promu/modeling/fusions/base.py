@@ -33,8 +33,9 @@ class VisualFeatures:
 
     def present(self) -> Tensor:
         """(B,) booleans: which posts have an image."""
-        everywhere = torch.ones(len(self.tokens), dtype=torch.bool, device=self.tokens.device)
-        return everywhere if self.mask is None else self.mask.bool()
+        if self.mask is not None:
+            return self.mask.bool()
+        return torch.ones(self.tokens.shape[0], dtype=torch.bool, device=self.tokens.device)
 
 
 @dataclass
