@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests import processes
 
 from promu import progress
 from promu.alignment import labelling
