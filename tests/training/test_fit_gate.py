@@ -15,6 +15,7 @@ from promu.errors import InputError
 from promu.modeling.loading import save_folder
 from promu.tasks.gate import GatedPredictor
 from promu.tasks.model_folder import open_model, open_predictor
+from promu.tasks.predictor import Predictor
 from promu.tasks.task import TASKS
 from promu.training.fit_gate import fit_gate
 
@@ -57,6 +58,9 @@ def test_a_gate_is_fitted_saved_and_used_like_a_model(
         for model, name in zip(experts, said, strict=True)
     ]
     assert [done.first, done.second] == pytest.approx(alone)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="this is there already and not empty"):
+        patch.delattr(Predictor, "predict_batch")  # it is said before anything is read
+        fit_gate(*experts, tmp_path / "dev.txt", tmp_path / "gate", contexts=said)
     scored = promu.evaluate(tmp_path / "gate", tmp_path / "dev.txt", contexts=said)
     assert scored.scores.micro.f1 == pytest.approx(done.f1)
     extractor = promu.Extractor.from_pretrained(tmp_path / "gate")

@@ -72,7 +72,8 @@ def fit_gate(
         format, scheme, images, missing_images, batch_size: As in `promu.evaluate`.
 
     Raises:
-        InputError: A model or file cannot be used, the models do not go together, or a context says labels of the gold.
+        InputError: A model or file cannot be used, the models do not go together, a context says labels of the gold, or
+            `out` is taken.
     """
     homes = [find_models(model) for model in (first, second)]
     if several := next((str(model) for model, home in zip((first, second), homes, strict=True) if len(home) > 1), None):
@@ -88,23 +89,23 @@ def fit_gate(
     refuse_leaks(posts, str(dev), "leave the file out")
     folder = None if images is None else Path(images)
     reader = ImageFolder(folder, gate.config.image_size, "none" if folder is None else missing_images)
-    pairs = []
-    for start in range(0, len(posts), batch_size):
-        rows = range(start, min(start + batch_size, len(posts)))
-        chosen = [posts[row] for row in rows]
-        given = reader.batch([post.image for post in chosen])
-        pairs.append([expert.predict_batch(chosen, given, rows=rows) for expert in experts])
-        report("reading", rows[-1] + 1, len(posts))
+    with atomic(out, folder=True) as building:  # from the first, so that a place that is taken is said at once
+        pairs = []
+        for start in range(0, len(posts), batch_size):
+            rows = range(start, min(start + batch_size, len(posts)))
+            chosen = [posts[row] for row in rows]
+            given = reader.batch([post.image for post in chosen])
+            pairs.append([expert.predict_batch(chosen, given, rows=rows) for expert in experts])
+            report("reading", rows[-1] + 1, len(posts))
 
-    def predictions(weight: float) -> list[Predictions]:
-        gate.weight = weight
-        return [gate.mixed(*pair) for pair in pairs]
+        def predictions(weight: float) -> list[Predictions]:
+            gate.weight = weight
+            return [gate.mixed(*pair) for pair in pairs]
 
-    curve = {w: float(task.score(posts, gate.answers(predictions(w))).to_dict()["f1"]) for w in WEIGHTS}
-    mixed = predictions(max(curve, key=lambda weight: (curve[weight], -abs(weight - 0.5))))
-    calibrate(gate, {"dev": mixed})
-    fit_threshold(gate, {"dev": posts}, {"dev": gate.answers(mixed)})
-    with atomic(out, folder=True) as building:
+        curve = {w: float(task.score(posts, gate.answers(predictions(w))).to_dict()["f1"]) for w in WEIGHTS}
+        mixed = predictions(max(curve, key=lambda weight: (curve[weight], -abs(weight - 0.5))))
+        calibrate(gate, {"dev": mixed})
+        fit_threshold(gate, {"dev": posts}, {"dev": gate.answers(mixed)})
         for name, home in zip(EXPERTS, homes, strict=True):
             shutil.copytree(home[0][1], building / name)
         write_json(building / GATE, {**gate.facts(), "dev": {"f1": curve[gate.weight]}})
