@@ -18,8 +18,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import ViTImageProcessorPil
 
-from promu.modeling.encoders import build_encoder
 from promu.modeling.losses import JointLoss
+from promu.modeling.map_sources import bare_model
 
 TEMPERATURE = 0.07
 BOX = (0.2, 0.15, 0.75, 0.8)
@@ -33,7 +33,7 @@ class Teacher(nn.Module):
 
     def __init__(self, size: Size, prompts: int) -> None:
         super().__init__()
-        self.encoder = build_encoder(size.vision)
+        self.encoder = bare_model(size.vision)
         self.projection = nn.Linear(size.vision.hidden_size, 256, bias=False)
         self.register_buffer("prompts", functional.normalize(torch.randn(prompts, 256), dim=-1))
         self.eval().requires_grad_(False)

@@ -21,7 +21,6 @@ from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.encoders import (
-    build_encoder,
     encoder_config,
     image_normalisation,
     load_encoder,
@@ -29,6 +28,7 @@ from promu.modeling.encoders import (
 )
 from promu.modeling.inputs import to_pixels
 from promu.modeling.map_encoder import MapEncoderModel
+from promu.modeling.map_sources import bare_model
 
 pytest.importorskip("onnx")
 
@@ -189,7 +189,7 @@ def test_by_name_and_from_a_configuration(path: Path) -> None:
     assert config.model_type == "promu_maps" and config.channels == 45
     assert isinstance(load_encoder(str(path)), MapEncoderModel)
     assert image_normalisation(str(path)) == {"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}
-    scratch = build_encoder(config)
+    scratch = bare_model(config)
     hidden = scratch(pixel_values=some_pixels()).last_hidden_state
     assert hidden.isfinite().all() and hidden.std() > 0.1
 
@@ -254,6 +254,8 @@ def test_settings_that_do_not_work_say_why(path: Path, settings: dict[str, Any],
         ({"maps": ["nose"]}, r"tiny\.onnx: the detector's graph has no map 'nose'"),
         ({"maps": ["output"]}, r"tiny\.onnx: value 'output' of its graph is no map: it has 3 dimensions, not 4"),
         ({"image_size": -3}, "image_size -3 of a source is no number of pixels"),
+        ({"maps": 3}, "maps 3 of a source is no list of names; leave it out"),
+        ({"maps": "backbone"}, "maps 'backbone' of a source is no list of names"),
         ({"imagesize": 3}, "a source has no setting 'imagesize'; known are onnx, maps, image_size"),
     ],
 )

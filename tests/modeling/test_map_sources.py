@@ -175,3 +175,6 @@ def test_a_recipe_names_sources_or_describes_a_backbone(tmp_path: Path) -> None:
         build_model(PromuModel, ModelSettings(text=str(tmp_path / "text"), vision=bad), caption_tokenizer())
     with pytest.raises(InputError, match="a source needs a network; give name"):
         map_encoder([{"image_size": 64}])
+    for text in (str(tmp_path / "text"), {"model_type": "bert"}):
+        with pytest.raises(InputError, match="a 'bert' model reads text, and a source is read from images"):
+            map_encoder([text])

@@ -17,9 +17,10 @@ from promu.errors import counted
 from promu.files import share_as_folder
 from promu.hub import without_bars
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, encode_image, image_normalisation, load_encoder
+from promu.modeling.encoders import encode_image, image_normalisation, load_encoder
 from promu.modeling.fusions import VisualFeatures, build_fusion
 from promu.modeling.fusions.base import additive_mask
+from promu.modeling.map_sources import bare_model
 
 PURPOSES = {
     "PromuForTokenClassification": "finds named entities in posts",
@@ -201,8 +202,8 @@ class HasEncoders(PromuPreTrainedModel):
 
     def __init__(self, config: PromuConfig) -> None:
         super().__init__(config)
-        self.text_encoder = build_encoder(config.text_config)  # type: ignore[arg-type]
-        self.vision_encoder = None if config.vision_config is None else build_encoder(config.vision_config)  # type: ignore[arg-type]
+        self.text_encoder = bare_model(config.text_config)  # type: ignore[arg-type]
+        self.vision_encoder = None if config.vision_config is None else bare_model(config.vision_config)  # type: ignore[arg-type]
 
     def get_input_embeddings(self) -> torch.nn.Module:
         """The text encoder's token embeddings."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from promu.errors import InputError
+from promu.files import shorten
 from promu.hub import SAFE_WEIGHTS, load, resolve
 from promu.modeling.map_encoder import MAP_NORMALISATION, MapEncoderModel
 from promu.modeling.map_sources import DetectorSource, MapSource, NetworkSource, bare_model, choose_maps, gives_patches
@@ -28,11 +29,6 @@ logger = logging.getLogger(__name__)
 
 ONNX = ".onnx"
 _NOT_OF_MAPS = {"id2label", "label2id", "transformers_version", "architectures", "dtype", "_name_or_path"}
-
-
-def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
-    """An encoder of `config` with random weights and without the pooler that promu never uses."""
-    return bare_model(config)
 
 
 def encoder_config(settings: str | dict[str, Any], **extra: Any) -> PreTrainedConfig:
@@ -116,21 +112,24 @@ def _source(settings: dict[str, Any], side: int | None) -> tuple[MapSource, int]
     """The source that a recipe describes, with its weights, and the side of the images that it was made for."""
     rest = dict(settings)
     size = rest.pop("image_size", None)
-    if size is not None and (not isinstance(size, int) or size < 1):
+    if size is not None and (type(size) is not int or size < 1):
         raise InputError(f"image_size {size!r} of a source is no number of pixels; give a whole number, such as 224")
     if "onnx" in rest:
         path, maps = resolve(str(rest.pop("onnx"))), rest.pop("maps", None)
         _nothing_else(rest, "onnx, maps, image_size")
+        if maps is not None and (not isinstance(maps, list) or not all(isinstance(one, str) for one in maps)):
+            raise InputError(f"maps {shorten(maps)} of a source is no list of names; leave it out to have them chosen")
         return _detector_source(path, maps, size, side)
     if "model_type" in rest:
-        config = config_of(rest, "encoder", "resnet or convnext", **({} if size is None else {"image_size": size}))
+        extra = {} if size is None else {"image_size": size}
+        config = _of_images(config_of(rest, "encoder", "resnet or convnext", **extra))
         network, normal = bare_model(config), {}
     else:
         name = rest.pop("name", None)
         _nothing_else(rest, "name, image_size")
         if not isinstance(name, str):
             raise InputError("a source needs a network; give name: NAME, onnx: FILE, or model_type with its settings")
-        config = encoder_config(name)
+        config = _of_images(encoder_config(name))
         network, normal = _load_network(name, config), _own_normalisation(name, config)
     mean, std = (normal.get(key, [0.5] * 3) for key in ("image_mean", "image_std"))
     size = size or _own_size(config)
@@ -142,6 +141,12 @@ def _source(settings: dict[str, Any], side: int | None) -> tuple[MapSource, int]
     with torch.no_grad():
         source.settings["channels"] = source.eval().maps(torch.zeros(1, 3, size, size))[0].shape[1]
     return source, size
+
+
+def _of_images(config: PreTrainedConfig) -> PreTrainedConfig:
+    if hasattr(config, "vocab_size"):
+        raise InputError(f"a {config.model_type!r} model reads text, and a source is read from images; name another")
+    return config
 
 
 def _nothing_else(rest: dict[str, Any], known: str) -> None:

@@ -14,7 +14,8 @@ from transformers.masking_utils import create_bidirectional_mask
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.encoders import build_encoder, split_text_encoder, text_layers
+from promu.modeling.encoders import split_text_encoder, text_layers
+from promu.modeling.map_sources import bare_model
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Fusion(nn.Module, ABC):
         if self.config.fusion_layers is None:
             return text_encoder.config, split_text_encoder(text_encoder)
         config = self.own_layer_config(text_encoder, self.config.fusion_layers)
-        layers = text_layers(build_encoder(config))
+        layers = text_layers(bare_model(config))
         assert layers is not None
         return config, layers
 
