@@ -14,7 +14,7 @@ from promu.cli import main
 from promu.errors import InputError
 from promu.modeling.loading import save_folder
 from promu.tasks.gate import GatedPredictor
-from promu.tasks.model_folder import open_model, open_predictor
+from promu.tasks.model_folder import open_model, open_predictor, tasks_of
 from promu.tasks.predictor import Predictor
 from promu.tasks.task import TASKS
 from promu.training.fit_gate import fit_gate
@@ -73,10 +73,17 @@ def test_a_gate_is_fitted_saved_and_used_like_a_model(
     assert json.loads(capsys.readouterr().out)["weight"] == done.weight
     assert main([*words[:-1], f"other={said['seen']}"]) == 2
     assert "neither expert reads the context 'other'" in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "dev.txt"), "--format", "conll", "--model", str(tmp_path / "gate")]) == 0
+    assert "no post is longer than the 48 tokens that are read" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"this is a gate between two models; name the folder of one of them, first/"):
+        open_model("ner", tmp_path / "gate")
     facts = json.loads((tmp_path / "gate" / "gate.json").read_text())
     (tmp_path / "gate" / "gate.json").write_text(json.dumps({**facts, "weight": 7}))
     with pytest.raises(InputError, match=r"gate.json: the weight of the first expert is 7"):
         open_predictor("ner", tmp_path / "gate")
+    (tmp_path / "gate" / "gate.json").write_text("{}")
+    with pytest.raises(InputError, match=r"gate.json: the gate is damaged; fit it again"):
+        tasks_of(tmp_path / "gate")
     (tmp_path / "gate" / "gate.json").write_text('{"task": "ner"}')
     with pytest.raises(InputError, match="the gate is damaged; fit it again"):
         open_predictor("ner", tmp_path / "gate")

@@ -26,6 +26,7 @@ EXPERTS = ("first", "second")
 """The folders of the experts in it."""
 SETTINGS = ("score_temperature", "entity_threshold", "relation_threshold")
 """What of a gate's configuration is fitted on dev."""
+DAMAGED = InputError("the gate is damaged; fit it again (promu contexts gate)")
 OTHER = "second."
 """Before the names of the second expert's inputs in a batch."""
 
@@ -155,7 +156,7 @@ def opened_gate(folder: Path, first: Predictor, second: Predictor) -> GatedPredi
     try:
         values = {name: float(facts[name]) for name in ("weight", *SETTINGS)}
     except (KeyError, TypeError, ValueError):
-        raise InputError("the gate is damaged; fit it again (promu contexts gate)", folder / GATE) from None
+        raise DAMAGED.at(folder / GATE) from None
     try:
         gate = GatedPredictor(first, second, values.pop("weight"))
     except InputError as error:

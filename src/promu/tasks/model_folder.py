@@ -13,7 +13,7 @@ from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
 from promu.modeling.multi_task import PromuForMultiTask
 from promu.tasks.familiarity import Familiarity
-from promu.tasks.gate import EXPERTS, GATE, opened_gate, read_gate
+from promu.tasks.gate import DAMAGED, EXPERTS, GATE, opened_gate, read_gate
 from promu.tasks.onnx_predictor import OnnxPredictor, OpenGraphs
 from promu.tasks.predictor import Predictor, TorchPredictor
 from promu.tasks.task import TASKS
@@ -85,8 +85,10 @@ def tasks_of(folder: Path) -> list[str]:
     Raises:
         InputError: There is no model, or one that was not fine-tuned.
     """
-    if gate := read_gate(folder):
-        return [str(gate.get("task"))]
+    if (gate := read_gate(folder)) is not None:
+        if gate.get("task") not in TASKS:
+            raise DAMAGED.at(folder / GATE)
+        return [str(gate["task"])]
     kind = saved_class(folder)
     config = read_json_object(folder / "config.json")
     if kind == PromuForMultiTask.__name__:
@@ -124,6 +126,9 @@ def open_models(folder: Path, device: str | None = None) -> tuple[dict[str, Prom
         InputError: As `open_model`.
     """
     device = find_device(device)
+    if read_gate(folder) is not None:
+        names = " or ".join(f"{name}/" for name in EXPERTS)
+        raise InputError(f"this is a gate between two models; name the folder of one of them, {names} in it", folder)
     tasks = tasks_of(folder)
     shared = saved_class(folder) == PromuForMultiTask.__name__
     tokenizer = load_tokenizer(str(folder))

@@ -20,6 +20,7 @@ from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
 from promu.modeling.loading import load_tokenizer
 from promu.schema import Post, Scheme
+from promu.tasks.gate import EXPERTS, read_gate
 from promu.tasks.model_folder import tasks_of
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Task
 from promu.tasks.task import TASKS
@@ -201,7 +202,7 @@ def check_lengths(
     Args:
         path: A file, or a folder with the format's usual file names.
         format: A name in `promu.corpora.formats.FORMATS`, of posts.
-        model: Folder of a fine-tuned model, whose tokenizer and length count.
+        model: Folder of a fine-tuned model, whose tokenizer and length count; of a gate, those of its first model.
         tokenizer: In its place a tokenizer: folder, hub name, `package:NAME/PATH`.
         max_length: Tokens that are read, special tokens included, where a tokenizer is named.
         scheme: Of the tags in CoNLL files.
@@ -227,6 +228,7 @@ def check_lengths(
         raise InputError("name either a model or a tokenizer, so that tokens can be counted")
     name = "re" if entry.pair_per_post else "joint" if format == "jmere" else "ner"
     if model is not None:
+        model = Path(model, EXPERTS[0]) if read_gate(Path(model)) is not None else model
         tasks = tasks_of(Path(model))
         name, tokenizer = name if name in tasks else tasks[0], str(model)
     config = PromuConfig(max_length=max_length) if model is None else PromuConfig.from_pretrained(model)
