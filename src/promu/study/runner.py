@@ -123,14 +123,15 @@ class _Run:
     def run(self) -> dict[str, JobResult]:
         if len(self.results) == len(self.jobs):
             return self.results
-        context = job_processes()
-        events, devices = context.Queue(), None
-        if found := accelerators():
-            devices = context.Queue()
-            for number in range(self.workers):
-                devices.put(number % found)
-        given = (events, devices, dict(os.environ))
         with _exclusive(self.folder):
+            context = job_processes()
+            events = context.Queue()
+            devices: Any = None
+            if found := accelerators():
+                devices = context.Queue()
+                for number in range(self.workers):
+                    devices.put(number % found)
+            given = (events, devices, dict(os.environ))
             pool = ProcessPoolExecutor(self.workers, context, initializer=_set_up_worker, initargs=given)
             try:
                 self._work(pool, events)
