@@ -46,7 +46,9 @@ TINY = STUDY.model_copy(
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "run"
-    data = run_demo(out, 0, TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promu.study.demo_study.usable_cores", lambda: 1)  # other tests have the others
+        data = run_demo(out, 0, TINY)
     assert [system.name for system in data.systems] == ["text-only", "from-scratch", "promu"]
     return out
 

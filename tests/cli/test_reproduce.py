@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests import processes
 
 from promu import score
 from promu.cli import main
@@ -94,13 +91,13 @@ def test_pre_training_took_over_the_teacher_and_the_labels_of_their_own_jobs(who
 
 def test_killed_and_started_again_it_gives_the_same_tables(recipe: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "study"
-    call = subprocess.Popen([sys.executable, "-m", "promu.cli", *words(recipe, out)], stderr=subprocess.DEVNULL)
+    call = processes.start("import sys; from promu.cli import main; main(sys.argv[1:])", *words(recipe, out))
     until = time.monotonic() + 240
     while not any(name.startswith("labels") for name in done(out)):
-        assert call.poll() is None and time.monotonic() < until, "it ended before it could be killed"
+        assert call.is_alive() and time.monotonic() < until, "it ended before it could be killed"
         time.sleep(0.05)
-    os.kill(call.pid, signal.SIGKILL)
-    call.wait()
+    call.kill()
+    call.join()
     before = done(out)
     assert 0 < len(before) < 7
     assert main(words(recipe, out)) == 0
