@@ -82,13 +82,13 @@ def run_forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
 @pytest.mark.slow
 def test_killed_at_any_moment(tmp_path: Path, run_forks: Forks) -> None:
     """Killed again and again at random, the build ends with the very files of one that was not."""
-    settings = write_set(tmp_path, 200)
-    how = {"falsify": "uniform", "shard": 20, "dev": 40, "missing_images": "skip"}
+    settings = write_set(tmp_path, 120)
+    how = {"falsify": "uniform", "shard": 12, "dev": 24, "missing_images": "skip"}
     (settings.image_folder / "5.png").write_bytes(b"broken")
     build_corpus(with_(settings, **how), tmp_path / "unbroken")
     code = """
 killed = 0
-for most in (0.01, *[0.25] * 15):  # the first is certain to come too early to finish
+for most in (0.01, *[0.15] * 11):  # the first is certain to come too early to finish
     pid = child(lambda: module.build_corpus(settings, out))
     time.sleep(random.uniform(0.0, most))
     os.kill(pid, signal.SIGKILL)
