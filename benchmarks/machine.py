@@ -51,7 +51,7 @@ def facts() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "precision": best_precision("cpu"),
+        "bf16_native": best_precision("cpu") == "bf16",
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import crf, extract, kecpm, label, loader, machine, pairs, pretrain_step, serve
+from benchmarks import crf, extract, kecpm, label, loader, machine, pretrain_step, serve
 from benchmarks.measure import Row
 from rich.console import Console
 from rich.table import Table
@@ -29,7 +29,6 @@ BENCHMARKS = {
     "crf": crf.run,
     "kecpm": kecpm.run,
     "extract": extract.run,
-    "pairs": pairs.run,
     "serve": serve.run,
 }
 

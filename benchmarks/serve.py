@@ -110,7 +110,7 @@ def run(quick: bool, overload_seconds: float = 20.0) -> tuple[dict[str, Any], li
     with ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = engine(quick, [text for text, _ in made], temporary / "benchmark")
-        settings = ServiceSettings(model=temporary / "benchmark")
+        settings = ServiceSettings(model=temporary / "benchmark", image_cache_mib=0)  # the posts come again
         url = stack.enter_context(served(model, settings))
         bodies = temporary / "bodies.jsonl"
         lines = [json.dumps({"text": text, "image": base64.b64encode(photo).decode()}) for text, photo in made]
@@ -136,7 +136,7 @@ def _alone(model: Extractor, made: list[tuple[str, bytes]], url: str, bodies: Pa
     for _ in range(turns):
         for text, photo in made:
             started = time.perf_counter()
-            entities += len(model(text, photo).entities)
+            entities += len(model(text, photo, image_cache_mib=0).entities)
             library.append(time.perf_counter() - started)
         service += call(url, bodies, requests=len(made))["each"]
     return {
@@ -153,7 +153,7 @@ def _bulk(
     library, service = [], []
     for _ in range(turns):
         started = time.perf_counter()
-        for _ in model.pipe(records * 2, batch_size=batch, images=images):
+        for _ in model.pipe(records * 2, batch_size=batch, images=images, image_cache_mib=0):
             pass
         library.append(2 * len(records) / (time.perf_counter() - started))
         requests = 2 * len(records)
@@ -195,7 +195,7 @@ def _rows(result: dict[str, Any]) -> list[Row]:
             f"{bulk['service']:.1f} posts/s",
             f"{bulk['library']:.1f} posts/s",
             bulk["service"] / bulk["library"],
-            goal="0.85",
+            goal="0.95",
         ),
         Row(
             "serve",

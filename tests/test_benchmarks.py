@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import BertConfig, ViTConfig
+from transformers import BertConfig, ResNetConfig, ViTConfig
 
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.losses import JointLoss
@@ -19,6 +19,7 @@ from promu.modeling.pretraining import PromuForPreTraining
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT))
 
+from benchmarks.hvpnet import IMAGES, LENGTH, HvpNet, Yardstick  # noqa: E402
 from benchmarks.literal_step import literal_step  # noqa: E402
 from benchmarks.measure import alternate  # noqa: E402
 from benchmarks.run import main  # noqa: E402
@@ -37,7 +38,7 @@ def test_every_benchmark_runs_and_writes_its_figures(
     shown = capsys.readouterr().out
     result = json.loads(out.read_text())
     assert result["machine"]["threads"] == torch.get_num_threads()
-    names = ["machine", "pretrain-step", "label", "loader", "crf", "kecpm", "extract", "pairs", "serve"]
+    names = ["machine", "pretrain-step", "label", "loader", "crf", "kecpm", "extract", "serve"]
     assert list(result["benchmarks"]) == names
     assert [name for name in dict.fromkeys(row["benchmark"] for row in result["rows"]) if name != "memory"] == names
     for row in result["rows"]:
@@ -79,6 +80,38 @@ def test_the_paper_s_sizes_cost_what_counting_by_hand_says() -> None:
     assert by_hand == pytest.approx(166, abs=1)
     # attention and the embedding of patches come on top
     assert student_step(config, 30) / 1e9 == pytest.approx(174, abs=1)
+
+
+def test_the_yardstick_of_a_published_system_is_of_its_size() -> None:
+    with torch.device("meta"):
+        network = HvpNet(9, False, BertConfig(), ResNetConfig()).eval()
+        ids, pixels = torch.zeros(1, LENGTH, dtype=torch.long), torch.zeros(1, IMAGES, 3, 224, 224)
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH), torch.inference_mode():
+        assert network(ids, torch.ones_like(ids), pixels).shape == (1, 80, 9)
+    # ResNet-50: 4.09 G multiplications an image; BERT-base: 85 M weights for each of 80 tokens
+    by_hand = 2 * (4 * 4.09e9 + 80 * 85e6)
+    assert counter.get_total_flops() == pytest.approx(by_hand, rel=0.03)
+
+
+def test_the_yardstick_reads_text_image_and_crops_in_every_pass() -> None:
+    field = Yardstick(["O", "B-PER", "I-PER"], 4, quick=True)
+    batch = field.inputs(2, 7)
+    with torch.inference_mode():
+        scores = field.tagger(**batch)
+        for number in range(IMAGES):
+            other = batch["pixels"].clone()
+            other[0, number] += 1
+            changed = (field.tagger(**{**batch, "pixels": other}) - scores).abs().amax((1, 2))
+            assert changed[0] > 1e-5 and changed[1] < 1e-6
+        padding = torch.where(batch["mask"].bool(), batch["ids"], 1000)
+        torch.testing.assert_close(field.tagger(**{**batch, "ids": padding})[:, :7], scores[:, :7])
+    assert [len(tags) for tags in field.entities(batch)] == [7, 7] and len(field.relations(batch)) == 2
+    passes: list[int] = []
+    for network in (field.tagger, field.relater):
+        network.images.register_forward_hook(lambda module, given, output: passes.append(len(given[0])))
+    field.post(7, pairs=3)()
+    assert passes == [IMAGES] * 4, "the image is encoded in each pass"
 
 
 def test_captions_are_padded_and_as_long_as_said() -> None:
