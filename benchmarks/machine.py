@@ -12,7 +12,7 @@ import torch
 from benchmarks.measure import Row
 from torch.nn import functional
 
-from promu.files import usable_cores
+from promu.cores import usable_cores
 from promu.hub import best_precision, processor
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1576, 768, 3072), (1576, 3072, 768))

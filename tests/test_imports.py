@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "src" / "promu"
 # From the ground up; a room imports itself and what stands on lower floors, never its neighbours.
 FLOORS = [
     {"errors", "progress"},
-    {"schema", "files", "extensions"},
+    {"schema", "files", "extensions", "cores"},
     {"config"},
     {"hub"},
     {"corpora", "modeling", "runs"},

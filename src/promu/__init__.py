@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from promu.cores import prepare_threads
+
 if TYPE_CHECKING:
     from promu.config import copy_recipe, list_recipes
     from promu.corpora.convert import Conversion, convert
@@ -77,6 +79,8 @@ _MODULES = {
     "training.finetune": ["finetune"],
     "training.pretrain": ["pretrain"],
 }
+prepare_threads()  # PyTorch, which a name below may import, reads the environment once
+
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 """The module of each public name."""
 

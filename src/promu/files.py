@@ -470,8 +470,3 @@ def write_lines(path: str | Path, lines: Sequence[str]) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write one JSON document, whole or not at all."""
     write_text(path, [json.dumps(value, ensure_ascii=False, indent=1), "\n"])
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: fewer than the machine has where a container or `taskset` allows fewer."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

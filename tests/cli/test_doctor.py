@@ -19,9 +19,17 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 def test_it_says_versions_device_and_precision() -> None:
     findings = by_name(doctor.diagnose())
     assert findings["torch"].value == importlib.metadata.version("torch")
-    assert {"python", "promu", "transformers", "accelerate", "processor", "device", "precision", "speed"} <= set(
-        findings
-    )
+    assert {
+        "python",
+        "promu",
+        "transformers",
+        "accelerate",
+        "processor",
+        "device",
+        "precision",
+        "threads",
+        "speed",
+    } <= set(findings)
     assert "pytest" not in findings  # extras are no requirement
     assert findings["precision"].value.split()[0] in {"bf16", "fp32"}
     assert not [finding for finding in findings.values() if finding.status == "broken"]

@@ -28,12 +28,13 @@ from PIL import Image
 from promu.alignment.corpus_settings import CorpusSettings, Detector, DetectorSettings
 from promu.alignment.detectors import build_detector
 from promu.alignment.falsify import Encode, SentenceVectors, falsified_of, falsify, word_vectors
+from promu.cores import usable_cores
 from promu.corpora.captions import NamedImage, Skipped, guess_format, iterate_named_images
 from promu.corpora.images import load_image, probe_image
 from promu.corpora.newsclippings import find_base
 from promu.corpora.shards import HEADER, CaptionedImage, ShardWriter, read_shard, shard_counts, shard_images, shard_path
 from promu.errors import InputError, counted
-from promu.files import make_folder, usable_cores, write_json
+from promu.files import make_folder, write_json
 from promu.progress import mark_stored, report
 from promu.runs import RunFolder
 from promu.schema import Region

@@ -15,8 +15,9 @@ from PIL import Image
 
 from promu.alignment.corpus_settings import DetectorSettings
 from promu.alignment.synonyms import COCO_NAMES
+from promu.cores import usable_cores
 from promu.errors import InputError, counted, needs_extra
-from promu.files import filled_lines, read_bytes, shorten, usable_cores
+from promu.files import filled_lines, read_bytes, shorten
 from promu.modeling.yolo_layout import (
     LAYOUTS,
     Array,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.requirements import Requirement
 
 from promu.cli.console import print_json
+from promu.cores import THREADS, busy_cores, explain_threads, usable_cores
 from promu.errors import counted, extra_requirements, install_command
 
 if TYPE_CHECKING:
@@ -113,8 +114,20 @@ def _device() -> list[Finding]:
         Finding("processor", f"{name} ({', '.join(instructions) or 'instruction sets unknown'})"),
         Finding("device", f"{device} ({named})"),
         Finding("precision", f"{precision} ({native})"),
+        _threads(torch.get_num_threads()),
         speed,
     ]
+
+
+def _threads(count: int) -> Finding:
+    """How many threads compute, why, and whether others want the cores too."""
+    found = Finding("threads", f"{count} ({explain_threads(count)})")
+    load, cores = busy_cores(), usable_cores()
+    if load is None or load < cores + 0.5:
+        return found
+    busy = f"{found.value}; {load:.1f} processes want the {counted(cores, 'core')}"
+    remedy = f"other programs compute here: stop them, or set {THREADS} lower"
+    return replace(found, value=busy, status="note", remedy=remedy)
 
 
 def _matmul_rate(device: str, dtype: torch.dtype, seconds: float = 0.3) -> float:

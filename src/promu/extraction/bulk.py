@@ -31,13 +31,14 @@ from typing import Any
 
 import torch
 
+from promu.cores import usable_cores
 from promu.corpora.context_files import ContextFile, check_name_of, read_contexts, with_record_contexts
 from promu.corpora.sources import read_source
 from promu.errors import InputError, counted, needs_extra
 from promu.extraction.bulk_part import PART, Begun, BulkSettings, extract_part, letter, lines_of, with_id
 from promu.extraction.records import SINKS
 from promu.extraction.type_rules import TypeRules
-from promu.files import make_folder, refuse_overwriting, usable_cores, write_json, write_text
+from promu.files import make_folder, refuse_overwriting, write_json, write_text
 from promu.hub import find_device
 from promu.progress import mark_stored, report
 from promu.runs import refuse_other_settings

@@ -21,10 +21,11 @@ from starlette.requests import ClientDisconnect
 from uvicorn.supervisors import Multiprocess
 
 import promu
+from promu.cores import usable_cores
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import contexts_read
-from promu.files import checksum, usable_cores
+from promu.files import checksum
 from promu.hub import quiet
 from promu.modeling.loading import read_json_object
 from promu.report.palette import type_styles

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from promu.alignment.label_store import LabelStore
+from promu.cores import usable_cores
 from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.images import probe_image
@@ -23,7 +24,7 @@ from promu.corpora.mnre import read_mnre
 from promu.errors import InputError, install_command
 from promu.evaluation.scoring import read_groups
 from promu.extraction.extractor import Extractor
-from promu.files import read_json_document, usable_cores, write_json
+from promu.files import read_json_document, write_json
 from promu.newsreel import WORLD, NewsreelSettings
 from promu.newsreel.noisy_detector import held
 from promu.report.demo_report import (

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from promu.config import load_recipe
+from promu.cores import usable_cores
 from promu.errors import InputError
-from promu.files import make_folder, usable_cores, write_json
+from promu.files import make_folder, write_json
 from promu.hub import best_device, best_precision, processor, quiet
 from promu.kecpm.kecpm_recipe import KecpmRecipe
 from promu.study.exhibit import Table

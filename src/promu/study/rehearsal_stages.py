@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
+from promu.cores import usable_cores
 from promu.errors import InputError
-from promu.files import make_folder, read_json_document, usable_cores
+from promu.files import make_folder, read_json_document
 from promu.hub import quiet
 from promu.progress import report, shown
 from promu.study.job import Job

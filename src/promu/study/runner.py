@@ -21,8 +21,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from promu.cores import usable_cores
 from promu.errors import InputError
-from promu.files import make_folder, usable_cores
+from promu.files import make_folder
 from promu.progress import mark_stored, report, shown
 from promu.study.job import Job, with_inputs
 
