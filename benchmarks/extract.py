@@ -284,10 +284,10 @@ def _rows(result: dict[str, Any]) -> list[Row]:
     times = result["by_entities_ms"]
     for name in dict.fromkeys(name.rpartition(", ")[0] for name in times):
         of_counts = [times[f"{name}, {count} entities"] for count in COUNTS]
-        shown = " / ".join(f"{value:.0f}" for value in of_counts)
+        listed = " / ".join(f"{value:.0f}" for value in of_counts)
         goal = "1.6 or less" if name.startswith("spans") else ""
         measure = f"{name}: {' / '.join(map(str, COUNTS))} entities, the last against the first"
-        rows.append(Row("extract", measure, f"{shown} ms", "", of_counts[-1] / of_counts[0], None, goal))
+        rows.append(Row("extract", measure, f"{listed} ms", "", of_counts[-1] / of_counts[0], None, goal))
     return rows
 
 

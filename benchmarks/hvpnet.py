@@ -45,8 +45,8 @@ class PrefixLayer(nn.Module):
         """Text (B, N, d), whom it may attend to (B, 1, 1, P + N), and the prefix (B, P, d) twice; text again."""
         query, key, value = self.query(text), self.key(text), self.value(text)
         key, value = torch.cat([keys, key], 1), torch.cat([values, value], 1)
-        split = [one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value)]
-        read = functional.scaled_dot_product_attention(*split, attn_mask=mask)
+        query, key, value = (one.unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in (query, key, value))
+        read = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         text = self.norms[0](text + self.out(read.transpose(1, 2).flatten(2)))
         return self.norms[1](text + self.down(functional.gelu(self.up(text))))
 

@@ -135,7 +135,7 @@ class ImageReader:
         if not self._sizes and config.captioner is None:
             return Request(post, {}, TEXT_ONLY, source)
         # a captioner sees the whole image; without one a big JPEG is decoded at a part of its size
-        target = None if config.captioner is not None else (self._sizes[-1],) * 2
+        target = None if config.captioner is not None else (self._sizes[-1], self._sizes[-1])
         image = _GivenImage(source, config.max_pixels, target)
         if config.captioner is not None:
             post = self.described(post, image, config)
@@ -162,7 +162,8 @@ class _GivenImage:
 
     def __init__(self, source: ImageSource, max_pixels: int, target: tuple[int, int] | None) -> None:
         self._max_pixels, self._target = max_pixels, target
-        self._source, self._path = source, None
+        self._source: ImageSource = source
+        self._path: Path | None = None
         if not isinstance(source, Image.Image):
             with _unreadable(None):
                 self._source, self._path = read_image(source)
