@@ -86,7 +86,7 @@ def extract(
         _note_exceptions(asdict(done))
         note(f"{counted(done.posts, 'post')} in, {done.extracted:,} out, {counted(done.dead, 'dead letter')}")
         if done.encoded:
-            note(f"{counted(done.encoded, 'image')} encoded, {done.reused:,} more were the same as one before")
+            note(f"images encoded: {done.encoded:,}; taken from another post with the same image: {done.reused:,}")
         if done.dead:
             note(f"what could not be read is in {dead_letters(out)}")
         return

@@ -63,8 +63,8 @@ class BulkResult:
         as_text: Extracted, but read as text because the image was missing or broken.
         unread: Extracted, but without the image because the model reads text alone.
         cut: Extracted, but longer than the model takes, and read up to there.
-        encoded: Images that went through a vision encoder.
-        reused: Images that did not, because another post has the same (`ImageCache`).
+        encoded: How often an image went through a vision encoder; two models that see otherwise each have their own.
+        reused: How often it did not, because another post has the same image (`ImageCache`).
         warned: Extracted from a text that is unlike those that the model has learned from (`Extraction.warnings`).
     """
 
