@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from PIL import Image
 from tests.factories import TEXTS
 
 from promu import ExtractionConfig, Extractor
+from promu.cli import main
 from promu.contexts import captioning
 from promu.errors import InputError
 from promu.extraction import request
@@ -79,6 +81,16 @@ def test_two_posts_with_the_same_bytes_are_encoded_once(
     assert again.image_read
     fresh(TEXTS[0], images / "1.png")
     assert done == {"decoded": 2, "shrunk": 2, "encoded": 2}
+
+
+def test_a_bulk_run_says_what_was_shared(
+    tiny_models: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posts = [{"text": text, "image": "0.png"} for text in TEXTS[:3]]
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
+    words = ["extract", "--model", str(tiny_models / "ner"), "--device", "cpu", "--images", str(images)]
+    assert main([*words, "--input", str(tmp_path / "posts.jsonl"), "--out", str(tmp_path / "out.jsonl")]) == 0
+    assert "note: images encoded: 1; taken from another post with the same image: 2\n" in capsys.readouterr().err
 
 
 def test_a_file_that_changes_is_another_image(fresh: Extractor, images: Path, tmp_path: Path) -> None:
