@@ -9,7 +9,8 @@ from pathlib import Path
 from promu.study.runner import job_processes
 
 _FIRST = """
-import os, sys
+import gc, os, sys
+gc.freeze()
 os.environ.clear()
 os.environ.update({environment!r})
 sys.argv = {words!r}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import logging
 import multiprocessing
@@ -279,6 +280,7 @@ _worker_events: Any = None
 def _set_up_worker(events: Any, devices: Any, environment: Mapping[str, str]) -> None:
     global _worker_events
     _worker_events = events
+    gc.freeze()  # what is loaded stays, and each training would look through it
     take_environment(environment)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if devices is not None:
