@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 from promu.errors import InputError, counted
@@ -35,13 +35,15 @@ class Entity:
     """A typed span of word tokens, end exclusive.
 
     `type` is None where a data set marks the span but not its type (MNRE pairs without a relation);
-    `score` is None for gold entities.
+    `score` is None for gold entities. `regions` are the boxes of the post's image that show it, in the image's own
+    pixels: empty where the image does not show it, None where nobody has said.
 
     Example:
         ```python
-        from promu import Entity
+        from promu import Entity, Region
 
         Entity(2, 4, "LOC")  # "New York" in ("Ann", "in", "New", "York")
+        Entity(0, 1, "PER", regions=(Region((10.0, 20.0, 110.0, 80.0)),))
         ```
     """
 
@@ -49,12 +51,18 @@ class Entity:
     end: int
     type: str | None
     score: float | None = None
+    regions: tuple[Region, ...] | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
             raise InputError(
                 f"entity span ({self.start}, {self.end}) is empty or negative; spans are word indices, end exclusive"
             )
+
+    @property
+    def region(self) -> Region | None:
+        """The one of its regions with the highest score, the first of equal ones; None without any."""
+        return max(self.regions, key=lambda region: region.score) if self.regions else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,8 @@ class Post:
         contexts: Further texts about the post, such as a description of its image, by name; what they say is read, and
             never labelled. Not compared.
         extra: What else came with the post, by key: carried through to what is written about it. Not compared.
+        image_size: Width and height of the image that the regions of the entities count pixels of, where a data set
+            says it. Not compared.
         line: Where its file has it, from 1; None for a post from elsewhere. Not compared.
 
     Example:
@@ -120,6 +130,7 @@ class Post:
     offsets: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
     contexts: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    image_size: tuple[int, int] | None = field(default=None, compare=False, repr=False)
     line: int | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -203,7 +214,7 @@ class CaptionPair:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A box in pixel coordinates (x0, y0, x1, y1) with a label and a score, from a detector.
+    """A box in pixel coordinates (x0, y0, x1, y1): of a detector with a label and a score, of gold without.
 
     Example:
         ```python
@@ -214,7 +225,7 @@ class Region:
     """
 
     box: tuple[float, float, float, float]
-    label: str
+    label: str = ""
     score: float = 1.0
 
     def __post_init__(self) -> None:
@@ -224,3 +235,32 @@ class Region:
                 f"region {self.label!r} has no area: box {self.box}; "
                 "boxes are (x0, y0, x1, y1) in pixels, x1 > x0, y1 > y0"
             )
+
+    def within(self, size: tuple[int, int]) -> Region:
+        """The part of it that lies inside an image of this width and height, in pixels.
+
+        Raises:
+            InputError: None of it does.
+        """
+        x0, y0, x1, y1 = self.box
+        box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(size[0])), min(y1, float(size[1])))
+        if box == self.box:
+            return self
+        if box[0] >= box[2] or box[1] >= box[3]:
+            of = f"{size[0]} x {size[1]} pixels"
+            raise InputError(f"the box {list(self.box)} lies outside its image of {of}; correct box or size")
+        return replace(self, box=box)
+
+    def iou(self, other: Region) -> float:
+        """The area that both boxes cover as a share of the area that either covers, 0 to 1.
+
+        >>> Region((0, 0, 10, 10)).iou(Region((0, 0, 10, 5)))
+        0.5
+        """
+        ours, theirs = self.box, other.box
+        width = min(ours[2], theirs[2]) - max(ours[0], theirs[0])
+        height = min(ours[3], theirs[3]) - max(ours[1], theirs[1])
+        if width <= 0 or height <= 0:
+            return 0.0
+        areas = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (ours, theirs))
+        return width * height / (areas - width * height)

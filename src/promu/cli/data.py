@@ -71,8 +71,8 @@ def check(
 
     Args:
         path: A file, or the folder of a set.
-        format: One of conll, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat, spacy,
-            captions, newsclippings, coco.
+        format: One of conll, mnre, jmere, gmner, fmnerg, fmnerg-coarse, posts, spans, doccano, label-studio, prodigy,
+            brat, spacy, captions, newsclippings, coco.
         scheme: How the tags of CoNLL files mark entities; auto finds it out.
         images: Folder of images; missing and broken ones are then named.
         model: Folder of a fine-tuned model; posts that are longer than it reads are then counted, and what they lose.

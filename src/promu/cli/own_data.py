@@ -93,7 +93,8 @@ def convert(
     Args:
         source: The file; for brat a folder, or one of its .txt files.
         target: The file to write, replaced if it is there; for brat a new folder.
-        from_: Its format: conll, mnre, jmere, posts, spans, doccano, label-studio, prodigy, brat or spacy.
+        from_: Its format: conll, mnre, jmere, gmner, fmnerg, fmnerg-coarse, posts, spans, doccano, label-studio,
+            prodigy, brat or spacy.
         to: The format to write, one of the same.
         inside_word: A span of characters that begins or ends inside a word: leave it out, widen it to the whole word,
             or split the word.

@@ -31,7 +31,8 @@ class ScoreOptions:
             whose mean and standard deviation is shown.
         against: Predictions of another system, one file or several: is the difference more than chance? Several runs
             are compared over runs and posts, single ones over posts alone.
-        format: Of all files; left out, posts for .jsonl files, else the task's own: conll, mnre or jmere.
+        format: Of all files; left out, posts for .jsonl files, else the task's own: conll, mnre, jmere or
+            gmner.
         scheme: How the tags of CoNLL files mark entities; auto finds it out.
         train: Training file. Of ner and re: what is rare there is the tail; without it the gold says what is rare. Of
             joint: its relations count in the macro F1 over all relations.
@@ -100,6 +101,21 @@ def score_re(options: ScoreOptions, *, export: Path | None = None) -> None:
     _show(report, options)
 
 
+@app.command(name="gmner")
+def score_gmner(
+    options: ScoreOptions, *, rename: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None
+) -> None:
+    """Entities with the region that shows them: GMNER (span, type, region), MNER (span, type), EEG (span, region).
+
+    A region is right if its IoU with any gold box of the name is at least .5; where gold has none, if there is none.
+    With FMNERG's fine types GMNER and MNER are shown with the coarse ones too.
+
+    Args:
+        rename: OLD=NEW, read the type OLD of predictions and training file as NEW, such as MISC=OTHER.
+    """
+    _show(_score("gmner", options, rename=dict(_renaming(word) for word in rename or ())), options)
+
+
 @app.command(name="joint")
 def score_joint(options: ScoreOptions) -> None:
     """Quintuples (head, type, tail, type, relation): micro and macro F1 by exact spans, types and direction.
@@ -110,7 +126,7 @@ def score_joint(options: ScoreOptions) -> None:
     _show(_score("joint", options), options)
 
 
-def _score(task: Literal["ner", "re", "joint"], options: ScoreOptions, **more: Any) -> ScoreReport:
+def _score(task: Literal["ner", "re", "joint", "gmner"], options: ScoreOptions, **more: Any) -> ScoreReport:
     from promu.evaluation.scoring import score
 
     given = {
@@ -150,6 +166,7 @@ def _show(report: ScoreReport, options: ScoreOptions) -> None:
 
 def print_scores(runs: Sequence[Scores], mode: str = "") -> None:
     """Tables of one run, or of the means over several; `mode` is what the title says of the way the tags were read."""
+    from promu.evaluation.grounded_scores import GroundedScores
     from promu.evaluation.joint_scores import JointScores
     from promu.evaluation.ner import NerScores
     from promu.evaluation.scoring import other_figures
@@ -157,6 +174,8 @@ def print_scores(runs: Sequence[Scores], mode: str = "") -> None:
     first = runs[0]
     if isinstance(first, NerScores):
         what = f"entities, {counted(first.posts, 'post')}"
+    elif isinstance(first, GroundedScores):
+        what = f"grounded entities, {counted(first.posts, 'post')}"
     elif isinstance(first, JointScores):
         what = f"quintuples, {counted(first.posts, 'post')}"
     else:
@@ -175,6 +194,8 @@ def print_scores(runs: Sequence[Scores], mode: str = "") -> None:
                 f"{counted(first.repeated.texts, 'text comes', 'texts come')} again with other labels "
                 f"({counted(first.repeated.posts, 'post')}); taken as one post each, F1 is {figures['merged']}"
             )
+        return
+    if isinstance(first, GroundedScores):
         return
     if not isinstance(first, NerScores):
         print(f"accuracy: {figures['accuracy']} (None included)")

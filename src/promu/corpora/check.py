@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promu.corpora.formats import Format, find_format, find_splits, paper_name
+from promu.corpora.gmner import COARSE_TYPES, FINE_TYPES, coarse_types
 from promu.corpora.images import find_image, load_image
 from promu.corpora.releases import UNKNOWN, identify, unknown_name
 from promu.errors import InputError, Problems, counted
@@ -121,12 +122,39 @@ class ImageReport:
         return lines + _more(self.broken, len(self.broken_reasons))
 
 
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """What the images show of the entities of posts.
+
+    Attributes:
+        entities: Of which it is known.
+        shown: Those of them that the image shows, each mention counted.
+        names: Those by their words, each once a post, as the published counts have them.
+        boxes: The boxes of these names.
+        sizes: Posts whose image's size is known.
+    """
+
+    entities: int
+    shown: int
+    names: int
+    boxes: int
+    sizes: int
+
+    def line(self) -> str:
+        """The same as text."""
+        boxes, sizes = counted(self.boxes, "box", "boxes"), counted(self.sizes, "image")
+        names, entities = counted(self.names, "name"), counted(self.entities, "entity", "entities")
+        shown = f"{self.shown:,} of {entities} ({names} of posts), {boxes}"
+        return f"  shown in the image: {shown}; the size of {sizes} is known"
+
+
 @dataclass(slots=True)
 class FileReport:
     """One file. `records` counts posts, pairs or images with regions; what a format lacks stays 0 or empty.
 
-    `kind` is that of the format. `label_map` has the papers' name of each entity type by the file's name, which is the
-    one that readers keep.
+    `coarse` counts FMNERG's coarse types where all types are its fine ones; `grounding` is None where no entity says
+    what shows it. `kind` is that of the format. `label_map` has the papers' name of each entity type by the file's
+    name, which is the one that readers keep.
     """
 
     path: Path
@@ -136,7 +164,9 @@ class FileReport:
     records: int = 0
     tokens: int = 0
     entities: dict[str, int] = field(default_factory=dict)
+    coarse: dict[str, int] = field(default_factory=dict)
     label_map: dict[str, str] = field(default_factory=dict)
+    grounding: Grounding | None = None
     relations: dict[str, int] = field(default_factory=dict)
     regions: dict[str, int] = field(default_factory=dict)
     matched: int = 0
@@ -153,6 +183,8 @@ class FileReport:
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
         posts = {name: getattr(self, name) for name in ("tokens", "entities", "label_map", "relations")}
+        posts |= {"coarse": self.coarse} if self.coarse else {}
+        posts |= {"grounding": asdict(self.grounding)} if self.grounding else {}
         pairs = {"matched": self.matched, "mismatched": self.records - self.matched}
         figures: dict[str, dict[str, Any]] = {
             "posts": {"posts": self.records, **posts},
@@ -182,6 +214,10 @@ class FileReport:
         lines.append(f"  release: {self.release}")
         if self.kind == "posts":
             lines += [f"  tokens: {self.tokens:,}", f"  entities: {_table(self.entities)}"]
+            if self.coarse:
+                counts = f"{len(self.entities)} fine types, {len(self.coarse)} coarse ones: {_table(self.coarse)}"
+                lines.append(f"  types: {counts}")
+            lines += [self.grounding.line()] if self.grounding else []
             if self.label_map:
                 names = (name if name == paper else f"{name} = {paper}" for name, paper in self.label_map.items())
                 lines.append(f"  labels, as read and in the papers: {', '.join(names)}")
@@ -323,7 +359,18 @@ def _count_posts(report: FileReport, posts: list[Post], pair_per_post: bool) -> 
         report.release = unknown_name(posts)
     report.tokens = sum(len(post.tokens) for post in posts)
     report.entities = _count(_UNTYPED if one.type is None else one.type for post in posts for one in post.entities)
-    report.label_map = {name: paper_name(name) for name in report.entities if name != _UNTYPED}
+    if report.entities and set(report.entities) <= set(COARSE_TYPES):
+        report.coarse = _count(str(one.type) for post in coarse_types(posts) for one in post.entities)
+    elif not set(report.entities) <= set(FINE_TYPES):
+        report.label_map = {name: paper_name(name) for name in report.entities if name != _UNTYPED}
+    entities = [(number, post.words(one), one.regions) for number, post in enumerate(posts) for one in post.entities]
+    known = [regions for _, _, regions in entities if regions is not None]
+    if known:
+        shown = [(number, words, regions) for number, words, regions in entities if regions]
+        names = {(number, words) for number, words, _ in shown}
+        boxes = {(number, words, region.box) for number, words, regions in shown for region in regions}
+        sizes = sum(post.image_size is not None for post in posts)
+        report.grounding = Grounding(len(known), len(shown), len(names), len(boxes), sizes)
     report.relations = _count(relation.type for post in posts for relation in post.relations)
     spans = ([(one.start, one.end) for one in post.entities] if pair_per_post else () for post in posts)
     distinct = {(post.tokens, tuple(pair)) for post, pair in zip(posts, spans, strict=True)}

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,14 @@ logger = logging.getLogger(__name__)
 
 _MARK, _DOCUMENT = "IMGID:", "-DOCSTART-"
 _COLUMNS = re.compile(r"[ \t]+")
+
+TagOf = Callable[[Sequence[str]], str]
+"""Gives the tag of a line's columns; raises `InputError` for columns that contradict each other."""
+
+
+def last_column(columns: Sequence[str]) -> str:
+    """The tag of a line in any CoNLL file."""
+    return columns[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +100,9 @@ def read_conll_file(
     *,
     scheme: Scheme = "auto",
     stray_inside: StrayInside | None = None,
+    tag_of: TagOf = last_column,
 ) -> ConllFile:
-    """As `read_conll`, with what the file was read as."""
+    """As `read_conll`, with what the file was read as; `tag_of` finds the tag where it is not in the last column."""
     path = Path(path)
     layout = _survey(path)
     known = False
@@ -102,15 +111,16 @@ def read_conll_file(
     if scheme == "auto":
         scheme = layout.tags.scheme
         if scheme == "iob2" and layout.tags.strays:
-            known = has_stray_inside(_Reader(path, layout, "iob1", None, Problems()).posts())
+            known = has_stray_inside(_Reader(path, layout, "iob1", None, Problems(), tag_of).posts())
             scheme = "iob1" if known else "iob2"
     found = Problems() if problems is None else problems
-    reader = _Reader(path, layout, scheme, stray_inside, found)
+    reader = _Reader(path, layout, scheme, stray_inside, found, tag_of)
     posts = reader.posts()
     if problems is None and found:
         raise found.sentences()[0] if isinstance(found, Problems) else found[0]
     tags = {"iob1": [] if known else ["the tags are IOB1"], "bioes": ["the tags are BIOES"]}.get(scheme, [])
-    return ConllFile(posts, scheme, known, [*tags, *layout.notes(), *reader.notes()])
+    notes = [*tags, *layout.notes(tag_of is last_column), *reader.notes()]
+    return ConllFile(posts, scheme, known, notes)
 
 
 def conll_notes(path: Path, scheme: Scheme = "auto") -> list[str]:
@@ -125,10 +135,17 @@ def write_conll(path: str | Path, posts: Iterable[Post], scheme: Scheme = "iob2"
     reads back with `<id>.jpg`. Scores are not kept. The format cannot hold relations, overlapping or untyped entities,
     an image of another name, and empty or broken tokens.
     """
+    write_text(path, conll_text(posts, scheme))
+
+
+def conll_text(
+    posts: Iterable[Post], scheme: Scheme = "iob2", tags: Callable[[str], str] = lambda tag: tag
+) -> Iterator[str]:
+    """What `write_conll` writes, post by post; `tags` makes what stands behind the word of its tag."""
     posts = list(posts)
     plain = all(post.image is None and post.id == str(number) for number, post in enumerate(posts, start=1))
     plain = plain and not (posts and posts[0].tokens and posts[0].tokens[0].startswith("\ufeff"))
-    write_text(path, (_format(post, plain, scheme) for post in posts))
+    return (_format(post, plain, scheme, tags) for post in posts)
 
 
 @dataclass(slots=True)
@@ -144,11 +161,11 @@ class _Layout:
     def split(self, line: str) -> list[str]:
         return line.split("\t") if self.tabs else _COLUMNS.split(line.strip(" \t"))
 
-    def notes(self) -> list[str]:
+    def notes(self, last: bool) -> list[str]:
         notes = []
         if not self.tabs:
             notes.append("the columns are separated by blanks")
-        if self.columns > 2:
+        if self.columns > 2 and last:
             notes.append(f"of {self.columns} columns the first is the word and the last the tag")
         if not self.images:
             notes.append(f"there are no {_MARK} lines: posts are numbered and have no image")
@@ -207,8 +224,15 @@ class _Reader:
     """One pass over a file whose layout and scheme are known."""
 
     def __init__(
-        self, path: Path, layout: _Layout, scheme: Scheme, stray: StrayInside | None, problems: list[InputError]
+        self,
+        path: Path,
+        layout: _Layout,
+        scheme: Scheme,
+        stray: StrayInside | None,
+        problems: list[InputError],
+        tag_of: TagOf,
     ) -> None:
+        self.tag_of = tag_of
         self.path, self.layout, self.scheme, self.problems = path, layout, scheme, problems
         self.stray: StrayInside | None = "begin" if scheme == "iob1" and stray is None else stray
         self.strays: Counter[str] = Counter()
@@ -281,7 +305,7 @@ class _Reader:
             others = "" if self.layout.columns == 2 else f"; most lines have {self.layout.columns}"
             found = counted(len(columns), "column")
             raise InputError(f"{expected} expected, found {found} separated by {by}{others}: {shorten(line)}")
-        token, tag = check_field(TOKEN, columns[0], "the word"), columns[-1]
+        token, tag = check_field(TOKEN, columns[0], "the word"), self.tag_of(columns)
         check_tag(tag, self.scheme)
         if self.scheme != "bioes":
             tag = self._inside(block, tag, number)
@@ -310,7 +334,7 @@ class _Reader:
         fault(self.problems, InputError(reason, self.path, block.lines[index]))
 
 
-def _format(post: Post, plain: bool, scheme: Scheme) -> str:
+def _format(post: Post, plain: bool, scheme: Scheme, tags: Callable[[str], str]) -> str:
     where = f"post {shorten(post.id)} cannot be written as CoNLL"
     if post.relations:
         raise InputError(f"{where}: the format holds no relations; write it as mnre, jmere or posts")
@@ -331,7 +355,7 @@ def _format(post: Post, plain: bool, scheme: Scheme) -> str:
             raise InputError(f"{where}: entity ({entity.start}, {entity.end}) overlaps another")
         taken.update(range(entity.start, entity.end))
     words = (
-        f"{check_field(TOKEN, token, f'{where}: word {index}')}\t{tag}\n"
+        f"{check_field(TOKEN, token, f'{where}: word {index}')}\t{tags(tag)}\n"
         for index, (token, tag) in enumerate(zip(post.tokens, bio_tags(post, scheme), strict=True))
     )
     return ("" if plain else f"{_MARK}{name}\n") + "".join(words) + "\n"

@@ -15,7 +15,7 @@ from promu.corpora.formats import Format, Holds, find_format
 from promu.corpora.labelled import to_pairs
 from promu.errors import InputError, Problems, counted
 from promu.files import shorten
-from promu.schema import NO_RELATION, Entity, Post, Relation, Scheme, apart, quintuples, with_quintuples
+from promu.schema import NO_RELATION, Entity, Post, Region, Relation, Scheme, apart, quintuples, with_quintuples
 
 _STATED = re.compile(r"/[^\s/]+/[^\s/]+/[^\s/]+")
 """A relation's label that states the types of both ends."""
@@ -174,6 +174,9 @@ def _fitting(
     taken: set[str] = set()
     numbered = target.holds.jpeg and all(post.image is None for post in posts)
     holds = replace(target.holds, images="any") if numbered else target.holds
+    grounded = any(entity.regions is not None for post in posts for entity in post.entities)
+    if holds.regions == "by name" and (numbered or not grounded):
+        holds = replace(holds, regions="none")
     for number, post in enumerate(posts, start=1):
 
         def leave_out(kind: str, reason: str, line: int | None = None, /, post: Post = post) -> None:
@@ -228,6 +231,7 @@ def fit(post: Post, number: int, holds: Holds, name: str, leave_out: LeaveOut, c
     if scored and not holds.scores:
         leave_out("score", f"{name} has no place for the scores of {scored} answers")
     post = _with_entities(post, holds, name, leave_out, change)
+    post = _with_regions(post, holds, name, leave_out, change)
     if not holds.relations:
         for relation in post.relations:
             leave_out("relation", f"{name} holds no relations: {_told(post, relation)}")
@@ -328,6 +332,35 @@ def _with_entities(post: Post, holds: Holds, name: str, leave_out: LeaveOut, cha
             replace(relation, head=place[relation.head], tail=place[relation.tail], type=kind, score=score)
         )
     return replace(post, entities=tuple(kept), relations=tuple(relations))
+
+
+def _with_regions(post: Post, holds: Holds, name: str, leave_out: LeaveOut, change: LeaveOut) -> Post:
+    """The post with the regions that the format can hold."""
+    told = [entity for entity in post.entities if entity.regions is not None]
+    if holds.regions == "any":
+        return post
+    if holds.regions == "none":
+        if told:
+            leave_out("region", f"{name} has no place for what shows {counted(len(told), 'entity', 'entities')}")
+        if post.image_size is not None:
+            leave_out("image size", f"{name} has no place for the size of its image, {list(post.image_size)}")
+        entities = tuple(replace(entity, regions=None) for entity in post.entities)
+        return replace(post, entities=entities, image_size=None)
+    shown: dict[str, tuple[Region, ...]] = {}
+    for entity in told:
+        shown.setdefault(post.words(entity), tuple(Region(region.box) for region in entity.regions or ()))
+    kept = []
+    for entity in post.entities:
+        words = post.words(entity)
+        kept.append(replace(entity, regions=shown.get(words, ())))
+        if entity.regions is None:
+            gets = counted(len(kept[-1].regions or ()), "region")
+            change("region", f"{name} says of each entity what shows it, and of {shorten(words)} it says {gets}")
+        elif tuple(region.box for region in entity.regions) != tuple(region.box for region in shown[words]):
+            leave_out("region", f"{name} keeps regions by name, and an entity before has others: {shorten(words)}")
+        elif entity.regions != shown[words]:
+            leave_out("score", f"{name} has no place for labels and scores of regions: {shorten(words)}")
+    return replace(post, entities=tuple(kept))
 
 
 def _pairs(post: Post, name: str, leave_out: LeaveOut, change: LeaveOut) -> list[Post]:

@@ -84,6 +84,28 @@ def _score(value: object) -> object:
     return value
 
 
+def _box(value: object) -> object:
+    # The bound also refuses integers too large to become a float.
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 4
+        or any(type(number) not in (int, float) or not -1e9 < number < 1e9 for number in value)
+        or not (value[0] < value[2] and value[1] < value[3])
+    ):
+        raise ValueError(f"must be four numbers x0, y0, x1, y1 in pixels, x1 > x0, y1 > y0, found {shorten(value)}")
+    return tuple(map(float, value))
+
+
+def _size(value: object) -> object:
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 2
+        or any(type(side) is not int or not 0 < side < 10**9 for side in value)
+    ):
+        raise ValueError(f"must be width and height in pixels, two integers from 1 on, found {shorten(value)}")
+    return value
+
+
 Text = Annotated[str, Strict(), AfterValidator(_text)]
 """A string with something in it that can be written as UTF-8."""
 Caption = Annotated[Text, BeforeValidator(_caption), AfterValidator(str.strip)]
@@ -102,6 +124,10 @@ Span = Annotated[tuple[int, int], BeforeValidator(_span)]
 """Two integers; `check_span` says whether they are a span of some words."""
 Score = Annotated[float, BeforeValidator(_score)]
 """A number from 0 to 1."""
+Box = Annotated[tuple[float, float, float, float], BeforeValidator(_box)]
+"""Four numbers (x0, y0, x1, y1) with an area."""
+Size = Annotated[tuple[int, int], BeforeValidator(_size)]
+"""Width and height of an image in pixels."""
 
 TEXT, TOKEN, TOKENS, FILE_NAME, IMAGE_PATH = (
     TypeAdapter[Any](kind) for kind in (Text, Token, Tokens, FileName, ImagePath)

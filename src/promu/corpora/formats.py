@@ -23,6 +23,7 @@ from promu.corpora.captions import read_captions
 from promu.corpora.coco import read_coco
 from promu.corpora.conll import conll_notes, read_conll, write_conll
 from promu.corpora.docbin import read_docbin, write_docbin
+from promu.corpora.gmner import COARSE_TYPES, FINE_TYPES, gmner_notes, read_gmner, write_gmner
 from promu.corpora.jmere import Background, jmere_notes, read_jmere, read_jmere_background, write_jmere
 from promu.corpora.mnre import mnre_notes, read_mnre, write_mnre
 from promu.corpora.newsclippings import read_newsclippings
@@ -40,6 +41,10 @@ Splits = Mapping[str, tuple[str, ...]]
 
 _CONLL_SPLITS: Splits = {"train": ("train.txt",), "valid": ("valid.txt", "val.txt", "dev.txt"), "test": ("test.txt",)}
 
+_GMNER_SPLITS: Splits = {
+    split: (*names, *(f"{folder}/{name}" for folder in ("txt", "txt_fine") for name in names))
+    for split, names in _CONLL_SPLITS.items()
+}
 _MNRE_SPLITS: Splits = {"train": ("mnre_train.txt",), "valid": ("mnre_val.txt",), "test": ("mnre_test.txt",)}
 _JMERE_SPLITS: Splits = {
     name: (f"{split}.json", f"{split}_ofa_image_caption.json", f"{split}_ofa_knowledge.json")
@@ -70,6 +75,7 @@ class Holds:
         images: Any name, only one that the id gives, or none.
         jpeg: Whether the image's name is `<id>.jpg`.
         file_names, distinct: Whether ids must be file names, and different from each other.
+        regions: Which regions of entities: any, those that all entities of one name in a post share, or none.
         type: An entity type to the one that it holds in its place, None where there is none; None holds any.
     """
 
@@ -87,6 +93,7 @@ class Holds:
     jpeg: bool = False
     file_names: bool = False
     distinct: bool = False
+    regions: Literal["any", "by name", "none"] = "none"
     type: Callable[[str], str | None] | None = None
 
 
@@ -106,6 +113,7 @@ def _jmere_type(kind: str) -> str | None:
 
 _NAMED = Holds(scores=False, extra=False, text=False, images="named by id", file_names=True)
 _HOLDS_CONLL = replace(_NAMED, relations=False, overlapping=False, untyped=False, jpeg=True, type=_tag)
+_HOLDS_GMNER = replace(_HOLDS_CONLL, regions="by name")
 _HOLDS_MNRE = replace(_NAMED, pairs=True)
 _HOLDS_JMERE = replace(_NAMED, untyped=False, lone_entities=False, type=_jmere_type)
 _HOLDS_MARKS = Holds(untyped=False, scores=False, words=False)
@@ -157,7 +165,17 @@ class Format:
         return replace(self, **marked)
 
 
-_ALL = ("ner", "re", "joint")
+def _fmnerg(name: str, types: Literal["fine", "coarse"]) -> Format:
+    """FMNERG with one of its two columns of types."""
+    known = COARSE_TYPES if types == "fine" else FINE_TYPES
+    functions = (partial(one, types=types) for one in (read_gmner, write_gmner, gmner_notes))
+    read, write, notes = functions
+    holds = replace(_HOLDS_GMNER, type=lambda kind: kind if kind in known else None)
+    splits = {split: tuple(reversed(names)) for split, names in _GMNER_SPLITS.items()}
+    return Format(name, "posts", read, write, splits, notes=notes, tasks=_GROUNDED, holds=holds, tagged=True)
+
+
+_ALL, _GROUNDED = ("ner", "re", "joint", "gmner"), ("ner", "gmner")
 _OWN = (
     Format(
         "conll",
@@ -175,6 +193,19 @@ _OWN = (
         "jmere", "posts", read_jmere, write_jmere, _JMERE_SPLITS, False, jmere_notes, ("joint",), holds=_HOLDS_JMERE
     ),
     Format(
+        "gmner",
+        "posts",
+        read_gmner,
+        write_gmner,
+        _GMNER_SPLITS,
+        notes=gmner_notes,
+        tasks=_GROUNDED,
+        holds=_HOLDS_GMNER,
+        tagged=True,
+    ),
+    _fmnerg("fmnerg", "fine"),
+    _fmnerg("fmnerg-coarse", "coarse"),
+    Format(
         "posts",
         "posts",
         read_post_file,
@@ -182,7 +213,7 @@ _OWN = (
         _POST_SPLITS,
         notes=post_notes,
         tasks=_ALL,
-        holds=Holds(contexts=True),
+        holds=Holds(contexts=True, regions="any"),
     ),
     Format("spans", "posts", read_spans, write_spans, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
     Format("doccano", "posts", read_spans, write_doccano, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),

@@ -19,7 +19,7 @@ from promu.schema import NO_RELATION, Post, Relation, Scheme
 
 logger = logging.getLogger(__name__)
 
-PUBLISHED = {"ner": "conll", "re": "mnre", "joint": "jmere"}
+PUBLISHED = {"ner": "conll", "re": "mnre", "joint": "jmere", "gmner": "gmner"}
 """The format of a task's published sets."""
 
 

@@ -4,8 +4,11 @@ A record to extract from is `{"text"}` or `{"tokens"}`, with optional `id` (the 
 labelled one adds `entities` (`start`, `end` in words, `type`, optional `score`) and `relations` (`head`, `tail` as
 indices of entities, `type`, optional `score`). `contexts` are further texts about the post by name. An entity may also
 say its `text`, and its `char_start` and `char_end` in the record's `text`; these must say the same as `start` and
-`end`, and may stand in their place. Null is as if the key were not there. Further keys are carried through
-(`Post.extra`); those that promu writes beside the labels (`WRITTEN`) are not read.
+`end`, and may stand in their place. Its `regions` are the boxes of the image that show it: a list of `{"box": [x0, y0,
+x1, y1]}`, in the image's own pixels, optionally with `label` and `score`; an empty list says that the image does not
+show it, no list that nobody has said. `image_size` is the image's width and height. Null is as if the key were not
+there. Further keys are carried through (`Post.extra`); those that promu writes beside the labels (`WRITTEN`) are not
+read.
 """
 
 from __future__ import annotations
@@ -24,9 +27,11 @@ from pydantic import AfterValidator, Strict, StrictInt
 from promu.corpora.fields import (
     TEXT,
     TOKENS,
+    Box,
     Id,
     Record,
     Score,
+    Size,
     Text,
     Tokens,
     check_field,
@@ -38,7 +43,7 @@ from promu.corpora.fields import (
 from promu.corpora.tokenize import Offsets, align, tokenize, visible
 from promu.errors import InputError, counted
 from promu.files import filled_lines, is_blank, parse_json_object, read_records, shorten, write_lines
-from promu.schema import Entity, Post, Relation
+from promu.schema import Entity, Post, Region, Relation
 
 WRITTEN = ("explanation", "truncated", "image_read", "image_reason", "warnings")
 """Keys of what `promu extract` writes that are about its run, not about the post: they are written anew each time."""
@@ -110,13 +115,21 @@ def post_record(post: Post) -> dict[str, Any]:
     for one in post.entities:
         start, end = post.offsets[one.start][0], post.offsets[one.end - 1][1]
         entity = {"start": one.start, "end": one.end, "text": str(post.text)[start:end], "type": one.type}
-        entities.append({**entity, "char_start": start, "char_end": end, "score": one.score})
+        shown = None if one.regions is None else [region_record(region) for region in one.regions]
+        entities.append({**entity, "char_start": start, "char_end": end, "score": one.score, "regions": shown})
     relations = [{"head": one.head, "tail": one.tail, "type": one.type, "score": one.score} for one in post.relations]
     record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
+    record["image_size"] = None if post.image_size is None else list(post.image_size)
     record["entities"] = [_without_none(entity) for entity in entities]
     record["relations"] = [_without_none(relation) for relation in relations]
     record["contexts"] = dict(post.contexts) or None
     return with_extra(_without_none(record), post.extra)
+
+
+def region_record(region: Region) -> dict[str, Any]:
+    """The JSON object we write for a region: its box, and label and score where it has some."""
+    more = {"label": region.label or None, "score": None if region.score == 1.0 else region.score}
+    return {"box": list(region.box), **_without_none(more)}
 
 
 def with_extra(record: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +166,12 @@ def from_record(raw: Mapping[str, Any], id: str = "1") -> Post:
     else:
         post = from_text(record.text, id, record.image)
     entities = tuple(
-        Entity(*_span(entity, post, bool(record.text), f"entities[{index}]"), entity.type, entity.score)
+        Entity(
+            *_span(entity, post, bool(record.text), f"entities[{index}]"),
+            entity.type,
+            entity.score,
+            _regions(entity, record.image_size, f"entities[{index}]"),
+        )
         for index, entity in enumerate(record.entities)
     )
     relations = []
@@ -166,7 +184,27 @@ def from_record(raw: Mapping[str, Any], id: str = "1") -> Post:
     further = {key: value for key, value in raw.items() if key not in _PostRecord.model_fields}
     extra = {str(key): plain(value, key) for key, value in further.items() if key not in WRITTEN}
     contexts = {name: text for name, text in record.contexts.items() if not is_blank(text)}
-    return replace(post, entities=entities, relations=tuple(relations), contexts=contexts, extra=extra)
+    size = record.image_size
+    return replace(post, entities=entities, relations=tuple(relations), contexts=contexts, extra=extra, image_size=size)
+
+
+def _regions(entity: _EntityRecord, size: tuple[int, int] | None, what: str) -> tuple[Region, ...] | None:
+    if entity.regions is None:
+        return None
+    found = []
+    for index, one in enumerate(entity.regions):
+        region = Region(one.box, one.label or "", 1.0 if one.score is None else one.score)
+        try:
+            found.append(region if size is None else region.within(size))
+        except InputError as error:
+            raise InputError(f"regions[{index}] of {what}: {error.reason}") from None
+    return tuple(found)
+
+
+class _RegionRecord(Record):
+    box: Box
+    label: Text | None = None
+    score: Score | None = None
 
 
 class _EntityRecord(Record):
@@ -177,6 +215,7 @@ class _EntityRecord(Record):
     text: Text | None = None
     char_start: StrictInt | None = None
     char_end: StrictInt | None = None
+    regions: Annotated[list[_RegionRecord], Strict()] | None = None
 
 
 class _RelationRecord(Record):
@@ -191,6 +230,7 @@ class _PostRecord(Record):
     text: Text = ""
     tokens: Tokens = ()
     image: Text | None = None
+    image_size: Size | None = None
     entities: Annotated[list[_EntityRecord], Strict()] = []
     relations: Annotated[list[_RelationRecord], Strict()] = []
     contexts: Annotated[dict[Text, Annotated[str, Strict(), AfterValidator(sound)]], Strict()] = {}

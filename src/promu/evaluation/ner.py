@@ -79,7 +79,7 @@ def score_entities(
         InputError: The posts do not line up, an entity has no type, or a post has no group.
     """
     check_aligned(gold, predicted)
-    sides = _items(gold, "gold"), _items(predicted, "predicted")
+    sides = entity_items(gold, "gold"), entity_items(predicted, "predicted")
     return NerScores(
         micro=Counts.of_posts(*sides),
         spans=Counts.of_posts(*([[item[:2] for item in items] for items in side] for side in sides)),
@@ -97,7 +97,7 @@ def entity_counts(gold: Sequence[Post], predicted: Sequence[Post]) -> PostCounts
         InputError: As `score_entities`.
     """
     check_aligned(gold, predicted)
-    return post_counts(_items(gold, "gold"), _items(predicted, "predicted"))
+    return post_counts(entity_items(gold, "gold"), entity_items(predicted, "predicted"))
 
 
 def entity_frequency(posts: Sequence[Post]) -> dict[str, int]:
@@ -119,7 +119,12 @@ def _confusion(gold: Sequence[Sequence[_Item]], predicted: Sequence[Sequence[_It
     return nest(cells)
 
 
-def _items(posts: Sequence[Post], side: str) -> list[list[_Item]]:
+def entity_items(posts: Sequence[Post], side: str) -> list[list[_Item]]:
+    """Span and type of the entities of each post, in their order.
+
+    Raises:
+        InputError: An entity of this side has no type.
+    """
     items: list[list[_Item]] = []
     for number, post in enumerate(posts, start=1):
         items.append([])

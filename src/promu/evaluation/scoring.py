@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from promu.corpora.conll import read_conll_file
 from promu.corpora.formats import clashing_names
+from promu.corpora.gmner import find_boxes
 from promu.corpora.labelled import read_labelled, task_format
 from promu.corpora.tag_schemes import StrayInside, bio_tags
 from promu.errors import InputError
@@ -26,6 +27,7 @@ from promu.evaluation.counts import (
     summarise,
     summarise_tables,
 )
+from promu.evaluation.grounded_scores import GroundedScores, grounded_counts, score_grounded
 from promu.evaluation.joint_scores import JointScores, joint_counts, score_joint
 from promu.evaluation.ner import NerScores, entity_counts, entity_frequency, score_entities
 from promu.evaluation.relation import (
@@ -44,7 +46,7 @@ logger = logging.getLogger(__name__)
 Source = str | Path | Sequence[Post]
 """A file of posts, or the posts."""
 
-Scores = NerScores | RelationScores | JointScores
+Scores = NerScores | RelationScores | JointScores | GroundedScores
 
 Mode = Literal["strict", "default"]
 
@@ -163,11 +165,11 @@ def _means(tables: Sequence[Mapping[str, Counts]]) -> dict[str, dict[str, Any]]:
 
 
 def _per_label(scores: Scores) -> dict[str, Counts]:
-    return scores.per_type if isinstance(scores, NerScores) else scores.per_relation
+    return scores.per_type if isinstance(scores, NerScores | GroundedScores) else scores.per_relation
 
 
 def score(
-    task: Literal["ner", "re", "joint"],
+    task: Literal["ner", "re", "joint", "gmner"],
     gold: Source,
     predictions: Source | Sequence[Source],
     *,
@@ -193,16 +195,17 @@ def score(
 
     Args:
         task: `ner` scores entities, exact in span and type; `re` one relation for each given pair of entities; `joint`
-            quintuples of two typed entities and their relation.
+            quintuples of two typed entities and their relation; `gmner` entities with the region that shows them.
         gold: Posts with their labels: a file, or the posts.
         predictions: The same posts in the same order with predicted labels; several are runs of one system (seeds).
         against: Predictions of another system, to compare with: several runs by a t test over runs and posts, single
             runs by a paired bootstrap over posts (`promu.evaluation.significance.compare_runs`).
-        train: Training posts. For ner and re they say which labels are rare, without them the gold does. For joint
-            their relations count in the macro F1 over all relations.
+        train: Training posts. For ner, gmner and re they say which labels are rare, without them the gold does. For
+            joint their relations count in the macro F1 over all relations.
         groups: Group name by post id, or a JSON file of that; adds figures by group.
-        rename: New name by old name of entity types in predictions and training posts (ner).
-        format: Of the files; None is posts for a .jsonl file, else the task's own: CoNLL, MNRE or JMERE.
+        rename: New name by old name of entity types in predictions and training posts (ner, gmner).
+        format: Of the files; None is posts for a .jsonl file, else the task's own: CoNLL, MNRE, JMERE or GMNER; with
+            gmner a .jsonl file is posts in any case.
         scheme: Of the tags in CoNLL files, see `promu.schema.Scheme`.
         samples: Samples of the bootstrap of single runs; their seed is fixed.
 
@@ -226,6 +229,14 @@ def score(
         read = partial(_entity_posts, format=format, scheme=scheme)
         frequency = entity_frequency(posts if train is None else _renamed(_read(train, read), rename or {}))
         other_runs = [score_entities(other_posts, run, group) for run in other_found[: len(ours)]]
+    elif task == "gmner":
+        read = partial(_grounded_posts, format=format, scheme=scheme)
+        for source in (*ours, *others):
+            _check_boxes(gold, source, format)
+        posts = _read(gold, read)
+        found = [_same_names(posts, _renamed(_read(one, read), rename or {}), one) for one in (*ours, *others)]
+        scorer, counter = score_grounded, grounded_counts
+        frequency = entity_frequency(posts if train is None else _renamed(_read(train, read), rename or {}))
     elif task == "re":
         read = partial(read_labelled, "re", format=format, scheme=scheme)
         posts, found = _aligned_files(gold, [*ours, *others], read)
@@ -245,7 +256,7 @@ def score(
     if others:
         counts = [counter(posts, run) for run in found]
         comparison = compare_runs(counts[: len(ours)], counts[len(ours) :], samples=samples)
-    rarest = RAREST_TYPES if task == "ner" else RAREST_RELATIONS
+    rarest = RAREST_TYPES if task in ("ner", "gmner") else RAREST_RELATIONS
     tail = [score_tail(_per_label(scores), frequency, rarest) for scores in runs] if len(frequency) > rarest else []
     names, other_names = ([str(_place(source) or "posts") for source in sources] for sources in (ours, others))
     rare_in = str(_place(gold if train is None else train) or "posts")
@@ -305,15 +316,43 @@ def read_entity_files(
         runs = []
         for source in predictions:
             posts = _renamed(_read(source, partial(read, stray_inside=reading)), rename or {})
-            for name, other in clashing_names(entity_frequency(posts), entity_frequency(expected)).items():
-                raise InputError(
-                    f"the predictions say {name} where the gold says {other}; if they mean the same, give "
-                    f"rename= {name}={other}",
-                    _place(source),
-                )
-            runs.append(_aligned(expected, posts, source))
+            runs.append(_same_names(expected, posts, source))
         files[mode] = (expected, runs)
     return files
+
+
+def _same_names(expected: Sequence[Post], posts: list[Post], source: Source) -> list[Post]:
+    """The predicted posts, if they line up and do not know a type of the gold under another name only."""
+    for name, other in clashing_names(entity_frequency(posts), entity_frequency(expected)).items():
+        raise InputError(
+            f"the predictions say {name} where the gold says {other}; if they mean the same, give "
+            f"rename= {name}={other}",
+            _place(source),
+        )
+    return _aligned(expected, posts, source)
+
+
+def _grounded_posts(path: Path, format: str | None, scheme: Scheme) -> list[Post]:
+    named = _unless_posts(path, format)
+    return read_labelled("gmner", path, named, scheme="auto" if named == "posts" else scheme)
+
+
+def _unless_posts(path: str | Path, format: str | None) -> str | None:
+    """The format of a file of grounded entities: one in .jsonl holds posts, whatever format the others are in."""
+    return "posts" if Path(path).suffix.lower() == ".jsonl" else format
+
+
+def _check_boxes(gold: Source, predictions: Source, format: str | None) -> None:
+    """Make sure that predictions do not take their regions from the files of boxes of the gold."""
+    if not isinstance(gold, (str, Path)) or not isinstance(predictions, (str, Path)) or Path(gold) == Path(predictions):
+        return
+    files = [
+        one for one in (gold, predictions) if task_format("gmner", one, _unless_posts(one, format)).name != "posts"
+    ]
+    folders = {find_boxes(one) for one in files}
+    if len(files) == 2 and len(folders) == 1 and None not in folders:
+        reason = f"its boxes would be those of the gold, in {folders.pop()}"
+        raise InputError(f"{reason}; give predictions as posts (.jsonl), or in a folder of their own", predictions)
 
 
 def _entity_posts(
