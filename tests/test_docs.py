@@ -161,7 +161,9 @@ def test_every_documented_command_works(sandbox: Path, monkeypatch: pytest.Monke
             assert run(words) == 0, command
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/extraction.md", "docs/own-data.md", "docs/contexts.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/extraction.md", "docs/own-data.md", "docs/contexts.md", "docs/grounding.md"]
+)
 def test_the_python_of_a_page_runs(page: str, sandbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(sandbox)
     found = blocks(ROOT / page, "python")

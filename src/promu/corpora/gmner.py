@@ -131,6 +131,7 @@ def write_gmner(path: str | Path, posts: Iterable[Post], scheme: Scheme = "iob2"
             if file.exists() and (file not in files or _said(file) != (size, boxes)):
                 raise InputError("this file of boxes is there and says something else; write to another folder", file)
         make_folder(folder / "xml")
+    make_folder(path.absolute().parent)
     for file, text in files.items():
         if not file.exists():
             write_text(file, [text])

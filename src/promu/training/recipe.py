@@ -89,8 +89,9 @@ class FinetuneData(ContextData):
     test: Place | None = Field(default=None, description="file that is scored once, at the end")
     format: str | None = Field(
         default=None,
-        description="format of the files: the task's published one (`ner`: `conll`, `re`: `mnre`, `joint`: `jmere`) or "
-        "`posts`, JSON lines for any task; null takes `posts` for a name in .jsonl, else the published one",
+        description="format of the files: the task's published one (`ner`: `conll`, `re`: `mnre`, `joint`: `jmere`), "
+        "`posts`, JSON lines for any task, or for `ner` also `gmner`, `fmnerg` (fine types) and `fmnerg-coarse`; null "
+        "takes `posts` for a name in .jsonl, else the published one",
     )
     scheme: Scheme = Field(default="auto", description=SCHEME)
     images: Place | None = Field(default=None, description="folder of the posts' images")
