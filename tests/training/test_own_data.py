@@ -13,8 +13,9 @@ from tests.factories import TINY_TEXT
 import promu
 from promu.cli import main
 from promu.corpora.conll import write_conll
+from promu.corpora.gmner import write_gmner
 from promu.corpora.labelled import read_labelled
-from promu.schema import Entity, Post, Scheme
+from promu.schema import Entity, Post, Region, Scheme
 from promu.training.finetune import finetune
 
 pytestmark = pytest.mark.slow
@@ -64,6 +65,39 @@ def runs(folder: Path, tiny_models: Path) -> dict[str, Any]:
 def test_both_tasks_learn_from_one_file_of_posts(runs: dict[str, Any]) -> None:
     assert runs["ner"]["posts"]["train"] == 12 and runs["re"]["posts"]["train"] == 24, "two ordered pairs a post"
     assert runs["ner"]["test"]["f1"] == 100 and runs["re"]["test"]["f1"] == 100
+
+
+@pytest.mark.parametrize(
+    ("format", "types"), [("fmnerg", {"actor", "company"}), ("fmnerg-coarse", {"person", "organization"})]
+)
+def test_entities_of_grounded_sets_are_learned(
+    format: str, types: set[str], folder: Path, tiny_models: Path, tmp_path: Path
+) -> None:
+    shown = (Region((1.0, 2.0, 30.0, 40.0)),)
+    names = {"PER": "actor", "ORG": "company"}
+    posts = [
+        replace(
+            post,
+            image=f"{post.id}.jpg",
+            relations=(),
+            entities=tuple(replace(one, type=names[str(one.type)], score=None, regions=shown) for one in post.entities),
+        )
+        for post in read_labelled("ner", write_posts(folder / "posts.jsonl"))
+    ]
+    data = tmp_path / "set" / "txt" / "train.txt"
+    write_gmner(data, posts, types="fine")
+    recipe = {
+        "task": "ner",
+        "data": {"train": str(data), "dev": str(data), "test": str(data), "format": format},
+        "images": "none",
+        "model": {"text": TINY_TEXT, "tokenizer": str(tiny_models / "ner")},
+        "training": {"epochs": 8, "batch_size": 4, "lr": 3e-3, "precision": "fp32"},
+        "out": str(tmp_path / "run"),
+    }
+    result = finetune(recipe)
+    found = read_labelled("ner", tmp_path / "run" / "predictions" / "train.txt", format)
+    assert result["test"]["f1"] > 50 and {one.type for post in found for one in post.entities} <= types
+    assert all(one.regions is None for post in found for one in post.entities), "the model says nothing about regions"
 
 
 @pytest.mark.parametrize("task", ["ner", "re"])
