@@ -17,12 +17,13 @@ from pyarrow import parquet
 from tests.conftest import ROOT
 from tests.factories import TEXTS
 
-from promu import ExtractionConfig, Extractor, progress
+from promu import Entity, Extraction, ExtractionConfig, Extractor, Post, Region, progress
 from promu.cli import main
-from promu.corpora.sources import read_source
+from promu.corpora.sources import read_post_file, read_source
 from promu.errors import InputError
 from promu.extraction.bulk import ENGINES, BulkResult, dead_letters, extract_file
 from promu.extraction.bulk_part import BulkSettings
+from promu.extraction.records import SINKS
 from promu.tasks.predictor import TorchPredictor
 
 WORDS = " ".join(TEXTS).split()
@@ -240,6 +241,20 @@ def test_what_was_not_read_is_in_every_form_of_the_output(
         assert csv_row["image_reason"] == (one["image_reason"] or "")
         assert csv_row["likes"] == row["likes"] or csv_row["likes"] == str(row["likes"] or "")
     assert json.loads(table[0]["place"]) == json.loads(rows[0]["place"]) == {"city": "Rome"}
+
+
+def test_regions_come_back_from_every_kind_of_file(tmp_path: Path) -> None:
+    shown = (Region((1.0, 2.0, 3.0, 4.5), "dog", 0.5), Region((0.0, 0.0, 9.0, 8.0)))
+    entities = (Entity(0, 1, "PER", 0.5, shown), Entity(1, 2, None), Entity(2, 3, "LOC", regions=()))
+    posts = [Post("1", ("Ann", "in", "Rome"), "1.jpg", entities, image_size=(9, 8)), Post("2", ("none",))]
+    found = [Extraction(post, None) for post in posts]
+    assert [one.region for one in found[0].entities] == [shown[1], None, None]
+    (tmp_path / "part").write_text("".join(json.dumps(one.to_dict()) + "\n" for one in found))
+    for suffix, write_as in SINKS.items():
+        assert write_as(tmp_path / f"out{suffix}", [tmp_path / "part"]) == 2
+        read = read_post_file(tmp_path / f"out{suffix}")
+        assert read == posts and [one.image_size for one in read] == [(9, 8), None], suffix
+        assert not read[0].extra
 
 
 def test_a_post_on_which_the_models_fail_is_a_dead_letter(

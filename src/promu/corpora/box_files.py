@@ -94,6 +94,9 @@ def boxes_text(image: str, size: tuple[int, int] | None, boxes: Sequence[tuple[s
 
     Raises:
         InputError: A name has a character that XML has no form for.
+
+    >>> "<name>A&amp;amp</name>" in boxes_text("1.jpg", (640, 480), [("A&amp", Region((1.0, 2.0, 30.0, 40.0)))])
+    True
     """
     lines = ["<annotation>", f"\t<filename>{escape(image)}</filename>"]
     if size is not None:

@@ -151,7 +151,12 @@ def find_boxes(path: str | Path) -> Path | None:
 
 
 def coarse_types(posts: Iterable[Post]) -> list[Post]:
-    """Posts of FMNERG's fine types with the coarse ones in their place; other types stay."""
+    """Posts of FMNERG's fine types with the coarse ones in their place; other types stay.
+
+    >>> from promu.schema import Entity
+    >>> coarse_types([Post("1", ("Rome",), entities=(Entity(0, 1, "city"),))])[0].entities[0].type
+    'location'
+    """
     return [
         replace(post, entities=tuple(replace(one, type=COARSE_TYPES.get(one.type or "", one.type)) for one in entities))
         for post in posts

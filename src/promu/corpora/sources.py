@@ -29,7 +29,7 @@ Numbered = Iterator[tuple[int, dict[str, Any] | InputError]]
 MOST = 20
 """Further keys that a note names one by one."""
 
-STRINGS, LISTS = ("id", "text", "image"), ("tokens", "entities", "relations")
+STRINGS, LISTS = ("id", "text", "image"), ("tokens", "image_size", "entities", "relations")
 """What is read of a record; everything else is carried through."""
 
 

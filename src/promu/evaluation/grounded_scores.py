@@ -90,18 +90,13 @@ def score_grounded(
         InputError: The posts do not line up, an entity has no type or says nothing about regions, or a post has no
             group.
 
-    Example:
-        ```python
-        from promu import Entity, Post, Region
-        from promu.evaluation.grounded_scores import score_grounded
-
-        box, near = Region((0.0, 0.0, 10.0, 10.0)), Region((1.0, 0.0, 11.0, 10.0))
-        right = (Entity(0, 1, "PER", regions=(box,)), Entity(2, 3, "LOC", regions=()))
-        found = (Entity(0, 1, "PER", regions=(near,)), Entity(2, 3, "ORG", regions=()))
-        gold, predicted = (Post("1", ("Ann", "in", "Rome"), entities=entities) for entities in (right, found))
-        scores = score_grounded([gold], [predicted])
-        assert (scores.micro.f1, scores.mner.f1, scores.eeg.f1) == (50.0, 50.0, 100.0)
-        ```
+    >>> from promu.schema import Entity
+    >>> box, near = Region((0.0, 0.0, 10.0, 10.0)), Region((1.0, 0.0, 11.0, 10.0))
+    >>> right = Entity(0, 1, "PER", regions=(box,)), Entity(2, 3, "LOC", regions=())
+    >>> found = Entity(0, 1, "PER", regions=(near,)), Entity(2, 3, "ORG", regions=())
+    >>> scores = score_grounded(*([Post("1", ("Ann", "in", "Rome"), entities=one)] for one in (right, found)))
+    >>> scores.micro.f1, scores.mner.f1, scores.eeg.f1
+    (50.0, 50.0, 100.0)
     """
     sides = _sides(gold, predicted)
     by_post = [_right(*of_post, _typed) for of_post in zip(*sides, strict=True)]
@@ -177,9 +172,9 @@ def _shows(gold: frozenset[Region], found: frozenset[Region]) -> bool:
 def _sides(gold: Sequence[Post], predicted: Sequence[Post]) -> tuple[list[list[_Grounded]], list[list[_Grounded]]]:
     """The entities of each post of both sides."""
     check_aligned(gold, predicted)
-    sides = []
+    sides: list[list[list[_Grounded]]] = []
     for posts, side in ((gold, "gold"), (predicted, "predicted")):
-        rows = []
+        rows: list[list[_Grounded]] = []
         for post, items in zip(posts, entity_items(posts, side), strict=True):
             rows.append([])
             for entity, (start, end, kind) in zip(post.entities, items, strict=True):

@@ -43,7 +43,10 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
 
     whole, text, number = pa.int32(), pa.string(), pa.float64()
     span = [("start", whole), ("end", whole), ("text", text), ("type", text), ("score", number)]
-    entity = pa.struct([*span, ("char_start", whole), ("char_end", whole)])
+    span += [("char_start", whole), ("char_end", whole)]
+    if any('"regions"' in line and _grounded(line) for line in chain.from_iterable(map(_lines, parts))):
+        span.append(("regions", pa.list_(pa.struct([("box", pa.list_(number)), ("label", text), ("score", number)]))))
+    entity = pa.struct(span)
     relation = pa.struct([("head", whole), ("tail", whole), ("type", text), ("score", number)])
     own = {"id": text, "text": text, "tokens": pa.list_(text), "image": text}
     own |= {"entities": pa.list_(entity), "relations": pa.list_(relation)}
@@ -52,6 +55,7 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
     arrow = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64(), frozenset({str}): text}
     arrow |= {frozenset({float}): number, frozenset({int, float}): number}
     columns = {key: arrow.get(frozenset(kind)) for key, kind in kinds.items()}
+    columns |= {"image_size": pa.list_(whole)} if "image_size" in kinds else {}
     as_json = [key for key, kind in columns.items() if kind is None]
     schema = pa.schema(own | {key: kind or text for key, kind in columns.items()})
     count = 0
@@ -80,6 +84,10 @@ def _write_csv(path: Path, parts: Sequence[Path]) -> int:
             writer.writerow("" if one is None else one if isinstance(one, str) else _json(one) for one in values)
             count += 1
     return count
+
+
+def _grounded(line: str) -> bool:
+    return any("regions" in entity for entity in json.loads(line)["entities"])
 
 
 def _json(value: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from promu.corpora.posts import with_extra, with_text
+from promu.corpora.posts import region_record, with_extra, with_text
 from promu.errors import InputError
 from promu.extraction.request import ImageSource
 from promu.schema import Entity, Post
@@ -222,7 +222,7 @@ class Extraction:
         for one in post.entities:
             start, end = post.offsets[one.start][0], post.offsets[one.end - 1][1]
             place: dict[str, Any] = {"text": str(post.text)[start:end], "start_char": start, "end_char": end}
-            entities.append(FoundEntity(one.start, one.end, one.type, one.score, **place))
+            entities.append(FoundEntity(one.start, one.end, one.type, one.score, one.regions, **place))
         relations = (
             FoundRelation(entities[one.head], entities[one.tail], one.type, one.score) for one in post.relations
         )
@@ -262,8 +262,9 @@ class Extraction:
         """As `promu extract` writes it, ready for JSON.
 
         Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `truncated`,
-        `image_read` and `image_reason`, `warnings`, `contexts` where there are any, `explanation` with the option
-        `explain`, and what else the post brought. A score is null where the entity was given.
+        `image_read` and `image_reason`, `warnings`, `image_size` and `contexts` where there are any, `explanation` with
+        the option `explain`, and what else the post brought. A score is null where the entity was given; `regions` are
+        there where an entity has some or is known to have none.
         """
         post = self.post
         entities = [
@@ -275,6 +276,7 @@ class Extraction:
                 "score": one.score,
                 "char_start": one.start_char,
                 "char_end": one.end_char,
+                **({} if one.regions is None else {"regions": [region_record(region) for region in one.regions]}),
             }
             for one in self.entities
         ]
@@ -282,6 +284,8 @@ class Extraction:
         record |= {"entities": entities, "relations": [asdict(one) for one in post.relations]}
         record |= {"truncated": self.truncated, "image_read": self.image_read, "image_reason": self.image_reason}
         record["warnings"] = list(self.warnings)
+        if post.image_size is not None:
+            record["image_size"] = list(post.image_size)
         if post.contexts:
             record["contexts"] = dict(post.contexts)
         if self.explanation is not None:
