@@ -194,8 +194,10 @@ def _regions(entity: _EntityRecord, size: tuple[int, int] | None, what: str) -> 
     found = []
     for index, one in enumerate(entity.regions):
         region = Region(one.box, one.label or "", 1.0 if one.score is None else one.score)
+        found.append(region)
         try:
-            found.append(region if size is None else region.within(size))
+            if size is not None:
+                region.within(size)
         except InputError as error:
             raise InputError(f"regions[{index}] of {what}: {error.reason}") from None
     return tuple(found)
