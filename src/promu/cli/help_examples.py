@@ -110,6 +110,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "score ner": ("promu score ner --gold test.txt --predictions mine.txt --against theirs.txt",),
     "score re": ("promu score re --gold mnre_test.txt --predictions seed0.txt seed1.txt seed2.txt",),
+    "score gmner": ("promu score gmner --gold fmnerg/test.txt --format fmnerg --predictions found.jsonl",),
     "score joint": ("promu score joint --gold test.json --predictions answers.json --json",),
     "doctor": ("promu doctor", "promu doctor --json"),
 }

@@ -85,14 +85,14 @@ def gmner_notes(path: Path, scheme: Scheme = "auto", types: Types = "four") -> l
     folder = find_boxes(path)
     if folder is None:
         return notes
-    files = {file.stem: file.name for file in folder.glob("*.xml")}
+    files = _files(folder)
     held = sum(post.id in files and post.image is not None for post in posts)
     notes.append(f"{counted(held, 'post has', 'posts have')} a file of boxes in {folder}; others show nothing")
     marks: set[str] = set()
     for text in {path, *path.parent.glob("*.txt")}:
         with suppress(InputError):  # of another file, which is not the one that is looked at
             marks |= {line.strip() for _, line in read_lines(text, Problems()) if line and line.startswith("IMGID:")}
-    strangers = sorted(name for id, name in files.items() if f"IMGID:{id}" not in marks)
+    strangers = sorted(file.name for id, file in files.items() if f"IMGID:{id}" not in marks)
     if strangers:
         what = counted(len(strangers), "file of boxes belongs", "files of boxes belong")
         notes.append(f"{what} to no post of the .txt files here, such as {strangers[0]}")
@@ -150,6 +150,16 @@ def find_boxes(path: str | Path) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
+def _files(folder: Path) -> dict[str, Path]:
+    """The files of boxes in a folder by the ids of their posts."""
+    try:
+        return {file.stem: file for file in folder.iterdir() if file.suffix.lower() == ".xml"}
+    except OSError as error:
+        raise InputError(
+            f"the folder of boxes cannot be read ({error.strerror}); check its permissions", folder
+        ) from None
+
+
 def coarse_types(posts: Iterable[Post]) -> list[Post]:
     """Posts of FMNERG's fine types with the coarse ones in their place; other types stay.
 
@@ -170,7 +180,7 @@ def _read(path: Path, problems: list[InputError] | None, scheme: Scheme, types: 
     folder = find_boxes(path)
     if folder is None:
         return file.posts, [*file.notes, "there is no folder xml beside it, so that nothing is known about regions"]
-    files = {one.stem: one for one in folder.glob("*.xml")}
+    files = _files(folder)
     names: dict[str, list[str]] = {}  # of all posts of an id
     for post in file.posts:
         names.setdefault(post.id, []).extend(map(post.words, post.entities))
