@@ -24,7 +24,7 @@ from promu.corpora.box_files import boxes_text, read_boxes
 from promu.corpora.conll import TagOf, conll_text, last_column, read_conll_file
 from promu.corpora.tokenize import visible
 from promu.errors import InputError, Problems, counted
-from promu.files import fault, make_folder, read_lines, shorten, write_text
+from promu.files import fault, make_folder, read_bytes, shorten, write_text
 from promu.schema import Post, Region, Scheme
 
 logger = logging.getLogger(__name__)
@@ -88,11 +88,14 @@ def gmner_notes(path: Path, scheme: Scheme = "auto", types: Types = "four") -> l
     files = _files(folder)
     held = sum(post.id in files and post.image is not None for post in posts)
     notes.append(f"{counted(held, 'post has', 'posts have')} a file of boxes in {folder}; others show nothing")
-    marks: set[str] = set()
+    ids: set[str] = set()
     for text in {path, *path.parent.glob("*.txt")}:
         with suppress(InputError):  # of another file, which is not the one that is looked at
-            marks |= {line.strip() for _, line in read_lines(text, Problems()) if line and line.startswith("IMGID:")}
-    strangers = sorted(file.name for id, file in files.items() if f"IMGID:{id}" not in marks)
+            marks = (
+                line for line in read_bytes(text).splitlines() if line.lstrip(b"\xef\xbb\xbf").startswith(b"IMGID:")
+            )
+            ids |= {mark.partition(b":")[2].strip().decode("utf-8", "replace") for mark in marks}
+    strangers = sorted(file.name for id, file in files.items() if id not in ids)
     if strangers:
         what = counted(len(strangers), "file of boxes belongs", "files of boxes belong")
         notes.append(f"{what} to no post of the .txt files here, such as {strangers[0]}")
