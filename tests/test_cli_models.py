@@ -78,7 +78,7 @@ def test_a_text_without_entities(tmp_path: Path, capsys: pytest.CaptureFixture[s
     captured = capsys.readouterr()
     (record,) = lines_of(captured.out)
     assert (record["tokens"], record["entities"], record["relations"]) == (["nothing", "here"], [], [])
-    assert (record["image_read"], record["image_reason"], record["truncated"]) == (False, "text-only model", 0)
+    assert (record["image_read"], record["image_reason"], record["far_pairs"]) == (False, "text-only model", 0)
     assert "read without the image, by a model that reads text alone: 1 of 1 post" in captured.err
 
 

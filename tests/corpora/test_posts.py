@@ -55,7 +55,7 @@ def test_further_keys_and_nulls(tmp_path: Path) -> None:
             "entities": None,
             "lang": None,
             "user": {"n": [1]},
-            "truncated": True,
+            "far_pairs": 3,
         },
     )
     (post,) = read_posts_jsonl(path)

@@ -64,7 +64,7 @@ def test_every_post_comes_out_or_is_a_dead_letter(settings: BulkSettings, tmp_pa
     with progress.shown(lambda *step: seen.append(step)):
         result = extract_file(source, output, settings, part=8)
     assert result == BulkResult(
-        posts=26, extracted=19, dead=7, as_text=0, unread=0, cut=0, warned=0, encoded=4, reused=3
+        posts=26, extracted=19, dead=7, as_text=0, unread=0, far=0, warned=0, encoded=4, reused=3
     )
     assert seen == [("extracting", done, 26) for done in (8, 16, 24, 26)]
     found = lines(output)
@@ -219,7 +219,7 @@ def test_what_was_not_read_is_in_every_form_of_the_output(
         assert main([*words, str(tmp_path / f"out.{suffix}")]) == 0
         said = capsys.readouterr().err
         assert "read as text, the image being missing or broken (image_reason in the output): 1 of 3 posts" in said
-        assert "read up to where the model ends (truncated in the output): 1 of 3 posts" in said
+        assert "with entities too far apart to be asked about (far_pairs in the output): 1 of 3 posts" in said
     found = lines(tmp_path / "out.jsonl")
     assert [(one["image_read"], one["image_reason"]) for one in found] == [
         (False, "no image"),
@@ -227,8 +227,8 @@ def test_what_was_not_read_is_in_every_form_of_the_output(
         (False, "missing image"),
     ]
     assert [one["image"] for one in found] == [None, "0.png", "gone.jpg"]
-    assert [one["truncated"] > 0 for one in found] == [True, False, False]
-    assert found[0]["truncated"] + max(one["end"] for one in found[0]["entities"]) <= 120
+    assert [one["far_pairs"] > 0 for one in found] == [True, False, False]
+    assert max(one["end"] for one in found[0]["entities"]) > 110, "of 120 words"
     assert [one["text"] for one in found] == [post["text"] for post in posts]
     assert found[0]["place"] == {"city": "Rome"} and "place" not in found[1]
     table = parquet.read_table(tmp_path / "out.parquet").to_pylist()
@@ -237,7 +237,7 @@ def test_what_was_not_read_is_in_every_form_of_the_output(
         assert {key: row[key] for key in one if key != "place"} == {key: one[key] for key in one if key != "place"}
         for name in ("id", "text", "tokens", "entities", "relations"):
             assert csv_row[name] == one[name], name
-        assert (csv_row["truncated"], csv_row["image_read"]) == (str(one["truncated"]), json.dumps(one["image_read"]))
+        assert (csv_row["far_pairs"], csv_row["image_read"]) == (str(one["far_pairs"]), json.dumps(one["image_read"]))
         assert csv_row["image_reason"] == (one["image_reason"] or "")
         assert csv_row["likes"] == row["likes"] or csv_row["likes"] == str(row["likes"] or "")
     assert json.loads(table[0]["place"]) == json.loads(rows[0]["place"]) == {"city": "Rome"}
@@ -270,7 +270,7 @@ def test_a_post_on_which_the_models_fail_is_a_dead_letter(
     monkeypatch.setattr(TorchPredictor, "predict_batch", fragile)
     source = write(tmp_path / "posts.jsonl", [{"text": "Ann met Bob"}, {"text": "Zorva won"}, {"text": "Rome"}])
     output = tmp_path / "out.jsonl"
-    counts = BulkResult(3, extracted=2, dead=1, as_text=0, unread=0, cut=0, warned=0)
+    counts = BulkResult(3, extracted=2, dead=1, as_text=0, unread=0, far=0, warned=0)
     assert extract_file(source, output, settings) == counts
     assert [record["id"] for record in lines(output)] == ["posts:1", "posts:3"]
     (dead,) = lines(dead_letters(output))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -60,9 +59,9 @@ def test_the_answer_for_one_post(extractor: Extractor, images: Path) -> None:
     result = extractor(TEXT, image=images / "0.png")
     assert result.image_read and result.entities and result.relations
     record = json.loads(json.dumps(result.to_dict()))
-    read = ["truncated", "image_read", "image_reason", "warnings"]
+    read = ["far_pairs", "image_read", "image_reason", "warnings"]
     assert list(record) == ["id", "text", "tokens", "image", "entities", "relations", *read]
-    assert (record["text"], record["truncated"], record["image_read"], record["image_reason"]) == (TEXT, 0, True, None)
+    assert (record["text"], record["far_pairs"], record["image_read"], record["image_reason"]) == (TEXT, 0, True, None)
     for entity, found in zip(record["entities"], result.entities, strict=True):
         assert list(entity) == ["start", "end", "text", "type", "score", "char_start", "char_end"]
         assert TEXT[entity["char_start"] : entity["char_end"]] == entity["text"]
@@ -234,20 +233,6 @@ def test_a_image_that_cannot_be_read(
         extractor(TEXT, image=b"")
 
 
-def test_words_past_the_longest_length_are_said(tiny_models: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, "promu.extraction.passes")  # a bulk run in this process has raised it
-    result = Extractor.from_pretrained(tiny_models / "ner", device="cpu")(tokens=["bridge"] * 300, id="long")
-    assert len(result.tokens) == 300 and 200 < result.truncated < 299
-    assert "post 'long' has 300 words, of which the first" in caplog.text
-
-
-def test_a_word_that_is_read_in_part_is_not_read(tiny_models: Path) -> None:
-    extractor = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
-    assert extractor(tokens=["the"] * 94).truncated == 0, "96 pieces with [CLS] and [SEP]"
-    assert extractor(tokens=["the"] * 93 + ["qzqzqz"]).truncated == 1
-    assert extractor(tokens=["the"] * 80 + ["qzqzqz"]).truncated == 0
-
-
 def test_one_task_alone(tiny_models: Path, images: Path) -> None:
     ner = Extractor.from_pretrained(tiny_models / "ner", device="cpu")
     assert ner(TEXT).entities and ner(TEXT).relations == ()
@@ -392,11 +377,3 @@ def test_a_post_on_which_the_models_fail_leaves_the_others(tiny_models: Path, mo
     with pytest.raises(InputError, match="the models fail on this post") as caught:
         extractor(texts[1])
     assert isinstance(caught.value.__cause__, IndexError), "whoever looks for the fault finds it"
-
-
-def test_given_entities_say_which_words_no_pair_had_room_for(tiny_models: Path) -> None:
-    relations = Extractor.from_pretrained(tiny_models / "re", device="cpu")
-    ends = (Entity(0, 1, "PER"), Entity(2, 3, "PER"))
-    assert relations(Post("1", ("Ann", "met", "Bob"), None, ends)).truncated == 0
-    long = relations(Post("1", ("Ann", "met", "Bob", *["the"] * 200), None, ends))
-    assert 100 < long.truncated < 200

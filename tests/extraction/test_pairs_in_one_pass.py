@@ -131,14 +131,10 @@ def _scores(found: Any) -> list[float]:
     return [float(one.score) for one in (*found.post.entities, *found.post.relations)]
 
 
-def test_entities_that_a_post_brings_share_its_pass_unless_they_lie_past_its_end(models: dict[str, Path]) -> None:
+def test_pairs_share_rows_as_far_as_a_head_takes_them(models: dict[str, Path]) -> None:
     """A model for relations alone, whose text has room for 30 pieces."""
     encoder = open_models(models["spans"], "cpu")[1]
     words = ("Ann", "met", "Bob", *("today",) * 50, "in", "Rome")
-    post = Post("1", words, None, (Entity(0, 1, "PER"), Entity(2, 3, "PER"), Entity(54, 55, "LOC")))
-    pairs = [(0, 1), (0, 2), (1, 0), (2, 1)]
-    rows = packed_posts(encoder, post, pairs)
-    assert [[(one.head, one.tail) for one in row.relations] for row in rows] == [[(0, 1), (1, 0)], [(0, 2)], [(2, 1)]]
     text = encoder.spans(words, [(0, 1), (54, 55)])
     ends = [text.input_ids[first:stop] for first, stop in (text.positions[:2], text.positions[2:])]
     assert ends == [list(encoder.pieces("Ann")), list(encoder.pieces("Rome"))] and len(text.input_ids) == 32
@@ -192,7 +188,8 @@ def test_in_int8_company_changes_no_score_of_a_pair(
     (done,) = export_models(models["spans"], int8=True, output=tmp_path / "model")
     extractor = Extractor.from_pretrained(done.folder, backend="onnx")
     posts = [{"id": str(n), "text": text, "image": f"{n}.png"} for n, text in enumerate(TEXTS)]
+    posts.append({"id": "long", "text": " ".join(TEXTS * 2)})  # in windows
     alone = [found for post in posts for found in extractor.pipe([post], images=images, **ALL)]
-    together = list(extractor.pipe(posts, images=images, **ALL))
+    together = list(extractor.pipe(posts[::-1], images=images, **ALL))[::-1]
     assert [_scores(one) for one in together] == [pytest.approx(_scores(one), abs=1e-5) for one in alone]
-    assert sum(len(one.relations) for one in together) > 5
+    assert sum(len(one.relations) for one in together) > 5 and together[-1].entities[-1].end > 75

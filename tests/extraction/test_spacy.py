@@ -44,7 +44,7 @@ def test_entities_and_relations_are_those_of_the_extractor(nlp: Language, extrac
     assert told(doc) == [(entity.text, entity.label) for entity in result.entities] != []
     assert [(one.head.text, one.label, one.tail.text) for one in doc._.relations] == result.triples() != []
     assert doc._.relations[0].head in doc.ents and doc._.relations[0].score == pytest.approx(result.relations[0].score)
-    assert (doc._.truncated, doc._.image_read) == (0, False)
+    assert (doc._.far_pairs, doc._.image_read) == (0, False)
 
 
 def test_many_documents_are_read_lazily_and_a_bad_one_leaves_the_others(

@@ -26,7 +26,7 @@ def told(found: Extraction | InputError) -> object:
     record = found.to_dict()
     for item in record["entities"] + record["relations"]:
         assert 0 < item.pop("score") <= 1
-    return record, found.image_reason, found.truncated
+    return record, found.image_reason, found.far_pairs
 
 
 def test_two_steps_give_what_one_call_gives(extractor: Extractor, images: Path) -> None:

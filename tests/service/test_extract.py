@@ -97,13 +97,14 @@ def test_offsets_point_at_the_right_characters(text: str, service: Running) -> N
 
 
 @pytest.mark.slow
-def test_a_long_post_says_how_much_of_it_was_read(service: Running, extractor: Extractor) -> None:
-    text = "a" * 19_000 + " Ann met" * 125  # 20,000 characters, of which the model reads the first 94 pieces
-    with service.client() as client:
+def test_a_long_post_is_read_to_its_end(start: Start, extractor: Extractor) -> None:
+    text = "a" * 99 + " Ann met" * 125  # the model reads 94 pieces together
+    with start(max_pairs=100_000) as service, service.client() as client:
         found = client.post("/extract", json={"text": text}).raise_for_status().json()
-    assert len(found["tokens"]) == 251
-    assert 251 - 100 < found["truncated"] < 251 - 40
-    assert found["truncated"] == extractor(text).truncated
+    assert len(found["tokens"]) == 251 and max(entity["end"] for entity in found["entities"]) > 245
+    expected = extractor(text)
+    assert found["warnings"] == list(expected.warnings) and found["far_pairs"] == expected.far_pairs > 0
+    assert found["warnings"][0] == f"1 word is longer than the model takes, and read in part ({'a' * 60!r:.59}…)."
 
 
 def test_an_explanation_comes_where_it_is_asked_for(service: Running, extractor: Extractor, images: Path) -> None:

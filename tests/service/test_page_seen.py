@@ -46,7 +46,7 @@ GRAPHS = {
 
 
 NOTHING_CUT = {
-    "truncated": 0,
+    "far_pairs": 0,
     "image_read": False,
     "image_reason": "no image",
     "warnings": [],
@@ -216,19 +216,6 @@ def test_no_answer_stays_under_an_error(browser: Browser, service: Running) -> N
         page.click("#go")
         expect(page.locator("#error")).to_contain_text("The post is empty")
         expect(page.locator("#result")).to_be_hidden()
-
-
-def test_what_of_a_long_post_was_not_read_is_shown(browser: Browser, service: Running) -> None:
-    found = answer([(0, 1)])
-    found["truncated"] = len(found["tokens"]) - 5
-    with opened(browser, service.url, width=360) as page:
-        show(page, found)
-        count = len(found["tokens"])
-        expect(page.locator("#notes")).to_contain_text(f"the model read the first 5 of {count} words")
-        dotted = page.locator("#annotated .unread")
-        assert dotted.all_inner_texts() == found["tokens"][5:]
-        assert dotted.first.evaluate("word => getComputedStyle(word).textDecorationStyle") == "dotted"
-        check_fits(page)
 
 
 def test_what_lies_below_a_threshold_is_counted(browser: Browser, start: Start, extractor: Extractor) -> None:

@@ -100,7 +100,8 @@ def extract(
     if input is not None:
         _print_all(extractor, input, images or input.parent, config, contexts)
         return
-    result = extractor({"text": str(text), "contexts": contexts}, image)
+    with progress_bars():  # of a long text
+        result = extractor({"text": str(text), "contexts": contexts}, image)
     line = json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
     if out is not None:
         write_text(out, [line])
@@ -108,7 +109,7 @@ def extract(
         print(line, end="")
     for warning in result.warnings:
         note(warning)
-    _note_exceptions({**counts_of(result), "warned": 0})
+    _note_exceptions({**counts_of(result), "far": 0, "warned": 0})
 
 
 def _print_all(
@@ -151,8 +152,8 @@ def _note_exceptions(counts: Mapping[str, int]) -> None:
     for name, what in (
         ("as_text", "read as text, the image being missing or broken (image_reason in the output)"),
         ("unread", "read without the image, by a model that reads text alone"),
-        ("cut", "read up to where the model ends (truncated in the output)"),
-        ("warned", "unlike the posts that the model has learned from (warnings in the output)"),
+        ("far", "with entities too far apart to be asked about (far_pairs in the output)"),
+        ("warned", "with a warning (warnings in the output)"),
     ):
         if counts.get(name):
             note(f"{what}: {counts[name]:,} of {posts}")
@@ -165,8 +166,7 @@ def _prepare_worker() -> None:
     keep_few_kernels()
     quiet()
     # messages about single posts are counted instead: millions of them would bury the rest
-    for name in ("promu.extraction.extractor", "promu.extraction.passes"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("promu.extraction.extractor").setLevel(logging.ERROR)
 
 
 def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | None = None, json: bool = False) -> None:

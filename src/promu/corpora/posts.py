@@ -45,7 +45,7 @@ from promu.errors import InputError, counted
 from promu.files import filled_lines, is_blank, parse_json_object, read_records, shorten, write_lines
 from promu.schema import Entity, Post, Region, Relation
 
-WRITTEN = ("explanation", "truncated", "image_read", "image_reason", "warnings")
+WRITTEN = ("explanation", "far_pairs", "image_read", "image_reason", "warnings")
 """Keys of what `promu extract` writes that are about its run, not about the post: they are written anew each time."""
 
 

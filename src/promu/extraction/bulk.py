@@ -50,7 +50,7 @@ Done = Iterator[dict[str, int]]
 """The counts of `extract_part`, for each part as it is done."""
 
 
-COUNTED = ("extracted", "dead", "as_text", "unread", "cut", "warned", "encoded", "reused")
+COUNTED = ("extracted", "dead", "as_text", "unread", "far", "warned", "encoded", "reused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ class BulkResult:
         dead: Could not be read, or the models fail on them; the file of dead letters has them, with reasons.
         as_text: Extracted, but read as text because the image was missing or broken.
         unread: Extracted, but without the image because the model reads text alone.
-        cut: Extracted, but longer than the model takes, and read up to there.
+        far: Extracted, with pairs of entities that are too far apart to be asked about (`Extraction.far_pairs`).
         encoded: How often an image went through a vision encoder; two models that see otherwise each have their own.
         reused: How often it did not, because another post has the same image (`ImageCache`).
-        warned: Extracted from a text that is unlike those that the model has learned from (`Extraction.warnings`).
+        warned: Extracted with a warning (`Extraction.warnings`).
     """
 
     posts: int
@@ -73,7 +73,7 @@ class BulkResult:
     dead: int
     as_text: int
     unread: int
-    cut: int
+    far: int
     warned: int
     encoded: int = 0
     reused: int = 0

@@ -88,7 +88,7 @@ def extract_records(
 def counts_of(result: Extraction) -> dict[str, int]:
     """What one answer counts as, by the names of `BulkResult`."""
     unread, fine = result.image_reason == TEXT_ONLY, result.image_reason in (None, NO_IMAGE, TEXT_ONLY)
-    counts = {"extracted": 1, "as_text": int(not fine), "unread": int(unread), "cut": int(result.truncated > 0)}
+    counts = {"extracted": 1, "as_text": int(not fine), "unread": int(unread), "far": int(result.far_pairs > 0)}
     return {**counts, "warned": int(bool(result.warnings))}
 
 

@@ -18,6 +18,7 @@ from promu.evaluation.ner import NerScores
 from promu.evaluation.relation import RelationScores
 from promu.evaluation.scoring import read_groups
 from promu.evaluation.thresholds import Point, thinned_curve
+from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
 from promu.progress import track
 from promu.runs import record_evaluation
@@ -27,6 +28,7 @@ from promu.tasks.post_images import ImageFolder
 from promu.tasks.predictor import Predictor, TorchPredictor
 from promu.tasks.reachable_gold import LongPosts, contexts_sentence, reach
 from promu.tasks.task import TASKS
+from promu.tasks.windows import answers_in_windows
 
 logger = logging.getLogger(__name__)
 
@@ -175,6 +177,7 @@ def evaluate(
     named = 0 if folder is None else sum(post.image is not None for post in posts)
     fitted: float | None = None
     curve: list[Point] = []
+    stride = ExtractionConfig().stride
     if isinstance(opened, Extractor):
         if isinstance(threshold, float | int):
             raise InputError("a system of two models has two thresholds; give threshold='fitted' or none")
@@ -183,7 +186,7 @@ def evaluate(
     else:
         labels = opened.labels
         reader = ImageFolder(folder, opened.config.image_size, "none" if folder is None else missing_images)
-        predicted = opened.answers(opened.predict(posts, reader.batch, batch_size))
+        predicted = answers_in_windows(opened, posts, reader.batch, batch_size, stride)
         fitted = float(getattr(opened.config, opened.task.threshold))
         curve = opened.task.curve(posts, predicted)
         threshold = fitted if threshold == "fitted" else threshold
@@ -194,7 +197,7 @@ def evaluate(
             record_evaluation(home, data, opened.model)
     if not TASKS[name].classes(posts):
         logger.warning("no post of this gold has %s, so that F1 is 0 and says nothing", TASKS[name].some)
-    reached = reach(TASKS[name], posts, opened.encoder, labels or None)
+    reached = reach(TASKS[name], posts, opened.encoder, labels or None, stride)
     if said := contexts_sentence(posts, opened.encoder, reached.contexts_cut) if known else None:
         logger.warning("%s", said)
     scores = TASKS[name].score(posts, predicted, groups, labels)

@@ -27,7 +27,16 @@ class ExtractionConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    batch_size: int = Field(default=32, ge=1, description="Posts, or pairs of entities, in one forward pass.")
+    batch_size: int = Field(
+        default=32, ge=1, description="Posts, windows of long posts, or pairs of entities, in one forward pass."
+    )
+    stride: float = Field(
+        default=0.5,
+        ge=0.1,
+        le=1,
+        description="A text that is longer than the model takes is read in windows: each begins so far after the one "
+        "before, in shares of its words. 1 reads no word twice, and asks about fewer pairs.",
+    )
     entity_threshold: float | None = Field(
         default=None,
         ge=0,

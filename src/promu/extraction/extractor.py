@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self, overload
@@ -21,13 +20,14 @@ from promu.extraction import type_rules
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
 from promu.extraction.image_cache import ImageCache
 from promu.extraction.passes import (
+    ask,
     entity_types_of,
     find_entities,
     find_relations,
     pixels_of,
     thresholds,
     to_extraction,
-    words_unread,
+    with_warnings,
 )
 from promu.extraction.request import (
     ImageReader,
@@ -43,6 +43,7 @@ from promu.extraction.type_rules import TypeRules
 from promu.schema import NO_RELATION, Post
 from promu.tasks.model_folder import BackendName, BackendPrecision, open_predictors
 from promu.tasks.predictor import EncodedImages, Predictor, by_length
+from promu.tasks.windows import batches_of_windows, windows_of
 
 logger = logging.getLogger(__name__)
 
@@ -251,8 +252,9 @@ class Extractor:
     ) -> list[Extraction | InputError]:
         """The second step: requests that this extractor has prepared, to answers in their order.
 
-        Requests of like length share a forward pass. In place of an answer stands why a request has none: it has more
-        pairs of entities than `max_pairs`, or the models fail on it. The others are answered all the same.
+        Requests of like length share a forward pass, and a long one is read in several. In place of an answer stands
+        why a request has none: it has more pairs of entities than `max_pairs`, or the models fail on it. The others are
+        answered all the same.
 
         Raises:
             InputError: An explanation is asked of models that give none.
@@ -262,8 +264,9 @@ class Extractor:
             raise InputError("ONNX graphs give out no attention maps; use backend torch to explain")
         answers: dict[int, Extraction | InputError] = {}
         lengths = [len(request.post.tokens) for request in requests]
+        windows = [len(windows_of(self.encoder, request.post.tokens, config.stride)) for request in requests]
         rules = self._rules(config)
-        for rows in by_length(lengths, 1 if self._one_by_one else config.batch_size):
+        for rows in batches_of_windows(lengths, windows, 1 if self._one_by_one else config.batch_size):
             answers.update(zip(rows, self._answer_each([requests[row] for row in rows], config, rules), strict=True))
         return [answers[row] for row in range(len(requests))]
 
@@ -418,35 +421,24 @@ class Extractor:
             images = self.images.encode(self._finder, pixels_of(self._finder, requests), config.image_budget)
             keep = self._one_pass and not config.explain  # attention is that of a pass for the pairs alone
             extractions, fused = find_entities(self._finder, requests, images, config, keep)
-        pairs = [rules.pairs(one.entities) for one in extractions]
-        refused: dict[int, InputError] = {}
-        for number, of_post in enumerate(pairs):
-            if config.max_pairs is not None and len(of_post) > config.max_pairs:
-                refused[number] = InputError(
-                    f"the text has {counted(len(of_post), 'pair')} of entities that may be related, at most "
-                    f"{config.max_pairs:,} are looked at; shorten it"
-                )
-                pairs[number] = []
+        # a joint model is not asked: its answer has the pairs of each of its windows
+        reader = (self._relater or self._finder or self._predictors[0]).encoder
+        asked, refused = ask(extractions, rules, reader, config)
+        extractions = [
+            with_warnings(one, asked[number], self.encoder, reader.max_length, self._familiarity)
+            for number, one in enumerate(extractions)
+        ]
         if self._relater is not None:
             if not self._share_images:
                 # images of posts without a pair are not worth encoding
                 pixels = pixels_of(self._relater, requests)
-                pixels = {row: pixels[row] for row in pixels if pairs[row]}
+                pixels = {row: pixels[row] for row in pixels if asked[row].count}
                 images = self.images.encode(self._relater, pixels, config.image_budget)
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
-            extractions = find_relations(self._relater, extractions, pairs, images, config, rules, size, fused)
+            extractions = find_relations(self._relater, extractions, asked, images, config, rules, size, fused)
             if self._finder is None:
-                extractions = [
-                    replace(one, truncated=words_unread(self._relater, one, of_post))
-                    for one, of_post in zip(extractions, pairs, strict=True)
-                ]
                 self._name_strangers(rules, extractions)
-        return [refused.get(number) or self._with_warnings(one) for number, one in enumerate(extractions)]
-
-    def _with_warnings(self, one: Extraction) -> Extraction:
-        """The answer, with a warning where its text is unlike those of training."""
-        warning = self._familiarity and self._familiarity.warning(one.tokens)
-        return replace(one, warnings=(warning,)) if warning else one
+        return [refused.get(number) or one for number, one in enumerate(extractions)]
 
     def _name_contexts(self, post: Post) -> None:
         """Warn once of contexts that posts bring and no model reads, and of those that models read and a post lacks."""

@@ -53,10 +53,6 @@ def result_html(result: Extraction) -> Markup:
         parts.append(Markup(table).format(Markup("").join(rows)))
     parts.extend(_image(result))
     parts.extend(Markup(_NOTE).format(warning) for warning in result.warnings)
-    if result.truncated:
-        parts.append(
-            Markup(_NOTE).format(f"not read: {result.truncated} of {counted(len(result.tokens), 'word')}, too long")
-        )
     if not result.image_read and result.image_reason != "no image":
         parts.append(Markup(_NOTE).format(f"read without its image: {result.image_reason}"))
     return Markup('<div style="{}">{}</div>').format(Markup(_CARD), Markup("").join(parts))

@@ -1,27 +1,50 @@
-"""The forward passes over a batch of posts: one over whole posts, and those over their pairs of entities."""
+"""The forward passes over a batch of posts: those over their windows, and those over their pairs of entities.
+
+A post that a model takes whole is one window (`promu.tasks.windows`).
+"""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 
+from promu.errors import InputError, counted
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.request import Request
 from promu.extraction.result import Attention, Below, Explanation, Extraction, attention_from, mean_map
-from promu.extraction.type_rules import TypeRules
+from promu.extraction.type_rules import Asked, TypeRules
+from promu.files import shorten
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.joint_model import inventory_of
+from promu.progress import report
 from promu.schema import NO_RELATION, Post, Relation
-from promu.tasks.predictor import EncodedImages, Predictor
+from promu.tasks.familiarity import Familiarity
+from promu.tasks.predictor import EncodedImages, Predictions, Predictor, by_length
 from promu.tasks.task import packed_posts, pair_places, relation_probabilities
-
-logger = logging.getLogger(__name__)
+from promu.tasks.windows import Window, merge_answers, part_of, too_long, windows_of
 
 MOST_PAIRS = 1024
 """Pairs a pass at most, but for those of the last row: a bound on memory where texts have many entities."""
+NAME = 40
+"""Characters of a name in a warning at most."""
+KEPT = 64
+"""Windows whose vectors are kept until their pairs are asked about, or one batch of them: a bound on memory."""
+
+
+class Fused(NamedTuple):
+    """Fused vectors of windows, kept for their pairs.
+
+    Attributes:
+        passes: (B, N, d) of each forward pass.
+        places: By number of the post and window, which pass has its vectors, and in which row.
+    """
+
+    passes: list[Any]
+    places: dict[tuple[int, Window], tuple[int, int]]
 
 
 def best_fitting(posts: Sequence[Post], probabilities: torch.Tensor, rules: TypeRules) -> list[Relation | None]:
@@ -47,16 +70,23 @@ def to_extraction(request: Request) -> Extraction:
     return Extraction(replace(request.post, relations=()), request.image_reason, source=request.source)
 
 
-def _apply_thresholds(post: Post, entities: float, relations: float) -> Post:
-    """The post without entities and relations of lower scores, and without relations of entities left out."""
-    indices = [number for number, one in enumerate(post.entities) if (one.score or 0.0) >= entities]
-    place = {index: new for new, index in enumerate(indices)}
-    kept = (
-        replace(relation, head=place[relation.head], tail=place[relation.tail])
-        for relation in post.relations
-        if place.keys() >= {relation.head, relation.tail} and (relation.score or 0.0) >= relations
+def _above(post: Post, entities: float, relations: float) -> tuple[list[int], list[int]]:
+    """The numbers of the entities and relations with these scores or higher; relations go with their entities."""
+    kept = {number for number, one in enumerate(post.entities) if (one.score or 0.0) >= entities}
+    related = (
+        number
+        for number, one in enumerate(post.relations)
+        if kept >= {one.head, one.tail} and (one.score or 0.0) >= relations
     )
-    return replace(post, entities=tuple(post.entities[index] for index in indices), relations=tuple(kept))
+    return sorted(kept), list(related)
+
+
+def _only(post: Post, entities: Sequence[int], relations: Sequence[int]) -> Post:
+    """The post with these of its entities and relations."""
+    place = {number: new for new, number in enumerate(entities)}
+    kept = (post.relations[number] for number in relations)
+    moved = (replace(one, head=place[one.head], tail=place[one.tail]) for one in kept)
+    return replace(post, entities=tuple(post.entities[number] for number in entities), relations=tuple(moved))
 
 
 def thresholds(predictor: Predictor, config: ExtractionConfig) -> tuple[float, float]:
@@ -66,94 +96,155 @@ def thresholds(predictor: Predictor, config: ExtractionConfig) -> tuple[float, f
     return float(entities), float(relations)
 
 
-def _words_cut(encoder: WordEncoder, tokens: Sequence[str], starts: Sequence[int]) -> int:
-    """How many words, at the end, were not read whole; `starts` are the places of the words that were."""
-    last = starts[-1] + len(encoder.pieces(tokens[len(starts) - 1])) if starts else 0
-    return len(tokens) - len(starts) + (last > encoder.max_length - 1)
-
-
 def find_entities(
     predictor: Predictor,
     requests: Sequence[Request],
     images: EncodedImages,
     config: ExtractionConfig,
     keep: bool = False,
-) -> tuple[list[Extraction], torch.Tensor | None]:
+) -> tuple[list[Extraction], Fused | None]:
     """The answers of a model that reads whole posts: entities, and relations too if it is a joint one.
 
-    With `keep`, the fused vectors (B, N, d) of the posts' texts too.
+    A forward pass has `config.batch_size` windows at most. With `keep`, their vectors come too, unless they are many.
     """
     posts = [request.post for request in requests]
-    predictions = predictor.predict_batch(posts, images.inputs(range(len(posts))), config.explain, keep=keep)
-    width = predictions.batch["input_ids"].shape[1]
-    places, read = predictions.batch["word_index"], predictions.batch["word_mask"].bool()
-    starts = [row[mask].tolist() for row, mask in zip(places, read, strict=True)]
-    shares = None if predictions.attentions is None else mean_map(predictions.attentions)
+    windows = [windows_of(predictor.encoder, post.tokens, config.stride) for post in posts]
+    rows = [(number, window) for number, of_post in enumerate(windows) for window in of_post]
+    size = 1 if predictor.one_by_one else config.batch_size
+    fused = Fused([], {}) if keep and len(rows) <= max(size, KEPT) else None
+    answers: dict[tuple[int, Window], Post] = {}
+    explained: dict[tuple[int, Window], Explanation] = {}
+    done = 0
+    for chunk in by_length([window.end - window.start for _, window in rows], size):
+        of_pass = [rows[row] for row in chunk]
+        inputs = images.inputs([number for number, _ in of_pass])
+        parts = [part_of(posts[number], window) for number, window in of_pass]
+        predictions = predictor.predict_batch(parts, inputs, config.explain, keep=fused is not None)
+        given = predictor.answer(predictions)
+        answers.update(zip(of_pass, given, strict=True))
+        if config.explain:
+            shown = [number in images.rows for number, _ in of_pass]
+            explained.update(zip(of_pass, _explanations(predictor, predictions, given, of_pass, shown), strict=True))
+        if fused is not None:
+            fused.places.update((one, (len(fused.passes), row)) for row, one in enumerate(of_pass))
+            fused.passes.append(predictions.fused)
+        done += len(chunk)
+        if len(rows) > KEPT + len(requests):
+            report("reading windows", done, len(rows))
     lowest = thresholds(predictor, config)
     extractions = []
-    for row, (request, answer) in enumerate(zip(requests, predictor.answer(predictions), strict=True)):
-        every = answer
-        answer = _apply_thresholds(every, *lowest)
-        below = Below(len(every.entities) - len(answer.entities), len(every.relations) - len(answer.relations))
-        count = len(answer.tokens)
-        if cut := _words_cut(predictor.encoder, answer.tokens, starts[row]):
-            logger.warning(
-                "post %r has %d words, of which the first %d were read: the model takes %d input tokens",
-                answer.id,
-                count,
-                count - cut,
-                predictor.encoder.max_length,
-            )
+    for number, (request, of_post) in enumerate(zip(requests, windows, strict=True)):
+        every = merge_answers(request.post, of_post, [answers[number, window] for window in of_post])
+        entities, relations = _above(every.post, *lowest)
+        below = Below(len(every.post.entities) - len(entities), len(every.post.relations) - len(relations))
         explanation = None
-        if shares is not None:
-            text = predictor.task.encode(predictor.encoder, answer)
-            words = [text.positions[entity.start : entity.end] for entity in answer.entities]
-            ends = [words[relation.head] + words[relation.tail] for relation in answer.relations]
+        if config.explain:
+            of_windows = [explained[number, window] for window in of_post]
             explanation = Explanation(
-                *(
-                    tuple(attention_from(shares[row], width, one, text.words, count, row in images.rows) for one in of)
-                    for of in (words, ends)
-                )
+                tuple(
+                    of_windows[window].entities[place] for window, place in map(every.entities.__getitem__, entities)
+                ),
+                tuple(
+                    of_windows[window].relations[place] for window, place in map(every.relations.__getitem__, relations)
+                ),
             )
-        extractions.append(Extraction(answer, request.image_reason, cut, explanation, request.source, below))
-    return extractions, predictions.fused
+        answer = _only(every.post, entities, relations)
+        extractions.append(Extraction(answer, request.image_reason, 0, explanation, request.source, below))
+    return extractions, fused
+
+
+def _explanations(
+    predictor: Predictor,
+    predictions: Predictions,
+    answers: Sequence[Post],
+    windows: Sequence[tuple[int, Window]],
+    shown: Sequence[bool],
+) -> list[Explanation]:
+    """What the answers of one pass attended to; `shown` says which have an image."""
+    assert predictions.attentions is not None
+    width = predictions.batch["input_ids"].shape[1]
+    shares = mean_map(predictions.attentions)
+    found = []
+    for row, (answer, (_, window), image) in enumerate(zip(answers, windows, shown, strict=True)):
+        text = predictor.task.encode(predictor.encoder, answer)
+        words = [text.positions[entity.start : entity.end] for entity in answer.entities]
+        ends = [words[relation.head] + words[relation.tail] for relation in answer.relations]
+        of_entities, of_relations = (
+            tuple(
+                attention_from(shares[row], width, one, text.words, len(answer.tokens), image, window.start)
+                for one in of
+            )
+            for of in (words, ends)
+        )
+        found.append(Explanation(of_entities, of_relations))
+    return found
+
+
+class _Row(NamedTuple):
+    """Pairs of one post that share a text.
+
+    Attributes:
+        number: Of the post.
+        window: What of it is read.
+        post: That, with the pairs as relations.
+        entities: The number that each of its entities has in the whole post.
+    """
+
+    number: int
+    window: Window
+    post: Post
+    entities: Sequence[int]
+
+
+def _rows(predictor: Predictor, number: int, post: Post, asked: Asked) -> Iterator[_Row]:
+    for window, pairs in asked.pairs:
+        if not pairs:
+            continue
+        part, entities = part_of(post, window), list(range(len(post.entities)))
+        if part is not post:
+            entities = sorted({end for pair in pairs for end in pair})
+            spans = (post.entities[one] for one in entities)
+            moved = (replace(one, start=one.start - window.start, end=one.end - window.start) for one in spans)
+            part = replace(part, entities=tuple(moved))
+            place = {one: new for new, one in enumerate(entities)}
+            pairs = [(place[head], place[tail]) for head, tail in pairs]
+        for packed in packed_posts(predictor.encoder, part, pairs):
+            yield _Row(number, window, packed, entities)
 
 
 def find_relations(
     predictor: Predictor,
     extractions: Sequence[Extraction],
-    pairs: Sequence[Sequence[tuple[int, int]]],
+    asked: Sequence[Asked],
     images: EncodedImages,
     config: ExtractionConfig,
     rules: TypeRules,
     size: int,
-    fused: torch.Tensor | None = None,
+    fused: Fused | None = None,
 ) -> list[Extraction]:
-    """The extractions with the relations of their `pairs` (head, tail): of each the direction with the higher score.
+    """The extractions with the relations of the pairs that are `asked` about: of each the direction of higher score.
 
-    `predictor` classifies relations, and `rules` are those of its labels; a forward pass has `size` rows. Where another
-    model has read the texts already, `fused` are their vectors (B, N, d), and there is no forward pass.
+    `predictor` classifies relations, the pairs are in windows of it, and `rules` are those of its labels; a forward
+    pass has `size` rows. Where another model has read the windows already, `fused` are their vectors, and there is no
+    forward pass.
     """
     best: list[dict[frozenset[int], tuple[Relation, Attention | None]]] = [{} for _ in extractions]
-    rows = (
-        (number, packed)
-        for number, one in enumerate(extractions)
-        for packed in packed_posts(predictor.encoder, one.post, pairs[number])
+    rows: Iterable[_Row] = (
+        row for number, one in enumerate(asked) for row in _rows(predictor, number, extractions[number].post, one)
     )
-    for chunk in _chunks(rows, size):
-        numbers = [number for number, _ in chunk]
-        vectors = None if fused is None else fused[numbers]
-        inputs = images.inputs(numbers) if vectors is None else {}
-        predictions = predictor.predict_batch([post for _, post in chunk], inputs, config.explain, fused=vectors)
+    for chunk, vectors in _chunks(rows, size, fused):
+        inputs = images.inputs([row.number for row in chunk]) if vectors is None else {}
+        predictions = predictor.predict_batch([row.post for row in chunk], inputs, config.explain, fused=vectors)
         probabilities = relation_probabilities(predictor, predictions.outputs)
         width = predictions.batch["input_ids"].shape[1]
         shares = None if predictions.attentions is None else mean_map(predictions.attentions)
-        rows_of_pairs = [row for row, (_, post) in enumerate(chunk) for _ in post.relations]
-        chosen = best_fitting([post for _, post in chunk], probabilities, rules)
-        for place, (row, relation) in enumerate(zip(rows_of_pairs, chosen, strict=True)):
-            number, post = chunk[row]
-            if relation is None:
+        rows_of_pairs = [row for row, one in enumerate(chunk) for _ in one.post.relations]
+        chosen = best_fitting([row.post for row in chunk], probabilities, rules)
+        for place, (row, local) in enumerate(zip(rows_of_pairs, chosen, strict=True)):
+            if local is None:
                 continue
+            number, window, post, entities = chunk[row]
+            relation = Relation(entities[local.head], entities[local.tail], local.type, local.score)
             ends = frozenset((relation.head, relation.tail))
             if ends in best[number] and (best[number][ends][0].score or 0.0) >= (relation.score or 0.0):
                 continue
@@ -162,7 +253,9 @@ def find_relations(
                 text = predictor.task.encode(predictor.encoder, post)
                 image = number in images.rows
                 queries = pair_places(predictions.batch, place)
-                attention = attention_from(shares[row], width, queries, text.words, len(post.tokens), image)
+                attention = attention_from(
+                    shares[row], width, queries, text.words, len(post.tokens), image, window.start
+                )
             best[number][ends] = relation, attention
     _, lowest = thresholds(predictor, config)
     results = []
@@ -179,13 +272,29 @@ def find_relations(
     return results
 
 
-def _chunks(rows: Iterable[tuple[int, Post]], size: int) -> Iterator[list[tuple[int, Post]]]:
-    """Rows in parts of `size`, or of fewer with many pairs: one that reaches `MOST_PAIRS` is not added to."""
-    chunk: list[tuple[int, Post]] = []
+def _chunks(rows: Iterable[_Row], size: int, fused: Fused | None) -> Iterator[tuple[list[_Row], Any]]:
+    """Rows in parts of `size`, or of fewer with many pairs: one that reaches `MOST_PAIRS` is not added to.
+
+    With `fused`, the rows of a part come from one of its passes, whose vectors for them come too.
+    """
+    if fused is None:
+        yield from ((chunk, None) for chunk in _parts(rows, size))
+        return
+
+    def place(row: _Row) -> tuple[int, int]:
+        return fused.places[row.number, row.window]
+
+    for number, of_pass in groupby(sorted(rows, key=lambda row: place(row)[0]), key=lambda row: place(row)[0]):
+        for chunk in _parts(of_pass, size):
+            yield chunk, fused.passes[number][[place(row)[1] for row in chunk]]
+
+
+def _parts(rows: Iterable[_Row], size: int) -> Iterator[list[_Row]]:
+    chunk: list[_Row] = []
     pairs = 0
     for row in rows:
         chunk.append(row)
-        pairs += len(row[1].relations)
+        pairs += len(row.post.relations)
         if len(chunk) == size or pairs >= MOST_PAIRS:
             yield chunk
             chunk, pairs = [], 0
@@ -193,12 +302,60 @@ def _chunks(rows: Iterable[tuple[int, Post]], size: int) -> Iterator[list[tuple[
         yield chunk
 
 
-def words_unread(predictor: Predictor, one: Extraction, pairs: Sequence[tuple[int, int]]) -> int:
-    """How many words of a post no text of its pairs has room for; 0 where there are no pairs."""
-    packed = packed_posts(predictor.encoder, one.post, pairs)
-    texts = (predictor.task.encode(predictor.encoder, post) for post in packed)
-    read = {word for text in texts for word in text.words if word >= 0}
-    return len(one.tokens) - len(read) if pairs else 0
+def ask(
+    extractions: Sequence[Extraction], rules: TypeRules, encoder: WordEncoder, config: ExtractionConfig
+) -> tuple[list[Asked], dict[int, InputError]]:
+    """The pairs of each extraction's entities that a model is asked about, and which have more than is allowed.
+
+    Args:
+        extractions: With their entities.
+        rules: Of the model's labels.
+        encoder: Of the model.
+        config: Its `stride` and `max_pairs` count here.
+
+    Returns:
+        The pairs of each; and by number why one is refused, of whose pairs none are asked about.
+    """
+    asked: list[Asked] = []
+    refused: dict[int, InputError] = {}
+    for number, one in enumerate(extractions):
+        of_post = rules.asked(one.post, windows_of(encoder, one.tokens, config.stride))
+        if config.max_pairs is not None and of_post.count > config.max_pairs:
+            refused[number] = InputError(
+                f"the text has {counted(of_post.count, 'pair')} of entities that may be related, at most "
+                f"{config.max_pairs:,} are looked at; shorten it"
+            )
+            of_post = of_post._replace(pairs=[])
+        asked.append(of_post)
+    return asked, refused
+
+
+def with_warnings(
+    one: Extraction, asked: Asked, encoder: WordEncoder, together: int, familiarity: Familiarity | None
+) -> Extraction:
+    """The extraction with all that keeps its answers from being trusted.
+
+    Args:
+        one: With its entities.
+        asked: Which of their pairs are asked about.
+        encoder: Of the model that finds entities.
+        together: Tokens that the model which is asked about pairs reads together.
+        familiarity: What texts the models know.
+    """
+    warnings = [familiarity.warning(one.tokens)] if familiarity else []
+    if words := too_long(encoder, one.tokens):
+        what = counted(len(words), "word is", "words are")
+        warnings.append(f"{what} longer than the model takes, and read in part ({shorten(words[0])}).")
+    if asked.far:
+        names = "; ".join(" – ".join(one.post.words(one.entities[end])[:NAME] for end in pair) for pair in asked.first)
+        more = "; …" if asked.far > len(asked.first) else ""
+        warnings.append(
+            f"{counted(asked.far, 'pair of entities is', 'pairs of entities are')} further apart than the "
+            f"{together} tokens that the model reads together, and no relation was sought between them "
+            f"({names}{more})."
+        )
+    said = tuple(filter(None, warnings))
+    return replace(one, far_pairs=asked.far, warnings=said) if said else one
 
 
 def entity_types_of(finder: Predictor) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
     relation = pa.struct([("head", whole), ("tail", whole), ("type", text), ("score", number)])
     own = {"id": text, "text": text, "tokens": pa.list_(text), "image": text}
     own |= {"entities": pa.list_(entity), "relations": pa.list_(relation)}
-    own |= {"truncated": whole, "image_read": pa.bool_(), "image_reason": text, "warnings": pa.list_(text)}
+    own |= {"far_pairs": whole, "image_read": pa.bool_(), "image_reason": text, "warnings": pa.list_(text)}
     kinds = _further(parts, own, explanation={dict})
     arrow = {frozenset({bool}): pa.bool_(), frozenset({int}): pa.int64(), frozenset({str}): text}
     arrow |= {frozenset({float}): number, frozenset({int, float}): number}
@@ -72,7 +72,7 @@ def _write_parquet(path: Path, parts: Sequence[Path]) -> int:
 
 def _write_csv(path: Path, parts: Sequence[Path]) -> int:
     """A row a line. Columns are the keys of all lines; what is no plain text is written as JSON, null as nothing."""
-    own = ["id", "text", "tokens", "image", "entities", "relations", "truncated", "image_read", "image_reason"]
+    own = ["id", "text", "tokens", "image", "entities", "relations", "far_pairs", "image_read", "image_reason"]
     own.append("warnings")
     columns = [*own, *_further(parts, own)]
     count = 0

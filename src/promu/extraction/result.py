@@ -43,14 +43,16 @@ class Attention:
     Words and patches together have 1 at most: the rest is on special tokens and the image's CLS.
 
     Attributes:
-        words: Share of each word of the post; 0 for words that were not read.
+        words: Share of each word that was read together, which is all of a post unless it is long.
         patches: Shares of the patches, row by row from the top; empty without an image.
         regions: Where the patches' shares are dense, the strongest first.
+        start: The number of the first of the words in the post.
     """
 
     words: tuple[float, ...]
     patches: tuple[tuple[float, ...], ...]
     regions: tuple[AttendedRegion, ...]
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,13 @@ def mean_map(attentions: Sequence[torch.Tensor]) -> NDArray[np.float64]:
 
 
 def attention_from(
-    shares: NDArray[np.float64], tokens: int, places: Sequence[int], words: Sequence[int], count: int, image: bool
+    shares: NDArray[np.float64],
+    tokens: int,
+    places: Sequence[int],
+    words: Sequence[int],
+    count: int,
+    image: bool,
+    start: int = 0,
 ) -> Attention:
     """What the vectors at `places` attended to.
 
@@ -81,8 +89,9 @@ def attention_from(
         tokens: How many columns the text has, padding included.
         places: Rows to take the mean of.
         words: The word of each token, -1 where it is none.
-        count: Words in the post.
+        count: Words that were read.
         image: Whether the post has an image.
+        start: The number of the first of them in the post.
     """
     mean = shares[list(places)].mean(0)
     of_words = np.zeros(count)
@@ -91,7 +100,7 @@ def attention_from(
             of_words[word] += mean[column]
     side = math.isqrt(max(0, len(mean) - tokens - 1)) if image else 0
     patches = mean[tokens + 1 : tokens + 1 + side * side].reshape(side, side)
-    return Attention(tuple(of_words.tolist()), tuple(map(tuple, patches.tolist())), attended_regions(patches))
+    return Attention(tuple(of_words.tolist()), tuple(map(tuple, patches.tolist())), attended_regions(patches), start)
 
 
 def attended_regions(patches: NDArray[np.float64]) -> tuple[AttendedRegion, ...]:
@@ -195,20 +204,20 @@ class Extraction:
         post: What was read, with the answers as spans of words and as indices of entities.
         image_reason: Why no image was read: `no image`, `text-only model`, or, where the post was read as text because
             its image could not be, `missing image`, `broken image`, `image too large` and the like. None: it was read.
-        truncated: How many words, at the end of the post, were not read: the model that finds entities had no room for
-            them. Where entities were given, the words that no pair had room for.
+        far_pairs: How many pairs of its entities, of types that a relation may hold between, were not asked about: they
+            are further apart than the words that the model reads together. `warnings` names the first of them.
         explanation: What the model attended to, with the option `explain`.
         source: The image as it was given, for those who want to show it.
         below: How many answers were left out, because their scores lie below the thresholds.
         warnings: Why not to trust the answers, a sentence each: the text is unlike those that the model has learned
-            from (`promu.tasks.familiarity`).
+            from (`promu.tasks.familiarity`), a word is longer than the model takes, pairs were not asked about.
         entities: By position.
         relations: By the place of head and tail in `entities`.
     """
 
     post: Post
     image_reason: str | None
-    truncated: int = 0
+    far_pairs: int = 0
     explanation: Explanation | None = None
     source: ImageSource | None = field(default=None, compare=False, repr=False)
     below: Below = NOTHING_BELOW
@@ -261,7 +270,7 @@ class Extraction:
     def to_dict(self) -> dict[str, Any]:
         """As `promu extract` writes it, ready for JSON.
 
-        Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `truncated`,
+        Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `far_pairs`,
         `image_read` and `image_reason`, `warnings`, `image_size` and `contexts` where there are any, `explanation` with
         the option `explain`, and what else the post brought. A score is null where the entity was given; `regions` are
         there where an entity has some or is known to have none.
@@ -282,7 +291,7 @@ class Extraction:
         ]
         record: dict[str, Any] = {"id": post.id, "text": post.text, "tokens": list(post.tokens), "image": post.image}
         record |= {"entities": entities, "relations": [asdict(one) for one in post.relations]}
-        record |= {"truncated": self.truncated, "image_read": self.image_read, "image_reason": self.image_reason}
+        record |= {"far_pairs": self.far_pairs, "image_read": self.image_read, "image_reason": self.image_reason}
         record["warnings"] = list(self.warnings)
         if post.image_size is not None:
             record["image_size"] = list(post.image_size)

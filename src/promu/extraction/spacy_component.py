@@ -38,7 +38,7 @@ class SpanRelation(NamedTuple):
 
 @Language.factory(
     "promu",
-    assigns=["doc.ents", "doc._.relations", "doc._.image_read", "doc._.truncated", "doc._.warnings"],
+    assigns=["doc.ents", "doc._.relations", "doc._.image_read", "doc._.far_pairs", "doc._.warnings"],
     default_config={"model": "", "device": None, "precision": None, "options": {}},
 )
 def make_component(
@@ -69,13 +69,13 @@ class PromuComponent:
     """Sets the entities and relations of documents.
 
     Entities are found in the document's text, as by `Extractor`, and set as the spans of spaCy's tokens that cover
-    them. `doc._.relations` is a list of `SpanRelation`; `doc._.truncated` says how many words were not read, and
-    `doc._.image_read` whether the image was; `doc._.warnings` are those of `Extraction`.
+    them. `doc._.relations` is a list of `SpanRelation`; `doc._.image_read` says whether the image was read;
+    `doc._.far_pairs` and `doc._.warnings` are those of `Extraction`.
     """
 
     def __init__(self, extractor: Extractor) -> None:
         self.extractor = extractor
-        defaults: dict[str, Any] = {"relations": [], "image": None, "image_read": False, "truncated": 0, "warnings": []}
+        defaults: dict[str, Any] = {"relations": [], "image": None, "image_read": False, "far_pairs": 0, "warnings": []}
         for field, value in defaults.items():
             if not Doc.has_extension(field):
                 Doc.set_extension(field, default=value)
@@ -126,7 +126,7 @@ def _annotate(doc: Doc, result: Extraction | None) -> Doc:
         SpanRelation(spans[relation.head], relation.type, spans[relation.tail], relation.score)
         for relation in result.relations
     ]
-    doc._.image_read, doc._.truncated = result.image_read, result.truncated
+    doc._.image_read, doc._.far_pairs = result.image_read, result.far_pairs
     doc._.warnings = list(result.warnings)
     return doc
 

@@ -7,14 +7,21 @@ compared without regard to case. Where the entity model calls its types otherwis
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import permutations, product
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations_with_replacement, islice, permutations, product
 from operator import and_
+from typing import NamedTuple
 
 from promu.errors import InputError
-from promu.schema import NO_RELATION, Entity
+from promu.schema import NO_RELATION, Entity, Post
+from promu.tasks.windows import Home, Window, extent
 
 logger = logging.getLogger(__name__)
+
+NAMED = 3
+"""Pairs that are named where they are counted."""
 
 # Twitter-2015 says OTHER where Twitter-2017 says MISC.
 _SAME_TYPE = {"other": "misc"}
@@ -29,6 +36,25 @@ def label_types(label: str) -> tuple[str, str] | None:
 def _plain(kind: str) -> str:
     kind = kind.lower()
     return _SAME_TYPE.get(kind, kind)
+
+
+class Asked(NamedTuple):
+    """The pairs of a post's entities between which a relation may hold.
+
+    Attributes:
+        pairs: Those that are asked about: ordered pairs (head, tail), by the window that they are asked about in.
+        far: Pairs of entities, in whatever direction, that no window has room for, so that they are not asked about.
+        first: The first of these, by position, `NAMED` at most.
+    """
+
+    pairs: list[tuple[Window, list[tuple[int, int]]]]
+    far: int = 0
+    first: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def count(self) -> int:
+        """How many ordered pairs are asked about."""
+        return sum(len(pairs) for _, pairs in self.pairs)
 
 
 class TypeRules:
@@ -59,14 +85,61 @@ class TypeRules:
 
     def pairs(self, entities: Sequence[Entity]) -> list[tuple[int, int]]:
         """The ordered pairs (head, tail) of entities between which a relation other than `None` may hold."""
-        kinds = product({entity.type for entity in entities}, repeat=2)
-        relation = [label != NO_RELATION for label in self.labels]
-        may = {ends for ends in kinds if any(map(and_, self.fits(*ends), relation))}
+        may = self._may(entities)
         return [
             (head, tail)
             for head, tail in permutations(range(len(entities)), 2)
             if (entities[head].type, entities[tail].type) in may
         ]
+
+    def _may(self, entities: Iterable[Entity]) -> set[tuple[str | None, str | None]]:
+        """The types of head and tail, among those of entities, between which a relation may hold."""
+        relation = [label != NO_RELATION for label in self.labels]
+        kinds = product({entity.type for entity in entities}, repeat=2)
+        return {ends for ends in kinds if any(map(and_, self.fits(*ends), relation))}
+
+    def asked(self, post: Post, windows: Sequence[Window]) -> Asked:
+        """The pairs of a post's entities, each in the window where it has most words around it (`Home`).
+
+        The work grows with the pairs that share a window, not with all pairs.
+
+        Args:
+            post: With its entities.
+            windows: Of its words.
+        """
+        entities = post.entities
+        if len(windows) == 1:
+            return Asked([(windows[0], self.pairs(entities))])
+        home = Home(windows, len(post.tokens))
+        order = sorted(range(len(entities)), key=lambda number: entities[number].start)
+        starts = [entities[number].start for number in order]
+        found: list[tuple[Window, list[tuple[int, int]]]] = []
+        for place, window in enumerate(windows):
+            begun = order[bisect_left(starts, window.start) : bisect_left(starts, window.end)]
+            inside = [number for number in begun if entities[number].end <= window.end]
+            pairs = ((inside[head], inside[tail]) for head, tail in self.pairs([entities[number] for number in inside]))
+            found.append((window, [(a, b) for a, b in pairs if home.of(*extent(entities[a], entities[b])) == place]))
+        near = {(min(pair), max(pair)) for _, pairs in found for pair in pairs}
+        may = self._may(entities)
+        may |= {(tail, head) for head, tail in may}
+        of_type = Counter(entity.type for entity in entities)
+        either = combinations_with_replacement(of_type, 2)
+        fitting = sum(
+            of_type[one] * (of_type[other] if one != other else of_type[one] - 1) // (2 if one == other else 1)
+            for one, other in either
+            if (one, other) in may
+        )
+        far = fitting - len(near)
+
+        def apart() -> Iterator[tuple[int, int]]:
+            able = [number for number in order if any(entities[number].type == kind for kind, _ in may)]
+            for place, one in enumerate(able):
+                for other in islice(able, place + 1, None):
+                    fits = (entities[one].type, entities[other].type) in may
+                    if fits and (min(one, other), max(one, other)) not in near:
+                        yield one, other
+
+        return Asked(found, far, tuple(islice(apart(), NAMED)) if far else ())
 
     def check(self, found: Iterable[str]) -> list[str]:
         """What is wrong between these labels and the types that an entity model finds, in sentences; none is fine.

@@ -35,6 +35,9 @@ class ServiceSettings(BaseModel):
     )
     relation_threshold: float | None = Field(default=None, ge=0, le=1, description="The same for relations.")
     types: dict[str, str] = Field(default={}, description="Entity type -> its name in the relations' labels.")
+    stride: float = Field(
+        default=0.5, ge=0.1, le=1, description="As for promu extract: how far apart windows of a long post begin."
+    )
     max_batch: int = Field(default=16, ge=1, description="Posts in one forward pass, from any requests.")
     max_wait_ms: float = Field(
         default=5.0, ge=0, le=1000, description="Milliseconds that a batch waits for requests that are arriving."
@@ -66,7 +69,8 @@ class ServiceSettings(BaseModel):
     @property
     def config(self) -> ExtractionConfig:
         """The options of every extraction here."""
-        names = ("entity_threshold", "relation_threshold", "types", "max_pairs", "max_pixels", "image_cache_mib")
+        names = ("entity_threshold", "relation_threshold", "types", "stride", "max_pairs", "max_pixels")
+        names += ("image_cache_mib",)
         return ExtractionConfig(batch_size=self.max_batch, **{name: getattr(self, name) for name in names})
 
     @property
@@ -158,11 +162,12 @@ class AttendedRegionOut(BaseModel):
 
 
 class AttentionOut(BaseModel):
-    """Shares of attention behind one answer: of each word, and of each patch, row by row."""
+    """Shares of attention behind one answer: of each word that was read with it, and of each patch, row by row."""
 
     words: list[float]
     patches: list[list[float]]
     regions: list[AttendedRegionOut]
+    start: int = Field(description="The number of the first of the words: 0 unless the post is long")
 
 
 class ExplanationOut(BaseModel):
@@ -188,7 +193,7 @@ class ExtractionOut(BaseModel):
     entities: list[EntityOut]
     relations: list[RelationOut]
     triples: list[list[str]] = Field(description="The relations in words: head, relation, tail")
-    truncated: int = Field(description="How many words at the end were not read, because the post is too long")
+    far_pairs: int = Field(description="How many pairs of entities are too far apart to be asked about; mostly 0")
     image_read: bool = Field(description="Whether an image was read with the text")
     image_reason: str | None = Field(description="Why not: `no image`, or `text-only model`")
     warnings: list[str] = Field(description="Why not to trust the answers, a sentence each; mostly none")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from promu.tasks.gate import EXPERTS, read_gate
 from promu.tasks.model_folder import tasks_of
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Task
 from promu.tasks.task import TASKS
+from promu.tasks.windows import held, windows_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class LongPosts:
         longest: Tokens of the longest post, special tokens and markers included.
         max_length: Tokens that are read.
         f1, f1_without: The score, in percent, on all gold and without what is lost; None where nothing was predicted.
+        in_windows: Whether a longer post is read in overlapping windows; what is lost is then what no window holds.
     """
 
     posts: int
@@ -50,6 +52,7 @@ class LongPosts:
     max_length: int
     f1: float | None = None
     f1_without: float | None = None
+    in_windows: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
@@ -57,11 +60,14 @@ class LongPosts:
 
     def sentence(self) -> str:
         """All of it in words, without a full stop."""
+        together = " together" if self.in_windows else ""
         if not self.posts:
-            return f"no post is longer than the {self.max_length} tokens that are read"
+            return f"no post is longer than the {self.max_length} tokens that are read{together}"
+        lost = "that no window holds" if self.in_windows else "past them"
         text = (
-            f"longer than the {self.max_length} tokens that are read: {self.posts} of {counted(self.of_posts, 'post')} "
-            f"(the longest has {self.longest}); {self.answers} past them: {self.lost} of {self.of_answers}"
+            f"longer than the {self.max_length} tokens that are read{together}: {self.posts} of "
+            f"{counted(self.of_posts, 'post')} (the longest has {self.longest}); {self.answers} {lost}: {self.lost} of "
+            f"{self.of_answers}"
         )
         if self.f1 is None or not self.lost:
             return text
@@ -101,7 +107,13 @@ class Reach:
         return LongPosts(**{**asdict(self.long), "f1": f1, "f1_without": without})
 
 
-def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequence[str] | None = None) -> Reach:
+def reach(
+    task: Task,
+    gold: Sequence[Post],
+    encoder: WordEncoder,
+    labels: Sequence[str] | None = None,
+    stride: float | None = None,
+) -> Reach:
     """What of gold a model can give; without its `labels`, as far as its length goes.
 
     Args:
@@ -109,7 +121,10 @@ def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequen
         gold: For relation classification each post with its one pair.
         encoder: Its tokenizer and length.
         labels: The names of its labels.
+        stride: Where long posts are read in windows (`promu.tasks.windows`), that of the windows; None where what is
+            past the first of them is lost.
     """
+    in_windows = stride is not None and not task.asked
     beyond: Counter[str] = Counter()
     readable, longer, longest, cut = [], 0, 0, 0
     extra = len(ENTITY_MARKERS) if task.asked and encoder.relation_head == "markers" else 0
@@ -117,7 +132,10 @@ def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequen
         text = task.encode(encoder, post)
         tokens = sum(len(encoder.pieces(word)) for word in post.tokens) + 2 + extra
         longer, longest = longer + (tokens > encoder.max_length), max(longest, tokens)
-        readable.append(task.readable(post, text))
+        if stride is not None and in_windows:
+            readable.append(held(post, windows_of(encoder, post.tokens, stride)))
+        else:
+            readable.append(task.readable(post, text))
         cut += text.left_out > 0
         if labels is not None:
             beyond.update(task.beyond(post, text, labels))
@@ -127,6 +145,7 @@ def reach(task: Task, gold: Sequence[Post], encoder: WordEncoder, labels: Sequen
     answers = sum(map(task.count, gold))
     lost = answers - sum(map(task.count, readable))
     long = LongPosts(longer, len(gold), lost, answers, task.answers, longest, encoder.max_length)
+    long = replace(long, in_windows=in_windows)
     return Reach(long, dict(beyond), unknown, answers, readable, cut)
 
 

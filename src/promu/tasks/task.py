@@ -254,18 +254,16 @@ def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:
 
 
 def packed_posts(encoder: WordEncoder, post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:
-    """As few posts as hold all pairs, each one row of a batch; a pair past the words that are read has its own."""
-    size = PAIRS_A_ROW[encoder.relation_head]
-    if size == 1 or not pairs:
-        return pair_posts(post, pairs)
-    words = len(encoder.words(post.tokens).positions)
-    near: list[tuple[int, int]] = []
-    far: list[tuple[int, int]] = []
-    for pair in pairs:
-        (near if max(post.entities[number].end for number in pair) <= words else far).append(pair)
+    """As few posts as hold all pairs, each one row of a batch. The model takes the post whole (`promu.tasks.windows`).
+
+    Args:
+        encoder: Of the model.
+        post: With its entities.
+        pairs: Head and tail, by their numbers.
+    """
     return [
         replace(post, relations=tuple(Relation(head, tail, NO_RELATION) for head, tail in of_row))
-        for of_row in (*_in_parts(near, size), *_in_parts(far, 1))
+        for of_row in _in_parts(pairs, PAIRS_A_ROW[encoder.relation_head])
     ]
 
 

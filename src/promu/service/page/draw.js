@@ -25,7 +25,7 @@ function places(points, tokens) {
 }
 
 /** The post with its entities marked. The service counts code points, JavaScript counts UTF-16 units. */
-export function drawText(target, legend, text, found, read) {
+export function drawText(target, legend, text, found) {
   const points = Array.from(text);
   const words = places(points, found.tokens);
   const between = (start, end) => points.slice(start, end).join("");
@@ -36,7 +36,7 @@ export function drawText(target, legend, text, found, read) {
     for (; word < words.length && words[word][0] < end; word += 1) {
       const [start, stop] = words[word];
       if (start > done) parent.append(between(done, start));
-      parent.append(element("span", { class: word < read ? "word" : "word unread", "data-word": word }, between(start, stop)));
+      parent.append(element("span", { class: "word", "data-word": word }, between(start, stop)));
       done = stop;
     }
     if (end > done) parent.append(between(done, end));
@@ -102,7 +102,7 @@ export function attend(found, { entity, relation }) {
   if (!attention) return;
   const most = Math.max(...attention.words, 1e-9);
   for (const [place, share] of attention.words.entries()) {
-    const word = document.querySelector(`[data-word="${place}"]`);
+    const word = document.querySelector(`[data-word="${attention.start + place}"]`);
     if (word) word.style.boxShadow = `inset 0 -${(0.35 * share / most).toFixed(3)}em color-mix(in srgb, var(--link) 30%, transparent)`;
   }
   const { patches, regions } = attention;

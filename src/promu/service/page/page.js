@@ -140,17 +140,13 @@ function show(text, image, found) {
   else frame.removeAttribute("src");
   shown = { text, found };
   $("result").hidden = false;
-  const read = found.tokens.length - found.truncated;
-  drawText($("annotated"), $("legend"), text, found, read);
+  drawText($("annotated"), $("legend"), text, found);
   drawScores($("entities"), $("relations"), found);
   drawGraph($("graph"), found, style);
   const { explanation, ...plain } = found; // too long to copy
   const notes = [];
   notes.push(...found.warnings);
   if (found.image_reason === "text-only model") notes.push("This model reads text alone; it did not use the image.");
-  if (read < found.tokens.length) {
-    notes.push(`The post is too long: the model read the first ${read} of ${found.tokens.length} words. What follows is dotted; nothing was looked for there.`);
-  }
   const left = (many, threshold, one) => (many ? [`${count(many, ...one)} with a score below ${threshold.toFixed(2)}`] : []);
   const below = [...left(found.below.entities, model?.entity_threshold ?? 0, ["entity", "entities"]),
     ...left(found.below.relations, model?.relation_threshold ?? 0, ["relation"])];
