@@ -66,6 +66,7 @@ def test_every_answer_is_explained(tiny_models: Path, images: Path, tmp_path: Pa
         "words",
         "patches",
         "regions",
+        "start",
     ]
     # a post on its own attends as it does in a batch
     alone = extractor(TEXTS[1], explain=True).explanation

@@ -27,7 +27,7 @@ from promu.schema import Entity, Post
 from promu.tasks.model_folder import open_predictor
 from promu.tasks.predictor import Predictor
 from promu.tasks.task import TASKS
-from promu.tasks.windows import windows_of, windows_over
+from promu.tasks.windows import Home, windows_of, windows_over
 from promu.training.tokenizers import train_wordpiece
 
 LONG = " ".join(TEXTS * 4)
@@ -174,8 +174,10 @@ def test_the_last_of_50_000_words_is_read_in_passes_of_bounded_size() -> None:
         found = Extractor(finder, relater)(tokens=text_with(places, 50_000), batch_size=16)
     assert [one.start for one in found.entities] == list(places) and found.entities[-1].start == 49_980
     assert max(finder.rows) == max(relater.rows) == 16 and sum(finder.rows) > 64
-    assert len(found.relations) == len(places) - 1, "each with the next; those after that are too far apart"
-    assert found.far_pairs == 2500 * 2499 // 2 - 2499
+    home = Home(windows_of(finder.encoder, found.tokens, 0.5), 50_000)
+    near = sum(home.of(place, place + 22) is not None for place in places)
+    assert len(found.relations) == near > 100, "some with the next one; those after that are too far apart"
+    assert found.far_pairs == 2500 * 2499 // 2 - near
     assert steps[-1] == ("reading windows", sum(finder.rows), sum(finder.rows))
     assert time.monotonic() - began < 30, "a second or two on a free machine"
 
