@@ -155,7 +155,7 @@ def test_each_image_is_encoded_once_whatever_the_number_of_pairs(
     assert rows == {"ner": 1, "re": int(not alike)}, "models that see alike share what one of them has seen"
     rows.update(ner=0, re=0)
     shown = [post for post in posts if post.image]
-    results = list(extractor.pipe(shown, batch_size=2, images=images))
+    results = list(extractor.pipe(shown, batch_size=2, images=images, image_cache_mib=0))
     paired = sum(len(result.entities) > 1 for result in results)
     assert rows["ner"] == len(shown)
     assert rows["re"] == 0 if alike else 0 < rows["re"] <= paired
