@@ -170,7 +170,7 @@ def test_the_last_of_50_000_words_is_read_in_passes_of_bounded_size() -> None:
     places = range(0, 50_000, 20)
     steps: list[tuple[str, int, int]] = []
     began = time.monotonic()
-    with shown(lambda *step: steps.append(step)):
+    with shown(lambda stage, done, total: steps.append((stage, done, total))):
         found = Extractor(finder, relater)(tokens=text_with(places, 50_000), batch_size=16)
     assert [one.start for one in found.entities] == list(places) and found.entities[-1].start == 49_980
     assert max(finder.rows) == max(relater.rows) == 16 and sum(finder.rows) > 64
