@@ -2,8 +2,9 @@
 
 A step of a model is split among threads, and those that are done wait for the last. By default they wait by asking
 again and again (they *spin*) for milliseconds. Where other programs use the cores, the last thread may not be running
-at all, and those that spin keep it from its core: two threads are then slower than one. promu lets them spin for some
-microseconds, which is as long as the next step takes to come, and sleep after that.
+at all, and those that spin keep it from its core: two threads are then slower than one. promu lets them sleep at once
+where the cores are busy when it starts. Else they spin for some microseconds, which is as long as the next step takes
+to come.
 
 OpenMP reads its settings once, when PyTorch is imported. So `import promu` makes them, unless PyTorch is there already
 or the environment has settings of its own; graphs of onnxruntime are given theirs one by one.
@@ -16,12 +17,8 @@ import os
 import sys
 from pathlib import Path
 
-SPINS = "1000"
-"""How often a waiting thread of GNU's OpenMP asks before it sleeps; its own 300,000 times take milliseconds."""
-SPIN_MICROSECONDS = "50"
-"""How long a waiting thread of onnxruntime spins before it sleeps."""
-WAITING = {"GOMP_SPINCOUNT": SPINS, "KMP_BLOCKTIME": "0"}
-"""What the environment says to GNU's OpenMP and to LLVM's or Intel's."""
+BUSY = 0.5
+"""The load of a core from which on waiting threads sleep at once."""
 THREADS = "OMP_NUM_THREADS"
 
 
@@ -33,8 +30,8 @@ def prepare_threads() -> None:
     if "torch" in sys.modules:
         return
     if "OMP_WAIT_POLICY" not in os.environ:
-        for name, value in WAITING.items():
-            os.environ.setdefault(name, value)
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # GNU's
+        os.environ.setdefault("KMP_BLOCKTIME", "0")  # LLVM's and Intel's
     if quota() is not None:  # PyTorch counts the cores of the machine
         os.environ.setdefault(THREADS, str(usable_cores()))
 
@@ -86,12 +83,31 @@ def explain_threads(threads: int) -> str:
         why = f"the control group allows {allowed:g} cores"
     else:
         why = f"of {usable_cores()} cores that this process may use; {THREADS} sets another number"
-    policy, spins = os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")
-    if policy is not None and spins is None:
+    policy, times = os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")
+    if policy is not None and times is None:
         return f"{why}; they wait as OMP_WAIT_POLICY={policy} says"
-    return f"{why}; one that waits asks {int(spins):,} times, then sleeps" if spins and spins.isdigit() else why
+    if times == "0":
+        return f"{why}; one that waits sleeps at once"
+    return f"{why}; one that waits asks {int(times):,} times, then sleeps" if times and times.isdigit() else why
 
 
-def busy_cores() -> float | None:
-    """The processes that wait for a core or have one, on average over the last minute; None where nobody counts."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+def load() -> float:
+    """The processes that wait for a core or have one, on average over the last minute; 0 where nobody counts."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def is_busy() -> bool:
+    """Whether other programs are likely to want the cores that a thread waits on."""
+    return load() >= BUSY * usable_cores()
+
+
+def spins(busy: bool) -> tuple[str, str]:
+    """How often a waiting thread of GNU's OpenMP asks before it sleeps, and for how many microseconds onnxruntime's.
+
+    GNU's own 300,000 times take milliseconds.
+    """
+    return ("0", "0") if busy else ("1000", "50")
+
+
+SPINS, SPIN_MICROSECONDS = spins(is_busy())
+"""Those of this process, as the machine was when it began."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.requirements import Requirement
 
 from promu.cli.console import print_json
-from promu.cores import THREADS, busy_cores, explain_threads, usable_cores
+from promu.cores import THREADS, explain_threads, load, usable_cores
 from promu.errors import counted, extra_requirements, install_command
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def _device() -> list[Finding]:
 def _threads(count: int) -> Finding:
     """How many threads compute, why, and whether others want the cores too."""
     found = Finding("threads", f"{count} ({explain_threads(count)})")
-    load, cores = busy_cores(), usable_cores()
-    if load is None or load < cores + 0.5:
+    wanted, cores = load(), usable_cores()
+    if wanted < cores + 0.5:
         return found
-    busy = f"{found.value}; {load:.1f} processes want the {counted(cores, 'core')}"
+    busy = f"{found.value}; {wanted:.1f} processes want the {counted(cores, 'core')}"
     remedy = f"other programs compute here: stop them, or set {THREADS} lower"
     return replace(found, value=busy, status="note", remedy=remedy)
 
