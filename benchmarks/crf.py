@@ -9,7 +9,8 @@ import torch
 from benchmarks.measure import Row, alternate
 from torchcrf import CRF
 
-from promu.modeling.crf import LinearChainCrf, bio_labels, legal_transitions
+from promu.modeling.chain import bio_labels, legal_transitions
+from promu.modeling.crf import LinearChainCrf
 
 LABELS = bio_labels(["PER", "LOC", "ORG", "OTHER"])
 ILLEGAL = -1e4
@@ -19,7 +20,7 @@ def _pair() -> tuple[LinearChainCrf, CRF]:
     """The two with equal scores."""
     torch.manual_seed(0)
     ours, theirs = LinearChainCrf(LABELS), CRF(len(LABELS), batch_first=True)
-    start, follows = legal_transitions(LABELS)
+    start, follows = map(torch.from_numpy, legal_transitions(LABELS))
     with torch.no_grad():
         for parameter in ours.parameters():
             parameter.normal_()
@@ -52,7 +53,7 @@ def contenders(length: int, ragged: bool, batch: int) -> dict[str, Callable[[], 
     return {
         "loss ours": our_loss,
         "loss theirs": their_loss,
-        "decode ours": lambda: ours.decode(emissions, mask),
+        "decode ours": lambda: ours.weights().decode(emissions.detach().numpy(), mask.numpy()),
         "decode theirs": lambda: theirs.decode(emissions, mask),
     }
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from benchmarks import machine
 from benchmarks.hvpnet import LENGTH, Yardstick
@@ -32,17 +33,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from promu.corpora.images import load_image
 from promu.extraction.extractor import Extractor
 from promu.extraction.onnx_export import export_models
-from promu.hub import best_precision
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification
-from promu.modeling.configuration import RELATION_HEADS, PromuConfig
-from promu.modeling.crf import bio_labels
+from promu.modeling.configuration import PromuConfig
+from promu.modeling.head_settings import RELATION_HEADS
 from promu.modeling.inputs import WordEncoder, add_entity_markers, to_pixels
 from promu.modeling.loading import save_folder
 from promu.modeling.multi_task import PromuForMultiTask
+from promu.pytorch import best_precision
 from promu.schema import NO_RELATION, Entity, Post
 from promu.tasks.model_folder import open_predictors
-from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.predictor import Predictions, Predictor
 from promu.tasks.task import TASKS, pair_posts
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.training.tokenizers import train_wordpiece
 
 PADDED = 128
@@ -70,15 +73,15 @@ def entities(count: int) -> list[Entity]:
 def find_entities_at(predictor: Predictor, found: Sequence[Entity]) -> Predictor:
     """A tagger that computes its emissions and then replaces them by those of the entities, of one word each."""
     names = LABELS["ner"]
-    rows = torch.zeros(PADDED, len(names))
+    rows = np.zeros((PADDED, len(names)), np.float32)
     rows[:, 0] = 20
     for entity in found:
-        rows[entity.start] = 20 * (torch.arange(len(names)) == names.index(f"B-{entity.type}"))
+        rows[entity.start] = 20 * (np.arange(len(names)) == names.index(f"B-{entity.type}"))
 
     class Found(type(predictor)):  # type: ignore[misc]
         def __call__(self, batch: Any, output_attentions: bool = False) -> Any:
             output = super().__call__(batch, output_attentions)
-            emissions = rows[None, : output.emissions.shape[1]].expand_as(output.emissions).contiguous()
+            emissions = np.repeat(rows[None, : output.emissions.shape[1]], len(output.emissions), axis=0)
             return SimpleNamespace(emissions=emissions, fused_text=getattr(output, "fused_text", None))
 
     predictor.__class__ = Found
@@ -152,9 +155,9 @@ class Straightforward:
         batch = predictor.encode(rows)
         short = PADDED - batch["input_ids"].shape[1]
         for name in ("input_ids", "attention_mask"):
-            batch[name] = torch.nn.functional.pad(batch[name], (0, short))
+            batch[name] = np.pad(batch[name], ((0, 0), (0, short)))
         side = predictor.config.image_size or 0
-        pixels = torch.stack([to_pixels(load_image(self.image, target=(side, side)), side) for _ in rows])
+        pixels = np.stack([to_pixels(load_image(self.image, target=(side, side)), side) for _ in rows])
         outputs = TASKS[task].outputs(predictor({**batch, "pixel_values": pixels}))
         predictor.answer(Predictions(list(range(len(rows))), list(rows), batch, outputs))
 

@@ -16,11 +16,11 @@ import torch
 from benchmarks.measure import Row, alternate
 from transformers import PreTrainedModel
 
-from promu.hub import best_device
 from promu.kecpm.decoding import Constraint, GeneratedAnswer, generate_answers, load_seq2seq
 from promu.kecpm.grammar import Grammar, GrammarState, GrammarTokenizer, Phrases
 from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.modeling.inventory import Inventory
+from promu.pytorch import best_device
 from promu.training.tokenizers import train_text_to_text
 
 T5_SMALL = {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8, "vocab_size": 32128}

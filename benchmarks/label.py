@@ -49,7 +49,7 @@ class SmallTeacher:
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """(N, D)."""
-        return self.model.encode_images(torch.stack([to_pixels(image, SIDE) for image in images]))
+        return self.model.encode_images(torch.stack([torch.from_numpy(to_pixels(image, SIDE)) for image in images]))
 
 
 def header(nouns: int = 1000, relations: int = 100) -> LabelHeader:

@@ -17,11 +17,11 @@ from transformers import BertConfig, PreTrainedTokenizerFast
 from promu.alignment.label_store import ImageLabels, LabelStore, SparseLabels
 from promu.alignment.labelling import relative_boxes
 from promu.corpora.shards import PairShards
-from promu.hub import best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.losses import JointLoss
 from promu.modeling.small_encoders import ConvViTConfig
+from promu.pytorch import best_precision
 from promu.training.batches import CorpusOrder, Sample, StepBatches
 from promu.training.loop import optimiser
 from promu.training.pair_batches import CaptionCollator, PairCollator

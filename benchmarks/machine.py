@@ -13,7 +13,7 @@ from benchmarks.measure import Row
 from torch.nn import functional
 
 from promu.cores import usable_cores
-from promu.hub import best_precision, processor
+from promu.pytorch import best_precision, processor
 
 SHAPES = ((1024, 1024, 1024), (2048, 2048, 2048), (1576, 768, 3072), (1576, 3072, 768))
 """(rows, inner, columns): two squares, and the feed-forward layer of ViT-B/16 on 8 images, up and down."""

@@ -45,7 +45,7 @@ def main(step: str, quick: bool) -> None:
     from benchmarks.pretrain_step import our_steps
     from benchmarks.sizes import size
 
-    from promu.hub import best_precision
+    from promu.pytorch import best_precision
 
     sized = size(quick)
     ours = {"ours": best_precision("cpu")}

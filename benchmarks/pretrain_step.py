@@ -13,9 +13,9 @@ from benchmarks.machine import SHAPES, TINY_SHAPES, matmul
 from benchmarks.measure import Row, alternate
 from benchmarks.sizes import PADDED, Size, captions, padded, size
 
-from promu.hub import Precision, best_precision
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.losses import JointLoss
+from promu.pytorch import Precision, best_precision
 from promu.study.costs import student_step, vision_pass
 from promu.training.loop import optimiser
 from promu.training.recipe import TrainingSettings

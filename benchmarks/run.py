@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks import crf, extract, kecpm, label, loader, machine, pretrain_step, serve
+from benchmarks import cold_start, crf, extract, kecpm, label, loader, machine, pretrain_step, serve
 from benchmarks.measure import Row
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +30,7 @@ BENCHMARKS = {
     "kecpm": kecpm.run,
     "extract": extract.run,
     "serve": serve.run,
+    "cold-start": cold_start.run,
 }
 
 

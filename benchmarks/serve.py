@@ -25,15 +25,15 @@ from benchmarks.measure import Row
 from benchmarks.sizes import photograph, size
 
 from promu.extraction.extractor import Extractor
-from promu.hub import best_precision
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import WordEncoder, add_entity_markers
+from promu.pytorch import best_precision
 from promu.service.metrics import resident_bytes
 from promu.service.schemas import ServiceSettings
 from promu.service.server import BACKLOG, create_app, listen
-from promu.tasks.predictor import TorchPredictor
 from promu.tasks.task import TASKS
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.training.tokenizers import train_wordpiece
 
 TYPES = ("LOC", "MISC", "ORG", "PER")

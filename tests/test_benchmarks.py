@@ -38,7 +38,7 @@ def test_every_benchmark_runs_and_writes_its_figures(
     shown = capsys.readouterr().out
     result = json.loads(out.read_text())
     assert result["machine"]["threads"] == torch.get_num_threads()
-    names = ["machine", "pretrain-step", "label", "loader", "crf", "kecpm", "extract", "serve"]
+    names = ["machine", "pretrain-step", "label", "loader", "crf", "kecpm", "extract", "serve", "cold-start"]
     assert list(result["benchmarks"]) == names
     assert [name for name in dict.fromkeys(row["benchmark"] for row in result["rows"]) if name != "memory"] == names
     for row in result["rows"]:

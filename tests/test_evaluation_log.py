@@ -15,8 +15,8 @@ from tests.factories import TINY_TEXT
 from promu.cli import main
 from promu.errors import InputError
 from promu.files import checksum
-from promu.hub import weights_checksum
 from promu.modeling.loading import load_model
+from promu.pytorch import weights_checksum
 from promu.runs import EVALUATIONS, EvaluationLog, code_version, record_evaluation
 from promu.tasks.task import TASKS
 

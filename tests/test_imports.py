@@ -12,6 +12,8 @@ from statistics import median
 
 import pytest
 
+from promu.errors import TRAINING
+
 PACKAGE = Path(__file__).resolve().parent.parent / "src" / "promu"
 
 # From the ground up; a room imports itself and what stands on lower floors, never its neighbours.
@@ -20,6 +22,7 @@ FLOORS = [
     {"schema", "files", "extensions", "cores"},
     {"config"},
     {"hub"},
+    {"pytorch"},
     {"corpora", "modeling", "runs"},
     {"newsreel", "alignment"},
     {"evaluation"},
@@ -113,6 +116,7 @@ def test_extracting_imports_neither_training_nor_evaluation_nor_study() -> None:
     rooms = {name.split(".")[1] for name in loaded if name.startswith("promu.")}
     assert {"extraction", "tasks", "modeling"} <= rooms
     assert not {"training", "evaluation", "study", "kecpm", "llm", "alignment", "service", "cli"} & rooms
+    assert not {*TRAINING, "pandas"} & set(loaded), "an exported model runs without them"
 
 
 def test_every_public_name_is_there() -> None:
@@ -134,5 +138,5 @@ def test_no_two_modules_bear_one_name() -> None:
 def test_modules_are_neither_crumbs_nor_books() -> None:
     lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in MODULES if path.stem != "__init__"}
     assert not [str(path) for path, lines in lengths.items() if lines > 480]
-    assert len(lengths) <= 236 and sum(lengths.values()) <= 50_000
+    assert len(lengths) <= 236 and sum(lengths.values()) <= 50_400
     assert median(lengths.values()) >= 165

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from huggingface_hub import snapshot_download
 
-from promu import hub as names
 from promu.errors import InputError
 from promu.hub import fetch, resolve
 
@@ -26,7 +25,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for reference in ("main", "v1.0"):
         (home / "refs" / reference).write_text(COMMIT, encoding="utf-8")
     monkeypatch.setattr(
-        names, "snapshot_download", partial(snapshot_download, cache_dir=tmp_path, local_files_only=True)
+        "huggingface_hub.snapshot_download", partial(snapshot_download, cache_dir=tmp_path, local_files_only=True)
     )
     return snapshot
 

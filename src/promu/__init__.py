@@ -92,7 +92,12 @@ def __getattr__(name: str) -> Any:
 
         value: Any = version("promu")
     elif name in _HOMES:
-        value = getattr(import_module(f"promu.{_HOMES[name]}"), name)
+        try:
+            value = getattr(import_module(f"promu.{_HOMES[name]}"), name)
+        except ModuleNotFoundError as error:
+            from promu.errors import lacking
+
+            raise lacking(error, f"promu.{name}") or error from None
     else:
         raise AttributeError(f"module 'promu' has no attribute {name!r}")
     globals()[name] = value

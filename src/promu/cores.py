@@ -36,6 +36,21 @@ def prepare_threads() -> None:
         os.environ.setdefault(THREADS, str(usable_cores()))
 
 
+def use_threads(count: int) -> None:
+    """Let models of this process compute with so many threads: PyTorch, and graphs opened after it."""
+    os.environ[THREADS] = str(count)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(count)
+
+
+def usable_threads() -> int:
+    """Threads that a graph computes with: as many as PyTorch does where it is loaded, else `OMP_NUM_THREADS` or all."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    named = os.environ.get(THREADS, "")
+    return int(named) if named.isdigit() and int(named) > 0 else usable_cores()
+
+
 def usable_cores() -> int:
     """Cores that this process may use: fewer than the machine has where a container or `taskset` allows fewer."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

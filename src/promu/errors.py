@@ -152,6 +152,16 @@ def needs_extra(what: str, package: str, extra: str) -> InputError:
     return InputError(f"{what} needs {package}, which is not installed; {install_command(extra)}")
 
 
+TRAINING = ("accelerate", "matplotlib", "pyarrow", "scipy", "tensorboard", "torch", "transformers")
+"""The packages of the extra `train`, which all that is no extraction from exported models may need."""
+
+
+def lacking(error: ModuleNotFoundError, what: str) -> InputError | None:
+    """The error for a package of the extra `train` that is not installed; None for any other module."""
+    package = str(error.name).partition(".")[0]
+    return needs_extra(what, package, "train") if package in TRAINING else None
+
+
 def install_command(extra: str) -> str:
     """The command that adds an extra to this installation of promu, from where promu itself came.
 

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import promu
 from promu.errors import InputError
 from promu.files import checksum, make_folder, parse_json_object, write_json
-from promu.hub import weights_checksum
+
+if TYPE_CHECKING:
+    import torch
 
 RECIPE = "recipe.json"
 RESULT = "result.json"
@@ -142,7 +142,7 @@ class LoggedEvaluation:
     Attributes:
         split: `dev`, `test`, or `other` for a file that is neither.
         file, sha256: The file and the checksum of its bytes.
-        weights: Checksum of the model's weights, see `promu.hub.weights_checksum`.
+        weights: Checksum of the model's weights, see `promu.pytorch.weights_checksum`.
         time: When, in UTC, ISO 8601.
         version: The code, see `code_version`.
     """
@@ -171,6 +171,8 @@ class EvaluationLog:
         Raises:
             InputError: The file or the log cannot be read.
         """
+        from promu.pytorch import weights_checksum  # here, for it imports torch
+
         earlier = self.read()
         weights, time = weights_checksum(model.state_dict()), datetime.now(UTC).isoformat(timespec="seconds")
         new = LoggedEvaluation(split, str(file), checksum(file), weights, time, code_version())

@@ -26,7 +26,7 @@ from promu.alignment import teacher as module
 from promu.alignment.teacher import HubTeacher, SelfTrainedTeacher, load_teacher
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder, tensors, to_pixels
 from promu.modeling.pretraining import PromuDualEncoder
 from promu.training.tokenizers import train_wordpiece
 
@@ -62,10 +62,10 @@ def test_its_vectors_are_those_of_the_model_that_was_saved(tmp_path: Path) -> No
     encoder = WordEncoder(TOKENIZER, 12)
     with torch.no_grad():
         for place in (0, 1, 2, 299):
-            alone = model.encode_text(**encoder.batch([encoder.text(prompts[place])]))
+            alone = model.encode_text(**tensors(encoder.batch([encoder.text(prompts[place])])))
             torch.testing.assert_close(vectors[place : place + 1], alone, rtol=1e-4, atol=1e-5)
         image = Image.effect_noise((40, 20), 90).convert("RGB")
-        expected = model.encode_images(to_pixels(image, 16)[None])
+        expected = model.encode_images(torch.from_numpy(to_pixels(image, 16))[None])
     torch.testing.assert_close(teacher.encode_images([image]), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -152,7 +152,7 @@ def test_a_clip_type_model_is_a_teacher(tmp_path: Path) -> None:
             expected = model.text_projection(model.text_model(input_ids=ids).pooler_output)
         torch.testing.assert_close(vector, functional.normalize(expected, dim=-1)[0], rtol=1e-4, atol=1e-5)
     square = noise((16, 16), 0)
-    pixels = to_pixels(square, 16)[None] / 255
+    pixels = torch.from_numpy(to_pixels(square, 16))[None] / 255
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]))
     with torch.no_grad():
         seen = model.visual_projection(model.vision_model(pixel_values=(pixels - mean) / std).pooler_output)
@@ -172,7 +172,7 @@ def test_a_siglip_type_model_reads_prompts_padded_as_in_its_training(tmp_path: P
             padded = torch.tensor([ids + [0] * (12 - len(ids))])
             expected = model.text_model(input_ids=padded).pooler_output
         torch.testing.assert_close(vector, functional.normalize(expected, dim=-1)[0], rtol=1e-4, atol=1e-5)
-    pixels = to_pixels(noise((16, 16), 0), 16)[None] / 127.5 - 1
+    pixels = torch.from_numpy(to_pixels(noise((16, 16), 0), 16))[None] / 127.5 - 1
     with torch.no_grad():
         seen = model.vision_model(pixel_values=pixels).pooler_output
     found = teacher.encode_images([noise((16, 16), 0)])

@@ -77,7 +77,7 @@ def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
     from promu.corpora.images import load_image
     from promu.modeling.configuration import PromuConfig
     from promu.modeling.encoders import encoder_config
-    from promu.modeling.inputs import WordEncoder, to_pixels
+    from promu.modeling.inputs import WordEncoder, tensors, to_pixels
     from promu.modeling.loading import save_folder
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.training.tokenizers import train_wordpiece
@@ -99,11 +99,13 @@ def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
     encoder = WordEncoder(tokenizer, 32)
     for position, name in ((0, "0.png"), (2, "1.png")):
         with torch.inference_mode():
-            seen = model.encode_images(to_pixels(load_image(images / name), 32)[None])[0]
+            seen = model.encode_images(torch.from_numpy(to_pixels(load_image(images / name), 32))[None])[0]
             order = []
             for names, template, templates in ((nouns, "1", ENTITY_TEMPLATES), (relations, "A", RELATION_TEMPLATES)):
                 texts = prompts(names, template, templates)
-                cosines = [float(model.encode_text(**encoder.batch([encoder.text(text)]))[0] @ seen) for text in texts]
+                cosines = [
+                    float(model.encode_text(**tensors(encoder.batch([encoder.text(text)])))[0] @ seen) for text in texts
+                ]
                 order.append(sorted(names, key=lambda word: -cosines[names.index(word)]))
         assert captions[position] == (f"in the image: {', '.join(order[0][:2])}; {order[1][0]}",)
     with pytest.raises(InputError, match="no pre-trained promu model here"):

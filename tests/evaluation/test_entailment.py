@@ -17,13 +17,13 @@ from promu.cli import main
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.evaluation.entailment import LABELS, _exchanged, _from_sentences, read_entailment
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder, tensors, to_pixels
 from promu.modeling.loading import save_folder
 
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promu.hub.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("promu.pytorch.best_precision", lambda device: "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_every_figure_equals_one_pair_at_a_time(encoder: WordEncoder, photos: Pa
     def scores(names: list[str]) -> tuple[list[float], list[float]]:
         cosines, heads = [], []
         for name, (_, text, _) in zip(names, judged(), strict=True):
-            batch = encoder.batch([encoder.text(text)])
-            pixels = to_pixels(load_image(photos / name, target=(32, 32)), 32)[None]
+            batch = tensors(encoder.batch([encoder.text(text)]))
+            pixels = torch.from_numpy(to_pixels(load_image(photos / name, target=(32, 32)), 32))[None]
             with torch.inference_mode():
                 cosines.append(float((model.encode_text(**batch) * model.encode_images(pixels)).sum()))
                 logits = model.itm_head(model.promu(**batch, pixel_values=pixels).fused_text[:, 0])[0]

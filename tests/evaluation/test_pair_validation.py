@@ -19,14 +19,14 @@ from promu.evaluation.agreement import teacher_agreement
 from promu.evaluation.pair_corpus import read_pairs
 from promu.evaluation.pairs import auc_sets, flat_figures, mean_losses, measure_pairs
 from promu.evaluation.pretrained import EncodedImages, match_scores, open_pair_model
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder, tensors, to_pixels
 from promu.modeling.loading import save_folder
 from promu.modeling.losses import JointLoss
 
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promu.hub.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("promu.pytorch.best_precision", lambda device: "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +50,8 @@ def measure(model: Any, encoder: WordEncoder, corpus: PairShards, **options: int
 
 def one_by_one(model: Any, encoder: WordEncoder, image: CaptionedImage, text: str) -> tuple[float, float]:
     """Cosine and ITM score of one pair."""
-    batch = encoder.batch([encoder.text(text)])
-    pixels = to_pixels(image.decode((32, 32)), 32)[None]
+    batch = tensors(encoder.batch([encoder.text(text)]))
+    pixels = torch.from_numpy(to_pixels(image.decode((32, 32)), 32))[None]
     with torch.inference_mode():
         cosine = float((model.encode_text(**batch) * model.encode_images(pixels)).sum())
         fused = model.promu(**batch, pixel_values=pixels).fused_text[:, 0]
@@ -217,8 +217,8 @@ def agreement_by_hand(
         teacher = labels.entities.dense(len(NOUNS))
         with torch.inference_mode():
             output = model(
-                **encoder.batch([encoder.text(image.captions[0][0])]),
-                pixel_values=to_pixels(image.decode((32, 32)), 32)[None],
+                **tensors(encoder.batch([encoder.text(image.captions[0][0])])),
+                pixel_values=torch.from_numpy(to_pixels(image.decode((32, 32)), 32))[None],
                 boxes=labels.boxes[None],
             )
         student = output.entity_logits[0].softmax(-1)
@@ -263,8 +263,8 @@ def test_losses_are_the_mean_over_rows(model: Any, encoder: WordEncoder) -> None
     def batch(colours: slice) -> dict[str, torch.Tensor]:
         chosen = captioned()[colours]
         return {
-            **encoder.batch([encoder.text(image.captions[0][0]) for image in chosen]),
-            "pixel_values": torch.stack([to_pixels(image.decode((32, 32)), 32) for image in chosen]),
+            **tensors(encoder.batch([encoder.text(image.captions[0][0]) for image in chosen])),
+            "pixel_values": torch.stack([torch.from_numpy(to_pixels(image.decode((32, 32)), 32)) for image in chosen]),
             "matched": torch.tensor([1, 0, 1, 0][: len(chosen)]),
         }
 

@@ -14,7 +14,7 @@ from tests.factories import COLOURS, NOUNS, caption_tokenizer, image_bytes, tiny
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.evaluation.regions import measure_regions, readable_boxes
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder, tensors, to_pixels
 from promu.schema import Region
 
 SYNONYMS = {name: frozenset({name}) for name in NOUNS}
@@ -46,7 +46,7 @@ class ColourTeacher:
 
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promu.hub.best_precision", lambda device: "fp32")
+    monkeypatch.setattr("promu.pytorch.best_precision", lambda device: "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def by_hand(model: Any, encoder: WordEncoder, image: str, region: Region) -> lis
     box = torch.tensor(region.box) / torch.tensor([40.0, 32.0, 40.0, 32.0])
     with torch.inference_mode():
         output = model(
-            **encoder.batch([encoder.text("")]),
-            pixel_values=to_pixels(opened(image), 32)[None],
+            **tensors(encoder.batch([encoder.text("")])),
+            pixel_values=torch.from_numpy(to_pixels(opened(image), 32))[None],
             boxes=box[None, None],
         )
     return [NOUNS[index] for index in output.entity_logits[0, 0].topk(5).indices.tolist()]

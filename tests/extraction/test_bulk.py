@@ -24,7 +24,7 @@ from promu.errors import InputError
 from promu.extraction.bulk import ENGINES, BulkResult, dead_letters, extract_file
 from promu.extraction.bulk_part import BulkSettings
 from promu.extraction.records import SINKS
-from promu.tasks.predictor import TorchPredictor
+from promu.tasks.torch_predictor import TorchPredictor
 
 WORDS = " ".join(TEXTS).split()
 

@@ -14,7 +14,7 @@ from promu import Extractor
 from promu.corpora.posts import read_posts_jsonl
 from promu.extraction.result import attended_regions, attention_from, mean_map
 from promu.schema import Entity, Post
-from promu.tasks.model_folder import open_model
+from promu.tasks.torch_predictor import open_model
 
 
 def test_regions_by_hand() -> None:
@@ -33,8 +33,8 @@ def test_shares_by_hand() -> None:
     # pieces: [CLS] a ##b c [SEP] [PAD], then visual CLS and 2 x 2 patches
     row = [0.1, 0.1, 0.2, 0.1, 0.05, 0.0, 0.05, 0.1, 0.1, 0.1, 0.1]
     other = [0.3, 0.1, 0.0, 0.1, 0.05, 0.0, 0.05, 0.1, 0.1, 0.1, 0.1]
-    maps = torch.tensor([row] * 3 + [other] * 8)[None, None]
-    shares = mean_map([maps.expand(1, 2, 11, 11), maps.expand(1, 2, 11, 11)])[0]
+    maps = np.tile(np.array([row] * 3 + [other] * 8), (1, 2, 1, 1))
+    shares = mean_map([maps, maps])[0]
     found = attention_from(shares, 6, [2, 3], [-1, 0, 0, 1, -1], 3, True)
     assert found.words == pytest.approx((0.2, 0.1, 0.0))
     assert len(found.patches) == 2 and found.patches[0] == found.patches[1] == pytest.approx((0.1, 0.1))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.factories import TEXTS, save_tiny_model
+from tests.without_torch import assert_same_answer, extract_without_torch, run_without_torch
 
 from promu import Extractor
 from promu.cli import main
@@ -60,32 +62,31 @@ def test_outputs_are_pytorch_s(
 ) -> None:
     ours, theirs = predictors[task]
     vocabulary = len(ours.encoder.tokenizer)
-    chance = torch.Generator().manual_seed(data.draw(st.integers(0, 2**20)))
-    lengths = torch.randint(3, pieces + 1, (rows,), generator=chance)
+    chance = np.random.default_rng(data.draw(st.integers(0, 2**20)))
+    lengths = chance.integers(3, pieces + 1, rows)
     places = 2 if task == "re" else data.draw(st.integers(1, 40))
     batch = {
-        "input_ids": torch.randint(0, vocabulary, (rows, pieces), generator=chance),
-        "attention_mask": (torch.arange(pieces)[None] < lengths[:, None]).long(),
-        "marker_index" if task == "re" else "word_index": torch.randint(0, pieces, (rows, places), generator=chance),
+        "input_ids": chance.integers(0, vocabulary, (rows, pieces)),
+        "attention_mask": (np.arange(pieces)[None] < lengths[:, None]).astype(np.int64),
+        "marker_index" if task == "re" else "word_index": chance.integers(0, pieces, (rows, places)),
     }
     if task == "ner":
-        batch["word_mask"] = torch.ones(rows, places, dtype=torch.long)
-    shown = torch.tensor(data.draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows)))
-    pixels = torch.randint(0, 256, (rows, 3, 32, 32), dtype=torch.uint8, generator=chance)
-    with torch.inference_mode():
-        numbered = dict(enumerate(pixels))
-        visual = ours.encode_images(numbered).inputs(range(rows))["visual"]
-        expected = theirs.encode_images(numbered).inputs(range(rows))["visual"]
-        torch.testing.assert_close(visual, expected, atol=1e-4, rtol=0)
-        images = {"visual": visual, "image_mask": shown} if shown.any() else {}
-        outputs = [TASKS[task].outputs(predictor({**batch, **images})) for predictor in (ours, theirs)]
-        direct = TASKS[task].outputs(ours({**batch, "pixel_values": pixels, "image_mask": shown}))
-        if shown.any():
-            torch.testing.assert_close(direct, outputs[0], atol=1e-5, rtol=0)
-    inside = (batch["attention_mask"].gather(1, batch.get("word_index", batch["input_ids"][:, :0])) > 0)[..., None]
+        batch["word_mask"] = np.ones((rows, places), np.int64)
+    shown = np.array(data.draw(st.lists(st.integers(0, 1), min_size=rows, max_size=rows)))
+    pixels = chance.integers(0, 256, (rows, 3, 32, 32), dtype=np.uint8)
+    numbered = dict(enumerate(pixels))
+    visual = ours.encode_images(numbered).inputs(range(rows))["visual"]
+    expected = theirs.encode_images(numbered).inputs(range(rows))["visual"]
+    np.testing.assert_allclose(visual, expected, atol=1e-4, rtol=0)
+    images = {"visual": visual, "image_mask": shown} if shown.any() else {}
+    outputs = [TASKS[task].outputs(predictor({**batch, **images})) for predictor in (ours, theirs)]
+    direct = TASKS[task].outputs(ours({**batch, "pixel_values": pixels, "image_mask": shown}))
+    if shown.any():
+        np.testing.assert_allclose(direct, outputs[0], atol=1e-5, rtol=0)
     if task == "ner":  # what padding emits is nobody's business
+        inside = np.take_along_axis(batch["attention_mask"], batch["word_index"], 1)[..., None]
         outputs = [output * inside for output in outputs]
-    torch.testing.assert_close(*outputs, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(*outputs, atol=1e-4, rtol=0)
 
 
 def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Path, images: Path) -> None:
@@ -95,14 +96,62 @@ def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Pa
     posts = [{"text": TEXTS[0], "image": "0.png"}, {"text": "Ann met Bob"}, {"text": TEXTS[2], "image": "1.png"}]
     ours = Extractor.from_pretrained(exported, backend="onnx", precision="fp32")
     theirs = Extractor.from_pretrained(tiny_models, device="cpu")
-    for one, other in zip(ours.pipe(posts, images=images), theirs.pipe(posts, images=images), strict=True):
-        assert [(e.start, e.end, e.type) for e in one.entities] == [(e.start, e.end, e.type) for e in other.entities]
-        assert [e.score for e in one.entities] == pytest.approx([e.score for e in other.entities], abs=1e-4)
-        links = [[(r.head, r.tail, r.type) for r in answer.post.relations] for answer in (one, other)]
-        assert links[0] == links[1]
-        assert [r.score for r in one.relations] == pytest.approx([r.score for r in other.relations], abs=1e-4)
+    expected = list(theirs.pipe(posts, images=images, entity_threshold=0.0, relation_threshold=0.0))
+    for one, other in zip(extract_without_torch(exported, posts, images), expected, strict=True):
+        assert_same_answer(one, other)
+    assert sum(len(one.relations) for one in expected) > 3
     with pytest.raises(InputError, match="no attention maps; use backend torch to explain"):
         ours("Ann met Bob", explain=True)
+
+
+def test_a_joint_model_is_exported_too(tiny_joint: Path, tmp_path: Path, images: Path) -> None:
+    (done,) = export_models(tiny_joint, output=tmp_path / "model")
+    assert done.distance < 1e-4 and (done.folder / "onnx" / "pairs.onnx").is_file()
+    posts = [{"id": "1", "text": TEXTS[0], "image": "0.png"}, {"id": "2", "text": "Ann met Bob"}, {"text": TEXTS[2]}]
+    expected = list(
+        Extractor.from_pretrained(tiny_joint, device="cpu").pipe(posts, images=images, relation_threshold=0.0)
+    )
+    for one, other in zip(extract_without_torch(tmp_path / "model", posts, images), expected, strict=True):
+        assert_same_answer(one, other)
+    assert sum(len(one.relations) for one in expected) > 3
+
+
+def test_without_pytorch_the_commands_work_or_name_the_extra(exported: Path, tiny_models: Path, images: Path) -> None:
+    code = """
+    import json, sys
+    from pathlib import Path
+    from promu.cli import main
+
+    exported, trained, image = sys.stdin.read().split()
+    assert main(["extract", "--model", exported, "--text", "Ann met Bob", "--image", image]) == 0
+    assert main(["extract", "--model", trained, "--text", "Ann met Bob"]) == 2
+    assert main(["finetune", "own-ner"]) == 2
+    from fastapi.testclient import TestClient
+    from promu.service.schemas import ServiceSettings
+    from promu.service.server import create_app
+
+    with TestClient(create_app(ServiceSettings(model=Path(exported)))) as client:
+        answer = client.post("/extract", json={"text": "Ann met Bob"})
+        assert answer.status_code == 200 and "entities" in answer.json(), answer.text
+        assert client.get("/model").json()["backend"] == "onnx"
+        assert client.get("/").status_code == 200
+    import promu
+
+    try:
+        promu.finetune
+    except promu.InputError as error:
+        print(error, file=sys.stderr)
+    """
+    done = run_without_torch(textwrap.dedent(code), f"{exported} {tiny_models} {images / '0.png'}")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["image_read"] is True
+    said = [line for line in done.stderr.splitlines() if "which is not installed; pip install" in line]
+    assert [line.partition(" needs ")[0].removeprefix("error: ") for line in said] == [
+        "a model that was not exported (promu export)",
+        "this command",
+        "promu.finetune",
+    ]
+    assert all("train" in line for line in said)
 
 
 def test_whoever_may_read_the_folder_may_read_every_file_of_it(tiny_models: Path, exported: Path) -> None:
@@ -151,7 +200,7 @@ def test_a_new_folder_is_laid_out_as_the_old_one(
         return Exported(task, target, 0.0, 1)
 
     monkeypatch.setattr("promu.extraction.onnx_export._export", exported_to)
-    monkeypatch.setattr("promu.hub.snapshot_download", lambda name, **how: str(models))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **how: str(models))
     cases: list[tuple[str | Path, list[str]]]
     cases = [(models, ["ner", "re"]), ("someone/something", ["ner", "re"]), (models / "ner", [""])]
     for number, (name, places) in enumerate(cases):
@@ -171,7 +220,7 @@ def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypa
     before = {file.name for file in folder.iterdir()}
     for number in (1, 2):
 
-        def written(models: object, graphs: Path, int8: bool, number: int = number) -> float:
+        def written(models: object, tokens: object, graphs: Path, int8: bool, number: int = number) -> float:
             (graphs / "export.json").write_text("{}")
             (graphs / f"{number}.onnx").write_text("graph")
             return 0.0

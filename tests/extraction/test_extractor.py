@@ -22,10 +22,11 @@ from promu.corpora.posts import from_text
 from promu.errors import InputError
 from promu.extraction.result import Extraction
 from promu.extraction.type_rules import TypeRules, label_types
-from promu.modeling.inputs import to_pixels
+from promu.modeling.inputs import tensors, to_pixels
 from promu.schema import Entity, Post, Relation
-from promu.tasks.model_folder import open_model, open_predictor
+from promu.tasks.model_folder import open_predictor
 from promu.tasks.task import TASKS, pair_posts
+from promu.tasks.torch_predictor import open_model
 
 TEXT = "Ann Lee met Bob\u2019s dog \U0001f600 at the #bridge in Rome , so happy !"
 
@@ -167,7 +168,7 @@ def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_mode
     model: Any
     model, encoder = open_model("re", tiny_models / "re", "cpu")
     size = model.config.image_size or 0
-    pixels = to_pixels(load_image(images / "2.png"), size)[None]
+    pixels = torch.from_numpy(to_pixels(load_image(images / "2.png"), size))[None]
     names = [model.config.id2label[index] for index in range(model.config.num_labels)]
     best: dict[frozenset[int], Relation] = {}
     post = Post("1", result.tokens, None, result.entities)
@@ -177,7 +178,7 @@ def test_the_plain_path_gives_the_same_relations(extractor: Extractor, tiny_mode
             fits = rules.fits(post.entities[head].type, post.entities[tail].type)
             if head == tail or sum(fits) == 1:
                 continue
-            batch = TASKS["re"].batch(encoder, pair_posts(post, [(head, tail)]), None)
+            batch = tensors(TASKS["re"].batch(encoder, pair_posts(post, [(head, tail)]), None))
             with torch.inference_mode():
                 probabilities = model(**batch, pixel_values=pixels).logits.softmax(-1)[0].tolist()
             score, label = max((p, name) for p, name, fit in zip(probabilities, names, fits, strict=True) if fit)
@@ -197,8 +198,8 @@ def test_already_encoded_images_are_what_pixels_are(tiny_models: Path, images: P
     model: Any
     model, encoder = open_model("re", tiny_models / "re", "cpu")
     post = Post("1", ("Ann", "met", "Bob"), None, (Entity(0, 1, "PER"), Entity(2, 3, "PER")), (Relation(0, 1, "None"),))
-    batch = TASKS["re"].batch(encoder, [post], None)
-    pixels = to_pixels(load_image(images / "0.png"), model.config.image_size or 0)[None]
+    batch = tensors(TASKS["re"].batch(encoder, [post], None))
+    pixels = torch.from_numpy(to_pixels(load_image(images / "0.png"), model.config.image_size or 0))[None]
     with torch.inference_mode():
         visual = encode_image(model.promu.vision_encoder, pixels, model.config)
         torch.testing.assert_close(model(**batch, visual=visual).logits, model(**batch, pixel_values=pixels).logits)

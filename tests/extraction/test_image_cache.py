@@ -22,7 +22,7 @@ from promu.contexts import captioning
 from promu.errors import InputError
 from promu.extraction import request
 from promu.extraction.image_cache import ImageCache, ImageCounts, checksum
-from promu.tasks.predictor import TorchPredictor
+from promu.tasks.torch_predictor import TorchPredictor
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from promu.evaluation.joint_scores import score_joint
 from promu.extraction.evaluate_model import predict_pipeline
 from promu.extraction.extractor import Extractor
 from promu.extraction.result import Extraction
-from promu.modeling.joint_model import inventory_of
+from promu.modeling.inventory import inventory_of
 from promu.schema import Entity, Post, Relation, quintuples
 from promu.tasks.model_folder import open_predictor
 from promu.tasks.post_images import ImageFolder

@@ -10,10 +10,10 @@ import torch
 from torch.nn import functional
 from transformers import BertConfig, T5Config, T5ForConditionalGeneration, ViTConfig
 
-from promu.hub import Precision
 from promu.modeling.attention import MATMUL, matmul_attention, use_fastest_attention
 from promu.modeling.backbone import PromuModel
 from promu.modeling.configuration import PromuConfig
+from promu.pytorch import Precision
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 

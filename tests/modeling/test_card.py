@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from tests.factories import save_tiny_model
 
 from promu.modeling.backbone import model_card
-from promu.tasks.model_folder import open_model
+from promu.tasks.torch_predictor import open_model
 
 TRAINED: dict[str, Any] = {
     "recipe": {

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.crf import bio_labels
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.modeling.small_encoders import ConvViTConfig
 

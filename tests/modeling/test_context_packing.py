@@ -12,10 +12,10 @@ from tests.factories import TINY_TEXT
 from promu import Entity, Post, PromuConfig, Relation
 from promu.errors import InputError
 from promu.modeling.context_packing import pack, relevance
-from promu.modeling.inputs import WordEncoder
+from promu.modeling.inputs import WordEncoder, tensors
 from promu.modeling.loading import load_tokenizer
-from promu.tasks.model_folder import open_model
 from promu.tasks.task import TASKS
+from promu.tasks.torch_predictor import open_model
 
 TOKENS = ("Ann", "met", "Bob")
 POST = Post("1", TOKENS, None, (Entity(0, 1, "PER"), Entity(2, 3, "PER")), (Relation(0, 1, "/per/per/peer"),))
@@ -89,7 +89,7 @@ def test_the_model_sees_the_context_and_labels_none_of_it(task: str, tiny_models
     outputs, shapes = [], []
     for said in ({}, {"first": "the ship Orla"}, {"first": "a medal and a ring"}):
         post = Post(POST.id, POST.tokens, None, POST.entities, POST.relations, contexts=said)
-        batch = TASKS[task].batch(encoder, [post], labels)
+        batch = tensors(TASKS[task].batch(encoder, [post], labels))
         with torch.inference_mode():
             outputs.append(getattr(model(**batch), TASKS[task].output))
             flat = model(**{**batch, "token_type_ids": torch.zeros_like(batch["token_type_ids"])})

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torchcrf import CRF
 
 from promu.errors import InputError
-from promu.modeling.chain import FORBIDDEN
-from promu.modeling.crf import LinearChainCrf, bio_labels, legal_transitions
+from promu.modeling.chain import FORBIDDEN, bio_labels, legal_transitions
+from promu.modeling.crf import LinearChainCrf
 
 ALL_LEGAL = ["O", "B-a", "B-b", "B-c"]
 BIO = bio_labels(["PER", "LOC"])
@@ -31,12 +31,20 @@ def random_crf(labels: Sequence[str], seed: int) -> LinearChainCrf:
 def oracle_of(crf: LinearChainCrf) -> CRF:
     """pytorch-crf with the same scores; what is forbidden here scores -1e4 there."""
     oracle = CRF(len(crf.labels), batch_first=True)
-    start, follows = legal_transitions(crf.labels)
+    start, follows = map(torch.from_numpy, legal_transitions(crf.labels))
     with torch.no_grad():
         oracle.start_transitions.copy_(crf.start.masked_fill(~start, -1e4))
         oracle.transitions.copy_(crf.transitions.masked_fill(~follows, -1e4))
         oracle.end_transitions.copy_(crf.end)
     return oracle
+
+
+def decode(crf: LinearChainCrf, emissions: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
+    return crf.weights().decode(emissions.detach().numpy(), mask.numpy())
+
+
+def marginals(crf: LinearChainCrf, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(crf.weights().marginals(emissions.detach().numpy(), mask.numpy()))
 
 
 def lengths_mask(lengths: Sequence[int]) -> torch.Tensor:
@@ -83,7 +91,7 @@ def test_loss_gradients_and_viterbi_equal_pytorch_crf(labels: list[str]) -> None
     loss.mean().backward()
     expected.mean().backward()
     torch.testing.assert_close(ours_emissions.grad, emissions.grad, rtol=1e-4, atol=1e-6)
-    start, follows = legal_transitions(labels)
+    start, follows = map(torch.from_numpy, legal_transitions(labels))
     for mine, theirs, legal in (
         (crf.start, oracle.start_transitions, start),
         (crf.transitions, oracle.transitions, follows),
@@ -91,7 +99,7 @@ def test_loss_gradients_and_viterbi_equal_pytorch_crf(labels: list[str]) -> None
     ):
         assert mine.grad is not None
         torch.testing.assert_close(mine.grad, theirs.grad * legal, rtol=1e-4, atol=1e-6)
-    assert crf.decode(emissions, mask) == oracle.decode(emissions, mask.bool())
+    assert decode(crf, emissions, mask) == oracle.decode(emissions, mask.bool())
 
 
 @settings(max_examples=25)
@@ -105,7 +113,7 @@ def test_everything_equals_brute_force(words: int, kinds: int, seed: int) -> Non
     best = max(scores, key=scores.__getitem__)
     mask = torch.ones(1, words, dtype=torch.long)
 
-    assert crf.decode(emissions[None], mask) == [list(best)]
+    assert decode(crf, emissions[None], mask) == [list(best)]
     gold = list(scores)[seed % len(scores)]
     torch.testing.assert_close(
         crf(emissions[None], torch.tensor([gold]), mask)[0], (total - scores[gold]).float(), rtol=1e-4, atol=1e-4
@@ -114,9 +122,9 @@ def test_everything_equals_brute_force(words: int, kinds: int, seed: int) -> Non
     for path, score in scores.items():
         for word, label in enumerate(path):
             expected[word, label] += (score - total.double()).exp()
-    marginals = crf.marginals(emissions[None], mask)[0]
-    torch.testing.assert_close(marginals.double(), expected, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(marginals.sum(-1), torch.ones(words), rtol=1e-5, atol=1e-5)
+    found = marginals(crf, emissions[None], mask)[0]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.sum(-1), torch.ones(words), rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=40)
@@ -126,7 +134,7 @@ def test_an_inside_label_never_comes_without_its_begin(seed: int, scale: float) 
     emissions = torch.randn(3, 7, len(BIO), generator=torch.Generator().manual_seed(seed)) * scale
     # what a careless tagger would like best: I- everywhere
     emissions[..., [BIO.index("I-PER"), BIO.index("I-LOC")]] += scale
-    for path in crf.decode(emissions, lengths_mask([7, 3, 1])):
+    for path in decode(crf, emissions, lengths_mask([7, 3, 1])):
         assert is_legal(BIO, path)
 
 
@@ -138,10 +146,10 @@ def test_padding_changes_nothing() -> None:
     wide_gold = torch.cat([gold, torch.full((2, 4), -100)], 1)
     narrow_mask, wide_mask = lengths_mask([3, 3]), torch.cat([lengths_mask([3, 3]), torch.zeros(2, 4).long()], 1)
     torch.testing.assert_close(crf(wide, wide_gold, wide_mask), crf(emissions, gold, narrow_mask))
-    assert crf.decode(wide, wide_mask) == crf.decode(emissions, narrow_mask)
-    marginals = crf.marginals(wide, wide_mask)
-    torch.testing.assert_close(marginals[:, :3], crf.marginals(emissions, narrow_mask))
-    assert not marginals[:, 3:].any()
+    assert decode(crf, wide, wide_mask) == decode(crf, emissions, narrow_mask)
+    found = marginals(crf, wide, wide_mask)
+    torch.testing.assert_close(found[:, :3], marginals(crf, emissions, narrow_mask))
+    assert not found[:, 3:].any()
 
 
 def test_a_text_without_words_costs_nothing_and_gets_no_label() -> None:
@@ -152,9 +160,9 @@ def test_a_text_without_words_costs_nothing_and_gets_no_label() -> None:
     assert loss[0] == 0 and loss[1] > 0
     loss.sum().backward()
     assert emissions.grad is not None and not emissions.grad[0].any()
-    paths = crf.decode(emissions, mask)
+    paths = decode(crf, emissions, mask)
     assert paths[0] == [] and len(paths[1]) == 3
-    assert not crf.marginals(emissions, mask)[0].any()
+    assert not marginals(crf, emissions, mask)[0].any()
 
 
 def test_an_illegal_gold_path_keeps_loss_and_gradients_finite() -> None:
@@ -174,13 +182,13 @@ def test_sums_stay_in_fp32_inside_bf16_autocast() -> None:
     mask = lengths_mask([60, 41])
     gold = torch.zeros(2, 60, dtype=torch.long)
     expected = crf(emissions, gold, mask)
-    paths, marginals = crf.decode(emissions, mask), crf.marginals(emissions, mask)
+    paths, found = decode(crf, emissions, mask), marginals(crf, emissions, mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = crf(emissions, gold, mask)
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, expected)
-        assert crf.decode(emissions, mask) == paths
-        torch.testing.assert_close(crf.marginals(emissions, mask), marginals)
+        assert decode(crf, emissions, mask) == paths
+        torch.testing.assert_close(marginals(crf, emissions, mask), found)
         # emissions that a bf16 layer made are summed in fp32 too
         half = emissions.bfloat16()
         torch.testing.assert_close(crf(half, gold, mask), crf(half.float(), gold, mask), rtol=0, atol=0)
@@ -212,7 +220,7 @@ def test_it_learns_transitions() -> None:
         optimiser.zero_grad()
         crf(emissions, gold, mask).mean().backward()
         optimiser.step()
-    assert crf.decode(emissions, mask) == gold.tolist()
+    assert decode(crf, emissions, mask) == gold.tolist()
 
 
 @settings(max_examples=30, deadline=None)
@@ -248,15 +256,15 @@ def test_ragged_batches_of_any_range_equal_pytorch_crf(
         [theirs, oracle.start_transitions, oracle.transitions, oracle.end_transitions],
         materialize_grads=True,
     )
-    start, follows = legal_transitions(BIO)
+    start, follows = map(torch.from_numpy, legal_transitions(BIO))
     one = torch.ones(1)
     for gradient, other, legal in zip(mine, others, (one, start, follows, one), strict=True):
         torch.testing.assert_close(gradient.double(), other * legal, rtol=1e-4, atol=1e-5)
-    assert crf.decode(emissions, mask) == oracle.decode(theirs, mask.bool())
+    assert decode(crf, emissions, mask) == oracle.decode(theirs, mask.bool())
     # log Z changes with an emission as often as its label is expected
     gold_score = torch.nn.functional.one_hot(gold, len(BIO)) * mask[..., None]
     expected_marginals = others[0] / rates.double()[:, None, None] + gold_score
-    torch.testing.assert_close(crf.marginals(emissions, mask).double(), expected_marginals, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(marginals(crf, emissions, mask).double(), expected_marginals, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("range_of_scores", [5.0, 500.0], ids=["narrow", "wide"])
@@ -268,13 +276,13 @@ def test_a_label_out_of_reach_a_word_ago_may_win_the_next(range_of_scores: float
     emissions[0, 0, begin] = -range_of_scores
     emissions[0, 1, inside] = 2 * range_of_scores
     mask = lengths_mask([2])
-    assert crf.decode(emissions, mask) == [[begin, inside]]
+    assert decode(crf, emissions, mask) == [[begin, inside]]
     scores = path_scores(crf, emissions[0])
     total = torch.logsumexp(torch.tensor(list(scores.values()), dtype=torch.float64), 0)
     loss = crf(emissions, torch.tensor([[begin, inside]]), mask)
     torch.testing.assert_close(loss[0].double(), total - range_of_scores, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(
-        crf.marginals(emissions, mask)[0, 0, begin].double(),
+        marginals(crf, emissions, mask)[0, 0, begin].double(),
         torch.tensor([score - total for path, score in scores.items() if path[0] == begin]).exp().sum().double(),
         rtol=1e-5,
         atol=1e-6,
@@ -294,7 +302,7 @@ def test_loss_and_marginals_in_inference_mode() -> None:
     emissions, mask = torch.randn(2, 4, len(BIO)), lengths_mask([4, 2])
     gold = torch.zeros(2, 4, dtype=torch.long)
     for scale in (1.0, 1000.0):
-        expected = crf(emissions * scale, gold, mask).detach(), crf.marginals(emissions * scale, mask)
+        expected = crf(emissions * scale, gold, mask).detach(), marginals(crf, emissions * scale, mask)
         with torch.inference_mode():
             torch.testing.assert_close(crf(emissions * scale, gold, mask), expected[0])
-            torch.testing.assert_close(crf.marginals(emissions * scale, mask), expected[1])
+            torch.testing.assert_close(marginals(crf, emissions * scale, mask), expected[1])

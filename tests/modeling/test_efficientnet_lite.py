@@ -156,6 +156,6 @@ def test_the_real_weights_know_what_photographs_show(shared: Path, tmp_path: Pat
     head = torch.load(file, weights_only=True)
     images = [load_image(shared / "data" / "coco_mini" / "images" / name) for name in SHOWN]
     with torch.inference_mode():
-        (last,) = encoder.sources[0](torch.stack([to_pixels(image, 260) for image in images]) / 255)
+        (last,) = encoder.sources[0](torch.stack([torch.from_numpy(to_pixels(image, 260)) for image in images]) / 255)
         classes = (last.mean((2, 3)) @ head["_fc.weight"].T + head["_fc.bias"]).argmax(1).tolist()
     assert all(found in right for found, right in zip(classes, SHOWN.values(), strict=True))

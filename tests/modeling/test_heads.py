@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.crf import bio_labels
 from promu.modeling.encoders import encode_image
 
 MakeConfig = Callable[..., PromuConfig]

@@ -13,11 +13,12 @@ from tests.factories import TINY_TEXT, TINY_VISION, save_tiny_model
 
 from promu.config import ModelSettings
 from promu.errors import InputError
+from promu.hub import WEIGHTS
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
-from promu.modeling.crf import bio_labels
 from promu.modeling.initial_model import build_model, refuse_other_tokens, start_from, tokenizer_of
 from promu.modeling.joint_model import PromuForJointExtraction
-from promu.modeling.loading import WEIGHTS, load_model, load_tokenizer, save_folder
+from promu.modeling.loading import load_model, load_tokenizer, save_folder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.training.tokenizers import train_wordpiece
 

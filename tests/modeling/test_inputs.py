@@ -21,10 +21,11 @@ from promu.modeling.inputs import (
     EncodedText,
     WordEncoder,
     add_entity_markers,
-    mask_tokens,
     pad_positions,
+    tensors,
     to_pixels,
 )
+from promu.training.pair_batches import mask_tokens
 from promu.training.tokenizers import train_wordpiece
 
 # hypothesis shares nothing with fixtures that are made anew for each example
@@ -232,7 +233,7 @@ def test_masking_never_hides_a_special_token_or_a_marker() -> None:
         encoder().pair(["the", "dog", "runs", VARIATION_SELECTOR], (0, 1), (2, 3)),
         encoder().pair(["a", "singer"], (0, 1), (1, 2)),
     ]
-    batch = encoder().batch(texts)
+    batch = tensors(encoder().batch(texts))
     ids, labels = mask_tokens(batch, encoder(), torch.zeros(batch["input_ids"].shape))
     special = set(TOKENIZER.all_special_ids)
     assert {TOKENIZER.convert_tokens_to_ids(marker) for marker in ENTITY_MARKERS} <= special
@@ -261,7 +262,7 @@ def test_images_become_channels_first_bytes() -> None:
     array = np.zeros((4, 6, 3), dtype=np.uint8)
     array[1, 2] = (10, 20, 30)
     exact = to_pixels(Image.fromarray(np.ascontiguousarray(array[:, :4])), 4)
-    assert exact.shape == (3, 4, 4) and exact.dtype == torch.uint8
+    assert exact.shape == (3, 4, 4) and exact.dtype == np.uint8
     assert exact[:, 1, 2].tolist() == [10, 20, 30] and int(exact.sum()) == 60
     # squeezed to a square, not cropped: the bright right half stays the right half
     wide = np.zeros((8, 32, 3), dtype=np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.factories import TINY_TEXT, TINY_VISION
@@ -12,7 +13,8 @@ from tests.factories import TINY_TEXT, TINY_VISION
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import encoder_config
-from promu.modeling.joint_model import PairRelater, PromuForJointExtraction, inventory_of, mean_between, triple_label
+from promu.modeling.inventory import inventory_of, triple_label
+from promu.modeling.joint_model import PairRelater, PromuForJointExtraction, mean_between
 
 LABELS = ["/org/org/part_of", "/per/org/member_of", "/per/per/peer"]
 ORG, PER = 0, 1
@@ -82,9 +84,10 @@ def test_the_loss_by_hand() -> None:
         said = joint(**batch).candidates
         fused = joint.promu(batch["input_ids"], batch["attention_mask"]).fused_text
         shown = batch["word_mask"].bool()
-        torch.testing.assert_close(said.emissions[shown], joint.emitter(fused[:, 1:6])[shown])
+        emissions = torch.from_numpy(said.emissions)
+        torch.testing.assert_close(emissions[shown], joint.emitter(fused[:, 1:6])[shown])
         labels = torch.tensor([[3, 4, 0, 1, 0], [0, 1, 0, 0, 0]])
-        of_entities = joint.crf(said.emissions, labels, batch["word_mask"])
+        of_entities = joint.crf(emissions, labels, batch["word_mask"])
         # the second post has one entity, hence no pair
         pairs = joint.relater(fused[:1, 1:6], fused[:1, 0], GOLD[:1, :, :2])[0].log_softmax(-1)
     of_relations = -(pairs[0, 1, MEMBER + 1] + pairs[1, 0, 0])
@@ -101,9 +104,9 @@ def test_a_text_is_read_alike_in_any_batch() -> None:
             }
             alone = joint(**cut).candidates
             count = int(together.mask[row].sum())
-            assert alone.mask.sum() == count and torch.equal(alone.spans[0], together.spans[row, :count])
-            assert torch.allclose(alone.gains[0], together.gains[row, :count], atol=1e-5)
-            assert torch.allclose(alone.relations[0], together.relations[row, :count, :count], atol=1e-5)
+            assert alone.mask.sum() == count and np.array_equal(alone.spans[0], together.spans[row, :count])
+            assert np.allclose(alone.gains[0], together.gains[row, :count], atol=1e-5)
+            assert np.allclose(alone.relations[0], together.relations[row, :count, :count], atol=1e-5)
 
 
 def test_every_weight_learns_and_a_loss_falls() -> None:
@@ -130,9 +133,9 @@ def test_a_post_without_image_is_read_as_by_the_text_alone() -> None:
         mixed = joint(**batch, pixel_values=pixels, image_mask=torch.tensor([1, 0])).candidates
         blind = joint(**batch).candidates
         seen = joint(**batch, visual=joint.promu.encode_visual(pixels), image_mask=torch.tensor([1, 0])).candidates
-    assert torch.allclose(mixed.relations[1], blind.relations[1], atol=1e-5)
-    assert not torch.allclose(mixed.relations[0], blind.relations[0], atol=1e-4)
-    assert torch.equal(seen.gains, mixed.gains)
+    assert np.allclose(mixed.relations[1], blind.relations[1], atol=1e-5)
+    assert not np.allclose(mixed.relations[0], blind.relations[0], atol=1e-4)
+    assert np.array_equal(seen.gains, mixed.gains)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
@@ -140,7 +143,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     joint.save_pretrained(tmp_path)
     loaded = PromuForJointExtraction.from_pretrained(tmp_path).eval()
     with torch.no_grad():
-        assert torch.equal(loaded(**batch).candidates.relations, joint(**batch).candidates.relations)
+        assert np.array_equal(loaded(**batch).candidates.relations, joint(**batch).candidates.relations)
     assert list(loaded.config.id2label.values()) == LABELS
 
 

@@ -198,7 +198,7 @@ def test_one_pass_gives_features_and_regions(path: Path, encoder: MapEncoderMode
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "names.txt").write_text("cat\ndog\nhorse\n")
     settings = DetectorSettings(confidence=0.05, class_names=tmp_path / "names.txt")
-    pixels = to_pixels(image, 64)[None] / 255
+    pixels = torch.from_numpy(to_pixels(image, 64))[None] / 255
     features, said = encoder.outputs(pixels)
     assert torch.equal(features, encoder.features(pixels))
     found = find_regions(
@@ -279,7 +279,7 @@ def test_a_real_detector(shared: Path) -> None:
         64 + 128 + 256 + 64 + 128 + 256 + 3 * 80,
     )
     image = load_image(shared / "data" / "coco_mini" / "images" / "000000000790.jpg")
-    features, said = encoder.outputs(to_pixels(image, 416)[None] / 255)
+    features, said = encoder.outputs(torch.from_numpy(to_pixels(image, 416))[None] / 255)
     assert features.isfinite().all()
     frame = Frame(416 / image.width, 416 / image.height)
     found = find_regions(

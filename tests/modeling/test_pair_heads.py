@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoConfig
@@ -14,7 +15,8 @@ from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForRelationClassification
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.pair_heads import LEVITATES, SpanPairs, levitate
+from promu.modeling.inputs import levitate, tensors
+from promu.modeling.pair_heads import LEVITATES, SpanPairs
 
 MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]
@@ -62,9 +64,9 @@ def test_span_pairs_are_scored_alike_alone_in_company_and_with_given_vectors(
 
 
 def test_markers_stand_behind_the_text_at_the_ends_that_they_mark() -> None:
-    batch = {"input_ids": torch.tensor([[2, 11, 12, 3], [2, 13, 3, 0]]), "attention_mask": torch.ones(2, 4).long()}
+    batch = {"input_ids": np.array([[2, 11, 12, 3], [2, 13, 3, 0]]), "attention_mask": np.ones((2, 4), int)}
     batch["attention_mask"][1, 3] = 0
-    made = levitate(batch, torch.tensor([[0, 1, 2, 2, 3], [0, 1, 3, 1, 2], [1, 1, 2, 1, 2]]), MARKERS)
+    made = levitate(batch, np.array([[0, 1, 2, 2, 3], [0, 1, 3, 1, 2], [1, 1, 2, 1, 2]]), MARKERS)
     assert made["input_ids"].tolist() == [[2, 11, 12, 3, *MARKERS, *MARKERS], [2, 13, 3, 0, *MARKERS, 2, 2, 2, 2]]
     assert made["position_ids"].tolist() == [[0, 1, 2, 3, 1, 1, 2, 2, 1, 2, 1, 1], [0, 1, 2, 3, *[1] * 4, *[0] * 4]]
     assert made["pairs"].tolist() == [[0, 4, 5, 6, 7], [0, 8, 9, 10, 11], [1, 4, 5, 6, 7]]
@@ -76,7 +78,8 @@ def test_markers_stand_behind_the_text_at_the_ends_that_they_mark() -> None:
 
 def levitated(model: Any, batch: dict[str, torch.Tensor], pairs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Fused vectors of the text, and logits."""
-    made = {**batch, **levitate(batch, pairs, MARKERS)}
+    arrays = {name: values.numpy() for name, values in batch.items()}
+    made = {**batch, **tensors(levitate(arrays, pairs.numpy(), MARKERS))}
     ends = made.pop("pairs")
     with torch.no_grad():
         return model.promu(**made).fused_text[:, : batch["input_ids"].shape[1]], model(**made, pairs=ends).logits

@@ -13,8 +13,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerBase, ViTConf
 from promu.config import ModelSettings
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
-from promu.modeling.crf import bio_labels
 from promu.modeling.encoders import encoder_config
 from promu.modeling.initial_model import build_model, tokenizer_of
 from promu.modeling.inputs import ENTITY_MARKERS

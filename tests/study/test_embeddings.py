@@ -21,7 +21,7 @@ from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import encoder_config
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder, tensors, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer, save_folder
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.newsreel import WORLD
@@ -33,7 +33,7 @@ from promu.training.tokenizers import train_wordpiece
 @pytest.fixture(scope="module", autouse=True)
 def _exact() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("promu.hub.best_precision", lambda device: "fp32")
+        patch.setattr("promu.pytorch.best_precision", lambda device: "fp32")
         yield
 
 
@@ -97,8 +97,8 @@ def vectors_by_hand(folder: str, images: list[Image.Image], texts: list[str]) ->
     model = load_model(PromuForPreTraining, folder).eval()
     encoder = WordEncoder(load_tokenizer(folder), model.config.max_length)
     with torch.inference_mode():
-        seen = [model.encode_images(to_pixels(image, 32)[None])[0].numpy() for image in images]
-        read = [model.encode_text(**encoder.batch([encoder.text(text)]))[0].numpy() for text in texts]
+        seen = [model.encode_images(torch.from_numpy(to_pixels(image, 32))[None])[0].numpy() for image in images]
+        read = [model.encode_text(**tensors(encoder.batch([encoder.text(text)])))[0].numpy() for text in texts]
     return np.array(seen), np.array(read)
 
 

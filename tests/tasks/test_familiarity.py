@@ -154,5 +154,5 @@ def test_an_extraction_carries_the_warning(
     Familiarity.of([text.split() for text in REAL] * 2, drawn["dev"]).save(tmp_path / "model")  # type: ignore[union-attr]
     assert Extractor.from_pretrained(tmp_path / "model", device="cpu")(REAL[0]).warnings == ()
     assert read_json_document(tmp_path / "model" / FILE)["words"]
-    monkeypatch.setattr("promu.hub.snapshot_download", lambda name, **how: str(tmp_path / "model"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **how: str(tmp_path / "model"))
     assert Extractor.from_pretrained("someone/something", device="cpu")(REAL[0]).warnings == (), "of the hub too"

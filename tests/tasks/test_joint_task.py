@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,9 +21,11 @@ from promu.cli import main
 from promu.corpora.jmere import read_jmere
 from promu.errors import InputError
 from promu.evaluation.joint_scores import score_joint
-from promu.modeling.crf import LinearChainCrf, bio_labels
+from promu.modeling.chain import bio_labels
+from promu.modeling.crf import LinearChainCrf
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.joint_model import LONGEST, Candidates, choose_candidates, inventory_of, span_gains, span_margins
+from promu.modeling.inventory import inventory_of
+from promu.modeling.span_candidates import LONGEST, Candidates, propose
 from promu.newsreel.joint_world import DECIDERS, write_joint
 from promu.newsreel.settings import JointSettings
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
@@ -97,7 +100,7 @@ def test_a_batch() -> None:
     assert "gold_entities" not in JOINT.batch(WordEncoder(TOKENIZER, 80), posts, None)
 
 
-CRF = LinearChainCrf(bio_labels(INVENTORY.types))
+CRF = LinearChainCrf(bio_labels(INVENTORY.types)).weights()
 """All moves are alike."""
 
 
@@ -105,12 +108,10 @@ def fixed(temperature: float = 1.0) -> Any:
     return SimpleNamespace(crf=CRF, labels=LABELS, config=SimpleNamespace(score_temperature=temperature))
 
 
-def told(emissions: torch.Tensor, relations: Any) -> Candidates:
+def told(emissions: np.ndarray, relations: Any) -> Candidates:
     """What a model says of texts of equal length; `relations` are logits by row and spans, the others are `None`."""
-    words = torch.ones(emissions.shape[:2], dtype=torch.long)
-    grid = span_gains(emissions, CRF, words).detach()
-    spans, mask = choose_candidates(span_margins(emissions, CRF, words).detach(), words)
-    logits = torch.zeros(*spans.shape[:2], spans.shape[1], 4)
+    spans, mask, gains = propose(emissions, CRF, np.ones(emissions.shape[:2], int))
+    logits = np.zeros((*spans.shape[:2], spans.shape[1], 4))
     logits[..., 0] = 9
     places = [
         {tuple(span): number for number, span in enumerate(row[:count])}
@@ -118,16 +119,13 @@ def told(emissions: torch.Tensor, relations: Any) -> Candidates:
     ]
     for row, head, tail, values in relations:
         if head in places[row] and tail in places[row]:
-            logits[row, places[row][head], places[row][tail]] = torch.as_tensor(values)
-    gains = torch.stack(
-        [grid[row, spans[row, :, 0], spans[row, :, 1] - spans[row, :, 0] - 1] for row in range(len(grid))]
-    )
+            logits[row, places[row][head], places[row][tail]] = values
     return Candidates(spans, mask, gains, logits, emissions)
 
 
 def sure_of(posts: list[Post]) -> Candidates:
     """What a model that knows the gold would say."""
-    emissions, relations = torch.zeros(len(posts), len(WORDS), 5), []
+    emissions, relations = np.zeros((len(posts), len(WORDS), 5)), []
     for row, one in enumerate(posts):
         found = targets(one, INVENTORY, len(WORDS))
         emissions[row, :, 0] = 9
@@ -140,8 +138,8 @@ def sure_of(posts: list[Post]) -> Candidates:
     return told(emissions, relations)
 
 
-def words_of(posts: list[Post]) -> dict[str, torch.Tensor]:
-    return {"word_mask": torch.ones(len(posts), len(WORDS), dtype=torch.long)}
+def words_of(posts: list[Post]) -> dict[str, np.ndarray]:
+    return {"word_mask": np.ones((len(posts), len(WORDS)), int)}
 
 
 @st.composite
@@ -172,10 +170,10 @@ def test_what_a_sure_model_says_is_the_gold(posts: list[Post]) -> None:
 @given(seed=st.integers(0, 2**32 - 1), temperature=st.sampled_from([0.5, 3.0]))
 @pytest.mark.slow
 def test_no_scores_lead_to_an_answer_that_breaks_a_rule(seed: int, temperature: float) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    emissions = torch.randn(1, 11, 5, generator=chance) * 2
+    chance = np.random.default_rng(seed)
+    emissions = chance.normal(size=(1, 11, 5)) * 2
     spans = [(start, end) for start in range(11) for end in range(start + 1, 12)]
-    relations = [(0, *pair, torch.randn(4, generator=chance) * 3) for pair in permutations(spans, 2)]
+    relations = [(0, *pair, chance.normal(size=4) * 3) for pair in permutations(spans, 2)]
     outputs, asked = told(emissions, relations), [Post("1", WORDS, "1.jpg")]
     answer = answered(fixed(temperature), outputs, asked)[0]
     assert targets(with_quintuples(answer, quintuples(answer)), INVENTORY, 11).beyond == {}
@@ -187,11 +185,11 @@ def test_no_scores_lead_to_an_answer_that_breaks_a_rule(seed: int, temperature: 
 
 def test_scores_are_probabilities() -> None:
     one = post(Quintuple(*ANN, *CLUB, "member_of"))
-    emissions = torch.full((1, 11, 5), -30.0)
+    emissions = np.full((1, 11, 5), -30.0)
     emissions[..., 0] = 0
     emissions[0, 0, 3] = 2.0  # B-per against O; all moves being alike, a word's marginal is its softmax
     emissions[0, 5, 1] = emissions[0, 6, 2] = emissions[0, 7, 2] = 40.0
-    outputs = told(emissions, [(0, (0, 1), (5, 8), torch.log(torch.tensor([0.1, 0.7, 0.1, 0.1])))])
+    outputs = told(emissions, [(0, (0, 1), (5, 8), np.log([0.1, 0.7, 0.1, 0.1]))])
     answer = answered(fixed(), outputs, [one])[0]
     sure = math.exp(2) / (1 + math.exp(2))
     assert [entity.score for entity in answer.entities] == pytest.approx([sure, 1.0], abs=1e-6)
@@ -281,7 +279,7 @@ def test_a_text_only_twin_starts_from_a_saved_backbone(world: Path, tiny_models:
     assert main(["finetune", recipe(world, tiny_models, tmp_path / "run", **changes, training=one_epoch)]) == 0
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["images"]["test"] == {**result["images"]["test"], "with image": 0, "image unwanted": 8}
-    from promu.tasks.model_folder import open_model
+    from promu.tasks.torch_predictor import open_model
 
     tuned, _ = open_model("joint", tmp_path / "run" / "model", "cpu")
     source, _ = open_model("re", tiny_models / "re", "cpu")

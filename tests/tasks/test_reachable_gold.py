@@ -11,7 +11,7 @@ import pytest
 
 from promu.cli import main
 from promu.errors import InputError
-from promu.modeling.crf import bio_labels
+from promu.modeling.chain import bio_labels
 from promu.modeling.inputs import WordEncoder, add_entity_markers
 from promu.schema import Entity, Post, Quintuple, Relation, with_quintuples
 from promu.tasks.reachable_gold import check_gold, check_lengths, reach

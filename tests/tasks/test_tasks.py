@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,13 +16,15 @@ from transformers import BertConfig
 
 from promu import progress
 from promu.corpora.tag_schemes import bio_tags
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForTokenClassification
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.crf import LinearChainCrf, bio_labels
+from promu.modeling.crf import LinearChainCrf
 from promu.modeling.inputs import Batch, WordEncoder
 from promu.schema import NO_RELATION, Entity, Post, Relation
-from promu.tasks.predictor import Predictions, Predictor, Task, TorchPredictor
+from promu.tasks.predictor import Predictions, Predictor, Task
 from promu.tasks.task import TASKS, pair_posts
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.training.tokenizers import train_wordpiece
 
 TOKENIZER = train_wordpiece(["the dog runs over a wide field in the city"] * 2, 300)
@@ -40,10 +43,12 @@ def encoder(max_length: int = 80) -> WordEncoder:
 
 def crf_of(names: list[str]) -> Any:
     """What a tagger answers by, beside emissions."""
-    return SimpleNamespace(crf=LinearChainCrf(names), labels=names, config=SimpleNamespace(score_temperature=1.0))
+    return SimpleNamespace(
+        crf=LinearChainCrf(names).weights(), labels=names, config=SimpleNamespace(score_temperature=1.0)
+    )
 
 
-def answered(task: Task, predictor: Any, outputs: torch.Tensor, batch: Batch, posts: list[Post]) -> list[Post]:
+def answered(task: Task, predictor: Any, outputs: np.ndarray, batch: Batch, posts: list[Post]) -> list[Post]:
     predictions = Predictions(list(range(len(posts))), posts, batch, outputs)
     return task.add_scores(predictor, predictions, task.decode(predictor, predictions))
 
@@ -120,7 +125,7 @@ def test_tags_decode_to_the_very_spans_that_made_them(data: st.DataObject, lengt
     names = bio_labels(["LOC", "PER"])
     posts = [Post(str(row), ("dog",) * length, entities=data.draw(spans(length))) for row, length in enumerate(lengths)]
     batch = NER.batch(encoder(), posts, {name: index for index, name in enumerate(names)})
-    emissions = torch.nn.functional.one_hot(batch["labels"], len(names)).float() * 20
+    emissions = np.eye(len(names))[batch["labels"]] * 20
     answers = answered(NER, crf_of(names), emissions, batch, posts)
     for post, answer in zip(posts, answers, strict=True):
         assert [(e.start, e.end, e.type) for e in answer.entities] == [(e.start, e.end, e.type) for e in post.entities]
@@ -130,7 +135,7 @@ def test_tags_decode_to_the_very_spans_that_made_them(data: st.DataObject, lengt
 def test_a_spans_score_is_its_least_certain_word() -> None:
     names = bio_labels(["PER"])
     # B-PER sure, I-PER against O: score of I is log 3 above O, so 3/4 after a sure B
-    emissions = torch.tensor([[[0.0, 30.0, 0.0], [0.0, -30.0, 1.0986], [30.0, 0.0, 0.0]]])
+    emissions = np.array([[[0.0, 30.0, 0.0], [0.0, -30.0, 1.0986], [30.0, 0.0, 0.0]]])
     post = Post("1", ("Zorvak", "Quell", "runs"))
     answer = answered(NER, crf_of(names), emissions, NER.batch(encoder(), [post], None), [post])[0]
     assert [(e.start, e.end, e.type) for e in answer.entities] == [(0, 2, "PER")]
@@ -139,7 +144,7 @@ def test_a_spans_score_is_its_least_certain_word() -> None:
 
 def test_answers_replace_gold() -> None:
     names = bio_labels(["PER"])
-    emissions = torch.zeros(1, 6, 3)
+    emissions = np.zeros((1, 6, 3))
     emissions[..., 0] = 9
     answer = answered(NER, crf_of(names), emissions, NER.batch(encoder(), [PAIR], None), [PAIR])[0]
     assert answer == replace(PAIR, entities=(), relations=())
@@ -147,7 +152,7 @@ def test_answers_replace_gold() -> None:
 
 def test_the_most_probable_relation_with_its_probability() -> None:
     predictor = SimpleNamespace(labels=["None", "/org/per/member"], config=SimpleNamespace(score_temperature=1.0))
-    logits = torch.tensor([[0.0, 1.0986], [2.0, 0.0]])
+    logits = np.array([[0.0, 1.0986], [2.0, 0.0]])
     first, second = answered(RE, predictor, logits, {}, [PAIR, PAIR])
     assert first.relations[0].type == "/org/per/member"
     assert first.relations[0].score == pytest.approx(0.75, abs=1e-3)

@@ -16,8 +16,9 @@ from promu.evaluation.calibration import log_loss
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
 from promu.tasks.model_folder import open_predictor
-from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.predictor import Predictions, Predictor
 from promu.tasks.task import TASKS
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.training.task_run import calibrate, fit_threshold
 from promu.training.tokenizers import train_wordpiece
 
@@ -30,7 +31,7 @@ class Boastful:
     device = torch.device("cpu")
 
     def __init__(self) -> None:
-        self.config: Any = SimpleNamespace(id2label=NAMES, score_temperature=1.0)
+        self.config: Any = SimpleNamespace(labels=list(NAMES.values()), score_temperature=1.0)
 
     def eval(self) -> Boastful:
         """Nothing to switch."""

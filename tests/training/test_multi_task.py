@@ -22,8 +22,9 @@ from promu.modeling.initial_model import build_model
 from promu.modeling.loading import load_tokenizer
 from promu.modeling.multi_task import PromuForMultiTask
 from promu.schema import Entity, Post
-from promu.tasks.model_folder import find_models, open_models
+from promu.tasks.model_folder import find_models
 from promu.tasks.task import TASKS
+from promu.tasks.torch_predictor import open_models
 from promu.training.batches import MixedOrder, shares
 from promu.training.finetune import finetune
 from promu.training.loop import optimiser

@@ -70,7 +70,7 @@ def batch(folder: Path, **losses: Any) -> dict[str, torch.Tensor]:
 
 
 def test_a_sample_is_the_same_in_whatever_batch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promu.modeling.inputs.MASKED_SHARE", 0.5)
+    monkeypatch.setattr("promu.training.pair_batches.MASKED_SHARE", 0.5)
     make = collator(folder, crop=0.3, mlm=1)
     both, alone = make(BOTH), make(BOTH[:1])
     for name, value in alone.items():
@@ -141,7 +141,7 @@ def test_a_loss_of_weight_nought_costs_no_labels(folder: Path) -> None:
 
 
 def test_masked_tokens_can_be_restored_from_their_labels(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promu.modeling.inputs.MASKED_SHARE", 0.5)
+    monkeypatch.setattr("promu.training.pair_batches.MASKED_SHARE", 0.5)
     plain, masked = batch(folder), batch(folder, mlm=1)
     hidden = masked["mlm_labels"] != -100
     assert hidden.any()

@@ -169,7 +169,7 @@ def load_pipeline(name: str) -> Any:
         import spacy
     except ImportError:
         raise needs_extra("finding nouns", "spaCy", "spacy") from None
-    from promu.hub import resolve  # here, for it imports torch
+    from promu.hub import resolve
 
     try:
         nlp = spacy.load(resolve(name) if name.startswith("package:") else name, exclude=_UNNEEDED)

@@ -19,7 +19,7 @@ from promu.corpora.coco import read_coco_images
 from promu.errors import InputError
 from promu.extensions import Choices
 from promu.files import checksum
-from promu.hub import SAFE_WEIGHTS, best_device, load, weights_checksum
+from promu.pytorch import SAFE_WEIGHTS, best_device, load, weights_checksum
 from promu.schema import Region
 
 logger = logging.getLogger(__name__)

@@ -22,9 +22,10 @@ from transformers import AutoTokenizer
 
 from promu.corpora.shards import CaptionedImage
 from promu.errors import InputError
-from promu.hub import best_device, best_precision, load, resolve
+from promu.hub import resolve
 from promu.modeling.encoders import load_encoder, pooled
 from promu.progress import report
+from promu.pytorch import best_device, best_precision, load
 
 BLOCK = 8192  # captions that are compared with each other at once
 NEAREST = 10  # one of so many nearest captions is taken at random: always the nearest would repeat the same pairs

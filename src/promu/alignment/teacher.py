@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional
@@ -14,10 +15,10 @@ from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from promu.errors import InputError
 from promu.extensions import Choices
 from promu.files import checksum
-from promu.hub import SAFE_WEIGHTS, find_device, load, weights_checksum
-from promu.modeling.inputs import WordEncoder, to_pixels
+from promu.modeling.inputs import WordEncoder, tensors, to_pixels
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.pretraining import PromuDualEncoder
+from promu.pytorch import SAFE_WEIGHTS, find_device, load, weights_checksum
 
 PROMPT_BATCH = 256
 IMAGE_BATCH = 64
@@ -77,13 +78,13 @@ class SelfTrainedTeacher(_BatchTeacher):
         self.device = device
 
     def _prompts(self, prompts: Sequence[str]) -> torch.Tensor:
-        batch = self.encoder.batch([self.encoder.text(prompt) for prompt in prompts])
-        return self.model.encode_text(**{name: value.to(self.device) for name, value in batch.items()})
+        batch = tensors(self.encoder.batch([self.encoder.text(prompt) for prompt in prompts]), self.device)
+        return self.model.encode_text(**batch)
 
     def _images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         size = self.model.config.image_size
-        pixels = torch.stack([to_pixels(image, size) for image in images])
-        return self.model.encode_images(pixels.to(self.device))
+        pixels = np.stack([to_pixels(image, size) for image in images])
+        return self.model.encode_images(torch.from_numpy(pixels).to(self.device))
 
 
 class HubTeacher(_BatchTeacher):

@@ -21,7 +21,7 @@ import promu
 from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, score, train
 from promu.cli.console import StderrHandler, as_options, complain
 from promu.cli.help_examples import epilogue
-from promu.errors import InputError
+from promu.errors import InputError, lacking
 from promu.progress import forget_stored, is_stored
 
 # The groups, and the commands of each, in the order that `promu --help` lists them; (where it is defined, help) for one
@@ -85,7 +85,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
         ),
         "export": (
             "promu.cli.extract:export",
-            "Export a model for extraction without PyTorch's weights (--backend onnx).",
+            "Export a model for extraction without PyTorch: promu[runtime] is enough for what comes out.",
         ),
         "graph": graph.app,
         "serve": ("promu.cli.serve:serve", "Answer over HTTP, with a page at / on which to try the model."),
@@ -141,6 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except InputError as error:
         complain(str(error))
+        return 2
+    except ModuleNotFoundError as error:
+        if (missing := lacking(error, "this command")) is None:
+            raise
+        complain(str(missing))
         return 2
     except BrokenPipeError:
         # Whoever read our output has had enough (`promu check ... | head`); keep the interpreter's last flush quiet.

@@ -42,6 +42,8 @@ def diagnose() -> list[Finding]:
     if any(finding.status == "broken" for finding in findings):
         # Measuring imports torch, and what is broken already has its remedy: do not add a traceback to it.
         return findings
+    if importlib.util.find_spec("torch") is None:
+        return [*findings, Finding("device", "cpu, for exported models alone: PyTorch is not installed", "note")]
     return [*findings, *_device()]
 
 
@@ -97,7 +99,7 @@ def _torchvision() -> Finding:
 def _device() -> list[Finding]:
     import torch
 
-    from promu.hub import best_device, best_precision, processor
+    from promu.pytorch import best_device, best_precision, processor
 
     device = best_device()
     precision = best_precision(device)

@@ -36,7 +36,7 @@ def extract(
     config: Annotated[ExtractionConfig | None, Parameter(name="*")] = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
-    backend: Literal["torch", "onnx"] = "torch",
+    backend: Literal["torch", "onnx"] | None = None,
     device: str | None = None,
     precision: Literal["fp32", "bf16", "int8"] | None = None,
 ) -> None:
@@ -57,9 +57,9 @@ def extract(
         out: Write here, .jsonl, .parquet or .csv, in place of standard output.
         workers: Processes that extract, each with models of its own (with --out).
         engine: Who runs the workers: this machine, or Ray (promu[ray]).
-        backend: What computes: PyTorch, or what promu export has made.
+        backend: What computes: PyTorch, or what promu export has made; by default PyTorch if the folder has weights.
         device: cpu, cuda, ...; by default the best there is.
-        precision: fp32 (the default), bf16 where it is computed natively, int8 with --backend onnx.
+        precision: fp32 (the default), bf16 where it is computed natively; int8 of a folder that was exported so.
     """
     if (text is None) == (input is None):
         raise InputError("give either --text or --input; see promu extract --help")
@@ -170,7 +170,7 @@ def _prepare_worker() -> None:
 
 
 def export(model: str, *, to: Literal["onnx"], int8: bool = False, out: Path | None = None, json: bool = False) -> None:
-    """Export a model for extraction without PyTorch's weights (promu extract --backend onnx).
+    """Export a model for extraction without PyTorch: promu[runtime] is enough for what comes out.
 
     Args:
         model: A folder with ner/ and re/, or one fine-tuned model; or the name of such a folder on the hub.

@@ -7,23 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from promu.corpora.captions import read_captions
 from promu.corpora.context_files import append_contexts, read_appended, write_contexts
 from promu.corpora.formats import read_posts
 from promu.corpora.images import load_image
-from promu.errors import InputError, counted
+from promu.errors import InputError, counted, lacking
 from promu.files import refuse_overwriting
-from promu.hub import SAFE_WEIGHTS, best_device, load
-from promu.modeling.inputs import WordEncoder, to_pixels
-from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import mark_stored, report
 from promu.schema import Post, Scheme
+
+if TYPE_CHECKING:  # a captioner is loaded where one is named; who names none needs no PyTorch
+    import torch
 
 Captioner = Callable[[Sequence[Image.Image]], list[str]]
 """RGB images to one caption each."""
@@ -68,6 +66,14 @@ def image_to_text(name: str) -> Captioner:
     Raises:
         InputError: There is no such model within reach, or it is of another type.
     """
+    try:
+        import torch
+        from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+    except ModuleNotFoundError as error:
+        raise lacking(error, "a captioner") or error from None
+
+    from promu.pytorch import SAFE_WEIGHTS, best_device, load
+
     device = best_device()
     model = load(AutoModelForImageTextToText, name, "captioner", **SAFE_WEIGHTS).to(device).eval()
     processor = load(AutoImageProcessor, name, "image processor of captioner")
@@ -91,7 +97,14 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
     Raises:
         InputError: The folder holds no such model, or one without L_CIT or candidates.
     """
+    import numpy as np
+    import torch
+    from transformers import AutoTokenizer
+
     from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
+    from promu.modeling.inputs import WordEncoder, tensors, to_pixels
+    from promu.modeling.pretraining import PromuForPreTraining
+    from promu.pytorch import best_device
 
     if not (folder / "model.safetensors").is_file():
         raise InputError("no pre-trained promu model here (model.safetensors is missing)", folder)
@@ -103,8 +116,7 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
 
     @torch.inference_mode()
     def encode(texts: Sequence[str]) -> torch.Tensor:
-        batch = encoder.batch([encoder.text(text) for text in texts])
-        return model.encode_text(**{name: values.to(device) for name, values in batch.items()})
+        return model.encode_text(**tensors(encoder.batch([encoder.text(text) for text in texts]), device))
 
     nouns, relations = list(model.config.nouns), list(model.config.relations)
     candidates = []
@@ -115,8 +127,8 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
 
     @torch.inference_mode()
     def caption(images: Sequence[Image.Image]) -> list[str]:
-        pixels = torch.stack([to_pixels(image, model.config.image_size) for image in images]).to(device)
-        vectors = model.encode_images(pixels)
+        pixels = np.stack([to_pixels(image, model.config.image_size) for image in images])
+        vectors = model.encode_images(torch.from_numpy(pixels).to(device))
         parts = [_nearest(vectors, prompts, names, most) for names, prompts, most in candidates]
         return ["in the image: " + "; ".join(words) for words in zip(*parts, strict=True)]
 

@@ -194,7 +194,7 @@ def _by_image(
 ) -> Iterator[tuple[str, list[int]]]:
     """By the cosine of image and passage in the space of L_CIT; posts without an image have none."""
     from promu.evaluation.pretrained import open_pair_model
-    from promu.modeling.inputs import to_pixels
+    from promu.modeling.inputs import tensors, to_pixels
 
     opened: Any
     opened, encoder = open_pair_model(model)
@@ -208,13 +208,13 @@ def _by_image(
         texts = []
         for start in range(0, len(passages), 64):
             batch = encoder.batch([encoder.text(passage) for passage in passages[start : start + 64]])
-            texts.append(opened.encode_text(**{name: value.to(opened.device) for name, value in batch.items()}).cpu())
+            texts.append(opened.encode_text(**tensors(batch, opened.device)).cpu())
         vectors = []
         for start in range(0, len(names), 16):
             pixels = [
                 to_pixels(load_image(images / name, target=(size, size)), size) for name in names[start : start + 16]
             ]
-            vectors.append(opened.encode_images(torch.stack(pixels).to(opened.device)).cpu())
+            vectors.append(opened.encode_images(torch.from_numpy(np.stack(pixels)).to(opened.device)).cpu())
             report("images", min(start + 16, len(names)), len(names))
     nearest = dict(zip(names, _nearest(torch.cat(vectors).float(), torch.cat(texts).float(), wanted), strict=True))
     for id, post in posts.items():

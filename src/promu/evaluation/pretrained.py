@@ -7,18 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from promu.errors import InputError
 from promu.evaluation.pair_corpus import PairCorpus
-from promu.hub import autocast, find_device
+from promu.hub import saved_class
 from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import EncodedText, WordEncoder, to_pixels
-from promu.modeling.loading import load_model, load_tokenizer, saved_class
+from promu.modeling.inputs import EncodedText, WordEncoder, tensors, to_pixels
+from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.losses import patch_coverage, pool_regions
 from promu.modeling.pretraining import PromuDualEncoder, PromuForPreTraining
 from promu.progress import report
+from promu.pytorch import autocast, find_device
 
 PairModel = PromuForPreTraining | PromuDualEncoder
 
@@ -106,14 +108,14 @@ def image_side(model: PromuPreTrainedModel) -> int:
 def encode_images(model: PairModel, images: Sequence[Image.Image]) -> torch.Tensor:
     """Images of any size, (B, ...) as the model's `encode_visual` returns them, on its device."""
     side = image_side(model)
-    pixels = torch.stack([to_pixels(image, side) for image in images])
+    pixels = np.stack([to_pixels(image, side) for image in images])
     with evaluating(model):
-        return model.encode_visual(pixels.to(model.device))
+        return model.encode_visual(torch.from_numpy(pixels).to(model.device))
 
 
 def tokens(model: PromuPreTrainedModel, encoder: WordEncoder, texts: Sequence[EncodedText]) -> dict[str, torch.Tensor]:
     """`input_ids` and `attention_mask` on the model's device."""
-    return {name: value.to(model.device) for name, value in encoder.batch(texts).items()}
+    return tensors(encoder.batch(texts), model.device)
 
 
 def text_vectors(model: PairModel, encoder: WordEncoder, texts: Sequence[EncodedText], batch_size: int) -> torch.Tensor:

@@ -20,9 +20,9 @@ from promu.corpora.coco import read_coco
 from promu.corpora.images import load_image
 from promu.errors import InputError
 from promu.evaluation.pretrained import PairModel, encode_images, open_pair_model, predictions, tokens
+from promu.hub import read_json_object
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import read_json_object
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import report
 from promu.schema import MissingPairImage, Region

@@ -29,9 +29,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from promu.cores import usable_cores
+from promu.cores import usable_cores, use_threads
 from promu.corpora.context_files import ContextFile, check_name_of, read_contexts, with_record_contexts
 from promu.corpora.sources import read_source
 from promu.errors import InputError, counted, needs_extra
@@ -39,7 +37,6 @@ from promu.extraction.bulk_part import PART, Begun, BulkSettings, extract_part, 
 from promu.extraction.records import SINKS
 from promu.extraction.type_rules import TypeRules
 from promu.files import make_folder, refuse_overwriting, write_json, write_text
-from promu.hub import find_device
 from promu.progress import mark_stored, report
 from promu.runs import refuse_other_settings
 
@@ -115,7 +112,9 @@ def extract_file(
         raise InputError("no such folder to write to; make it first", output.parent)
     for written in (output, dead_letters(output)):
         refuse_overwriting(written, source)
-    if engine == "local":  # the workers of others may have other devices
+    if engine == "local" and settings.device is not None:  # the workers of others may have other devices
+        from promu.pytorch import find_device
+
         find_device(settings.device)
     parts = output.with_name(output.name + ".parts")
     posts = _split(source, settings, parts, part)
@@ -286,7 +285,7 @@ class _PartWorker:
         if prepare is not None:
             prepare()
         logging.getLogger(TypeRules.__module__).setLevel(logging.ERROR)  # the process that starts workers has said it
-        torch.set_num_threads(threads)
+        use_threads(threads)
         self.settings, self.parts = settings, parts
         self.extractor = settings.open()
 

@@ -37,7 +37,7 @@ class BulkSettings:
     images: str
     device: str | None = None
     precision: BackendPrecision | None = None
-    backend: BackendName = "torch"
+    backend: BackendName | None = None
     config: ExtractionConfig = field(default_factory=ExtractionConfig)
     contexts: Mapping[str, str] = field(default_factory=dict)
 

@@ -25,9 +25,10 @@ from promu.runs import record_evaluation
 from promu.schema import MissingPostImage, Post, Scheme
 from promu.tasks.model_folder import find_models, open_predictor
 from promu.tasks.post_images import ImageFolder
-from promu.tasks.predictor import Predictor, TorchPredictor
+from promu.tasks.predictor import Predictor
 from promu.tasks.reachable_gold import LongPosts, contexts_sentence, reach
 from promu.tasks.task import TASKS
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.tasks.windows import answers_in_windows
 
 logger = logging.getLogger(__name__)

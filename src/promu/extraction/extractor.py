@@ -137,7 +137,7 @@ class Extractor:
         folder: str | Path,
         device: str | None = None,
         precision: BackendPrecision | None = None,
-        backend: BackendName = "torch",
+        backend: BackendName | None = None,
         config: ExtractionConfig | None = None,
     ) -> Self:
         """Load a folder with `ner/` and `re/`, one of them, or `joint/`, or itself a model of one or several tasks.
@@ -149,7 +149,7 @@ class Extractor:
             precision: With `torch`, `fp32` (None too) or `bf16`: two to three times as fast where the device computes
                 it, with scores that move in the third decimal with the batch. With `onnx` the folder's own, which may
                 be named to make sure: `fp32` or `int8`.
-            backend: `onnx` runs on the CPU what `promu export` put into the folder, without the PyTorch weights.
+            backend: `onnx` runs what `promu export` made, on the CPU; None takes it where PyTorch's weights are not.
             config: The options of calls that are given none.
 
         Raises:
@@ -261,7 +261,7 @@ class Extractor:
         """
         config = self._options(config, options)
         if config.explain and not self.explains:
-            raise InputError("ONNX graphs give out no attention maps; use backend torch to explain")
+            raise InputError("ONNX graphs give out no attention maps; use backend torch to explain (promu[train])")
         answers: dict[int, Extraction | InputError] = {}
         lengths = [len(request.post.tokens) for request in requests]
         windows = [len(windows_of(self.encoder, request.post.tokens, config.stride)) for request in requests]

@@ -2,8 +2,9 @@
 
 Two graphs, so that an image is encoded once for any number of texts: `vision.onnx` from bytes to visual tokens, and
 `answer.onnx` from input ids and visual tokens to emissions or logits; of a model of several tasks to both. Where
-relations are read off spans, it gives fused vectors in place of logits, and a third graph is the head that makes logits
-of them, `pairs.onnx`. The CRF is not a graph: its scores lie in `crf.safetensors`, and it decodes in NumPy as ever.
+relations are read off spans, as in a joint model, it gives fused vectors in place of logits, and a third graph is the
+head that makes logits of them, `pairs.onnx`. The CRF is not a graph: its scores lie in `crf.safetensors`, and it
+decodes in NumPy as ever.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import os
 import shutil
 import tempfile
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,17 +26,29 @@ from torch.export import Dim
 
 from promu.errors import InputError, first_line, needs_extra
 from promu.files import atomic, share_as_folder, write_json
-from promu.modeling.inputs import ENTITY_MARKERS
-from promu.modeling.loading import WEIGHTS
-from promu.modeling.pair_heads import levitate
+from promu.hub import WEIGHTS
+from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder, levitate, tensors
 from promu.tasks.familiarity import FILE
-from promu.tasks.model_folder import EXAMPLES, find_models, locate, open_models
-from promu.tasks.onnx_predictor import ANSWER, CRF, FACTS, FUSED, GRAPHS, PAIRS, VISION, open_graph
-from promu.tasks.predictor import vision_checksum
-from promu.tasks.task import TASKS
+from promu.tasks.model_folder import EXAMPLES, find_models, locate
+from promu.tasks.onnx_predictor import (
+    ANSWER,
+    CRF,
+    FACTS,
+    FUSED,
+    GRAPHS,
+    PAIRS,
+    TOKENS,
+    VISION,
+    ExportedFacts,
+    ExportedTokenizer,
+    open_graph,
+)
+from promu.tasks.torch_predictor import open_models, vision_checksum
 
 PARITY = 1e-4
 """Largest distance of an fp32 graph's emissions or logits from PyTorch's, over the shapes of `_SHAPES`."""
+_WORDS = ("Zürich", "#Throwback", "don't", "NAÏVE", "\U0001f600", "\ufe0f", "[SEP]", "[E1]", "東京", "1,200", "x.org/a")
+"""Words with which its tokenizer is checked, beside some of the vocabulary."""
 _SHAPES = ((1, 5), (2, 17), (3, 40))
 """Rows and tokens with which a graph is checked."""
 
@@ -74,9 +88,9 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
     folder = locate(name)
     for task, home in find_models(folder):
         models.setdefault(home, []).append(task)
-    other = next((home for home, tasks in models.items() if not {"ner", "re"}.issuperset(tasks)), None)
+    other = next((home for home, tasks in models.items() if not {"ner", "re", "joint"}.issuperset(tasks)), None)
     if other is not None:
-        raise InputError("only models of entities alone or relations alone are exported; leave this to PyTorch", other)
+        raise InputError("only models of the tasks ner, re and joint are exported; leave this to PyTorch", other)
     if output is None:
         return [_export(tasks, home, home, int8) for home, tasks in models.items()]
     with atomic(output, folder=True) as building:
@@ -95,8 +109,10 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
 
 def _export(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
     models: dict[str, Any]
-    models, _ = open_models(home, "cpu")
+    models, encoder = open_models(home, "cpu")
     models = {task: models[task] for task in tasks}
+    tokens = {name: getattr(encoder.tokenizer, name) for name in TOKENS}
+    _check_tokenizer(encoder, home / "tokenizer.json", tokens)
     graphs = target / GRAPHS
     if graphs.exists() and not (graphs / FACTS).is_file():
         raise InputError("graphs go here, and what is there was not exported; move it, or name another output", graphs)
@@ -104,7 +120,7 @@ def _export(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
     with tempfile.TemporaryDirectory(prefix=f".{GRAPHS}-", dir=target) as work:
         made = Path(work) / "new"
         made.mkdir()
-        distance = _write_graphs(models, made, int8)
+        distance = _write_graphs(models, tokens, made, int8)
         if target != home:
             for file in home.iterdir():
                 if file.is_file() and file.name != WEIGHTS:
@@ -114,6 +130,18 @@ def _export(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
         os.replace(made, graphs)
     size = sum(file.stat().st_size for file in graphs.iterdir())
     return Exported("+".join(tasks), target, distance, size)
+
+
+def _check_tokenizer(encoder: WordEncoder, file: Path, tokens: Mapping[str, int | None]) -> None:
+    """Make sure that tokenizer.json alone gives the pieces that the tokenizer gives.
+
+    Raises:
+        InputError: There is no such file, or it gives others.
+    """
+    exported = WordEncoder(ExportedTokenizer(file, tokens), encoder.max_length)
+    words = [*list(encoder.tokenizer.get_vocab())[:: max(1, len(encoder.tokenizer) // 500)], *_WORDS]
+    if odd := next((word for word in words if word and encoder.pieces(word) != exported.pieces(word)), None):
+        raise InputError(f"reads {odd!r} otherwise than the model's tokenizer does; leave this model to PyTorch", file)
 
 
 class _Vision(nn.Module):
@@ -135,7 +163,8 @@ class _Answer(nn.Module):
 
     def __init__(self, models: dict[str, Any]) -> None:
         super().__init__()
-        self.finder, self.relater = models.get("ner"), models.get("re")
+        self.finder, self.relater = models.get("joint") or models.get("ner"), models.get("re")
+        self.head = _head_of(models)
         self.backbone = next(iter(models.values())).promu
 
     def forward(
@@ -153,31 +182,51 @@ class _Answer(nn.Module):
         more = {"position_ids": position_ids, "token_type_ids": token_type_ids}
         fused = self.backbone(input_ids, attention_mask, visual=visual, image_mask=image_mask, **more).fused_text
         answers = [] if self.finder is None else [self.finder.answer(fused, word_index)]
-        if self.relater is not None:
-            spans = self.relater.config.relation_head == "spans"
-            answers.append(fused if spans else self.relater.answer(fused, marker_index if pairs is None else pairs))
+        if self.head in ("markers", "levitated"):
+            assert self.relater is not None
+            answers.append(self.relater.answer(fused, marker_index if pairs is None else pairs))
+        if self.head in _FROM_VECTORS:
+            answers.append(fused)
         return tuple(answers)
 
 
 class _Pairs(nn.Module):
-    """Fused vectors and pairs to logits."""
+    """Fused vectors and pairs, or of a joint model words and spans, to logits."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, models: dict[str, Any]) -> None:
         super().__init__()
-        self.model = model
+        self.relater, self.joint = models.get("re"), models.get("joint")
 
-    def forward(self, fused_text: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-        return self.model.answer(fused_text, pairs)
+    def forward(
+        self,
+        fused_text: torch.Tensor,
+        pairs: torch.Tensor | None = None,
+        word_index: torch.Tensor | None = None,
+        spans: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if self.relater is not None:
+            return self.relater.answer(fused_text, pairs)
+        assert self.joint is not None
+        return self.joint.relate(fused_text, word_index, spans)
+
+
+_FROM_VECTORS = ("spans", "joint")
+"""Relation heads that are a graph of their own."""
+
+
+def _head_of(models: dict[str, Any]) -> str | None:
+    """The relation head of the tasks' models; None where they find no relations."""
+    return "joint" if "joint" in models else models["re"].config.relation_head if "re" in models else None
 
 
 @torch.inference_mode()
-def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
+def _write_graphs(models: dict[str, Any], tokens: Mapping[str, int | None], folder: Path, int8: bool) -> float:
     """Write the graphs of the tasks' models, which share their backbone; returns an output's largest distance from
     PyTorch's."""
     model = next(iter(models.values()))
     size = model.config.image_size
     in_context = bool(model.config.contexts) and model.promu.has_segments
-    head = models["re"].config.relation_head if "re" in models else None
+    head = _head_of(models)
     generator = torch.Generator().manual_seed(0)
 
     def draw(end: int, *shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
@@ -190,7 +239,7 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         given = {"input_ids": draw(model.config.text_config.vocab_size, rows, length), "attention_mask": mask}
         if in_context:
             given["token_type_ids"] = draw(2, rows, length)
-        if "ner" in models:
+        if "ner" in models or "joint" in models:
             given["word_index"] = draw(length - 1, rows, length // 2)
         if head == "markers":
             given["marker_index"] = draw(length - 1, rows, 2)
@@ -198,10 +247,16 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         ends = draw(length - 1, 2 * rows, 2, 2).sort(-1).values + torch.tensor([0, 1])
         pairs = torch.cat([torch.arange(rows).repeat_interleave(2)[:, None], ends.flatten(1)], dim=1)
         if head == "levitated":
-            given |= levitate(given, pairs, range(len(ENTITY_MARKERS)))
+            arrays = {name: value.numpy() for name, value in given.items()}
+            given |= tensors(levitate(arrays, pairs.numpy(), range(len(ENTITY_MARKERS))))
+        if head in _FROM_VECTORS:
+            graphs[PAIRS] = {FUSED: torch.randn(rows, length, model.config.hidden_size, generator=generator)}
         if head == "spans":
-            fused = torch.randn(rows, length, model.config.hidden_size, generator=generator)
-            graphs[PAIRS] = {FUSED: fused, "pairs": pairs}
+            graphs[PAIRS]["pairs"] = pairs
+        if head == "joint":
+            starts = draw(length // 2, rows, 3, 1)
+            spans = torch.cat([starts, starts + 1 + draw(2, rows, 3, 1) * (starts + 1 < length // 2)], dim=-1)
+            graphs[PAIRS] |= {"word_index": given["word_index"], "spans": spans}
         if size is None:
             return graphs
         pixels = draw(256, rows, 3, size, size, dtype=torch.uint8)
@@ -211,10 +266,11 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         return {**graphs, VISION: {"pixels": pixels}}
 
     modules: dict[str, nn.Module] = {ANSWER: _Answer(models), VISION: _Vision(model)}
-    outputs = {ANSWER: [TASKS[task].output for task in models], VISION: ["visual"]}
-    if head == "spans":
-        modules[PAIRS], outputs[PAIRS] = _Pairs(models["re"]), ["logits"]
-        outputs[ANSWER][-1] = FUSED
+    named = {"ner": "emissions", "joint": "emissions", "re": "logits"}
+    outputs = {ANSWER: [named[task] for task in models], VISION: ["visual"]}
+    if head in _FROM_VECTORS:
+        modules[PAIRS], outputs[PAIRS] = _Pairs(models), ["logits"]
+        outputs[ANSWER] = [*(name for name in outputs[ANSWER] if name != "logits"), FUSED]
     for name, given in inputs(2, 9).items():
         _write_graph(modules[name].eval(), given, folder / name, outputs[name])
         if int8:
@@ -237,8 +293,15 @@ def _write_graphs(models: dict[str, Any], folder: Path, int8: bool) -> float:
         if hasattr(one, "crf"):
             save_file({key: value.contiguous() for key, value in one.crf.state_dict().items()}, folder / CRF)
             share_as_folder(folder / CRF)
-    facts = {"precision": "int8" if int8 else "fp32", "vision_checksum": vision_checksum(model), "distance": distance}
-    write_json(folder / FACTS, facts)
+    facts = ExportedFacts(
+        precision="int8" if int8 else "fp32",
+        vision_checksum=vision_checksum(model),
+        distance=distance,
+        image_side=size,
+        positions=model.config.max_positions,
+        tokens=dict(tokens),
+    )
+    write_json(folder / FACTS, asdict(facts))
     return distance
 
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from promu.errors import InputError, counted
 from promu.extraction.extraction_config import ExtractionConfig
@@ -19,7 +20,7 @@ from promu.extraction.result import Attention, Below, Explanation, Extraction, a
 from promu.extraction.type_rules import Asked, TypeRules
 from promu.files import shorten
 from promu.modeling.inputs import WordEncoder
-from promu.modeling.joint_model import inventory_of
+from promu.modeling.inventory import inventory_of
 from promu.progress import report
 from promu.schema import NO_RELATION, Post, Relation
 from promu.tasks.familiarity import Familiarity
@@ -47,7 +48,7 @@ class Fused(NamedTuple):
     places: dict[tuple[int, Window], tuple[int, int]]
 
 
-def best_fitting(posts: Sequence[Post], probabilities: torch.Tensor, rules: TypeRules) -> list[Relation | None]:
+def best_fitting(posts: Sequence[Post], probabilities: NDArray[np.float32], rules: TypeRules) -> list[Relation | None]:
     """Of each pair of the posts the most probable relation that its types allow; None where it does not beat `None`.
 
     `probabilities` (P, R) are those of the posts' relations, which ask about pairs, one post after the other.
@@ -55,9 +56,10 @@ def best_fitting(posts: Sequence[Post], probabilities: torch.Tensor, rules: Type
     asked = [(post, pair) for post in posts for pair in post.relations]
     fits = [rules.fits(post.entities[pair.head].type, post.entities[pair.tail].type) for post, pair in asked]
     none = rules.labels.index(NO_RELATION)
-    allowed = torch.tensor(fits)
+    allowed = np.array(fits)
     allowed[:, none] = False
-    scores, labels = (probabilities * allowed).max(-1)
+    fitting = probabilities * allowed
+    scores, labels = fitting.max(-1), fitting.argmax(-1)
     beats, choices = (scores > probabilities[:, none]).tolist(), zip(scores.tolist(), labels.tolist(), strict=True)
     return [
         replace(pair, type=rules.labels[label], score=score) if beat else None
@@ -365,7 +367,7 @@ def entity_types_of(finder: Predictor) -> tuple[str, ...]:
     return tuple(sorted({label[2:] for label in finder.labels if label.startswith("B-")}))
 
 
-def pixels_of(predictor: Predictor, requests: Sequence[Request]) -> dict[int, torch.Tensor]:
+def pixels_of(predictor: Predictor, requests: Sequence[Request]) -> dict[int, NDArray[np.uint8]]:
     """The images at the size that the model takes, by the request's number."""
     size = predictor.config.image_size
     return {} if size is None else {row: one.pixels[size] for row, one in enumerate(requests) if one.pixels}

@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from promu.contexts.captioning import Captioners, context_and_captioner
@@ -49,7 +50,7 @@ class Request:
     """
 
     post: Post
-    pixels: Mapping[int, torch.Tensor]
+    pixels: Mapping[int, NDArray[np.uint8]]
     image_reason: str | None
     source: ImageSource | None = None
 
@@ -142,7 +143,7 @@ class ImageReader:
             if not self._sizes:
                 return Request(post, {}, TEXT_ONLY, source)
 
-        def make(places: list[int]) -> list[torch.Tensor]:
+        def make(places: list[int]) -> list[NDArray[np.uint8]]:
             return [to_pixels(image.opened, self._sizes[place]) for place in places]
 
         if isinstance(source, Image.Image):  # there is little to gain: it is decoded

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from promu.corpora.posts import region_record, with_extra, with_text
@@ -68,9 +67,10 @@ class Explanation:
     relations: tuple[Attention, ...]
 
 
-def mean_map(attentions: Sequence[torch.Tensor]) -> NDArray[np.float64]:
+def mean_map(attentions: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     """Maps (B, heads, Q, M), one a layer, to their mean (B, Q, M)."""
-    return torch.stack([layer.double().mean(1) for layer in attentions]).mean(0).cpu().numpy()
+    mean: NDArray[np.float64] = np.mean([layer.astype(np.float64).mean(1) for layer in attentions], axis=0)
+    return mean
 
 
 def attention_from(

@@ -19,11 +19,11 @@ from transformers import (
 )
 
 from promu.errors import InputError
-from promu.hub import SAFE_WEIGHTS, best_precision, load
 from promu.kecpm.grammar import Grammar, GrammarState, Ids
 from promu.kecpm.kecpm_recipe import DecodingSettings
 from promu.modeling.encoders import config_of
 from promu.progress import report
+from promu.pytorch import SAFE_WEIGHTS, best_precision, load
 from promu.schema import Quintuple
 
 

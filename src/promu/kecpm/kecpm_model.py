@@ -10,14 +10,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.alignment.falsify import SentenceVectors
 from promu.errors import InputError
-from promu.hub import best_device, resolve
+from promu.hub import read_json_object, resolve
 from promu.kecpm.decoding import encode_answer, generate_answers, load_seq2seq, past_the_limit
 from promu.kecpm.grammar import AGAIN, AND, NOTHING, OPEN, Grammar, GrammarTokenizer, Phrases
 from promu.kecpm.kecpm_recipe import DecodingSettings, KecpmRecipe, PromptSettings, Seq2SeqSettings
 from promu.kecpm.prompts import Prompt, Split, build_prompts, most_relevant_first
 from promu.modeling.initial_model import refuse_other_tokens
 from promu.modeling.inventory import Inventory, type_words
-from promu.modeling.loading import load_tokenizer, read_json_object, save_folder
+from promu.modeling.loading import load_tokenizer, save_folder
+from promu.pytorch import best_device
 from promu.schema import Post, quintuples, with_quintuples
 from promu.training.recipe import TokenizerSettings
 from promu.training.tokenizers import train_text_to_text

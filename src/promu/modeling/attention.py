@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
-from promu.hub import Precision
+from promu.pytorch import Precision
 
 MATMUL = "promu_matmul"
 

@@ -15,12 +15,12 @@ from transformers.utils.generic import ModelOutput
 
 from promu.errors import counted
 from promu.files import share_as_folder
-from promu.hub import without_bars
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import encode_image, image_normalisation, load_encoder
 from promu.modeling.fusions import VisualFeatures, build_fusion
 from promu.modeling.fusions.base import additive_mask
 from promu.modeling.map_sources import bare_model
+from promu.pytorch import without_bars
 
 PURPOSES = {
     "PromuForTokenClassification": "finds named entities in posts",

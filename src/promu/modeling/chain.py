@@ -1,4 +1,4 @@
-"""Sums and maxima over the paths of a linear chain, in NumPy: what the CRF computes on the CPU.
+"""Sums and maxima over the paths of a linear chain, in NumPy: what the CRF computes on the CPU, and its decoder.
 
 The arrays are small and the words follow one another, so that time goes into calls rather than arithmetic, and a call
 of NumPy costs a fraction of one of torch. Sums are made of weights, the exponentials of the scores: one pass over the
@@ -8,10 +8,13 @@ words carries the forward and the backward messages of all rows, a small matrix 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from promu.errors import InputError
 
 FORBIDDEN = -1e4
 """Score of an illegal transition: far below any legal path, yet finite, so that gradients stay clean."""
@@ -33,6 +36,99 @@ class Chain(NamedTuple):
     start: Doubles
     moves: Doubles
     end: Doubles
+
+
+def bio_labels(types: Sequence[str]) -> list[str]:
+    """O, then B- and I- of each type."""
+    return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in ("B", "I"))]
+
+
+def legal_transitions(labels: Sequence[str]) -> tuple[Booleans, Booleans]:
+    """Which labels may start a sequence (C,) and which may follow which (C, C).
+
+    I-x may only follow B-x or I-x.
+
+    Raises:
+        InputError: A label is not O, B-x or I-x.
+    """
+    for label in labels:
+        if label != "O" and label[:2] not in ("B-", "I-"):
+            raise InputError(f"label {label!r} is not in BIO form; use O, B-<type> and I-<type>")
+    start = [not label.startswith("I-") for label in labels]
+    follows = [[not b.startswith("I-") or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
+    return np.array(start), np.array(follows)
+
+
+def span_probability(marginals: NDArray[Any], start: int, labels: Sequence[int]) -> float:
+    """The smallest of the marginal probabilities (W, C) of a span's labels, of which the first is at word `start`."""
+    # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
+    return min(float(marginals[np.arange(start, start + len(labels)), list(labels)].min()), 1.0)
+
+
+class Crf(NamedTuple):
+    """The weights of a CRF, which decodes emissions of whatever computes them (`LinearChainCrf.weights`).
+
+    `start` and `end` are (C,), `transitions` (C, C) from the first label to the second; the `legal_` ones say which of
+    them count.
+
+    Example:
+        ```python
+        import numpy as np
+        from promu.modeling.chain import Crf
+
+        weights = {"start": np.zeros(3), "end": np.zeros(3), "transitions": np.zeros((3, 3))}
+        crf = Crf.of(["O", "B-PER", "I-PER"], weights)
+        emissions, mask = np.array([[[0.0, 1.0, 3.0], [0.0, 1.0, 3.0]]]), np.ones((1, 2), int)
+        assert crf.decode(emissions, mask) == [[1, 2]]  # I-PER may not come first
+        ```
+    """
+
+    start: NDArray[Any]
+    transitions: NDArray[Any]
+    end: NDArray[Any]
+    legal_start: Booleans
+    legal_transitions: Booleans
+
+    @classmethod
+    def of(cls, labels: Sequence[str], weights: Mapping[str, NDArray[Any]]) -> Self:
+        """The decoder over these labels, by the names of its weights.
+
+        Raises:
+            InputError: A label is not in BIO form.
+        """
+        return cls(weights["start"], weights["transitions"], weights["end"], *legal_transitions(labels))
+
+    def scores(self, emissions: NDArray[Any], mask: NDArray[Any], temperature: float = 1.0) -> Chain:
+        """The scores of every path by emissions (B, W, C) and mask (B, W), divided by the temperature, as doubles."""
+        start, moves, end, emitted = (
+            values.astype(np.float64) / temperature for values in (self.start, self.transitions, self.end, emissions)
+        )
+        return Chain(
+            np.where(mask[..., None] > 0, emitted, 0.0),
+            np.where(self.legal_start, start, FORBIDDEN),
+            np.where(self.legal_transitions, moves, FORBIDDEN),
+            end,
+        )
+
+    def decode(self, emissions: NDArray[Any], mask: NDArray[Any]) -> list[list[int]]:
+        """The best legal label sequence of each row (Viterbi), as long as its mask says.
+
+        Args:
+            emissions: (B, W, C).
+            mask: (B, W), 1 for the words of the sequence, which come first.
+        """
+        return viterbi(self.scores(emissions, mask), (mask > 0).sum(1))
+
+    def marginals(self, emissions: NDArray[Any], mask: NDArray[Any], temperature: float = 1.0) -> NDArray[np.float32]:
+        """p(y_w = c | e) of every word: (B, W, C), zeros where the mask is 0 (forward-backward).
+
+        The score of every path is divided by the temperature: above 1 makes the model less sure.
+        """
+        inside = mask > 0
+        scores = self.scores(emissions, inside, temperature)
+        weights = to_weights(scores)
+        found = log_space_marginals(scores, inside) if weights is None else forward_backward(weights, inside).marginals
+        return found.transpose(1, 0, 2).astype(np.float32)
 
 
 class Weights(NamedTuple):

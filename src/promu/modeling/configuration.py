@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -12,19 +11,17 @@ import promu.modeling.efficientnet_lite
 import promu.modeling.map_encoder
 import promu.modeling.small_encoders  # noqa: F401  (all register their types)
 from promu.errors import InputError
+from promu.modeling.head_settings import HeadSettings
 
-OF_TASK = ("score_temperature", "entity_threshold", "relation_threshold", "types")
-"""Fields that are each task's own where a model has several."""
 POOLINGS = ("cls", "cls+mean", "mean")
-RELATION_HEADS = ("markers", "spans", "levitated")
 _AFTER_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "data2vec-text"}
 _AFTER_PADDING |= {"mpnet", "longformer", "ibert", "xmod", "esm"}
 """Encoders whose first position comes after the number of the padding token: they have so many fewer."""
 
 
 @strict
-class PromuConfig(PreTrainedConfig):
-    """Settings of the backbone and of the heads that sit on it.
+class PromuConfig(PreTrainedConfig, HeadSettings):
+    """Settings of the backbone and of the heads that sit on it; those of the heads are `HeadSettings`.
 
     Args:
         text_config: Configuration of a Hugging Face text encoder.
@@ -47,19 +44,6 @@ class PromuConfig(PreTrainedConfig):
         loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm term.
         frozen: Encoders (`text`, `vision`) whose weights stay as they are, in evaluation mode.
         classifier_dropout: Dropout before the heads of the fine-tuned tasks.
-        score_temperature: What scores are divided by before they become probabilities; fitted on dev by fine-tuning.
-        entity_threshold, relation_threshold: Answers with a lower score are left out in extraction; fine-tuning sets
-            that of its task to what gives the best F1 on dev.
-        relation_head: How pairs of entities are put to the model, see `promu.modeling.pair_heads`: `markers` around the
-            two in a text of their own, `spans` read off the text's fused vectors, or `levitated` markers behind the
-            text.
-        types: Of a relation model: entity type of the model that finds entities -> what the labels here call it.
-        tasks: Of a model of several tasks, by the name of each: its `labels`, and those of the fields in `OF_TASK` that
-            are its own (`of_task`).
-        max_length: Longest text in tokens, special tokens included.
-        contexts: Names of the contexts that are read after a text; fine-tuning sets them.
-        context_budget: Tokens of all contexts of a post at most, beside those of the text.
-        context_order: What is read first where not all fits: `relevance` to the text, or as it is `given`.
 
     Example:
         ```python
@@ -95,16 +79,6 @@ class PromuConfig(PreTrainedConfig):
     loss_weights: dict[str, float] | None = None
     frozen: list[str] | tuple[str, ...] = ()
     classifier_dropout: float = 0.1
-    score_temperature: float = 1.0
-    entity_threshold: float = 0.0
-    relation_threshold: float = 0.0
-    relation_head: str = "markers"
-    types: dict[str, str] | None = None
-    tasks: dict[str, dict[str, Any]] | None = None
-    max_length: int = 80
-    contexts: list[str] | tuple[str, ...] = ()
-    context_budget: int = 64
-    context_order: str = "relevance"
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.text_config = _as_config(self.text_config) or AutoConfig.for_model("bert")
@@ -113,37 +87,8 @@ class PromuConfig(PreTrainedConfig):
             raise InputError("projection_dropout needs projection_hidden, the layer behind which it is; set both")
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
-        if self.relation_head not in RELATION_HEADS:
-            raise InputError(f"relation_head {self.relation_head!r} is unknown; use one of {', '.join(RELATION_HEADS)}")
+        self.check_head()
         super().__post_init__(**kwargs)
-
-    def of_task(self, task: str) -> PromuConfig:
-        """The configuration of one task's head on the shared backbone: its labels, its temperature, its thresholds.
-
-        Of a model of one task it is the configuration itself.
-        """
-        if self.tasks is None:
-            return self
-        config = copy.copy(self)  # the encoders' configurations are those of the shared backbone
-        config.tasks = None
-        settings = dict(self.tasks[task])
-        names = settings.pop("labels")
-        config.id2label, config.label2id = dict(enumerate(names)), {name: row for row, name in enumerate(names)}
-        for name, value in settings.items():
-            setattr(config, name, value)
-        return config
-
-    def store_task(self, task: str, config: PromuConfig) -> None:
-        """Take over what was fitted in a configuration that `of_task` has given."""
-        assert self.tasks is not None
-        fitted = {name: getattr(config, name) for name in OF_TASK}
-        self.tasks = {**self.tasks, task: {"labels": config.labels, **fitted}}
-
-    @property
-    def labels(self) -> list[str]:
-        """The names of the labels in the order of a head's outputs."""
-        names: Any = self.id2label or {}
-        return [names[index] for index in range(len(names))]
 
     @property
     def hidden_size(self) -> int:

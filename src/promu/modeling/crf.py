@@ -15,36 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers import initialization as init
 
-from promu.errors import InputError
 from promu.modeling import chain
-
-
-def span_probability(marginals: Tensor, start: int, labels: Sequence[int]) -> float:
-    """The smallest of the marginal probabilities (W, C) of a span's labels, of which the first is at word `start`."""
-    words = torch.arange(start, start + len(labels))
-    # a marginal comes out of a sum of exponentials and may exceed 1 by the last bit
-    return min(float(marginals[words, torch.tensor(labels)].min()), 1.0)
-
-
-def bio_labels(types: Sequence[str]) -> list[str]:
-    """O, then B- and I- of each type."""
-    return ["O", *(f"{prefix}-{kind}" for kind in types for prefix in ("B", "I"))]
-
-
-def legal_transitions(labels: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Which labels may start a sequence (C,) and which may follow which (C, C), as booleans.
-
-    I-x may only follow B-x or I-x.
-
-    Raises:
-        InputError: A label is not O, B-x or I-x.
-    """
-    for label in labels:
-        if label != "O" and label[:2] not in ("B-", "I-"):
-            raise InputError(f"label {label!r} is not in BIO form; use O, B-<type> and I-<type>")
-    start = [not label.startswith("I-") for label in labels]
-    follows = [[not b.startswith("I-") or (a != "O" and a[2:] == b[2:]) for b in labels] for a in labels]
-    return torch.tensor(start), torch.tensor(follows)
 
 
 class LinearChainCrf(nn.Module):
@@ -60,7 +31,7 @@ class LinearChainCrf(nn.Module):
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__()
         self.labels = tuple(labels)
-        start, follows = legal_transitions(labels)
+        start, follows = map(torch.from_numpy, chain.legal_transitions(labels))
         self.start = nn.Parameter(torch.zeros(len(labels)))
         self.end = nn.Parameter(torch.zeros(len(labels)))
         self.transitions = nn.Parameter(torch.zeros(len(labels), len(labels)))
@@ -69,24 +40,17 @@ class LinearChainCrf(nn.Module):
 
     def start_weights(self) -> None:
         """Zero scores and the legal moves, where no checkpoint holds them."""
-        start, follows = legal_transitions(self.labels)
+        start, follows = map(torch.from_numpy, chain.legal_transitions(self.labels))
         init.copy_(self.legal_start, start)
         init.copy_(self.legal_transitions, follows)
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def _scores(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> chain.Chain:
-        """The scores, divided by the temperature, as arrays of doubles."""
-        start, moves, end, emitted = (
-            values.detach().to("cpu", torch.float64).numpy() / temperature
-            for values in (self.start, self.transitions, self.end, emissions)
-        )
-        return chain.Chain(
-            np.where(mask.cpu().numpy()[..., None], emitted, 0.0),
-            np.where(self.legal_start.cpu().numpy(), start, chain.FORBIDDEN),
-            np.where(self.legal_transitions.cpu().numpy(), moves, chain.FORBIDDEN),
-            end,
-        )
+    def weights(self) -> chain.Crf:
+        """Its weights as they are now, as arrays: what decodes."""
+        weights = (self.start, self.transitions, self.end)
+        scores = (values.detach().to("cpu", torch.float64).numpy() for values in weights)
+        return chain.Crf(*scores, self.legal_start.cpu().numpy(), self.legal_transitions.cpu().numpy())
 
     def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """-log p(Y | e) of each sequence (Eq 12, 13).
@@ -102,7 +66,7 @@ class LinearChainCrf(nn.Module):
         mask = mask.bool()
         labels = labels.masked_fill(~mask, 0)
         if emissions.device.type == "cpu":
-            scores = self._scores(emissions, mask)
+            scores = self.weights().scores(emissions.detach().double().numpy(), mask.numpy())
             if (weights := chain.to_weights(scores)) is not None:
                 given = (emissions, self.start, self.transitions, self.end)
                 return _NegativeLogLikelihood.apply(*given, scores, weights, labels.numpy(), mask.numpy())
@@ -124,29 +88,6 @@ class LinearChainCrf(nn.Module):
         last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
         loss = torch.logsumexp(alpha + end, dim=1) - (start[labels[:, 0]] + emitted + moved + end[last])
         return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
-
-    @torch.no_grad()
-    def decode(self, emissions: Tensor, mask: Tensor) -> list[list[int]]:
-        """The best legal label sequence of each row (Viterbi), as long as its mask; arguments as in `forward`."""
-        mask = mask.bool()
-        return chain.viterbi(self._scores(emissions, mask), mask.sum(1).cpu().numpy())
-
-    @torch.no_grad()
-    def marginals(self, emissions: Tensor, mask: Tensor, temperature: float = 1.0) -> Tensor:
-        """p(y_w = c | e) of every word: (B, W, C) in fp32, zeros where the mask is 0 (forward-backward).
-
-        The score of every path is divided by the temperature: above 1 makes the model less sure.
-        """
-        mask = mask.bool()
-        inside = mask.cpu().numpy()
-        scores = self._scores(emissions, mask, temperature)
-        weights = chain.to_weights(scores)
-        found = (
-            chain.log_space_marginals(scores, inside)
-            if weights is None
-            else chain.forward_backward(weights, inside).marginals
-        )
-        return torch.from_numpy(found).transpose(0, 1).to(emissions.device, torch.float32)
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):

@@ -20,7 +20,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from promu.errors import InputError, counted, first_line
 from promu.files import absent, atomic, share_as_folder, write_json
-from promu.hub import not_finite, resolve, without_bars
+from promu.hub import resolve
+from promu.pytorch import not_finite, without_bars
 
 STAGES = (  # blocks, kernel, stride, expansion, width
     (1, 3, 1, 1, 16),

@@ -16,11 +16,12 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedCo
 
 from promu.errors import InputError
 from promu.files import shorten
-from promu.hub import SAFE_WEIGHTS, load, resolve
+from promu.hub import resolve
 from promu.modeling.map_encoder import MAP_NORMALISATION, MapEncoderModel
 from promu.modeling.map_sources import DetectorSource, MapSource, NetworkSource, bare_model, choose_maps, gives_patches
 from promu.modeling.onnx_graph import OnnxGraph
 from promu.modeling.yolo_layout import count_classes, recognise_layout
+from promu.pytorch import SAFE_WEIGHTS, load
 
 if TYPE_CHECKING:
     from promu.modeling.configuration import PromuConfig

@@ -22,16 +22,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promu.config import ModelSettings
 from promu.errors import InputError, first_line
-from promu.hub import refuse_nan, resolve, without_bars
+from promu.hub import WEIGHTS, resolve, saved_class
 from promu.modeling.backbone import HasEncoders, PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
 from promu.modeling.encoders import encoder_config, image_normalisation, load_encoder, map_encoder
 from promu.modeling.inputs import add_entity_markers
-from promu.modeling.loading import WEIGHTS, check_folder, load_tokenizer, saved_class
+from promu.modeling.loading import check_folder, load_tokenizer
 from promu.modeling.map_encoder import MAP_NORMALISATION
 from promu.modeling.map_sources import gives_patches
 from promu.modeling.small_encoders import CharBiLstmModel
+from promu.pytorch import refuse_nan, without_bars
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
 

@@ -1,27 +1,28 @@
-"""From words and images to the numbers that the models take."""
+"""From words and images to the numbers that the models take, in NumPy: what reads an exported model needs no torch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
-from promu.modeling.configuration import RELATION_HEADS, PromuConfig
 from promu.modeling.context_packing import Order, pack, passages, relevance
+from promu.modeling.head_settings import RELATION_HEADS, HeadSettings
+
+if TYPE_CHECKING:  # for `tensors`, which only what computes in PyTorch calls
+    import torch
 
 ENTITY_MARKERS = ("[E1]", "[/E1]", "[E2]", "[/E2]")
 """Special tokens around head and tail in relation classification (Eq 14)."""
 
-Batch = dict[str, Tensor]
-"""Inputs of a model by the names of its arguments."""
+Batch = dict[str, Any]
+"""Inputs of a model by the names of its arguments: arrays, and tensors once `tensors` has made them."""
 
 PLAIN = {"add_special_tokens": False, "split_special_tokens": True}
 """A text that happens to hold "[E1]" or "[SEP]" means the characters, never the special token."""
@@ -51,7 +52,8 @@ class WordEncoder:
     """Turns word tokens into pieces, each word once.
 
     Args:
-        tokenizer: Any tokenizer that marks the start and end of a text and knows an unknown token.
+        tokenizer: Any tokenizer of transformers that marks the start and end of a text and knows an unknown token, or
+            an exported one (`promu.tasks.onnx_predictor.ExportedTokenizer`).
         max_length: Longest text in pieces, special tokens included.
         contexts: Names of the contexts that are read after a text, in their order.
         context_budget: Pieces of them at most, separators included.
@@ -61,7 +63,7 @@ class WordEncoder:
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: Any,
         max_length: int,
         contexts: Sequence[str] = (),
         context_budget: int = 0,
@@ -82,7 +84,7 @@ class WordEncoder:
         self._cached_pieces = lru_cache(maxsize=200_000)(self._pieces)
 
     @classmethod
-    def of(cls, tokenizer: PreTrainedTokenizerBase, config: PromuConfig) -> Self:
+    def of(cls, tokenizer: Any, config: HeadSettings) -> Self:
         """The encoder for a model.
 
         Raises:
@@ -246,47 +248,87 @@ def _ends(words: Sequence[int]) -> tuple[dict[int, int], dict[int, int]]:
     return first, last
 
 
-def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[Tensor, Tensor]:
-    """Ragged rows to a tensor (B, longest) and its mask; at least one column."""
+def pad_positions(rows: Sequence[Sequence[int]], fill: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ragged rows to an array (B, longest) and its mask; at least one column."""
     longest = max(1, *(len(row) for row in rows)) if rows else 1
-    values = torch.full((len(rows), longest), fill, dtype=torch.long)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
+    values = np.full((len(rows), longest), fill, dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=np.int64)
     for index, row in enumerate(rows):
-        values[index, : len(row)] = torch.tensor(row, dtype=torch.long)
+        values[index, : len(row)] = row
         mask[index, : len(row)] = 1
     return values, mask
 
 
-MASKED_SHARE = 0.15
-"""Share of the tokens that masked language modelling hides (BERT's)."""
+def tensors(batch: Mapping[str, Any], device: str | torch.device = "cpu") -> dict[str, torch.Tensor]:
+    """The arrays of a batch as tensors on a device; what is a tensor already is moved there.
+
+    Example:
+        ```python
+        import numpy as np
+        from promu.modeling.inputs import tensors
+
+        assert tensors({"input_ids": np.array([[2, 7, 3]])})["input_ids"].tolist() == [[2, 7, 3]]
+        ```
+    """
+    import torch
+
+    return {name: torch.as_tensor(value).to(device) for name, value in batch.items()}
 
 
-def mask_tokens(batch: Mapping[str, Tensor], encoder: WordEncoder, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Hide ordinary tokens of a batch behind [MASK] where `noise` (B, N), uniform in 0..1, is below `MASKED_SHARE`.
+def levitate(batch: Batch, pairs: NDArray[np.int64], markers: Sequence[int]) -> Batch:
+    """A batch of texts with the markers of their pairs behind them (`promu.modeling.pair_heads`).
 
-    Special tokens and entity markers stay.
+    Args:
+        batch: `input_ids` and `attention_mask` (B, N), and `token_type_ids` of texts with contexts.
+        pairs: (P, 5) rows and ends, those of one row one after the other.
+        markers: Ids of the four markers.
 
     Returns:
-        `input_ids` (B, N) with the masks, and labels (B, N): the hidden tokens, -100 elsewhere.
+        `input_ids` (B, N + 4 M), and `token_type_ids`, where M is the most pairs of a text; `attention_mask`
+        (B, N + 4 M, N + 4 M), 1 where a token sees another; `position_ids` (B, N + 4 M); `pairs` (P, 5), the places of
+        the markers in place of ends.
     """
-    ids = batch["input_ids"]
-    special = torch.tensor(encoder.tokenizer.all_special_ids)
-    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (noise < MASKED_SHARE)
-    return ids.masked_fill(hidden, encoder.tokenizer.mask_token_id), torch.where(hidden, ids, -100)
+    ids, text = batch["input_ids"], batch["attention_mask"]
+    rows, width = ids.shape
+    counts = np.bincount(pairs[:, 0], minlength=rows)
+    slots = np.concatenate([np.arange(count) for count in counts])
+    size = len(markers)
+    extra = size * int(counts.max())
+    row, places = pairs[:, :1], width + size * slots[:, None] + np.arange(size)
+
+    def wider(values: NDArray[np.int64], fill: int = 0) -> NDArray[np.int64]:
+        return np.pad(values, ((0, 0), (0, extra)), constant_values=fill)
+
+    ids = wider(ids, int(ids[0, 0]))
+    ids[row, places] = markers
+    positions = wider(np.tile(np.arange(width), (rows, 1)))
+    positions[row, places] = pairs[:, 1:] - np.array([0, 1, 0, 1])  # a closing marker is at the span's last piece
+    groups = np.zeros_like(ids)
+    groups[row, places] = slots[:, None] + 1
+    together = (groups[:, :, None] == groups[:, None]) & (groups[:, None] > 0)
+    seen = (wider(text)[:, None] > 0) | together
+    segments = {name: wider(batch[name]) for name in ("token_type_ids",) if name in batch}
+    return {
+        **segments,
+        "input_ids": ids,
+        "attention_mask": seen.astype(np.int64),
+        "position_ids": positions,
+        "pairs": np.concatenate([row, places], axis=1),
+    }
 
 
-def add_entity_markers(tokenizer: PreTrainedTokenizerBase) -> int:
+def add_entity_markers(tokenizer: Any) -> int:
     """Add the entity markers as special tokens; returns how many were new."""
-    return tokenizer.add_special_tokens({"additional_special_tokens": list(ENTITY_MARKERS)})
+    return int(tokenizer.add_special_tokens({"additional_special_tokens": list(ENTITY_MARKERS)}))
 
 
-def to_pixels(image: Image.Image, size: int) -> Tensor:
+def to_pixels(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """An RGB image, squeezed to a square: bytes (3, size, size) in 0..255."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     return as_pixels(image)
 
 
-def as_pixels(image: Image.Image) -> Tensor:
+def as_pixels(image: Image.Image) -> NDArray[np.uint8]:
     """An RGB image as it is: bytes (3, height, width) in 0..255."""
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+    return np.ascontiguousarray(np.array(image, dtype=np.uint8).transpose(2, 0, 1))

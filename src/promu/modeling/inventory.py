@@ -81,3 +81,30 @@ class Inventory:
 def type_words(name: str) -> str:
     """How a type or relation is written: person for per, place of birth for place_of_birth."""
     return TYPE_WORDS.get(name.lower(), name.lower().replace("_", " "))
+
+
+def triple_label(head_type: str, relation: str, tail_type: str) -> str:
+    """The name of a triple among a model's labels, in the form of MNRE's: /per/org/member_of.
+
+    Raises:
+        InputError: A type holds a slash.
+    """
+    for kind in (head_type, tail_type):
+        if "/" in kind:
+            raise InputError(f"entity type {kind!r} holds a slash, which separates types in a label; rename it")
+    return f"/{head_type}/{tail_type}/{relation}"
+
+
+def inventory_of(labels: Iterable[str]) -> Inventory:
+    """The triples that labels name, see `triple_label`.
+
+    Raises:
+        InputError: A label names none.
+    """
+    triples = []
+    for label in labels:
+        parts = label.split("/", 3)
+        if len(parts) != 4 or parts[0]:
+            raise InputError(f"label {label!r} names no head type, tail type and relation, as /per/org/member_of does")
+        triples.append((parts[1], parts[3], parts[2]))
+    return Inventory.from_list(sorted(triples))

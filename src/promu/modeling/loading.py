@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -15,13 +14,12 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from promu.errors import InputError, first_line
-from promu.hub import load, refuse_nan, without_bars
+from promu.hub import WEIGHTS, read_json_object
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.configuration import PromuConfig
+from promu.pytorch import load, refuse_nan, without_bars
 
 ModelType = TypeVar("ModelType", bound=PromuPreTrainedModel)
-
-WEIGHTS = "model.safetensors"
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -83,35 +81,6 @@ def load_model(model_class: type[ModelType], folder: str | Path, **settings: Any
         if "ignore_mismatched_sizes" in str(error):
             raise InputError("its weights have other shapes than its config.json; save it again", folder) from error
         raise InputError(f"this model cannot be loaded: {first_line(error)}; save it again", folder) from error
-
-
-def saved_class(folder: Path) -> str:
-    """The class of the model in a folder, as its config.json names it: "no known model" where it names none.
-
-    Raises:
-        InputError: There is no config.json, or something else is in it.
-    """
-    if not (path := folder / "config.json").is_file():
-        raise InputError("no promu model here (config.json is missing); name the model folder of a run", folder)
-    named = read_json_object(path).get("architectures")
-    return str(named[0]) if isinstance(named, list) and named else "no known model"
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file of a model folder.
-
-    Raises:
-        InputError: There is no such file, or something else is in it.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("this file of the model is missing; copy the model folder again", path) from None
-    except ValueError as error:
-        raise InputError(f"not JSON ({error}); copy the model folder again", path) from None
-    if not isinstance(value, dict):
-        raise InputError("not a JSON object; copy the model folder again", path)
-    return value
 
 
 def save_folder(

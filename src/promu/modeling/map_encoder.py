@@ -19,9 +19,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.vit.modeling_vit import ViTLayer
 
 from promu.errors import InputError
-from promu.hub import weights_checksum
 from promu.modeling.map_sources import DetectorSource, build_source
 from promu.modeling.onnx_graph import OnnxGraph
+from promu.pytorch import weights_checksum
 
 MAP_NORMALISATION = {"image_mean": [0.0, 0.0, 0.0], "image_std": [1.0, 1.0, 1.0]}
 """`PromuConfig`'s normalisation for this encoder, which takes pixels in 0..1 and knows its sources' own scales."""

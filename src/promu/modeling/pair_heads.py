@@ -5,9 +5,10 @@ Three ways to put a pair to the model (`PromuConfig.relation_head`):
 - `markers`: [E1] .. [/E1] and [E2] .. [/E2] stand in the text, which is read anew for each pair (Eq 14).
 - `spans`: nothing stands in the text. `SpanPairs` scores a pair by the fused vectors of its two spans, so that one
   forward gives entities and then all of their pairs.
-- `levitated`: four markers of each pair stand behind the text (`levitate`), at the positions of the span ends that they
-  stand for (Ye et al., ACL 2022, packed levitated markers). They see the text and each other. The text does not see
-  them, and neither does the image, so that a text's vectors are what they are without, and many pairs share a pass.
+- `levitated`: four markers of each pair stand behind the text (`promu.modeling.inputs.levitate`), at the positions of
+  the span ends that they stand for (Ye et al., ACL 2022, packed levitated markers). They see the text and each other.
+  The text does not see them, and neither does the image, so that a text's vectors are what they are without, and many
+  pairs share a pass.
 
 A pair is a row (P, 5) of `pairs`: the row of its text in the batch, then where head and tail begin and end in it, ends
 exclusive; of levitated markers the places of the four.
@@ -15,7 +16,6 @@ exclusive; of levitated markers the places of the four.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from torch.nn import functional
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.fusions import FUSIONS
-from promu.modeling.inputs import ENTITY_MARKERS, Batch
+from promu.modeling.inputs import ENTITY_MARKERS
 
 LEVITATES = ("bert", "camembert", "electra", "roberta", "xlm-roberta")
 """Text encoders that take positions by name and a mask of who sees whom."""
@@ -110,41 +110,3 @@ def check_levitated(config: PromuConfig) -> None:
             f"relation_head levitated needs a fusion with a mask of who sees whom ({', '.join(able)}), and "
             f"{config.fusion!r} has none; use relation_head spans or markers"
         )
-
-
-def levitate(batch: Batch, pairs: Tensor, markers: Sequence[int]) -> Batch:
-    """A batch of texts with the markers of their pairs behind them.
-
-    Args:
-        batch: `input_ids` and `attention_mask` (B, N), and `token_type_ids` of texts with contexts.
-        pairs: (P, 5) rows and ends, those of one row one after the other.
-        markers: Ids of the four markers.
-
-    Returns:
-        `input_ids` (B, N + 4 M), and `token_type_ids`, where M is the most pairs of a text; `attention_mask`
-        (B, N + 4 M, N + 4 M), 1 where a token sees another; `position_ids` (B, N + 4 M); `pairs` (P, 5), the places of
-        the markers in place of ends.
-    """
-    ids, text = batch["input_ids"], batch["attention_mask"]
-    rows, width = ids.shape
-    counts = torch.bincount(pairs[:, 0], minlength=rows)
-    slots = torch.cat([torch.arange(count) for count in counts.tolist()])
-    size = len(markers)
-    extra = size * int(counts.max())
-    row, places = pairs[:, :1], width + size * slots[:, None] + torch.arange(size)
-    ids = functional.pad(ids, (0, extra), value=int(ids[0, 0]))
-    ids[row, places] = torch.tensor(markers)
-    positions = functional.pad(torch.arange(width).repeat(rows, 1), (0, extra))
-    positions[row, places] = pairs[:, 1:] - torch.tensor([0, 1, 0, 1])  # a closing marker is at the span's last piece
-    groups = torch.zeros_like(ids)
-    groups[row, places] = slots[:, None] + 1
-    together = (groups[:, :, None] == groups[:, None]) & (groups[:, None] > 0)
-    seen = functional.pad(text, (0, extra))[:, None].bool() | together
-    segments = {name: functional.pad(batch[name], (0, extra)) for name in ("token_type_ids",) if name in batch}
-    return {
-        **segments,
-        "input_ids": ids,
-        "attention_mask": seen.long(),
-        "position_ids": positions,
-        "pairs": torch.cat([row, places], dim=1),
-    }

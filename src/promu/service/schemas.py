@@ -24,8 +24,10 @@ class ServiceSettings(BaseModel):
 
     model: Path = Field(description="A folder with ner/ and re/, or one fine-tuned model.")
     name: str | None = Field(default=None, description="What the page calls the model; by default its folder's name.")
-    backend: Literal["torch", "onnx"] = Field(
-        default="torch", description="onnx runs the files of `promu export` in that folder, on the CPU."
+    backend: Literal["torch", "onnx"] | None = Field(
+        default=None,
+        description="onnx runs the files of `promu export` in that folder, on the CPU; by default torch, or onnx where "
+        "there are no weights.",
     )
     precision: Literal["fp32", "bf16", "int8"] | None = Field(
         default=None, description="fp32 or bf16 with torch; with onnx that of the folder."

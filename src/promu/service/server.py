@@ -21,13 +21,12 @@ from starlette.requests import ClientDisconnect
 from uvicorn.supervisors import Multiprocess
 
 import promu
-from promu.cores import usable_cores
+from promu.cores import usable_cores, use_threads
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import contexts_read
 from promu.files import checksum
-from promu.hub import quiet
-from promu.modeling.loading import read_json_object
+from promu.hub import quiet, read_json_object
 from promu.report.palette import type_styles
 from promu.service import api, pages
 from promu.service.api import extract_jobs, load_extractor, prepare
@@ -35,7 +34,7 @@ from promu.service.examples import read_examples
 from promu.service.intake import ReceivedPost
 from promu.service.metrics import CLIENT_GONE, Metrics, Observer, log_as_json
 from promu.service.schemas import BatchIn, ModelOut, ModelPartOut, PostIn, Refusal, ServiceSettings
-from promu.tasks.model_folder import EXAMPLES, find_models
+from promu.tasks.model_folder import EXAMPLES, backend_of, find_models
 from promu.tasks.onnx_predictor import ANSWER, FACTS, GRAPHS
 
 
@@ -47,10 +46,8 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
     Raises:
         InputError: The model cannot be loaded, or finds no entities; or its examples are damaged.
     """
-    import torch
-
     if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+        use_threads(settings.threads)
     model = extractor or load_extractor(settings)
     # the first pass sets up much; no request should wait for that
     extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
@@ -89,11 +86,12 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
     homes = find_models(settings.model)
     entities, relations = extractor.thresholds(settings.config)
     precision: str = settings.precision or "fp32"
-    if settings.backend == "onnx":
+    backend = backend_of(homes[0][1], settings.backend)
+    if backend == "onnx":
         precision = read_json_object(homes[0][1] / GRAPHS / FACTS)["precision"]
     return ModelOut(
         name=settings.name or model_name(settings.model),
-        parts=[_part(task, home, settings.backend) for task, home in homes],
+        parts=[_part(task, home, backend) for task, home in homes],
         entity_types=list(extractor.entity_types),
         relation_types=list(extractor.relation_types),
         styles=type_styles(extractor.entity_types),
@@ -103,7 +101,7 @@ def describe_model(settings: ServiceSettings, extractor: Extractor) -> ModelOut:
         reads_images=extractor.reads_images,
         contexts=contexts_read(extractor.encoders),
         explains=extractor.explains,
-        backend=settings.backend,
+        backend=backend,
         precision=precision,
     )
 

@@ -23,8 +23,9 @@ from promu.config import load_recipe
 from promu.cores import usable_cores
 from promu.errors import InputError
 from promu.files import make_folder, write_json
-from promu.hub import best_device, best_precision, processor, quiet
+from promu.hub import quiet
 from promu.kecpm.kecpm_recipe import KecpmRecipe
+from promu.pytorch import best_device, best_precision, processor
 from promu.study.exhibit import Table
 from promu.study.job import Job, with_inputs
 from promu.study.job_factory import JobFactory

@@ -6,17 +6,19 @@ of p(Y) proportional to p1(Y)^w p2(Y)^(1-w). Of MRE they are logits. Each expert
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from promu.errors import InputError
-from promu.modeling.crf import LinearChainCrf
+from promu.hub import read_json_object
+from promu.modeling.chain import Crf
 from promu.modeling.inputs import Batch, WordEncoder
-from promu.modeling.loading import read_json_object
 from promu.schema import Post
 from promu.tasks.predictor import Predictions, Predictor
 
@@ -44,7 +46,7 @@ class GatedPredictor(Predictor):
 
     def __init__(self, first: Predictor, second: Predictor, weight: float = 0.5) -> None:
         check_experts(first, second)
-        config, mine, other = type(first.config)(**first.config.to_dict()), first.encoder, second.encoder
+        config, mine, other = copy.deepcopy(first.config), first.encoder, second.encoder
         config.contexts = list(dict.fromkeys((*mine.contexts, *other.contexts)))
         budget = max(mine.context_budget, other.context_budget)
         encoder = WordEncoder(
@@ -53,7 +55,6 @@ class GatedPredictor(Predictor):
         super().__init__(first.task, config, encoder)
         self.experts = (first, second)
         self.one_by_one = first.one_by_one or second.one_by_one
-        self.crf = None if first.crf is None else LinearChainCrf(self.labels)
         self.weight = weight
 
     @property
@@ -66,19 +67,16 @@ class GatedPredictor(Predictor):
         if not 0 <= value <= 1:
             raise InputError(f"the weight of the first expert is {value}; it is from 0 to 1")
         self._weight = value
-        if self.crf is not None:
-            states = [expert.crf.state_dict() for expert in self.experts]
-            mixed = {
-                name: self._mixed(one.cpu(), states[1][name].cpu()) if one.is_floating_point() else one.cpu()
-                for name, one in states[0].items()
-            }
-            self.crf.load_state_dict(mixed)
+        first, second = (expert.crf for expert in self.experts)
+        if first is not None and second is not None:
+            weights = {name: self._mixed(getattr(first, name), getattr(second, name)) for name in Crf._fields[:3]}
+            self.crf = Crf.of(self.labels, weights)
 
-    def _mixed(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    def _mixed(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
         return self._weight * first + (1 - self._weight) * second
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> Any:
         return self.experts[0].device
 
     @property
@@ -104,7 +102,7 @@ class GatedPredictor(Predictor):
         """The outputs of both experts for one batch as those of the gate."""
         return first._replace(outputs=self._mixed(first.outputs, second.outputs), attentions=None)
 
-    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _encode_images(self, pixels: NDArray[np.uint8]) -> Any:
         return self.experts[0]._encode_images(pixels)
 
     def facts(self) -> dict[str, Any]:

@@ -7,25 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
+from numpy.typing import NDArray
 
 from promu.errors import InputError
-from promu.modeling.crf import span_probability
+from promu.modeling.chain import span_probability
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
-from promu.modeling.inventory import Inventory
+from promu.modeling.inventory import Inventory, inventory_of, triple_label
 from promu.modeling.joint_decoding import decode
-from promu.modeling.joint_model import (
-    LONGEST,
-    Candidates,
-    PromuForJointExtraction,
-    inventory_of,
-    touching_gains,
-    triple_label,
-)
+from promu.modeling.span_candidates import LONGEST, Candidates, touching_gains
 from promu.schema import Entity, Post, Quintuple, Relation, quintuples, with_quintuples
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Groups, Posts, Predictions, Predictor, Task
 
@@ -54,7 +46,8 @@ class JointExtraction(Task):
     Only entities that are in a relation count, since JMERE files name no others.
     """
 
-    name, format, model_class, output = "joint", "jmere", PromuForJointExtraction, "candidates"
+    name, format, output = "joint", "jmere", "candidates"
+    model = "promu.modeling.joint_model.PromuForJointExtraction"
     threshold = "relation_threshold"
     answers, some = "quintuples", "a relation"
 
@@ -101,8 +94,8 @@ class JointExtraction(Task):
 
     def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
         """The best legal answer of each post, entities by position."""
-        inventory = inventory_of(predictor.labels)
-        touching = _doubles(touching_gains(predictor.crf))
+        assert predictor.crf is not None
+        inventory, touching = inventory_of(predictor.labels), touching_gains(predictor.crf)
         found = zip(predictions.posts, _rows(predictions.outputs), strict=True)
         return [_decoded(post, candidates, touching, inventory) for post, candidates in found]
 
@@ -112,6 +105,7 @@ class JointExtraction(Task):
         An entity's score is the smallest marginal probability among its words' labels, as in MNER; a relation's is that
         of the whole quintuple: the probabilities of its two ends and of the relation, multiplied.
         """
+        assert predictor.crf is not None
         inventory = inventory_of(predictor.labels)
         temperature = float(predictor.config.score_temperature)
         outputs: Candidates = predictions.outputs
@@ -178,10 +172,10 @@ def _reason(item: Quintuple, inventory: Inventory, words: int) -> str | None:
     return NOT_READ if max(item.head[1], item.tail[1]) > words else None
 
 
-def _padded(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
+def _padded(rows: Sequence[Sequence[tuple[int, int, int]]]) -> NDArray[np.int64]:
     """(B, longest, 3), -1 where a row has ended; one at least."""
     longest = max(1, *map(len, rows))
-    return torch.tensor([[*row, *[(-1, -1, -1)] * (longest - len(row))] for row in rows])
+    return np.array([[*row, *[(-1, -1, -1)] * (longest - len(row))] for row in rows])
 
 
 def _rows(candidates: Candidates) -> Iterator[Candidates]:
@@ -191,20 +185,20 @@ def _rows(candidates: Candidates) -> Iterator[Candidates]:
         yield Candidates(spans[:count], mask[:count], gains[:count], relations[:count, :count], emissions)
 
 
-def _decoded(post: Post, candidates: Candidates, touching: npt.NDArray[np.float64], inventory: Inventory) -> Post:
+def _decoded(post: Post, candidates: Candidates, touching: NDArray[np.float64], inventory: Inventory) -> Post:
     """The post with the best answer."""
     spans = [(start, end) for start, end in candidates.spans.tolist()]
-    relation_scores = _doubles(candidates.relations - candidates.relations.amax(-1, keepdim=True))
-    best = decode(spans, _doubles(candidates.gains), touching, relation_scores, inventory)
+    relations = candidates.relations.astype(np.float64)
+    best = decode(spans, candidates.gains, touching, relations - relations.max(-1, keepdims=True), inventory)
     found = sorted(best.entities, key=lambda entity: spans[entity[0]])
     place = {candidate: number for number, (candidate, _) in enumerate(found)}
     entities = tuple(Entity(*spans[candidate], inventory.types[kind]) for candidate, kind in found)
-    relations = [Relation(place[head], place[tail], inventory.relations[name]) for head, tail, name in best.relations]
-    return replace(post, entities=entities, relations=tuple(sorted(relations, key=attrgetter("head", "tail"))))
+    related = [Relation(place[head], place[tail], inventory.relations[name]) for head, tail, name in best.relations]
+    return replace(post, entities=entities, relations=tuple(sorted(related, key=attrgetter("head", "tail"))))
 
 
 def _scored(
-    answer: Post, candidates: Candidates, marginals: torch.Tensor, inventory: Inventory, temperature: float
+    answer: Post, candidates: Candidates, marginals: NDArray[Any], inventory: Inventory, temperature: float
 ) -> Post:
     """A decoded post with scores; `marginals` (W, 1 + 2 T) are the probabilities of its words' labels."""
     scores: list[float] = []
@@ -214,7 +208,7 @@ def _scored(
         scores.append(span_probability(marginals, entity.start, labels))
     number = {(start, end): candidate for candidate, (start, end) in enumerate(candidates.spans.tolist())}
     ends = [number[entity.start, entity.end] for entity in answer.entities]
-    probabilities = (candidates.relations / temperature).softmax(-1)
+    probabilities = softmax(candidates.relations / temperature)
     relations = []
     for relation in answer.relations:
         head, tail = relation.head, relation.tail
@@ -224,5 +218,7 @@ def _scored(
     return replace(answer, entities=entities, relations=tuple(relations))
 
 
-def _doubles(values: torch.Tensor) -> npt.NDArray[np.float64]:
-    return values.detach().cpu().double().numpy()
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """Logits to probabilities that sum to 1 over the last axis."""
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)

@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from promu.errors import InputError
-from promu.hub import FETCHED, fetch, find_device
-from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.inputs import WordEncoder
-from promu.modeling.loading import load_model, load_tokenizer, read_json_object, saved_class
-from promu.modeling.multi_task import PromuForMultiTask
+from promu.errors import InputError, lacking
+from promu.hub import FETCHED, WEIGHTS, fetch, read_json_object, saved_class
 from promu.tasks.familiarity import Familiarity
 from promu.tasks.gate import DAMAGED, EXPERTS, GATE, opened_gate, read_gate
-from promu.tasks.onnx_predictor import OnnxPredictor, OpenGraphs
-from promu.tasks.predictor import Predictor, TorchPredictor
+from promu.tasks.onnx_predictor import FACTS, GRAPHS, OnnxPredictor, OpenGraphs
+from promu.tasks.predictor import Predictor
 from promu.tasks.task import TASKS
 
+MULTI_TASK = "PromuForMultiTask"
+"""What a model of several tasks on one backbone is."""
 EXAMPLES = "examples"
 """The folder of posts to try, beside the models of a folder."""
 BackendName = Literal["torch", "onnx"]
@@ -38,6 +36,14 @@ def locate(name: str | Path) -> Path:
     if isinstance(name, Path):
         raise InputError("no such model folder; check the path", name)
     return fetch(name, (*FETCHED, "*.onnx", f"{EXAMPLES}/*"))
+
+
+def backend_of(folder: Path, backend: BackendName | None = None) -> BackendName:
+    """What computes the model in a folder: `backend`, or, if that is None, PyTorch unless there are graphs alone."""
+    if backend is not None:
+        return backend
+    exported = (folder / GRAPHS / FACTS).is_file() and not (folder / WEIGHTS).is_file()
+    return "onnx" if exported else "torch"
 
 
 def find_models(name: str | Path) -> list[tuple[str, Path]]:
@@ -91,11 +97,11 @@ def tasks_of(folder: Path) -> list[str]:
         return [str(gate["task"])]
     kind = saved_class(folder)
     config = read_json_object(folder / "config.json")
-    if kind == PromuForMultiTask.__name__:
+    if kind == MULTI_TASK:
         return list(config.get("tasks") or {})
     trained: Any = config.get("promu_training") or {}
     names = [trained.get("recipe", {}).get("task"), *TASKS.own]  # its task may be one that a package adds
-    saved = next((name for name in names if name in TASKS and TASKS[name].model_class.__name__ == kind), None)
+    saved = next((name for name in names if name in TASKS and TASKS[name].model.endswith(f".{kind}")), None)
     if saved is None:
         raise InputError(
             f"this folder holds {kind}, which extracts nothing; fine-tune it first (promu finetune)", folder
@@ -103,57 +109,12 @@ def tasks_of(folder: Path) -> list[str]:
     return [saved]
 
 
-def open_model(task: str, folder: str | Path, device: str | None = None) -> tuple[PromuPreTrainedModel, WordEncoder]:
-    """A PyTorch model fine-tuned for `task`, in evaluation mode, and its tokenizer; of several tasks the part for it.
-
-    The folder is what fine-tuning saved: config.json, model.safetensors, tokenizer.json. `device` None is the best
-    there is.
-
-    Raises:
-        InputError: The folder is none, is for another task, or a part of it is missing or broken; there is no such
-            device.
-    """
-    folder = Path(folder)
-    task_of(folder, task)
-    models, encoder = open_models(folder, device)
-    return models[task], encoder
-
-
-def open_models(folder: Path, device: str | None = None) -> tuple[dict[str, PromuPreTrainedModel], WordEncoder]:
-    """The models of the tasks that a folder's model is for, all on one backbone, and their tokenizer.
-
-    Raises:
-        InputError: As `open_model`.
-    """
-    device = find_device(device)
-    if read_gate(folder) is not None:
-        names = " or ".join(f"{name}/" for name in EXPERTS)
-        raise InputError(f"this is a gate between two models; name the folder of one of them, {names} in it", folder)
-    tasks = tasks_of(folder)
-    shared = saved_class(folder) == PromuForMultiTask.__name__
-    tokenizer = load_tokenizer(str(folder))
-    model: Any = load_model(PromuForMultiTask if shared else TASKS[tasks[0]].model_class, folder)
-    size = int(model.config.text_config.vocab_size)  # type: ignore[union-attr]
-    if len(tokenizer) > size:
-        raise InputError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model knows {size}; copy the tokenizer that the model "
-            "was saved with",
-            folder,
-        )
-    try:
-        encoder = WordEncoder.of(tokenizer, model.config)
-    except InputError as error:
-        raise error.at(folder) from None
-    model = model.to(device).eval()
-    return {task: model.for_task(task) if shared else model for task in tasks}, encoder
-
-
 def open_predictor(
     task: str,
     folder: str | Path,
     device: str | None = None,
     precision: BackendPrecision | None = None,
-    backend: BackendName = "torch",
+    backend: BackendName | None = None,
 ) -> Predictor:
     """A model fine-tuned for `task`, ready to predict; device, precision and backend as in `Extractor.from_pretrained`.
 
@@ -168,7 +129,7 @@ def open_predictors(
     name: str | Path,
     device: str | None = None,
     precision: BackendPrecision | None = None,
-    backend: BackendName = "torch",
+    backend: BackendName | None = None,
 ) -> list[Predictor]:
     """All models of a folder (`find_models`), ready to predict; those on one backbone share it.
 
@@ -192,12 +153,13 @@ def open_predictors(
 
 
 def _predictors(
-    tasks: list[str], folder: Path, device: str | None, precision: BackendPrecision | None, backend: BackendName
+    tasks: list[str], folder: Path, device: str | None, precision: BackendPrecision | None, backend: BackendName | None
 ) -> Iterator[Predictor]:
     """The predictors of a folder's tasks, of what is opened once."""
     for task in tasks:
         task_of(folder, task)
     predictor: Predictor
+    backend = backend_of(folder, backend)
     familiarity = Familiarity.load(folder)
     if read_gate(folder) is not None:
         if backend == "onnx":
@@ -208,6 +170,10 @@ def _predictors(
     if backend == "torch":
         if precision == "int8":
             raise InputError("PyTorch computes fp32 or bf16 here; for int8, promu export --int8, then backend='onnx'")
+        try:
+            from promu.tasks.torch_predictor import TorchPredictor, open_models
+        except ModuleNotFoundError as error:
+            raise lacking(error, "a model that was not exported (promu export)") or error from None
         models, encoder = open_models(folder, device)
         for task in tasks:
             predictor = TorchPredictor(TASKS[task], models[task], encoder, precision or "fp32")
@@ -217,8 +183,10 @@ def _predictors(
     if precision == "bf16" or device not in (None, "cpu"):
         raise InputError("backend onnx computes in fp32 or int8 on the CPU; drop device and precision, or use torch")
     graphs = OpenGraphs(folder)
-    if precision is not None and graphs.precision != precision:
-        raise InputError(f"the graphs here are {graphs.precision}, not {precision}; export the model again", folder)
+    if precision is not None and graphs.facts.precision != precision:
+        raise InputError(
+            f"the graphs here are {graphs.facts.precision}, not {precision}; export the model again", folder
+        )
     for task in tasks:
         predictor = OnnxPredictor(TASKS[task], graphs)
         predictor.folder, predictor.familiarity = folder, familiarity

@@ -1,4 +1,4 @@
-"""A folder of images as tensors: each decoded and shrunk once, missing ones treated by the policy of the recipe."""
+"""A folder of images as arrays: each decoded and shrunk once, missing ones treated by the policy of the recipe."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from promu.corpora.images import load_image
 from promu.errors import InputError
@@ -35,9 +36,9 @@ class ImageFolder:
         self.policy: ImagePolicy = policy if size is not None else "none"
         self.missing: dict[str, str] = {}
         """Images that could not be read, and the kind of what is wrong with each."""
-        self._kept: dict[str, torch.Tensor] = {}
+        self._kept: dict[str, NDArray[np.uint8]] = {}
 
-    def get(self, image: str | None) -> torch.Tensor | None:
+    def get(self, image: str | None) -> NDArray[np.uint8] | None:
         """The image's bytes (3, S, S), or None for a post that is to be read as text.
 
         Raises:
@@ -60,7 +61,7 @@ class ImageFolder:
             self.missing[image] = error.kind or "broken image"
             logger.warning("%s; the post is read as text", error)
             return None
-        if (len(self._kept) + 1) * pixels.numel() <= self.budget:
+        if (len(self._kept) + 1) * pixels.nbytes <= self.budget:
             self._kept[image] = pixels
         return pixels
 
@@ -81,11 +82,11 @@ class ImageFolder:
                 counts["with image"] += 1
         return {**counts, "policy": self.policy}
 
-    def batch(self, images: Iterable[str | None]) -> dict[str, torch.Tensor]:
+    def batch(self, images: Iterable[str | None]) -> dict[str, NDArray[Any]]:
         """`pixel_values` (B, 3, S, S) bytes and `image_mask` (B,); nothing where no post has an image."""
         decoded = [self.get(image) for image in images]
-        blank = next((torch.zeros_like(pixels) for pixels in decoded if pixels is not None), None)
+        blank = next((np.zeros_like(pixels) for pixels in decoded if pixels is not None), None)
         if blank is None:
             return {}
-        stack = torch.stack([blank if pixels is None else pixels for pixels in decoded])
-        return {"pixel_values": stack, "image_mask": torch.tensor([int(pixels is not None) for pixels in decoded])}
+        stack = np.stack([blank if pixels is None else pixels for pixels in decoded])
+        return {"pixel_values": stack, "image_mask": np.array([int(pixels is not None) for pixels in decoded])}

@@ -1,7 +1,8 @@
 """From posts to the answers of a fine-tuned model, whatever computes them.
 
-A `Predictor` is one model with its labels and its tokenizer, in PyTorch or as ONNX graphs. Validation in fine-tuning,
-`promu.evaluate`, the extractor, the service, calibration and the study's attention figure all predict with it.
+A `Predictor` is one model with its labels and its tokenizer, in PyTorch (`torch_predictor`) or as ONNX graphs
+(`onnx_predictor`). Validation in fine-tuning, `promu.evaluate`, the extractor, the service, calibration and the study's
+attention figure all predict with it. What goes in and comes out is NumPy's, so that graphs need no PyTorch.
 
 A batch of posts is predicted in three steps: `encode` (words to input ids), the forward pass, and the task's `decode`
 and `add_scores` (outputs to entities and relations). `predict` does it for any number of posts.
@@ -12,27 +13,26 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
 
-from promu.corpora.labelled import read_labelled, write_labelled
 from promu.errors import InputError
-from promu.hub import Precision, best_precision, weights_checksum
-from promu.modeling.attention import MATMUL
-from promu.modeling.backbone import PromuPreTrainedModel
-from promu.modeling.configuration import PromuConfig
+from promu.modeling.head_settings import HeadSettings
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
 from promu.progress import report
 from promu.schema import Post, Scheme
 from promu.tasks.familiarity import Familiarity
 
-if TYPE_CHECKING:  # imported when something is scored
+if TYPE_CHECKING:  # imported when something is scored, or computed in PyTorch
     from promu.evaluation.thresholds import Point
+    from promu.modeling.backbone import PromuPreTrainedModel
+    from promu.modeling.chain import Crf
 
 Posts = Sequence[Post]
 Groups = Mapping[str, str] | None
@@ -52,17 +52,18 @@ class Predictions(NamedTuple):
         rows: The number of each post in the sequence that was predicted.
         posts: The posts as they were given.
         batch: The inputs without images.
-        outputs: On the CPU: emissions (B, W, C) for entities, logits (B, N_r) for relations, or `Candidates`.
+        outputs: Emissions (B, W, C) for entities, logits (B, N_r) for relations, or `Candidates`.
         attentions: The fusion's attention maps (B, heads, Q, M), one a layer; None where they were not asked for.
-        fused: The fused vectors (B, N, d) of the texts, on the model's device; None where they were not asked for.
+        fused: The fused vectors (B, N, d) of the texts, where the model computes: a tensor on its device, or an array;
+            None where they were not asked for.
     """
 
     rows: list[int]
     posts: list[Post]
     batch: Batch
     outputs: Any
-    attentions: tuple[torch.Tensor, ...] | None = None
-    fused: torch.Tensor | None = None
+    attentions: tuple[NDArray[Any], ...] | None = None
+    fused: Any = None
 
 
 class Task(ABC):
@@ -71,8 +72,8 @@ class Task(ABC):
     Attributes:
         name: Its name in `TASKS`.
         format: The format of its published sets, a name in `FORMATS`.
-        model_class: What models of the task are.
-        output: The part of a model's output that answers are decoded from; it has a method `cpu`.
+        model: What models of the task are: module and name of the class.
+        output: The part of a model's output that answers are decoded from.
         threshold: The field of `PromuConfig` with the lowest score of the answers that are scored.
         answers, some: What the gold has, many and at least one of them, in words.
         asked: Whether a post is one marked pair that is asked about, with one answer.
@@ -80,12 +81,19 @@ class Task(ABC):
 
     name: str
     format: str
-    model_class: type[PromuPreTrainedModel]
+    model: str
     output: str
     threshold: str
     answers: str
     some: str
     asked = False
+
+    @property
+    def model_class(self) -> type[PromuPreTrainedModel]:
+        """The class that `model` names, which imports PyTorch."""
+        module, _, name = self.model.rpartition(".")
+        found: type[PromuPreTrainedModel] = getattr(import_module(module), name)
+        return found
 
     def read(self, path: Path, format: str | None = None, scheme: Scheme = "auto") -> list[Post]:
         """Labelled posts as the task learns them.
@@ -98,10 +106,14 @@ class Task(ABC):
         Raises:
             InputError: As `read_labelled`.
         """
+        from promu.corpora.labelled import read_labelled  # here, for it imports every format
+
         return read_labelled(self.name, path, format, published=self.format, scheme=scheme)
 
     def write(self, path: Path, posts: Posts, format: str | None = None) -> None:
         """Write posts, predicted ones too, so that `read` gives them back; raises as `write_labelled`."""
+        from promu.corpora.labelled import write_labelled
+
         write_labelled(self.name, path, posts, format, published=self.format)
 
     @abstractmethod
@@ -184,20 +196,22 @@ class EncodedImages(NamedTuple):
     """The images of a batch of posts, encoded once for however many texts.
 
     Attributes:
-        vectors: (P, K+1, d_v), or (P, V, K+1, d_v) where the fusion reads several levels; None without images.
+        vectors: (P, K+1, d_v), or (P, V, K+1, d_v) where the fusion reads several levels: a tensor on the model's
+            device, or an array; None without images.
         rows: Row in `vectors` by the post's number in the batch.
     """
 
-    vectors: torch.Tensor | None = None
+    vectors: Any = None
     rows: Mapping[int, int] = {}
 
     def inputs(self, numbers: Sequence[int]) -> Batch:
         """`visual` and `image_mask` for posts by their numbers, which may repeat; empty where none has an image."""
         if self.vectors is None or not any(number in self.rows for number in numbers):
             return {}
-        rows = torch.tensor([self.rows.get(number, -1) for number in numbers], device=self.vectors.device)
+        rows = [self.rows.get(number, -1) for number in numbers]
         # the vectors in the row of a post without an image are masked out
-        return {"visual": self.vectors.index_select(0, rows.clamp(min=0)), "image_mask": (rows >= 0).long()}
+        visual = self.vectors[[max(row, 0) for row in rows]]
+        return {"visual": visual, "image_mask": np.array([int(row >= 0) for row in rows])}
 
 
 class Predictor(ABC):
@@ -206,7 +220,7 @@ class Predictor(ABC):
     Attributes:
         task, config, encoder: The model's task, configuration and tokenizer.
         labels: Label names in the order of its outputs.
-        crf: Its CRF; None for relation classification.
+        crf: The weights of its CRF; None for relation classification.
         explains: Whether it gives attention maps.
         folder: Where it was loaded from.
         familiarity: What texts it knows; None where nothing says it.
@@ -218,19 +232,18 @@ class Predictor(ABC):
     one_by_one = False
     folder: Path | None = None
     familiarity: Familiarity | None = None
-    crf: Any = None
+    crf: Crf | None = None
     backbone: object = None
 
-    def __init__(self, task: Task, config: PromuConfig, encoder: WordEncoder) -> None:
+    def __init__(self, task: Task, config: HeadSettings, encoder: WordEncoder) -> None:
         self.task, self.config, self.encoder = task, config, encoder
-        names: Any = config.id2label or {}
-        self.labels: tuple[str, ...] = tuple(names[index] for index in range(len(names)))
+        self.labels: tuple[str, ...] = tuple(config.labels)
         encoder.pieces("a")  # the tokenizer sets up its padding on first use, which threads must not do at once
 
     @property
-    def device(self) -> torch.device:
-        """Where its inputs are to be."""
-        return torch.device("cpu")
+    def device(self) -> Any:
+        """Where it computes, with its `type`, as PyTorch has it."""
+        return SimpleNamespace(type="cpu")
 
     @property
     @abstractmethod
@@ -239,18 +252,17 @@ class Predictor(ABC):
 
     @abstractmethod
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
-        """The model's output for a batch on `device`: the inputs of its `forward` by name."""
+        """The model's output for a batch, the inputs of its `forward` by name; what is not `fused_text` is an array."""
 
     @abstractmethod
-    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _encode_images(self, pixels: NDArray[np.uint8]) -> Any:
         """Bytes (P, 3, S, S) to the vision encoder's vectors."""
 
-    @torch.inference_mode()
-    def encode_images(self, pixels: Mapping[int, torch.Tensor]) -> EncodedImages:
+    def encode_images(self, pixels: Mapping[int, NDArray[np.uint8]]) -> EncodedImages:
         """Encode images: bytes (3, S, S) by the post's number in the batch."""
         if not pixels:
             return EncodedImages()
-        vectors = self._encode_images(torch.stack(list(pixels.values())).to(self.device))
+        vectors = self._encode_images(np.stack(list(pixels.values())))
         return EncodedImages(vectors, {number: row for row, number in enumerate(pixels)})
 
     def encode(self, posts: Sequence[Post]) -> Batch:
@@ -262,14 +274,13 @@ class Predictor(ABC):
         reads_spans = self.task.name == "re" and self.config.relation_head == "spans"
         return reads_spans and other is not None and self.backbone is not None and self.backbone is other.backbone
 
-    @torch.inference_mode()
     def predict_batch(
         self,
         posts: Sequence[Post],
         images: Batch,
         explain: bool = False,
         rows: Sequence[int] = (),
-        fused: torch.Tensor | None = None,
+        fused: Any = None,
         keep: bool = False,
     ) -> Predictions:
         """One forward pass.
@@ -289,11 +300,10 @@ class Predictor(ABC):
         """
         batch = self.encode(posts)
         inputs = {**batch, **images} if fused is None else {"fused_text": fused, "pairs": batch["pairs"]}
-        output = self({name: value.to(self.device) for name, value in inputs.items()}, explain)
+        output = self(inputs, explain)
         attentions = output.attentions if explain else None
-        outputs = self.task.outputs(output).cpu()
-        scores = outputs if isinstance(outputs, torch.Tensor) else outputs.emissions
-        if not bool(scores.isfinite().all()):
+        outputs = self.task.outputs(output)
+        if not np.isfinite(getattr(outputs, "emissions", outputs)).all():
             raise InputError(
                 "the model's outputs are no numbers, as after a training that diverged; train it again with a lower "
                 "learning rate, or compute in fp32",
@@ -327,61 +337,3 @@ def by_length(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     for start in range(0, len(order), size):
         yield order[start : start + size]
-
-
-class TorchPredictor(Predictor):
-    """A PyTorch model.
-
-    Args:
-        model: Put into evaluation mode.
-        precision: None leaves the model as it is, as for one in training, and then it may give no attention maps.
-            `fp32` and `bf16` change its attention for good; `bf16` also its linear layers, and it computes under
-            autocast.
-
-    Raises:
-        InputError: bf16 on a device that does not compute it natively.
-    """
-
-    def __init__(
-        self, task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, precision: Precision | None = None
-    ) -> None:
-        super().__init__(task, model.config, encoder)
-        self.model: Any = model.eval()
-        self.crf = getattr(model, "crf", None)
-        self.backbone = getattr(model, "promu", None)
-        self.explains = precision is not None
-        self.autocast = precision == "bf16"
-        if self.autocast:
-            if best_precision(str(self.device)) != "bf16":
-                raise InputError(f"precision bf16 is only emulated on this {self.device.type}; use fp32")
-            for module in model.modules():
-                if isinstance(module, nn.Linear):  # else autocast would convert the weights again in every call
-                    module.to(torch.bfloat16)
-        if self.explains:
-            # this attention always has its maps: nothing is switched while other threads compute
-            model.set_attn_implementation(MATMUL)
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device  # asked anew: a model in training may be moved
-
-    @cached_property
-    def vision_checksum(self) -> str | None:
-        return vision_checksum(self.model)
-
-    def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.model(**batch, output_attentions=output_attentions)
-
-    def _encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
-            return self.model.promu.encode_visual(pixels)
-
-
-def vision_checksum(model: Any) -> str | None:
-    """A checksum of all that turns an image into vectors; None for a model without vision encoder."""
-    config = model.config
-    if config.image_size is None:
-        return None
-    settings = (config.image_mean, config.image_std, model.promu.fusion.levels, config.vision_config.to_dict())
-    return weights_checksum(model.promu.vision_encoder.state_dict(), *settings)

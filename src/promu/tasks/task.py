@@ -8,16 +8,15 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from promu.corpora.tag_schemes import bio_tags
 from promu.extensions import Choices
-from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
-from promu.modeling.crf import bio_labels, span_probability
-from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions
-from promu.modeling.pair_heads import levitate
+from promu.modeling.chain import bio_labels, span_probability
+from promu.modeling.inputs import Batch, EncodedText, WordEncoder, levitate, pad_positions
 from promu.schema import NO_RELATION, Entity, Post, Relation, apart
-from promu.tasks.joint_task import JointExtraction
+from promu.tasks.joint_task import JointExtraction, softmax
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Groups, Posts, Predictions, Predictor, Task
 
 if TYPE_CHECKING:  # the scorers are imported when something is scored, so that extracting loads none
@@ -28,7 +27,8 @@ if TYPE_CHECKING:  # the scorers are imported when something is scored, so that 
 class EntityRecognition(Task):
     """MNER: BIO labels over words, CRF (Eq 12, 13)."""
 
-    name, format, model_class, output = "ner", "conll", PromuForTokenClassification, "emissions"
+    name, format, output = "ner", "conll", "emissions"
+    model = "promu.modeling.classification.PromuForTokenClassification"
     threshold = "entity_threshold"
     answers, some = "entities", "an entity"
 
@@ -80,6 +80,7 @@ class EntityRecognition(Task):
 
     def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
         """Viterbi spans."""
+        assert predictor.crf is not None
         answers = []
         paths = predictor.crf.decode(predictions.outputs, predictions.batch["word_mask"])
         for post, path in zip(predictions.posts, paths, strict=True):
@@ -95,11 +96,12 @@ class EntityRecognition(Task):
 
     def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Posts) -> list[Post]:
         """A span's score is the smallest marginal probability among its words' labels."""
+        assert predictor.crf is not None
         word_mask, temperature = predictions.batch["word_mask"], predictor.config.score_temperature
         marginals = predictor.crf.marginals(predictions.outputs, word_mask, temperature)
         ids = {name: label for label, name in enumerate(predictor.labels)}
 
-        def scored(entity: Entity, of_words: torch.Tensor) -> Entity:
+        def scored(entity: Entity, of_words: NDArray[np.float32]) -> Entity:
             names = [f"B-{entity.type}", *[f"I-{entity.type}"] * (entity.end - entity.start - 1)]
             return replace(entity, score=span_probability(of_words, entity.start, [ids[name] for name in names]))
 
@@ -131,7 +133,8 @@ class EntityRecognition(Task):
 class RelationClassification(Task):
     """MRE: the relation of one pair of entities a post (Eq 14, 15); with heads that take several, of any number."""
 
-    name, format, model_class, output = "re", "mnre", PromuForRelationClassification, "logits"
+    name, format, output = "re", "mnre", "logits"
+    model = "promu.modeling.classification.PromuForRelationClassification"
     threshold = "relation_threshold"
     answers, some, asked = "pairs", f"a relation other than {NO_RELATION}", True
 
@@ -182,14 +185,14 @@ class RelationClassification(Task):
         encoded = [self.encode(encoder, post) for post in posts]
         batch = encoder.batch(encoded)
         if encoder.relation_head == "markers":
-            batch["marker_index"] = torch.tensor([text.positions for text in encoded])
+            batch["marker_index"] = np.array([text.positions for text in encoded])
         else:
             ends = [[row, *four] for row, text in enumerate(encoded) for four in _in_parts(text.positions, 4)]
-            batch["pairs"] = torch.tensor(ends)
+            batch["pairs"] = np.array(ends)
             if encoder.relation_head == "levitated":
                 batch = levitate(batch, batch["pairs"], encoder.markers())
         if labels is not None:
-            batch["labels"] = torch.tensor([labels[one.type] for post in posts for one in post.relations])
+            batch["labels"] = np.array([labels[one.type] for post in posts for one in post.relations])
         return batch
 
     def decode(self, predictor: Predictor, predictions: Predictions) -> list[Post]:
@@ -202,7 +205,7 @@ class RelationClassification(Task):
 
     def add_scores(self, predictor: Predictor, predictions: Predictions, answers: Posts) -> list[Post]:
         """The probability of each relation."""
-        best = iter(relation_probabilities(predictor, predictions.outputs).amax(-1).tolist())
+        best = iter(relation_probabilities(predictor, predictions.outputs).max(-1).tolist())
         return [
             replace(answer, relations=tuple(replace(one, score=next(best)) for one in answer.relations))
             for answer in answers
@@ -243,9 +246,9 @@ TASKS: Choices[Task] = Choices(
 """Task name -> task; packages add theirs as entry points of `promu.tasks`."""
 
 
-def relation_probabilities(predictor: Predictor, logits: torch.Tensor) -> torch.Tensor:
+def relation_probabilities(predictor: Predictor, logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits (B, N_r) to probabilities at the model's temperature."""
-    return (logits / predictor.config.score_temperature).softmax(-1)
+    return softmax(logits / predictor.config.score_temperature)
 
 
 def pair_posts(post: Post, pairs: Sequence[tuple[int, int]]) -> list[Post]:

@@ -16,15 +16,15 @@ from transformers import PreTrainedModel
 
 from promu.corpora.shards import PairShards
 from promu.files import write_json
-from promu.hub import autocast, weights_checksum
 from promu.modeling.backbone import HasEncoders
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.distributed import in_order, process_number, processes, wait_for_all
 from promu.modeling.encoders import normalise_pixels
-from promu.modeling.inputs import WordEncoder
+from promu.modeling.inputs import WordEncoder, tensors
 from promu.modeling.map_encoder import MapEncoderModel
 from promu.modeling.map_sources import on_onnxruntime
 from promu.progress import report
+from promu.pytorch import autocast, weights_checksum
 from promu.training.batches import Sample, rng_of
 from promu.training.recipe import ViewSettings
 from promu.training.views import WHOLE, PixelViews, View, Views, random_view, show
@@ -159,7 +159,7 @@ class CachedTexts:
 
         @torch.inference_mode()
         def compute(rows: list[int]) -> None:
-            batch = {name: value.to(model.device) for name, value in encoder.batch([pieces[r] for r in rows]).items()}
+            batch = tensors(encoder.batch([pieces[r] for r in rows]), model.device)
             with autocast(model.device):
                 hidden = model.text_encoder(**batch).last_hidden_state.float().cpu().numpy()
             for row, vectors in zip(rows, hidden, strict=True):

@@ -13,17 +13,17 @@ from transformers import PreTrainedTokenizerBase, set_seed
 
 from promu.alignment.candidates import read_text_lines
 from promu.config import load_recipe
-from promu.hub import weights_checksum
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.initial_model import build_model, tokenizer_of
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.loading import save_folder
 from promu.modeling.multi_task import PromuForMultiTask
+from promu.pytorch import weights_checksum
 from promu.report.run_report import write_run_report
 from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
 from promu.tasks.familiarity import Familiarity
-from promu.tasks.predictor import TorchPredictor
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.training.batches import MixedOrder, Order, Sample, Shuffled, shares
 from promu.training.loop import best_epoch, fit
 from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, TaskData, TogetherSettings, TokenizerSettings

@@ -20,12 +20,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import get_last_checkpoint
 
 from promu.errors import InputError
-from promu.hub import best_device, best_precision, not_finite
 from promu.modeling.attention import use_fastest_attention
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.distributed import group_sum, peer_faults, process_number, processes
 from promu.modeling.losses import JointLoss
 from promu.progress import mark_stored, report, shown
+from promu.pytorch import best_device, best_precision, not_finite
 from promu.training.batches import Order, Sample, StepBatches
 from promu.training.grad_cache import backward_in_parts
 from promu.training.recipe import TrainingSettings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +13,15 @@ from torch.nn import functional
 
 from promu.alignment.label_store import ImageLabels, LabelStore
 from promu.corpora.shards import PairShards
-from promu.modeling.inputs import Batch, WordEncoder, mask_tokens, pad_positions
+from promu.modeling.inputs import Batch, WordEncoder, pad_positions, tensors
 from promu.schema import CaptionPair
 from promu.training.batches import Sample, rng_of
 from promu.training.feature_cache import CachedTexts
 from promu.training.recipe import LossSettings
 from promu.training.views import View, Views, move_boxes
+
+MASKED_SHARE = 0.15
+"""Share of the tokens that masked language modelling hides (BERT's)."""
 
 
 class CaptionCollator:
@@ -57,7 +60,7 @@ class CaptionCollator:
         shown = [self.views(self.corpus.image_of(sample.row), rng) for sample, rng in zip(samples, rngs, strict=True)]
         pairs = [self._read(pair, rng) for pair, rng in zip(pairs, rngs, strict=True)]
         batch = {
-            **self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs]),
+            **tensors(self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs])),
             self.views.argument: torch.stack([tensor for tensor, _ in shown]),
             "image_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
             "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
@@ -105,7 +108,7 @@ class PairCollator:
 
     def _add_regions(self, batch: Batch, labels: Sequence[ImageLabels], views: Sequence[View], matched: Tensor) -> None:
         moved = [move_boxes(label.boxes.numpy(), view) for label, view in zip(labels, views, strict=True)]
-        box_mask = pad_positions([range(len(boxes)) for boxes, _ in moved])[1]
+        box_mask = torch.from_numpy(pad_positions([range(len(boxes)) for boxes, _ in moved])[1])
         present = box_mask.bool()
         boxes = torch.zeros(*present.shape, 4)
         boxes[present] = torch.from_numpy(np.concatenate([boxes for boxes, _ in moved]))
@@ -127,6 +130,20 @@ class PairCollator:
         if not self.losses.hard_labels or not len(labels):
             return labels
         return functional.one_hot(labels.argmax(-1), labels.shape[-1]).float()
+
+
+def mask_tokens(batch: Mapping[str, Tensor], encoder: WordEncoder, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Hide ordinary tokens of a batch behind [MASK] where `noise` (B, N), uniform in 0..1, is below `MASKED_SHARE`.
+
+    Special tokens and entity markers stay.
+
+    Returns:
+        `input_ids` (B, N) with the masks, and labels (B, N): the hidden tokens, -100 elsewhere.
+    """
+    ids = batch["input_ids"]
+    special = torch.tensor(encoder.tokenizer.all_special_ids)
+    hidden = batch["attention_mask"].bool() & ~torch.isin(ids, special) & (noise < MASKED_SHARE)
+    return ids.masked_fill(hidden, encoder.tokenizer.mask_token_id), torch.where(hidden, ids, -100)
 
 
 def _stable_id(text: str) -> int:

@@ -18,13 +18,14 @@ from promu.evaluation.leaks import refuse_leaks
 from promu.evaluation.scoring import read_groups
 from promu.evaluation.thresholds import Point, best_threshold, thinned_curve
 from promu.files import checksum
-from promu.modeling.inputs import Batch, WordEncoder
+from promu.modeling.inputs import Batch, WordEncoder, tensors
 from promu.runs import EvaluationLog, prediction_files
 from promu.schema import Post
 from promu.tasks.post_images import ImageFolder, ImagePolicy
-from promu.tasks.predictor import Predictions, Predictor, TorchPredictor
+from promu.tasks.predictor import Predictions, Predictor
 from promu.tasks.reachable_gold import Reach, check_gold, contexts_sentence, longest_possible, reach
 from promu.tasks.task import TASKS
+from promu.tasks.torch_predictor import TorchPredictor
 from promu.training.recipe import TaskData, TaskFile
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,7 @@ class TaskRun:
         """The training posts of these rows, with labels and images."""
         posts = [self.posts["train"][row] for row in rows]
         batch = self.task.batch(self.encoder, posts, self.label_ids)
-        return {**batch, **self.images.batch([post.image for post in posts])}
+        return tensors({**batch, **self.images.batch([post.image for post in posts])})
 
     def predict(self, split: str, evaluations: EvaluationLog) -> list[Predictions]:
         """Predictions for a split; that its files are scored is logged."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
@@ -72,7 +73,7 @@ def show(image: Image.Image, view: View, size: int) -> Tensor:
         image = ImageEnhance.Brightness(image).enhance(view.brightness)
     if view.contrast != 1.0:
         image = ImageEnhance.Contrast(image).enhance(view.contrast)
-    return as_pixels(image)
+    return torch.from_numpy(as_pixels(image))
 
 
 def move_boxes(boxes: Boxes, view: View) -> tuple[Boxes, npt.NDArray[np.bool_]]:

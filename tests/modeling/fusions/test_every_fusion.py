@@ -15,8 +15,8 @@ from transformers import LayoutLMConfig, MPNetConfig, RobertaConfig
 from promu.errors import InputError
 from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuModel
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
-from promu.modeling.crf import bio_labels
 from promu.modeling.distributed import group_sum, processes
 from promu.modeling.fusions import FUSIONS
 from promu.modeling.losses import JointLoss

@@ -12,8 +12,8 @@ from torch import distributions
 from torch.nn import functional
 
 from promu.modeling.backbone import PromuModel
+from promu.modeling.chain import bio_labels
 from promu.modeling.classification import PromuForRelationClassification, PromuForTokenClassification
-from promu.modeling.crf import bio_labels
 from promu.modeling.fusions.mmib import FIRST_LOG_VARIANCE, Bottleneck, BottleneckFusion, kl_from_normal, mean_of
 from promu.modeling.pretraining import PromuForPreTraining
 
