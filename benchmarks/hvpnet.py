@@ -122,7 +122,7 @@ class Yardstick:
     @torch.inference_mode()
     def entities(self, batch: dict[str, Tensor]) -> list[list[int]]:
         """The tags of a batch of texts: one forward pass."""
-        return self.crf.decode(self.tagger(**batch), batch["mask"])
+        return self.crf.weights().decode(self.tagger(**batch).numpy(), batch["mask"].numpy())
 
     @torch.inference_mode()
     def relations(self, batch: dict[str, Tensor]) -> list[int]:
