@@ -48,16 +48,6 @@ def test_each_alignment_loss_helps_relations_in_the_mean(ablation: str) -> None:
     assert mean(PROMU, "relations") > mean(ablation, "relations")
 
 
-@pytest.mark.parametrize("fusion", ["hvpnet", "mmib"])
-def test_pre_training_helps_other_fusions_too(fusion: str) -> None:
-    [line] = [line for line in PAGE if line.startswith(f"| {fusion} |")]
-    _, without, trained, _, p, relations_without, relations_trained, _, relations_p = line.strip("| ").split(" | ")
-    for before, after, by_chance in ((without, trained, p), (relations_without, relations_trained, relations_p)):
-        assert (
-            float(after.split(" ± ")[0]) > float(before.split(" ± ")[0]) and float(by_chance.removeprefix("< ")) < 0.05
-        )
-
-
 GAINS = {row["over"]: row for table in TABLE1["tables"] if table["name"] == "table1-gains" for row in table["rows"]}
 
 
@@ -67,8 +57,8 @@ def test_p_values_are_no_smaller_than_the_seeds_allow(other: str, task: str) -> 
     mine, theirs = f1(PROMU, task), f1(other, task)
     by_seeds = stats.ttest_rel([mine[seed] for seed in range(SEEDS)], [theirs[seed] for seed in range(SEEDS)]).pvalue
     # the error over posts may be the larger one, then so is p
-    assert float(GAINS[other][f"{task}: p"]) >= by_seeds - 0.0006
-    assert (by_seeds < 0.05 and other in (TEXT_ONLY, SCRATCH)) or float(GAINS[other][f"{task}: p"]) > 0.05
+    assert float(GAINS[other][f"{task}: p"].removeprefix("< ")) >= by_seeds - 0.0006
+    assert by_seeds < 0.05 or other not in (TEXT_ONLY, SCRATCH)
 
 
 def test_nothing_of_it_failed() -> None:
@@ -100,7 +90,6 @@ def blank(path: Path, *drawn: Any) -> list[Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the page is of the first drawn world; measure it anew, then this passes")
 def test_one_job_comes_out_as_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cheapest: text alone reads no image, and of the settings that dev chose among, one has the fewest epochs."""
     tried = next(run["grid"] for run in TABLE1["runs"] if (run["row"], run["task"]) == ([TEXT_ONLY], "entities"))

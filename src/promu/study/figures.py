@@ -93,7 +93,8 @@ def bars(panels: Mapping[str, Mapping[str, Sequence[Summary | None]]], names: Ma
                         axis.text(x, 1, MISSING, fontsize=7.5, color=colour, ha="center")
             axis.set_xticks(places, [wrapped(name) for name in names[title]], fontsize=7.5)
             axis.set(title=title, ylabel="F1", ylim=(0, 100))
-        axes[0].legend(fontsize=7.5, ncols=3, loc="upper right")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=7.5, ncols=3, loc="outside upper center")  # over no bar
         return to_svg(figure)
 
 
