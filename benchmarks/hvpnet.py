@@ -68,7 +68,9 @@ class HvpNet(nn.Module):
         self.embeddings = BertEmbeddings(text)
         self.layers = nn.ModuleList(PrefixLayer(text) for _ in range(text.num_hidden_layers))
         self.project = nn.Sequential(
-            nn.Linear(sum(images.hidden_sizes), width + 32), nn.Tanh(), nn.Linear(width + 32, LEVELS * 2 * width)
+            nn.Linear(sum(list(images.hidden_sizes or ())), width + 32),
+            nn.Tanh(),
+            nn.Linear(width + 32, LEVELS * 2 * width),
         )
         self.gates = nn.ModuleList(nn.Linear(LEVELS * 2 * width, LEVELS) for _ in range(text.num_hidden_layers))
         self.markers = markers

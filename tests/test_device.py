@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from promu import hub as device
+from promu import pytorch as device
 from promu.errors import InputError
 
 

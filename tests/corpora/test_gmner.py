@@ -151,7 +151,7 @@ def test_a_wrong_file_of_boxes_is_one_sentence(fault: str, tmp_path: Path) -> No
 
 
 def test_what_is_unusual_is_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    files = {
+    files: dict[str, str | bytes] = {
         "7.xml": xml(thing("Ann", -5, 1, 120, 9), size=""),
         "8.xml": xml(thing("Bob", -5, 1, 120, 9)),
         "9.xml": xml(),

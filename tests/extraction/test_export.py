@@ -86,7 +86,7 @@ def test_outputs_are_pytorch_s(
     if task == "ner":  # what padding emits is nobody's business
         inside = np.take_along_axis(batch["attention_mask"], batch["word_index"], 1)[..., None]
         outputs = [output * inside for output in outputs]
-    np.testing.assert_allclose(*outputs, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-4, rtol=0)
 
 
 def test_the_folder_extracts_what_the_model_does(tiny_models: Path, exported: Path, images: Path) -> None:

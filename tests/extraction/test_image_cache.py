@@ -19,9 +19,11 @@ from tests.factories import TEXTS
 from promu import ExtractionConfig, Extractor
 from promu.cli import main
 from promu.contexts import captioning
+from promu.corpora.images import load_image
 from promu.errors import InputError
-from promu.extraction import request
 from promu.extraction.image_cache import ImageCache, ImageCounts, checksum
+from promu.extraction.request import ImageReader, to_post
+from promu.modeling.inputs import to_pixels
 from promu.tasks.torch_predictor import TorchPredictor
 
 
@@ -29,7 +31,7 @@ from promu.tasks.torch_predictor import TorchPredictor
 def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
     """How many images were decoded, shrunk and encoded."""
     counts: Counter[str] = Counter()
-    encode, load, shrink = TorchPredictor._encode_images, request.load_image, request.to_pixels
+    encode, load, shrink = TorchPredictor._encode_images, load_image, to_pixels
 
     def encoding(self: Any, pixels: Any) -> Any:
         counts["encoded"] += len(pixels)
@@ -44,8 +46,8 @@ def done(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         return shrink(*given)
 
     monkeypatch.setattr(TorchPredictor, "_encode_images", encoding)
-    monkeypatch.setattr(request, "load_image", loading)
-    monkeypatch.setattr(request, "to_pixels", shrinking)
+    monkeypatch.setattr("promu.extraction.request.load_image", loading)
+    monkeypatch.setattr("promu.extraction.request.to_pixels", shrinking)
     yield counts
 
 
@@ -209,15 +211,13 @@ def test_a_described_image_is_decoded_once_and_described_once(
         return say
 
     monkeypatch.setattr(captioning, "image_to_text", captioner)
-    reader = request.ImageReader(ImageCache(), [_Reads()], frozenset({16, 32}))  # type: ignore[list-item]
+    reader = ImageReader(ImageCache(), [_Reads()], frozenset({16, 32}))  # type: ignore[list-item]
     config = ExtractionConfig(captioner="some/model")
-    first, second = (
-        reader.request(request.to_post(text, "1"), images / "0.png", config) for text in (TEXTS[0], TEXTS[1])
-    )
+    first, second = (reader.request(to_post(text, "1"), images / "0.png", config) for text in (TEXTS[0], TEXTS[1]))
     assert first.post.contexts == second.post.contexts == {"image": "photo of 48"} and said == [(48, 40)]
     assert {size: tuple(one.shape) for size, one in second.pixels.items()} == {16: (3, 16, 16), 32: (3, 32, 32)}
     assert done == {"decoded": 1, "shrunk": 2}
-    own = reader.request(request.to_post({"text": "Ann", "contexts": {"image": "own"}}, "1"), images / "1.png", config)
+    own = reader.request(to_post({"text": "Ann", "contexts": {"image": "own"}}, "1"), images / "1.png", config)
     assert own.post.contexts == {"image": "own"} and len(said) == 1
 
 

@@ -57,7 +57,8 @@ class Knowing(Predictor):
         ids = batch["input_ids"]
         self.rows.append(len(ids))
         if self.crf is None:
-            return SimpleNamespace(logits=np.tile([[0.0, 4.0]], (len(batch.get("pairs", ids)), 1)))
+            pairs = batch.get("pairs")
+            return SimpleNamespace(logits=np.tile([[0.0, 4.0]], (len(ids if pairs is None else pairs), 1)))
         words = np.take_along_axis(ids, batch["word_index"], 1)
         after = np.concatenate([np.zeros_like(words[:, :1]), words[:, :-1]], 1) == self.first
         emissions = np.zeros((*words.shape, 3))
@@ -146,7 +147,7 @@ def test_a_pair_is_asked_about_once_or_counted(spans: list[tuple[int, int, str]]
     asked = RULES.asked(post, windows)
     every = RULES.pairs(post.entities)
     pairs = [pair for _, of_window in asked.pairs for pair in of_window]
-    assert len(pairs) == len(set(pairs)) == asked.count and set(pairs) <= set(every)
+    assert len(pairs) == len(set(pairs)) == asked.total and set(pairs) <= set(every)
     for window, of_window in asked.pairs:
         assert all(window.holds(post.entities[end].start, post.entities[end].end) for pair in of_window for end in pair)
     left = {frozenset(pair) for pair in every} - {frozenset(pair) for pair in pairs}

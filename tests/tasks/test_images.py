@@ -102,4 +102,4 @@ def test_a_image_is_decoded_once_while_the_budget_lasts(folder: Path) -> None:
     assert images.get("red.png") is first
     # the budget holds one image: the other is decoded again, the same
     again = images.get("blue.png")
-    assert second is not None and again is not second and np.array_equal(again, second)
+    assert second is not None and again is not None and again is not second and np.array_equal(again, second)

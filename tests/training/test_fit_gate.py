@@ -96,6 +96,7 @@ def test_the_ends_are_the_experts_and_the_middle_is_the_mean(experts: tuple[Path
     posts = TASKS["ner"].read(tmp_path / "dev.txt")[:2]
     gate = GatedPredictor(first, second, 1.0)
     parts = [one.predict_batch(posts, {}) for one in (first, second)]
+    assert gate.crf is not None and first.crf is not None and second.crf is not None
     assert np.array_equal(gate.predict_batch(posts, {}).outputs, parts[0].outputs)
     assert np.array_equal(gate.crf.transitions, first.crf.transitions)
     assert gate.answers([gate.predict_batch(posts, {})])[0].entities == first.answers([parts[0]])[0].entities

@@ -168,8 +168,11 @@ class Format:
 def _fmnerg(name: str, types: Literal["fine", "coarse"]) -> Format:
     """FMNERG with one of its two columns of types."""
     known = COARSE_TYPES if types == "fine" else FINE_TYPES
-    functions = (partial(one, types=types) for one in (read_gmner, write_gmner, gmner_notes))
-    read, write, notes = functions
+    read, write, notes = (
+        partial(read_gmner, types=types),
+        partial(write_gmner, types=types),
+        partial(gmner_notes, types=types),
+    )
     holds = replace(_HOLDS_GMNER, type=lambda kind: kind if kind in known else None)
     splits = {split: tuple(reversed(names)) for split, names in _GMNER_SPLITS.items()}
     return Format(name, "posts", read, write, splits, notes=notes, tasks=_GROUNDED, holds=holds, tagged=True)

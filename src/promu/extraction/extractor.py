@@ -432,7 +432,7 @@ class Extractor:
             if not self._share_images:
                 # images of posts without a pair are not worth encoding
                 pixels = pixels_of(self._relater, requests)
-                pixels = {row: pixels[row] for row in pixels if asked[row].count}
+                pixels = {row: pixels[row] for row in pixels if asked[row].total}
                 images = self.images.encode(self._relater, pixels, config.image_budget)
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
             extractions = find_relations(self._relater, extractions, asked, images, config, rules, size, fused)

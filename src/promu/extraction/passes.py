@@ -322,9 +322,9 @@ def ask(
     refused: dict[int, InputError] = {}
     for number, one in enumerate(extractions):
         of_post = rules.asked(one.post, windows_of(encoder, one.tokens, config.stride))
-        if config.max_pairs is not None and of_post.count > config.max_pairs:
+        if config.max_pairs is not None and of_post.total > config.max_pairs:
             refused[number] = InputError(
-                f"the text has {counted(of_post.count, 'pair')} of entities that may be related, at most "
+                f"the text has {counted(of_post.total, 'pair')} of entities that may be related, at most "
                 f"{config.max_pairs:,} are looked at; shorten it"
             )
             of_post = of_post._replace(pairs=[])

@@ -52,7 +52,7 @@ class Asked(NamedTuple):
     first: tuple[tuple[int, int], ...] = ()
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         """How many ordered pairs are asked about."""
         return sum(len(pairs) for _, pairs in self.pairs)
 
@@ -95,8 +95,8 @@ class TypeRules:
     def _may(self, entities: Iterable[Entity]) -> set[tuple[str | None, str | None]]:
         """The types of head and tail, among those of entities, between which a relation may hold."""
         relation = [label != NO_RELATION for label in self.labels]
-        kinds = product({entity.type for entity in entities}, repeat=2)
-        return {ends for ends in kinds if any(map(and_, self.fits(*ends), relation))}
+        kinds = {entity.type for entity in entities}
+        return {ends for ends in product(kinds, kinds) if any(map(and_, self.fits(*ends), relation))}
 
     def asked(self, post: Post, windows: Sequence[Window]) -> Asked:
         """The pairs of a post's entities, each in the window where it has most words around it (`Home`).

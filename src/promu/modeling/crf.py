@@ -49,8 +49,8 @@ class LinearChainCrf(nn.Module):
     def weights(self) -> chain.Crf:
         """Its weights as they are now, as arrays: what decodes."""
         weights = (self.start, self.transitions, self.end)
-        scores = (values.detach().to("cpu", torch.float64).numpy() for values in weights)
-        return chain.Crf(*scores, self.legal_start.cpu().numpy(), self.legal_transitions.cpu().numpy())
+        start, moves, end = (values.detach().to("cpu", torch.float64).numpy() for values in weights)
+        return chain.Crf(start, moves, end, self.legal_start.cpu().numpy(), self.legal_transitions.cpu().numpy())
 
     def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """-log p(Y | e) of each sequence (Eq 12, 13).

@@ -17,6 +17,7 @@ from promu.corpora.formats import find_format, find_splits
 from promu.errors import InputError, counted
 from promu.hub import resolve
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.head_settings import HeadSettings
 from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
 from promu.modeling.loading import load_tokenizer
 from promu.schema import Post, Scheme
@@ -260,7 +261,7 @@ def check_lengths(
     return {str(file): reach(task, task.read(file, format, scheme), encoder).long for file in files}
 
 
-def longest_possible(config: PromuConfig) -> str:
+def longest_possible(config: HeadSettings) -> str:
     """What may be done about posts that are longer than a model reads, as the end of a sentence."""
     most = config.max_positions
     if most is None or most > config.max_length:
