@@ -95,7 +95,7 @@ def test_an_image_is_encoded_once(tiny_joint: Path, images: Path) -> None:
 
     predictor.model.promu.vision_encoder.register_forward_pre_hook(hook, with_kwargs=True)
     list(Extractor(predictor).pipe(POSTS, images=images))
-    assert rows == [3]
+    assert rows == [1, 1, 1]  # each alone on a CPU, so that company changes no digit
 
 
 def test_relations_go_with_entities_that_are_not_sure_enough(

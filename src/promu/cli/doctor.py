@@ -48,13 +48,18 @@ def diagnose() -> list[Finding]:
 
 
 def _libraries() -> list[Finding]:
-    """promu itself, each library that it requires, and what each extra brings; promu works without extras."""
+    """promu itself, each library that it requires, and what each extra brings; promu works without extras.
+
+    Where PyTorch is installed, the libraries of the extra `train` count as required: then each has a line.
+    """
     try:
         distribution = importlib.metadata.distribution("promu")
     except importlib.metadata.PackageNotFoundError:
         return [Finding("promu", "not installed, imported from its source", "broken", "pip install -e .")]
-    findings = [Finding("promu", distribution.version), *map(_library, extra_requirements(distribution, ""))]
-    for extra in sorted(set(distribution.metadata.get_all("Provides-Extra") or []) - {"dev"}):
+    whole = ["", *(["train"] if importlib.util.find_spec("torch") else [])]
+    required = [one for extra in whole for one in extra_requirements(distribution, extra)]
+    findings = [Finding("promu", distribution.version), *map(_library, required)]
+    for extra in sorted(set(distribution.metadata.get_all("Provides-Extra") or []).difference(whole, ["dev"])):
         libraries = [_library(requirement) for requirement in extra_requirements(distribution, extra)]
         found = Finding(f"promu[{extra}]", ", ".join(f"{library.name} {library.value}" for library in libraries))
         if any(library.status != "ok" for library in libraries):
