@@ -58,7 +58,8 @@ def test_p_values_are_no_smaller_than_the_seeds_allow(other: str, task: str) -> 
     by_seeds = stats.ttest_rel([mine[seed] for seed in range(SEEDS)], [theirs[seed] for seed in range(SEEDS)]).pvalue
     # the error over posts may be the larger one, then so is p
     assert float(GAINS[other][f"{task}: p"].removeprefix("< ")) >= by_seeds - 0.0006
-    assert by_seeds < 0.05 or other not in (TEXT_ONLY, SCRATCH)
+    shown = other in (TEXT_ONLY, SCRATCH) or (other, task) == ("L_CIT + L_ITM", "relations")
+    assert (float(GAINS[other][f"{task}: p"].removeprefix("< ")) < 0.05) == shown, "what-matters.md says which hold"
 
 
 def test_nothing_of_it_failed() -> None:

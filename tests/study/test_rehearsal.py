@@ -52,8 +52,7 @@ def test_every_stage_of_table_1_is_walked_and_measured(result: dict[str, Any]) -
         assert stages[name]["steps"] >= 2 and stages[name]["seconds_a_step"] > 0
     for name in (*trained, *others):
         assert stages[name]["peak_bytes"] > 100e6 and stages[name]["disk_bytes"] > 0
-        assert 0 <= stages[name]["cpu_seconds"] < 120
-    assert all(stages[name]["cpu_seconds"] > 0 for name in trained)
+        assert 0 < stages[name]["cpu_seconds"] < 120
     assert result["left"] == {"corpus": 1, "teacher": 3, "labels": 3, "pretrain": 15, "finetune": 54}
 
 

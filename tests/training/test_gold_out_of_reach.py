@@ -90,6 +90,7 @@ def test_long_posts_are_counted_with_their_score(
     assert match[2] == f": F1 {long['f1']:.2f}, {long['f1_without']:.2f} without them"
     assert main(["evaluate", "ner", str(tmp_path / "run" / "model"), "--data", str(test), "--json"]) == 0
     scored = json.loads(capsys.readouterr().out)["long_posts"]
+    assert scored.keys() == long.keys() and scored["f1_without"] == scored["f1"], "nothing is lost"
     assert (scored["posts"], scored["lost"], scored["of_answers"]) == (2, 0, 5)
 
 

@@ -32,8 +32,8 @@ def reproduce(
 
     Args:
         exhibits: table1, table2, table3, figure3, figure4, figure5, temperature, robustness, transfer, learning-curve,
-            any number of them; or all; kecpm, the study of joint extraction from few posts; or
-            contexts, that of descriptions beside the text. The last two have recipes of their own.
+            any number of them; or all; kecpm, the study of joint extraction from few posts; or contexts, that of
+            descriptions beside the text. The last two have recipes of their own.
         recipe: Name or file of a study recipe; by default newsreel-study, newsreel-kecpm-study for kecpm, and
             contexts-study for contexts.
         seeds: Number of seeds: 0, 1, ...

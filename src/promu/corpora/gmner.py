@@ -170,11 +170,12 @@ def coarse_types(posts: Iterable[Post]) -> list[Post]:
     >>> coarse_types([Post("1", ("Rome",), entities=(Entity(0, 1, "city"),))])[0].entities[0].type
     'location'
     """
-    return [
-        replace(post, entities=tuple(replace(one, type=COARSE_TYPES.get(one.type or "", one.type)) for one in entities))
-        for post in posts
-        for entities in (post.entities,)
-    ]
+
+    def coarse(post: Post) -> Post:
+        broad = (replace(one, type=COARSE_TYPES.get(one.type or "", one.type)) for one in post.entities)
+        return replace(post, entities=tuple(broad))
+
+    return [coarse(post) for post in posts]
 
 
 def _read(path: Path, problems: list[InputError] | None, scheme: Scheme, types: Types) -> tuple[list[Post], list[str]]:

@@ -71,8 +71,9 @@ class ServiceSettings(BaseModel):
     @property
     def config(self) -> ExtractionConfig:
         """The options of every extraction here."""
-        names = ["entity_threshold", "relation_threshold", "types", "stride", "max_pairs", "max_pixels"]
-        names.append("image_cache_mib")
+        names = (
+            "entity_threshold", "relation_threshold", "types", "stride", "max_pairs", "max_pixels", "image_cache_mib",
+        )  # fmt: skip
         return ExtractionConfig(batch_size=self.max_batch, **{name: getattr(self, name) for name in names})
 
     @property
