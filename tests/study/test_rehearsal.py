@@ -14,6 +14,7 @@ import pytest
 
 from promu.cli import main
 from promu.errors import InputError
+from promu.hub import quiet
 from promu.study.rehearsal import Rehearsal, rehearse
 from promu.study.stand_ins import TRUE, filled, write_models
 from promu.training.tokenizers import train_wordpiece
@@ -31,6 +32,7 @@ def rehearsed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Rehearsal
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PROMU_DATA", str(home / "nothing"))
         patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        quiet()  # what this sets, a process keeps
         patch.chdir(home)
         before = dict(os.environ)
         exec(compile(textwrap.dedent(example[1]), "rehearse", "exec"), names)
