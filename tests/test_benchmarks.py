@@ -48,6 +48,7 @@ def test_every_benchmark_runs_and_writes_its_figures(
     assert step["times"]["literal"]["seconds"] > 0 and step["peak_mib"]["literal"] > 100
     assert result["benchmarks"]["loader"]["corpus"] == "drawn"
     assert result["benchmarks"]["kecpm"]["quintuples_written"] > 0
+    assert set(result["benchmarks"]["extract"]["encoded_where_seen"].values()) == {1}
 
 
 def test_operations_are_those_that_pytorch_counts() -> None:
