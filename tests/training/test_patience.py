@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 from tests.training.test_resume import finetune_recipe, log_of, pretrain_recipe, run_until_killed, same_log
+from transformers import TrainerState
 
 from promu.cli import main
+from promu.training import loop
 
 STEPS = 3
 """An epoch of the tiny world."""
 
 
 def patient(world: Path, models: Path, folder: Path) -> Path:
-    """A recipe whose runs could take ten epochs, and wait two for a better one."""
+    """A recipe whose runs could take twenty epochs, and wait two for a better one."""
     recipe = finetune_recipe(world, models / "ner", folder / "run")
-    recipe["training"] |= {"epochs": 10, "patience": 2}
+    recipe["training"] |= {"epochs": 20, "patience": 2, "lr": 2e-2}  # it finds a little
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
     return folder / "recipe.yaml"
 
@@ -37,7 +39,7 @@ def validations(run: Path) -> list[tuple[int, float]]:
 def test_it_ends_two_validations_after_the_best_and_keeps_that(unbroken: Path) -> None:
     found = validations(unbroken)
     best = max(range(len(found)), key=lambda number: found[number][1])  # the first of equals
-    assert len(found) == best + 3 < 10
+    assert len(found) == best + 3 < 20
     assert json.loads((unbroken / "result.json").read_text())["best_epoch"] == best + 1
 
 
@@ -66,3 +68,12 @@ def test_pre_training_has_no_best_to_wait_for(tiny_world: Path, tmp_path: Path, 
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     assert main(["pretrain", str(tmp_path / "recipe.yaml")]) == 2
     assert "training.patience is for fine-tuning, which chooses its best epoch" in capsys.readouterr().err
+
+
+def test_it_waits_for_the_first_answer() -> None:
+    """From few posts the first answers come late: figures of zero end nothing, a figure that was better does."""
+    patience = loop._Patience(2)
+    none_yet = TrainerState(global_step=40, best_global_step=10, best_metric=0.0)
+    assert not patience.over(none_yet, every=10)
+    assert patience.over(TrainerState(global_step=40, best_global_step=20, best_metric=0.1), every=10)
+    assert not patience.over(TrainerState(global_step=30, best_global_step=20, best_metric=0.1), every=10)

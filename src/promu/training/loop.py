@@ -229,9 +229,9 @@ class _Log(TrainerCallback):
 
 @dataclass
 class _Patience(TrainerCallback):
-    """Ends a run that has not become better for so many validations.
+    """Ends a run that has not become better for so many validations since its first figure above zero.
 
-    It goes by what a checkpoint holds, and not in memory as Trainer's own callback, so that a run that was killed stops
+    A model that answers nothing yet has only begun: from few posts the first answers come late. It goes by what a checkpoint holds, and not in memory as Trainer's own callback, so that a run that was killed stops
     where one that never was stops.
     """
 
@@ -243,8 +243,8 @@ class _Patience(TrainerCallback):
             control.should_training_stop = True
 
     def over(self, state: Any, every: float) -> bool:
-        """Whether a state is so many validations, `every` steps apart, behind its best."""
-        return bool(state.global_step - state.best_global_step >= self.validations * every)
+        """Whether a state is so many validations, `every` steps apart, behind a best that is above zero."""
+        return state.best_metric > 0 and bool(state.global_step - state.best_global_step >= self.validations * every)
 
 
 def fit(

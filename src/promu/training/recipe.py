@@ -47,7 +47,9 @@ class TrainingSettings(Settings):
     log_every: Count = Field(default=10, description="steps between two lines of `log.jsonl`")
     save_every: Count | None = Field(default=None, description="steps between checkpoints; null: once an epoch")
     validate_every: Count | None = Field(default=None, description="steps between validations; null: once an epoch")
-    patience: Count | None = Field(default=None, description="validations without a better one that end fine-tuning")
+    patience: Count | None = Field(
+        default=None, description="validations without a better one that end fine-tuning, once one was above zero"
+    )
     micro_batch: Count | None = Field(default=None, description="rows at once; L_CIT still contrasts the whole batch")
     workers: NotNegativeInt = Field(default=0, description="processes that make batches")
 
