@@ -102,6 +102,7 @@ ENTITIES = (Entity(0, 2, "PER"), Entity(2, 3, "PER"), Entity(4, 5, "LOC"))
 LAYOUTS = {
     "tabs": "\n".join("\t".join(pair) for pair in WORDS),
     "blanks": "\n".join(" ".join(pair) for pair in WORDS),
+    "tabs-padded": "\n".join(f"{word}\t{tag}{' ' if tag == 'O' else chr(9)}" for word, tag in WORDS),
     "padded": "\n".join(f" {word}   {tag} " for word, tag in WORDS),
     "conll-2003": "-DOCSTART- -X- -X- O\n\n" + "\n".join(f"{word} NN I-NP {tag}" for word, tag in WORDS),
     "iob1": "Ann\tI-PER\nLee\tI-PER\nBob\tB-PER\nin\tO\nRome\tI-LOC",
@@ -185,7 +186,7 @@ def test_a_file_that_is_wrong_in_every_line_is_said_once(tmp_path: Path) -> None
         ("IMGID:1\na\tB-\x1b[31m\n", 2, r"'B-\x1b[31m' is no tag"),
         ("IMGID:1\na\tPER\n", 2, "'PER' is no tag; a tag is O, B-TYPE or I-TYPE"),
         ("IMGID:1\na\tB-\n", 2, "'B-' is no tag"),
-        ("IMGID:1\na\t\n", 2, "'' is no tag"),
+        ("IMGID:1\na\t\n", 2, "found 1 column separated by tabs"),
         ("IMGID:1\na\n", 2, "a word and its tag are expected, found 1 column"),
         ("IMGID:1\nx\tO\nx\tO\na O\n", 4, "word<TAB>tag is expected, found 1 column"),
         ("IMGID:1\nx\tO\nx\tO\na\tb\tO\n", 4, "found 3 column"),

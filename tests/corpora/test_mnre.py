@@ -88,6 +88,7 @@ def test_a_line(tmp_path: Path) -> None:
         ("{'token': [", r"not a Python literal \(SyntaxError\); is the line complete"),
         ("__import__('os').system('true')", "not a Python literal"),
         ("{" * 15_000, "not a Python literal"),
+        (repr(GOOD)[:-1] + ", 'x': null}", "not a Python literal: 'null' stands without quotes; Python writes None"),
         ("'" + "x" * 30_000 + "'", "the line has 30,002 characters, more than 20,000"),
         ("{'token': 9" + "9" * 10_000 + "}", "not a Python literal"),
     ],

@@ -262,3 +262,11 @@ def test_notes_on_further_keys_and_scripts_without_blanks(tmp_path: Path) -> Non
     assert from_record({"text": "東京で", "entities": [{"char_start": 0, "char_end": 2}]}).entities == (
         Entity(0, 2, None),
     )
+
+
+def test_contexts_in_a_table_are_json(tmp_path: Path) -> None:
+    table = tmp_path / "posts.csv"
+    table.write_text('text,contexts\nAnn,"{""caption"": ""a dog""}"\nBob,\nEve,dog\n', encoding="utf-8")
+    problems: list[InputError] = []
+    assert [dict(post.contexts) for post in read_post_file(table, problems)] == [{"caption": "a dog"}, {}]
+    assert "the column contexts must hold a mapping in JSON, {...}, found 'dog'" in str(problems[0])

@@ -8,7 +8,7 @@ JavaScript counts do, are then recognised. Writers write what the tool imports.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ from promu.corpora.char_spans import (
     json_objects,
     read_marked,
 )
+from promu.corpora.fields import TOKENS, check_field
+from promu.corpora.tokenize import align, same_words
 from promu.errors import InputError
 from promu.files import json_list, read_text, shorten, write_lines, write_text
 from promu.schema import Post
 
 STARTS, ENDS, TYPES = ("start", "start_offset", "char_start"), ("end", "end_offset", "char_end"), ("label", "type")
 SPAN_LISTS = ("spans", "entities", "label", "labels")
+_MINIMAL = ("annotator", "annotation_id", "created_at", "updated_at", "lead_time")
+"""What Label Studio adds of its own to a task in JSON-MIN."""
 
 
 def read_spans(
@@ -86,21 +90,66 @@ def write_prodigy(path: str | Path, posts: Iterable[Post]) -> None:
 
 def _parse_spans(raw: Mapping[str, Any], line: int, leave_out: LeaveOut) -> Marked:
     text = _string(raw, "text" if "text" in raw or "data" not in raw else "data")
-    name = next((name for name in SPAN_LISTS if raw.get(name)), None)
+    marking = [name for name in SPAN_LISTS if _marks(raw.get(name))]
+    if len(marking) > 1:
+        raise InputError(f"{' and '.join(marking)} all mark spans; keep one of them")
+    name = next((name for name in (*marking, *SPAN_LISTS) if raw.get(name)), None)
     spans = [] if name is None else _spans(raw[name], f"{name}[{{}}]", leave_out)
     relations = []
     for number, item in enumerate(_list(raw, "relations")):
         if not isinstance(item, Mapping):
             raise InputError(f"relations[{number}] must be a mapping, found {shorten(item)}")
         names = ("from_id", "to_id") if "from_id" in item else ("head", "tail")
-        kind = next((item[name] for name in TYPES if isinstance(item.get(name), str)), None)
-        if kind is None or any(type(item.get(name)) not in (int, str) for name in names):
+        kind = _one(item, TYPES, f"relations[{number}]")
+        if not isinstance(kind, str) or any(type(item.get(name)) not in (int, str) for name in names):
             raise InputError(f"relations[{number}] needs {names[0]}, {names[1]} and type, found {shorten(item)}")
         relations.append(CharRelation(item[names[0]], item[names[1]], kind))
-    known = {"id", "text", "data", "image", "relations", name}
-    return Marked(
-        _id(raw, line), text, spans, relations, _image(raw), None, {k: v for k, v in raw.items() if k not in known}
-    )
+    tokens, words = _list(raw, "tokens"), None
+    if tokens:
+        named = isinstance(tokens[0], str)
+        words = align(check_field(TOKENS, tokens, "tokens"), text) if named else _words(tokens, text)
+    known = {"id", "text", "data", "image", "relations", "tokens", name}
+    extra = {key: value for key, value in raw.items() if key not in known}
+    return Marked(_id(raw, line), text, spans, relations, _image(raw), words, extra)
+
+
+def _marks(value: Any) -> bool:
+    """Whether a value is a list of spans, not one of labels of the whole text."""
+    return isinstance(value, list) and any(not isinstance(item, str) for item in value)
+
+
+def _one(item: Mapping[str, Any], names: Sequence[str], what: str) -> Any:
+    """What a mapping says under one of several names; None where it says nothing.
+
+    Raises:
+        InputError: It says different things under two of them.
+    """
+    said = {name: item[name] for name in names if item.get(name) is not None}
+    for name, value in said.items():
+        first, known = next(iter(said.items()))
+        if value != known:
+            reason = f"{what} contradicts itself: {first} is {shorten(known)}, but {name} is {shorten(value)}"
+            raise InputError(f"{reason}; keep the right one")
+    return next(iter(said.values()), None)
+
+
+def _words(tokens: Sequence[Any], text: str) -> list[tuple[int, int]]:
+    """Where words given as mappings lie in their text.
+
+    Raises:
+        InputError: One has no start and end, or says that its text is another than there.
+    """
+    words = []
+    for number, item in enumerate(tokens):
+        facts: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
+        start, end, said = facts.get("start"), facts.get("end"), facts.get("text")
+        if type(start) is not int or type(end) is not int:
+            raise InputError(f"tokens[{number}] must have start and end in characters, found {shorten(item)}")
+        if isinstance(said, str) and not same_words(said, text[start:end]):
+            reason = f"tokens[{number}] contradicts itself: its text is {shorten(said)}, but at [{start}, {end}]"
+            raise InputError(f"{reason} is {shorten(text[start:end])}; correct one of them")
+        words.append((start, end))
+    return words
 
 
 def _spans(value: Any, what: str, leave_out: LeaveOut) -> list[CharSpan]:
@@ -117,12 +166,12 @@ def _spans(value: Any, what: str, leave_out: LeaveOut) -> list[CharSpan]:
         if isinstance(item, list) and len(item) == 3:
             start, end, kind = item
         elif isinstance(item, Mapping):
-            start, end, kind = (
-                next((item[one] for one in names if one in item), None) for names in (STARTS, ENDS, TYPES)
-            )
+            start, end, kind = (_one(item, names, place) for names in (STARTS, ENDS, TYPES))
             if isinstance(kind, list) and len(kind) == 1:
                 kind = kind[0]
-            key, text = item.get("id", number), item.get("text")
+            key, text = number if item.get("id") is None else item["id"], item.get("text")
+            if type(key) not in (int, str):
+                raise InputError(f"id of {place} must be a number or a string, found {shorten(key)}")
         if type(start) is not int or type(end) is not int or not isinstance(kind, str) or not kind.strip():
             raise InputError(f"{place} must have start and end in characters and a label, found {shorten(item)}")
         spans.append(CharSpan(start, end, kind, key, text if isinstance(text, str) else None))
@@ -173,25 +222,29 @@ def _parse_task(raw: Any, line: int, leave_out: LeaveOut) -> Marked | None:
                 "answer", f"task {shorten(raw.get('id'))} has {len(made)} annotations, of which the first is read"
             )
         results = _list(made[0], "result")
-    text = _task_text(data)
+    name = _text_key(data)
+    text = str(data[name])
     spans: list[CharSpan] = []
     relations: list[CharRelation] = []
+    lists: dict[str, list[Any]] = {}
     if results is None:  # JSON-MIN: a list of spans under the name of the control
-        lists = [
-            value for value in data.values() if isinstance(value, list) and value and isinstance(value[0], Mapping)
-        ]
-        spans = [span for value in lists for span in _spans(_first_labels(value, leave_out), "labels[{}]", leave_out)]
+        lists = {key: value for key, value in data.items() if _marks(value) and isinstance(value[0], Mapping)}
+        for found in lists.values():
+            spans += _spans(_first_labels(found, leave_out), "labels[{}]", leave_out)
     for number, item in enumerate(results or ()):
         _add_result(item, f"result[{number}]", spans, relations, leave_out)
     own = data if "id" in data else raw
-    extra = {key: value for key, value in data.items() if key not in ("id", "text", "image")} if "data" in raw else {}
+    known = {"id", name, "image", *(() if results is not None else (*_MINIMAL, *lists))}
+    extra = {key: value for key, value in data.items() if key not in known}
     return Marked(_id(own, line), text, spans, relations, _image(data), None, extra)
 
 
-def _task_text(data: Mapping[str, Any]) -> str:
+def _text_key(data: Mapping[str, Any]) -> str:
+    """The key of a task's text: `text`, or the only one of a string."""
     if isinstance(data.get("text"), str):
-        return str(data["text"])
-    strings = [value for key, value in data.items() if isinstance(value, str) and key not in ("id", "image")]
+        return "text"
+    own = {"id", "image", *_MINIMAL}
+    strings = [str(key) for key, value in data.items() if isinstance(value, str) and key not in own]
     if len(strings) != 1:
         raise InputError(f"which of its keys is the text? Name it text; they are {', '.join(map(str, data))}")
     return strings[0]
@@ -222,6 +275,8 @@ def _add_result(
     if kind == "relation":
         labels = _list(item, "labels") or ["related"]
         ends = (item.get("from_id"), item.get("to_id"))
+        if any(type(end) not in (int, str) for end in ends):
+            raise InputError(f"{what} needs from_id and to_id, the ids of two spans, found {shorten(item)}")
         if item.get("direction") == "left":
             ends = (ends[1], ends[0])
         elif item.get("direction") == "bi":
@@ -233,7 +288,7 @@ def _add_result(
             leave_out("no type", f"{what}: the span {shorten(value.get('text'))} has no label")
         spans.extend(found)
     else:
-        leave_out("label of another kind", f"{what} is of type {shorten(kind)}, which marks no part of a text")
+        leave_out("label of another kind", f"{what} is of type {shorten(kind)}, not a label of a plain text's part")
 
 
 def _task(post: Post) -> dict[str, Any]:
@@ -270,25 +325,46 @@ def _parse_prodigy(raw: Mapping[str, Any], line: int, leave_out: LeaveOut) -> Ma
         return None
     text, about = _string(raw, "text"), raw.get("meta")
     meta: Mapping[str, Any] = about if isinstance(about, Mapping) else {}
-    tokens: list[Any] = [item if isinstance(item, Mapping) else {} for item in _list(raw, "tokens")]
-    words: list[Any] = [(item.get("start"), item.get("end")) for item in tokens]
-    if any(type(edge) is not int for word in words for edge in word):
-        raise InputError("every item of tokens must have start and end in characters")
-    spans = [
-        span._replace(key=(span.start, span.end, span.type))
-        for span in _spans(_list(raw, "spans"), "spans[{}]", leave_out)
-    ]
+    words = _words(_list(raw, "tokens"), text)
+    spans = _worded(_list(raw, "spans"), words, "spans[{}]", leave_out)
     relations = []
     for number, item in enumerate(_list(raw, "relations")):
         facts: Mapping[str, Any] = item if isinstance(item, Mapping) else {}
         ends: list[Any] = [facts.get(name) for name in ("head_span", "child_span")]
         if not all(isinstance(end, Mapping) for end in ends) or not isinstance(facts.get("label"), str):
             raise InputError(f"relations[{number}] needs head_span, child_span and label, found {shorten(item)}")
-        head, tail = ((end.get("start"), end.get("end"), end.get("label")) for end in ends)
-        relations.append(CharRelation(head, tail, facts["label"]))
+        head, tail = _worded(ends, words, f"end {{}} of relations[{number}]", leave_out)
+        for name, end in (("head", head), ("child", tail)):
+            token = facts.get(name)
+            start, stop = words[token] if type(token) is int and 0 <= token < len(words) else (end.start, end.end)
+            if stop <= end.start or start >= end.end:
+                reason = f"relations[{number}] contradicts itself: {name} is word {token}, at [{start}, {stop}]"
+                raise InputError(f"{reason}, but {name}_span is at [{end.start}, {end.end}]; correct one of them")
+        relations.append(CharRelation(head.key, tail.key, facts["label"]))
     image = _image(raw) or _image(meta)
-    extra = {key: value for key, value in meta.items() if key not in ("id", "image")}
+    known = {"text", "tokens", "spans", "relations", "meta", "answer", "id", "image"}
+    further = {key: value for key, value in raw.items() if key not in known and not key.startswith("_")}
+    extra = further | {key: value for key, value in meta.items() if key not in ("id", "image")}
     return Marked(_id(raw if "id" in raw else meta, line), text, spans, relations, image, words or None, extra)
+
+
+def _worded(items: list[Any], words: Sequence[tuple[int, int]], what: str, leave_out: LeaveOut) -> list[CharSpan]:
+    """Spans of Prodigy's, known by their characters and label, which must be those of the words that they name.
+
+    Raises:
+        InputError: They are other characters, or as `_spans`.
+    """
+    spans = _spans(items, what, leave_out)
+    for number, (item, span) in enumerate(zip(items, spans, strict=False)):
+        for name, edge, place, side in (("token_start", "start", span.start, 0), ("token_end", "end", span.end, 1)):
+            word = item.get(name) if words and isinstance(item, Mapping) else None
+            if type(word) is int and (not 0 <= word < len(words) or words[word][side] != place):
+                there = f", which {edge}s at {words[word][side]}" if 0 <= word < len(words) else f" of {len(words)}"
+                reason = (
+                    f"{what.format(number)} contradicts itself: {edge} is {place}, but {name} is word {word}{there}"
+                )
+                raise InputError(f"{reason}; correct one of them")
+    return [span._replace(key=(span.start, span.end, span.type)) for span in spans]
 
 
 def _prodigy_record(post: Post) -> dict[str, Any]:

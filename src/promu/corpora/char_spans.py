@@ -8,6 +8,7 @@ file, line and a `kind` in `LEFT_OUT`.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -16,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from promu.corpora.fields import TEXT, check_field
 from promu.corpora.posts import from_text, with_text, words_of
-from promu.corpora.tokenize import tokenize, visible
+from promu.corpora.tokenize import same_words, tokenize, visible
 from promu.errors import InputError, counted
 from promu.files import fault, filled_lines, parse_json_object, shorten
 from promu.schema import Entity, Post, Relation
@@ -88,7 +89,8 @@ def to_post(marked: Marked, leave_out: LeaveOut, inside_word: InsideWord = "leav
     """The post of a marked text, spans in their order; what cannot be carried goes to `leave_out`.
 
     Raises:
-        InputError: The text has no words, or the tool's words are not in it.
+        InputError: The text has no words, the tool's words are not all of it, a span is not in it or says another text,
+            or a relation names a span that is there twice.
 
     Example:
         ```python
@@ -111,12 +113,19 @@ def to_post(marked: Marked, leave_out: LeaveOut, inside_word: InsideWord = "leav
         try:
             entity = Entity(*_words(post, span, inside_word), span.type)
         except InputError as error:
-            leave_out(error.kind or "inside a word", error.reason, span.line)
+            if error.kind is None:
+                raise error.at(None, span.line) from None
+            leave_out(error.kind, error.reason, span.line)
             continue
         place[span.key] = len(entities)
         entities.append(entity)
     relations = []
+    keys = Counter(key for key, _, _ in {(span.key, span.start, span.end) for span in spans})
     for relation in marked.relations:
+        for key in (relation.head, relation.tail):
+            if keys[key] > 1:
+                reason = f"relation {relation.type!r} names {shorten(key)}, which {keys[key]} spans are called"
+                raise InputError(f"{reason}; give each an id of its own", line=relation.line)
         if relation.head not in place or relation.tail not in place:
             leave_out(
                 "relation", f"relation {relation.type!r}: an end of it is not there, or was left out", relation.line
@@ -171,7 +180,7 @@ def read_marked(
         except InputError as error:
             if error.path is not None:  # left out, and there is no list to put it into
                 raise
-            fault(problems, error.at(path, line))
+            fault(problems, error.at(path, error.line or line))
     if not seen:
         raise InputError("the file holds no posts; is this the right file?", path)
     return posts
@@ -213,24 +222,28 @@ def _in_code_points(text: str, spans: Sequence[CharSpan]) -> list[CharSpan]:
 
 
 def _agrees(text: str, span: CharSpan) -> bool:
-    return span.text is None or visible(text[span.start : span.end]) == visible(span.text)
+    return span.text is None or same_words(text[span.start : span.end], span.text)
 
 
 def _words(post: Post, span: CharSpan, inside_word: InsideWord) -> tuple[int, int]:
-    """The words of a span; raises with a kind where it is left out."""
+    """The words of a span; raises with a kind where it is left out, without where it is wrong."""
     text = str(post.text)
     what = f"the span {shorten(span.text or text[max(0, span.start) : span.end])}"
     if not 0 <= span.start < span.end <= len(text):
         reason = f"[{span.start}, {span.end}] of {what} is no span of the text of {counted(len(text), 'character')}"
-        raise InputError(reason, kind="text")
+        raise InputError(f"{reason}; correct its offsets")
     if not _agrees(text, span):
         there = shorten(text[span.start : span.end])
-        raise InputError(f"{what} is said to be at [{span.start}, {span.end}], where the text is {there}", kind="text")
+        reason = f"{what} is said to be at [{span.start}, {span.end}], where the text is {there}"
+        raise InputError(f"{reason}; correct one of them")
     if inside_word == "widen":
         touched = [row for row, (start, end) in enumerate(post.offsets) if start < span.end and end > span.start]
         if touched:
             return touched[0], touched[-1] + 1
-    return words_of(post, (span.start, span.end), what)
+    try:
+        return words_of(post, (span.start, span.end), what)
+    except InputError as error:
+        raise InputError(error.reason, kind="inside a word") from None
 
 
 def _with_words(post: Post, words: Sequence[tuple[int, int]]) -> Post:
@@ -243,6 +256,11 @@ def _with_words(post: Post, words: Sequence[tuple[int, int]]) -> Post:
         raise InputError("its words overlap or are not in order; correct them, or leave them out")
     if not words:
         raise InputError("the post has no words")
+    edges = [0, *(edge for word in words for edge in word), len(text)]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if visible(text[start:end]):
+            reason = f"its words leave out {shorten(text[start:end].strip())} of the text at [{start}, {end}]"
+            raise InputError(f"{reason}; give all words, or none")
     return replace(post, tokens=tuple(text[start:end] for start, end in words), offsets=tuple(words))
 
 

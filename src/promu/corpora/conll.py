@@ -159,7 +159,7 @@ class _Layout:
     tags: TagCounts = field(default_factory=TagCounts)
 
     def split(self, line: str) -> list[str]:
-        return line.split("\t") if self.tabs else _COLUMNS.split(line.strip(" \t"))
+        return line.rstrip(" \t").split("\t") if self.tabs else _COLUMNS.split(line.strip(" \t"))
 
     def notes(self, last: bool) -> list[str]:
         notes = []
@@ -198,7 +198,7 @@ def _survey(path: Path) -> _Layout:
             continue
         tabbed = "\t" in line
         tabs[tabbed] += 1
-        found = line.split("\t") if tabbed else _COLUMNS.split(line.strip(" "))
+        found = line.rstrip(" \t").split("\t") if tabbed else _COLUMNS.split(line.strip(" "))
         columns[tabbed][len(found)] += 1
         if ANY_TAG.fullmatch(found[-1]):
             layout.tags.add(found[-1])

@@ -215,6 +215,9 @@ def fit(post: Post, number: int, holds: Holds, name: str, leave_out: LeaveOut, c
         keys = ", ".join(map(str, post.extra))
         leave_out("further key", f"{name} has no place for {keys}")
         post = replace(post, extra={})
+    if taken := [key for key in holds.reserved if key in post.extra]:
+        leave_out("further key", f"{name} has another use for the key {', '.join(taken)}")
+        post = replace(post, extra={key: value for key, value in post.extra.items() if key not in taken})
     if post.contexts and not holds.contexts:
         leave_out("context", f"{name} has no place for the contexts {', '.join(post.contexts)}")
         post = replace(post, contexts={})

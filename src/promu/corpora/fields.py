@@ -147,7 +147,8 @@ class Record(pydantic.BaseModel):
     def _check_keys(cls, value: object) -> object:
         required = [name for name, field in cls.model_fields.items() if field.is_required()]
         if not isinstance(value, dict):
-            raise ValueError(f"must be a mapping with the keys {', '.join(required)}, found {shorten(value)}")
+            keys = required or list(cls.model_fields)
+            raise ValueError(f"must be a mapping with the keys {', '.join(keys)}, found {shorten(value)}")
         missing = [name for name in required if name not in value]
         if missing:
             raise ValueError(f"lacks {', '.join(missing)}; its keys are: {key_names(value)}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from promu.corpora.annotation_tools import (
+    SPAN_LISTS,
     read_label_studio,
     read_prodigy,
     read_spans,
@@ -76,6 +77,7 @@ class Holds:
         jpeg: Whether the image's name is `<id>.jpg`.
         file_names, distinct: Whether ids must be file names, and different from each other.
         regions: Which regions of entities: any, those that all entities of one name in a post share, or none.
+        reserved: Further keys that it has another use for.
         type: An entity type to the one that it holds in its place, None where there is none; None holds any.
     """
 
@@ -94,6 +96,7 @@ class Holds:
     file_names: bool = False
     distinct: bool = False
     regions: Literal["any", "by name", "none"] = "none"
+    reserved: tuple[str, ...] = ()
     type: Callable[[str], str | None] | None = None
 
 
@@ -117,6 +120,7 @@ _HOLDS_GMNER = replace(_HOLDS_CONLL, regions="by name")
 _HOLDS_MNRE = replace(_NAMED, pairs=True)
 _HOLDS_JMERE = replace(_NAMED, untyped=False, lone_entities=False, type=_jmere_type)
 _HOLDS_MARKS = Holds(untyped=False, scores=False, words=False)
+_HOLDS_SPANS = replace(_HOLDS_MARKS, reserved=SPAN_LISTS)
 _HOLDS_WORDS = Holds(untyped=False, scores=False)
 _HOLDS_BRAT = replace(_HOLDS_MARKS, extra=False, images="none", file_names=True, distinct=True, type=_without_blanks)
 
@@ -218,8 +222,8 @@ _OWN = (
         tasks=_ALL,
         holds=Holds(contexts=True, regions="any"),
     ),
-    Format("spans", "posts", read_spans, write_spans, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
-    Format("doccano", "posts", read_spans, write_doccano, _POST_SPLITS, characters=True, holds=_HOLDS_MARKS),
+    Format("spans", "posts", read_spans, write_spans, _POST_SPLITS, characters=True, holds=_HOLDS_SPANS),
+    Format("doccano", "posts", read_spans, write_doccano, _POST_SPLITS, characters=True, holds=_HOLDS_SPANS),
     Format(
         "label-studio",
         "posts",

@@ -176,9 +176,14 @@ def _literal(line: str) -> Any:
         for node in ast.walk(tree):
             if isinstance(node, ast.Dict):
                 distinct_keys([(ast.literal_eval(key), None) for key in node.keys if key is not None])
+            if isinstance(node, ast.Name):
+                reason = f"not a Python literal: {shorten(node.id)} stands without quotes"
+                raise InputError(f"{reason}; Python writes None where JSON has null")
         return ast.literal_eval(tree)
     except DuplicateKey as error:
         raise InputError(str(error)) from None
+    except InputError:
+        raise
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         kind = type(error).__name__
         raise InputError(f"not a Python literal ({kind}); is the line complete? {shorten(line)}") from None

@@ -40,7 +40,7 @@ from promu.corpora.fields import (
     read_record,
     sound,
 )
-from promu.corpora.tokenize import Offsets, align, tokenize, visible
+from promu.corpora.tokenize import Offsets, align, same_words, tokenize, visible
 from promu.errors import InputError, counted
 from promu.files import filled_lines, is_blank, parse_json_object, read_records, shorten, write_lines
 from promu.schema import Entity, Post, Region, Relation
@@ -263,7 +263,7 @@ def _span(entity: _EntityRecord, post: Post, own_text: bool, what: str) -> tuple
     start, end = post.offsets[span[0]][0], post.offsets[span[1] - 1][1]
     words = str(post.text)[start:end]
     disagreements = []
-    if entity.text is not None and visible(entity.text) != visible(words):
+    if entity.text is not None and not same_words(entity.text, words):
         disagreements.append(f"its text is {shorten(entity.text)}")
     if characters is not None and own_text and (start, end) not in (characters, _trimmed(str(post.text), characters)):
         there = shorten(str(post.text)[slice(*characters)])

@@ -1,7 +1,7 @@
 """Files of posts of any size, one record after the other: JSON lines, CSV or Parquet, and what cannot be read in them.
 
 A record is what a line of posts in JSON holds (`promu.corpora.posts`). The columns of a table are its keys; in CSV a
-list, such as `tokens` or `entities`, is written as JSON.
+list, such as `tokens` or `entities`, is written as JSON, and so are `contexts`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ MOST = 20
 """Further keys that a note names one by one."""
 
 STRINGS, LISTS = ("id", "text", "image"), ("tokens", "image_size", "entities", "relations")
+MAPPINGS = ("contexts",)
 """What is read of a record; everything else is carried through."""
 
 
@@ -81,12 +82,15 @@ def _csv(path: Path) -> Numbered:
 
 def _csv_record(row: dict[str, str]) -> dict[str, Any]:
     """A row as a record; an empty field of ours is how CSV says that there is none."""
-    record: dict[str, Any] = {key: value for key, value in row.items() if value or key not in (*STRINGS, *LISTS)}
-    for name in LISTS:
+    record: dict[str, Any] = {
+        key: value for key, value in row.items() if value or key not in (*STRINGS, *LISTS, *MAPPINGS)
+    }
+    for name in (*LISTS, *MAPPINGS):
         if name in record:
-            value = parse_json(record[name]) if record[name].lstrip().startswith("[") else None
+            kind, sample = ("a list", "[...]") if name in LISTS else ("a mapping", "{...}")
+            value = parse_json(record[name]) if record[name].lstrip().startswith(sample[0]) else None
             if value is None:
-                raise InputError(f"the column {name} must hold a list in JSON, [...], found {shorten(record[name])}")
+                raise InputError(f"the column {name} must hold {kind} in JSON, {sample}, found {shorten(record[name])}")
             record[name] = value
     return record
 
@@ -164,7 +168,7 @@ def post_notes(path: Path) -> list[str]:
         languages.update([] if given else found)
     notes = []
     for key, count in sorted(keys.items()):
-        near = get_close_matches(key, (*STRINGS, *LISTS), 1, 0.75)
+        near = get_close_matches(key, (*STRINGS, *LISTS, *MAPPINGS), 1, 0.75)
         meant = f"; was {near[0]} meant?" if near else ""
         notes.append(f"{shorten(key)} is not read but carried through, in {counted(count, 'post')}{meant}")
     notes = notes[:MOST] + [f"{counted(len(notes) - MOST, 'further key is', 'further keys are')} carried through"] * (

@@ -133,6 +133,11 @@ def visible(text: str) -> str:
     return "".join(character for character in text if not _is_between(character))
 
 
+def same_words(first: str, second: str) -> bool:
+    """Whether two texts are the same words: blanks apart, and in whatever Unicode normal form."""
+    return same_characters(visible(first), visible(second))
+
+
 def normal_form(text: str) -> str:
     """The Unicode normal form that a text is written in: NFC, NFD, or neither."""
     return next((form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, text)), "neither NFC nor NFD")  # type: ignore[arg-type]

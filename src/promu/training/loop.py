@@ -231,8 +231,9 @@ class _Log(TrainerCallback):
 class _Patience(TrainerCallback):
     """Ends a run that has not become better for so many validations since its first figure above zero.
 
-    A model that answers nothing yet has only begun: from few posts the first answers come late. It goes by what a checkpoint holds, and not in memory as Trainer's own callback, so that a run that was killed stops
-    where one that never was stops.
+    A model that answers nothing yet has only begun: from few posts the first answers come late. It goes by what a
+    checkpoint holds, and not in memory as Trainer's own callback, so that a run that was killed stops where one that
+    never was stops.
     """
 
     validations: int
