@@ -50,6 +50,9 @@ def test_a_file_of_posts(tiny_models: Path, images: Path, tmp_path: Path, capsys
     assert main([*words, "--out", str(output)]) == 0
     assert capsys.readouterr().out == ""
     assert lines_of(output.read_text()) == found
+    assert main([*words, "--out", str(output), "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert (counts["posts"], counts["extracted"], counts["dead"], counts["as_text"]) == (4, 4, 0, 1)
     # What was written can be read again, spans, scores and all.
     again = read_posts_jsonl(output)
     assert [len(post.relations) for post in again] == [len(record["relations"]) for record in found]  # type: ignore[arg-type]

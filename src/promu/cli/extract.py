@@ -19,6 +19,7 @@ from promu.files import write_text
 
 if TYPE_CHECKING:
     from promu.extraction.extractor import Extractor
+    from promu.extraction.result import Extraction
 
 SHOWN = 10
 """Posts that cannot be read are named up to so many."""
@@ -39,6 +40,7 @@ def extract(
     backend: Literal["torch", "onnx"] | None = None,
     device: str | None = None,
     precision: Literal["fp32", "bf16", "int8"] | None = None,
+    json: bool = False,
 ) -> None:
     """Extract entities and relations, one JSON line for each post.
 
@@ -60,6 +62,7 @@ def extract(
         backend: What computes: PyTorch, or what promu export has made; by default PyTorch if the folder has weights.
         device: cpu, cuda, ...; by default the best there is.
         precision: fp32 (the default), bf16 where it is computed natively; int8 of a folder that was exported so.
+        json: With --input and --out, print as JSON what became of the posts. Answers are JSON anyway.
     """
     if (text is None) == (input is None):
         raise InputError("give either --text or --input; see promu extract --help")
@@ -83,6 +86,9 @@ def extract(
         settings = BulkSettings(model, str(images or input.parent), device, precision, backend, config, contexts)
         with progress_bars():
             done = extract_file(input, out, settings, workers, engine, _prepare_worker)
+        if json:
+            print_json({**asdict(done), "out": str(out), "dead_letters": str(dead_letters(out)) if done.dead else None})
+            return
         _note_exceptions(asdict(done))
         note(f"{counted(done.posts, 'post')} in, {done.extracted:,} out, {counted(done.dead, 'dead letter')}")
         if done.encoded:
@@ -102,7 +108,7 @@ def extract(
         return
     with progress_bars():  # of a long text
         result = extractor({"text": str(text), "contexts": contexts}, image)
-    line = json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
+    line = _line(result)
     if out is not None:
         write_text(out, [line])
     else:
@@ -134,7 +140,7 @@ def _print_all(
                 bad.append(InputError(str(result), source, number) if result.path is None else result)
                 continue
             counts.update(counts_of(result))
-            print(json.dumps(result.to_dict(), ensure_ascii=False))
+            print(_line(result), end="")
     if bad and not counts:
         raise InputError(
             f"{bad[0].reason} (none of {counted(len(bad), 'post')} could be read)", bad[0].path, bad[0].line
@@ -144,6 +150,10 @@ def _print_all(
     if len(bad) > SHOWN:
         note(f"left out: {len(bad) - SHOWN:,} more; with --out a file beside it lists all of them")
     _note_exceptions(counts)
+
+
+def _line(result: Extraction) -> str:
+    return json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
 
 
 def _note_exceptions(counts: Mapping[str, int]) -> None:
