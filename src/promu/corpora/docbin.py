@@ -74,6 +74,9 @@ def _parse(doc: Any, line: int, leave_out: LeaveOut) -> Marked:
         facts: dict[str, Any] = {"id": line, **json.loads(doc.user_data.get(KEY, "{}"))}
         order = [tuple(span) for span in facts.get("entities", ())]
         relations = [CharRelation(tuple(head), tuple(tail), kind) for head, tail, kind in facts.get("relations", ())]
+        hash((*order, *relations))  # a list in place of a number
+        if not isinstance(facts.get("image"), str | None):
+            raise ValueError("its image is no name")
         extra = dict(facts.get("extra", {}))
     except (TypeError, ValueError) as error:
         reason = f"the user data {KEY!r} of document {line} is not what promu writes ({first_line(error)})"
