@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from promu.corpora.conll import read_conll
 from promu.errors import InputError
-from promu.schema import Entity, Post, Relation
+from promu.schema import Entity, Post, Region, Relation
 
 datasets = pytest.importorskip("datasets")
 
@@ -46,7 +48,7 @@ def test_images_go_into_the_dataset_and_out_of_it(images: Path, tmp_path: Path) 
     assert found == POSTS
     assert (tmp_path / "out" / "0.png").read_bytes() == (images / "0.png").read_bytes()
     assert from_dataset(whole)[0].image is None, "without a folder to write to"
-    with pytest.raises(InputError, match=r"0.png: the image cannot be read \(No such file"):
+    with pytest.raises(InputError, match=r"0.png: no such image"):
         to_dataset(POSTS, tmp_path)
 
 
@@ -106,3 +108,38 @@ def test_what_cannot_be_read_is_said() -> None:
     picture = io.BytesIO()
     with pytest.raises(InputError, match="row 1: image must be a name or an image of the dataset"):
         from_dataset([{"tokens": ["Ann"], "image": picture}])
+
+
+def test_regions_contexts_and_sizes_come_back(tmp_path: Path) -> None:
+    shown = (Region((0.0, 0.0, 5.0, 5.0), "dog", 0.5),)
+    entities = (Entity(0, 1, "PER", None, shown), Entity(2, 3, "PER", None, ()))
+    posts = [Post("1", WORDS, "0.png", entities, contexts={"caption": "a dog"}, image_size=(9, 9)), Post("2", ("Ann",))]
+    posts[1] = replace(posts[1], entities=(Entity(0, 1, "PER"),))
+    assert from_dataset(to_dataset(posts)) == posts
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"ner_tags": ["B-PER"]}, "there are 3 words and 1 tag under ner_tags"),
+        ({"ner_tags": 3}, "ner_tags must be a list with a tag a word, found 3"),
+        (
+            {"ner_tags": ["B-PER", "O", "O"], "entities": [{"start": 2, "end": 3, "type": "PER"}]},
+            r"ner_tags and entities contradict each other \(PER at \[0, 1\], PER at \[2, 3\]\)",
+        ),
+        ({"entities": ["Ann"]}, r"entities must be a list of mappings, found \['Ann'\]"),
+        ({"entities": {"start": [0], "end": [1, 2]}}, "the lists under entities are not of one length"),
+    ],
+)
+def test_rows_that_contradict_themselves_are_refused(row: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputError, match="row 1: " + reason):
+        from_dataset([{"tokens": list(WORDS), **row}])
+    with pytest.raises(InputError, match="row 1: a row must be a mapping, found 'Ann'"):
+        from_dataset(["Ann"])  # type: ignore[list-item]
+
+
+def test_a_column_of_the_name_extra_may_be_anybodys() -> None:
+    assert [dict(post.extra) for post in from_dataset([{"text": "Ann", "extra": one} for one in ("hi", 3)])] == [
+        {"extra": "hi"},
+        {"extra": 3},
+    ]

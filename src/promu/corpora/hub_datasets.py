@@ -13,10 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promu.corpora.images import read_image
 from promu.corpora.posts import from_record, post_record
 from promu.corpora.tag_schemes import find_scheme, tag_entities
-from promu.errors import InputError, needs_extra
-from promu.files import fault, make_folder, shorten
+from promu.errors import InputError, counted, needs_extra
+from promu.files import fault, make_folder, parse_json_object, shorten
 from promu.schema import Post, Scheme
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Datas
     text, whole, number = (datasets.Value(kind) for kind in ("string", "int64", "float64"))
     span = {"start": whole, "end": whole, "text": text, "type": text, "char_start": whole, "char_end": whole}
     relation = {"head": whole, "tail": whole, "type": text, "score": number}
+    if any(entity.regions is not None for post in posts for entity in post.entities):
+        span["regions"] = [{"box": [number], "label": text, "score": number}]
     features = {
         "id": text,
         "text": text,
@@ -68,8 +71,8 @@ def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Datas
         for name in ("entities", "relations"):
             row[name] = [{key: one.get(key) for key in features[name][0]} for one in record[name]]
         if images is not None and post.image is not None:
-            row["image"] = {"path": post.image, "bytes": _image_bytes(Path(images) / post.image)}
-        if further := {**post.extra, **({"contexts": dict(post.contexts)} if post.contexts else {})}:
+            row["image"] = {"path": post.image, "bytes": read_image(Path(images) / post.image)[0]}
+        if further := {**post.extra, **{name: record[name] for name in ("contexts", "image_size") if name in record}}:
             row[EXTRA] = json.dumps(further, ensure_ascii=False)
         rows.append(row)
     if any(EXTRA in row for row in rows):
@@ -113,6 +116,8 @@ def from_dataset(
         scheme = find_scheme(_declared_tags(dataset[column], column, features))  # type: ignore[index]
     for rows, row in enumerate(dataset, start=1):
         try:
+            if not isinstance(row, Mapping):
+                raise InputError(f"a row must be a mapping, found {shorten(row)}")
             posts.append(_post(dict(row), rows, features, folder, scheme))
         except InputError as error:
             fault(problems, error.at(None, rows) if problems is not None else InputError(f"row {rows}: {error.reason}"))
@@ -130,16 +135,41 @@ def _post(row: dict[str, Any], number: int, features: Mapping[str, Any], images:
         raise InputError(f"image must be a name or an image of the dataset, found {shorten(image)}")
     tags = next((name for name in TAGS if row.get(name) is not None), None)
     if tags is not None and not row.get("entities"):
-        found = tag_entities(_tag_names(row.pop(tags), tags, features), scheme)
+        names = _tag_names(row.pop(tags), tags, features)
+        if isinstance(row.get("tokens"), list) and len(row["tokens"]) != len(names):
+            words = counted(len(row["tokens"]), "word")
+            raise InputError(f"there are {words} and {counted(len(names), 'tag')} under {tags}; give each word one tag")
+        found = tag_entities(names, scheme)
         row["entities"] = [{"start": one.start, "end": one.end, "type": one.type} for one in found]
+    further = {} if extra is None else {EXTRA: extra}
     if isinstance(extra, str):
-        row |= json.loads(extra)
+        with suppress(InputError):  # another's column of this name
+            further = parse_json_object(extra)
+    row = further | {key: value for key, value in row.items() if value is not None}
     for name in ("entities", "relations"):
-        listed = row.get(name)
-        if isinstance(listed, Mapping):  # a list of mappings that datasets turned into a mapping of lists
-            row[name] = [dict(zip(listed, values, strict=True)) for values in zip(*listed.values(), strict=True)]
-        row[name] = [{key: value for key, value in one.items() if value is not None} for one in row.get(name) or []]
+        row[name] = _mappings(row.get(name) or [], name)
+    if row["entities"] and "ner_tags" in row:
+        tagged = {
+            (one.start, one.end, one.type)
+            for one in tag_entities(_tag_names(row["ner_tags"], "ner_tags", features), scheme)
+        }
+        told = {(one.start, one.end, one.type) for one in from_record(row).entities}
+        if tagged != told:
+            differ = ", ".join(f"{kind} at [{start}, {end}]" for start, end, kind in sorted(tagged ^ told, key=str))
+            raise InputError(f"ner_tags and entities contradict each other ({differ}); leave out one of them")
+        del row["ner_tags"]
     return from_record(row, str(number))
+
+
+def _mappings(listed: Any, name: str) -> list[dict[str, Any]]:
+    """A list of mappings, or a mapping of lists, which datasets makes of it; null is as if the key were not there."""
+    if isinstance(listed, Mapping) and all(isinstance(values, list) for values in listed.values()):
+        if len({len(values) for values in listed.values()}) > 1:
+            raise InputError(f"the lists under {name} are not of one length: {shorten(listed)}")
+        listed = [dict(zip(listed, values, strict=True)) for values in zip(*listed.values(), strict=True)]
+    if not isinstance(listed, list) or not all(isinstance(one, Mapping) for one in listed):
+        raise InputError(f"{name} must be a list of mappings, found {shorten(listed)}")
+    return [{key: value for key, value in one.items() if value is not None} for one in listed]
 
 
 def _declared_tags(rows: Iterable[Any], column: str, features: Mapping[str, Any]) -> Iterator[list[str]]:
@@ -154,18 +184,13 @@ def _tag_names(tags: Sequence[Any], column: str, features: Mapping[str, Any]) ->
     if inner is None and isinstance(features.get(column), list):
         inner = features[column][0]
     names = getattr(inner, "names", None)
+    if not isinstance(tags, list | tuple):
+        raise InputError(f"{column} must be a list with a tag a word, found {shorten(tags)}")
     if all(isinstance(tag, str) for tag in tags):
         return list(tags)
     if names is None or not all(type(tag) is int and 0 <= tag < len(names) for tag in tags):
         raise InputError(f"{column} must be tags, or numbers whose names the dataset declares, found {shorten(tags)}")
     return [names[tag] for tag in tags]
-
-
-def _image_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the image cannot be read ({error.strerror}); correct the folder of images", path) from None
 
 
 def _written(image: Mapping[str, Any], id: str, folder: Path) -> str | None:
