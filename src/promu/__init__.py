@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from promu.corpora.convert import Conversion, convert
     from promu.corpora.fetch import Fetched, fetch
     from promu.corpora.formats import read_posts
+    from promu.corpora.hub_datasets import from_dataset, to_dataset
     from promu.errors import InputError
     from promu.evaluation.entailment import evaluate_entailment
     from promu.evaluation.scoring import ScoreReport, score
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Extractor", "Extraction", "ExtractionConfig", "evaluate", "Evaluation", "score", "ScoreReport"]
 __all__ += ["pretrain", "finetune", "generate_knowledge", "train_kecpm", "build_graph", "query_graph", "run_study"]
 __all__ += ["fetch", "Fetched", "read_posts", "rehearse"]
-__all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle"]
+__all__ += ["list_recipes", "copy_recipe", "convert", "Conversion", "bundle", "Bundle", "to_dataset", "from_dataset"]
 __all__ += ["evaluate_entailment"]
 __all__ += ["PromuConfig", "PromuModel", "PromuForPreTraining", "PromuForTokenClassification"]
 __all__ += ["PromuForRelationClassification", "PromuForJointExtraction", "PromuForMultiTask"]
@@ -55,6 +56,7 @@ _MODULES = {
     "corpora.convert": ["Conversion", "convert"],
     "corpora.fetch": ["Fetched", "fetch"],
     "corpora.formats": ["read_posts"],
+    "corpora.hub_datasets": ["from_dataset", "to_dataset"],
     "errors": ["InputError"],
     "evaluation.entailment": ["evaluate_entailment"],
     "evaluation.scoring": ["ScoreReport", "score"],

@@ -42,8 +42,7 @@ def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Datas
 
     Example:
         ```python
-        from promu import Entity, Post
-        from promu.corpora.hub_datasets import from_dataset, to_dataset
+        from promu import Entity, Post, from_dataset, to_dataset
 
         post = Post("1", ("Ann", "in", "Rome"), entities=(Entity(2, 3, "LOC"),))
         assert from_dataset(to_dataset([post])) == [post]
@@ -99,6 +98,14 @@ def from_dataset(
     Raises:
         InputError: A dataset of several splits is given; without `problems`, the first row that cannot be read; the
             dataset holds no row.
+
+    Example:
+        ```python
+        from promu import from_dataset
+
+        (post,) = from_dataset([{"tokens": ["Ann", "in", "Rome"], "ner_tags": ["B-PER", "O", "B-LOC"]}])
+        assert [post.words(entity) for entity in post.entities] == ["Ann", "Rome"]
+        ```
     """
     if hasattr(dataset, "keys") and not hasattr(dataset, "features"):
         names = ", ".join(map(str, dataset.keys()))
