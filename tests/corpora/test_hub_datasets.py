@@ -143,3 +143,10 @@ def test_a_column_of_the_name_extra_may_be_anybodys() -> None:
         {"extra": "hi"},
         {"extra": 3},
     ]
+
+
+def test_answers_go_in_as_they_are() -> None:
+    class Answer:
+        post = POSTS[0]
+
+    assert from_dataset(to_dataset([Answer()])) == POSTS[:1]

@@ -164,6 +164,12 @@ def test_bad_images(tmp_path: Path) -> None:
         load_image("a\0b.jpg")
     with pytest.raises(InputError, match="0 bytes"):
         load_image(b"")
+    for other in (3, np.zeros((2, 2, 3), np.uint8)):
+        with pytest.raises(InputError, match="an image is a file, its bytes or an opened image, and this is"):
+            load_image(other)  # type: ignore[arg-type]
+    for address in ("https://example.org/a.jpg", tmp_path / "http://example.org/a.jpg", "data:image/png;base64,AA"):
+        with pytest.raises(InputError, match="an address, and nothing is fetched"):
+            load_image(address)
     empty = tmp_path / "empty.jpg"
     empty.touch()
     with pytest.raises(InputError, match=r"empty.jpg: the image has 0 bytes"):

@@ -276,6 +276,12 @@ def test_folders_that_are_no_models(tiny_models: Path, tmp_path: Path) -> None:
         Extractor.from_pretrained("nowhere/nothing")
     with pytest.raises(InputError, match=r"no promu model here: neither ner/ and re/ nor config\.json"):
         Extractor.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="a model is named by its folder or its name on the hub, and this is None"):
+        Extractor.from_pretrained(None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="there is no precision 'fp16'; use one of fp32, bf16, int8"):
+        Extractor.from_pretrained(tiny_models, precision="fp16")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="there is no backend 'tf'; use one of torch, onnx"):
+        Extractor.from_pretrained(tiny_models, backend="tf")  # type: ignore[arg-type]
     shutil.copytree(tiny_models / "re", tmp_path / "ner")
     with pytest.raises(InputError, match="for the task 're', not 'ner'"):
         Extractor.from_pretrained(tmp_path)

@@ -353,7 +353,11 @@ def test_the_command_serves_with_two_workers_and_stops_when_told(tiny_models: Pa
     assert not any(word in log for word in TEXTS[0].split() if len(word) > 3)
 
 
-def test_a_command_that_cannot_serve_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_cannot_serve_says_why(
+    tiny_models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", "--model", str(tiny_models), "--port", "0", "--device", "gpu"]) == 2
+    assert "device 'gpu' is no name of a device; name one of those here" in capsys.readouterr().err
     assert main(["serve", "--model", str(tmp_path / "none"), "--port", "0"]) == 2
     assert "no such model folder" in capsys.readouterr().err
     assert main(["serve", "--model", "m", "--queue", "1"]) == 2

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from promu.corpora.images import read_image
 from promu.corpora.posts import from_record, post_record
@@ -30,11 +30,18 @@ EXTRA = "extra"
 SUFFIXES = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"RIFF": ".webp", b"GIF8": ".gif"}
 
 
-def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Dataset:
+class Answered(Protocol):
+    """What has a post with the answers to it (`Extraction`)."""
+
+    @property
+    def post(self) -> Post: ...
+
+
+def to_dataset(posts: Iterable[Post | Answered], images: str | Path | None = None) -> Dataset:
     """Posts as a dataset, ready for `push_to_hub` or `save_to_disk`; `from_dataset` gives the posts back.
 
     Args:
-        posts: Any posts.
+        posts: Any posts, or answers of an `Extractor`, of which the posts are taken with what was found.
         images: The folder of their images, which then go into the dataset; None keeps their names alone.
 
     Raises:
@@ -49,7 +56,7 @@ def to_dataset(posts: Iterable[Post], images: str | Path | None = None) -> Datas
         ```
     """
     datasets = _datasets()
-    posts = list(posts)
+    posts = [getattr(post, "post", post) for post in posts]
     records = [post_record(post) for post in posts]
     text, whole, number = (datasets.Value(kind) for kind in ("string", "int64", "float64"))
     span = {"start": whole, "end": whole, "text": text, "type": text, "char_start": whole, "char_end": whole}

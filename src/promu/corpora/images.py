@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import struct
 import unicodedata
 import warnings
@@ -15,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from promu.errors import InputError
+from promu.files import shorten
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ MAX_PIXELS = 50_000_000
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 """Endings of the names of image files."""
 
+_ADDRESS = re.compile(r"(?:^|/)(?:https?|ftp):/|^data:", re.IGNORECASE)
 # Only formats that hold a photograph: others run programs (EPS) or hold several sizes.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 _NAMES = "JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF"
@@ -131,6 +134,11 @@ def read_image(source: Path | str | bytes) -> tuple[bytes, Path | None]:
     Raises:
         InputError: missing, empty, or not to be read.
     """
+    if not isinstance(source, str | Path | bytes):
+        raise InputError(f"an image is a file, its bytes or an opened image, and this is {shorten(source)}")
+    if isinstance(source, str | Path) and _ADDRESS.search(str(source)):
+        reason = "an address, and nothing is fetched; download the image and name its file"
+        raise InputError(reason, str(source), kind="missing image")
     path = None if isinstance(source, bytes) else Path(source)
     try:
         if path is not None and not path.is_file():

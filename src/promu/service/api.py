@@ -49,7 +49,7 @@ def load_extractor(settings: ServiceSettings) -> Extractor:
         InputError: It cannot be loaded, or finds no entities.
     """
     extractor = Extractor.from_pretrained(
-        settings.model, precision=settings.precision, backend=settings.backend, config=settings.config
+        settings.model, settings.device, settings.precision, settings.backend, settings.config
     )
     if not extractor.finds_entities:
         problem = "the service needs a model that finds entities; name a folder with ner/, and maybe re/"

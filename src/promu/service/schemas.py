@@ -32,6 +32,7 @@ class ServiceSettings(BaseModel):
     precision: Literal["fp32", "bf16", "int8"] | None = Field(
         default=None, description="fp32 or bf16 with torch; with onnx that of the folder."
     )
+    device: str | None = Field(default=None, description="cpu, cuda, ...; by default the best there is.")
     entity_threshold: float | None = Field(
         default=None, ge=0, le=1, description="As for promu extract: by default the model's own, fitted on dev."
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from promu.errors import InputError, lacking
+from promu.files import shorten
 from promu.hub import FETCHED, WEIGHTS, fetch, read_json_object, saved_class
 from promu.tasks.familiarity import Familiarity
 from promu.tasks.gate import DAMAGED, EXPERTS, GATE, opened_gate, read_gate
@@ -30,6 +31,8 @@ def locate(name: str | Path) -> Path:
     Raises:
         InputError: There is no such folder.
     """
+    if not isinstance(name, str | Path):
+        raise InputError(f"a model is named by its folder or its name on the hub, and this is {shorten(name)}")
     folder = Path(name)
     if folder.is_dir():
         return folder
@@ -156,6 +159,9 @@ def _predictors(
     tasks: list[str], folder: Path, device: str | None, precision: BackendPrecision | None, backend: BackendName | None
 ) -> Iterator[Predictor]:
     """The predictors of a folder's tasks, of what is opened once."""
+    for what, value, known in (("precision", precision, BackendPrecision), ("backend", backend, BackendName)):
+        if value is not None and value not in get_args(known):
+            raise InputError(f"there is no {what} {value!r}; use one of {', '.join(get_args(known))}")
     for task in tasks:
         task_of(folder, task)
     predictor: Predictor
