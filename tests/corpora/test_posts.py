@@ -7,9 +7,11 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from promu.corpora.posts import (
     from_record,
@@ -270,3 +272,11 @@ def test_contexts_in_a_table_are_json(tmp_path: Path) -> None:
     problems: list[InputError] = []
     assert [dict(post.contexts) for post in read_post_file(table, problems)] == [{"caption": "a dog"}, {}]
     assert "the column contexts must hold a mapping in JSON, {...}, found 'dog'" in str(problems[0])
+    as_json, as_struct = ['{"caption": "a dog"}', None, "dog"], [{"a": "x", "b": None}, {"a": None, "b": "y"}, None]
+    for name, column in {"json": as_json, "struct": as_struct}.items():
+        rows = {"text": ["Ann", "Bob", "Eve"], "contexts": column}
+        parquet.write_table(pa.table(rows), tmp_path / f"{name}.parquet")
+    problems.clear()
+    found = [dict(post.contexts) for post in read_post_file(tmp_path / "json.parquet", problems)]
+    assert found == [{"caption": "a dog"}, {}] and "contexts must be a valid dictionary" in str(problems[0])
+    assert [dict(post.contexts) for post in read_post_file(tmp_path / "struct.parquet")] == [{"a": "x"}, {"b": "y"}, {}]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -126,9 +127,20 @@ def _parquet(path: Path) -> Numbered:
             for batch in file.iter_batches(1000, columns=names):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, {name: plain(value, name) for name, value in row.items()}
+                    yield number, _parquet_record({name: plain(value, name) for name, value in row.items()})
         except (pyarrow.ArrowException, OSError) as error:
             raise InputError(f"the file breaks off after row {number} ({first_line(error)})", path) from None
+
+
+def _parquet_record(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a record: mappings are columns of JSON, as we write them, or of structs, whose keys all rows have."""
+    for name in MAPPINGS:
+        if isinstance(row.get(name), str):
+            with suppress(InputError):  # what reads posts says that it is none
+                row[name] = parse_json(row[name])
+        if isinstance(row.get(name), dict):
+            row[name] = {key: value for key, value in row[name].items() if value is not None}
+    return row
 
 
 def _has_bytes(kind: Any) -> bool:
