@@ -259,8 +259,8 @@ def test_every_command_that_prints_a_result_prints_json_too() -> None:
     options = {
         path: {name for one in app.assemble_argument_collection() for name in one.names} for path, app in LEAVES.items()
     }
-    # extract writes JSON lines by itself; serve prints no result
-    assert {path for path, names in options.items() if "--json" not in names} == {("extract",), ("serve",)}
+    # serve prints no result
+    assert {path for path, names in options.items() if "--json" not in names} == {("serve",)}
 
 
 @pytest.mark.parametrize(("words", "meant"), [("graph qery g.sqlite Ann", "query"), ("score nre --gold a", "re")])
@@ -269,6 +269,8 @@ def test_a_mistyped_command_of_a_group_is_named(words: str, meant: str, capsys: 
     group, typed, *_ = words.split()
     expected = f"error: no command {typed!r} of promu {group}; did you mean promu {group} {meant}?"
     assert capsys.readouterr().err.strip() == expected
+    assert main(["recipes", "foo"]) == 2
+    assert "error: no command 'foo' of promu recipes; there are show, copy" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

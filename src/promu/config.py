@@ -339,9 +339,22 @@ def load_recipe(
         raise InputError(_sentence(error, raw, kind), path) from None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key is there twice: a second one would win without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:str" and key.value in seen:
+                problem = f"the key {key.value!r} is there twice; keep one of them"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError("no such recipe", path) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

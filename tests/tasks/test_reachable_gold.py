@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,15 @@ def test_entities_past_the_last_word_that_is_read() -> None:
     assert (
         reach(NER, [SHORT, LONG], encoder(12)).long.sentence() == "no post is longer than the 12 tokens that are read"
     )
+
+
+def test_posts_with_relations_are_gold_of_entities_too() -> None:
+    """An entity that is lost takes no relation of the post with it: a model of entities looks at none."""
+    post = names(TEXT, (0, 1, "PER"), (2, 3, "PER"), (2, 4, "PER"))
+    post = replace(post, relations=(Relation(0, 1, "met"), Relation(0, 2, "met")))
+    assert reach(NER, [post], encoder(4)).readable[0].entities == post.entities[:1]
+    labels = {label: row for row, label in enumerate(PER)}
+    assert NER.batch(encoder(), [post], labels)["labels"].shape == (1, 5)
 
 
 def test_the_score_with_and_without_what_is_lost() -> None:
@@ -213,6 +223,11 @@ def test_check_counts_what_a_model_would_lose(
     assert main([*words, "--tokenizer", str(tiny_models / "ner"), "--max-length", "900", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)["long_posts"][str(file)]
     assert counted["lost"] == 0 and counted["max_length"] == 900
+    assert check_lengths(file, "conll", tiny_models) == {str(file): long}, "of ner/ in it"
+    assert main([*words, "--max-length", "900"]) == 2
+    assert "--max-length goes with --tokenizer" in capsys.readouterr().err
+    with pytest.raises(InputError, match="max_length is 0; at least 8 is needed"):
+        check_lengths(file, "conll", tokenizer=str(tiny_models / "ner"), max_length=0)
     with pytest.raises(InputError, match="name either a model or a tokenizer"):
         check_lengths(file, "conll")
     with pytest.raises(InputError, match="lengths are counted of posts, and captions holds none"):

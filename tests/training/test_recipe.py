@@ -164,6 +164,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     [
         ("task: [ner", r"recipe\.yaml:\d: not YAML"),
         ("a: 1\nb: }\n", r"recipe\.yaml:2: not YAML"),
+        ("seed: 1\ntraining: {lr: 1, lr: 2}\n", r"recipe\.yaml:2: not YAML: the key 'lr' is there twice; keep one"),
         ("", r"recipe\.yaml: a recipe is a mapping of settings"),
         ("- task", r"recipe\.yaml: a recipe is a mapping of settings"),
         ("just words", r"recipe\.yaml: a recipe is a mapping of settings"),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 
 import promu
 from promu.cli import demo, doctor, evaluate, graph, kecpm, llm, reproduce, score, train
@@ -169,6 +169,8 @@ def _usage(error: CycloptsError, words: Sequence[str]) -> str:
         near = get_close_matches(words[1], below, n=1, cutoff=0.7)
         if near and words[1] not in below:
             return f"no command {words[1]!r} of promu {words[0]}; did you mean promu {words[0]} {near[0]}?"
+        if isinstance(error, UnusedCliTokensError) and below and words[1] not in below:
+            return f"no command {words[1]!r} of promu {words[0]}; there are {', '.join(below)}"
     chain = [word for word in (error.command_chain or ()) if word]
     problem: Any = error.__cause__
     if hasattr(problem, "errors"):  # pydantic's, of settings
@@ -180,5 +182,5 @@ def _usage(error: CycloptsError, words: Sequence[str]) -> str:
         # settings are named as in a recipe, max_posts, and are options here
         reason = as_options(re.sub(r"(?<![\w.'])([a-z]+(?:_[a-z]+)+)(?![\w='.])", r"\1=", reason))
     else:
-        reason = str(error).strip().rstrip(".")
+        reason = str(error).strip().replace(", ...", ", …").rstrip(".")
     return f"{reason}; see {' '.join(['promu', *chain])} --help"

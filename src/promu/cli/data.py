@@ -59,7 +59,7 @@ def check(
     images: Path | None = None,
     model: Path | None = None,
     tokenizer: str | None = None,
-    max_length: int = 80,
+    max_length: int | None = None,
     context: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
     json: bool = False,
 ) -> int:
@@ -77,10 +77,12 @@ def check(
         images: Folder of images; missing and broken ones are then named.
         model: Folder of a fine-tuned model; posts that are longer than it reads are then counted, and what they lose.
         tokenizer: In place of a model, a tokenizer: folder, hub name, package:NAME/PATH.
-        max_length: With a tokenizer, the tokens that will be read.
+        max_length: With a tokenizer, the tokens that will be read, by default 80.
         context: NAME=FILE: texts about the posts; says for how many there are some, and what they say of the gold.
         json: Print JSON instead of lines.
     """
+    if max_length is not None and tokenizer is None:
+        raise InputError("--max-length goes with --tokenizer; a model has its own")
     report = check_corpus(path, format, images, scheme)
     lengths: dict[str, Any] = {}
     if model is not None or tokenizer is not None:
@@ -90,7 +92,7 @@ def check(
         quiet()
         sound = [one.path for one in report.files if not one.problems]
         for file in sound:
-            lengths |= check_lengths(file, format, model, tokenizer, max_length, scheme)
+            lengths |= check_lengths(file, format, model, tokenizer, 80 if max_length is None else max_length, scheme)
     contexts: dict[str, Any] = {}
     if (files := named_files(context)) and report.ok:
         from promu.evaluation.leaks import check_contexts

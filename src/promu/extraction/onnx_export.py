@@ -82,10 +82,10 @@ def export_models(name: str | Path, int8: bool = False, output: Path | None = No
     for package in ("onnx", "onnxruntime", "onnxscript"):
         if find_spec(package) is None:
             raise needs_extra("exporting", package, "onnx")
-    if output is None and not Path(name).is_dir():
-        raise InputError("a model of the hub is exported into a folder of its own; name one as output", name)
     models: dict[Path, list[str]] = {}
     folder = locate(name)
+    if output is None and not Path(name).is_dir():
+        raise InputError("a model of the hub is exported into a folder of its own; name one with output=", name)
     for task, home in find_models(folder):
         models.setdefault(home, []).append(task)
     other = next((home for home, tasks in models.items() if not {"ner", "re", "joint"}.issuperset(tasks)), None)

@@ -22,7 +22,7 @@ from promu.modeling.inputs import ENTITY_MARKERS, WordEncoder
 from promu.modeling.loading import load_tokenizer
 from promu.schema import Post, Scheme
 from promu.tasks.gate import EXPERTS, read_gate
-from promu.tasks.model_folder import tasks_of
+from promu.tasks.model_folder import find_models
 from promu.tasks.predictor import NOT_READ, UNKNOWN, Task
 from promu.tasks.task import TASKS
 from promu.tasks.windows import held, windows_of
@@ -209,6 +209,10 @@ def contexts_sentence(posts: Sequence[Post], encoder: WordEncoder, cut: int) -> 
     return "; ".join(parts) or None
 
 
+LEAST_LENGTH = 8
+"""Tokens that a model reads at least."""
+
+
 def check_lengths(
     path: str | Path,
     format: str,
@@ -222,7 +226,8 @@ def check_lengths(
     Args:
         path: A file, or a folder with the format's usual file names.
         format: A name in `promu.corpora.formats.FORMATS`, of posts.
-        model: Folder of a fine-tuned model, whose tokenizer and length count; of a gate, those of its first model.
+        model: Folder of a fine-tuned model, whose tokenizer and length count, or of several (`ner/`, `re/`); of a gate,
+            those of its first model.
         tokenizer: In its place a tokenizer: folder, hub name, `package:NAME/PATH`.
         max_length: Tokens that are read, special tokens included, where a tokenizer is named.
         scheme: Of the tags in CoNLL files.
@@ -246,11 +251,15 @@ def check_lengths(
         raise InputError(f"lengths are counted of posts, and {format} holds none; leave model and tokenizer out")
     if (model is None) == (tokenizer is None):
         raise InputError("name either a model or a tokenizer, so that tokens can be counted")
+    if max_length < LEAST_LENGTH:
+        raise InputError(f"max_length is {max_length}; at least {LEAST_LENGTH} is needed")
     name = "re" if entry.pair_per_post else "joint" if format == "jmere" else "ner"
     if model is not None:
-        model = Path(model, EXPERTS[0]) if read_gate(Path(model)) is not None else model
-        tasks = tasks_of(Path(model))
-        name, tokenizer = name if name in tasks else tasks[0], str(model)
+        homes = dict(find_models(model))
+        name = name if name in homes else next(iter(homes))
+        model = homes[name]
+        model = model / EXPERTS[0] if read_gate(model) is not None else model
+        tokenizer = str(model)
     config = PromuConfig(max_length=max_length) if model is None else PromuConfig.from_pretrained(model)
     encoder = WordEncoder(
         load_tokenizer(resolve(str(tokenizer))), config.max_length, relation_head=config.relation_head

@@ -52,7 +52,8 @@ class EntityRecognition(Task):
 
     def readable(self, post: Post, text: EncodedText) -> Post:
         """Entities whose words are all read."""
-        return replace(post, entities=tuple(one for one in post.entities if one.end <= len(text.positions)))
+        read = tuple(one for one in post.entities if one.end <= len(text.positions))
+        return replace(post, entities=read, relations=())
 
     def beyond(self, post: Post, text: EncodedText, labels: Sequence[str]) -> Counter[str]:
         """Of entities that overlap another the first in the post can be given."""
@@ -72,7 +73,7 @@ class EntityRecognition(Task):
         encoded = [self.encode(encoder, post) for post in posts]
         batch = encoder.word_batch(encoded)
         if labels is not None:
-            flat = (replace(post, entities=tuple(apart(post.entities))) for post in posts)
+            flat = (replace(post, entities=tuple(apart(post.entities)), relations=()) for post in posts)
             words = zip(map(bio_tags, flat), encoded, strict=True)
             tags = [[labels[tag] for tag in of_post[: len(text.positions)]] for of_post, text in words]
             batch["labels"] = pad_positions(tags)[0]
