@@ -108,7 +108,16 @@ def _parse_spans(raw: Mapping[str, Any], line: int, leave_out: LeaveOut) -> Mark
     if tokens:
         named = isinstance(tokens[0], str)
         words = align(check_field(TOKENS, tokens, "tokens"), text) if named else _words(tokens, text)
-    known = {"id", "text", "data", "image", "relations", "tokens", name}
+    known = {
+        "id",
+        "text",
+        "data",
+        "image",
+        "relations",
+        "tokens",
+        name,
+        *(one for one in SPAN_LISTS if not raw.get(one)),
+    }
     extra = {key: value for key, value in raw.items() if key not in known}
     return Marked(_id(raw, line), text, spans, relations, _image(raw), words, extra)
 
