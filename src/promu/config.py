@@ -117,7 +117,11 @@ class Recipe(Settings):
 class BackboneSettings(TypedDict, total=False):
     """The fields of `PromuConfig` that a recipe may set; what is left out has the default there."""
 
-    fusion: Annotated[str, Field(description="`concat`, `hvpnet`, `mmib` or `text` ([baselines.md](baselines.md))")]
+    fusion: Annotated[str, Field(description="name of the fusion, of those in [baselines.md](baselines.md)")]
+    parser: Annotated[
+        str | None,
+        Field(description="spaCy pipeline that parses texts for the fusions `mega` and `umgf`; null does without"),
+    ]
     fusion_layers: Annotated[
         Count | None,
         Field(description="layers of a separate fusion stack; null takes the upper half of the text encoder's own"),

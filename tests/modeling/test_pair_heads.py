@@ -15,6 +15,7 @@ from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.classification import PromuForRelationClassification
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.fusions import FUSIONS
 from promu.modeling.inputs import levitate, tensors
 from promu.modeling.pair_heads import LEVITATES, SpanPairs
 
@@ -85,7 +86,7 @@ def levitated(model: Any, batch: dict[str, torch.Tensor], pairs: torch.Tensor) -
         return model.promu(**made).fused_text[:, : batch["input_ids"].shape[1]], model(**made, pairs=ends).logits
 
 
-@pytest.mark.parametrize("fusion", ["concat", "hvpnet", "text"])
+@pytest.mark.parametrize("fusion", sorted(name for name in FUSIONS if FUSIONS[name].masks_pairs))
 @pytest.mark.parametrize("attention", ["eager", "sdpa", "promu_matmul"])
 def test_levitated_markers_change_neither_text_nor_each_other(
     fusion: str, attention: str, make_config: MakeConfig, make_batch: MakeBatch
@@ -133,7 +134,7 @@ def test_what_cannot_hide_markers_is_refused() -> None:
     other = PromuConfig(
         text_config={"model_type": "bert", **small}, vision_config=vision, relation_head="levitated", fusion="mmib"
     )
-    with pytest.raises(InputError, match=r"\(concat, hvpnet, text\), and 'mmib' has none; use relation_head spans"):
+    with pytest.raises(InputError, match=r"\(adapcoatt, .*\), and 'mmib' has none; use relation_head spans"):
         PromuForRelationClassification(other)
     with pytest.raises(InputError, match="relation_head 'span' is unknown; use one of markers, spans, levitated"):
         PromuConfig(relation_head="span")

@@ -1,4 +1,4 @@
-"""A run whose fusion samples noise goes on with the noise that it would have had."""
+"""A broken run goes on as an unbroken one, whatever its fusion has of its own."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Cut(Exception):
     """In the place of a power cut."""
 
 
-def recipe_with_noise(world: Path, tokenizer: Path, out: Path) -> FinetuneRecipe:
+def recipe_of(fusion: str, world: Path, tokenizer: Path, out: Path) -> FinetuneRecipe:
     raw = finetune_recipe(world, tokenizer, out)
-    model: dict[str, Any] = {**raw["model"], "config": {"fusion": "mmib"}}
+    model: dict[str, Any] = {**raw["model"], "config": {"fusion": fusion}}
     return load_recipe({**raw, "model": model}, FinetuneRecipe)
 
 
@@ -30,9 +30,11 @@ def cut_at_step_five(name: str, done: int, total: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_that_samples_ends_as_an_unbroken_one(tiny_world: Path, tiny_models: Path, tmp_path: Path) -> None:
-    finetune(recipe_with_noise(tiny_world, tiny_models / "ner", tmp_path / "unbroken"))
-    broken = recipe_with_noise(tiny_world, tiny_models / "ner", tmp_path / "broken")
+@pytest.mark.parametrize("fusion", ["mmib", "umt"])
+def test_a_broken_run_ends_as_an_unbroken_one(fusion: str, tiny_world: Path, tiny_models: Path, tmp_path: Path) -> None:
+    """One fusion that samples noise, and one with a task of its own beside the model's."""
+    finetune(recipe_of(fusion, tiny_world, tiny_models / "ner", tmp_path / "unbroken"))
+    broken = recipe_of(fusion, tiny_world, tiny_models / "ner", tmp_path / "broken")
     with pytest.raises(Cut), progress.shown(cut_at_step_five):
         finetune(broken)
     finetune(broken)

@@ -20,6 +20,7 @@ from promu.config import load_recipe
 from promu.errors import InputError
 from promu.hub import resolve
 from promu.modeling.encoders import encoder_config
+from promu.modeling.fusions import FUSIONS
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.newsreel import NewsreelSettings, write_newsreel
 from promu.newsreel.joint_world import write_joint
@@ -129,6 +130,7 @@ ON_TOP = {
     "L_CIT + L_ITM + L_MLM": ["losses.coe=0", "losses.cir=0", "losses.mlm=1"],
     "HVPNeT": ["model.config.fusion=hvpnet"],
     "MMIB": ["model.config.fusion=mmib"],
+    "UMT": ["model.config.fusion=umt"],
 }
 """Pre-trained baselines and other fusions, as what they set in newsreel-pretrain; docs/baselines.md lists them."""
 
@@ -151,6 +153,7 @@ def test_the_page_of_baselines_names_what_is_run_here() -> None:
         line = next(line for line in page.splitlines() if f"| {baseline} |" in line)
         assert " ".join(f"--set {setting}" for setting in settings) in line
     assert all(f"`{name}`" in page for name in NAMES if name.endswith("-text"))
+    assert all(f"`--set model.config.fusion={name}`" in page for name in FUSIONS.own)
 
 
 def check_finetuned(recipe: FinetuneRecipe, posts: int) -> None:

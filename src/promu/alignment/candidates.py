@@ -17,8 +17,9 @@ from promu import files
 from promu.corpora.captions import read_captions
 from promu.corpora.fields import csv_rows
 from promu.corpora.shards import PairShards
-from promu.errors import InputError, counted, needs_extra
+from promu.errors import InputError, counted
 from promu.files import shorten
+from promu.modeling import parsing
 from promu.progress import track
 
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
@@ -165,17 +166,7 @@ def count_nouns(captions: Collection[str], pipeline: str, processes: int = 1) ->
 
 def load_pipeline(name: str) -> Any:
     """The spaCy pipeline called `name` with what finds nouns, and no more; raises as `count_nouns`."""
-    try:
-        import spacy
-    except ImportError:
-        raise needs_extra("finding nouns", "spaCy", "spacy") from None
-    from promu.hub import resolve
-
-    try:
-        nlp = spacy.load(resolve(name) if name.startswith("package:") else name, exclude=_UNNEEDED)
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"spaCy pipeline {name!r} cannot be loaded ({reason}); {_REMEDY}") from error
+    nlp = parsing.load_pipeline(name, "finding nouns", _REMEDY, _UNNEEDED)
     if not nlp("a dog").has_annotation("POS"):
         raise InputError(f"spaCy pipeline {name!r} tags no parts of speech (a blank one?); {_REMEDY}")
     return nlp

@@ -111,6 +111,8 @@ def _export(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
     models: dict[str, Any]
     models, encoder = open_models(home, "cpu")
     models = {task: models[task] for task in tasks}
+    if encoder.parser is not None:
+        raise InputError("this model reads parsed texts, and its graphs would not; leave it to PyTorch", home)
     tokens = {name: getattr(encoder.tokenizer, name) for name in TOKENS}
     _check_tokenizer(encoder, home / "tokenizer.json", tokens)
     graphs = target / GRAPHS
@@ -180,8 +182,9 @@ class _Answer(nn.Module):
         image_mask: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, ...]:
         more = {"position_ids": position_ids, "token_type_ids": token_type_ids}
-        fused = self.backbone(input_ids, attention_mask, visual=visual, image_mask=image_mask, **more).fused_text
-        answers = [] if self.finder is None else [self.finder.answer(fused, word_index)]
+        output = self.backbone(input_ids, attention_mask, visual=visual, image_mask=image_mask, **more)
+        fused, spans = output.fused_text, [] if output.spans is None else [output.spans]
+        answers = [] if self.finder is None else [self.finder.answer(fused, word_index, *spans)]
         if self.head in ("markers", "levitated"):
             assert self.relater is not None
             answers.append(self.relater.answer(fused, marker_index if pairs is None else pairs))

@@ -140,6 +140,7 @@ class PromuOutput(ModelOutput):
         fused_visual: Fused vectors of the visual CLS and patches (B, K+1, d), or None.
         attentions: The fusion's attention maps, with `output_attentions` (`promu.modeling.fusions.Fused`).
         losses: The fusion's own losses (B,), unweighted, by name.
+        spans: Emissions (B, N+2, 3) of the fusion's auxiliary task, where it has one.
     """
 
     text: Tensor | None = None
@@ -148,6 +149,7 @@ class PromuOutput(ModelOutput):
     fused_visual: Tensor | None = None
     attentions: tuple[Tensor, ...] | None = None
     losses: dict[str, Tensor] | None = None
+    spans: Tensor | None = None
 
 
 def vectors_at(vectors: Tensor, index: Tensor) -> Tensor:
@@ -338,6 +340,7 @@ class PromuModel(HasEncoders):
         boxes: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
+        parse: Tensor | None = None,
     ) -> PromuOutput:
         """Encode and fuse.
 
@@ -355,6 +358,7 @@ class PromuModel(HasEncoders):
             boxes: (B, R, 4) regions in 0..1 of the image, zeros for padding; None without a detector.
             token_type_ids: (B, N+2), 1 for the tokens of contexts, 0 for those of the text.
             position_ids: (B, N+2) the position of each token, from 0; None counts them.
+            parse: (B, N+2, 3) of the text (`promu.modeling.parsing`), for fusions that read it; None without a parser.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -362,9 +366,11 @@ class PromuModel(HasEncoders):
         images = pixel_values is not None or image_features is not None
         if visual is None and images and self.vision_encoder is not None:
             visual = self.encode_visual(pixel_values, image_features)
-        features = None if visual is None else VisualFeatures(visual, image_mask, boxes)
+        features = None if visual is None else VisualFeatures(visual, image_mask, boxes, parse)
         fused = self.fusion(text, attention_mask, features, output_attentions)
-        return PromuOutput(text, visual, fused.text, fused.visual, fused.attentions or None, fused.losses or None)
+        return PromuOutput(
+            text, visual, fused.text, fused.visual, fused.attentions or None, fused.losses or None, fused.spans
+        )
 
     def fusion_loss(self, output: PromuOutput) -> Tensor | float:
         """What the fusion's own losses add to a fine-tuned task's: their weighted mean over the posts."""

@@ -13,6 +13,7 @@ from transformers.utils.generic import ModelOutput
 from promu.modeling.backbone import PromuModel, PromuPreTrainedModel, vectors_at
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.crf import LinearChainCrf
+from promu.modeling.fusions.umt import convert
 from promu.modeling.pair_heads import LevitatedPairs, SpanPairs, check_levitated
 
 
@@ -87,9 +88,12 @@ class PromuForTokenClassification(HeadOnBackbone):
     def head_labels(config: PromuConfig) -> dict[str, Sequence[str]]:
         return {"emitter": config.labels, "crf": config.labels}
 
-    def answer(self, fused_text: Tensor, positions: Tensor) -> Tensor:
-        """Emissions (B, W, C) at the words' places (B, W)."""
-        return self.emitter(self.dropout(vectors_at(fused_text, positions))).float()
+    def answer(self, fused_text: Tensor, positions: Tensor, spans: Tensor | None = None) -> Tensor:
+        """Emissions (B, W, C) at the words' places (B, W), with those of spans (B, N, 3) where the fusion has some."""
+        emissions = self.emitter(self.dropout(vectors_at(fused_text, positions))).float()
+        if spans is None:
+            return emissions
+        return emissions + convert(vectors_at(spans, positions), self.config.labels)
 
     def forward(
         self,
@@ -110,10 +114,14 @@ class PromuForTokenClassification(HeadOnBackbone):
             inputs: Of the image, and `output_attentions`, as in `PromuModel.forward`.
         """
         backbone = self.promu(input_ids, attention_mask, **inputs)
-        emissions = self.answer(backbone.fused_text, word_index)
+        emissions = self.answer(backbone.fused_text, word_index, backbone.spans)
         loss = None
         if labels is not None:
             loss = self.crf(emissions, labels, word_mask).mean() + self.promu.fusion_loss(backbone)
+            if backbone.spans is not None:
+                fusion: Any = self.promu.fusion
+                of_words = vectors_at(backbone.spans, word_index)
+                loss = loss + fusion.span_loss(of_words, labels, word_mask, self.config.labels).mean()
         return TokenClassificationOutput(loss, emissions, backbone.fused_text, backbone.attentions)
 
 

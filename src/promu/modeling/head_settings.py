@@ -32,6 +32,7 @@ class HeadSettings:
         contexts: Names of the contexts that are read after a text; fine-tuning sets them.
         context_budget: Tokens of all contexts of a post at most, beside those of the text.
         context_order: What is read first where not all fits: `relevance` to the text, or as it is `given`.
+        parser: The spaCy pipeline that parses texts for a fusion that reads trees and noun phrases; None does without.
     """
 
     id2label: Any = None
@@ -45,6 +46,7 @@ class HeadSettings:
     contexts: list[str] | tuple[str, ...] = ()
     context_budget: int = 64
     context_order: str = "relevance"
+    parser: str | None = None
 
     def check_head(self) -> None:
         """Make sure that the relation head is one that there is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -14,6 +15,7 @@ from PIL import Image
 from promu.errors import InputError
 from promu.modeling.context_packing import Order, pack, passages, relevance
 from promu.modeling.head_settings import RELATION_HEADS, HeadSettings
+from promu.modeling.parsing import ParsedWord, open_parser, parse_of_pieces
 
 if TYPE_CHECKING:  # for `tensors`, which only what computes in PyTorch calls
     import torch
@@ -38,7 +40,7 @@ class EncodedText:
     For entity recognition the positions are those of each word's first piece, for relation classification those of
     [E1] and [E2], or where head and tail begin and end (`WordEncoder.spans`). `words` says of each piece which word it
     is a part of, -1 for special tokens, markers and contexts. The last `context` pieces are those of the contexts, and
-    `left_out` more of them are not read.
+    `left_out` more of them are not read. `parsed` has the words where texts are parsed.
     """
 
     input_ids: list[int]
@@ -46,6 +48,7 @@ class EncodedText:
     words: list[int] = field(default_factory=list)
     context: int = 0
     left_out: int = 0
+    parsed: Sequence[ParsedWord] = ()
 
 
 class WordEncoder:
@@ -59,6 +62,10 @@ class WordEncoder:
         context_budget: Pieces of them at most, separators included.
         context_order: Which of their passages are read where not all fit.
         relation_head: How pairs of entities are put to the model (`PromuConfig.relation_head`).
+        parser: The spaCy pipeline that parses texts, where the model's fusion reads parsed ones.
+
+    Raises:
+        InputError: The tokenizer has no start or end token, or the parser cannot be used.
     """
 
     def __init__(
@@ -69,6 +76,7 @@ class WordEncoder:
         context_budget: int = 0,
         context_order: Order = "relevance",
         relation_head: str = RELATION_HEADS[0],
+        parser: str | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
@@ -76,6 +84,7 @@ class WordEncoder:
         self.context_budget = context_budget
         self.context_order = context_order
         self.relation_head = relation_head
+        self.parser = None if parser is None else open_parser(parser)
         self.start = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
         self.stop = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
         if self.start is None or self.stop is None:
@@ -104,7 +113,8 @@ class WordEncoder:
                 f"max_length (in a recipe model.config.max_length) to {config.max_positions} or less"
             )
         order: Any = config.context_order
-        return cls(tokenizer, config.max_length, config.contexts, config.context_budget, order, config.relation_head)
+        contexts = (config.contexts, config.context_budget, order)
+        return cls(tokenizer, config.max_length, *contexts, config.relation_head, config.parser)
 
     def pieces(self, word: str) -> tuple[int, ...]:
         """Ids of a word's pieces, at least one; cached unless the word is very long."""
@@ -191,6 +201,16 @@ class WordEncoder:
         ids = self.tokenizer(text, **PLAIN).input_ids[: self.max_length - 2]
         return EncodedText([self.start, *ids, self.stop], [])
 
+    def caption(self, text: str) -> EncodedText:
+        """As `text`, parsed where the encoder has a parser."""
+        found = self.text(text)
+        if self.parser is None:
+            return found
+        parsed = self.parser.text(text)
+        offsets = self.tokenizer(text, return_offsets_mapping=True, **PLAIN).offset_mapping[: len(found.input_ids) - 2]
+        starts = [word.start for word in parsed]
+        return replace(found, words=[-1, *(bisect_right(starts, at) - 1 for at, _ in offsets), -1], parsed=parsed)
+
     def with_contexts(self, text: EncodedText, tokens: Sequence[str], contexts: Mapping[str, str]) -> EncodedText:
         """A text with the contexts of its post: `[CLS] text [SEP] first context [SEP] second [SEP]`.
 
@@ -202,6 +222,8 @@ class WordEncoder:
             tokens: The post's words, which say what is relevant.
             contexts: Texts by name; other names than those of `contexts` are not read.
         """
+        if self.parser is not None:
+            text = replace(text, parsed=self.parser.words(tuple(tokens)))
         if not self.contexts:
             return text
         owners = [(name, passage) for name in self.contexts for passage in passages(contexts.get(name, ""))]
@@ -216,7 +238,7 @@ class WordEncoder:
             by_name.setdefault(name, []).extend(of_passage)
         added = [piece for of_name in by_name.values() if of_name for piece in (*of_name, self.stop)] or [self.stop]
         ids, words = [*text.input_ids, *added], [*text.words, *[-1] * len(added)]
-        return EncodedText(ids, text.positions, words, len(added), packed.left_out)
+        return replace(text, input_ids=ids, words=words, context=len(added), left_out=packed.left_out)
 
     def context_words(self, contexts: Mapping[str, str]) -> int:
         """About how many words of contexts are read, by which batches are made of posts of like length."""
@@ -226,13 +248,20 @@ class WordEncoder:
     def batch(self, texts: Sequence[EncodedText]) -> Batch:
         """`input_ids` and `attention_mask` (B, longest), padded to the longest of the batch.
 
-        Where contexts are read, also `token_type_ids` (B, longest): 1 for their pieces.
+        Where contexts are read, also `token_type_ids` (B, longest): 1 for their pieces. Where texts were parsed, also
+        `parse` (B, longest, 3) as of `promu.modeling.parsing.parse_of_pieces`.
         """
         ids, mask = pad_positions([text.input_ids for text in texts], self.pad)
         batch = {"input_ids": ids, "attention_mask": mask}
         if self.contexts:
             segments = [[0] * (len(text.input_ids) - text.context) + [1] * text.context for text in texts]
             batch["token_type_ids"] = pad_positions(segments)[0]
+        if any(text.parsed for text in texts):
+            batch["parse"] = np.zeros((*ids.shape, 3), dtype=np.int64)
+            batch["parse"][..., :2] = np.arange(ids.shape[1])[:, None]  # padding is its own head
+            for row, text in enumerate(texts):
+                if text.parsed:
+                    batch["parse"][row, : len(text.words)] = parse_of_pieces(text.words, text.parsed)
         return batch
 
     def word_batch(self, texts: Sequence[EncodedText]) -> Batch:
@@ -307,9 +336,14 @@ def levitate(batch: Batch, pairs: NDArray[np.int64], markers: Sequence[int]) -> 
     groups[row, places] = slots[:, None] + 1
     together = (groups[:, :, None] == groups[:, None]) & (groups[:, None] > 0)
     seen = (wider(text)[:, None] > 0) | together
-    segments = {name: wider(batch[name]) for name in ("token_type_ids",) if name in batch}
+    more = {name: wider(batch[name]) for name in ("token_type_ids",) if name in batch}
+    if "parse" in batch:
+        markers_own = np.tile(np.array([0, 0, 0]), (rows, width + extra, 1))
+        markers_own[..., :2] = np.arange(width + extra)[:, None]
+        markers_own[:, :width] = batch["parse"]
+        more["parse"] = markers_own
     return {
-        **segments,
+        **more,
         "input_ids": ids,
         "attention_mask": seen.astype(np.int64),
         "position_ids": positions,

@@ -26,7 +26,7 @@ LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
 PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
 Batch = Mapping[str, Tensor]
 ENCODER_INPUTS = ("input_ids", "attention_mask", "pixel_values", "image_features", "text_features")
-"""What the encoders read of a batch; the fusion also reads `boxes`."""
+"""What the encoders read of a batch; the fusion also reads `boxes` and `parse`."""
 
 
 class ITMLoss:
@@ -152,7 +152,7 @@ class JointLoss:
         if self.reads_fused and not fuse:
             given["fuse"] = False
         elif self.reads_fused:
-            given["boxes"] = batch.get("boxes")
+            given |= {name: batch[name] for name in ("boxes", "parse") if name in batch}
             if self.weights.get("mlm") and "mlm_labels" in batch:
                 given["masked"] = batch["mlm_labels"] != -100
         return given

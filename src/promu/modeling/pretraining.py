@@ -143,6 +143,7 @@ class PromuForPreTraining(PairModel):
         boxes: Tensor | None = None,
         masked: Tensor | None = None,
         fuse: bool = True,
+        parse: Tensor | None = None,
     ) -> PairOutput:
         """Features and logits of a batch of caption pairs.
 
@@ -155,11 +156,12 @@ class PromuForPreTraining(PairModel):
             boxes: (B, R, 4) in 0..1 of the view, zeros for padding.
             masked: (B, N+2) booleans, the tokens that masked language modelling has hidden.
             fuse: False gives the projections alone.
+            parse: (B, N+2, 3), as in `PromuModel.forward`.
         """
         if not (fuse and self.fuses):
             text = self.promu.encode_tokens(input_ids, attention_mask, text_features)
             return self._projections(text, self.promu.encode_visual(pixel_values, image_features), attention_mask)
-        given = {"image_features": image_features, "text_features": text_features, "boxes": boxes}
+        given = {"image_features": image_features, "text_features": text_features, "boxes": boxes, "parse": parse}
         backbone = self.promu(input_ids, attention_mask, pixel_values, **given)
         output = PairOutput()
         if self.loss_weights["cit"]:

@@ -60,7 +60,7 @@ class CaptionCollator:
         shown = [self.views(self.corpus.image_of(sample.row), rng) for sample, rng in zip(samples, rngs, strict=True)]
         pairs = [self._read(pair, rng) for pair, rng in zip(pairs, rngs, strict=True)]
         batch = {
-            **tensors(self.encoder.batch([self.encoder.text(pair.caption) for pair in pairs])),
+            **tensors(self.encoder.batch([self.encoder.caption(pair.caption) for pair in pairs])),
             self.views.argument: torch.stack([tensor for tensor, _ in shown]),
             "image_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
             "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),

@@ -28,6 +28,8 @@ CLOSE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 BOXES = torch.tensor([[0.0, 0.0, 0.6, 0.4], [0.5, 0.5, 0.9, 1.0]])
 TAGS = dict(enumerate(bio_labels(["PER", "LOC"])))
 
+RELATIONS = {0: "None", 1: "r", 2: "s"}
+
 
 def with_boxes(rows: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:
     return {**tiny_batch(rows=rows, seed=seed), "boxes": BOXES.expand(rows, -1, -1).clone()}
@@ -111,6 +113,25 @@ def test_gradients_of_the_joint_loss_reach_every_weight(fusion: str) -> None:
 
 
 @pytest.mark.parametrize("fusion", sorted(FUSIONS))
+@pytest.mark.parametrize("task", ["ner", "re"])
+def test_every_weight_learns_in_fine_tuning(task: str, fusion: str) -> None:
+    """As data-parallel training needs it."""
+    given = {**tiny_batch(), "labels": torch.tensor([1, 2, 0])}
+    if task == "re":
+        given["marker_index"] = torch.tensor([[1, 4]] * 3)
+    else:
+        words = torch.tensor([[1, 2, 3]] * 3)
+        given |= {"word_index": words, "word_mask": torch.ones_like(words), "labels": words - 1}
+    heads = {"ner": (PromuForTokenClassification, TAGS), "re": (PromuForRelationClassification, RELATIONS)}
+    kind, labels = heads[task]
+    model = kind(tiny_config(fusion=fusion, id2label=labels, vision_hidden_size=24)).train()
+    model(**given).loss.backward()
+    of_image = ("promu.vision_encoder", "promu.fusion.visual") if fusion == "text" else ()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert [name for name in without if not name.startswith(of_image)] == []
+
+
+@pytest.mark.parametrize("fusion", sorted(FUSIONS))
 def test_what_is_saved_comes_back(fusion: str, tmp_path: Path) -> None:
     saved = PromuForTokenClassification(tiny_config(fusion=fusion, id2label=TAGS, vision_hidden_size=24)).eval()
     with torch.no_grad():
@@ -187,7 +208,7 @@ def test_other_text_encoders_of_the_family_have_every_fusion(fusion: str) -> Non
 def test_a_batch_in_parts_is_the_batch(fusion: str) -> None:
     """Without dice: what MMIB samples cannot be compared, and its rolled pairs are those of the part."""
     weights = dict.fromkeys(FUSIONS[fusion].auxiliary, 0.5)
-    config = tiny_config(**HEADS, fusion=fusion, fusion_loss_weights={**weights, **({"align": 0.0} if weights else {})})
+    config = tiny_config(**HEADS, fusion=fusion, fusion_loss_weights={**weights, **no_align(fusion)})
     torch.manual_seed(1)
     whole = PromuForPreTraining(config).eval()
     torch.manual_seed(1)
@@ -195,7 +216,7 @@ def test_a_batch_in_parts_is_the_batch(fusion: str) -> None:
     expected, of_whole = joint_loss(whole, whole_batch())
     expected.backward()
     loss, parts = backward_in_parts(apart, JointLoss.of(apart), whole_batch(), 2, Accelerator(cpu=True))
-    assert parts.keys() == {"itm", "cit", "coe", "cir", *weights}
+    assert parts.keys() == {"itm", "cit", "coe", "cir", *weights} - {"spans"}  # which labelled entities have
     assert loss == pytest.approx(float(expected.detach()), rel=1e-4)
     for name, part in parts.items():
         if name != "align":
@@ -217,13 +238,17 @@ def test_a_part_s_second_pass_contrasts_what_its_first_did(fusion: str) -> None:
         torch.testing.assert_close(one.text, other.text.detach())
 
 
+def no_align(fusion: str) -> dict[str, float]:
+    """MMIB's rolled pairs off."""
+    return {"align": 0.0} if "align" in FUSIONS[fusion].auxiliary else {}
+
+
 def _parallel(rank: int) -> dict[str, dict[str, torch.Tensor]]:
     """Losses and gradients of one process's part under data-parallel training, for each fusion."""
     found = {}
     for fusion in SEEING:
         torch.manual_seed(1)
-        weights = {"align": 0.0} if "align" in FUSIONS[fusion].auxiliary else {}
-        model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, fusion_loss_weights=weights)).eval()
+        model = PromuForPreTraining(tiny_config(**HEADS, fusion=fusion, fusion_loss_weights=no_align(fusion))).eval()
         parallel = torch.nn.parallel.DistributedDataParallel(model) if processes() > 1 else model
         batch = own_part(whole_batch(), rank, 2) if processes() > 1 else whole_batch()
         loss, parts = joint_loss(model, batch, parallel)
@@ -275,7 +300,7 @@ def test_a_text_encoder_that_cannot_be_halved_stays_whole_where_there_is_no_fusi
 
 
 @pytest.mark.parametrize(
-    ("fusion", "own"), [("concat", "none"), ("hvpnet", "none"), ("mmib", "kl_text, kl_visual, align")]
+    ("fusion", "own"), [("concat", "none"), ("umt", "spans"), ("mmib", "kl_text, kl_visual, align")]
 )
 def test_a_weight_of_a_loss_that_a_fusion_has_not_is_refused(fusion: str, own: str) -> None:
     with pytest.raises(InputError, match=f"fusion '{fusion}' has no loss 'kl'; its own losses are {own}"):

@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, ViTConfig
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
 from promu.modeling.encoders import encode_image, level_layers, map_encoder
-from promu.modeling.fusions.base import VisualFeatures
-from promu.modeling.fusions.hvpnet import Prefix, PrefixFusion, mix
+from promu.modeling.fusions.base import Prefix, VisualFeatures
+from promu.modeling.fusions.hvpnet import PrefixFusion, mix
 from promu.modeling.losses import patch_coverage, pool_regions
 
 

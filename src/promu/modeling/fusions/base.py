@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import BertConfig, PreTrainedModel
 from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertOutput
 
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
@@ -26,11 +29,13 @@ class VisualFeatures:
         tokens: (B, K+1, d_v), CLS first; (B, V, K+1, d_v) where the fusion reads V levels of the encoder.
         mask: (B,), 1 where the post has an image; None means everywhere.
         boxes: (B, R, 4) a detector's regions in 0..1 of the image, zeros for padding; None without a detector.
+        parse: (B, N+2, 3) of the text that is read with the image (`promu.modeling.parsing`); None without a parser.
     """
 
     tokens: Tensor
     mask: Tensor | None = None
     boxes: Tensor | None = None
+    parse: Tensor | None = None
 
     def present(self) -> Tensor:
         """(B,) booleans: which posts have an image."""
@@ -50,12 +55,15 @@ class Fused:
             the shares of the text tokens and, with images, of the visual tokens in what each text token reads.
         losses: Auxiliary losses by name, one value a row (B,): they are added to whatever the model is trained on, with
             the weights of `Fusion.loss_weights`.
+        spans: (B, N+2, 3) emissions of O, B and I, whatever the type, of an auxiliary task that a model of entities
+            learns beside its own (`promu.modeling.fusions.umt`); None elsewhere.
     """
 
     text: Tensor
     visual: Tensor | None = None
     attentions: tuple[Tensor, ...] = ()
     losses: dict[str, Tensor] = field(default_factory=dict)
+    spans: Tensor | None = None
 
 
 class Fusion(nn.Module, ABC):
@@ -68,12 +76,14 @@ class Fusion(nn.Module, ABC):
         sees_images: Whether the image has a part in the fused vectors.
         levels: How many levels of the vision encoder it reads, at most; None reads the last alone.
         auxiliary: Its own losses by name with the weights that they have by default.
+        parses: Whether it reads parsed texts: what it then does without a parser, in words; None for one that does not.
         masks_pairs: Whether it takes a mask of who sees whom, (B, N+2, N+2), in place of one of tokens.
     """
 
     sees_images: ClassVar[bool] = True
     levels: ClassVar[int | None] = None
     auxiliary: ClassVar[Mapping[str, float]] = {}
+    parses: ClassVar[str | None] = None
     masks_pairs: ClassVar[bool] = False
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
@@ -96,6 +106,18 @@ class Fusion(nn.Module, ABC):
         layers = text_layers(bare_model(config))
         assert layers is not None
         return config, layers
+
+    def check_keys(self, text_encoder: PreTrainedModel) -> None:
+        """Make sure that the layers take further keys and values (`run_layers`).
+
+        Raises:
+            InputError: They do not.
+        """
+        if "encoder_hidden_states" not in inspect.signature(self.layers[0].forward).parameters:
+            raise InputError(
+                f"the layers of a {text_encoder.config.model_type!r} text encoder take no visual prefix; "
+                "set fusion_layers to a number for a separate fusion stack"
+            )
 
     def own_layer_config(self, text_encoder: PreTrainedModel, count: int) -> BertConfig:
         """Settings of layers of BERT's kind, as wide as the text encoder's, whatever the text encoder's kind is."""
@@ -136,19 +158,14 @@ class Fusion(nn.Module, ABC):
         """The layers over `hidden` (B, N, d), and their attention maps where wanted.
 
         The mask (B, N) is 1 where a key may be attended to. `keys` has for each layer what brings P further keys and
-        values (`promu.modeling.fusions.hvpnet.Prefix`); the mask is then (B, N + P).
+        values (`Prefix`); the mask is then (B, N + P).
         """
         attention_mask = self.attention_mask(hidden, mask)
         maps: list[Tensor] = []
         for number, layer in enumerate(self.layers):
-            # by position: the names of the two arguments between, and of the keys, change between versions
-            more = () if keys is None else (None, None, keys[number])
-            if output_attentions:  # the steps of the layer, which itself returns no map
-                attended, weights = layer.attention(hidden, attention_mask, *more)[:2]  # type: ignore[operator]
-                maps.append(required_map(weights))
-                hidden = layer.feed_forward_chunk(attended)  # type: ignore[operator]
-            else:
-                hidden = layer(hidden, attention_mask, *more)
+            of_layer = None if keys is None else keys[number]
+            hidden, weights = run_layer(layer, hidden, attention_mask, of_layer, output_attentions)
+            maps += [] if weights is None else [weights]
         return hidden, tuple(maps)
 
     def attention_mask(self, queries: Tensor, mask: Tensor) -> Tensor | None:
@@ -158,6 +175,52 @@ class Fusion(nn.Module, ABC):
         like = queries[:, :1].expand(-1, mask.shape[1], -1)  # only its shape and kind of number are looked at
         tensors = {"inputs_embeds": queries, "attention_mask": mask, "encoder_hidden_states": like}
         return create_bidirectional_mask(config=self.layer_config, **tensors, allow_is_bidirectional_skip=False)
+
+
+@dataclass
+class Prefix:
+    """Further keys and values (B, heads, P, d / heads) of a layer, in the place of a cache of earlier tokens."""
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, both: Tensor, heads: int) -> Self:
+        """From keys and values side by side, (B, P, 2 d)."""
+        return cls(*both.unflatten(-1, (2, heads, -1)).permute(2, 0, 3, 1, 4))
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """The layer's own keys and values (B, heads, N, d / heads), then the prefix's."""
+        keys = torch.cat([keys, self.keys.to(keys.dtype)], dim=2)
+        return keys, torch.cat([values, self.values.to(values.dtype)], dim=2)
+
+
+class CrossAttention(nn.Module):
+    """A layer of BERT's kind whose queries attend to another sequence."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = BertAttention(config, is_cross_attention=True)
+        self.intermediate = BertIntermediate(config)
+        self.output = BertOutput(config)
+
+    def forward(self, queries: Tensor, others: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Queries (B, N, d) that have read others (B, M, d), and the map (B, heads, N, M) where one is computed."""
+        read, weights = self.attention(queries, None, others, mask)
+        return self.output(self.intermediate(read), read), weights
+
+
+def run_layer(
+    layer: Any, hidden: Tensor, attention_mask: Tensor | None, keys: Prefix | None = None, with_map: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """A layer of BERT's kind over `hidden` (B, N, d), and its attention map where wanted."""
+    # by position: the names of the two arguments between, and of the keys, change between versions
+    more = () if keys is None else (None, None, keys)
+    if not with_map:
+        return layer(hidden, attention_mask, *more), None
+    # the steps of the layer, which itself returns no map
+    attended, weights = layer.attention(hidden, attention_mask, *more)[:2]
+    return layer.feed_forward_chunk(attended), required_map(weights)
 
 
 def additive_mask(mask: Tensor) -> Tensor:
@@ -171,6 +234,26 @@ def with_keys(mask: Tensor, more: Tensor) -> Tensor:
     if mask.ndim == 3:
         more = more[:, None].expand(-1, mask.shape[1], -1)
     return torch.cat([mask, more], dim=-1)
+
+
+def seen_by_cls(mask: Tensor) -> Tensor:
+    """What an image reads of a text: the mask of its tokens (B, N), or what [CLS] sees by one of pairs (B, N, N)."""
+    return mask[:, 0] if mask.ndim == 3 else mask
+
+
+def map_of_image(weights: Tensor, text_length: int, present: Tensor, shares: Tensor | None = None) -> Tensor:
+    """A map over an image (B, heads, N, M) as one over text and visual tokens (B, heads, N, text + K+1).
+
+    Nothing is read where no image is `present` (B,). `shares` (B, M, K+1) spread what was read over the visual tokens.
+    """
+    if shares is not None:
+        weights = weights @ shares[:, None].to(weights.dtype)
+    return functional.pad(weights * present[:, None, None, None], (text_length, 0))
+
+
+def with_map(maps: tuple[Tensor, ...], of_image: Tensor) -> tuple[Tensor, ...]:
+    """Maps of text alone (B, heads, N, N), made as wide as that of the image, which follows them."""
+    return (*(functional.pad(one, (0, of_image.shape[-1] - one.shape[-1])) for one in maps), of_image)
 
 
 def visual_map(config: PromuConfig) -> nn.Module:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -11,28 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.encoders import level_layers
-from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures, with_keys
-from promu.modeling.losses import patch_coverage
+from promu.modeling.fusions.base import Fused, Fusion, Prefix, VisualFeatures, with_keys
+from promu.modeling.fusions.objects import box_shares, quarters
 
 LEVELS = 4
 """Levels of the vision encoder that are read, if it has as many."""
-QUARTERS = ((0.0, 0.0, 0.5, 0.5), (0.5, 0.0, 1.0, 0.5), (0.0, 0.5, 0.5, 1.0), (0.5, 0.5, 1.0, 1.0))
-
-
-@dataclass
-class Prefix:
-    """Further keys and values (B, heads, P, d / heads) of a layer, in the place of a cache of earlier tokens."""
-
-    keys: Tensor
-    values: Tensor
-
-    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """The layer's own keys and values (B, heads, N, d / heads), then the prefix's."""
-        keys = torch.cat([keys, self.keys.to(keys.dtype)], dim=2)
-        return keys, torch.cat([values, self.values.to(values.dtype)], dim=2)
 
 
 class PrefixFusion(Fusion):
@@ -53,11 +36,7 @@ class PrefixFusion(Fusion):
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__(config, text_encoder)
-        if "encoder_hidden_states" not in inspect.signature(self.layers[0].forward).parameters:
-            raise InputError(
-                f"the layers of a {text_encoder.config.model_type!r} text encoder take no visual prefix; "
-                "set fusion_layers to a number for a separate fusion stack"
-            )
+        self.check_keys(text_encoder)
         self.heads = int(self.layer_config.num_attention_heads)
         vision: Any = config.vision_config
         if vision is None:
@@ -98,19 +77,16 @@ class PrefixFusion(Fusion):
         The shares of a region that covers no patch are 0.
         """
         rows, tokens = len(images.tokens), images.tokens.shape[2]
-        boxes = torch.tensor(QUARTERS, device=images.tokens.device).expand(rows, -1, -1)
+        boxes = quarters(images.tokens)
         if images.boxes is not None:
             boxes = torch.cat([boxes, images.boxes.float()], dim=1)
-        coverage = patch_coverage(boxes, self.config.grid)
-        means = coverage / coverage.sum(-1, keepdim=True).clamp(min=1e-6)
-        first = tokens - coverage.shape[-1]  # what stands before the patches
-        alone = torch.eye(first, tokens, device=means.device).expand(rows, -1, -1)
-        return torch.cat([alone, functional.pad(means, (first, 0))], dim=1)
+        means = box_shares(boxes, self.config.grid, tokens)
+        alone = torch.eye(tokens - self.config.grid**2, tokens, device=means.device).expand(rows, -1, -1)
+        return torch.cat([alone, means], dim=1)
 
     def _prefix(self, number: int, mixed: Tensor) -> Prefix:
         """Key and value of each mixed vector (B, P, d) for the layer of this number."""
-        both = self.keys_values[number](mixed).unflatten(-1, (2, self.heads, -1))
-        return Prefix(*both.permute(2, 0, 3, 1, 4))
+        return Prefix.of(self.keys_values[number](mixed), self.heads)
 
 
 def mix(levels: Tensor, gate: Tensor) -> Tensor:

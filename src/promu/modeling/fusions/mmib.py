@@ -8,11 +8,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import BertConfig, PreTrainedModel
-from transformers.models.bert.modeling_bert import BertAttention, BertIntermediate, BertLayer, BertOutput
+from transformers import PreTrainedModel
+from transformers.models.bert.modeling_bert import BertLayer
 
 from promu.modeling.configuration import PromuConfig
-from promu.modeling.fusions.base import Fused, Fusion, VisualFeatures, required_map, visual_map
+from promu.modeling.fusions.base import (
+    CrossAttention,
+    Fused,
+    Fusion,
+    VisualFeatures,
+    map_of_image,
+    required_map,
+    visual_map,
+    with_map,
+)
 
 FIRST_LOG_VARIANCE = -4.0
 """Where the log-variance starts: a spread of a seventh, so that at first the noise drowns nothing."""
@@ -34,21 +43,6 @@ class Bottleneck(nn.Module):
         mean, log_variance = self.mean(hidden), FIRST_LOG_VARIANCE + self.log_variance(hidden)
         latent = mean + torch.exp(log_variance / 2) * torch.randn_like(mean) if self.training else mean
         return latent, kl_from_normal(mean, log_variance, mask)
-
-
-class CrossAttention(nn.Module):
-    """A layer of BERT's kind whose queries attend to another sequence."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.attention = BertAttention(config, is_cross_attention=True)
-        self.intermediate = BertIntermediate(config)
-        self.output = BertOutput(config)
-
-    def forward(self, queries: Tensor, others: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Queries (B, N, d) that have read others (B, M, d), and the map (B, heads, N, M) where one is computed."""
-        read, weights = self.attention(queries, None, others, mask)
-        return self.output(self.intermediate(read), read), weights
 
 
 class BottleneckFusion(Fusion):
@@ -96,9 +90,7 @@ class BottleneckFusion(Fusion):
         fused_visual, _ = self.image_reads_text(visual, latent, self.attention_mask(visual, text_mask))
         read, to_image = self.text_reads_image(latent, fused_visual, None)
         if output_attentions:
-            to_image = required_map(to_image) * present[:, None, None, None]
-            maps = tuple(functional.pad(weights, (0, tokens.shape[1])) for weights in maps)
-            maps = (*maps, functional.pad(to_image, (text.shape[1], 0)))
+            maps = with_map(maps, map_of_image(required_map(to_image), text.shape[1], present))
         return Fused(torch.where(present[:, None, None], read, latent), fused_visual, maps, losses)
 
     def alignment(self, text: Tensor, visual: Tensor, present: Tensor) -> Tensor:
