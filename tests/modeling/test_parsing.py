@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tests.factories import TEXTS, tiny_config
 from transformers import PreTrainedTokenizerBase
 
 from promu.errors import InputError
 from promu.modeling.backbone import PromuModel
-from promu.modeling.inputs import WordEncoder, levitate
+from promu.modeling.inputs import WordEncoder, add_entity_markers, levitate
 from promu.modeling.parsing import ParsedWord, open_parser
 from promu.schema import Entity, Post, Relation
 from promu.tasks.task import TASKS
@@ -46,7 +48,7 @@ class Trees:
 
 @pytest.fixture
 def encoder(tokenizer: PreTrainedTokenizerBase) -> WordEncoder:
-    found = WordEncoder(tokenizer, 16)
+    found = WordEncoder(copy.deepcopy(tokenizer), 16)
     found.parser = Trees()  # type: ignore[assignment]
     return found
 
@@ -66,8 +68,6 @@ def test_posts_and_captions_are_parsed_alike(encoder: WordEncoder) -> None:
 
 
 def test_markers_are_in_no_tree_and_cut_heads_are_none(encoder: WordEncoder) -> None:
-    from promu.modeling.inputs import add_entity_markers
-
     add_entity_markers(encoder.tokenizer)
     entities = (Entity(0, 1, "PER"), Entity(1, 2, "PER"))
     post = Post("1", ("dog", "dog", *["field"] * 40), entities=entities, relations=(Relation(0, 1, "None"),))
@@ -83,8 +83,6 @@ def test_padding_and_levitated_markers_are_nodes_of_their_own(encoder: WordEncod
     batch = TASKS["ner"].batch(encoder, posts, None)
     width = batch["input_ids"].shape[1]
     assert [row.tolist() for row in batch["parse"][1, 3:]] == [[place, place, 0] for place in range(3, width)]
-    import numpy as np
-
     made = levitate(batch, np.array([[0, 1, 2, 3, 4]]), [4, 5, 6, 7])
     assert made["parse"].shape == (2, width + 4, 3)
     assert made["parse"][0, width:, :2].tolist() == [[place, place] for place in range(width, width + 4)]
@@ -106,9 +104,9 @@ def test_a_text_is_parsed_once(pipeline: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_pipeline_that_does_not_parse_is_refused(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     spacy.blank("en").to_disk(tmp_path / "blank")
     with pytest.raises(InputError, match=r"has no parser, and fusions read its trees; name another as parser"):
-        WordEncoder.of(tokenizer, tiny_config(parser=str(tmp_path / "blank")))
+        WordEncoder.of(tokenizer, tiny_config(max_length=16, parser=str(tmp_path / "blank")))
     with pytest.raises(InputError, match=r"'nowhere' cannot be loaded .* name an installed one or a folder"):
-        WordEncoder.of(tokenizer, tiny_config(parser="nowhere"))
+        WordEncoder.of(tokenizer, tiny_config(max_length=16, parser="nowhere"))
 
 
 def test_a_fusion_says_what_stands_for_a_missing_parser(caplog: pytest.LogCaptureFixture) -> None:
