@@ -71,7 +71,7 @@ def test_every_kind_is_found_by_its_name() -> None:
     assert {"mean"} == set(FUSIONS) - set(FUSIONS.own) and {"centre"} == set(DETECTORS) - set(DETECTORS.own)
     assert find_format("slashed", "posts").name == "slashed" and TASKS["hashtags"].name == "hashtags"
     assert FUSIONS["concat"] is FUSIONS.own["concat"]
-    with pytest.raises(InputError, match=r"fusion 'mane' is unknown; use one of adapcoatt, .*, mean, mmib"):
+    with pytest.raises(InputError, match=r"fusion 'mane' is unknown; use one of adapcoatt, .*, mean, mega"):
         PromuModel(tiny_config(fusion="mane"))
 
 
