@@ -25,6 +25,8 @@ def test_one_text_to_one_line(tiny_models: Path, images: Path, capsys: pytest.Ca
     (record,) = lines_of(capsys.readouterr().out)
     assert record == Extractor.from_pretrained(tiny_models)(TEXTS[0], images / "0.png").to_dict()
     assert record["entities"] and record["relations"]
+    assert main(["extract", "--model", str(tiny_models), "--text", "- Ann met Bob"]) == 0
+    assert lines_of(capsys.readouterr().out)[0]["text"] == "- Ann met Bob"
 
 
 def test_a_file_of_posts(tiny_models: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,9 +224,12 @@ def test_damaged_images_are_read_or_refused(data: bytes, edits: list[tuple[float
         ("a.b.png", "a.b"),
         ("Bjo\u0308rn.jpg", "Bj\u00f6rn.jpg"),
         ("Bj\u00f6rn.jpg", "Bjo\u0308rn.jpg"),
+        ("folder/1.png", "folder\\1.png"),
+        ("folder/1.png", "folder\\1.jpg"),
     ],
 )
 def test_an_image_under_another_ending_is_found(tmp_path: Path, file: str, name: str) -> None:
+    (tmp_path / "folder").mkdir()
     two_halves().save(tmp_path / file, "PNG")
     found = find_image(tmp_path / name)
     assert found.samefile(tmp_path / file)

@@ -166,6 +166,7 @@ def test_each_broken_row_of_a_csv_is_one_letter_in_its_place(tmp_path: Path) -> 
         ("posts.jsonl", b"", "the file is empty"),
         ("posts.txt", b"Ann", r"posts are read from \.jsonl, \.csv, \.parquet files, not '\.txt'"),
         ("posts.csv", b"id,body\n1,Ann\n", "text must be among them; found"),
+        ("posts.csv", b"id;text\n1;Ann\n", "columns are separated by commas, not by ';'"),
         ("posts.csv", b"text,text\nAnn,Bob\n", "the column 'text' is there twice"),
         ("posts.csv", b"id,text\n", "the file holds no posts"),
         ("posts.csv", "id,text\n1,Ann\n".encode("utf-16"), "the file is UTF-16"),

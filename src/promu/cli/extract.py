@@ -28,7 +28,7 @@ SHOWN = 10
 def extract(
     *,
     model: str,
-    text: str | None = None,
+    text: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     image: Path | None = None,
     input: Path | None = None,
     images: Path | None = None,

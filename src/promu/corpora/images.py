@@ -69,7 +69,8 @@ def probe_image(source: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> Ima
 def find_image(path: Path) -> Path:
     """The file of an image: the one named, or the same picture's under another ending or in another Unicode form.
 
-    Data sets name `1.jpg` where the file is `1.png` or `1.JPG`, and some systems write é as two characters in names.
+    Data sets name `1.jpg` where the file is `1.png` or `1.JPG`, some systems write é as two characters in names, and
+    Windows separates folders by a backslash.
     A name that no file has is returned as it is.
 
     Raises:
@@ -87,6 +88,8 @@ def find_image(path: Path) -> Path:
     try:
         if path.is_file() or not path.name:
             return path
+        if "\\" in str(path) and (other := find_image(Path(str(path).replace("\\", "/")))).is_file():
+            return other  # as Windows separates folders
         for form in ("NFC", "NFD"):
             other = path.with_name(unicodedata.normalize(form, path.name))  # type: ignore[arg-type]
             if other.is_file():

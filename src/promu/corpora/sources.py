@@ -46,7 +46,8 @@ def read_source(path: Path) -> Numbered:
     """
     kind = path.suffix.lower()
     if kind not in SOURCES:
-        raise InputError(f"posts are read from {', '.join(SOURCES)} files, not {kind or 'one without suffix'!r}", path)
+        found = repr(kind) if kind else "one without suffix"
+        raise InputError(f"posts are read from {', '.join(SOURCES)} files, not {found}", path)
     return SOURCES[kind](path)
 
 
@@ -100,7 +101,10 @@ def _check_header(names: list[str], problems: list[InputError]) -> None:
     if problems:
         raise InputError(problems[0].reason)
     if "text" not in names and "tokens" not in names:
-        raise InputError(f"the first line names the columns, and text must be among them; found {shorten(names, 200)}")
+        other = next((mark for mark in ";\t|" if "text" in names[0].split(mark)), None)
+        remedy = f"; columns are separated by commas, not by {other!r}" if other and len(names) == 1 else ""
+        reason = "the first line names the columns, and text must be among them"
+        raise InputError(f"{reason}; found {shorten(names, 200)}{remedy}")
 
 
 def _parquet(path: Path) -> Numbered:
