@@ -291,6 +291,31 @@ def test_folders_that_are_no_models(tiny_models: Path, tmp_path: Path) -> None:
         Extractor.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"types": 3}, r"re: types is 3; a mapping is needed"),
+        ({"relation_threshold": 5}, "relation_threshold is 5; a number from 0 to 1 is needed"),
+        ({"entity_threshold": "x"}, "entity_threshold is 'x'; a number from 0 to 1 is needed"),
+        ({"relation_threshold": float("nan")}, "relation_threshold is nan; a number from 0 to 1 is needed"),
+        ({"score_temperature": 0}, "score_temperature is 0; a number over 0 is needed"),
+        ({"max_length": "a"}, "max_length is 'a'; a whole number of tokens, 3 at least, is needed"),
+        ({"max_length": -5}, "max_length is -5; a whole number of tokens"),
+        ({"text_config": 3}, "an encoder's configuration must be a mapping with model_type, found 3"),
+        ({"hidden_size": 64}, "hidden_size follows from other settings; leave it out"),
+    ],
+)
+def test_settings_in_config_json_that_cannot_be_used(
+    settings: dict[str, Any], reason: str, tiny_models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_models, tmp_path / "model")
+    file = tmp_path / "model" / "re" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    with pytest.raises(InputError, match=reason) as caught:
+        Extractor.from_pretrained(tmp_path / "model")
+    assert caught.value.path == str(file.parent)
+
+
 def test_a_dictionary_is_read_as_a_line_of_posts(extractor: Extractor, images: Path) -> None:
     record = {"id": "7", "text": "Ann met Bob", "image": "0.png"}
     (found,) = extractor.pipe([record], images=images)

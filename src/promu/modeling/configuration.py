@@ -88,6 +88,9 @@ class PromuConfig(PreTrainedConfig, HeadSettings):
         if self.pooling not in POOLINGS:
             raise InputError(f"pooling {self.pooling!r} is unknown; use one of {', '.join(POOLINGS)}")
         self.check_head()
+        for name in kwargs:
+            if isinstance(kind := getattr(type(self), name, None), property) and kind.fset is None:
+                raise InputError(f"{name} follows from other settings; leave it out")
         super().__post_init__(**kwargs)
 
     @property
@@ -127,6 +130,8 @@ def _as_config(value: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedCon
     if isinstance(value, dict):
         settings = dict(value)
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
+    if value is not None and not isinstance(value, PreTrainedConfig):
+        raise InputError(f"an encoder's configuration must be a mapping with model_type, found {value!r}")
     return value
 
 

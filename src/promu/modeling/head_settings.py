@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,13 +50,24 @@ class HeadSettings:
     parser: str | None = None
 
     def check_head(self) -> None:
-        """Make sure that the relation head is one that there is.
+        """Make sure that the settings, which people change in config.json, are usable.
 
         Raises:
-            InputError: It is not.
+            InputError: One is not.
         """
         if self.relation_head not in RELATION_HEADS:
             raise InputError(f"relation_head {self.relation_head!r} is unknown; use one of {', '.join(RELATION_HEADS)}")
+        for name in ("entity_threshold", "relation_threshold", "score_temperature"):
+            value, most = getattr(self, name), math.inf if name == "score_temperature" else 1.0
+            number = type(value) in (int, float) and 0 <= value <= most and value < math.inf
+            if not number or (name == "score_temperature" and not value):
+                allowed = "a number over 0" if name == "score_temperature" else "a number from 0 to 1"
+                raise InputError(f"{name} is {value!r}; {allowed} is needed")
+        if type(self.max_length) is not int or self.max_length < 3:
+            raise InputError(f"max_length is {self.max_length!r}; a whole number of tokens, 3 at least, is needed")
+        types: Any = self.types
+        if types is not None and not (isinstance(types, dict) and all(isinstance(one, str) for one in types.values())):
+            raise InputError(f"types is {types!r}; a mapping is needed, such as {{'PERSON': 'per'}}")
 
     def of_task(self, task: str) -> Self:
         """The configuration of one task's head on the shared backbone: its labels, its temperature, its thresholds.
@@ -71,6 +83,7 @@ class HeadSettings:
         config.id2label, config.label2id = dict(enumerate(names)), {name: row for row, name in enumerate(names)}
         for name, value in settings.items():
             setattr(config, name, value)
+        config.check_head()
         return config
 
     def store_task(self, task: str, config: HeadSettings) -> None:

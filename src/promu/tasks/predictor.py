@@ -238,6 +238,8 @@ class Predictor(ABC):
     def __init__(self, task: Task, config: HeadSettings, encoder: WordEncoder) -> None:
         self.task, self.config, self.encoder = task, config, encoder
         self.labels: tuple[str, ...] = tuple(config.labels)
+        if len(set(self.labels)) < len(self.labels):
+            raise InputError(f"two labels of the model have one name (id2label): {', '.join(self.labels)}")
         encoder.pieces("a")  # the tokenizer sets up its padding on first use, which threads must not do at once
 
     @property
