@@ -73,6 +73,19 @@ def test_malformed(tmp_path: Path, annotation: dict[str, Any], sentence: str) ->
     assert len(problems) == 1
 
 
+@pytest.mark.parametrize("section", ["images", "categories"])
+def test_an_id_of_two_things_is_refused(tmp_path: Path, section: str) -> None:
+    value = document({"bbox": [0, 0, 1, 1]})
+    name = "file_name" if section == "images" else "name"
+    first = value[section][0]
+    value[section].append({**first, name: "other"})
+    sentence = rf"id of {section} {len(value[section]) - 1} is {first['id']}, which is '{first[name]}' and 'other'"
+    with pytest.raises(InputError, match=sentence):
+        read_coco(put(tmp_path, value))
+    value[section][-1] = first  # said again is no contradiction
+    assert read_coco(put(tmp_path, value))
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [

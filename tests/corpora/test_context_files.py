@@ -64,7 +64,8 @@ def test_what_is_odd_about_a_file_is_counted_and_named(tmp_path: Path) -> None:
     ("records", "reason"),
     [
         ([{"image": "1.jpg", "text": "a"}, {"image": "1.jpg", "text": "b"}], r"x.jsonl:2: another text about image"),
-        ([{"image": "1.jpg", "txt": "a"}, {"text": "a"}], r"x.jsonl:2: the line says neither"),
+        ([{"image": "1.jpg", "caption": "a"}], r'x.jsonl:1: the line has no "text"; its keys are: image, caption'),
+        ([{"image": "1.jpg", "text": "a"}, {"text": "a"}], r"x.jsonl:2: the line says neither"),
         ([{"image": "../1.jpg", "text": "a"}], r"x.jsonl:1: image of the line must be a path inside"),
         ([{"image": "1.jpg", "text": 3}], r"x.jsonl:1: text of the line must"),
         ([{"image": "1.jpg", "text": "a\0b"}], r"x.jsonl:1: text of the line holds a NUL"),

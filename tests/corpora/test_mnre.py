@@ -112,7 +112,7 @@ def test_json_lines_and_json_lists(tmp_path: Path) -> None:
     for lines in ([json.dumps(first), json.dumps(second)], [json.dumps([first, second], indent=1)]):
         path = put(tmp_path, *lines)
         assert read_mnre(path) == expected
-        assert mnre_notes(path) == ["relations are null, and read as None (in 1 line)"]
+        assert mnre_notes(path) == ["relations are null, and read as None (1)"]
 
 
 @pytest.mark.parametrize(("name", "words"), [("NFC", "NFD"), ("NFD", "NFC")])
@@ -123,7 +123,7 @@ def test_names_in_another_normal_form_are_read_and_noted(
     h, t = {"name": unicodedata.normalize(name, "Björn Lee"), "pos": [0, 2]}, {"name": "sings", "pos": [2, 3]}
     path = put(tmp_path, {**GOOD, "token": token, "h": h, "t": t})
     assert read_mnre(path)[0].words(Entity(0, 2, None)) == " ".join(token[:2])
-    assert mnre_notes(path) == [f"names are {name} where their words are {words}, and read as these words (in 1 line)"]
+    assert mnre_notes(path) == [f"names are {name} where their words are {words}, and read as these words (1)"]
 
 
 def test_relation_types() -> None:

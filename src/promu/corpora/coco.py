@@ -93,11 +93,17 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
         raise InputError(f"a COCO object with {names} is expected, found {shorten(document)}", path)
     images: dict[str, CocoImage] = {}
     files: dict[int, _Image] = {}
-    for _, image in _entries(document, "images", _Image, path, problems):
-        files[image.id] = image
+    for what, image in _entries(document, "images", _Image, path, problems):
+        first = files.setdefault(image.id, image)
+        if first.file_name != image.file_name:
+            fault(problems, _twice(what, image.id, first.file_name, image.file_name).at(path))
+            continue
         width, height = (side if side < _NO_SIZE else None for side in (image.width, image.height))
         images.setdefault(image.file_name, CocoImage(width, height))
-    labels = {category.id: category.name for _, category in _entries(document, "categories", _Category, path, problems)}
+    labels: dict[int, str] = {}
+    for what, category in _entries(document, "categories", _Category, path, problems):
+        if (name := labels.setdefault(category.id, category.name)) != category.name:
+            fault(problems, _twice(what, category.id, name, category.name).at(path))
     dropped = 0
     for what, annotation in _entries(document, "annotations", _Annotation, path, problems):
         try:
@@ -128,6 +134,10 @@ def _entries(
             yield f"{section} {index}", read_record(kind, entry, f"{section} {index}", within=True)
         except InputError as error:
             fault(problems, error.at(path))
+
+
+def _twice(what: str, id: int, first: str, second: str) -> InputError:
+    return InputError(f"id of {what} is {id}, which is {shorten(first)} and {shorten(second)}; give each its own")
 
 
 def _look_up(table: dict[int, Value], key: object, what: str) -> Value:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Strict
 
-from promu.corpora.fields import Id, ImagePath, Record, read_record, sound
+from promu.corpora.fields import Id, ImagePath, Record, key_names, read_record, sound
 from promu.corpora.tokenize import visible
 from promu.errors import InputError, counted
 from promu.files import is_blank, parse_json_object, read_numbered, shorten, write_text
@@ -164,7 +164,10 @@ def _joined(paths: Sequence[str | Path]) -> ContextFile:
 
 
 def _parse(line: str) -> tuple[Key, str]:
-    record = read_record(_Line, parse_json_object(line), "the line", within=True)
+    raw = parse_json_object(line)
+    if "text" not in raw:
+        raise InputError(f'the line has no "text"; its keys are: {key_names(raw)}')
+    record = read_record(_Line, raw, "the line", within=True)
     if record.id is None and record.image is None:
         raise InputError('the line says neither "image" (a name) nor "id" (of a post), so its text is about nothing')
     if record.knowledge is not None:

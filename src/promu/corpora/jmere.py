@@ -84,7 +84,7 @@ def jmere_notes(path: Path) -> list[str]:
     """What whoever trains or scores on the file should know: texts that come again with other labels, and the like."""
     oddities: Counter[str] = Counter()
     posts = [post for post, _ in _read(path, Problems(), oddities)]
-    notes = [f"{count:,} {oddity}" for oddity, count in sorted(oddities.items())]
+    notes = [f"{oddity} ({count:,})" for oddity, count in sorted(oddities.items())]
     labels: dict[tuple[str, ...], set[tuple[object, ...]]] = {}
     for post in posts:
         labels.setdefault(post.tokens, set()).add((post.entities, post.relations))

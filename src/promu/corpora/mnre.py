@@ -34,7 +34,7 @@ from promu.corpora.fields import (
     read_record,
     stem,
 )
-from promu.errors import InputError, Problems, counted
+from promu.errors import InputError, Problems
 from promu.files import (
     DuplicateKey,
     distinct_keys,
@@ -68,7 +68,7 @@ def read_mnre(path: str | Path, problems: list[InputError] | None = None) -> lis
     posts = _read(Path(path), problems, oddities)
     if problems is None:  # whoever collects them reports the notes too
         for oddity, count in oddities.items():
-            logger.info("%s: %s (in %s)", path, oddity, counted(count, "line"))
+            logger.info("%s: %s (%d)", path, oddity, count)
     return posts
 
 
@@ -76,7 +76,7 @@ def mnre_notes(path: Path) -> list[str]:
     """What is unusual about a file."""
     oddities: Counter[str] = Counter()
     _read(path, Problems(), oddities)
-    return [f"{oddity} (in {counted(count, 'line')})" for oddity, count in sorted(oddities.items())]
+    return [f"{oddity} ({count:,})" for oddity, count in sorted(oddities.items())]
 
 
 def _read(path: Path, problems: list[InputError] | None, oddities: Counter[str]) -> list[Post]:
