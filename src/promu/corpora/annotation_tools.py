@@ -104,8 +104,8 @@ def _parse_spans(raw: Mapping[str, Any], line: int, leave_out: LeaveOut) -> Mark
         if not isinstance(kind, str) or any(type(item.get(name)) not in (int, str) for name in names):
             raise InputError(f"relations[{number}] needs {names[0]}, {names[1]} and type, found {shorten(item)}")
         relations.append(CharRelation(item[names[0]], item[names[1]], kind))
-    tokens, words = _list(raw, "tokens"), None
-    if tokens:
+    words: Sequence[tuple[int, int]] | None = None
+    if tokens := _list(raw, "tokens"):
         named = isinstance(tokens[0], str)
         words = align(check_field(TOKENS, tokens, "tokens"), text) if named else _words(tokens, text)
     known = {
