@@ -56,12 +56,12 @@ def to_dataset(posts: Iterable[Post | Answered], images: str | Path | None = Non
         ```
     """
     datasets = _datasets()
-    posts = [getattr(post, "post", post) for post in posts]
-    records = [post_record(post) for post in posts]
+    given = [one if isinstance(one, Post) else one.post for one in posts]
+    records = [post_record(post) for post in given]
     text, whole, number = (datasets.Value(kind) for kind in ("string", "int64", "float64"))
     span = {"start": whole, "end": whole, "text": text, "type": text, "char_start": whole, "char_end": whole}
     relation = {"head": whole, "tail": whole, "type": text, "score": number}
-    if any(entity.regions is not None for post in posts for entity in post.entities):
+    if any(entity.regions is not None for post in given for entity in post.entities):
         span["regions"] = [{"box": [number], "label": text, "score": number}]
     features = {
         "id": text,
@@ -72,7 +72,7 @@ def to_dataset(posts: Iterable[Post | Answered], images: str | Path | None = Non
         "relations": [relation],
     }
     rows = []
-    for post, record in zip(posts, records, strict=True):
+    for post, record in zip(given, records, strict=True):
         row = {name: record.get(name) for name in features}
         for name in ("entities", "relations"):
             row[name] = [{key: one.get(key) for key in features[name][0]} for one in record[name]]
