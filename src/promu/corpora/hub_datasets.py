@@ -78,7 +78,8 @@ def to_dataset(posts: Iterable[Post | Answered], images: str | Path | None = Non
             row[name] = [{key: one.get(key) for key in features[name][0]} for one in record[name]]
         if images is not None and post.image is not None:
             row["image"] = {"path": post.image, "bytes": read_image(Path(images) / post.image)[0]}
-        if further := {**post.extra, **{name: record[name] for name in ("contexts", "image_size") if name in record}}:
+        beside = {name: record[name] for name in ("contexts", "image_size") if name in record}
+        if further := dict(post.extra) | beside:
             row[EXTRA] = json.dumps(further, ensure_ascii=False)
         rows.append(row)
     if any(EXTRA in row for row in rows):
