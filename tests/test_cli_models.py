@@ -98,7 +98,8 @@ def test_evaluation(
     captured = capsys.readouterr()
     blind = json.loads(captured.out)
     assert blind["read"] == {"with image": 0, "as text": 8}
-    assert "read as text, without an image: 8 of 8 posts (no --images)" in captured.err
+    rows = "pairs" if task == "re" else "posts"
+    assert f"read as text, without an image: 8 of 8 {rows} (no --images)" in captured.err
     words += ["--images", str(gold.parent / "images"), "--predictions", str(predictions)]
     words += ["--groups", str(gold.parent / "groups.json")]
     assert main(words) == 0

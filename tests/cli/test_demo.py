@@ -12,7 +12,7 @@ from typing import Literal
 import pytest
 
 from promu import score
-from promu.cli import app
+from promu.cli import app, main
 from promu.errors import InputError
 from promu.extraction.extractor import Extractor
 from promu.newsreel import NewsreelSettings
@@ -79,6 +79,20 @@ def test_the_demo_leaves_report_figures_and_a_model_that_extracts(demo_folder: P
     result = Extractor.from_pretrained(demo_folder / "model")("Zorva and Kelmo tonight")
     assert list(result.tokens) == ["Zorva", "and", "Kelmo", "tonight"]
     assert len(list((demo_folder / "corpus" / "re" / "images").iterdir())) == 190
+
+
+def test_only_a_run_that_is_not_finished_is_said_to_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*given: object) -> None:
+        raise InputError("it would run here")
+
+    monkeypatch.setattr("promu.study.demo_study.run_demo", stop)
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "twelve minutes" in capsys.readouterr().err
+    (tmp_path / "report.json").touch()
+    assert main(["demo", "--out", str(tmp_path)]) == 2
+    assert "minutes" not in capsys.readouterr().err
 
 
 def test_the_report_says_what_to_do_next_in_commands_that_work(demo_folder: Path) -> None:

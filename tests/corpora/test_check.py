@@ -60,14 +60,13 @@ def test_nothing_is_said_of_what_is_not_there(tmp_path: Path) -> None:
     report = check(tmp_path, "conll")
     assert report.lines() == [
         f"{tmp_path / 'train.txt'}: train, 2 posts",
-        "  release: unknown",
+        "  published release: none that promu knows",
         "  tokens: 2",
         "  entities: 1 (PER 1)",
-        "  labels, as read and in the papers: PER",
         "  images: 2 named; no folder of images given, none opened",
         "  nothing is wrong",
         f"{tmp_path / 'test.txt'}: test, 1 post",
-        "  release: unknown",
+        "  published release: none that promu knows",
         "  tokens: 1",
         "  entities: none",
         "  images: 1 named; no folder of images given, none opened",
@@ -125,7 +124,7 @@ def test_labels_are_shown_by_both_their_names(tmp_path: Path) -> None:
     (tmp_path / "test.txt").write_text("IMGID:1\na\tB-OTHER\nb\tB-per\nc\tB-DOG\n")
     report = check(tmp_path / "test.txt", "conll")
     assert report.files[0].label_map == {"DOG": "DOG", "OTHER": "MISC", "per": "PER"}
-    assert "  labels, as read and in the papers: DOG, OTHER = MISC, per = PER" in report.lines()
+    assert "  labels that the papers name otherwise: OTHER is MISC, per is PER" in report.lines()
 
 
 def test_many_broken_images_are_all_counted(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_the_answer_for_one_post(extractor: Extractor, images: Path) -> None:
 
 def test_every_way_to_give_a_post_reads_the_same(extractor: Extractor, images: Path) -> None:
     file = images / "1.png"
-    expected = extractor(TEXTS[0], image=file)
+    expected = extractor(TEXTS[0], image=file.read_bytes())
     tokens = tuple(TEXTS[0].split())
     with Image.open(file) as opened:
         for result in (
@@ -92,6 +92,11 @@ def test_every_way_to_give_a_post_reads_the_same(extractor: Extractor, images: P
             next(extractor.pipe([Post("1", tokens, "1.png")], images=images)),
         ):
             assert replace(result, post=replace(result.post, image=None)) == expected
+        assert extractor(TEXTS[0], image=opened).to_dict()["image"] is None, "bytes and pixels have no name"
+    for given in (file, str(file)):
+        assert extractor(TEXTS[0], image=given).to_dict()["image"] == str(file)
+        assert extractor([TEXTS[0]], [given])[0].to_dict()["image"] == str(file)
+    assert next(extractor.pipe([Post("1", tokens, "1.png")], images=images)).post.image == "1.png"
     assert not close(extractor(TEXTS[0]), expected), "the image makes no difference"
     assert [result.id for result in extractor.pipe(["one", "two"])] == ["1", "2"]
     assert extractor(Post("seven", tokens)).id == "seven"

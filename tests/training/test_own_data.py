@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.factories import TINY_TEXT
 
 import promu
 from promu.cli import main
+from promu.cli.train import print_task
+from promu.config import find_recipe, load_recipe
 from promu.corpora.conll import write_conll
 from promu.corpora.gmner import write_gmner
 from promu.corpora.labelled import read_labelled
 from promu.schema import Entity, Post, Region, Scheme
 from promu.training.finetune import finetune
+from promu.training.recipe import FinetuneRecipe
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +70,24 @@ def runs(folder: Path, tiny_models: Path) -> dict[str, Any]:
 def test_both_tasks_learn_from_one_file_of_posts(runs: dict[str, Any]) -> None:
     assert runs["ner"]["posts"]["train"] == 12 and runs["re"]["posts"]["train"] == 24, "two ordered pairs a post"
     assert runs["ner"]["test"]["f1"] == 100 and runs["re"]["test"]["f1"] == 100
+
+
+def test_what_was_read_is_counted_in_the_rows_of_the_task(runs: dict[str, Any], capsys: pytest.CaptureFixture) -> None:
+    for task, row, other in (("ner", "post", "pair"), ("re", "pair", "post")):
+        print_task(task, "seed 0", runs[task])
+        told = capsys.readouterr().out
+        count = runs[task]["posts"]["dev"]
+        assert f"dev: {count} {row}s were read as text" in told and f" {row}s " in told and other not in told
+
+
+def test_the_pages_lines_for_both_tasks_complete_the_template(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
+    lines = re.search(r"^```yaml\n(task: \[.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    template = yaml.safe_load(find_recipe("own-ner").read_text(encoding="utf-8"))
+    (tmp_path / "both.yaml").write_text(yaml.safe_dump(template | yaml.safe_load(lines[1])), encoding="utf-8")
+    recipe = load_recipe(tmp_path / "both.yaml", FinetuneRecipe)
+    assert recipe.task == ["ner", "re"] and recipe.out == "runs/own-ner"
 
 
 @pytest.mark.parametrize(

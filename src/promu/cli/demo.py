@@ -50,7 +50,8 @@ def _drawn(out: Path, seed: int, json: bool) -> None:
     from promu.cli.reproduce import show_progress
     from promu.study.demo_study import run_demo
 
-    note("this takes about twelve minutes on two cores; stopped, the same command goes on where it was")
+    if not (out / "report.json").exists():  # the last file of a run
+        note("this takes about twelve minutes on two cores; stopped, the same command goes on where it was")
     with show_progress():
         data = run_demo(out, seed)
     files = {"model": str(out / "model"), "report": str(out / "report.html")}

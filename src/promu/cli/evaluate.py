@@ -364,8 +364,8 @@ def _evaluate(task: str, model: Path, options: GoldOptions) -> None:
         why = "no --images" if result.reads_images else "the model reads text alone"
         if options.images is not None:
             why = f"{counted(result.missing, 'image')} missing or broken"
-        posts = counted(len(result.predictions), "post")
-        note(f"read as text, without an image: {result.as_text} of {posts} ({why})")
+        rows = counted(len(result.predictions), "pair" if task == "re" else "post")
+        note(f"read as text, without an image: {result.as_text} of {rows} ({why})")
     if result.threshold is not None:
         shown = result.threshold if isinstance(result.threshold, str) else f"{result.threshold:.3f}"
         note(f"answers below the threshold ({shown}) are left out; published figures are without one")

@@ -78,7 +78,7 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
         return
     of_tasks: Mapping[str, Mapping[str, Any]] = result.get("tasks") or {settings.task: result}
     for task, one in of_tasks.items():
-        print_task(f"{task}, seed {result['seed']}, best dev epoch {result['best_epoch']:g}", one)
+        print_task(task, f"seed {result['seed']}, best dev epoch {result['best_epoch']:g}", one)
     if "tasks" in result:
         chosen = {"mean": "mean F1 of the tasks", "minimum": "lower F1 of the tasks"}
         figure = chosen.get(result["dev"]["is"], f"F1 of {result['dev']['is']}")
@@ -89,8 +89,9 @@ def finetune(recipe: RecipeName, /, *, overrides: Overrides = None, json: Json =
     print(f"{result['seconds']:.0f} s\nmodel: {model}")
 
 
-def print_task(title: str, result: Mapping[str, Any]) -> None:
+def print_task(task: str, title: str, result: Mapping[str, Any]) -> None:
     """The figures of one task, of single files and groups too, and what of the gold and the images was not read."""
+    row = "pair" if task == "re" else "post"  # of entities: a post has as many rows as pairs
     rows = []
     for split in filter(result.get, ("dev", "test")):
         rows.append([split, str(result["posts"][split]), *format_figures(result[split])])
@@ -98,14 +99,14 @@ def print_task(title: str, result: Mapping[str, Any]) -> None:
         for group, figures in result[split].get("per_group", {}).items():
             decides = " decides" if group in ("text", "image") else ""
             rows.append([f"{split}, {group}{decides}", "", *format_figures(figures)])
-    print_table(title, ["", "posts", "precision", "recall", "F1"], rows)
+    print_table(f"{task}, {title}", ["", f"{row}s", "precision", "recall", "F1"], rows)
     from promu.tasks.reachable_gold import LongPosts
 
     for split, long in result["long_posts"].items():
         if long["posts"]:
             print(f"{split}: {LongPosts(**long).sentence()}")
     for split, counts in result["images"].items():
-        print(f"{split}: {_images(counts, result['posts'][split])}")
+        print(f"{split}: {_images(counts, result['posts'][split], row)}")
 
 
 def format_figures(scores: Mapping[str, Any]) -> list[str]:
@@ -113,11 +114,11 @@ def format_figures(scores: Mapping[str, Any]) -> list[str]:
     return [f"{scores[key]:.2f}" for key in ("precision", "recall", "f1")]
 
 
-def _images(counts: Mapping[str, Any], posts: int) -> str:
+def _images(counts: Mapping[str, Any], rows: int, row: str) -> str:
     """What became of the images of a split."""
     if counts["policy"] == "none":
-        return f"{counted(posts, 'post was', 'posts were')} read as text, without images"
-    parts = [f"read with the image: {counts['with image']} of {counted(posts, 'post')}"]
+        return f"{counted(rows, f'{row} was', f'{row}s were')} read as text, without images"
+    parts = [f"read with the image: {counts['with image']} of {counted(rows, row)}"]
     reasons = {"image missing": "the image being missing", "image broken": "the image being broken"}
     reasons["no image named"] = "naming no image"
     return "; ".join(parts + [f"{counts[kind]} as text, {reason}" for kind, reason in reasons.items() if counts[kind]])

@@ -211,16 +211,16 @@ class FileReport:
         """The same as text, without zeros, the problems only counted; says so where nothing is wrong."""
         noun = {"posts": "post", "pairs": "caption pair", "regions": "image"}[self.kind]
         lines = [f"{self.path}: " + (f"{self.split}, " if self.split else "") + counted(self.records, noun)]
-        lines.append(f"  release: {self.release}")
+        known = "none that promu knows" if self.release == UNKNOWN else self.release
+        lines.append(f"  published release: {known}")
         if self.kind == "posts":
             lines += [f"  tokens: {self.tokens:,}", f"  entities: {_table(self.entities)}"]
             if self.coarse:
                 counts = f"{len(self.entities)} fine types, {len(self.coarse)} coarse ones: {_table(self.coarse)}"
                 lines.append(f"  types: {counts}")
             lines += [self.grounding.line()] if self.grounding else []
-            if self.label_map:
-                names = (name if name == paper else f"{name} = {paper}" for name, paper in self.label_map.items())
-                lines.append(f"  labels, as read and in the papers: {', '.join(names)}")
+            if renamed := [f"{name} is {paper}" for name, paper in self.label_map.items() if name != paper]:
+                lines.append(f"  labels that the papers name otherwise: {', '.join(renamed)}")
             lines += [f"  relations: {_table(self.relations)}"] if self.relations else []
         elif self.kind == "pairs":
             mismatched = self.records - self.matched

@@ -37,6 +37,7 @@ from promu.extraction.request import (
     UnreadableImage,
     context_warnings,
     to_post,
+    with_image,
 )
 from promu.extraction.result import Extraction, Extractions
 from promu.extraction.type_rules import TypeRules
@@ -308,6 +309,7 @@ class Extractor:
             text: Running text, a dictionary as in posts.jsonl, or a `Post` (whose own `id` and, without `image`, image
                 are taken); or a list of such, whose answers are a list. For posts of any number there is `pipe`.
             image: The image: a file, its bytes, or opened; None where there is none. With a list of posts a list too.
+                The name of a file is `image` in the answer.
             tokens: The words of one post, in place of `text`.
             id: For a post that brings none; in a list they are numbered from 1.
 
@@ -320,7 +322,7 @@ class Extractor:
         if not isinstance(text, list | tuple):
             if tokens is not None:  # a text is no words, which the reader of posts says
                 text = {"tokens": tokens if isinstance(tokens, str) else list(tokens)}
-            post = to_post(text, id or "1")
+            post = with_image(to_post(text, id or "1"), image)
             (answer,) = self.run([self._prepare(post, post.image if image is None else image, config)], config)
             return _raised(answer)
         if id is not None:
@@ -332,7 +334,7 @@ class Extractor:
             raise InputError(
                 f"{counted(len(posts), 'post is', 'posts are')} given; give as many images, None for a post without one"
             )
-        requests = [self._prepare(post, one, config) for post, one in zip(posts, image, strict=True)]
+        requests = [self._prepare(with_image(post, one), one, config) for post, one in zip(posts, image, strict=True)]
         return Extractions(_raised(answer) for answer in self.run(requests, config))
 
     def pipe(

@@ -73,6 +73,11 @@ def to_post(post: PostLike, id: str) -> Post:
     return with_text(post)
 
 
+def with_image(post: Post, image: ImageSource | None) -> Post:
+    """The post, naming the image that is given for it; bytes and an opened image have no name."""
+    return replace(post, image=str(image)) if isinstance(image, str | Path) else post
+
+
 def contexts_read(encoders: Sequence[WordEncoder]) -> list[str]:
     """The names of the contexts that any of these encoders reads, in their order."""
     return list(dict.fromkeys(name for encoder in encoders for name in encoder.contexts))

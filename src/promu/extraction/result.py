@@ -270,7 +270,7 @@ class Extraction:
     def to_dict(self) -> dict[str, Any]:
         """As `promu extract` writes it, ready for JSON.
 
-        Keys are `id`, `text`, `tokens`, `image` (the file that the post names), `entities`, `relations`, `far_pairs`,
+        Keys are `id`, `text`, `tokens`, `image` (the file, given or named), `entities`, `relations`, `far_pairs`,
         `image_read` and `image_reason`, `warnings`, `image_size` and `contexts` where there are any, `explanation` with
         the option `explain`, and what else the post brought. A score is null where the entity was given; `regions` are
         there where an entity has some or is known to have none.

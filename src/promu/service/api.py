@@ -282,7 +282,7 @@ async def health(request: Request) -> Response:
     """200 while the process answers; `warnings` say what the model will never find."""
     service = service_of(request)
     warnings = list(service.extractor.warnings)
-    return JSONResponse({"status": "ok", "model": service.settings.model.name, "warnings": warnings})
+    return JSONResponse({"status": "ok", "model": service.model.name, "warnings": warnings})
 
 
 @router.get(
