@@ -6,6 +6,7 @@ import copy
 import os
 import re
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar, get_args, get_type_hints
@@ -258,14 +259,16 @@ def find_recipe(name: str) -> Path:
     """The recipe file called `name`: a path, or the name of one that ships with promu.
 
     Raises:
-        InputError: There is neither; the names that exist are listed.
+        InputError: There is neither; the names like it are listed, or else all.
     """
     path = Path(name)
     if path.is_file():
         return path
     shipped = {recipe.name: recipe.path for recipe in list_recipes()}
     if name not in shipped:
-        raise InputError(f"no recipe file {name!r}; give a path, or one of {', '.join(shipped)}")
+        near = get_close_matches(name, shipped)
+        known = f"{', '.join(near)} (promu recipes lists all)" if near else ", ".join(shipped)
+        raise InputError(f"no recipe file {name!r}; give a path, or one of {known}")
     return shipped[name]
 
 

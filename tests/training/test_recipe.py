@@ -181,7 +181,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"out: caf\xe9\n")
     with pytest.raises(InputError, match=r"latin\.yaml: not YAML"):
         load_recipe(tmp_path / "latin.yaml", FinetuneRecipe)
-    with pytest.raises(InputError, match=r"no recipe file 'newsreel-nre'; give a path, or one of .*newsreel-ner, "):
+    with pytest.raises(InputError, match=r"no recipe file 'newsreel-nre'; give a path, or one of newsreel-re, newsreel-ner"):
         find_recipe("newsreel-nre")
 
 
@@ -274,7 +274,7 @@ def test_recipes_are_listed_shown_and_copied(tmp_path: Path, capsys: pytest.Capt
     assert main(["recipes", "copy", "own-re", str(mine)]) == 2
     assert "this is there already; name another file" in capsys.readouterr().err
     assert main(["recipes", "show", "own-nerr"]) == 2
-    assert "no recipe file 'own-nerr'; give a path, or one of contexts-study, flickr8k, " in capsys.readouterr().err
+    assert "no recipe file 'own-nerr'; give a path, or one of own-ner" in capsys.readouterr().err
 
 
 def test_paths_of_a_recipe_are_those_of_every_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

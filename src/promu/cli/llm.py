@@ -13,7 +13,7 @@ from promu.errors import counted
 if TYPE_CHECKING:
     from promu.llm.client import Plan
 
-baseline_app = App(name="baseline", help="What systems that promu does not train make of the same data.")
+baseline_app = App(name="baseline", help="Baselines that are not trained: a language model answers the same posts.")
 
 
 # by its path, as its settings are a pydantic object, which `promu --help` need not import
