@@ -92,7 +92,7 @@ def test_a_bulk_run_says_what_was_shared(
     (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts))
     words = ["extract", "--model", str(tiny_models / "ner"), "--device", "cpu", "--images", str(images)]
     assert main([*words, "--input", str(tmp_path / "posts.jsonl"), "--out", str(tmp_path / "out.jsonl")]) == 0
-    assert "note: images encoded, by all models: 1; shared by posts with the same image: 2\n" in capsys.readouterr().err
+    assert "note: images encoded by all models: 1; shared by posts of the same image: 2\n" in capsys.readouterr().err
 
 
 def test_a_file_that_changes_is_another_image(fresh: Extractor, images: Path, tmp_path: Path) -> None:

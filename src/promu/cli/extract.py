@@ -92,7 +92,7 @@ def extract(
         _note_exceptions(asdict(done))
         note(f"{counted(done.posts, 'post')} in, {done.extracted:,} out, {counted(done.dead, 'dead letter')}")
         if done.encoded:
-            note(f"images encoded, by all models: {done.encoded:,}; shared by posts with the same image: {done.reused:,}")
+            note(f"images encoded by all models: {done.encoded:,}; shared by posts of the same image: {done.reused:,}")
         if done.dead:
             note(f"what could not be read is in {dead_letters(out)}")
         return
