@@ -309,7 +309,7 @@ class Extractor:
             text: Running text, a dictionary as in posts.jsonl, or a `Post` (whose own `id` and, without `image`, image
                 are taken); or a list of such, whose answers are a list. For posts of any number there is `pipe`.
             image: The image: a file, its bytes, or opened; None where there is none. With a list of posts a list too.
-                The name of a file is `image` in the answer.
+                The name of a file is `image` in the answer, unless the post names one.
             tokens: The words of one post, in place of `text`.
             id: For a post that brings none; in a list they are numbered from 1.
 

@@ -74,8 +74,8 @@ def to_post(post: PostLike, id: str) -> Post:
 
 
 def with_image(post: Post, image: ImageSource | None) -> Post:
-    """The post, naming the image that is given for it; bytes and an opened image have no name."""
-    return replace(post, image=str(image)) if isinstance(image, str | Path) else post
+    """A post that names no image, with the name of the file that is given for it; bytes and pixels have none."""
+    return replace(post, image=str(image)) if post.image is None and isinstance(image, str | Path) else post
 
 
 def contexts_read(encoders: Sequence[WordEncoder]) -> list[str]:
