@@ -234,7 +234,7 @@ class Extractor:
             InputError: There are no words or a value is not legal; or no entities, and no model to find them.
         """
         config = self._options(config, options)
-        post = to_post(post, id)
+        post = with_image(to_post(post, id), image)
         if not self.finds_entities and not post.entities:
             remedy = "give entities, or a folder with ner/ and re/"
             raise InputError(f"post {post.id!r} has no entities and there is no model to find them; {remedy}")
@@ -322,7 +322,7 @@ class Extractor:
         if not isinstance(text, list | tuple):
             if tokens is not None:  # a text is no words, which the reader of posts says
                 text = {"tokens": tokens if isinstance(tokens, str) else list(tokens)}
-            post = with_image(to_post(text, id or "1"), image)
+            post = to_post(text, id or "1")
             (answer,) = self.run([self._prepare(post, post.image if image is None else image, config)], config)
             return _raised(answer)
         if id is not None:
@@ -334,7 +334,7 @@ class Extractor:
             raise InputError(
                 f"{counted(len(posts), 'post is', 'posts are')} given; give as many images, None for a post without one"
             )
-        requests = [self._prepare(with_image(post, one), one, config) for post, one in zip(posts, image, strict=True)]
+        requests = [self._prepare(post, one, config) for post, one in zip(posts, image, strict=True)]
         return Extractions(_raised(answer) for answer in self.run(requests, config))
 
     def pipe(
