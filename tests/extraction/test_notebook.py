@@ -11,7 +11,8 @@ from tests.report.test_report import EVIL, Page
 
 from promu import Extractor
 from promu.extraction.notebook import SHOWN
-from promu.schema import Entity, Post
+from promu.extraction.result import Extraction
+from promu.schema import Entity, Post, Relation
 
 
 def test_entities_are_marked_and_triples_listed(extractor: Extractor) -> None:
@@ -24,6 +25,12 @@ def test_entities_are_marked_and_triples_listed(extractor: Extractor) -> None:
     assert all(f"— {relation.type} →" in page.words for relation in result.relations)
     colours = {mark["style"].partition(";")[0] for mark in page.of("mark")}
     assert len(colours) == len({entity.type for entity in result.entities}), "a type, a colour"
+
+
+def test_a_printed_answer_names_each_entity_once() -> None:
+    names = (Entity(0, 1, "PER", 0.987), Entity(2, 3, "PER"))
+    answer = Extraction(Post("1", ("Ann", "met", "Bob"), None, names, (Relation(0, 1, "peer", 0.5),)), None)
+    assert str(answer) == "Ann met Bob\n  Ann (PER) 0.99\n  Bob (PER)\n  Ann - peer -> Bob 0.50"
 
 
 def test_what_comes_from_a_post_is_escaped(extractor: Extractor, tiny_models: Path) -> None:

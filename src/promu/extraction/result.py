@@ -301,6 +301,12 @@ class Extraction:
             record["explanation"] = asdict(self.explanation)
         return with_extra(record, post.extra)
 
+    def __str__(self) -> str:
+        """The text, and a line for each entity, relation and warning."""
+        entities = (f"{one.text} ({one.type}){_scored(one.score)}" for one in self.entities)
+        relations = (f"{one.head.text} - {one.type} -> {one.tail.text}{_scored(one.score)}" for one in self.relations)
+        return "\n  ".join((self.text, *entities, *relations, *self.warnings))
+
     def to_pandas(self, of: Table = "entities") -> pandas.DataFrame:
         """As `Extractions.to_pandas`."""
         return Extractions([self]).to_pandas(of)
@@ -308,6 +314,10 @@ class Extraction:
     def _repr_html_(self) -> str:
         """As a notebook shows it: entities marked, triples, and the image with the regions that were attended to."""
         return Extractions([self])._repr_html_()
+
+
+def _scored(score: float | None) -> str:
+    return "" if score is None else f" {score:.2f}"
 
 
 Table = Literal["entities", "relations", "posts"]
