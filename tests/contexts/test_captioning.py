@@ -18,6 +18,7 @@ from promu.contexts.captioning import (
     image_to_text,
     promu_captioner,
 )
+from promu.corpora.context_files import read_contexts
 from promu.errors import InputError
 from promu.schema import Post
 
@@ -198,3 +199,21 @@ def test_which_context_a_captioner_makes() -> None:
     ):
         with pytest.raises(InputError, match=reason):
             context_and_captioner(captioner, contexts)
+
+
+def test_a_detector_names_what_it_finds(images: Path, tmp_path: Path) -> None:
+    posts = tmp_path / "posts.jsonl"
+    posts.write_text("".join(f'{{"id": "{n}", "text": "Ann", "image": "{n}.png"}}\n' for n in range(2)))
+    boxes = [{"id": n, "image_id": 0, "category_id": kind, "bbox": [n, 0, 9, 9]} for n, kind in enumerate((1, 2, 2))]
+    coco = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 48, "height": 48} for n in range(2)],
+        "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}],
+        "annotations": [{**box, "score": 0.9 - 0.1 * box["id"]} for box in boxes],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    done = describe(posts, str(tmp_path / "boxes.json"), images, tmp_path / "objects.jsonl", detector="coco")
+    assert done.images == 2
+    assert (tmp_path / "objects.jsonl").read_text().splitlines()[0] == '{"image": "0.png", "text": "dog, person (2)"}'
+    assert read_contexts(tmp_path / "objects.jsonl").empty == 1, "nothing is found in the other image"
+    with pytest.raises(InputError, match="detector 'eye' is unknown"):
+        describe(posts, "x", images, tmp_path / "no.jsonl", detector="eye")

@@ -72,6 +72,35 @@ def test_perfect_answers_score_a_hundred(
     assert json.loads(capsys.readouterr().out)["f1"] == 100.0
 
 
+def test_tools_text_beside_the_image_or_alone(
+    server: LlmServer, tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    posts = read_conll(tiny_world / "ner" / "test.txt")
+    file = tmp_path / "caption.jsonl"
+    lines = [
+        json.dumps({"image": post.image, "text": f"a photograph, number {n}"}) for n, post in enumerate(posts[:-1])
+    ]
+    file.write_text("\n".join(lines))
+    answers = oracle(tiny_world, "ner")
+    server.reply = lambda body: answers[question(body).partition("\nCaption of the image: ")[0]]
+    words = ["--tools.caption", str(file), "--shots", "1", "--yes", "--json"]
+    assert run(server, tiny_world, tmp_path / "alone", "ner", *words) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["tools"] == {"caption": len(posts) - 1} and alone["images"]["with image"] == 0
+    assert alone["scores"]["f1"] == 100.0
+    sent = [body["messages"][-1]["content"] for body in server.seen]
+    assert sum("\nCaption of the image: a photograph, number" in text for text in sent) == len(posts) - 1
+    assert (
+        run(server, tiny_world, tmp_path / "both", "ner", *words, "--images", str(tiny_world / "ner" / "images")) == 0
+    )
+    both = json.loads(capsys.readouterr().out)
+    assert both["tools"] == alone["tools"] and both["images"]["with image"] == len(posts)
+    entity = next((post, post.entities[0]) for post in posts if post.entities)
+    file.write_text(json.dumps({"image": entity[0].image, "text": f"{entity[0].words(entity[1])} is {entity[1].type}"}))
+    assert run(server, tiny_world, tmp_path / "leak", "ner", *words) == 2
+    assert "say labels of the gold" in capsys.readouterr().err
+
+
 def test_a_post_without_a_usable_answer_is_reported(
     server: LlmServer,
     tiny_world: Path,

@@ -64,6 +64,18 @@ def requests_for(name: str, post: Post, train: list[Post], shots: int) -> list[R
     return build_requests(TASKS[name], [post], train, labels, PromptImages(None), settings(shots=shots, seed=3))
 
 
+def test_what_tools_say_stands_under_the_text_and_only_what_was_asked_for() -> None:
+    said = {"ocr": "EXIT\n5th  street", "caption": "two people on a stage", "other": "no tool's"}
+    post, bare = Post("1", ("Ann", "sings"), "1.jpg", contexts=said), Post("1", ("Ann", "sings"), "1.jpg")
+    how = settings(tools={"caption": "c.jsonl", "ocr": "o.jsonl", "depth": "d.jsonl"})
+    (request,) = build_requests(NER, [post], [], TYPES, PromptImages(None), how)
+    text = "Text: Ann sings\nCaption of the image: two people on a stage\nText in the image: EXIT 5th street"
+    assert [message.text for message in request.messages[1:]] == [text]
+    assert request.messages[0].text.endswith("what you copy comes from the text alone.")
+    plain = [build_requests(NER, [one], [], TYPES, PromptImages(None), settings())[0].key for one in (post, bare)]
+    assert plain[0] == plain[1], "without tools a prompt is what it was"
+
+
 @given(tagged(), st.lists(tagged(), max_size=4), st.data())
 def test_other_gold_entities_give_the_same_prompt(post: Post, train: list[Post], data: st.DataObject) -> None:
     other = replace(post, entities=spans_of(data.draw, len(post.tokens)))

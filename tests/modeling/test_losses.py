@@ -15,7 +15,8 @@ from torch.nn import functional
 from promu.modeling import contrastive, losses
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import CachedCITLoss, CITLoss, MatchedPairs, SharedSpace, contrastive_image_text_loss
-from promu.modeling.losses import ITMLoss, MLMLoss, SoftLabelLoss
+from promu.modeling.losses import ITMLoss, JointLoss, SoftLabelLoss, TokenLoss
+from promu.modeling.pretraining import PairOutput
 
 ONE = torch.tensor(1.0)
 
@@ -133,15 +134,58 @@ def test_soft_label_loss_of_nothing_is_zero_that_can_be_differentiated() -> None
 
 def test_masked_language_loss_counts_masked_tokens_of_counting_rows_alone() -> None:
     logits = torch.tensor([[0.0, math.log(3.0)], [9.0, -9.0]])
-    assert MLMLoss()(logits, torch.tensor([1, -100])).item() == pytest.approx(math.log(4 / 3))
+    assert TokenLoss()(logits, torch.tensor([1, -100])).item() == pytest.approx(math.log(4 / 3))
 
 
 @pytest.mark.parametrize("count", [0, 3])
 def test_masked_language_loss_of_no_counting_token_is_zero_not_nan(count: int) -> None:
     logits = torch.randn(count, 5, requires_grad=True)
-    loss = MLMLoss()(logits, torch.full((count,), -100))
+    loss = TokenLoss()(logits, torch.full((count,), -100))
     loss.backward()
     assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
+
+
+def test_a_caption_is_told_token_by_token_with_smoothed_labels() -> None:
+    """L_LM of BLIP: of `[CLS] x [SEP]` the second and third token count, in the row that is matched."""
+    batch = {
+        "input_ids": torch.tensor([[0, 1, 2], [0, 2, 1]]),
+        "attention_mask": torch.ones(2, 3, dtype=torch.long),
+        "matched": torch.tensor([1, 0]),
+    }
+    # probabilities of the right tokens: 1/2 (others 1/4), then 1/4 (others 1/4 and 1/2); row 2 does not count
+    logits = torch.tensor([[1.0, 2.0, 1.0], [2.0, 1.0, 1.0], [9.0, 9.0, 0.0], [0.0, 9.0, 0.0]]).log()
+    first = 0.9 * math.log(2) + 0.1 / 3 * (math.log(2) + 2 * math.log(4))
+    second = 0.9 * math.log(4) + 0.1 / 3 * (math.log(2) + 2 * math.log(4))
+    joint = JointLoss({"lm": 2.0})
+    total, parts = joint(PairOutput(caption_logits=logits.nan_to_num(neginf=-9.0)), batch)
+    assert parts["lm"].item() == pytest.approx((first + second) / 2)
+    assert total.item() == pytest.approx(first + second)
+
+
+def test_the_next_token_is_told_as_it_was_before_it_was_masked_and_tags_are_not_told() -> None:
+    batch = {
+        "input_ids": torch.tensor([[0, 4, 2, 3, 2]]),  # 4 masks a 1; behind the caption stands the tag 3
+        "mlm_labels": torch.tensor([[-100, 1, -100, -100, -100]]),
+        "attention_mask": torch.ones(1, 5, dtype=torch.long),
+        "token_type_ids": torch.tensor([[0, 0, 0, 1, 1]]),
+    }
+    logits = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0, 0.0]])
+    expected = functional.cross_entropy(logits, torch.tensor([1, 2]), label_smoothing=0.1)
+    parts = JointLoss({"lm": 1.0})(PairOutput(caption_logits=logits), batch)[1]
+    torch.testing.assert_close(parts["lm"], expected)
+
+
+def test_polluted_tags_by_hand() -> None:
+    """Oscar: whether the tags are the image's, over matched rows that have tags."""
+    batch = {
+        "input_ids": torch.zeros(4, 3, dtype=torch.long),
+        "matched": torch.tensor([1, 1, 1, 0]),
+        "tag_labels": torch.tensor([1, 0, 1, 1]),
+        "tag_mask": torch.tensor([1, 1, 0, 1]),
+    }
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, math.log(3.0)], [9.0, 0.0], [9.0, 0.0]])
+    parts = JointLoss({"tag": 1.0})(PairOutput(tag_logits=logits), batch)[1]
+    assert parts["tag"].item() == pytest.approx((math.log(4 / 3) + math.log(4)) / 2)
 
 
 @pytest.mark.parametrize("module", [losses, contrastive])

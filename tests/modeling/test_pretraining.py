@@ -20,6 +20,7 @@ MakeConfig = Callable[..., PromuConfig]
 MakeBatch = Callable[..., dict[str, torch.Tensor]]
 HEADS: dict[str, Any] = {"nouns": list("abcde"), "relations": list("wxyz"), "projection_dim": 16}
 PREFIXES = {"itm": "itm_head", "cit": "space", "coe": "entity_head", "cir": "relation_head", "mlm": "mlm_transform"}
+PREFIXES |= {"lm": "caption_decoder", "tag": "tag_head"}
 
 
 @pytest.fixture
@@ -40,13 +41,15 @@ def batch(make_batch: MakeBatch) -> dict[str, torch.Tensor]:
         "relation_labels": torch.randn(4, 4, generator=chance).softmax(-1),
         "relation_mask": torch.tensor([1, 0, 1, 1]),
         "mlm_labels": mlm_labels,
+        "tag_labels": torch.tensor([1, 1, 0, 1]),
+        "tag_mask": torch.tensor([1, 1, 1, 0]),
     }
 
 
 def test_the_joint_loss_is_the_weighted_sum_of_its_parts(
     make_config: MakeConfig, batch: dict[str, torch.Tensor]
 ) -> None:
-    weights = {"itm": 0.5, "cit": 2.0, "coe": 3.0, "cir": 0.25, "mlm": 0.1}
+    weights = {"itm": 0.5, "cit": 2.0, "coe": 3.0, "cir": 0.25, "mlm": 0.1, "lm": 0.3, "tag": 0.7}
     loss, parts = joint_loss(PromuForPreTraining(make_config(**HEADS, loss_weights=weights)), batch)
     assert parts.keys() == set(LOSS_NAMES)
     expected = sum(weights[name] * float(part) for name, part in parts.items())
@@ -61,7 +64,7 @@ def test_the_paper_s_weights_are_the_default(make_config: MakeConfig, batch: dic
 
 
 def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
-    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0})).eval()
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0, "lm": 1.0, "tag": 1.0})).eval()
     parts = joint_loss(model, batch)[1]
     backbone = model.promu(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
     cls = backbone.fused_text[:, 0]
@@ -84,7 +87,16 @@ def test_every_part_is_its_loss_of_its_vectors(make_config: MakeConfig, batch: d
     cir = functional.cross_entropy(model.relation_head(cls[seen]), batch["relation_labels"][seen])
     hidden = model.mlm_transform(backbone.fused_text[:, 2])
     mlm = functional.cross_entropy(hidden @ model.get_input_embeddings().weight.T, batch["input_ids"][:, 2])
-    for name, expected in (("itm", itm), ("cit", cit), ("coe", coe), ("cir", cir), ("mlm", mlm)):
+    # BLIP: a token is told from those before it and the image as it was before the fusion; matched pairs alone
+    words = model.get_input_embeddings().weight
+    hidden = model.caption_decoder(words[batch["input_ids"]], batch["attention_mask"], backbone.visual)[matched, :-1]
+    lm = functional.cross_entropy(
+        (hidden @ words.T).flatten(0, 1), batch["input_ids"][matched, 1:].flatten(), label_smoothing=0.1
+    )
+    # Oscar: rows that are matched and have tags
+    tag = functional.cross_entropy(model.tag_head(cls[[0, 2]]), batch["tag_labels"][[0, 2]])
+    found = {"itm": itm, "cit": cit, "coe": coe, "cir": cir, "mlm": mlm, "lm": lm, "tag": tag}
+    for name, expected in found.items():
         torch.testing.assert_close(parts[name], expected.detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -114,7 +126,7 @@ def test_a_cosine_that_is_not_there_is_refused(make_config: MakeConfig, settings
 def test_a_loss_of_weight_0_is_neither_computed_nor_has_weights(
     make_config: MakeConfig, batch: dict[str, torch.Tensor], off: str
 ) -> None:
-    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0, off: 0.0}))
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"mlm": 1.0, "lm": 1.0, "tag": 1.0, off: 0.0}))
     assert {name.partition(".")[0] for name, _ in model.named_parameters()} == {
         "promu",
         *(prefix for name, prefix in PREFIXES.items() if name != off),
@@ -122,6 +134,35 @@ def test_a_loss_of_weight_0_is_neither_computed_nor_has_weights(
     loss, parts = joint_loss(model, batch)
     assert parts.keys() == set(LOSS_NAMES) - {off}
     assert loss.isfinite()
+
+
+def test_the_decoder_sees_neither_later_tokens_nor_a_padded_one(
+    make_config: MakeConfig, batch: dict[str, torch.Tensor]
+) -> None:
+    model = PromuForPreTraining(make_config(**HEADS, loss_weights={"itm": 0, "coe": 0, "cir": 0, "lm": 1.0})).eval()
+    assert not model.fuses, "L_CIT and L_LM read the encoders"
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "pixel_values")}
+    whole = model(**inputs).caption_logits.view(4, 6, -1)
+    changed = {**inputs, "input_ids": batch["input_ids"].clone(), "attention_mask": batch["attention_mask"].clone()}
+    changed["input_ids"][:, 4:] = 7
+    changed["attention_mask"][:, 5:] = 0
+    again = model(**changed).caption_logits.view(4, 4, -1)
+    torch.testing.assert_close(again, whole[:, :4], rtol=1e-4, atol=1e-5)
+    inputs["pixel_values"] = 255 - inputs["pixel_values"]
+    assert not torch.allclose(model(**inputs).caption_logits.view(4, 6, -1), whole), "it looks at the image"
+
+
+def test_written_captions_begin_end_and_do_not_hang_on_their_neighbours(make_config: MakeConfig) -> None:
+    model = PromuForPreTraining(make_config(**HEADS, max_length=9, loss_weights={"itm": 0, "lm": 1.0})).eval()
+    visual = model.encode_visual(torch.randint(0, 256, (3, 3, 16, 16), generator=torch.Generator().manual_seed(1)))
+    ids = model.write_captions(visual, start=2, stop=3)
+    assert ids.shape[0] == 3 and ids.shape[1] <= 9 and (ids[:, 0] == 2).all()
+    alone = model.write_captions(visual[1:2], start=2, stop=3)[0].tolist()
+    assert ids[1].tolist()[: len(alone)] == alone
+    for row in ids.tolist():
+        assert 3 not in row or set(row[row.index(3) :]) == {3}
+    drawn = [model.write_captions(visual, 2, 3, torch.Generator().manual_seed(seed)).tolist() for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_the_contrastive_mean_is_over_matched_pairs(make_config: MakeConfig, batch: dict[str, torch.Tensor]) -> None:
@@ -175,11 +216,11 @@ def test_soft_labels_are_learned(make_config: MakeConfig, batch: dict[str, torch
 
 def test_no_loss_at_all_is_refused(make_config: MakeConfig) -> None:
     with pytest.raises(
-        InputError, match="every loss has weight 0; give at least one of itm, cit, coe, cir, mlm a weight"
+        InputError, match="every loss has weight 0; give at least one of itm, cit, coe, cir, mlm, lm, tag a weight"
     ):
         PromuForPreTraining(make_config(**HEADS, loss_weights=dict.fromkeys(LOSS_NAMES, 0.0)))
 
 
 def test_an_unknown_loss_is_refused_by_name(make_config: MakeConfig) -> None:
-    with pytest.raises(InputError, match="loss 'ocr' is unknown; the losses are itm, cit, coe, cir, mlm"):
+    with pytest.raises(InputError, match="loss 'ocr' is unknown; the losses are itm, cit, coe, cir, mlm, lm, tag"):
         PromuForPreTraining(make_config(**HEADS, loss_weights={"ocr": 1.0}))

@@ -13,6 +13,7 @@ from promu.study.job import Job, with_inputs
 from promu.study.paper_exhibits import SYSTEMS
 from promu.study.run_study import plan
 from promu.study.study_recipe import StudyRecipe
+from promu.training.recipe import PretrainRecipe
 
 STUDY = load_recipe("newsreel-study", StudyRecipe, ["error_kinds=[boxes, nouns, matched]"])
 
@@ -88,6 +89,28 @@ def test_systems_differ_where_they_should() -> None:
     assert scratch.settings["model"]["tokenizer"] == "job:corpus/tokenizer" and "init" not in scratch.inputs
 
 
+def test_table2_takes_other_pre_trainings_by_name() -> None:
+    names = ["CLIP", "BLIP", "Oscar", "U-VisualBERT", "promu"]
+    study = load_recipe("newsreel-study", StudyRecipe, [f"pretrainings={names}", "fusions=[concat, mmib]"])
+    jobs = with_inputs(request.job for request in plan(study, ["table2"], 1)).values()
+    found = {job.label.partition("· ")[2]: job for job in jobs if job.kind == "pretrain"}
+    # BLIP's filter is a pre-training of its own
+    assert len(found) == 2 * (len(names) + 1)
+    blip, whole = (found[f"mmib · {name} · pre-training"] for name in ("BLIP", "BLIP, the filter"))
+    assert blip.settings["data"]["filter"] == "job:filter/model" and blip.inputs["filter"].key == whole.key
+    assert whole.settings["losses"]["lm"] == 1 and whole.settings["data"]["filter"] is None
+    none = found["mmib · U-VisualBERT · pre-training"].settings
+    assert none["losses"]["unpaired"] and not none["warm_start"], "its teacher has learned from pairs"
+    for job in found.values():
+        load_recipe(recipe_of(job), PretrainRecipe)  # each is a legal recipe
+    table1 = load_recipe("newsreel-study", StudyRecipe, ["systems=[L_CIT, CLIP]"])
+    assert kinds("table1", study=table1)["pretrain"] == 1, "L_CIT alone is CLIP's objective"
+
+
+def recipe_of(job: Job) -> dict[str, object]:
+    return {**{name: value for name, value in job.settings.items() if name not in ("stores", "features")}, "out": "x"}
+
+
 def test_wrong_boxes_are_labelled_anew_and_wrong_nouns_replace_the_labels() -> None:
     boxes = by_label("robustness", "promu · boxes wrong at 0.5 · pre-training")[0]
     assert boxes.settings["data"]["corpus"] == "job:noisy" and boxes.settings["stores"] == "job:labels"
@@ -140,6 +163,7 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
         ({"transfer_world": None}, "transfer", 1, "transfer needs a second domain; set world and transfer_world"),
         ({"transfer_world": "moon"}, "transfer", 1, "transfer_world 'moon' is unknown; use one of country, news"),
         ({"published": {"prom": {"entities": 1.0}}}, "table1", 1, "published: system 'prom' is unknown; use some of"),
+        ({"pretrainings": ("SimCLR",)}, "table2", 1, "table2: pre-training 'SimCLR' is unknown; use some of L_CIT"),
         ({"fusions": ("concat", "glue")}, "table2", 1, "table2: fusion 'glue' is unknown; use one of concat"),
         ({"finetune": {"both": "newsreel-joint"}}, "table1", 1, "name a recipe of the task ner or re for 'both'"),
         ({"finetune": {"entities": "newsreel-ner"}}, "figure3", 1, "name a recipe of the task re under finetune"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,38 @@ def test_the_ends_are_the_experts_and_the_middle_is_the_mean(experts: tuple[Path
     assert np.allclose(gate.crf.start, 0.25 * first.crf.start + 0.75 * second.crf.start)
     assert np.array_equal(gate.mixed(*parts).outputs, mixed)
     assert gate.encoder.contexts == ("retrieved", "seen")
+
+
+def test_a_mixture_of_experts_follows_the_surer(experts: tuple[Path, Path], tmp_path: Path) -> None:
+    """Certainties .75 and .5: at a weight of a half and a trust of 4 ln 3 the odds of the first are 3."""
+    first, second = (open_predictor("ner", folder, "cpu") for folder in experts)
+    gate = GatedPredictor(first, second, 0.5, 4 * math.log(3))
+    sure, half = np.log([[[0.75, 0.25], [0.75, 0.25]]]), np.log([[[0.5, 0.5], [0.1, 0.9]]])
+    batch = {"word_mask": np.array([[1, 0]])}  # the second word is padding
+    assert gate.shares(sure, half, batch) == pytest.approx(0.75)
+    assert gate.shares(half, sure, batch) == pytest.approx(0.25)
+    gate.weight = 1.0
+    assert gate.shares(half, sure, batch) == pytest.approx(1), (
+        "a weight of 1 is the first expert, whatever it is sure of"
+    )
+    gate.weight, gate.trust = 0.3, 0.0
+    assert gate.shares(half, sure, batch) == 0.3
+    gate.trust = 20.0
+    posts = TASKS["ner"].read(tmp_path / "dev.txt")[:2]
+    parts = [one.predict_batch(posts, {}) for one in (first, second)]
+    assert np.allclose(gate.predict_batch(posts, {}).outputs, gate.mixed(*parts).outputs, atol=1e-5)
+    fixed = 0.3 * parts[0].outputs + 0.7 * parts[1].outputs
+    assert not np.allclose(gate.mixed(*parts).outputs, fixed, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_gate_of_single_posts_is_no_worse_on_dev(experts: tuple[Path, Path], tmp_path: Path) -> None:
+    one = fit_gate(*experts, tmp_path / "dev.txt", tmp_path / "one")
+    each = fit_gate(*experts, tmp_path / "dev.txt", tmp_path / "each", per_post=True)
+    assert one.trust == 0 and each.f1 >= one.f1 and each.curve == one.curve
+    again = open_predictor("ner", tmp_path / "each", "cpu")
+    assert isinstance(again, GatedPredictor) and (again.weight, again.trust) == (each.weight, each.trust)
+    assert promu.evaluate(tmp_path / "each", tmp_path / "dev.txt").scores.micro.f1 == pytest.approx(each.f1)
 
 
 def test_which_models_go_together(experts: tuple[Path, Path], tmp_path: Path) -> None:

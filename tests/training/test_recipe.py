@@ -60,7 +60,7 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, FINETUNE), FinetuneRecipe)
     assert (recipe.training.lr, recipe.training.weight_decay, recipe.training.batch_size) == (1e-4, 1e-3, 16)
     losses = load_recipe(write(tmp_path, PRETRAIN), PretrainRecipe).losses
-    assert losses.weights() == {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
+    assert losses.weights() == {"itm": 1, "cit": 1, "coe": 1, "cir": 1, "mlm": 0, "lm": 0, "tag": 0}
     assert not losses.hard_labels and not losses.matched_only and losses.confidence_floor == 0
 
 
@@ -123,7 +123,10 @@ def test_wrong_settings_are_named(tmp_path: Path, override: str, sentence: str) 
         ("data.corpus.side=0", r"recipe key 'data\.corpus\.side': Input should be greater than or equal to 1 .got 0."),
         ("data.corpus={images: i}", r"recipe key 'data\.corpus\.captions' is missing"),
         ("data.corpus=3", "recipe key 'data.corpus': .*got 3."),
-        ("data.captions=a.csv", r"unknown recipe key 'data\.captions'; allowed here: corpus, dev, nouns, relations"),
+        (
+            "data.captions=a.csv",
+            r"unknown recipe key 'data\.captions'; allowed here: corpus, dev, filter, nouns, relations",
+        ),
         ("data.nouns={}", r"recipe key 'data\.nouns\.pipeline' is missing"),
         (
             "data.nouns={pipeline: p, stops: s}",

@@ -86,6 +86,7 @@ def describe(
     captioner: str,
     images: Path,
     out: Path,
+    detector: str | None = None,
     format: str = "posts",
     scheme: Scheme = "auto",
     json: bool = False,
@@ -94,9 +95,10 @@ def describe(
 
     Args:
         posts: File of posts.
-        captioner: An image-to-text model of Hugging Face, by folder or hub name.
+        captioner: An image-to-text model of Hugging Face, by folder or hub name; with --detector its file or model.
         images: Folder of the posts' images.
         out: The file to write.
+        detector: Name the objects that a detector finds, in place of a sentence: yolo, hf or coco.
         format: Of the posts.
         scheme: How the tags of CoNLL files mark entities; auto finds it out.
         json: Print JSON instead of a line.
@@ -106,7 +108,7 @@ def describe(
 
     quiet()
     with progress_bars():
-        done = run(posts, captioner, images, out, format=format, scheme=scheme)
+        done = run(posts, captioner, images, out, format=format, scheme=scheme, detector=detector)
     if json:
         print_json(done.to_dict())
         return
@@ -161,6 +163,7 @@ def gate(
     images: Path | None = None,
     missing_images: MissingPostImage = "raise",
     batch_size: int = 64,
+    per_post: bool = False,
     json: bool = False,
 ) -> None:
     """Mix two models of one task that read different contexts, by the weight that is best on dev.
@@ -176,6 +179,7 @@ def gate(
         images: Folder of the posts' images, for models that read them.
         missing_images: What a missing or broken image does: stop, or have its post read as text.
         batch_size: Posts a forward pass.
+        per_post: Let the weight of a post follow which model is surer of it, as far as that is best on dev.
         json: Print JSON instead of lines.
     """
     from promu.hub import quiet
@@ -184,9 +188,21 @@ def gate(
     quiet()
     settings = {"format": format, "scheme": scheme, "images": images, "missing_images": missing_images}
     with progress_bars():
-        done = fit_gate(first, second, dev, out, contexts=named_files(context), batch_size=batch_size, **settings)  # type: ignore[arg-type]
+        done = fit_gate(
+            first,
+            second,
+            dev,
+            out,
+            contexts=named_files(context),
+            batch_size=batch_size,
+            per_post=per_post,
+            **settings,  # type: ignore[arg-type]
+        )
     if json:
         print_json(done.to_dict())
         return
-    print(f"dev F1 {done.f1:.2f} with {done.weight:g} of the first; alone {done.first:.2f} and {done.second:.2f}")
+    surer = f", and a trust of {done.trust:g} in the surer" if done.trust else ""
+    print(
+        f"dev F1 {done.f1:.2f} with {done.weight:g} of the first{surer}; alone {done.first:.2f} and {done.second:.2f}"
+    )
     print(done.out)

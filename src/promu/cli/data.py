@@ -297,6 +297,45 @@ def build(settings: Annotated[CorpusSettings, Flat], *, out: Path, json: bool = 
     _print_parts({str(out / name if settings.dev else out): part for name, part in result["parts"].items()})
 
 
+@corpus_app.command(name="filter")
+def filter_(
+    corpus: Path,
+    /,
+    *,
+    model: Path,
+    out: Path,
+    threshold: float = 0.5,
+    write: bool = True,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Make a corpus of the captions that a model holds for those of their images, and of those that it writes (BLIP).
+
+    Started again, it goes on. A recipe does the same with `data.filter`.
+
+    Args:
+        corpus: A corpus.
+        model: The model folder of a pre-training with L_ITM and L_LM (--set losses=blip).
+        out: The folder to make.
+        threshold: Captions whose probability of belonging to the image is lower are left out.
+        write: Let the model also write a caption for each image.
+        seed: Of what it writes.
+        json: Print JSON instead of a line.
+    """
+    from promu.hub import quiet
+    from promu.training.caption_filter import filter_captions
+
+    quiet()
+    with progress_bars():
+        done = filter_captions(corpus, model, out, threshold=threshold, write=write, seed=seed)
+    if json:
+        print_json(done.to_dict())
+        return
+    lost = f", {counted(done.images_dropped, 'image')} left out" if done.images_dropped else ""
+    of = f"{done.kept:,} of {counted(done.kept + done.dropped, 'caption')} kept, {done.made:,} written"
+    print(f"{out}: {counted(done.images, 'image')}{lost}; {of}")
+
+
 @corpus_app.command(name="show")
 def show(corpus: Path, /, *, first: int = 5, json: bool = False) -> None:
     """Say what a corpus holds: counts, and its first images with captions and regions.

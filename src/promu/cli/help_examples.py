@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "promu corpus build captions.csv --images photos --out runs/corpus",
         "promu corpus build captions.csv --images photos --out runs/corpus --detector coco --regions regions.json",
     ),
+    "corpus filter": ("promu corpus filter runs/corpus --model runs/blip/model --out runs/filtered",),
     "corpus show": ("promu corpus show runs/corpus --first 3",),
     "candidates nouns": ("promu candidates nouns runs/corpus --pipeline en_core_web_sm --top 1000 --out nouns.txt",),
     "candidates relations": ("promu candidates relations properties.csv --top 100 --out relations.txt",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:  # a captioner is loaded where one is named; who names none ne
 
 Captioner = Callable[[Sequence[Image.Image]], list[str]]
 """RGB images to one caption each."""
+NamedCaptioner = Callable[[Sequence[Image.Image], Sequence[str]], list[str]]
+"""The same, given the names of the images too."""
 
 _BATCH = 16
 
@@ -86,6 +89,27 @@ def image_to_text(name: str) -> Captioner:
         return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
     return caption
+
+
+def _by_name(caption: Captioner) -> NamedCaptioner:
+    return lambda images, names: caption(images)
+
+
+def object_namer(detector: str, place: str | Path) -> NamedCaptioner:
+    """A detector that names what it finds in an image: "dog, person (2)", each thing once, the surest first.
+
+    Raises:
+        InputError: There is no such detector, or what is at `place` is none.
+    """
+    from promu.alignment.detectors import build_detector
+
+    found = build_detector(detector, place)
+
+    def name(images: Sequence[Image.Image], names: Sequence[str]) -> list[str]:
+        counts = [Counter(region.label for region in regions) for regions in found.detect(images, names)]
+        return [", ".join(f"{one} ({n})" if n > 1 else one for one, n in of_image.items()) for of_image in counts]
+
+    return name
 
 
 def promu_captioner(folder: Path, count: int = 3) -> Captioner:
@@ -161,17 +185,20 @@ def describe(
     *,
     format: str = "posts",
     scheme: Scheme = "auto",
+    detector: str | None = None,
 ) -> Described:
     """Describe the images of posts by an image-to-text model, as a file of contexts by image.
 
+    A detector names what it finds: "dog, person (2)", the surest first; an image without a region gets an empty text.
     Each batch is added to a file beside `out`: stopped and called again with the same captioner and folder, it goes on.
 
     Args:
         posts: File of posts.
-        captioner: An image-to-text model of Hugging Face, by folder or hub name.
+        captioner: An image-to-text model of Hugging Face, by folder or hub name; with `detector` its file or model.
         images: Folder of the posts' images.
         out: The file to write.
         format, scheme: Of the posts, as in `promu.corpora.formats.read_posts`.
+        detector: A name in `promu.alignment.detectors.DETECTORS`, such as `yolo`; None describes in sentences.
 
     Raises:
         InputError: The posts, an image or the model cannot be used; no post names an image.
@@ -184,17 +211,19 @@ def describe(
     names = list(dict.fromkeys(named))
     if not names:
         raise InputError("no post names an image, so there is nothing to describe", posts)
-    made_from = f"{captioner}\n{folder.resolve()}"
+    made_from = "\n".join([captioner, str(folder.resolve()), *([] if detector is None else [detector])])
     partial = out.with_name(f"{out.name}.{hashlib.sha256(made_from.encode()).hexdigest()[:8]}.part")
     kept = {name: text for (_, name), text in read_appended(partial).items()}
     texts = {name: kept[name] for name in names if name in kept}
     before = len(texts)
     left = [name for name in names if name not in texts]
-    caption = image_to_text(captioner) if left else None
+    caption = None
+    if left:
+        caption = _by_name(image_to_text(captioner)) if detector is None else object_namer(detector, captioner)
     for start in range(0, len(left), _BATCH):
         batch = left[start : start + _BATCH]
         assert caption is not None
-        described = dict(zip(batch, caption([load_image(folder / name) for name in batch]), strict=True))
+        described = dict(zip(batch, caption([load_image(folder / name) for name in batch], batch), strict=True))
         append_contexts(partial, "image", described)
         texts |= described
         mark_stored()

@@ -11,9 +11,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from promu.corpora.context_files import add_contexts
 from promu.corpora.formats import find_splits
 from promu.corpora.labelled import read_labelled, write_labelled
 from promu.errors import InputError, counted
+from promu.evaluation.leaks import refuse_leaks
 from promu.evaluation.ner import NerScores, score_entities
 from promu.evaluation.relation import RelationScores, score_relations
 from promu.files import read_json_document, shorten, write_json
@@ -121,6 +123,13 @@ class RelationTask:
 
 BaselineTask = EntityTask | RelationTask
 TASKS: dict[str, BaselineTask] = {"ner": EntityTask(), "re": RelationTask()}
+TOOLS = {"caption": "Caption of the image", "objects": "Objects in the image", "ocr": "Text in the image"}
+"""How a prompt calls what a tool says; another tool is called by its name."""
+OF_TOOLS = (
+    "Below the text stands what tools have found in the image. Tools err, and their words are no part of the text: "
+    "what you copy comes from the text alone."
+)
+"""What the system message says of tools."""
 
 _template = cache(load_template)
 
@@ -142,6 +151,7 @@ class BaselineResult:
         placed: What answers listed, and how much of it is "not in the text" or "already taken" by an earlier entity.
         labels: The labels that the model chose from.
         images: How many posts were sent with an image, how many as text alone, how many images were missing or broken.
+        tools: How many posts were sent with the text of each tool.
         predictions: The file that the posts were written to.
     """
 
@@ -154,6 +164,7 @@ class BaselineResult:
     placed: dict[str, int]
     labels: list[str]
     images: dict[str, int]
+    tools: dict[str, int]
     usage: Usage
     predictions: Path
 
@@ -166,7 +177,7 @@ class BaselineResult:
         return {
             # without the place where a key may stand by mistake
             "settings": self.settings.model_dump(mode="json", exclude={"key_variable"}),
-            **{name: getattr(self, name) for name in ("task", "faults", "placed", "labels", "images")},
+            **{name: getattr(self, name) for name in ("task", "faults", "placed", "labels", "images", "tools")},
             "posts": len(self.posts),
             "answered": len(self.posts) - len(failed),
             "failed": failed,
@@ -233,7 +244,14 @@ class _Baseline:
             logger.warning(
                 "the gold has %s that the model is not offered: %s", counted(len(missing), "label"), ", ".join(missing)
             )
-        self.requests = build_requests(task, self.posts, train, self.labels, self.images, settings, meanings)
+        asked, shown = self.posts, train
+        self.tools: dict[str, int] = {}
+        if settings.tools:
+            splits, _ = add_contexts({"asked": asked, "shown": shown}, dict(settings.tools))
+            asked, shown = splits["asked"], splits["shown"]
+            refuse_leaks([*asked, *shown], str(self.data), "leave the tool out")
+            self.tools = {name: sum(name in post.contexts for post in asked) for name in settings.tools}
+        self.requests = build_requests(task, asked, shown, self.labels, self.images, settings, meanings)
         stored: Collection[str] = ()
         if (file := settings.store_for(settings.out)).is_file():
             with AnswerStore(file, read_only=True) as store:
@@ -273,6 +291,7 @@ class _Baseline:
             placed=dict(placed),
             labels=self.labels,
             images=self.images.counts(self.posts),
+            tools=self.tools,
             usage=usage,
             predictions=file,
         )
@@ -296,12 +315,20 @@ def build_requests(
         InputError: There are too few training posts, or an image cannot be used.
     """
     system = load_template(f"{task.name}.txt", ("labels",))
-    opening = Message("system", system.substitute(labels=label_lines(labels, meanings)).strip())
+    opening = Message(
+        "system",
+        system.substitute(labels=label_lines(labels, meanings)).strip() + (f"\n\n{OF_TOOLS}" if settings.tools else ""),
+    )
     exemplars = shuffled_exemplars(train, lambda post: set(task.labels([post])), settings.shots, settings.seed)
     schema = task.schema(labels)
 
     def question(post: Post) -> Message:
-        return Message("user", task.question(post), images.of(post))
+        said = [
+            f"{TOOLS.get(name, name)}: {' '.join(text.split())}"
+            for name in settings.tools
+            if (text := post.contexts.get(name))
+        ]
+        return Message("user", "\n".join([task.question(post), *said]), images.of(post))
 
     requests = []
     for post in posts:

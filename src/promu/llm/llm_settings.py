@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from promu.config import Settings
+from promu.corpora.context_files import check_name_of
 from promu.corpora.tag_schemes import SCHEME
+from promu.errors import InputError
 from promu.schema import MissingPostImage, Scheme
 
 Money = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -112,3 +114,15 @@ class BaselineSettings(LlmSettings):
     images: Path | None = Field(default=None, description="Folder of the images; without it posts are text alone.")
     image_size: int = Field(default=768, ge=16, description="Most pixels of an image's longer side as sent.")
     missing_images: MissingPostImage = Field(default="raise", description="Missing or broken: stop, or text alone.")
+    tools: dict[str, Path] = Field(
+        default={},
+        description="What tools say of the images, shown as text: files of contexts by name: caption, objects, ocr.",
+    )
+
+    @field_validator("tools")
+    @classmethod
+    def _names_of_tools(cls, tools: dict[str, Path]) -> dict[str, Path]:
+        try:
+            return {check_name_of(name): file for name, file in tools.items()}
+        except InputError as error:
+            raise ValueError(error.reason) from None

@@ -41,7 +41,7 @@ class PromuConfig(PreTrainedConfig, HeadSettings):
         image_mean, image_std: Per-channel normalisation of pixels in 0..1.
         nouns: The M candidates of Eq 6, in the order of the COE head's outputs.
         relations: The L candidates of Eq 9, in the order of the CIR head's outputs.
-        loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm term.
+        loss_weights: The weights of Eq 11 by name (itm, cit, coe, cir) and of the optional mlm, lm and tag terms.
         frozen: Encoders (`text`, `vision`) whose weights stay as they are, in evaluation mode.
         classifier_dropout: Dropout before the heads of the fine-tuned tasks.
 

@@ -196,20 +196,32 @@ class WordEncoder:
         nearest = sorted(range(count), key=lambda place: min(abs(place - other) for other in places))
         return sorted(nearest[:budget])
 
-    def text(self, text: str) -> EncodedText:
-        """Pieces of a caption or a prompt, cut at the longest length."""
-        ids = self.tokenizer(text, **PLAIN).input_ids[: self.max_length - 2]
-        return EncodedText([self.start, *ids, self.stop], [])
+    def text(self, text: str, behind: str = "") -> EncodedText:
+        """Pieces of a caption or a prompt, cut at the longest length.
 
-    def caption(self, text: str) -> EncodedText:
+        What stands `behind` it follows after a separator, as a context does. It has the room that the text leaves, or a
+        third of all.
+        """
+        ids = self.tokenizer(text, **PLAIN).input_ids[: self.max_length - 2]
+        if not behind:
+            return EncodedText([self.start, *ids, self.stop], [])
+        room = self.max_length - 3
+        more = self.tokenizer(behind, **PLAIN).input_ids[: max(room - len(ids), room // 3)]
+        return EncodedText(
+            [self.start, *ids[: room - len(more)], self.stop, *more, self.stop], [], context=len(more) + 1
+        )
+
+    def caption(self, text: str, behind: str = "") -> EncodedText:
         """As `text`, parsed where the encoder has a parser."""
-        found = self.text(text)
+        found = self.text(text, behind)
         if self.parser is None:
             return found
         parsed = self.parser.text(text)
-        offsets = self.tokenizer(text, return_offsets_mapping=True, **PLAIN).offset_mapping[: len(found.input_ids) - 2]
+        offsets = self.tokenizer(text, return_offsets_mapping=True, **PLAIN).offset_mapping
+        offsets = offsets[: len(found.input_ids) - 2 - found.context]
         starts = [word.start for word in parsed]
-        return replace(found, words=[-1, *(bisect_right(starts, at) - 1 for at, _ in offsets), -1], parsed=parsed)
+        words = [-1, *(bisect_right(starts, at) - 1 for at, _ in offsets), -1, *[-1] * found.context]
+        return replace(found, words=words, parsed=parsed)
 
     def with_contexts(self, text: EncodedText, tokens: Sequence[str], contexts: Mapping[str, str]) -> EncodedText:
         """A text with the contexts of its post: `[CLS] text [SEP] first context [SEP] second [SEP]`.
@@ -253,7 +265,7 @@ class WordEncoder:
         """
         ids, mask = pad_positions([text.input_ids for text in texts], self.pad)
         batch = {"input_ids": ids, "attention_mask": mask}
-        if self.contexts:
+        if self.contexts or any(text.context for text in texts):
             segments = [[0] * (len(text.input_ids) - text.context) + [1] * text.context for text in texts]
             batch["token_type_ids"] = pad_positions(segments)[0]
         if any(text.parsed for text in texts):

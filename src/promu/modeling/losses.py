@@ -1,11 +1,11 @@
-"""The losses of pre-training (Eq 3-11): objects outside of the models, chosen and weighted by the recipe.
+"""The losses of pre-training (Eq 3-11, and those of other methods): objects, chosen and weighted by the recipe.
 
 `JointLoss` is what training uses. It takes what a model returns and the batch, and hands tensors to the single losses:
 
-- `ITMLoss` (Eq 3) reads the logits of the matching head.
+- `ITMLoss` (Eq 3) reads the logits of the matching head; also those of the head that judges object tags (Oscar).
 - `CITLoss` (Eq 4, 5; `promu.modeling.contrastive`) compares projected texts and images.
 - `SoftLabelLoss` is L_COE (Eq 8) and L_CIR (Eq 10). `patch_coverage` and `pool_regions` make L_COE's regions (Eq 7).
-- `MLMLoss` reads the logits of masked tokens.
+- `TokenLoss` reads the logits of tokens: of masked ones, and of a caption's next one (BLIP).
 
 Each loss is a mean over what counts in the batches of all processes together (`promu.modeling.distributed`).
 """
@@ -22,17 +22,25 @@ from torch.nn import functional
 from promu.modeling.contrastive import CITLoss, MatchedPairs, SharedSpace
 from promu.modeling.distributed import group_mean, group_sum
 
-LOSS_NAMES = ("itm", "cit", "coe", "cir", "mlm")
-PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0}
+PAPER_WEIGHTS = {"itm": 1.0, "cit": 1.0, "coe": 1.0, "cir": 1.0, "mlm": 0.0, "lm": 0.0, "tag": 0.0}
+LOSS_NAMES = tuple(PAPER_WEIGHTS)
+OF_ENCODERS = ("cit", "lm")
+"""Losses that read the encoders alone; the others read fused vectors."""
+SMOOTHING = 0.1
+"""Share of a label that BLIP's decoder spreads over all tokens."""
 Batch = Mapping[str, Tensor]
-ENCODER_INPUTS = ("input_ids", "attention_mask", "pixel_values", "image_features", "text_features")
+ENCODER_INPUTS = (
+    *("input_ids", "attention_mask", "token_type_ids", "pixel_values", "image_features", "image_mask"),
+    "text_features",
+)
 """What the encoders read of a batch; the fusion also reads `boxes` and `parse`."""
 
 
 class ITMLoss:
     """L_ITM (Eq 3): two-way cross-entropy over all pairs of the batch, matched and falsified.
 
-    It teaches the fusion what L_CIT, which compares whole texts with whole images, cannot see.
+    It teaches the fusion what L_CIT, which compares whole texts with whole images, cannot see. Oscar's loss of polluted
+    tags (Li et al., 2020) is the same formula: whether the tags beside a caption are those of its image.
 
     Example:
         Probabilities of the right answer 3/4 and 1/4; the mean of log 4/3 and log 4.
@@ -87,28 +95,40 @@ class SoftLabelLoss:
         return group_mean((losses * weights).sum(), weights.sum() if total is None else total)
 
 
-class MLMLoss:
-    """Cross-entropy of masked tokens (beyond the paper, off by default).
+class TokenLoss:
+    """Cross-entropy of tokens, mean over those that count.
 
-    Small text encoders forget words under L_CIT alone; this keeps them.
+    For masked language modelling these are the masked tokens: Oscar's and U-VisualBERT's loss of captions and tags, and
+    a help to small text encoders, which forget words under L_CIT alone. For L_LM of BLIP (Li et al., 2022, section
+    3.2) they are the tokens of a caption, each told from those before it and the image, with smoothed labels.
+
+    Args:
+        smoothing: Share of each label that is spread evenly over all tokens.
 
     Example:
-        Two masked tokens of which one belongs to a row that is padding.
+        Two tokens of which one does not count. Its probabilities are 1/4 and 3/4, and the second is right. Smoothed by
+        a tenth, the label is 1/20 and 19/20.
 
-        >>> logits = torch.tensor([[0.0, 1.0986], [9.0, -9.0]])
-        >>> round(MLMLoss()(logits, labels=torch.tensor([1, -100])).item(), 4)
+        >>> logits, labels = torch.tensor([[0.0, 1.0986], [9.0, -9.0]]), torch.tensor([1, -100])
+        >>> round(TokenLoss()(logits, labels).item(), 4)
         0.2877
+        >>> round(TokenLoss(smoothing=0.1)(logits, labels).item(), 4)
+        0.3426
     """
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        self.smoothing = smoothing
 
     def __call__(self, logits: Tensor, labels: Tensor, total: Tensor | None = None) -> Tensor:
         """The loss, a scalar; 0 where no token counts.
 
         Args:
-            logits: (P, V) of the masked tokens.
+            logits: (P, V) of the tokens.
             labels: (P,) their ids, -100 for a token that does not count.
             total: Scalar, as in `ITMLoss`.
         """
-        summed = functional.cross_entropy(logits.float(), labels, ignore_index=-100, reduction="sum")
+        how: Any = {"ignore_index": -100, "reduction": "sum", "label_smoothing": self.smoothing}
+        summed = functional.cross_entropy(logits.float(), labels, **how)
         return group_mean(summed, (labels != -100).sum().float() if total is None else total)
 
 
@@ -134,8 +154,9 @@ class JointLoss:
     def __init__(self, weights: Mapping[str, float], space: SharedSpace | None = None) -> None:
         self.weights = dict(weights)
         self.cit = None if space is None else CITLoss(space)
-        self.reads_fused = any(weights.get(name) for name in LOSS_NAMES if name != "cit")
-        self.itm, self.soft, self.mlm = ITMLoss(), SoftLabelLoss(), MLMLoss()
+        self.reads_more = any(weights.get(name) for name in LOSS_NAMES if name != "cit")
+        self.reads_fused = any(weights.get(name) for name in LOSS_NAMES if name not in OF_ENCODERS)
+        self.itm, self.soft, self.mlm, self.lm = ITMLoss(), SoftLabelLoss(), TokenLoss(), TokenLoss(SMOOTHING)
 
     @classmethod
     def of(cls, model: Any) -> JointLoss:
@@ -149,7 +170,7 @@ class JointLoss:
     def inputs(self, batch: Batch, fuse: bool = True) -> dict[str, Any]:
         """What the model is given of a batch (see `__call__`); without `fuse` for the projections alone."""
         given: dict[str, Any] = {name: batch[name] for name in ENCODER_INPUTS if name in batch}
-        if self.reads_fused and not fuse:
+        if not fuse and self.reads_more:
             given["fuse"] = False
         elif self.reads_fused:
             given |= {name: batch[name] for name in ("boxes", "parse") if name in batch}
@@ -172,6 +193,8 @@ class JointLoss:
             "coe": (batch["box_mask"] * rows[:, None]).sum() if "box_mask" in batch else zero,
             "cir": (batch["relation_mask"] * rows if "relation_mask" in batch else rows).sum(),
             "mlm": _mlm_labels(batch).ne(-100).sum() if "mlm_labels" in batch else zero,
+            "lm": _caption_labels(batch).ne(-100).sum() if self.weights.get("lm") else zero,
+            "tag": _tagged(batch).sum() if "tag_mask" in batch else zero,
             "matched": _matched(batch).sum(),
         }
         return dict(zip(counts, group_sum(torch.stack(list(counts.values())).float()), strict=True))
@@ -191,7 +214,8 @@ class JointLoss:
                 `entity_labels` (B, R, M), soft pseudo-labels of the regions (Eq 6);
                 `relation_labels` (B, L), soft pseudo-labels of the images (Eq 9);
                 `relation_mask` (B,), 0 for an image without a label;
-                `mlm_labels` (B, N+2), the masked tokens, -100 elsewhere.
+                `mlm_labels` (B, N+2), the masked tokens, -100 elsewhere;
+                `tag_labels` (B,), 1 where the tags are those of the image, and `tag_mask` (B,), 0 for a text without.
             totals: Of the whole batch (`totals`), where this is a part of it.
             cit: In place of `CITLoss`, where this is a part of a batch.
 
@@ -215,6 +239,10 @@ class JointLoss:
         if output.mlm_logits is not None:
             labels = _mlm_labels(batch)[batch["mlm_labels"] != -100]
             parts["mlm"] = self.mlm(output.mlm_logits, labels, totals["mlm"])
+        if output.caption_logits is not None:
+            parts["lm"] = self.lm(output.caption_logits, _caption_labels(batch), totals["lm"])
+        if output.tag_logits is not None and "tag_labels" in batch:
+            parts["tag"] = self.itm(output.tag_logits, batch["tag_labels"], _tagged(batch), totals["tag"])
         # only a matched pair is what fine-tuning will read: a text with its own image
         for name, losses in (output.fusion_losses or {}).items():
             parts[name] = group_mean((losses * matched).sum(), totals["matched"])
@@ -240,6 +268,29 @@ def _matched(batch: Batch) -> Tensor:
 def _mlm_labels(batch: Batch) -> Tensor:
     """(B, N+2) masked tokens of the rows that count, -100 elsewhere."""
     return batch["mlm_labels"].masked_fill(~_rows(batch).bool()[:, None], -100)
+
+
+def caption_tokens(attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
+    """(B, N+1) booleans: whether a token, from the second on, belongs to the caption, [SEP] with it.
+
+    Padding does not, nor what stands behind the caption with token type 1.
+    """
+    inside = attention_mask[:, 1:].bool()
+    return inside if token_type_ids is None else inside & (token_type_ids[:, 1:] == 0)
+
+
+def _caption_labels(batch: Batch) -> Tensor:
+    """(P,) the tokens of captions from the second on, masked ones as they were; -100 in a row that is not matched."""
+    ids = batch["input_ids"]
+    if "mlm_labels" in batch:
+        ids = torch.where(batch["mlm_labels"] == -100, ids, batch["mlm_labels"])
+    labels = ids.masked_fill(~_matched(batch).bool()[:, None], -100)[:, 1:]
+    return labels[caption_tokens(batch["attention_mask"], batch.get("token_type_ids"))]
+
+
+def _tagged(batch: Batch) -> Tensor:
+    """(B,), 1 for a row that is matched and has tags."""
+    return _matched(batch) * batch["tag_mask"]
 
 
 def patch_coverage(boxes: Tensor, grid: int) -> Tensor:

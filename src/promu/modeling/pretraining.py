@@ -15,12 +15,20 @@ from transformers.utils.generic import ModelOutput
 
 from promu.errors import InputError
 from promu.modeling.backbone import HasEncoders, PromuModel, PromuOutput, PromuPreTrainedModel
+from promu.modeling.caption_decoder import CaptionDecoder, next_tokens
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.contrastive import SharedSpace
 from promu.modeling.encoders import pooled
-from promu.modeling.losses import LOSS_NAMES, PAPER_WEIGHTS, patch_coverage, pool_regions
+from promu.modeling.losses import (
+    LOSS_NAMES,
+    OF_ENCODERS,
+    PAPER_WEIGHTS,
+    caption_tokens,
+    patch_coverage,
+    pool_regions,
+)
 
-OF_FUSED_IMAGES = ("itm", "coe", "cir")
+OF_FUSED_IMAGES = ("itm", "coe", "cir", "tag")
 """Losses that read in fused vectors what the image shows."""
 
 
@@ -34,6 +42,8 @@ class PairOutput(ModelOutput):
         entity_logits: (B, R, M), the COE head on every region.
         relation_logits: (B, L), the CIR head on the fused CLS.
         mlm_logits: (P, V) of the masked tokens, row by row.
+        caption_logits: (P, V) of the tokens of captions, from the second on, row by row.
+        tag_logits: (B, 2), the second column for "these are the tags of the image".
         fusion_losses: The fusion's own losses (B,), unweighted, by name.
     """
 
@@ -43,6 +53,8 @@ class PairOutput(ModelOutput):
     entity_logits: Tensor | None = None
     relation_logits: Tensor | None = None
     mlm_logits: Tensor | None = None
+    caption_logits: Tensor | None = None
+    tag_logits: Tensor | None = None
     fusion_losses: dict[str, Tensor] | None = None
 
 
@@ -110,7 +122,7 @@ class PromuForPreTraining(PairModel):
                 f"fusion {config.fusion!r} shows the fused vectors no image, from which loss {blind[0]!r} would "
                 f"have to learn; give {', '.join(blind)} weight 0, or choose another fusion"
             )
-        self.fuses = any(weight for name, weight in weights.items() if name != "cit")
+        self.fuses = any(weight for name, weight in weights.items() if name not in OF_ENCODERS)
         self.loss_weights = weights | self.promu.fusion.loss_weights
         width = config.hidden_size
         if weights["itm"]:
@@ -125,6 +137,10 @@ class PromuForPreTraining(PairModel):
             self.relation_head = nn.Linear(width, len(config.relations))
         if weights["mlm"]:
             self.mlm_transform = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        if weights["lm"]:
+            self.caption_decoder = CaptionDecoder(config)
+        if weights["tag"]:
+            self.tag_head = nn.Linear(width, 2)
         self.post_init()
 
     @staticmethod
@@ -144,10 +160,12 @@ class PromuForPreTraining(PairModel):
         masked: Tensor | None = None,
         fuse: bool = True,
         parse: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        image_mask: Tensor | None = None,
     ) -> PairOutput:
         """Features and logits of a batch of caption pairs.
 
-        Where L_CIT is the only loss the fusion is not run, since L_CIT reads the encoders.
+        Where no loss but L_CIT and L_LM has weight the fusion is not run, since these read the encoders.
 
         Args:
             input_ids, attention_mask: (B, N+2) captions.
@@ -157,15 +175,27 @@ class PromuForPreTraining(PairModel):
             masked: (B, N+2) booleans, the tokens that masked language modelling has hidden.
             fuse: False gives the projections alone.
             parse: (B, N+2, 3), as in `PromuModel.forward`.
+            token_type_ids: (B, N+2), 1 for object tags behind a caption; None where there are none.
+            image_mask: (B,), 0 for a text that is read without its image; None where all are read with theirs.
         """
-        if not (fuse and self.fuses):
-            text = self.promu.encode_tokens(input_ids, attention_mask, text_features)
-            return self._projections(text, self.promu.encode_visual(pixel_values, image_features), attention_mask)
-        given = {"image_features": image_features, "text_features": text_features, "boxes": boxes, "parse": parse}
-        backbone = self.promu(input_ids, attention_mask, pixel_values, **given)
+        encoded = {"image_features": image_features, "text_features": text_features, "token_type_ids": token_type_ids}
+        if fuse and self.fuses:
+            backbone = self.promu(
+                input_ids, attention_mask, pixel_values, image_mask=image_mask, boxes=boxes, parse=parse, **encoded
+            )
+        else:
+            text = self.promu.encode_tokens(input_ids, attention_mask, text_features, token_type_ids)
+            backbone = PromuOutput(text, self.promu.encode_visual(pixel_values, image_features))
         output = PairOutput()
         if self.loss_weights["cit"]:
             output = self._projections(backbone.text, backbone.visual, attention_mask)
+        if not fuse:
+            return output
+        if self.loss_weights["lm"]:
+            hidden = self.caption_decoder(self._word_vectors(input_ids), attention_mask, backbone.visual)[:, :-1]
+            output.caption_logits = self.word_logits(hidden[caption_tokens(attention_mask, token_type_ids)])
+        if not self.fuses:
+            return output
         if self.loss_weights["itm"]:
             output.itm_logits = self.match_logits(backbone, attention_mask)
         if self.loss_weights["coe"] and boxes is not None:
@@ -175,12 +205,43 @@ class PromuForPreTraining(PairModel):
         if self.loss_weights["cir"]:
             output.relation_logits = self.relation_head(backbone.fused_text[:, 0])
         if self.loss_weights["mlm"] and masked is not None:
-            table: Any = self.promu.get_input_embeddings()
-            # looked up, not read, so that the vector of padding does not learn
-            embeddings = table(torch.arange(table.num_embeddings, device=input_ids.device))
-            output.mlm_logits = self.mlm_transform(backbone.fused_text[masked]) @ embeddings.T
+            output.mlm_logits = self.word_logits(self.mlm_transform(backbone.fused_text[masked]))
+        if self.loss_weights["tag"]:
+            output.tag_logits = self.tag_head(backbone.fused_text[:, 0])
         output.fusion_losses = backbone.losses
         return output
+
+    def _word_vectors(self, input_ids: Tensor) -> Tensor:
+        """The text encoder's embeddings (B, N, d) of tokens, before positions."""
+        return self.promu.get_input_embeddings()(input_ids)
+
+    def word_logits(self, vectors: Tensor) -> Tensor:
+        """Vectors (P, d) compared with the embedding of each token: (P, V)."""
+        table: Any = self.promu.get_input_embeddings()
+        # looked up, not read, so that the vector of padding does not learn
+        return vectors @ table(torch.arange(table.num_embeddings, device=vectors.device)).T
+
+    @torch.no_grad()
+    def write_captions(self, visual: Tensor, start: int, stop: int, draw: torch.Generator | None = None) -> Tensor:
+        """A caption of each image by the decoder of L_LM, token by token.
+
+        Args:
+            visual: (B, K+1, d_v), as `encode_visual` returns it.
+            start, stop: Ids of the tokens that begin and end a text.
+            draw: Each token is drawn by nucleus sampling (`NUCLEUS`), as BLIP draws its captions; None takes the
+                likeliest.
+
+        Returns:
+            (B, N) ids, `start` first; `stop` in each place behind the end.
+        """
+        ids = torch.full((len(visual), 1), start, device=visual.device)
+        done = torch.zeros(len(visual), dtype=torch.bool, device=visual.device)
+        while ids.shape[1] < self.config.max_length and not done.all():
+            hidden = self.caption_decoder(self._word_vectors(ids), torch.ones_like(ids), visual)[:, -1]
+            chosen = next_tokens(self.word_logits(hidden).float(), draw).masked_fill(done, stop)
+            ids = torch.cat([ids, chosen[:, None]], dim=1)
+            done |= chosen == stop
+        return ids
 
     def match_logits(self, backbone: PromuOutput, attention_mask: Tensor) -> Tensor:
         """The ITM head's logits (B, 2) of pairs that the backbone has read with this mask (B, N+2)."""

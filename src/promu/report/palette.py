@@ -93,6 +93,8 @@ LOSSES: Mapping[str, tuple[str, str, str]] = {
     "coe": ("COE", "teal", "soft nouns of a region."),
     "cir": ("CIR", "blue", "soft relations of an image."),
     "mlm": ("MLM", "grey", "masked words of a caption."),
+    "lm": ("LM", "rose", "the next word of a caption."),
+    "tag": ("TAG", "sky", "are the tags the image's?"),
 }
 """Name, colour and meaning of each part of the pre-training loss."""
 

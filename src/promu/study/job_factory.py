@@ -168,8 +168,12 @@ class JobFactory:
         labels: Values | None = None,
         config: Values | None = None,
         errors: tuple[str, float] | None = None,
+        filter: Job | None = None,
     ) -> Job:
-        """A pre-trained model, `name` in messages, with changes of the recipe and errors of a kind at a rate."""
+        """A pre-trained model, `name` in messages, with changes of the recipe and errors of a kind at a rate.
+
+        Where a pre-trained model is the `filter`, it learns from the captions that this leaves (BLIP).
+        """
         kind = None if errors is None else errors[0]
         noisy = None if errors is None else self.noise(*errors)
         settings = self._on_corpus()
@@ -182,8 +186,12 @@ class JobFactory:
         }
         if kind in ("boxes", "matched"):
             settings["data"]["corpus"] = "job:noisy"
+        if filter is not None:
+            settings["data"]["filter"] = "job:filter/model"
+        if settings["losses"]["unpaired"]:
+            settings["warm_start"] = False  # the teacher has learned from pairs
         labelled = self.labels(labels, noisy if kind == "boxes" else None)
-        inputs = {**self._inputs, "labels": labelled, "noisy": noisy}
+        inputs = {**self._inputs, "labels": labelled, "noisy": noisy, "filter": filter}
         return self._job("pretrain", f"{name} · pre-training", settings, inputs)
 
     def finetune(

@@ -29,11 +29,19 @@ from promu.study.exhibit import (
 from promu.study.job import Job
 from promu.study.job_factory import JobFactory
 from promu.study.study_recipe import StudyRecipe
+from promu.training.recipe import LossSettings
 
 TEXT_ONLY, SCRATCH, PROMU = "text-only", "without pre-training", "promu"
 CIT, CIT_ITM, CIT_ITM_MLM = "L_CIT", "L_CIT + L_ITM", "L_CIT + L_ITM + L_MLM"
 WITHOUT_COE, WITHOUT_CIR, HARD = "promu without L_COE", "promu without L_CIR", "promu, hard labels"
+CLIP, BLIP, OSCAR, U_VISUALBERT = "CLIP", "BLIP", "Oscar", "U-VisualBERT"
 ONLY_CIT = {"itm": 0.0, "coe": 0.0, "cir": 0.0, "mlm": 0.0}
+
+
+def _objective(name: str) -> dict[str, Any]:
+    losses = LossSettings.model_validate(name)
+    return {**losses.weights(), "unpaired": losses.unpaired}
+
 
 PRETRAININGS: dict[str, dict[str, Any]] = {
     CIT: ONLY_CIT,
@@ -43,10 +51,12 @@ PRETRAININGS: dict[str, dict[str, Any]] = {
     WITHOUT_COE: {"coe": 0.0},
     WITHOUT_CIR: {"cir": 0.0},
     HARD: {"hard_labels": True},
+    **{name: _objective(name.lower()) for name in (CLIP, BLIP, OSCAR, U_VISUALBERT)},
 }
-"""The pre-trained systems of table 1, each with its changes of the recipe's losses."""
+"""The pre-trainings that tables 1 and 2 compare, each with its changes of the recipe's losses."""
 
-SYSTEMS = (TEXT_ONLY, SCRATCH, *PRETRAININGS)
+SYSTEMS = (TEXT_ONLY, SCRATCH, CIT, CIT_ITM, CIT_ITM_MLM, PROMU, WITHOUT_COE, WITHOUT_CIR, HARD)
+"""The systems of table 1, unless the study names others, of `PRETRAININGS` too."""
 FIGURE3_SYSTEMS = (CIT, CIT_ITM, PROMU)
 """Systems with one space for images and texts."""
 FIGURE3_ITEMS = 600
@@ -62,9 +72,12 @@ def each_task(factory: JobFactory, row: Row, job: Callable[[str], Job]) -> Reque
     return ((row, task, job(task)) for task in factory.finetuning)
 
 
-def pretrained(factory: JobFactory, system: str) -> Job:
-    """The pre-trained model of a system of table 1."""
-    return factory.pretrain(system, losses=PRETRAININGS[system])
+def pretrained(factory: JobFactory, system: str, fusion: str | None = None) -> Job:
+    """The model of one of `PRETRAININGS`; for BLIP a first one filters the captions that the second learns from."""
+    name, config = (system, None) if fusion is None else (f"{fusion} · {system}", {"fusion": fusion})
+    losses = PRETRAININGS[system]
+    whole = factory.pretrain(f"{name}, the filter", losses, config=config) if system == BLIP else None
+    return factory.pretrain(name, losses, config=config, filter=whole)
 
 
 def finetuned(factory: JobFactory, system: str, task: str) -> Job:
@@ -80,10 +93,10 @@ def _systems(factory: JobFactory, systems: Sequence[str]) -> Requests:
 
 
 def _table1_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    if unknown := [name for name in study.systems or () if name not in SYSTEMS]:
-        raise InputError(f"table1: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
-    if unknown := [name for name in study.published if name not in SYSTEMS]:
-        raise InputError(f"published: system {unknown[0]!r} is unknown; use some of {'; '.join(SYSTEMS)}")
+    every = (TEXT_ONLY, SCRATCH, *PRETRAININGS)
+    for where, names in (("table1", study.systems or ()), ("published", study.published)):
+        if unknown := [name for name in names if name not in every]:
+            raise InputError(f"{where}: system {unknown[0]!r} is unknown; use some of {'; '.join(every)}")
     return _systems(factory, study.systems or SYSTEMS)
 
 
@@ -132,12 +145,16 @@ def _beside_published(sheet: Sheet) -> Table | None:
 def _table2_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
     if unknown := [name for name in study.fusions if name not in FUSIONS]:
         raise InputError(f"table2: fusion {unknown[0]!r} is unknown; use one of {', '.join(sorted(FUSIONS))}")
+    if unknown := [name for name in study.pretrainings if name not in PRETRAININGS]:
+        raise InputError(f"table2: pre-training {unknown[0]!r} is unknown; use some of {'; '.join(PRETRAININGS)}")
     for fusion in study.fusions:
         config = {"fusion": fusion}
-        init = factory.pretrain(f"{fusion} · {PROMU}", config=config)
         for task in factory.finetuning:
             yield (fusion, SCRATCH), task, factory.finetune(task, f"{fusion} · {SCRATCH}", config=config)
-            yield (fusion, PROMU), task, factory.finetune(task, f"{fusion} · {PROMU}", init=init)
+        for system in study.pretrainings:
+            init = pretrained(factory, system, fusion)
+            for task in factory.finetuning:
+                yield (fusion, system), task, factory.finetune(task, f"{fusion} · {system}", init=init)
 
 
 def _table2(sheet: Sheet) -> Section:
@@ -145,9 +162,11 @@ def _table2(sheet: Sheet) -> Section:
     for task in sheet.tasks:
         columns += [f"{task}, without", f"{task}, pre-trained", f"{task}: gain", f"{task}: p"]
     rows: list[tuple[Content, ...]] = []
-    for fusion in dict.fromkeys(row[0] for row in sheet.rows):
-        without, with_ = (fusion, SCRATCH), (fusion, PROMU)
-        places: list[Content] = [fusion]
+    systems = [row for row in sheet.rows if row[1] != SCRATCH]
+    several = len({system for _, system in systems}) > 1
+    for with_ in systems:
+        without = (with_[0], SCRATCH)
+        places: list[Content] = [" · ".join(with_) if several else with_[0]]
         for task in sheet.tasks:
             places += [sheet.f1(without, task), sheet.f1(with_, task), sheet.gain(with_, without, task)]
             places.append(p_value(compare(sheet, with_, without, task)))

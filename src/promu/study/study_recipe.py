@@ -53,6 +53,9 @@ class StudyRecipe(Settings):
         default={}, description="Published F1 by system and task, shown beside those of table 1."
     )
     fusions: tuple[str, ...] = Field(default=("concat", "hvpnet", "mmib"), description="Fusions of table 2.")
+    pretrainings: tuple[str, ...] = Field(
+        default=("promu",), min_length=1, description="Pre-trainings of table 2, beside none: `CLIP`, `BLIP`, `promu` …"
+    )
     posts: tuple[Count, ...] = Field(
         default=(50, 100, 200), description="Training posts of the learning curve, beside all."
     )

@@ -2,6 +2,8 @@
 
 Their outputs are added, each with its weight. Of MNER these are emissions and the scores of the CRF: the sum is the CRF
 of p(Y) proportional to p1(Y)^w p2(Y)^(1-w). Of MRE they are logits. Each expert reads its own contexts of a post.
+
+The weight is the same for all posts, or a mixture of experts: then it also follows which expert is surer of a post.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from promu.schema import Post
 from promu.tasks.predictor import Predictions, Predictor
 
 GATE = "gate.json"
-"""The file that makes a folder a gate: the weight of the first expert, temperature and threshold."""
+"""The file that makes a folder a gate: the weight of the first expert, trust, temperature and threshold."""
 EXPERTS = ("first", "second")
 """The folders of the experts in it."""
 SETTINGS = ("score_temperature", "entity_threshold", "relation_threshold")
@@ -38,13 +40,17 @@ class GatedPredictor(Predictor):
 
     Args:
         first, second: The experts.
-        weight: The share of the first, 0 to 1.
+        weight: The share of the first, 0 to 1, where both are equally sure.
+        trust: How far the share of a post (of a pair, for relations) goes to the surer one: the odds of the first are
+            those of `weight` times exp(trust (c1 - c2)). The certainty c of an expert is the probability of its
+            likeliest label, mean over the words. 0 gives every post the same share. The scores of a CRF are mixed by
+            `weight` always.
 
     Raises:
         InputError: The experts do not go together.
     """
 
-    def __init__(self, first: Predictor, second: Predictor, weight: float = 0.5) -> None:
+    def __init__(self, first: Predictor, second: Predictor, weight: float = 0.5, trust: float = 0.0) -> None:
         check_experts(first, second)
         config, mine, other = copy.deepcopy(first.config), first.encoder, second.encoder
         config.contexts = list(dict.fromkeys((*mine.contexts, *other.contexts)))
@@ -55,7 +61,7 @@ class GatedPredictor(Predictor):
         super().__init__(first.task, config, encoder)
         self.experts = (first, second)
         self.one_by_one = first.one_by_one or second.one_by_one
-        self.weight = weight
+        self.weight, self.trust = weight, trust
 
     @property
     def weight(self) -> float:
@@ -72,8 +78,19 @@ class GatedPredictor(Predictor):
             weights = {name: self._mixed(getattr(first, name), getattr(second, name)) for name in Crf._fields[:3]}
             self.crf = Crf.of(self.labels, weights)
 
-    def _mixed(self, first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-        return self._weight * first + (1 - self._weight) * second
+    def _mixed(
+        self, first: NDArray[Any], second: NDArray[Any], share: float | NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        share = self._weight if share is None else share
+        return share * first + (1 - share) * second
+
+    def shares(self, first: NDArray[Any], second: NDArray[Any], batch: Batch) -> float | NDArray[Any]:
+        """The share of the first expert in each row, by the outputs of both: (B, 1, 1), (P, 1), or one for all."""
+        if not self.trust:
+            return self._weight
+        surer = _certainty(first, batch.get("word_mask")) - _certainty(second, batch.get("word_mask"))
+        odds = self._weight * np.exp(self.trust * surer)
+        return (odds / (odds + 1 - self._weight)).reshape(-1, *[1] * (first.ndim - 1))
 
     @property
     def device(self) -> Any:
@@ -96,11 +113,12 @@ class GatedPredictor(Predictor):
             self.task.outputs(expert(given))
             for expert, given in zip(self.experts, (mine, {**others, **images}), strict=True)
         ]
-        return SimpleNamespace(**{self.task.output: self._mixed(*outputs)})
+        return SimpleNamespace(**{self.task.output: self._mixed(*outputs, self.shares(*outputs, mine))})
 
     def mixed(self, first: Predictions, second: Predictions) -> Predictions:
         """The outputs of both experts for one batch as those of the gate."""
-        return first._replace(outputs=self._mixed(first.outputs, second.outputs), attentions=None)
+        outputs = first.outputs, second.outputs
+        return first._replace(outputs=self._mixed(*outputs, self.shares(*outputs, first.batch)), attentions=None)
 
     def _encode_images(self, pixels: NDArray[np.uint8]) -> Any:
         return self.experts[0]._encode_images(pixels)
@@ -108,7 +126,17 @@ class GatedPredictor(Predictor):
     def facts(self) -> dict[str, Any]:
         """What `GATE` holds."""
         settings = {name: getattr(self.config, name) for name in SETTINGS}
-        return {"task": self.task.name, "weight": self.weight, **settings}
+        return {"task": self.task.name, "weight": self.weight, "trust": self.trust, **settings}
+
+
+def _certainty(outputs: NDArray[Any], mask: NDArray[Any] | None) -> NDArray[Any]:
+    """The probability of the likeliest label in each row, mean over its words where it has several: (B,)."""
+    scores = np.exp(outputs - outputs.max(-1, keepdims=True))
+    top = 1 / scores.sum(-1)
+    if top.ndim == 1:
+        return top
+    words = np.ones_like(top) if mask is None else mask
+    return (top * words).sum(-1) / np.maximum(words.sum(-1), 1)
 
 
 def check_experts(first: Predictor, second: Predictor) -> None:
@@ -152,11 +180,11 @@ def opened_gate(folder: Path, first: Predictor, second: Predictor) -> GatedPredi
     """
     facts = read_gate(folder) or {}
     try:
-        values = {name: float(facts[name]) for name in ("weight", *SETTINGS)}
+        values = {name: float(facts[name]) for name in ("weight", "trust", *SETTINGS)}
     except (KeyError, TypeError, ValueError):
         raise DAMAGED.at(folder / GATE) from None
     try:
-        gate = GatedPredictor(first, second, values.pop("weight"))
+        gate = GatedPredictor(first, second, values.pop("weight"), values.pop("trust"))
     except InputError as error:
         raise error.at(folder / GATE) from None
     for name, value in values.items():

@@ -1,10 +1,11 @@
-"""The gate between two experts, fitted on dev: one weight, then temperature and threshold."""
+"""The gate between two experts, fitted on dev: its weight, how far it follows the surer, temperature and threshold."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from promu.training.task_run import calibrate, fit_threshold
 
 WEIGHTS = tuple(number / 20 for number in range(21))
 """The weights that are tried."""
+TRUSTS = (0.0, 5.0, 10.0, 20.0, 40.0)
+"""How far a gate of single posts goes to the surer expert: values that are tried. 0 is a gate of one weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +34,15 @@ class FittedGate:
     Attributes:
         task: Of both experts.
         weight: The share of the first expert.
-        f1: On dev, with that weight; `first` and `second` are those of the experts alone.
-        curve: F1 on dev by weight.
+        trust: How far the share of a post goes to the surer expert (`GatedPredictor`); 0 for a gate of one weight.
+        f1: On dev, with both; `first` and `second` are those of the experts alone.
+        curve: F1 on dev by weight, one for all posts.
         out: The folder of the gate, which is evaluated and extracts like a model.
     """
 
     task: str
     weight: float
+    trust: float
     f1: float
     first: float
     second: float
@@ -61,8 +66,13 @@ def fit_gate(
     images: str | Path | None = None,
     missing_images: MissingPostImage = "raise",
     batch_size: int = 64,
+    per_post: bool = False,
 ) -> FittedGate:
     """Mix two models of one task by the weight that is best on dev, of equally good ones the most even.
+
+    With `per_post` it is a mixture of experts, as in MoRe (Wang et al., 2022): each post has a weight of its own. MoRe
+    learns it from the text's vectors. Here it follows how sure the experts are, so that two numbers are fitted; of
+    equally good gates the one that follows them least is taken.
 
     Args:
         first, second: Model folders, such as one trained with retrieved passages and one with descriptions.
@@ -70,6 +80,7 @@ def fit_gate(
         out: A folder to be made, with copies of both models.
         contexts: File of texts by name, for all contexts that either reads.
         format, scheme, images, missing_images, batch_size: As in `promu.evaluate`.
+        per_post: Whether the weight also follows which expert is surer of a post.
 
     Raises:
         InputError: A model or file cannot be used, the models do not go together, a context says labels of the gold, or
@@ -98,15 +109,18 @@ def fit_gate(
             pairs.append([expert.predict_batch(chosen, given, rows=rows) for expert in experts])
             report("reading", rows[-1] + 1, len(posts))
 
-        def predictions(weight: float) -> list[Predictions]:
-            gate.weight = weight
+        def predictions(trust: float, weight: float) -> list[Predictions]:
+            gate.weight, gate.trust = weight, trust
             return [gate.mixed(*pair) for pair in pairs]
 
-        curve = {w: float(task.score(posts, gate.answers(predictions(w))).to_dict()["f1"]) for w in WEIGHTS}
-        mixed = predictions(max(curve, key=lambda weight: (curve[weight], -abs(weight - 0.5))))
+        tried = product(TRUSTS if per_post else TRUSTS[:1], WEIGHTS)
+        f1 = {one: float(task.score(posts, gate.answers(predictions(*one))).to_dict()["f1"]) for one in tried}
+        best = max(f1, key=lambda one: (f1[one], -one[0], -abs(one[1] - 0.5)))
+        mixed = predictions(*best)
         calibrate(gate, {"dev": mixed})
         fit_threshold(gate, {"dev": posts}, {"dev": gate.answers(mixed)})
         for name, home in zip(EXPERTS, homes, strict=True):
             shutil.copytree(home[0][1], building / name)
-        write_json(building / GATE, {**gate.facts(), "dev": {"f1": curve[gate.weight]}})
-    return FittedGate(task.name, gate.weight, curve[gate.weight], curve[1.0], curve[0.0], Path(out), curve)
+        write_json(building / GATE, {**gate.facts(), "dev": {"f1": f1[best]}})
+    curve = {weight: f1[0.0, weight] for weight in WEIGHTS}
+    return FittedGate(task.name, gate.weight, gate.trust, f1[best], curve[1.0], curve[0.0], Path(out), curve)

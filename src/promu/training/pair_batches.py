@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from promu.alignment.label_store import ImageLabels, LabelStore
 from promu.corpora.shards import PairShards
-from promu.modeling.inputs import Batch, WordEncoder, pad_positions, tensors
+from promu.modeling.inputs import Batch, EncodedText, WordEncoder, pad_positions, tensors
 from promu.schema import CaptionPair
 from promu.training.batches import Sample, rng_of
 from promu.training.feature_cache import CachedTexts
@@ -59,8 +59,10 @@ class CaptionCollator:
         rngs = [rng_of(self.seed, sample) for sample in samples]
         shown = [self.views(self.corpus.image_of(sample.row), rng) for sample, rng in zip(samples, rngs, strict=True)]
         pairs = [self._read(pair, rng) for pair, rng in zip(pairs, rngs, strict=True)]
+        texts, more = self.texts_of(pairs, samples, [view for _, view in shown], rngs)
         batch = {
-            **tensors(self.encoder.batch([self.encoder.caption(pair.caption) for pair in pairs])),
+            **tensors(self.encoder.batch(texts)),
+            **more,
             self.views.argument: torch.stack([tensor for tensor, _ in shown]),
             "image_ids": torch.tensor([_stable_id(pair.image) for pair in pairs]),
             "caption_ids": torch.tensor([_stable_id(pair.caption) for pair in pairs]),
@@ -69,6 +71,16 @@ class CaptionCollator:
         if self.texts is not None:
             batch["text_features"] = self.texts([pair.caption for pair in pairs])
         return batch, pairs, [view for _, view in shown], rngs
+
+    def texts_of(
+        self,
+        pairs: Sequence[CaptionPair],
+        samples: Sequence[Sample],
+        views: Sequence[View],
+        rngs: Sequence[np.random.Generator],
+    ) -> tuple[list[EncodedText], Batch]:
+        """The text of each row, and what else the batch has to say of it."""
+        return [self.encoder.caption(pair.caption) for pair in pairs], {}
 
     def _read(self, pair: CaptionPair, rng: np.random.Generator) -> CaptionPair:
         """The pair, or, for a share of the falsified ones, its image with an empty caption."""

@@ -39,6 +39,7 @@ from promu.modeling.pretraining import PromuDualEncoder
 from promu.progress import mark_stored
 from promu.runs import RunFolder
 from promu.training.batches import CorpusOrder
+from promu.training.caption_filter import filter_captions
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit
 from promu.training.pair_batches import CaptionCollator
@@ -115,7 +116,12 @@ def prepare_sources(recipe: PretrainRecipe) -> Sources:
         RunFolder(recipe.out).claim(recipe.model_dump(mode="json"))
         corpus, dev = open_corpora(recipe)
         nouns, relation_names = candidates(recipe, corpus)
-        return Sources(corpus, dev, prepare_tokenizer(recipe, corpus), nouns, relation_names)
+        tokenizer = prepare_tokenizer(recipe, corpus)
+        if recipe.data.filter is not None:  # at the end, so that labels of the whole corpus fit the filtered one
+            folder = Path(recipe.out) / "filtered"
+            filter_captions(corpus.folder, recipe.data.filter, folder, seed=recipe.seed)
+            corpus = PairShards(folder)
+        return Sources(corpus, dev, tokenizer, nouns, relation_names)
 
 
 def open_corpora(recipe: PretrainRecipe) -> tuple[PairShards, PairShards | None]:

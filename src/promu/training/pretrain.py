@@ -32,9 +32,10 @@ from promu.runs import RunFolder
 from promu.training.batches import CorpusOrder, Sample
 from promu.training.feature_cache import texts_of, views_of
 from promu.training.loop import fit
-from promu.training.pair_batches import CaptionCollator, PairCollator
+from promu.training.pair_batches import PairCollator
 from promu.training.prepare import Prepared, prepare
 from promu.training.recipe import PretrainRecipe, ViewSettings
+from promu.training.tag_batches import caption_collator
 
 logger = logging.getLogger(__name__)
 
@@ -159,16 +160,23 @@ def _train(
 ) -> list[dict[str, Any]]:
     out = Path(recipe.out)
     views = views_of(model.promu, ready.corpus, recipe.views, out / "features", recipe.seed)
-    # vectors of captions cannot be cached where each step masks other tokens
-    texts = None if recipe.losses.mlm else texts_of(model.promu, encoder, ready.corpus, out / "features")
-    captions = CaptionCollator(ready.corpus, encoder, views, recipe.seed, texts, recipe.caption_drop)
+    # vectors of captions cannot be cached where each step masks other tokens or adds other tags
+    changing = recipe.losses.mlm or recipe.losses.tags
+    texts = None if changing else texts_of(model.promu, encoder, ready.corpus, out / "features")
+    captions = caption_collator(recipe.losses, ready.corpus, encoder, views, recipe.seed, texts, recipe.caption_drop)
     collate = PairCollator(captions, ready.store, recipe.losses)
     before = out / "samples-before.json"
     with in_order():
         if not before.is_file():
             write_json(before, sample_predictions(model, encoder, ready.corpus, ready.store, _samples(ready), "before"))
-    validate, order, loss = _validation(recipe, ready, model, encoder), CorpusOrder(ready.corpus), JointLoss.of(model)
+    validate, loss = _validation(recipe, ready, model, encoder), JointLoss.of(model)
+    order = CorpusOrder(ready.corpus, matched_only=_reads_true_pairs_alone(recipe))
     return fit(model, order, collate, recipe.training, out, recipe.seed, "pre-training", validate, loss=loss)
+
+
+def _reads_true_pairs_alone(recipe: PretrainRecipe) -> bool:
+    """Whether falsified pairs are left out: a caption with tags is to be the image's, where no loss asks if it is."""
+    return recipe.losses.tags and not recipe.losses.itm
 
 
 def _validation(
@@ -179,9 +187,13 @@ def _validation(
     if dev is None or store is None:
         return None
     views = views_of(model.promu, dev, ViewSettings(crop=1.0, cached=1), Path(recipe.out) / "features", recipe.seed)
-    collate = PairCollator(CaptionCollator(dev, encoder, views, recipe.seed), store, recipe.losses)
+    captions = caption_collator(recipe.losses, dev, encoder, views, recipe.seed)
+    collate = PairCollator(captions, store, recipe.losses)
     # drawn at random: every n-th pair may be of one kind
-    rows = sorted(np.random.default_rng(0).permutation(len(dev))[:VALIDATED].tolist())
+    drawn = np.random.default_rng(0).permutation(len(dev))
+    if _reads_true_pairs_alone(recipe):
+        drawn = drawn[dev.matched[drawn]]
+    rows = sorted(drawn[:VALIDATED].tolist())
 
     def batches() -> Iterator[dict[str, torch.Tensor]]:
         for start in range(0, len(rows), 64):

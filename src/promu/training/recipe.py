@@ -266,6 +266,11 @@ class PretrainData(Settings):
 
     corpus: Place | CorpusSettings = Field(description="folder that `promu corpus build` made, or how to build it")
     dev: Place | None = Field(default=None, description="corpus to validate on; null takes what building held out")
+    filter: Place | None = Field(
+        default=None,
+        description="folder of a model with L_ITM and L_LM that filters the captions: those that it does not hold for "
+        "the image's are left out, and those that it writes are added (BLIP)",
+    )
     nouns: Place | NounSettings = Field(description="file of candidates, or how to find them")
     relations: Place | PropertySettings = Field(description="file of candidates, or how to find them")
 
@@ -320,21 +325,72 @@ class LabelSettings(Settings):
     synonyms: Place | None = Field(default=None, description="nouns that name a detector's category; null: COCO's")
 
 
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "promu": {},
+    "clip": {"itm": 0.0, "coe": 0.0, "cir": 0.0},
+    "blip": {"coe": 0.0, "cir": 0.0, "lm": 1.0},
+    "oscar": {"itm": 0.0, "cit": 0.0, "coe": 0.0, "cir": 0.0, "mlm": 1.0, "tag": 1.0},
+    "u-visualbert": {"itm": 0.0, "cit": 0.0, "coe": 0.0, "cir": 0.0, "mlm": 1.0, "unpaired": True},
+}
+"""Objectives of pre-training by the name of their method: the settings of `LossSettings` that make each."""
+
+
 class LossSettings(Settings):
-    """The weights of Eq 11 and the switches of the ablations."""
+    """The losses of pre-training: weights and switches, or the name of a method in `OBJECTIVES` that has them.
+
+    Example:
+        >>> LossSettings.model_validate("blip").weights()
+        {'itm': 1.0, 'cit': 1.0, 'coe': 0.0, 'cir': 0.0, 'mlm': 0.0, 'lm': 1.0, 'tag': 0.0}
+    """
 
     itm: NotNegative = Field(default=1.0, description="weight of L_ITM (Eq 3); 0 turns a loss off")
     cit: NotNegative = Field(default=1.0, description="weight of L_CIT (Eq 4, 5)")
     coe: NotNegative = Field(default=1.0, description="weight of L_COE (Eq 6-8)")
     cir: NotNegative = Field(default=1.0, description="weight of L_CIR (Eq 9, 10)")
     mlm: NotNegative = Field(default=0.0, description="weight of masked language modelling (beyond the paper)")
+    lm: NotNegative = Field(default=0.0, description="weight of L_LM, a decoder that writes the caption (BLIP)")
+    tag: NotNegative = Field(
+        default=0.0,
+        description="weight of the loss of polluted object tags (Oscar); the regions' labels are then read as tags "
+        "behind each caption",
+    )
+    unpaired: bool = Field(
+        default=False,
+        description="a pair is read as its caption alone or as its image alone, with object tags as text "
+        "(U-VisualBERT); for masked language modelling alone",
+    )
     hard_labels: bool = Field(default=False, description="the likeliest candidate alone, in place of the distribution")
     confidence_floor: Share = Field(default=0.0, description="labels whose top probability is lower are left out")
     matched_only: bool = Field(default=False, description="L_COE and L_CIR of matched pairs alone")
 
     def weights(self) -> dict[str, float]:
         """The weights by loss name."""
-        return {name: getattr(self, name) for name in ("itm", "cit", "coe", "cir", "mlm")}
+        return {name: getattr(self, name) for name in ("itm", "cit", "coe", "cir", "mlm", "lm", "tag")}
+
+    @property
+    def tags(self) -> bool:
+        """Whether object tags are read; falsified pairs then are not, unless L_ITM reads them."""
+        return bool(self.tag) or self.unpaired
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_method(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in OBJECTIVES:
+            raise ValueError(f"{value!r} is no objective; name one of {', '.join(OBJECTIVES)}, or give weights")
+        return OBJECTIVES[value]
+
+    @model_validator(mode="after")
+    def _tags_go_with_them(self) -> LossSettings:
+        on = [name for name, weight in self.weights().items() if weight]
+        if self.tag and self.cit:
+            raise ValueError(
+                "tag shows the text encoder what is in the image, which L_CIT would learn from; set cit to 0"
+            )
+        if self.unpaired and on != ["mlm"]:
+            raise ValueError("unpaired leaves no pair to compare; give mlm a weight, and every other loss 0")
+        return self
 
 
 class PretrainRecipe(Recipe):
@@ -347,7 +403,11 @@ class PretrainRecipe(Recipe):
     tokenizer: Place | TokenizerSettings = Field(description="folder or hub name, or how to train one")
     teacher: TeacherSettings = Field(description="who labels")
     labels: LabelSettings = Field(default=LabelSettings(), description="how it labels")
-    losses: LossSettings = Field(default=LossSettings(), description="weights and switches")
+    losses: LossSettings = Field(
+        default=LossSettings(),
+        description="weights and switches, or in their place the name of a method: `promu`, `clip`, `blip`, `oscar`, "
+        "`u-visualbert`",
+    )
     model: ModelSettings = Field(description="the student's backbone")
     training: TrainingSettings = Field(default=TrainingSettings(), description="optimiser and schedule")
     views: ViewSettings = Field(default=ViewSettings(), description="the student's views of the images")
@@ -366,4 +426,8 @@ class PretrainRecipe(Recipe):
     def _goes_to_the_end(self) -> PretrainRecipe:
         if self.training.patience is not None or self.teacher.training.patience is not None:
             raise ValueError("training.patience is for fine-tuning, which chooses its best epoch; set it to null")
+        if self.losses.unpaired and self.warm_start:
+            raise ValueError(
+                "warm_start begins with a teacher that has learned from pairs; for unpaired set it to false"
+            )
         return self
