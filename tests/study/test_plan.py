@@ -164,7 +164,7 @@ def test_data_that_recipes_name_stays_where_it_is() -> None:
         ({"transfer_world": "moon"}, "transfer", 1, "transfer_world 'moon' is unknown; use one of country, news"),
         ({"published": {"prom": {"entities": 1.0}}}, "table1", 1, "published: system 'prom' is unknown; use some of"),
         ({"pretrainings": ("SimCLR",)}, "table2", 1, "table2: pre-training 'SimCLR' is unknown; use some of L_CIT"),
-        ({"fusions": ("concat", "glue")}, "table2", 1, "table2: fusion 'glue' is unknown; use one of concat"),
+        ({"fusions": ("concat", "glue")}, "table2", 1, "table2: fusion 'glue' is unknown; use one of adapcoatt"),
         ({"finetune": {"both": "newsreel-joint"}}, "table1", 1, "name a recipe of the task ner or re for 'both'"),
         ({"finetune": {"entities": "newsreel-ner"}}, "figure3", 1, "name a recipe of the task re under finetune"),
         (
