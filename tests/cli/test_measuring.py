@@ -106,6 +106,30 @@ def test_regions_of_missing_images(desk: Path, tmp_path: Path, capsys: pytest.Ca
     assert "1 box was skipped: 1 image is missing or broken" in err
 
 
+def test_grounding(desk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["grounding", desk / "model", "--instances", desk / "boxes.json", "--images", desk / "images"]
+    words += ["--synonyms", desk / "names.tsv"]
+    status, out, _ = run(capsys, *words, "--captions", desk / "captions.csv", "--json")
+    found = json.loads(out)
+    assert status == 0 and (found["nouns"], found["images"]) == (1, 1) and found["label"] is None
+    assert found["model"] == found["random"] == {"all": 100.0, "shown": 100.0}  # one gold box to choose
+    captions = {
+        "images": [{"id": 7, "file_name": "red.png"}],
+        "annotations": [{"image_id": 7, "caption": "a red square"}],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    words += ["--captions", tmp_path / "captions.json"]
+    status, out, _ = run(capsys, *words, "--regions", desk / "boxes.json", "--detector", "coco")
+    assert status == 0 and "1 noun that names a gold box, in 1 caption of 1 image; 1 with a right region" in out
+    assert re.search(r"detector's label +100\.0 +100\.0", out)
+    captions["annotations"][0]["image_id"] = 8
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    status, out, err = run(capsys, *words)
+    assert status == 2 and out == "" and "captions.json: image_id of annotations 0 is 8" in err
+    status, _, err = run(capsys, *words, "--confidence", 2)
+    assert status == 2 and "--confidence is 2.0; 0 to 1 is needed" in err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

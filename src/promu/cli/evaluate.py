@@ -16,6 +16,7 @@ from promu.schema import MissingPairImage, MissingPostImage, Scheme
 
 if TYPE_CHECKING:
     from promu.evaluation.entailment import EntailmentReport
+    from promu.evaluation.noun_grounding import NounGroundingReport
     from promu.evaluation.pairs import PairReport
     from promu.evaluation.regions import RegionReport
 
@@ -25,7 +26,8 @@ AGAINST = {"falsified": "falsified captions", "random": "random captions"}
 
 evaluate = App(
     name="evaluate",
-    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs, regions, entailment.",
+    help="Measure a model: fine-tuned ones on gold (ner, re, joint), pre-trained ones on pairs, regions, grounding and "
+    "entailment.",
 )
 
 
@@ -71,6 +73,36 @@ class RegionOptions:
     images: Path
     synonyms: Path | None = None
     teacher: str | None = None
+    missing_images: MissingPairImage = "raise"
+    batch_size: int = 32
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class GroundingOptions:
+    """What `promu evaluate grounding` is given beside the model.
+
+    Args:
+        instances: COCO instances JSON with the gold boxes.
+        captions: COCO captions JSON (.json), or CSV (image,caption) or JSON lines.
+        images: Folder of the images.
+        regions: File or model of the detector that finds the regions to choose from; left out, the gold boxes.
+        detector: What the regions are: coco (a file of boxes), hf (a model) or yolo (an ONNX file, of PicoDet too).
+        confidence: Regions with a lower score are left out.
+        max_regions: Regions an image at most.
+        synonyms: Table of the nouns that name a category, a line each: category<TAB>noun, noun, ...; by default COCO's.
+        missing_images: What a missing or broken image does: stop, or have its boxes skipped and counted.
+        batch_size: Captions in a forward pass.
+    """
+
+    instances: Path
+    captions: Path
+    images: Path
+    regions: Path | None = None
+    detector: str = "yolo"
+    confidence: float = 0.3
+    max_regions: int = 10
+    synonyms: Path | None = None
     missing_images: MissingPairImage = "raise"
     batch_size: int = 32
 
@@ -139,10 +171,25 @@ def regions(model: Path, /, options: RegionOptions, *, json: bool = False) -> No
     _measure(evaluate_regions, model, options, "boxes", None if json else _print_regions)
 
 
+@evaluate.command
+def grounding(model: Path, /, options: GroundingOptions, *, json: bool = False) -> None:
+    """Evaluate how well a pre-trained model finds the regions that the nouns of captions mean, without training for it.
+
+    Beside it stand the region whose detector's label the noun names, and a random region.
+
+    Args:
+        model: Model folder of pre-training with the loss coe.
+        json: Print JSON instead of a table.
+    """
+    from promu.evaluation.noun_grounding import evaluate_noun_grounding
+
+    _measure(evaluate_noun_grounding, model, options, "boxes", None if json else _print_grounding)
+
+
 def _measure(
     evaluation: Callable[..., Any],
     model: Path,
-    options: PairOptions | RegionOptions | EntailmentOptions,
+    options: PairOptions | RegionOptions | GroundingOptions | EntailmentOptions,
     unit: str,
     show: Callable[[Any], None] | None,
 ) -> None:
@@ -210,6 +257,19 @@ def _print_entailment(report: EntailmentReport) -> None:
         if one is not None
     ]
     print_table("ROC-AUC of entailment", ["", "against contradiction", "against neutral"], rows)
+
+
+def _print_grounding(report: NounGroundingReport) -> None:
+    print(
+        f"{counted(report['nouns'], 'noun')} that {'names' if report['nouns'] == 1 else 'name'} a gold box, in "
+        f"{counted(report['captions'], 'caption')} of {counted(report['images'], 'image')}; "
+        f"{report['shown']} with a right region to choose"
+    )
+    judges = {"model": report["model"], "detector's label": report["label"], "random region": report["random"]}
+    rows = [
+        [name, f"{share['all']:.1f}", f"{share['shown']:.1f}"] for name, share in judges.items() if share is not None
+    ]
+    print_table("nouns with the right region, %", ["", "of all", "where there is one"], rows)
 
 
 def _print_regions(report: RegionReport) -> None:

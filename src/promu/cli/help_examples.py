@@ -61,6 +61,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "evaluate regions": (
         "promu evaluate regions runs/flickr8k-small/model --instances instances.json --images photos",
     ),
+    "evaluate grounding": (
+        "promu evaluate grounding runs/flickr8k-small/model --instances instances.json --captions captions.json "
+        "--images photos --regions detector.onnx",
+    ),
     "baseline llm": (
         "promu baseline llm ner --data test.txt --model gpt-4o-mini --url https://api.openai.com/v1 --out runs/llm "
         "--dry-run",

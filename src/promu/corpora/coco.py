@@ -1,4 +1,4 @@
-"""Regions from a COCO `instances` JSON."""
+"""Regions from a COCO `instances` JSON, captions from a `captions` JSON."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, StrictInt
 
-from promu.corpora.fields import ImagePath, Record, RecordType, Score, Text, read_record
+from promu.corpora.fields import Caption, ImagePath, Record, RecordType, Score, Text, read_record
 from promu.errors import InputError
 from promu.files import fault, read_json_document, shorten
-from promu.schema import Region
+from promu.schema import CaptionPair, Region
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,11 @@ class _Image(_Entry):
 class _Category(_Entry):
     id: StrictInt
     name: Text
+
+
+class _CaptionEntry(_Entry):
+    image_id: Any
+    caption: Caption
 
 
 class _Annotation(_Entry):
@@ -120,6 +125,22 @@ def read_coco_images(path: str | Path, problems: list[InputError] | None = None)
     if dropped:
         logger.info("%s: %d crowd annotations or boxes without area left out", path, dropped)
     return images
+
+
+def read_coco_captions(path: str | Path, problems: list[InputError] | None = None) -> list[CaptionPair]:
+    """The caption pairs of a COCO file of captions, in its order. Problems and errors as of every reader."""
+    path = Path(path)
+    document = read_json_document(path)
+    if not isinstance(document, dict):
+        raise InputError(f"a COCO object with images and annotations is expected, found {shorten(document)}", path)
+    files = {image.id: image.file_name for _, image in _entries(document, "images", _Image, path, problems)}
+    pairs = []
+    for what, entry in _entries(document, "annotations", _CaptionEntry, path, problems):
+        try:
+            pairs.append(CaptionPair(_look_up(files, entry.image_id, f"image_id of {what}"), entry.caption))
+        except InputError as error:
+            fault(problems, error.at(path))
+    return pairs
 
 
 def _entries(

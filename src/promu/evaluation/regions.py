@@ -141,7 +141,7 @@ def measure_regions(
         InputError: The model has no COE head or does not say its nouns, an image cannot be read, a box lies outside
             its image, there is no box, or none can be named.
     """
-    nouns = _nouns(model)
+    nouns = model_nouns(model)
     assert isinstance(model, PromuForPreTraining)
     with_boxes = [name for name, regions in gold.items() if regions]
     if not with_boxes:
@@ -153,7 +153,7 @@ def measure_regions(
     for start in range(0, len(with_boxes), batch_size):
         names = with_boxes[start : start + batch_size]
         images = [(open_image(name), gold[name]) for name in names]
-        boxes = [_shares(name, *opened) for name, opened in zip(names, images, strict=True)]
+        boxes = [box_shares(name, *opened) for name, opened in zip(names, images, strict=True)]
         student_ranked += _named_by_student(model, encoder, [image for image, _ in images], boxes, nouns)
         categories += [region.label for _, regions in images for region in regions]
         if teacher is not None and prompt_vectors is not None:
@@ -225,7 +225,12 @@ def score_naming(
     }
 
 
-def _nouns(model: PairModel) -> list[str]:
+def model_nouns(model: PairModel) -> list[str]:
+    """The candidates of the model's COE head, in the order of its outputs.
+
+    Raises:
+        InputError: It has no COE head, or does not say them.
+    """
     if not hasattr(model, "entity_head"):
         raise InputError(
             "this model has no COE head (it was pre-trained without L_COE), so it names no region; name another model"
@@ -236,10 +241,11 @@ def _nouns(model: PairModel) -> list[str]:
     return nouns
 
 
-def _shares(name: str, image: Image.Image, regions: Sequence[Region]) -> torch.Tensor:
+def box_shares(name: str, image: Image.Image, regions: Sequence[Region]) -> torch.Tensor:
     """Boxes (R, 4) as shares of the image's width and height, clipped at its edges."""
     scale = torch.tensor([image.width, image.height] * 2, dtype=torch.float32)
-    boxes = (torch.tensor([region.box for region in regions], dtype=torch.float32) / scale).clamp(0.0, 1.0)
+    boxes = torch.tensor([region.box for region in regions], dtype=torch.float32).reshape(-1, 4)
+    boxes = (boxes / scale).clamp(0.0, 1.0)
     for region, box in zip(regions, boxes.tolist(), strict=True):
         if box[0] >= box[2] or box[1] >= box[3]:
             raise InputError(
