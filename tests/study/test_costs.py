@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, ViTConfig
 
+from promu.cli import main
+from promu.errors import InputError
+from promu.modeling.backbone import PromuModel
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.fusions import FUSIONS
 from promu.modeling.losses import JointLoss
+from promu.modeling.map_sources import bare_model
 from promu.modeling.pretraining import PromuDualEncoder
-from promu.study.costs import PAIRS, TRAIN_PAIRS, Rates, dual_encoder_step, paper_costs
+from promu.study.costs import PAIRS, TRAIN_PAIRS, Rates, dual_encoder_step, fusion_costs, paper_costs, student_pass
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduce-the-paper.md"
 COSTS = {cost.name: cost for cost in paper_costs()}
@@ -64,3 +70,48 @@ def test_the_page_says_what_is_counted() -> None:
         assert row in page
     one, eight = (sum(cost.on(count) for cost in COSTS.values()) for count in (1, 8))
     assert f"| all | | | | {one:.0f} | {eight:.0f} |" in page
+
+
+SMALL = PromuConfig(
+    text_config=BertConfig(hidden_size=16, num_attention_heads=2, intermediate_size=32, num_hidden_layers=4),
+    vision_config=ViTConfig(
+        hidden_size=16, num_attention_heads=2, intermediate_size=32, num_hidden_layers=2, image_size=32, patch_size=8
+    ),
+)
+
+
+def test_fusions_are_counted_as_they_are_built() -> None:
+    found = {cost.fusion: cost for cost in fusion_costs(config=SMALL, tokens=10)}
+    assert found.keys() == set(FUSIONS)
+    for name in ("concat", "umt", "text"):
+        config = PromuConfig(text_config=SMALL.text_config, vision_config=SMALL.vision_config, fusion=name)
+        whole = sum(weights.numel() for weights in PromuModel(config).parameters())
+        assert found[name].parameters == whole - (name == "text") * vision_weights()
+    assert found["concat"].own == found["text"].own == 0
+    assert found["bert+sg"].own == 16 * 16, "one matrix"
+    assert found["concat"].operations == pytest.approx(student_pass(SMALL, 10))
+    # the text layers, the mean of 8 boxes of 17 tokens, theirs in turn, and the matrix
+    more = found["bert+sg"].fusing - found["text"].fusing
+    assert more == 2 * (8 * 17 * 16 + 8 * 16 + 16 * 16)
+
+
+def vision_weights() -> int:
+    return sum(weights.numel() for weights in bare_model(SMALL.vision_config).parameters())  # type: ignore[arg-type]
+
+
+def test_an_unknown_fusion_and_a_model_without_images_are_refused() -> None:
+    with pytest.raises(InputError, match="fusion 'mean' is unknown; use one of adapcoatt"):
+        fusion_costs(["mean"], SMALL)
+    with pytest.raises(InputError, match="fusions are compared on posts with images; name a model with a vision"):
+        fusion_costs(config=PromuConfig(text_config=SMALL.text_config))
+
+
+@pytest.mark.slow
+def test_the_page_of_baselines_has_the_table_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (PAGE.parent / "baselines.md").read_text(encoding="utf-8")
+    assert main(["costs", "concat", "umt", "mega", "--json"]) == 0
+    for one in json.loads(capsys.readouterr().out):
+        figures = (one["parameters"] / 1e6, one["own"] / 1e6, one["operations"] / 1e9, one["fusing"] / 1e9)
+        assert f"| {one['fusion']} | {' | '.join(f'{figure:.1f}' for figure in figures)} |" in page
+    assert main(["costs", "text"]) == 0
+    assert "80 tokens, 4 regions" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import pytest
 
 from promu.config import load_recipe
 from promu.errors import InputError
+from promu.modeling.fusions import FUSIONS
 from promu.study.job import Job, with_inputs
 from promu.study.paper_exhibits import SYSTEMS
 from promu.study.run_study import plan
@@ -47,6 +48,35 @@ def test_table1_of_the_paper_has_its_own_rows(monkeypatch: pytest.MonkeyPatch) -
     training = pretraining.settings["training"]
     assert (training["steps"], training["batch_size"], training["lr"]) == (85_000, 128, 1e-4)
     assert pretraining.settings["model"]["text"] == "bert-base-uncased"
+
+
+def test_table1_takes_any_list_of_fusions() -> None:
+    systems = ["text-only", "umt", "without pre-training", "mega", "umt · promu", "promu"]
+    study = load_recipe("newsreel-study", StudyRecipe, [f"systems={systems}", "parser=trees", "fusions=[umt, concat]"])
+    found = {request.row[0]: request.job for request in plan(study, ["table1"], 1) if request.task == "entities"}
+    assert list(found) == systems
+    settings = {name: job.settings["model"].get("config") for name, job in found.items()}
+    assert settings["umt"]["fusion"] == "umt" and "parser" not in settings["umt"], "which reads no parsed text"
+    assert settings["mega"]["fusion"] == "mega" and settings["mega"]["parser"] == "trees"
+    assert found["umt · promu"].inputs["init"].settings["model"]["config"]["fusion"] == "umt"
+    assert kinds("table1", "table2", study=study) == kinds("table1", study=study), "table 2 shares its rows"
+
+
+def test_every_fusion_has_a_row_in_the_recipe_of_table1() -> None:
+    study = load_recipe("newsreel-table1", StudyRecipe)
+    rows = {request.row[0] for request in plan(study, ["table1"], 3)}
+    assert rows >= {name for name in FUSIONS.own if name not in ("concat", "text")}
+    assert set(study.fusions) == set(FUSIONS.own) - {"text"}
+    assert {"CLIP", "BLIP", "Oscar", "U-VisualBERT", "promu", "text-only", "without pre-training"} <= rows
+    shared = {request.job.key for request in plan(STUDY, ["table1"], 3)}
+    assert len({request.job.key for request in plan(study, ["table1"], 3)} & shared) >= 3 * 2 * 3
+
+
+@pytest.mark.parametrize("system", ["umt · text-only", "umt · nothing", "blip", "mean · promu"])
+def test_a_system_that_is_none_is_refused(system: str) -> None:
+    study = load_recipe("newsreel-study", StudyRecipe, [f"systems=['{system}']"])
+    with pytest.raises(InputError, match=rf"table1: system '{system}' is unknown; use some of text-only; .* alone or"):
+        plan(study, ["table1"], 1)
 
 
 @pytest.mark.parametrize(

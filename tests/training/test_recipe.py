@@ -42,7 +42,7 @@ def write(tmp_path: Path, settings: object) -> Path:
 
 
 # those of a study and of text-to-text models have tests of their own
-OTHERS = ("-study", "-study-cold", "-kecpm")
+OTHERS = ("-study", "-study-cold", "-table1", "-kecpm")
 RECIPES_OF_TRAINING = sorted(path for path in RECIPES.glob("*.yaml") if not path.stem.endswith(OTHERS))
 
 

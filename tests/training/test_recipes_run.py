@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 # a study is made of other recipes: run by tests/cli/test_reproduce.py
 # KECPM's writers are run by tests/training/generation/test_train.py
-OTHERS = ("-study", "-study-cold", "-kecpm")
+OTHERS = ("-study", "-study-cold", "-table1", "-kecpm")
 NAMES = sorted(path.stem for path in RECIPES.glob("*.yaml") if not path.stem.endswith(OTHERS))
 IMAGES = 24
 ONE_EPOCH = ["training.epochs=1", "training.log_every=1"]

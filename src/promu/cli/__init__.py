@@ -75,6 +75,7 @@ GROUPS: dict[str, dict[str, Callable[..., Any] | App | tuple[str, str]]] = {
         "baseline": llm.baseline_app,
         "reproduce": reproduce.reproduce,
         "rehearse": reproduce.rehearse,
+        "costs": reproduce.costs,
     },
     "Use": {
         "extract": (

@@ -93,6 +93,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "promu reproduce all",
         "promu reproduce contexts --set only=[MNRE]",
     ),
+    "costs": ("promu costs", "promu costs concat mmib --tokens 40 --json"),
     "rehearse": ("promu rehearse --small", "promu rehearse --out runs/rehearsal"),
     "extract": (
         'promu extract --model runs/demo/model --text "Zorva and Kelmo tonight" --image photo.jpg',

@@ -1,4 +1,4 @@
-"""`promu reproduce` and `rehearse`: run a study, or its road for a few steps, and print their tables."""
+"""`promu reproduce`, `rehearse` and `costs`: run a study, or its road for a few steps, and print what it takes."""
 
 from __future__ import annotations
 
@@ -106,6 +106,30 @@ def rehearse(
     jobs = ", ".join(f"{count} {kind}" for kind, count in result.left.items())
     print(f"{WORD}: the real table 1 with three seeds has these jobs: {jobs}")
     print(f"{WORD}: {result.seconds:.0f} s; {out / RESULT}")
+
+
+def costs(*fusions: str, tokens: int = 80, regions: int = 4, json: bool = False) -> None:
+    """Count the parameters of each fusion and its matrix products for a post, on BERT-base and ViT-B/16.
+
+    Args:
+        fusions: Names; by default all.
+        tokens: Tokens of the text.
+        regions: Regions of the image.
+        json: Print the counts as JSON.
+    """
+    from dataclasses import asdict
+
+    from promu.cli.console import print_json, print_table
+    from promu.study.costs import fusion_costs
+
+    found = fusion_costs(fusions, tokens=tokens, regions=regions)
+    if json:
+        print_json([asdict(cost) for cost in found])
+        return
+    columns = ("fusion", "parameters, M", "of the fusion, M", "operations a post, G", "of the fusion, G")
+    figures = [(one.parameters / 1e6, one.own / 1e6, one.operations / 1e9, one.fusing / 1e9) for one in found]
+    rows = [[one.fusion, *(f"{value:.1f}" for value in of_one)] for one, of_one in zip(found, figures, strict=True)]
+    print_table(f"{tokens} tokens, {regions} regions", columns, rows)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the paper's road costs: operations counted from the shapes, and hours at rates that are assumed.
+"""What the paper's road costs, and what each fusion does: operations counted from shapes, hours at assumed rates.
 
 Two operations are one multiplication of a matmul with its addition. A step is forward and backward, where backward
 costs two forwards. Nothing here was measured on an accelerator: `Rates` says what is assumed.
@@ -6,10 +6,13 @@ costs two forwards. Nothing here was measured on an accelerator: `Rates` says wh
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
 
 TRAIN_PAIRS = {
@@ -147,3 +150,86 @@ def paper_costs(rates: Rates | None = None, seeds: int = 3, pretrainings: int = 
         operations = EPOCHS * (3 * train + scored) * forward
         costs.append(computed(f"fine-tuning, {task}", operations, seeds * systems, EPOCHS * (train + scored) / 16))
     return costs
+
+
+@dataclass(frozen=True)
+class FusionCost:
+    """What a model with a fusion costs for a post with an image, without the head of a task.
+
+    Attributes:
+        fusion: Its name.
+        parameters: Of both encoders and the fusion; a fusion that sees no image needs no vision encoder.
+        own: Parameters that the fusion adds to the encoders and to the text layers that it is given.
+        operations: Of a forward pass.
+        fusing: Operations of the fusion, its text layers included.
+    """
+
+    fusion: str
+    parameters: int
+    own: int
+    operations: float
+    fusing: float
+
+
+def fusion_costs(
+    fusions: Sequence[str] = (), config: PromuConfig | None = None, tokens: int = TEXT_TOKENS, regions: int = REGIONS
+) -> list[FusionCost]:
+    """Parameters and operations of fusions on the same encoders.
+
+    A fusion's operations are those of its matrix products, as PyTorch counts them. Nothing is computed. What is done
+    number by number, such as the tanh of additive attention, is not counted.
+
+    Args:
+        fusions: Names; none takes all.
+        config: Of the encoders; None is BERT-base and ViT-B/16.
+        tokens: Of the text.
+        regions: Of the image.
+
+    Raises:
+        InputError: A fusion is unknown, or the configuration has no vision encoder.
+
+    Example:
+        ```python
+        from promu.study.costs import fusion_costs
+
+        concat, text = fusion_costs(["concat", "text"])
+        assert concat.own == text.own == 0 and concat.operations > text.operations
+        ```
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import BertConfig, ViTConfig
+
+    from promu.modeling.encoders import level_layers
+    from promu.modeling.fusions import FUSIONS, VisualFeatures, build_fusion
+    from promu.modeling.map_sources import bare_model
+
+    config = copy.deepcopy(config) if config else PromuConfig(text_config=BertConfig(), vision_config=ViTConfig())
+    if config.vision_config is None:
+        raise InputError("fusions are compared on posts with images; name a model with a vision encoder")
+    text: Any = config.text_config
+    vision: Any = config.vision_config
+    text._attn_implementation = "eager"  # whose products are counted one by one
+    found = []
+    with torch.device("meta"):
+        of_vision = sum(weights.numel() for weights in bare_model(vision).parameters())
+        for name in fusions or sorted(FUSIONS):
+            one = copy.copy(config)
+            one.fusion = name
+            encoder = bare_model(text)
+            fusion = build_fusion(one, encoder).eval()
+            levels = [] if fusion.levels is None else [len(level_layers(vision, fusion.levels))]
+            visual = torch.zeros(1, *levels, 1 + config.grid**2, vision.hidden_size)
+            features = VisualFeatures(visual, boxes=torch.zeros(1, regions, 4))
+            mask = torch.ones(1, tokens, dtype=torch.long)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                fusion(torch.zeros(1, tokens, text.hidden_size), mask, features)
+            of_text, given, whole = (
+                sum(w.numel() for w in part.parameters()) for part in (encoder, fusion.layers, fusion)
+            )
+            sees, fusing = fusion.sees_images, float(counter.get_total_flops())
+            parameters = of_text + whole + of_vision * sees
+            lower = text.num_hidden_layers - (len(fusion.layers) if config.fusion_layers is None else 0)
+            operations = layers(text, lower, tokens) + vision_pass(config) * sees + fusing
+            found.append(FusionCost(name, parameters, whole - given, operations, fusing))
+    return found

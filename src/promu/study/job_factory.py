@@ -12,6 +12,7 @@ from typing import Any
 from promu.config import load_recipe
 from promu.errors import InputError
 from promu.modeling.configuration import PromuConfig
+from promu.modeling.fusions import FUSIONS
 from promu.newsreel import NewsreelSettings
 from promu.study.job import SUBSET, Job
 from promu.study.study_recipe import GridPoint, StudyRecipe
@@ -42,6 +43,7 @@ class JobFactory:
         pretraining, finetuning: The recipes that are varied; of fine-tuning by the name that the study gives the task.
         world: Settings of the drawn corpus and its name (`world`); None if the recipes name their data.
         grid: Settings of fine-tuning that every system tries; empty takes those of the recipes.
+        parser: The spaCy pipeline of the fusions that read parsed texts.
     """
 
     pretraining: PretrainRecipe
@@ -49,6 +51,7 @@ class JobFactory:
     world: Mapping[str, Any] | None
     seed: int = 0
     grid: Sequence[GridPoint] = ()
+    parser: str | None = None
 
     @classmethod
     def of(cls, study: StudyRecipe) -> JobFactory:
@@ -65,7 +68,8 @@ class JobFactory:
             if recipe.task == "joint" or isinstance(recipe, MultiTaskRecipe):
                 given = "joint extraction" if recipe.task == "joint" else "recipe of several tasks"
                 raise InputError(f"a study has no {given}; name a recipe of the task ner or re for {name!r}")
-        return cls(pretraining, finetuning, None if study.world is None else world_values(study.world), grid=study.grid)
+        world = None if study.world is None else world_values(study.world)
+        return cls(pretraining, finetuning, world, grid=study.grid, parser=study.parser)
 
     def in_world(self, name: str) -> JobFactory:
         """The same in another drawn world."""
@@ -180,7 +184,7 @@ class JobFactory:
         settings |= {
             "labels": {**settings["labels"], **(labels or {})},
             "losses": {**settings["losses"], **(losses or {})},
-            "model": {**settings["model"], "config": _changed(settings["model"]["config"], config)},
+            "model": {**settings["model"], "config": self._config(settings["model"]["config"], config)},
             "stores": "job:noisy" if kind == "nouns" else "job:labels",
             "features": "job:labels",
         }
@@ -242,7 +246,13 @@ class JobFactory:
         """The untrained model of the pre-training recipe; its tokenizer may be that of the input `corpus`."""
         recipe = self._on_corpus(("model", "tokenizer"))
         model = recipe["model"]
-        return {**model, "tokenizer": recipe["tokenizer"], "config": _changed(model["config"], config)}
+        return {**model, "tokenizer": recipe["tokenizer"], "config": self._config(model["config"], config)}
+
+    def _config(self, config: Values, changes: Values | None) -> Values:
+        """A configuration with changes, and with the parser where they name a fusion that reads parsed texts."""
+        fusion = (changes or {}).get("fusion")
+        more = {"parser": self.parser} if fusion is not None and FUSIONS[fusion].parses else {}
+        return _changed(config, {**(changes or {}), **more})
 
     def train_posts(self, task: str) -> int:
         """Number of training posts of a task."""

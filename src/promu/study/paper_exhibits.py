@@ -82,9 +82,22 @@ def pretrained(factory: JobFactory, system: str, fusion: str | None = None) -> J
 
 def finetuned(factory: JobFactory, system: str, task: str) -> Job:
     """The fine-tuned model of a system of table 1."""
-    if system in PRETRAININGS:
-        return factory.finetune(task, system, init=pretrained(factory, system))
-    return factory.finetune(task, system, text_only=system == TEXT_ONLY)
+    fusion, pretraining = parts(system)
+    if pretraining in PRETRAININGS:
+        return factory.finetune(task, system, init=pretrained(factory, pretraining, fusion))
+    config = None if fusion is None else {"fusion": fusion}
+    return factory.finetune(task, system, config=config, text_only=system == TEXT_ONLY)
+
+
+def parts(system: str) -> tuple[str | None, str]:
+    """Fusion and pre-training of a system: `umt` has none, `umt · promu` that of promu; None is the recipe's fusion.
+
+    Example:
+        >>> parts("umt"), parts("umt · L_CIT"), parts("promu")
+        (('umt', 'without pre-training'), ('umt', 'L_CIT'), (None, 'promu'))
+    """
+    fusion, _, pretraining = system.partition(" · ")
+    return (fusion, pretraining or SCRATCH) if fusion in FUSIONS else (None, system)
 
 
 def _systems(factory: JobFactory, systems: Sequence[str]) -> Requests:
@@ -93,10 +106,11 @@ def _systems(factory: JobFactory, systems: Sequence[str]) -> Requests:
 
 
 def _table1_requests(study: StudyRecipe, factory: JobFactory) -> Requests:
-    every = (TEXT_ONLY, SCRATCH, *PRETRAININGS)
+    every = (TEXT_ONLY, SCRATCH, *PRETRAININGS)  # the first has no fusion
     for where, names in (("table1", study.systems or ()), ("published", study.published)):
-        if unknown := [name for name in names if name not in every]:
-            raise InputError(f"{where}: system {unknown[0]!r} is unknown; use some of {'; '.join(every)}")
+        if unknown := [name for name in names if parts(name)[1] not in every[parts(name)[0] is not None :]]:
+            known = f"some of {'; '.join(every)}; or a fusion, alone or as 'umt · promu'"
+            raise InputError(f"{where}: system {unknown[0]!r} is unknown; use {known}")
     return _systems(factory, study.systems or SYSTEMS)
 
 

@@ -47,7 +47,9 @@ class StudyRecipe(Settings):
     transfer_world: str | None = Field(default=None, description="The other drawn world, of the exhibit `transfer`.")
     single_seed: tuple[str, ...] = Field(default=(), description="Exhibits that use the first seed only.")
     systems: tuple[str, ...] | None = Field(
-        default=None, min_length=1, description="Systems of table 1; null takes all."
+        default=None,
+        min_length=1,
+        description="Systems of table 1, fusions too (`umt · promu`); null: the paper's.",
     )
     published: dict[str, dict[str, float]] = Field(
         default={}, description="Published F1 by system and task, shown beside those of table 1."
@@ -69,6 +71,7 @@ class StudyRecipe(Settings):
         default=("boxes", "nouns", "matched"), description="Kinds of errors in `robustness`."
     )
     error_rates: tuple[Share, ...] = Field(default=(0.3, 0.6), description="Rates of these errors.")
+    parser: str | None = Field(default=None, description="spaCy pipeline of the fusions `mega` and `umgf`.")
     workers: Workers = None
     note: Note = ""
 

@@ -108,15 +108,13 @@ def tree(parse: Tensor) -> Tensor:
     rows = torch.arange(len(parse), device=parse.device)[:, None]
     links = torch.zeros(len(parse), parse.shape[1], parse.shape[1], device=parse.device)
     links[rows, first, head] = 1.0
-    links = torch.maximum(links, links.mT)
-    return links * (1 - torch.eye(parse.shape[1], device=parse.device))
+    return torch.maximum(links, links.mT) * (1 - torch.eye(parse.shape[1], device=parse.device))
 
 
 def neighbours(mask: Tensor) -> Tensor:
     """Links between tokens that stand beside each other, (B, N, N), where the mask (B, N) shows both."""
-    place = torch.arange(mask.shape[1], device=mask.device)
-    beside = (place[:, None] - place).abs() == 1
-    return (beside & mask[:, :, None].bool() & mask[:, None].bool()).float()
+    place, shown = torch.arange(mask.shape[1], device=mask.device), mask.bool()
+    return (((place[:, None] - place).abs() == 1) & shown[:, :, None] & shown[:, None]).float()
 
 
 def overlaps(objects: Objects) -> Tensor:
