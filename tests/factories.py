@@ -75,6 +75,7 @@ def save_tiny_model(folder: Path, task: str, images: bool = True, **settings: An
         )
     )
     head = {"ner": "emitter", "re": "classifier", "joint": "emitter"}[task]
+    head = "prompts.roles" if settings.get("label_template") else head
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # the usual start is so faint that neither word nor image would change an answer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.errors import InputError
+from promu.modeling.label_prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 
 
 @pytest.mark.parametrize(

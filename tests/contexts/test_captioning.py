@@ -74,11 +74,11 @@ def test_an_image_to_text_model_by_name(images: Path, blip: str, tmp_path: Path)
 
 
 def test_what_a_pretrained_model_sees(images: Path, tmp_path: Path) -> None:
-    from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
     from promu.corpora.images import load_image
     from promu.modeling.configuration import PromuConfig
     from promu.modeling.encoders import encoder_config
     from promu.modeling.inputs import WordEncoder, tensors, to_pixels
+    from promu.modeling.label_prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
     from promu.modeling.loading import save_folder
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.training.tokenizers import train_wordpiece

@@ -80,8 +80,8 @@ def test_types_that_never_meet_are_said_with_both_lists() -> None:
     (sentence,) = TypeRules(LABELS).check(["GPE", "ORGANIZATION", "PERSON", "WORK"])
     assert sentence.startswith(
         "no relation will be found: the entity model finds GPE, ORGANIZATION, PERSON and WORK, and the relations are "
-        "about loc, misc and per; if names differ for the same types, say so: types={'PERSON': 'per'}, on the command "
-        "line --types.PERSON per, or for good under "
+        "about loc, misc and per; if names differ for the same types, say so: type_map={'PERSON': 'per'}, on the "
+        "command line --type-map.PERSON per, or for good under "
     )
 
 
@@ -101,8 +101,14 @@ def test_relations_that_alone_cannot_be_found_are_named() -> None:
 @pytest.mark.parametrize(
     ("types", "reason"),
     [
-        ({"PERSN": "per"}, "types names 'PERSN', which the entity model does not find; it finds GPE and PERSON"),
-        ({"PERSON": "human"}, "types maps PERSON to 'human', which no relation is about; they are about loc, misc and"),
+        (
+            {"PERSN": "per"},
+            "the map of types names 'PERSN', which the entity model does not find; it finds GPE and PERSON",
+        ),
+        (
+            {"PERSON": "human"},
+            "the map of types has for PERSON 'human', which no relation is about; they are about loc, misc and",
+        ),
     ],
 )
 def test_a_map_that_does_nothing_is_refused(types: dict[str, str], reason: str) -> None:
@@ -131,22 +137,22 @@ def test_a_pair_of_models_that_never_meets_says_so_and_a_map_mends_it(
     assert deaf.warnings and deaf.warnings[0] in caplog.text
     assert "GPE, ORGANIZATION, PERSON and WORK" in caplog.text and "loc, misc, org and per" in caplog.text
     assert deaf(TEXTS[0]).relations == ()
-    assert deaf(TEXTS[0], types=MENDED).triples() == expected, "for one call"
+    assert deaf(TEXTS[0], type_map=MENDED).triples() == expected, "for one call"
     caplog.clear()
     for mended in (
         Extractor(*renamed(tiny_models, MENDED)),
-        Extractor(*renamed(tiny_models), config=ExtractionConfig(types=MENDED)),
+        Extractor(*renamed(tiny_models), config=ExtractionConfig(type_map=MENDED)),
     ):
         found = mended(TEXTS[0])
         assert found.triples() == expected and mended.warnings == ()
         assert {one.type for one in found.entities} <= MENDED.keys(), "the entities keep the names of their model"
     assert not caplog.text
-    with pytest.raises(InputError, match="types names 'PERSN'"):
-        Extractor(*renamed(tiny_models), config=ExtractionConfig(types={"PERSN": "per"}))
-    with pytest.raises(InputError, match="types names 'PERSN'"):
-        deaf(TEXTS[0], types={"PERSN": "per"})
+    with pytest.raises(InputError, match="the map of types names 'PERSN'"):
+        Extractor(*renamed(tiny_models), config=ExtractionConfig(type_map={"PERSN": "per"}))
+    with pytest.raises(InputError, match="the map of types names 'PERSN'"):
+        deaf(TEXTS[0], type_map={"PERSN": "per"})
     with pytest.raises(InputError, match="there is none here"):
-        Extractor.from_pretrained(tiny_models / "ner", device="cpu")(TEXTS[0], types={"PER": "per"})
+        Extractor.from_pretrained(tiny_models / "ner", device="cpu")(TEXTS[0], type_map={"PER": "per"})
 
 
 def test_given_entities_of_a_type_that_no_relation_is_about_are_said_once(
@@ -157,7 +163,7 @@ def test_given_entities_of_a_type_that_no_relation_is_about_are_said_once(
     posts = [Post(str(n), tuple(TEXTS[n].split()), None, given) for n in range(3)]
     assert not any(one.relations for one in relations.pipe(posts))
     assert caplog.text.count("no relation is about entities of type 'PERSON'") == 1
-    assert any(one.relations for one in relations.pipe(posts, types={"PERSON": "per"}))
+    assert any(one.relations for one in relations.pipe(posts, type_map={"PERSON": "per"}))
 
 
 def test_the_map_on_the_command_line(
@@ -174,5 +180,5 @@ def test_the_map_on_the_command_line(
     assert "no relation will be found" in caplog.text
     caplog.clear()
     capsys.readouterr()
-    assert main([*words, "--types.PERSON", "per", "--types.GPE", "loc"]) == 0
+    assert main([*words, "--type-map.PERSON", "per", "--type-map.GPE", "loc"]) == 0
     assert not caplog.text and json.loads(capsys.readouterr().out)["relations"]

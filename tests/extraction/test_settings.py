@@ -75,7 +75,9 @@ def test_none_wins_unless_a_fitting_relation_beats_it() -> None:
 
 
 def test_an_option_that_does_not_exist_is_named(extractor: Extractor) -> None:
-    with pytest.raises(InputError, match="an extraction has no option 'threshold'; it has batch_size, "):
+    with pytest.raises(InputError, match="an extraction has no option 'entities'; it has batch_size, "):
+        extractor(TEXTS[0], entities=0.5)
+    with pytest.raises(InputError, match=r"threshold is 0\.5; scores by type are needed, {'person': 0.4}"):
         extractor(TEXTS[0], threshold=0.5)
 
 

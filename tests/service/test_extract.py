@@ -206,3 +206,25 @@ def test_contexts_come_by_name_and_are_read(start: Start, tmp_path: Path) -> Non
             "the context 'described' has 81 characters, at most 80 are read; shorten it",
         )
         assert client.post("/extract", json={"text": TEXT, "contexts": {"described": 3}}).status_code == 422
+
+
+def test_each_post_is_asked_for_the_types_that_it_brings(start: Start, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "ner", "ner", images=False, label_template="1")
+    prompted = Extractor.from_pretrained(folder, device="cpu")
+    posts: list[dict[str, Any]] = [
+        {"text": TEXT, "types": ["ship", "person: somebody"]},
+        {"text": TEXT},
+        {"text": TEXT, "types": ["the"]},
+        {"text": TEXT, "threshold": {"PER": 1, "LOC": 1, "ORG": 1, "MISC": 1}},
+    ]
+    with start(prompted, model=folder) as service, service.client() as client:
+        asked, own, refused, none = (
+            client.post("/extract/batch", json={"posts": posts}).raise_for_status().json()["results"]
+        )
+        alone = client.post("/extract", json=posts[0]).raise_for_status().json()
+    expected = prompted(TEXT, types=posts[0]["types"])
+    assert plain(asked)["entities"] == plain(expected.to_dict())["entities"] == plain(alone)["entities"]
+    assert {one["type"] for one in asked["entities"]} <= {"ship", "person"}
+    assert {one["type"] for one in own["entities"]} <= {"LOC", "MISC", "ORG", "PER"}
+    assert "is a word that names no kind" in refused["error"]
+    assert own["entities"] and not none["entities"] and none["below"]["entities"] == len(own["entities"])

@@ -13,6 +13,7 @@ import torch
 from tests.factories import TEXTS
 
 from promu.evaluation.calibration import log_loss
+from promu.modeling.head_settings import HeadSettings
 from promu.modeling.inputs import WordEncoder
 from promu.schema import Entity, Post, Relation
 from promu.tasks.model_folder import open_predictor
@@ -31,7 +32,7 @@ class Boastful:
     device = torch.device("cpu")
 
     def __init__(self) -> None:
-        self.config: Any = SimpleNamespace(labels=list(NAMES.values()), score_temperature=1.0)
+        self.config = HeadSettings(id2label=NAMES)
 
     def eval(self) -> Boastful:
         """Nothing to switch."""

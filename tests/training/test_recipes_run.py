@@ -110,7 +110,7 @@ REAL_FINETUNING = [
 
 def test_every_recipe_is_run_here() -> None:
     run = DRAWN_PRETRAINING + DRAWN_FINETUNING + REAL_PRETRAINING + REAL_FINETUNING + OWN + SEVERAL
-    assert sorted(run) == NAMES and SEVERAL == ["newsreel-multi", "real-posts"]
+    assert sorted(run) == NAMES and SEVERAL == ["newsreel-multi", "open-labels", "real-posts"]
     assert raw_recipe("newsreel-pretrain")["out"] == PRETRAINED
     assert {"newsreel-pretrain", "newsreel-ner", "newsreel-re", "newsreel-joint"} <= set(NAMES)
 
@@ -211,10 +211,13 @@ def test_several_tasks_on_drawn_data(drawn: Path, pretrained: Path, tmp_path: Pa
     assert result["tasks"]["re"]["images"]["test"]["with image"] == 8
 
 
-def test_several_tasks_on_real_posts(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["open-labels", "real-posts"])
+def test_several_tasks_on_real_posts(
+    name: str, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The recipe as it is, on a few posts of each of its files."""
     monkeypatch.setenv("PROMU_DATA", str(published))
-    whole = load_recipe("real-posts", FinetuneRecipe)
+    whole = load_recipe(name, FinetuneRecipe)
     assert isinstance(whole, MultiTaskRecipe)
     try:
         resolve(str(whole.model.text))
@@ -225,10 +228,12 @@ def test_several_tasks_on_real_posts(published: Path, tmp_path: Path, monkeypatc
         for file in (one for files in data.files().values() for one in files):
             path = tmp_path / Path(file.file).relative_to(published)
             path.parent.mkdir(exist_ok=True)
-            TASKS[task].write(path, TASKS[task].read(Path(file.file))[:24])
-    result = finetune("real-posts", [*ONE_EPOCH, f"out={tmp_path / 'run'}"])
-    assert result["tasks"]["ner"]["test"]["files"].keys() == {"twitter2015/test.txt", "twitter2017/test.txt"}
-    assert result["tasks"]["ner"]["posts"]["train"] == 48 and result["tasks"]["re"]["posts"]["train"] == 24
+            TASKS[task].write(path, TASKS[task].read(Path(file.file), data.format)[:24], data.format)
+    result = finetune(name, [*ONE_EPOCH, f"out={tmp_path / 'run'}"])
+    assert result["tasks"]["re"]["posts"]["train"] == 24
+    if name == "real-posts":
+        assert result["tasks"]["ner"]["test"]["files"].keys() == {"twitter2015/test.txt", "twitter2017/test.txt"}
+    assert result["tasks"]["ner"]["posts"]["train"] == (48 if name == "real-posts" else 24)
 
 
 def stand_ins(recipe: FinetuneRecipe, tokenizer: Path) -> list[str]:

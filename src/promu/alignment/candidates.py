@@ -50,13 +50,6 @@ _COLUMNS = ("ID", "label", "description", "Data type", "Count")
 _ID = re.compile(r"P[1-9]\d*")
 _RULE = re.compile(r"(?P<id>P[1-9]\d*)|(?P<field>label|description):\s*(?P<words>.+)")
 
-ENTITY_TEMPLATES = {"1": "This is an image of {}.", "2": "An image of {} is shown here."}
-RELATION_TEMPLATES = {
-    "A": "This image shows the relation of {}.",
-    "B": "The relation of {} is shown in this image.",
-    "C": "The relation between the objects in the image is {}.",
-}
-
 
 def read_text_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 text file; raises where it is missing, a folder, empty or not UTF-8."""
@@ -368,10 +361,3 @@ def _write_candidates(out: Path, notes: Sequence[str], rows: Iterable[tuple[str,
     if not lines:
         raise InputError("no candidate was found, so nothing is written; is this the right input?", out)
     files.write_lines(out, [*(f"# {note}" for note in notes), *lines])
-
-
-def prompts(candidates: Sequence[str], template: str, templates: dict[str, str]) -> list[str]:
-    """Each candidate in the template called `template`."""
-    if template not in templates:
-        raise InputError(f"prompt template {template!r} is unknown; use one of {', '.join(templates)}")
-    return [templates[template].format(candidate) for candidate in candidates]

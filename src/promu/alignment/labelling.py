@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
-from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.alignment.label_store import ImageLabels, LabelHeader, LabelStore, SparseLabels
 from promu.alignment.synonyms import DetectorPrior, Synonyms, table_checksum
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
+from promu.modeling.label_prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.progress import report
 from promu.schema import Region
 

@@ -34,7 +34,7 @@ def extract(
     images: Path | None = None,
     out: Path | None = None,
     context: Annotated[tuple[str, ...], Parameter(consume_multiple=True)] = (),
-    config: Annotated[ExtractionConfig | None, Parameter(name="*")] = None,
+    config: Annotated[ExtractionConfig | None, Parameter(name="*", consume_multiple=True)] = None,
     workers: int = 1,
     engine: Literal["local", "ray"] = "local",
     backend: Literal["torch", "onnx"] | None = None,

@@ -125,8 +125,8 @@ def promu_captioner(folder: Path, count: int = 3) -> Captioner:
     import torch
     from transformers import AutoTokenizer
 
-    from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
     from promu.modeling.inputs import WordEncoder, tensors, to_pixels
+    from promu.modeling.label_prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
     from promu.modeling.pretraining import PromuForPreTraining
     from promu.pytorch import best_device
 

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch.nn.utils.rnn import pad_sequence
 
-from promu.alignment.candidates import ENTITY_TEMPLATES, prompts
 from promu.alignment.labelling import square_crop
 from promu.alignment.synonyms import Synonyms, nouns_naming, read_synonyms
 from promu.alignment.teacher import Teacher, load_teacher
@@ -23,6 +22,7 @@ from promu.evaluation.pretrained import PairModel, encode_images, open_pair_mode
 from promu.hub import read_json_object
 from promu.modeling.configuration import PromuConfig
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.label_prompts import ENTITY_TEMPLATES, prompts
 from promu.modeling.pretraining import PromuForPreTraining
 from promu.progress import report
 from promu.schema import MissingPairImage, Region

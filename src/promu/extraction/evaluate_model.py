@@ -20,6 +20,7 @@ from promu.evaluation.scoring import read_groups
 from promu.evaluation.thresholds import Point, thinned_curve
 from promu.extraction.extraction_config import ExtractionConfig
 from promu.extraction.extractor import Extractor
+from promu.modeling.label_prompts import LabelPrompt
 from promu.progress import track
 from promu.runs import record_evaluation
 from promu.schema import MissingPostImage, Post, Scheme
@@ -106,7 +107,7 @@ def evaluate(
     allow_leaks: bool = False,
     types: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Score a fine-tuned model on gold.
+    """Score a fine-tuned model on gold; one whose labels are prompts is asked for the labels of the gold.
 
     Where the model lies in the folder of its run and `data` is a file, the run's record says afterwards that the file
     was scored.
@@ -171,6 +172,9 @@ def evaluate(
         refuse_leaks(posts, remedy="allow_leaks=True, on the command line --allow-leaks")
     types = types or {}
     posts = rename_types(posts, types, data if isinstance(data, Path) else None)
+    asked = sorted(TASKS[name].classes(posts))
+    if isinstance(opened, Predictor) and opened.config.label_template is not None and asked:
+        opened = opened.asking([LabelPrompt(one) for one in asked])
     reads_images = opened.reads_images if isinstance(opened, Extractor) else opened.config.image_size is not None
     if folder is not None and not reads_images:
         raise InputError("this model reads text alone; leave the folder of images out", home)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -47,10 +47,24 @@ class ExtractionConfig(BaseModel):
     relation_threshold: float | None = Field(
         default=None, ge=0, le=1, description="Relations with a lower score are left out; None as for entities."
     )
-    types: dict[str, str] = Field(
+    threshold: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default={},
-        description="Entity type -> the name that the relations' labels have for it (--types.PERSON per), beside what "
-        "the relation model's config.json says.",
+        description="Lowest score by type or relation, in place of the others (--threshold.person .4).",
+    )
+    types: tuple[str, ...] | None = Field(
+        default=None,
+        description="Types of entities that are asked for in place of the model's own, each NAME or NAME: DESCRIPTION; "
+        "for models whose labels are prompts.",
+    )
+    relations: tuple[str, ...] | None = Field(
+        default=None,
+        description="Relations that are asked for, each NAME, NAME: DESCRIPTION or NAME (HEAD -> TAIL): DESCRIPTION "
+        "with types of its ends.",
+    )
+    type_map: dict[str, str] = Field(
+        default={},
+        description="Entity type -> the name that the relations' labels have for it (--type-map.PERSON per), beside "
+        "what the relation model's config.json says.",
     )
     explain: bool = Field(
         default=False, description="Add which words, patches and regions of the image the model attended to."
@@ -99,6 +113,11 @@ def extraction_config(config: ExtractionConfig | None = None, **options: Any) ->
         if first["type"] == "extra_forbidden":
             allowed = ", ".join(ExtractionConfig.model_fields)
             raise InputError(f"an extraction has no option {name!r}; it has {allowed}") from None
+        if first["type"] == "tuple_type":
+            raise InputError(
+                f"{name} is a list of words, and this is {first['input']!r}; write {name}=['person']"
+            ) from None
         limits = {"greater_than_equal": "at least {ge} is needed", "less_than_equal": "at most {le} is possible"}
+        limits["dict_type"] = "scores by type are needed, {{'person': 0.4}}; entity_threshold is one for all entities"
         reason = limits.get(first["type"], first["msg"]).format_map(first.get("ctx") or {})
         raise InputError(f"{name} is {first['input']}; {reason}") from None

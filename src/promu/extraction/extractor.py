@@ -17,11 +17,11 @@ from typing import Any, Self, overload
 
 from promu.errors import InputError, counted, first_line
 from promu.extraction import type_rules
+from promu.extraction.asked_labels import AskedModels, Models
 from promu.extraction.extraction_config import ExtractionConfig, extraction_config
 from promu.extraction.image_cache import ImageCache
 from promu.extraction.passes import (
     ask,
-    entity_types_of,
     find_entities,
     find_relations,
     pixels_of,
@@ -80,7 +80,7 @@ class Extractor:
         config: The options of calls that are given none.
 
     Raises:
-        InputError: The models do not go together, or `types` names a type that neither has.
+        InputError: The models do not go together, or `type_map` names a type that neither has.
 
     Example:
         ```python
@@ -91,6 +91,7 @@ class Extractor:
         result.entities, result.relations, result.triples()
         first, second = extractor(["Zorva and Kelmo tonight", "look at Zorva !"])  # a list is a batch
         extractor(tokens=["Zorva", "and", "Kelmo"])  # words go in by name
+        # a model whose labels are prompts is asked for any: extractor(text, types=["person", "team: sports clubs"])
         ```
     """
 
@@ -106,12 +107,10 @@ class Extractor:
         if self._relater is not None and NO_RELATION not in self._relater.labels:
             raise InputError(f"the relation model has no label {NO_RELATION!r}; fine-tune it on data that has it")
         self.config = config or ExtractionConfig()
-        relating = by_task.get("joint") or self._relater
-        self._relation_labels = () if relating is None else relating.labels
-        self.relation_types = tuple(sorted(set(self._relation_labels) - {NO_RELATION}))
-        self.entity_types = () if self._finder is None else entity_types_of(self._finder)
-        self._types: Mapping[str, str] = (relating and relating.config.types) or {}
-        self.warnings = tuple(self._check_types(self.config))
+        self._models = AskedModels(self._finder, self._relater)
+        models = self._models.of(self.config)
+        self.entity_types, self.relation_types = models.entity_types, models.relation_types
+        self.warnings = tuple(self._models.check(self.config))
         self._strangers: set[str] = set()  # types and contexts that were warned of
         for warning in self.warnings:
             type_rules.logger.warning(warning)
@@ -192,25 +191,10 @@ class Extractor:
     def _options(self, config: ExtractionConfig | None, options: Mapping[str, Any]) -> ExtractionConfig:
         """The options of one call."""
         config = extraction_config(config or self.config, **options)
-        if config.types != self.config.types:
-            self._check_types(config)
+        self._models.of(config)
+        if config.type_map != self.config.type_map:
+            self._models.check(config)
         return config
-
-    def _rules(self, config: ExtractionConfig) -> TypeRules:
-        """Between which entities relations may hold."""
-        return TypeRules(self._relation_labels, {**self._types, **config.types})
-
-    def _check_types(self, config: ExtractionConfig) -> list[str]:
-        """What keeps relations from being found; a joint model has its own types in its labels.
-
-        Raises:
-            InputError: `types` cannot be used.
-        """
-        if self._relater is None and config.types:
-            raise InputError("types says what a relation model calls the types of another model; there is none here")
-        if self._finder is None or self._relater is None:
-            return []
-        return self._rules(config).check(self.entity_types)
 
     def prepare(
         self,
@@ -266,9 +250,9 @@ class Extractor:
         answers: dict[int, Extraction | InputError] = {}
         lengths = [len(request.post.tokens) for request in requests]
         windows = [len(windows_of(self.encoder, request.post.tokens, config.stride)) for request in requests]
-        rules = self._rules(config)
+        models = self._models.of(config)
         for rows in batches_of_windows(lengths, windows, 1 if self._one_by_one else config.batch_size):
-            answers.update(zip(rows, self._answer_each([requests[row] for row in rows], config, rules), strict=True))
+            answers.update(zip(rows, self._answer_each([requests[row] for row in rows], config, models), strict=True))
         return [answers[row] for row in range(len(requests))]
 
     @overload
@@ -397,14 +381,14 @@ class Extractor:
             raise InputError(f"{error.reason}; {remedy}", error.path) from None
 
     def _answer_each(
-        self, requests: Sequence[Request], config: ExtractionConfig, rules: TypeRules
+        self, requests: Sequence[Request], config: ExtractionConfig, models: Models
     ) -> list[Extraction | InputError]:
         """The answers to one batch; where it fails, those of its posts one by one."""
         try:
-            return self._answer(requests, config, rules)
+            return self._answer(requests, config, models)
         except FAILURES as error:
             if len(requests) > 1:
-                return [answer for one in requests for answer in self._answer_each([one], config, rules)]
+                return [answer for one in requests for answer in self._answer_each([one], config, models)]
             if isinstance(error, InputError):
                 return [error]
             what = f"{type(error).__name__}: {first_line(error)[:200]}"
@@ -413,32 +397,33 @@ class Extractor:
             return [problem]
 
     def _answer(
-        self, requests: Sequence[Request], config: ExtractionConfig, rules: TypeRules
+        self, requests: Sequence[Request], config: ExtractionConfig, models: Models
     ) -> list[Extraction | InputError]:
         """The answers to one batch."""
         images, fused = EncodedImages(), None
-        if self._finder is None:
+        finder, relater, rules = models.finder, models.relater, models.rules
+        if finder is None:
             extractions = [to_extraction(request) for request in requests]
         else:
-            images = self.images.encode(self._finder, pixels_of(self._finder, requests), config.image_budget)
+            images = self.images.encode(finder, pixels_of(finder, requests), config.image_budget)
             keep = self._one_pass and not config.explain  # attention is that of a pass for the pairs alone
-            extractions, fused = find_entities(self._finder, requests, images, config, keep)
+            extractions, fused = find_entities(finder, requests, images, config, keep)
         # a joint model is not asked: its answer has the pairs of each of its windows
-        reader = (self._relater or self._finder or self._predictors[0]).encoder
+        reader = (relater or finder or self._predictors[0]).encoder
         asked, refused = ask(extractions, rules, reader, config)
         extractions = [
             with_warnings(one, asked[number], self.encoder, reader.max_length, self._familiarity)
             for number, one in enumerate(extractions)
         ]
-        if self._relater is not None:
+        if relater is not None:
             if not self._share_images:
                 # images of posts without a pair are not worth encoding
-                pixels = pixels_of(self._relater, requests)
+                pixels = pixels_of(relater, requests)
                 pixels = {row: pixels[row] for row in pixels if asked[row].total}
-                images = self.images.encode(self._relater, pixels, config.image_budget)
+                images = self.images.encode(relater, pixels, config.image_budget)
             size = PAIRS_ALONE if self._one_by_one else config.batch_size
-            extractions = find_relations(self._relater, extractions, asked, images, config, rules, size, fused)
-            if self._finder is None:
+            extractions = find_relations(relater, extractions, asked, images, config, rules, size, fused)
+            if finder is None:
                 self._name_strangers(rules, extractions)
         return [refused.get(number) or one for number, one in enumerate(extractions)]
 

@@ -113,6 +113,10 @@ def _export(tasks: list[str], home: Path, target: Path, int8: bool) -> Exported:
     models = {task: models[task] for task in tasks}
     if encoder.parser is not None:
         raise InputError("this model reads parsed texts, and its graphs would not; leave it to PyTorch", home)
+    if any(model.config.label_template is not None for model in models.values()):
+        raise InputError(
+            "labels that are prompts are read by PyTorch, and graphs hold none; leave the model to it", home
+        )
     tokens = {name: getattr(encoder.tokenizer, name) for name in TOKENS}
     _check_tokenizer(encoder, home / "tokenizer.json", tokens)
     graphs = target / GRAPHS

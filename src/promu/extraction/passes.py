@@ -5,7 +5,7 @@ A post that a model takes whole is one window (`promu.tasks.windows`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from promu.files import shorten
 from promu.modeling.inputs import WordEncoder
 from promu.modeling.inventory import inventory_of
 from promu.progress import report
-from promu.schema import NO_RELATION, Post, Relation
+from promu.schema import NO_RELATION, Entity, Post, Relation
 from promu.tasks.familiarity import Familiarity
 from promu.tasks.predictor import EncodedImages, Predictions, Predictor, by_length
 from promu.tasks.task import packed_posts, pair_places, relation_probabilities
@@ -72,13 +72,37 @@ def to_extraction(request: Request) -> Extraction:
     return Extraction(replace(request.post, relations=()), request.image_reason, source=request.source)
 
 
-def _above(post: Post, entities: float, relations: float) -> tuple[list[int], list[int]]:
-    """The numbers of the entities and relations with these scores or higher; relations go with their entities."""
-    kept = {number for number, one in enumerate(post.entities) if (one.score or 0.0) >= entities}
+class Lowest(NamedTuple):
+    """The lowest scores of answers: of all, and of some types in its place."""
+
+    overall: float
+    by_type: Mapping[str, float]
+
+    def allows(self, one: Entity | Relation) -> bool:
+        """Whether an answer's score is high enough."""
+        return (one.score or 0.0) >= self.by_type.get(one.type or "", self.overall)
+
+
+def lowest_scores(predictor: Predictor, config: ExtractionConfig) -> tuple[Lowest, Lowest]:
+    """The lowest scores of entities and of relations.
+
+    By type those of the call count most, then the call's for all, then the model's by type, then the model's for all.
+    """
+    overall = thresholds(predictor, config)
+    given = config.entity_threshold, config.relation_threshold
+    own = predictor.config.type_thresholds or {}
+    entities, relations = (
+        Lowest(lowest, {**(own if one is None else {}), **config.threshold})
+        for lowest, one in zip(overall, given, strict=True)
+    )
+    return entities, relations
+
+
+def _above(post: Post, entities: Lowest, relations: Lowest) -> tuple[list[int], list[int]]:
+    """The numbers of the entities and relations with such scores or higher; relations go with their entities."""
+    kept = {number for number, one in enumerate(post.entities) if entities.allows(one)}
     related = (
-        number
-        for number, one in enumerate(post.relations)
-        if kept >= {one.head, one.tail} and (one.score or 0.0) >= relations
+        number for number, one in enumerate(post.relations) if kept >= {one.head, one.tail} and relations.allows(one)
     )
     return sorted(kept), list(related)
 
@@ -133,7 +157,7 @@ def find_entities(
         done += len(chunk)
         if len(rows) > KEPT + len(requests):
             report("reading windows", done, len(rows))
-    lowest = thresholds(predictor, config)
+    lowest = lowest_scores(predictor, config)
     extractions = []
     for number, (request, of_post) in enumerate(zip(requests, windows, strict=True)):
         every = merge_answers(request.post, of_post, [answers[number, window] for window in of_post])
@@ -259,10 +283,10 @@ def find_relations(
                     shares[row], width, queries, text.words, len(post.tokens), image, window.start
                 )
             best[number][ends] = relation, attention
-    _, lowest = thresholds(predictor, config)
+    _, lowest = lowest_scores(predictor, config)
     results = []
     for one, found in zip(extractions, best, strict=True):
-        kept = [item for item in found.values() if (item[0].score or 0.0) >= lowest]
+        kept = [item for item in found.values() if lowest.allows(item[0])]
         kept.sort(key=lambda item: (item[0].head, item[0].tail))
         explanation = one.explanation
         if config.explain:

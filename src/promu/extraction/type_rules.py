@@ -63,14 +63,30 @@ class TypeRules:
     Args:
         labels: Of the model, `None` among them or not.
         types: Entity type -> the type that the labels have for it; types that are not named stay as they are.
+        ends: Label -> types of its heads and of its tails, for labels whose names do not state them; none is any.
     """
 
-    def __init__(self, labels: Sequence[str], types: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        types: Mapping[str, str] | None = None,
+        ends: Mapping[str, tuple[Sequence[str], Sequence[str]]] | None = None,
+    ) -> None:
         self.labels = tuple(labels)
         self.types = {_plain(kind): _plain(name) for kind, name in (types or {}).items()}
         self._given = dict(types or {})
-        self._ends = {label: label_types(label) for label in self.labels if label != NO_RELATION}
+        self._ends = {label: self._sides(label, ends or {}) for label in self.labels if label != NO_RELATION}
         self._fits: dict[tuple[str | None, str | None], list[bool]] = {}
+
+    def _sides(
+        self, label: str, ends: Mapping[str, tuple[Sequence[str], Sequence[str]]]
+    ) -> tuple[frozenset[str], frozenset[str]] | None:
+        """The types of a label's heads and of its tails, none of them for any; None where it states nothing."""
+        if label in ends:
+            heads, tails = (frozenset(map(self._name, side)) for side in ends[label])
+            return heads, tails
+        stated = label_types(label)
+        return None if stated is None else (frozenset(stated[:1]), frozenset(stated[1:]))
 
     def fits(self, head: str | None, tail: str | None) -> list[bool]:
         """Whether each label may hold between entities of these types; `None` always may, and no type fits all."""
@@ -78,8 +94,9 @@ class TypeRules:
             ends = [None if kind is None else self._name(kind) for kind in (head, tail)]
             stated = (self._ends.get(label) for label in self.labels)
             self._fits[head, tail] = [
-                names is None or all(end in (None, name) for end, name in zip(ends, names, strict=True))
-                for names in stated
+                sides is None
+                or all(end is None or not side or end in side for end, side in zip(ends, sides, strict=True))
+                for sides in stated
             ]
         return self._fits[head, tail]
 
@@ -148,21 +165,21 @@ class TypeRules:
             InputError: `types` names a type that the entity model does not find, or one that no label is about.
         """
         found = sorted(found)
-        stated = {end for ends in self._ends.values() for end in ends or ()}
+        stated = {end for sides in self._ends.values() for side in sides or () for end in side}
         for kind, name in self._given.items():
             if _plain(kind) not in set(map(_plain, found)):
                 raise InputError(
-                    f"types names {kind!r}, which the entity model does not find; it finds {listed(found)}"
+                    f"the map of types names {kind!r}, which the entity model does not find; it finds {listed(found)}"
                 )
             if _plain(name) not in stated:
                 raise InputError(
-                    f"types maps {kind} to {name!r}, which no relation is about; they are about "
+                    f"the map of types has for {kind} {name!r}, which no relation is about; they are about "
                     f"{listed(sorted(stated)) or 'no types'}"
                 )
         if not self._ends:
             return [f"no relation will be found: the relation model has no label but {NO_RELATION}"]
         met = set(map(self._name, found))
-        idle = [label for label, ends in self._ends.items() if ends is not None and not met.issuperset(ends)]
+        idle = [label for label, sides in self._ends.items() if any(side and not side & met for side in sides or ())]
         if not idle:
             return []
         what = "no relation will be found"
@@ -180,9 +197,10 @@ class TypeRules:
 
     def strangers(self, entities: Iterable[Entity]) -> dict[str, str]:
         """A sentence for each type of given entities that no label is about; none where a label states no types."""
-        if None in self._ends.values():
+        sides = [side for of_label in self._ends.values() for side in of_label or (frozenset[str](),)]
+        if not all(sides):
             return {}
-        stated = sorted({end for ends in self._ends.values() for end in ends or ()})
+        stated = sorted({end for side in sides for end in side})
         kinds = sorted({one.type for one in entities if one.type is not None and self._name(one.type) not in stated})
         about = f"they are about {listed(stated)}"
         return {
@@ -198,8 +216,8 @@ class TypeRules:
 
 def map_remedy(example: Mapping[str, str]) -> str:
     """What to do where names differ for the same types."""
-    words = " ".join(f"--types.{kind} {name}" for kind, name in example.items())
-    said = f"types={dict(example)}, on the command line {words}"
+    words = " ".join(f"--type-map.{kind} {name}" for kind, name in example.items())
+    said = f"type_map={dict(example)}, on the command line {words}"
     return f'if names differ for the same types, say so: {said}, or for good under "types" in re/config.json'
 
 

@@ -67,6 +67,8 @@ def model_card(kind: str, config: PromuConfig) -> str:
     if kind in PURPOSES and kind != "PromuForPreTraining":
         names = [str(name) for _, name in sorted((config.id2label or {}).items())]
         lines += [f"Labels: {', '.join(f'`{name}`' for name in names)}.", ""]
+        if any(config.of_task(task).label_template for task in config.tasks or [""]):
+            lines += ["It reads labels as words, so that others can be asked for than those it was trained with.", ""]
     posts, files = _of_tasks(trained, "posts"), trained.get("recipe", {}).get("data") or {}
     if "tasks" in trained:
         files = {f"{task} {name}": value for task, of_task in files.items() for name, value in of_task.items()}

@@ -17,6 +17,9 @@ from transformers import initialization as init
 
 from promu.modeling import chain
 
+ROLES = ("O", "B-type", "I-type")
+"""The labels of a CRF that knows no types."""
+
 
 class LinearChainCrf(nn.Module):
     """Linear-chain CRF with start and end scores; BIO-invalid transitions masked in training and in decoding.
@@ -46,11 +49,15 @@ class LinearChainCrf(nn.Module):
         for parameter in (self.start, self.end, self.transitions):
             init.zeros_(parameter)
 
-    def weights(self) -> chain.Crf:
-        """Its weights as they are now, as arrays: what decodes."""
-        weights = (self.start, self.transitions, self.end)
-        start, moves, end = (values.detach().to("cpu", torch.float64).numpy() for values in weights)
-        return chain.Crf(start, moves, end, self.legal_start.cpu().numpy(), self.legal_transitions.cpu().numpy())
+    def parts(self, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Scores of starting (C,), of moving (C, C) and of ending (C,); which starts and moves are legal."""
+        return self.start, self.transitions, self.end, self.legal_start, self.legal_transitions
+
+    def weights(self, labels: int | None = None) -> chain.Crf:
+        """Its weights as they are now, as arrays: what decodes; over so many labels, by default its own."""
+        start, moves, end, *legal = self.parts(labels or len(self.labels))
+        scores = (values.detach().to("cpu", torch.float64).numpy() for values in (start, moves, end))
+        return chain.Crf(*scores, *(one.cpu().numpy() for one in legal))
 
     def forward(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """-log p(Y | e) of each sequence (Eq 12, 13).
@@ -65,10 +72,11 @@ class LinearChainCrf(nn.Module):
         """
         mask = mask.bool()
         labels = labels.masked_fill(~mask, 0)
+        count = emissions.shape[-1]
         if emissions.device.type == "cpu":
-            scores = self.weights().scores(emissions.detach().double().numpy(), mask.numpy())
+            scores = self.weights(count).scores(emissions.detach().double().numpy(), mask.numpy())
             if (weights := chain.to_weights(scores)) is not None:
-                given = (emissions, self.start, self.transitions, self.end)
+                given = (emissions, *self.parts(count)[:3])
                 return _NegativeLogLikelihood.apply(*given, scores, weights, labels.numpy(), mask.numpy())
         with torch.autocast(emissions.device.type, enabled=False):
             return self._in_log_space(emissions, labels, mask)
@@ -76,9 +84,10 @@ class LinearChainCrf(nn.Module):
     def _in_log_space(self, emissions: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
         """As `forward`, by torch and word by word."""
         dtype = torch.float64 if emissions.device.type == "cpu" else torch.float32
-        start = self.start.to(dtype).masked_fill(~self.legal_start, chain.FORBIDDEN)
-        transitions = self.transitions.to(dtype).masked_fill(~self.legal_transitions, chain.FORBIDDEN)
-        end, emissions, weights = self.end.to(dtype), emissions.to(dtype), mask.to(dtype)
+        start, transitions, end, legal_start, legal_transitions = self.parts(emissions.shape[-1])
+        start = start.to(dtype).masked_fill(~legal_start, chain.FORBIDDEN)
+        transitions = transitions.to(dtype).masked_fill(~legal_transitions, chain.FORBIDDEN)
+        end, emissions, weights = end.to(dtype), emissions.to(dtype), mask.to(dtype)
         alpha = start + emissions[:, 0]
         for word in range(1, emissions.shape[1]):
             after = torch.logsumexp(alpha[:, :, None] + transitions, dim=1) + emissions[:, word]
@@ -88,6 +97,34 @@ class LinearChainCrf(nn.Module):
         last = labels.gather(1, (mask.sum(1) - 1).clamp(min=0)[:, None]).squeeze(1)
         loss = torch.logsumexp(alpha + end, dim=1) - (start[labels[:, 0]] + emitted + moved + end[last])
         return torch.where(mask.any(1), loss, torch.zeros_like(loss)).float()
+
+
+class RoleCrf(LinearChainCrf):
+    """A CRF over O, and B and I of any number of types, whose scores depend on these roles alone.
+
+    I may only follow B or I of its own type.
+
+    Example:
+        ```python
+        from promu.modeling.crf import RoleCrf
+
+        crf = RoleCrf()
+        assert crf.weights(1 + 2 * 5).transitions.shape == (11, 11)
+        ```
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ROLES)
+
+    def parts(self, labels: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """As of `LinearChainCrf`, each label with the scores of its role: O first, then B and I of each type."""
+        place = torch.arange(labels, device=self.start.device)
+        roles = torch.where(place == 0, 0, 1 + (place - 1) % 2)
+        types = (place + 1) // 2  # of O that is 0
+        same = (roles[None, :] != 2) | (types[:, None] == types[None, :])
+        legal = self.legal_transitions[roles[:, None], roles[None, :]] & same
+        moves = self.transitions[roles[:, None], roles[None, :]]
+        return self.start[roles], moves, self.end[roles], self.legal_start[roles], legal
 
 
 class _NegativeLogLikelihood(torch.autograd.Function):

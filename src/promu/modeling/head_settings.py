@@ -10,7 +10,8 @@ from typing import Any, Self
 from promu.errors import InputError
 
 OF_TASK = ("score_temperature", "entity_threshold", "relation_threshold", "types")
-"""Fields that are each task's own where a model has several."""
+OF_PROMPTS = ("label_template", "label_texts", "type_thresholds")
+"""Fields that are each task's own where a model has several; the second are of tasks whose labels are prompts."""
 RELATION_HEADS = ("markers", "spans", "levitated")
 
 
@@ -26,6 +27,10 @@ class HeadSettings:
         relation_head: How pairs of entities are put to the model, see `promu.modeling.pair_heads`: `markers` around the
             two in a text of their own, `spans` read off the text's fused vectors, or `levitated` markers behind the
             text.
+        label_template: Labels are read in the prompt of this name (`promu.modeling.label_prompts.TEMPLATES`), so that
+            any can be asked for; None: the head has a row of weights for each of its labels.
+        label_texts: What describes labels in their prompts, by their names.
+        type_thresholds: By label, the threshold of its answers in place of that of all; fine-tuning fits them.
         types: Of a relation model: entity type of the model that finds entities -> what the labels here call it.
         tasks: Of a model of several tasks, by the name of each: its `labels`, and those of the fields in `OF_TASK` that
             are its own (`of_task`).
@@ -41,6 +46,9 @@ class HeadSettings:
     entity_threshold: float = 0.0
     relation_threshold: float = 0.0
     relation_head: str = "markers"
+    label_template: str | None = None
+    label_texts: dict[str, str] | None = None
+    type_thresholds: dict[str, float] | None = None
     types: dict[str, str] | None = None
     tasks: dict[str, dict[str, Any]] | None = None
     max_length: int = 80
@@ -89,7 +97,8 @@ class HeadSettings:
     def store_task(self, task: str, config: HeadSettings) -> None:
         """Take over what was fitted in a configuration that `of_task` has given."""
         assert self.tasks is not None
-        fitted = {name: getattr(config, name) for name in OF_TASK}
+        names = (*OF_TASK, *(OF_PROMPTS if config.label_template else ()))
+        fitted = {name: getattr(config, name) for name in names}
         self.tasks = {**self.tasks, task: {"labels": config.labels, **fitted}}
 
     @property

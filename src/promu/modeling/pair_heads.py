@@ -51,16 +51,16 @@ class SpanPairs(nn.Module):
         ```
     """
 
-    def __init__(self, width: int, labels: int, dropout: float) -> None:
+    def __init__(self, width: int, labels: int | None, dropout: float) -> None:
         super().__init__()
         self.tokens = nn.Linear(width, PARTS * width)
         self.product = nn.Linear(width, width, bias=False)
         self.whole = nn.Linear(width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
-        self.output = nn.Linear(width, labels)
+        self.output = nn.Identity() if labels is None else nn.Linear(width, labels)
 
     def forward(self, fused: Tensor, pairs: Tensor) -> Tensor:
-        """Logits (P, R) of fused vectors (B, N, d), [CLS] first, and pairs (P, 5)."""
+        """Logits (P, R) of fused vectors (B, N, d), [CLS] first, and pairs (P, 5); without labels vectors (P, d)."""
         row, *ends = pairs.unbind(1)
         parts = self.tokens(fused).float().unflatten(-1, (PARTS, -1))
         sums = functional.pad(parts.cumsum(1), (0, 0, 0, 0, 1, 0))
@@ -83,12 +83,12 @@ class SpanPairs(nn.Module):
 class LevitatedPairs(nn.Module):
     """Logits of pairs from the fused vectors of their four markers."""
 
-    def __init__(self, width: int, labels: int) -> None:
+    def __init__(self, width: int, labels: int | None) -> None:
         super().__init__()
-        self.output = nn.Linear(len(ENTITY_MARKERS) * width, labels)
+        self.output = nn.Identity() if labels is None else nn.Linear(len(ENTITY_MARKERS) * width, labels)
 
     def forward(self, fused: Tensor, pairs: Tensor) -> Tensor:
-        """Logits (P, R) of fused vectors (B, N, d) and the pairs' markers (P, 5)."""
+        """Logits (P, R) of fused vectors (B, N, d) and the pairs' markers (P, 5); without labels vectors (P, 4 d)."""
         return self.output(fused[pairs[:, :1], pairs[:, 1:]].flatten(1)).float()
 
 

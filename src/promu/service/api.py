@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.requests import ClientDisconnect
 
 from promu.errors import InputError, counted
+from promu.extraction.extraction_config import ExtractionConfig, extraction_config
 from promu.extraction.extractor import Extractor
 from promu.extraction.request import Request as PostRequest
 from promu.extraction.request import contexts_read
@@ -36,10 +37,10 @@ Answer = Extraction | Refusal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A post whose text is split into words and whose image is decoded, and whether its answer is to be explained."""
+    """A post whose text is split into words and whose image is decoded, and the options of its answer."""
 
     post: PostRequest
-    explain: bool
+    config: ExtractionConfig
 
 
 def load_extractor(settings: ServiceSettings) -> Extractor:
@@ -62,7 +63,7 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
 
     Raises:
         Refusal: The text has no words, a text has too many characters, the model does not read a context, the image
-            cannot be used, or an explanation is requested from models without one.
+            cannot be used, an explanation is requested from models without one, or types that cannot be asked for.
     """
     most = settings.max_characters
     texts = {"the text": post.text, **{f"the context {shorten(name)}": text for name, text in post.contexts.items()}}
@@ -79,17 +80,22 @@ def prepare(extractor: Extractor, post: ReceivedPost, settings: ServiceSettings)
     try:
         # the client's id is put back at the end, so that logs never show it
         record = {"text": post.text, "contexts": post.contexts}
-        return Job(extractor.prepare(record, post.image, config=settings.config), post.explain)
+        config = extraction_config(settings.config, explain=post.explain, **post.options)
+        return Job(extractor.prepare(record, post.image, config=config), config)
     except InputError as error:
         raise Refusal(422, error.reason) from None
 
 
-def extract_jobs(extractor: Extractor, jobs: Sequence[Job], settings: ServiceSettings) -> list[Answer]:
+def extract_jobs(extractor: Extractor, jobs: Sequence[Job]) -> list[Answer]:
     """One batch, in order; a post with too many pairs, or on which the models fail, is refused in its place."""
     answers: dict[int, Answer] = {}
-    for explain in {job.explain for job in jobs}:
-        places = [place for place, job in enumerate(jobs) if job.explain == explain]
-        found = extractor.run([jobs[place].post for place in places], settings.config, explain=explain)
+    configs: list[ExtractionConfig] = []
+    for job in jobs:
+        if job.config not in configs:
+            configs.append(job.config)
+    for config in configs:
+        places = [place for place, job in enumerate(jobs) if job.config == config]
+        found = extractor.run([jobs[place].post for place in places], config)
         for place, result in zip(places, found, strict=True):
             answers[place] = Refusal(422, result.reason) if isinstance(result, InputError) else result
     return [answers[place] for place in range(len(jobs))]
@@ -212,7 +218,7 @@ class Service:
 
     def _extract(self, jobs: Sequence[Job]) -> Sequence[Answer]:
         started = time.perf_counter()
-        results = extract_jobs(self.extractor, jobs, self.settings)
+        results = extract_jobs(self.extractor, jobs)
         self.gate.worked(len(jobs), time.perf_counter() - started)
         return results
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
@@ -35,13 +35,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedPost:
-    """A post as received: text, the image file's bytes, and the client's id."""
+    """A post as received: text, the image file's bytes, the client's id, and its own options of extraction."""
 
     text: str
     image: bytes | None
     id: str
     explain: bool = False
     contexts: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Gate:
@@ -186,7 +187,7 @@ def decode(post: PostIn, id: str) -> ReceivedPost:
             image = base64.b64decode(post.image, validate=True)
         except (binascii.Error, ValueError) as error:
             raise Refusal(422, f"image is not base64 ({error}); encode the image file's bytes") from None
-    return ReceivedPost(post.text, image, post.id or id, post.explain, post.contexts)
+    return ReceivedPost(post.text, image, post.id or id, post.explain, post.contexts, post.options)
 
 
 def _from_form(body: bytes, boundary: bytes | None) -> ReceivedPost:

@@ -37,7 +37,7 @@ class ServiceSettings(BaseModel):
         default=None, ge=0, le=1, description="As for promu extract: by default the model's own, fitted on dev."
     )
     relation_threshold: float | None = Field(default=None, ge=0, le=1, description="The same for relations.")
-    types: dict[str, str] = Field(default={}, description="Entity type -> its name in the relations' labels.")
+    type_map: dict[str, str] = Field(default={}, description="Entity type -> its name in the relations' labels.")
     stride: float = Field(
         default=0.5, ge=0.1, le=1, description="As for promu extract: how far apart windows of a long post begin."
     )
@@ -73,7 +73,8 @@ class ServiceSettings(BaseModel):
     def config(self) -> ExtractionConfig:
         """The options of every extraction here."""
         names = (
-            "entity_threshold", "relation_threshold", "types", "stride", "max_pairs", "max_pixels", "image_cache_mib",
+            "entity_threshold", "relation_threshold", "type_map", "stride", "max_pairs", "max_pixels",
+            "image_cache_mib",
         )  # fmt: skip
         return ExtractionConfig(batch_size=self.max_batch, **{name: getattr(self, name) for name in names})
 
@@ -115,6 +116,21 @@ class PostIn(BaseModel):
     contexts: dict[Text, Text] = Field(
         default={}, description="Further texts about the post, by the names that the model reads (`contexts` of /model)"
     )
+    types: list[Text] | None = Field(
+        default=None, description="Types of entities to ask for, each `NAME` or `NAME: DESCRIPTION`; else the model's"
+    )
+    relations: list[Text] | None = Field(
+        default=None, description="Relations to ask for, each `NAME`, `NAME: DESCRIPTION` or `NAME (HEAD -> TAIL)`"
+    )
+    threshold: dict[Text, Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        default=None, description="Lowest score by type or relation"
+    )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What of its options differs from the service's."""
+        given = {"types": self.types, "relations": self.relations, "threshold": self.threshold}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class BatchIn(BaseModel):

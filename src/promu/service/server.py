@@ -50,7 +50,7 @@ def create_app(settings: ServiceSettings, extractor: Extractor | None = None) ->
         use_threads(settings.threads)
     model = extractor or load_extractor(settings)
     # the first pass sets up much; no request should wait for that
-    extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)], settings)
+    extract_jobs(model, [prepare(model, ReceivedPost("promu", None, "0"), settings)])
     metrics, served = Metrics(), describe_model(settings, model)
     metrics.watch_images(model.images)
     examples = read_examples(settings.model)

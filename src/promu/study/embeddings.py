@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.alignment.labelling import relative_boxes, square_crop
 from promu.corpora.images import load_image
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
 from promu.evaluation.pretrained import encode_images, evaluating, text_vectors, tokens
 from promu.modeling.inputs import WordEncoder
+from promu.modeling.label_prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES, prompts
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.losses import patch_coverage, pool_regions
 from promu.modeling.pretraining import PromuForPreTraining

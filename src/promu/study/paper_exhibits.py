@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from promu.alignment.candidates import ENTITY_TEMPLATES, RELATION_TEMPLATES
 from promu.errors import InputError, needs_extra
 from promu.evaluation.counts import RAREST_RELATIONS, RAREST_TYPES, rarest
 from promu.modeling.fusions import FUSIONS
+from promu.modeling.label_prompts import ENTITY_TEMPLATES, RELATION_TEMPLATES
 from promu.study import figures as svg
 from promu.study.exhibit import (
     PARTS,

@@ -153,6 +153,8 @@ def check_experts(first: Predictor, second: Predictor) -> None:
         raise InputError(
             f"models of the task {first.task.name} are not mixed; take two for entities or two for relations"
         )
+    if first.config.label_template is not None or second.config.label_template is not None:
+        raise InputError("labels that are prompts are not mixed; take two experts with fixed labels")
     if first.labels != second.labels:
         odd = sorted(set(first.labels) ^ set(second.labels))
         what = f"one of them lacks {', '.join(odd[:5])}" if odd else "their order differs"

@@ -12,21 +12,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from operator import itemgetter
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promu.errors import InputError
+from promu.files import shorten
 from promu.modeling.head_settings import HeadSettings
 from promu.modeling.inputs import Batch, EncodedText, WordEncoder
+from promu.modeling.label_prompts import LabelPrompt
 from promu.progress import report
-from promu.schema import Post, Scheme
+from promu.schema import NO_RELATION, Post, Scheme
 from promu.tasks.familiarity import Familiarity
 
 if TYPE_CHECKING:  # imported when something is scored, or computed in PyTorch
@@ -56,6 +58,7 @@ class Predictions(NamedTuple):
         attentions: The fusion's attention maps (B, heads, Q, M), one a layer; None where they were not asked for.
         fused: The fused vectors (B, N, d) of the texts, where the model computes: a tensor on its device, or an array;
             None where they were not asked for.
+        by: Who predicted, with the labels that were asked for.
     """
 
     rows: list[int]
@@ -64,6 +67,7 @@ class Predictions(NamedTuple):
     outputs: Any
     attentions: tuple[NDArray[Any], ...] | None = None
     fused: Any = None
+    by: Predictor | None = None
 
 
 class Task(ABC):
@@ -131,6 +135,18 @@ class Task(ABC):
     def label_classes(self, labels: Sequence[str]) -> set[str]:
         """The same of the names of a model's labels."""
         return set(labels)
+
+    def labels_of(self, names: Sequence[str]) -> list[str]:
+        """The labels, in the order of a model's outputs, of types or relations that are given by prompts.
+
+        Raises:
+            InputError: Labels of this task cannot be prompts.
+        """
+        raise InputError(f"labels of the task {self.name!r} cannot be prompts; train ner or re so")
+
+    def only(self, post: Post, names: Collection[str]) -> Post:
+        """A post without the answers whose type is not among `names`; raises as `labels_of`."""
+        raise InputError(f"labels of the task {self.name!r} cannot be prompts; train ner or re so")
 
     @abstractmethod
     def readable(self, post: Post, text: EncodedText) -> Post:
@@ -243,6 +259,24 @@ class Predictor(ABC):
         encoder.pieces("a")  # the tokenizer sets up its padding on first use, which threads must not do at once
 
     @property
+    def names(self) -> list[str]:
+        """The types or relations of its labels, in their order."""
+        known = self.task.label_classes(self.labels) - {NO_RELATION}
+        return [name for name in dict.fromkeys(label.removeprefix("B-") for label in self.labels) if name in known]
+
+    def asking(self, prompts: Sequence[LabelPrompt]) -> Self:
+        """The same model asked for other labels, which it reads in their prompts.
+
+        Raises:
+            InputError: Its labels are fixed, or a prompt is longer than it reads.
+        """
+        known = ", ".join(self.names)
+        raise InputError(
+            f"the labels of this model are fixed ({shorten(known, 200)}), and it cannot be asked for others; train one "
+            "with labels: prompts in its recipe, and let PyTorch compute it"
+        )
+
+    @property
     def device(self) -> Any:
         """Where it computes, with its `type`, as PyTorch has it."""
         return SimpleNamespace(type="cpu")
@@ -312,7 +346,7 @@ class Predictor(ABC):
                 kind="diverged",
             )
         kept = output.fused_text if keep else None
-        return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions, kept)
+        return Predictions(list(rows or range(len(posts))), list(posts), batch, outputs, attentions, kept, self)
 
     def predict(self, posts: Sequence[Post], images: ImageBatches, batch_size: int = 64) -> Iterator[Predictions]:
         """Predictions for all posts (see `predict_batch`), in batches of posts of like length."""
@@ -326,7 +360,8 @@ class Predictor(ABC):
 
     def answer(self, predictions: Predictions) -> list[Post]:
         """The posts of one batch with decoded answers and scores in place of gold."""
-        return self.task.add_scores(self, predictions, self.task.decode(self, predictions))
+        by = predictions.by or self
+        return self.task.add_scores(by, predictions, self.task.decode(by, predictions))
 
     def answers(self, predictions: Iterable[Predictions]) -> list[Post]:
         """The same of all batches, by the posts' numbers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,12 @@ class EntityRecognition(Task):
 
     def label_classes(self, labels: Sequence[str]) -> set[str]:
         return {name[2:] for name in labels if name != "O"}
+
+    def labels_of(self, names: Sequence[str]) -> list[str]:
+        return bio_labels(names)
+
+    def only(self, post: Post, names: Collection[str]) -> Post:
+        return replace(post, entities=tuple(one for one in post.entities if one.type in names))
 
     def readable(self, post: Post, text: EncodedText) -> Post:
         """Entities whose words are all read."""
@@ -151,6 +157,14 @@ class RelationClassification(Task):
         found = Counter(relation.type for post in posts for relation in post.relations)
         del found[NO_RELATION]
         return found
+
+    def labels_of(self, names: Sequence[str]) -> list[str]:
+        return [NO_RELATION, *names]
+
+    def only(self, post: Post, names: Collection[str]) -> Post:
+        """Pairs of other relations have none."""
+        kept = (one if one.type in names else replace(one, type=NO_RELATION, score=None) for one in post.relations)
+        return replace(post, relations=tuple(kept))
 
     def readable(self, post: Post, text: EncodedText) -> Post:
         """No pair at all, unless all words of its two entities are read."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from promu.modeling.attention import MATMUL
 from promu.modeling.backbone import PromuPreTrainedModel
 from promu.modeling.chain import Crf
 from promu.modeling.inputs import Batch, WordEncoder, tensors
+from promu.modeling.label_prompts import LabelPrompt, prompt_batch, prompt_of
 from promu.modeling.loading import load_model, load_tokenizer
 from promu.modeling.multi_task import PromuForMultiTask
 from promu.pytorch import Precision, best_precision, find_device, weights_checksum
@@ -30,6 +33,9 @@ from promu.tasks.task import TASKS
 class TorchPredictor(Predictor):
     """A PyTorch model.
 
+    Attributes:
+        label_vectors: Where labels are prompts, those of the labels that are asked for; None until they are read.
+
     Args:
         model: Put into evaluation mode.
         precision: None leaves the model as it is, as for one in training, and then it may give no attention maps.
@@ -39,6 +45,8 @@ class TorchPredictor(Predictor):
     Raises:
         InputError: bf16 on a device that does not compute it natively.
     """
+
+    label_vectors: torch.Tensor | None = None
 
     def __init__(
         self, task: Task, model: PromuPreTrainedModel, encoder: WordEncoder, precision: Precision | None = None
@@ -61,7 +69,23 @@ class TorchPredictor(Predictor):
     @property
     def crf(self) -> Crf | None:  # type: ignore[override]
         """The weights of its CRF as they are now: a model in training changes them."""
-        return self.model.crf.weights() if hasattr(self.model, "crf") else None
+        return self.model.crf.weights(len(self.labels)) if hasattr(self.model, "crf") else None
+
+    def asking(self, prompts: Sequence[LabelPrompt]) -> Self:
+        if self.config.label_template is None:
+            return super().asking(prompts)
+        view = copy.copy(self)
+        view.labels = tuple(self.task.labels_of([one.name for one in prompts]))
+        view.label_vectors = self._read(prompts)
+        return view
+
+    @torch.inference_mode()
+    def _read(self, prompts: Sequence[LabelPrompt]) -> torch.Tensor:
+        """Vectors (T, d) of labels."""
+        texts = [prompt_of(one, str(self.config.label_template), self.config.label_texts or {}) for one in prompts]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
+            vectors: torch.Tensor = self.model.names(**tensors(prompt_batch(self.encoder, texts), self.device))
+        return vectors
 
     @property
     def device(self) -> torch.device:
@@ -74,6 +98,10 @@ class TorchPredictor(Predictor):
 
     @torch.inference_mode()
     def __call__(self, batch: Batch, output_attentions: bool = False) -> Any:
+        if self.config.label_template is not None:
+            if self.label_vectors is None:
+                self.label_vectors = self.asking([LabelPrompt(name) for name in self.names]).label_vectors
+            batch = {**batch, "prompt_vectors": self.label_vectors}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast):
             output = self.model(**tensors(batch, self.device), output_attentions=output_attentions)
         found = {self.task.output: _array(self.task.outputs(output)), "fused_text": getattr(output, "fused_text", None)}

@@ -24,7 +24,7 @@ from promu.runs import EvaluationLog, RunFolder
 from promu.schema import Post
 from promu.tasks.familiarity import Familiarity
 from promu.tasks.torch_predictor import TorchPredictor
-from promu.training.batches import MixedOrder, Order, Sample, Shuffled, shares
+from promu.training.batches import MixedOrder, Order, Sample, Shuffled, rng_of, shares
 from promu.training.loop import best_epoch, fit
 from promu.training.recipe import FinetuneRecipe, MultiTaskRecipe, TaskData, TogetherSettings, TokenizerSettings
 from promu.training.task_run import TaskRun
@@ -54,6 +54,8 @@ class FinetuneResult(TypedDict):
             with and without it (`promu.tasks.reachable_gold.LongPosts`).
         calibration: As `calibrate` returns it.
         thresholds: As `fit_threshold` returns it.
+        held_out: Of a run that holds labels out, which they are, and the scores of `model` and of `nearest_name` on
+            those of test alone.
         dev, test: Scores, of several files also those of each (`files`); no `test` where the recipe names no test file.
         weights: Checksum of the chosen weights.
         scored: With how many different weights each split was scored.
@@ -77,6 +79,7 @@ class FinetuneResult(TypedDict):
     thresholds: dict[str, Any]
     dev: dict[str, Any]
     test: NotRequired[dict[str, Any]]
+    held_out: NotRequired[dict[str, Any]]
     weights: str
     scored: dict[str, int]
     images: dict[str, dict[str, int]]
@@ -122,7 +125,8 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         data[recipe.task] = TaskData(**recipe.data.model_dump())
     else:
         data |= {name: several.data[name] for name in several.task}
-    tasks = {name: TaskRun(name, files) for name, files in data.items()}
+    prompts = recipe.prompts if recipe.labels == "prompts" else None
+    tasks = {name: TaskRun(name, files, prompts, recipe.seed) for name, files in data.items()}
 
     set_seed(recipe.seed)
     learned = [post for task in tasks.values() for post in task.posts["train"]]
@@ -140,10 +144,10 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
 
     def collate(samples: Sequence[Sample]) -> dict[str, Any]:
         rows = [sample.row for sample in samples]
-        batches, first = {}, 0
+        batches, first, rng = {}, 0, rng_of(recipe.seed, samples[0])
         for (name, task), size in zip(tasks.items(), sizes, strict=True):
             if own := [row - first for row in rows if first <= row < first + size]:
-                batches[name] = task.batch(own)
+                batches[name] = task.batch(own, rng)
             first += size
         return batches if several else batches[recipe.task]
 
@@ -165,6 +169,12 @@ def finetune(recipe: str | Path | Mapping[str, Any] | FinetuneRecipe, overrides:
         name: task.finish(out / "predictions" / (name if several else ""), evaluations) for name, task in tasks.items()
     }
     _record(model, settings, found)
+    if any(task.held_out is not None and task.held_out.test for task in tasks.values()):
+        set_seed(recipe.seed)
+        _, plain = _build(recipe, tasks, tokenizer)
+        for name, task in tasks.items():
+            if task.held_out is not None and task.held_out.test:
+                found[name]["held_out"] = task.zero_shot(TorchPredictor(task.task, plain[name], encoder))
     dev = [post.tokens for task in tasks.values() for post in task.posts["dev"]]
     familiarity = Familiarity.of((post.tokens for post in learned), dev)
     save_folder(out / "model", model, tokenizer, None if familiarity is None else familiarity.save)
@@ -194,11 +204,12 @@ def _build(
     named: dict[str, Any] = {"id2label": dict(enumerate(labels))}
     named["label2id"] = {label: row for row, label in named["id2label"].items()}
     named["contexts"] = list(dict.fromkeys(name for task in tasks.values() for name in task.contexts))
+    prompted = {name: task.prompted.fields if task.prompted else {} for name, task in tasks.items()}
     if not isinstance(recipe, MultiTaskRecipe):
         ((name, task),) = tasks.items()
-        model = build_model(task.task.model_class, recipe.model, tokenizer, **named)
+        model = build_model(task.task.model_class, recipe.model, tokenizer, **named, **prompted[name])
         return model, {name: model}
-    heads = {name: {"labels": task.labels} for name, task in tasks.items()}
+    heads = {name: {"labels": task.labels, **prompted[name]} for name, task in tasks.items()}
     shared = build_model(PromuForMultiTask, recipe.model, tokenizer, tasks=heads, **named)
     shared.loss_weights = dict(recipe.together.loss_weights)
     return shared, {name: shared.for_task(name) for name in tasks}

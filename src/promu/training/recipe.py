@@ -83,6 +83,27 @@ class ContextData(Settings):
             raise ValueError(error.reason) from None
 
 
+class PromptSettings(Settings):
+    """Labels as words, with `labels: prompts` ([open-labels.md](open-labels.md))."""
+
+    texts: dict[str, str] = Field(
+        default={}, description="what describes a label in its prompt, by its name: `{MISC: works and events}`"
+    )
+    entity_template: Literal["1", "2"] = Field(
+        default="1", description="prompt of a type: `1` or `2`, as of pre-training"
+    )
+    relation_template: Literal["A", "B", "C"] = Field(default="A", description="prompt of a relation: `A`, `B` or `C`")
+    negatives: NotNegativeInt = Field(default=16, description="labels of a batch that none of its posts has, at most")
+    dropped: Share = Field(
+        default=0.1, description="share of the labels of a batch that it is not asked for: their answers are none then"
+    )
+    held_out: list[str] | Share = Field(
+        default=[],
+        description="labels, or which share of them, that training never sees: posts that have one are left out, and "
+        "test is scored on them once more; which ones the seed decides",
+    )
+
+
 class FinetuneData(ContextData):
     """Labelled files of one task, and the folder of their images."""
 
@@ -115,6 +136,12 @@ class FinetuneRecipe(Recipe):
     task: str = Field(description="`ner`, `re`, `joint`, or a task that an installed package adds")
     data: FinetuneData = Field(description="files and images")
     model: ModelSettings = Field(description="the backbone")
+    labels: Literal["fixed", "prompts"] = Field(
+        default="fixed",
+        description="`fixed`: the labels of the training posts; `prompts`: words that the text encoder reads, so that "
+        "any type or relation can be asked for ([open-labels.md](open-labels.md))",
+    )
+    prompts: PromptSettings = Field(default=PromptSettings(), description="how labels become prompts")
     tokenizer: TokenizerSettings | None = Field(
         default=None,
         description="a vocabulary to train on the words of `data.train`, for a text encoder made from scratch; null "
@@ -150,6 +177,16 @@ class FinetuneRecipe(Recipe):
         return self
 
     @model_validator(mode="after")
+    def _prompts_of_two_tasks(self) -> FinetuneRecipe:
+        if self.labels == "fixed" and self.prompts != PromptSettings():
+            raise ValueError("prompts has settings of labels: prompts, and labels is fixed; set labels: prompts")
+        if self.labels == "prompts" and not {"ner", "re"}.issuperset(
+            [self.task] if isinstance(self.task, str) else self.task
+        ):
+            raise ValueError(f"labels: prompts is for the tasks ner and re, and this is {self.task}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _images_somewhere(self) -> FinetuneRecipe:
         if self.images != "none" and self.data.images is None:
             raise ValueError("data.images is missing; name the folder of images, or set images: none")
@@ -164,6 +201,7 @@ class TaskFile(Settings):
         default={}, description="entity type in the file -> its name in the model: `{OTHER: MISC}`"
     )
     images: Place | None = Field(default=None, description="folder of its posts' images; null takes the task's")
+    format: str | None = Field(default=None, description="its format; null takes the task's")
 
 
 Files = Place | TaskFile | list[Place | TaskFile]

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from promu.corpora.context_files import ContextCounts, add_contexts
 from promu.corpora.labelled import rename_types, restore_types
 from promu.corpora.releases import release_name
@@ -26,7 +28,8 @@ from promu.tasks.predictor import Predictions, Predictor
 from promu.tasks.reachable_gold import Reach, check_gold, contexts_sentence, longest_possible, reach
 from promu.tasks.task import TASKS
 from promu.tasks.torch_predictor import TorchPredictor
-from promu.training.recipe import TaskData, TaskFile
+from promu.training.prompted import HeldOut, Prompted, asking, fit_type_thresholds, nearest_names
+from promu.training.recipe import PromptSettings, TaskData, TaskFile
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +47,21 @@ class TaskRun:
     Args:
         name: Of the task.
         data: Its files and images.
+        prompts: Settings of labels that are prompts; None where they are fixed.
+        seed: What decides which labels are held out.
 
     Raises:
-        InputError: A file cannot be read, `types` names what is not there, or a context says labels of the gold.
+        InputError: A file cannot be read, `types` names what is not there, a context says labels of the gold, or labels
+            cannot be held out.
     """
 
     predictor: TorchPredictor
     images: ImageFolder
     reached: dict[str, Reach]
+    known: dict[str, list[list[str]]]
+    held_out: HeldOut | None = None
 
-    def __init__(self, name: str, data: TaskData) -> None:
+    def __init__(self, name: str, data: TaskData, prompts: PromptSettings | None = None, seed: int = 0) -> None:
         self.name, self.task, self.data, self.files = name, TASKS[name], data, data.files()
         self.posts: dict[str, list[Post]] = {}
         self.parts: dict[str, list[tuple[Path, slice]]] = {}
@@ -61,7 +69,8 @@ class TaskRun:
             self.posts[split], self.parts[split] = [], []
             for file in files:
                 path, first = Path(file.file), len(self.posts[split])
-                self.posts[split] += rename_types(self.task.read(path, data.format, data.scheme), file.types, path)
+                posts = self.task.read(path, file.format or data.format, data.scheme)
+                self.posts[split] += rename_types(posts, file.types, path)
                 self.parts[split].append((path, slice(first, len(self.posts[split]))))
         self.contexts: dict[str, ContextCounts] = {}
         if data.contexts:
@@ -71,12 +80,35 @@ class TaskRun:
         for split, files in self.files.items():  # contexts go by the images' names
             for (_, part), file in zip(self.parts[split], files, strict=True):
                 self.posts[split][part] = [_moved(post, file, _place) for post in self.posts[split][part]]
+        self.prompted = None if prompts is None else Prompted(self.task, prompts)
+        if self.prompted is not None:
+            self._ask(self.prompted, seed)
         try:
             self.labels = self.task.labels(self.posts["train"])
         except InputError as error:
             raise error.at(self.paths("train")) from None
         self.label_ids = {label: row for row, label in enumerate(self.labels)}
         self.groups = None if data.groups is None else read_groups(data.groups)
+
+    def _ask(self, prompted: Prompted, seed: int) -> None:
+        """Find out what each file looks for, and hold out labels with the posts that have them."""
+        files = {split: [self.posts[split][part] for _, part in parts] for split, parts in self.parts.items()}
+        self.known = prompted.inventories(files)
+        names = sorted({name for of_file in self.known["train"] for name in of_file})
+        if not (held := prompted.hold_out(names, seed)):
+            return
+        test = [prompted.task.only(post, held) for post in self.posts.get("test", ())]
+        self.held_out = HeldOut(held, test)
+        self.known = {
+            split: [[name for name in of_file if name not in held] for of_file in known]
+            for split, known in self.known.items()
+        }
+        for split, of_files in files.items():
+            left = [prompted.without(posts, held) for posts in of_files]
+            ends = np.cumsum([len(posts) for posts in left]).tolist()
+            slices = [slice(end - len(posts), end) for end, posts in zip(ends, left, strict=True)]
+            self.parts[split] = [(path, part) for (path, _), part in zip(self.parts[split], slices, strict=True)]
+            self.posts[split] = [post for posts in left for post in posts]
 
     def paths(self, split: str) -> Path:
         """The file of a split, or the names of several as messages have them."""
@@ -89,7 +121,11 @@ class TaskRun:
             InputError: Gold or an image cannot be used.
         """
         self.predictor, self.encoder = predictor, encoder
-        self.reached = {split: reach(self.task, posts, encoder, self.labels) for split, posts in self.posts.items()}
+        labels = self.labels
+        if self.prompted is not None:  # what training lacks can be asked for all the same
+            names = {name for known in self.known.values() for of_file in known for name in of_file}
+            labels = self.task.labels_of(sorted(names))
+        self.reached = {split: reach(self.task, posts, encoder, labels) for split, posts in self.posts.items()}
         check_gold(self.task, self.posts, {split: self.paths(split) for split in self.posts}, self.reached)
         for split, one in self.reached.items():
             if one.long.lost:
@@ -112,10 +148,16 @@ class TaskRun:
         for image in sorted({post.image for posts in self.posts.values() for post in posts if post.image is not None}):
             self.images.get(image)  # a broken one stops the run now, not after an hour
 
-    def batch(self, rows: Sequence[int]) -> Batch:
-        """The training posts of these rows, with labels and images."""
+    def batch(self, rows: Sequence[int], rng: np.random.Generator) -> Batch:
+        """The training posts of these rows, with labels and images; `rng` draws labels that are prompts."""
         posts = [self.posts["train"][row] for row in rows]
-        batch = self.task.batch(self.encoder, posts, self.label_ids)
+        if self.prompted is None:
+            batch = self.task.batch(self.encoder, posts, self.label_ids)
+        else:
+            of_parts = zip(self.known["train"], self.parts["train"], strict=True)
+            every = [(known, part) for known, (_, part) in of_parts]
+            known = [next(known for known, part in every if part.start <= row < part.stop) for row in rows]
+            batch = self.prompted.batch(self.predictor, posts, self.prompted.draw(posts, known, rng))
         return tensors({**batch, **self.images.batch([post.image for post in posts])})
 
     def predict(self, split: str, evaluations: EvaluationLog) -> list[Predictions]:
@@ -123,7 +165,29 @@ class TaskRun:
         for path, _ in self.parts[split]:
             evaluations.add(split, path, self.predictor.model)
         self.predictor.model.eval()
-        return list(self.predictor.predict(self.posts[split], self.images.batch))
+        if self.prompted is None:
+            return list(self.predictor.predict(self.posts[split], self.images.batch))
+        found = []
+        for known, (_, part) in zip(self.known[split], self.parts[split], strict=True):
+            asked = asking(self.predictor, known or self.predictor.names)
+            for one in asked.predict(self.posts[split][part], self.images.batch):
+                found.append(one._replace(rows=[row + part.start for row in one.rows]))
+        return found
+
+    def zero_shot(self, plain: TorchPredictor) -> dict[str, Any]:
+        """What is found of held-out labels in test, and what is by the nearest name.
+
+        Args:
+            plain: The model before its training.
+        """
+        assert self.held_out is not None
+        names, gold = self.held_out
+        asked = asking(self.predictor, names)
+        answers = asked.answers(asked.predict(gold, self.images.batch))
+        by_name = nearest_names(plain, answers, names)
+        scores = {"model": answers, "nearest_name": by_name}
+        figures = {name: self.task.score(gold, given, None, ()).to_dict() for name, given in scores.items()}
+        return {"labels": names, "answers": sum(self.task.classes(gold).values()), **figures}
 
     def figures(self, split: str, predicted: Sequence[Post]) -> dict[str, Any]:
         """The scores of predicted posts; of several files also those of each, under `files`."""
@@ -159,8 +223,10 @@ class TaskRun:
             for (_, part), file, place in zip(self.parts[split], self.files[split], places[split], strict=True):
                 place.parent.mkdir(exist_ok=True)
                 back = [_moved(post, file, _name) for post in restore_types(answers[split][part], file.types)]
-                self.task.write(place, back, self.data.format)
+                self.task.write(place, back, file.format or self.data.format)
         thresholds = fit_threshold(self.predictor, {split: self.posts[split] for split in answers}, answers)
+        if self.prompted is not None:
+            thresholds["types"] = fit_type_thresholds(self.predictor, self.posts["dev"], answers["dev"])
         named = {split: [self._name(path, part, split) for path, part in self.parts[split]] for split in self.posts}
         result = {
             "posts": {split: len(posts) for split, posts in self.posts.items()},
@@ -224,13 +290,16 @@ def calibrate(predictor: Predictor, predictions: Mapping[str, Sequence[Predictio
     """
     task = predictor.task
     # a temperature changes no answer, so that each is decoded once
-    decoded = {name: [(batch, task.decode(predictor, batch)) for batch in given] for name, given in predictions.items()}
+    decoded = {
+        name: [(batch, task.decode(batch.by or predictor, batch)) for batch in given]
+        for name, given in predictions.items()
+    }
 
     def judged(name: str, temperature: float) -> tuple[list[float], list[bool]]:
         predictor.config.score_temperature = temperature
         pairs: list[tuple[float, bool]] = []
         for batch, answers in decoded[name]:
-            for gold, answer in zip(batch.posts, task.add_scores(predictor, batch, answers), strict=True):
+            for gold, answer in zip(batch.posts, task.add_scores(batch.by or predictor, batch, answers), strict=True):
                 pairs += task.judge(gold, answer)
         return [score for score, _ in pairs], [right for _, right in pairs]
 
