@@ -64,6 +64,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy("runs/newsreel/re/mnre_test.txt", "runs/demo/corpus/re/mnre_test.txt")
         images = sorted(Path("runs/newsreel/re/images").iterdir())
         shutil.copy(images[0], "photo.png")
+        shutil.copy(images[0], "runs/demo/corpus/re/images/re_test_00077.jpg")  # of the demo's larger corpus
         Path("images").mkdir()
         shutil.copy(images[0], "images/photo.png")
         Path("posts.jsonl").write_text(
