@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -204,7 +205,9 @@ def test_which_context_a_captioner_makes() -> None:
 def test_a_detector_names_what_it_finds(images: Path, tmp_path: Path) -> None:
     posts = tmp_path / "posts.jsonl"
     posts.write_text("".join(f'{{"id": "{n}", "text": "Ann", "image": "{n}.png"}}\n' for n in range(2)))
-    boxes = [{"id": n, "image_id": 0, "category_id": kind, "bbox": [n, 0, 9, 9]} for n, kind in enumerate((1, 2, 2))]
+    boxes: list[dict[str, Any]] = [
+        {"id": n, "image_id": 0, "category_id": kind, "bbox": [n, 0, 9, 9]} for n, kind in enumerate((1, 2, 2))
+    ]
     coco = {
         "images": [{"id": n, "file_name": f"{n}.png", "width": 48, "height": 48} for n in range(2)],
         "categories": [{"id": 1, "name": "dog"}, {"id": 2, "name": "person"}],

@@ -65,7 +65,7 @@ def test_a_head_that_knows_is_right_everywhere(encoder: WordEncoder, monkeypatch
     found = measure_noun_grounding(tiny_pair_model(encoder.tokenizer), encoder, GOLD, CAPTIONS, opened, SYNONYMS)
     # red and dogs of one caption, green once of another; what is falsified, without a box or elsewhere is not asked
     assert (found["nouns"], found["shown"], found["captions"], found["images"]) == (3, 3, 2, 2)
-    assert found["model"] == {"all": 100.0, "shown": 100.0} and found["label"] is None
+    assert dict(found["model"]) == {"all": 100.0, "shown": 100.0} and found["label"] is None
     assert found["random"]["all"] == pytest.approx(100 * (0.5 + 0.5 + 1) / 3)
 
 
@@ -83,7 +83,7 @@ def test_regions_of_a_detector(encoder: WordEncoder, monkeypatch: pytest.MonkeyP
     assert (found["nouns"], found["shown"]) == (3, 2)
     assert found["model"] == {"all": pytest.approx(100 / 3), "shown": 50.0}
     assert found["label"] == {"all": 0.0, "shown": 0.0}  # of two things the surer one is no thing
-    assert found["random"] == {"all": pytest.approx(100 * 2 / 9), "shown": pytest.approx(100 / 3)}
+    assert dict(found["random"]) == {"all": pytest.approx(100 * 2 / 9), "shown": pytest.approx(100 / 3)}
 
 
 def test_it_chooses_what_the_models_own_forward_says(encoder: WordEncoder) -> None:

@@ -36,7 +36,8 @@ def test_a_pair_is_scored_by_the_ends_and_means_of_its_spans() -> None:
         head.tokens.weight[:] = torch.tensor([[1.0], [10.0], [100.0], [2.0], [20.0], [200.0], [0.5]])
         head.tokens.bias[:] = 0.0
         head.product.weight[:], head.whole.weight[:] = 1e-3, 3.0
-        head.output.weight[:], head.output.bias[:] = torch.tensor([[1.0], [-2.0]]), torch.tensor([0.0, 1.0])
+        output: Any = head.output
+        output.weight[:], output.bias[:] = torch.tensor([[1.0], [-2.0]]), torch.tensor([0.0, 1.0])
     # [CLS] and seven tokens; head: 0.01, 0.02, 0.03; between: 0.04, 0.06; tail: -0.05
     fused = torch.tensor([[-1.0, 0.01, 0.02, 0.03, 0.04, 0.06, -0.05, 9.0]])[..., None]
     of_head, of_tail = 0.01 + 10 * 0.03 + 100 * 0.02, (2 + 20 + 200) * -0.05

@@ -93,7 +93,12 @@ def test_a_text_is_parsed_once(pipeline: str, monkeypatch: pytest.MonkeyPatch) -
     assert open_parser(pipeline) is parser
     seen: list[Any] = []
     nlp = parser.nlp
-    monkeypatch.setattr(parser, "nlp", lambda doc: seen.append(doc) or nlp(doc))
+
+    def noted(doc: Any) -> Any:
+        seen.append(doc)
+        return nlp(doc)
+
+    monkeypatch.setattr(parser, "nlp", noted)
     monkeypatch.setattr(parser.nlp, "vocab", nlp.vocab, raising=False)
     for _ in range(3):
         words = parser.words(("a", "", "dog"))

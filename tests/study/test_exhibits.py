@@ -114,7 +114,11 @@ def test_table2_gives_the_gain_seed_by_seed() -> None:
 
 
 def test_table2_has_a_row_for_each_fusion_and_pre_training() -> None:
-    rows = {("mmib", "without pre-training"): 50.0, ("mmib", "BLIP"): 52.0, ("mmib", "promu"): 58.5}
+    rows: dict[tuple[str, ...], float] = {
+        ("mmib", "without pre-training"): 50.0,
+        ("mmib", "BLIP"): 52.0,
+        ("mmib", "promu"): 58.5,
+    }
     found = built(places("table2", rows))["table2"].tables[0].texts()
     assert [row[:4] for row in found] == [
         ["mmib · BLIP", "51.0 ± 1.0", "53.0 ± 1.0", "2.0 ± 0.0"],

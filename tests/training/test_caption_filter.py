@@ -84,7 +84,7 @@ def test_the_model_writes_captions_and_what_was_made_is_made_once(
     ],
 )
 def test_what_cannot_filter_is_refused(
-    corpus: PairShards, tmp_path: Path, weights: dict[str, float], more: dict[str, Any], sentence: str
+    corpus: PairShards, tmp_path: Path, weights: dict[str, Any], more: dict[str, Any], sentence: str
 ) -> None:
     pieces = caption_tokenizer()
     save_folder(tmp_path / "model", tiny_pair_model(pieces, coe=0, cir=0, **weights), pieces)

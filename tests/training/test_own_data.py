@@ -87,7 +87,7 @@ def test_the_pages_lines_for_both_tasks_complete_the_template(tmp_path: Path) ->
     template = yaml.safe_load(find_recipe("own-ner").read_text(encoding="utf-8"))
     (tmp_path / "both.yaml").write_text(yaml.safe_dump(template | yaml.safe_load(lines[1])), encoding="utf-8")
     recipe = load_recipe(tmp_path / "both.yaml", FinetuneRecipe)
-    assert recipe.task == ["ner", "re"] and recipe.out == "runs/own-ner"
+    assert list(recipe.task) == ["ner", "re"] and recipe.out == "runs/own-ner"
 
 
 @pytest.mark.parametrize(

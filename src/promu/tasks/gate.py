@@ -109,11 +109,11 @@ class GatedPredictor(Predictor):
         images = {name: value for name, value in batch.items() if name in ("visual", "pixel_values", "image_mask")}
         mine = {name: value for name, value in batch.items() if not name.startswith(OTHER)}
         others = {name.removeprefix(OTHER): value for name, value in batch.items() if name.startswith(OTHER)}
-        outputs = [
+        first, second = (
             self.task.outputs(expert(given))
             for expert, given in zip(self.experts, (mine, {**others, **images}), strict=True)
-        ]
-        return SimpleNamespace(**{self.task.output: self._mixed(*outputs, self.shares(*outputs, mine))})
+        )
+        return SimpleNamespace(**{self.task.output: self._mixed(first, second, self.shares(first, second, mine))})
 
     def mixed(self, first: Predictions, second: Predictions) -> Predictions:
         """The outputs of both experts for one batch as those of the gate."""

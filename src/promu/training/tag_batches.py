@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from promu.corpora.shards import PairShards
 from promu.errors import InputError
@@ -71,8 +72,8 @@ class TagCollator(CaptionCollator):
         image = self.corpus.image(self.corpus.image_of(sample.row))
         if not image.regions:
             return ()
-        size = (image.width, image.height) * 2
-        boxes = np.array([region.box for region in image.regions], dtype=np.float32) / np.array(size, dtype=np.float32)
+        size = np.array((image.width, image.height) * 2, dtype=np.float32)
+        boxes: NDArray[np.float32] = np.array([region.box for region in image.regions], dtype=np.float32) / size
         return tuple(r.label for r, seen in zip(image.regions, move_boxes(boxes, view)[1], strict=True) if seen)
 
     def _pollute(self, own: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:

@@ -142,9 +142,9 @@ class TaskRun:
         self.images = ImageFolder(next(iter(folders), None), predictor.config.image_size, policy)
         for folder in absent:
             logger.warning("%s: no such folder of images; its posts are read as text", folder)
-            names = (post.image for posts in self.posts.values() for post in posts if post.image is not None)
-            lost = (name for name in names if folder.absolute() in (folders[0].absolute() / name).parents)
-            self.images.missing |= dict.fromkeys(lost, "missing image")
+            shown = (post.image for posts in self.posts.values() for post in posts if post.image is not None)
+            inside = (name for name in shown if folder.absolute() in (folders[0].absolute() / name).parents)
+            self.images.missing |= dict.fromkeys(inside, "missing image")
         for image in sorted({post.image for posts in self.posts.values() for post in posts if post.image is not None}):
             self.images.get(image)  # a broken one stops the run now, not after an hour
 

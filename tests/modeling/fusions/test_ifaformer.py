@@ -37,13 +37,15 @@ def test_two_layers_spelt_out() -> None:
     objects = Objects.of(VisualFeatures(tokens, boxes=BOXES), 4)
     # the two regions; the quarters in front of them are not read
     visual = torch.cat([tokens, objects.vectors(tokens)[:, 4:]], dim=1)
-    first, of_image = fusion.layers[0], fusion.visual_layers[0]
+    first: Any = fusion.layers[0]
+    of_image: Any = fusion.visual_layers[0]
     both = [
         torch.cat([getattr(first.attention.self, name)(text), getattr(of_image.attention.self, name)(visual)], dim=1)
         for name in ("key", "value")
     ]
     text, visual = attended(first, text, *both), attended(of_image, visual, *both)
-    second, last = fusion.layers[1], fusion.last_keys_values(visual)
+    second: Any = fusion.layers[1]
+    last = fusion.last_keys_values(visual)
     keys = torch.cat([second.attention.self.key(text), last[..., :WIDTH]], dim=1)
     values = torch.cat([second.attention.self.value(text), last[..., WIDTH:]], dim=1)
     torch.testing.assert_close(output.fused_text, attended(second, text, keys, values), rtol=1e-4, atol=1e-4)

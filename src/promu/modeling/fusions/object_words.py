@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -73,7 +75,7 @@ class LabelFusion(Fusion):
 
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__(config, text_encoder)
-        self.stack = nn.ModuleList(CoAttention(self, text_encoder) for _ in range(STACKED))
+        self.stack: Any = nn.ModuleList(CoAttention(self, text_encoder) for _ in range(STACKED))
         if config.vision_config is None:
             return
         self.visual_map = visual_map(config)

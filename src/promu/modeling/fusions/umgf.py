@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ class GraphFusion(Fusion):
     def __init__(self, config: PromuConfig, text_encoder: PreTrainedModel) -> None:
         super().__init__(config, text_encoder)
         own, seeing = self.own_layer_config(text_encoder, 1), config.vision_config is not None
-        self.stack = nn.ModuleList(GraphLayer(own, seeing, last=number + 1 == LAYERS) for number in range(LAYERS))
+        self.stack: Any = nn.ModuleList(GraphLayer(own, seeing, last=number + 1 == LAYERS) for number in range(LAYERS))
         if seeing:
             self.visual_map = visual_map(config)
             self.grounder = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
