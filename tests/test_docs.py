@@ -118,7 +118,7 @@ def run(words: list[str]) -> int:
     if words[:2] == ["fewshot", "draw"]:
         words = [*words, "--posts", "6", "2", "2", "--size", "32"]
     elsewhere = ["$PROMU_DATA", "flickr8k", "en_core_web_sm", "kecpm", "runs/demo/onnx", "runs/real", "runs/paper"]
-    elsewhere += ["paper-pretrain", "--captioner", "expert", "runs/blip"]
+    elsewhere += ["runs/open-labels", "paper-pretrain", "--captioner", "expert", "runs/blip"]
     if any(sign in word for word in words for sign in elsewhere):
         # the recipe is run for a step in tests/training/test_recipes_run.py, the others where their data is
         # (KECPM's in tests/training/generation/test_train.py), graphs in tests/extraction/test_export.py

@@ -241,7 +241,9 @@ def test_graphs_of_an_earlier_export_are_replaced_whole(tmp_path: Path, monkeypa
     assert {file.name for file in folder.iterdir()} == before | {"onnx"}
 
 
-def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, small: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_exported_or_opened(
+    tiny_models: Path, exported: Path, small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     damaged = shutil.copytree(exported, tmp_path / "damaged")
     (damaged / "ner" / "onnx" / "crf.safetensors").write_bytes(b"{}")
     with pytest.raises(InputError, match=r"crf.safetensors: cannot be read .* export the model again"):
@@ -257,8 +259,10 @@ def test_what_cannot_be_exported_or_opened(tiny_models: Path, exported: Path, sm
     with pytest.raises(InputError, match=r"mine/onnx: graphs go here, and what is there was not exported; move it"):
         export_models(mine)
     assert (mine / "onnx" / "thesis.txt").read_text() == "no graph"
-    with pytest.raises(InputError, match="exported into a folder of its own"):
-        export_models("someone/something")
+    with monkeypatch.context() as patched:
+        patched.setattr("promu.tasks.model_folder.fetch", lambda *_: tiny_models)
+        with pytest.raises(InputError, match="exported into a folder of its own"):
+            export_models("someone/something")
     with pytest.raises(InputError, match="no ONNX graphs here; make them: promu export"):
         Extractor.from_pretrained(tiny_models, backend="onnx")
     with pytest.raises(InputError, match="the graphs here are int8, not fp32"):

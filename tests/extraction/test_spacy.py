@@ -74,5 +74,5 @@ def test_a_component_without_a_model_says_what_it_needs(tiny_models: Path) -> No
         spacy.blank("en").add_pipe("promu")
     with pytest.raises(InputError, match="a model that finds entities"):
         spacy.blank("en").add_pipe("promu", config={"model": str(tiny_models / "re")})
-    with pytest.raises(InputError, match="no option 'threshold'"):
-        spacy.blank("en").add_pipe("promu", config={"model": str(tiny_models), "options": {"threshold": 1}})
+    with pytest.raises(InputError, match="no option 'treshold'"):
+        spacy.blank("en").add_pipe("promu", config={"model": str(tiny_models), "options": {"treshold": 1}})

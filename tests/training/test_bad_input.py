@@ -204,7 +204,7 @@ def test_images(
     [
         (
             "sed=1",
-            r"recipe\.yaml: unknown recipe key 'sed'; allowed here: data, images, model, out, seed,",
+            r"recipe\.yaml: unknown recipe key 'sed'; allowed here: data, images, labels, model, out, prompts, seed,",
         ),
         ("training.lrr=1", r"unknown recipe key 'training\.lrr'; allowed here: .*head_lr, log_every, lr, "),
         ("model.config.poling=cls", r"unknown recipe key 'model\.config\.poling'; allowed here: .*pooling"),

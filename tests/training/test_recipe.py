@@ -69,7 +69,7 @@ def test_defaults_are_the_paper_s(tmp_path: Path) -> None:
     [
         (
             "trainin.lr=1",
-            "unknown recipe key 'trainin'; allowed here: data, images, model, out, seed, task, tokenizer, training",
+            "unknown recipe key 'trainin'; allowed here: data, images, labels, model, out, prompts, seed, ",
         ),
         ("training.learning_rate=1", "unknown recipe key 'training.learning_rate'; allowed here: batch_size, .*lr, "),
         ("model.config.widht=3", "unknown recipe key 'model.config.widht'; allowed here: .*pooling, "),
