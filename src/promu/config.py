@@ -33,6 +33,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 NotNegativeInt = Annotated[int, Field(ge=0)]
+LEAST_LENGTH = 8
+"""Tokens of the longest text that a model reads, at least."""
 
 
 def portable(path: Any) -> Any:
@@ -164,7 +166,11 @@ class BackboneSettings(TypedDict, total=False):
     ]
     classifier_dropout: Annotated[Share, Field(description="dropout before the heads of the fine-tuned tasks")]
     max_length: Annotated[
-        int, Field(ge=8, description="longest text in sub-word tokens, special tokens included; the rest is cut")
+        int,
+        Field(
+            ge=LEAST_LENGTH,
+            description="longest text in sub-word tokens, special tokens included; the rest is cut",
+        ),
     ]
     context_budget: Annotated[
         int,

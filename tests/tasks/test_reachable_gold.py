@@ -224,8 +224,12 @@ def test_check_counts_what_a_model_would_lose(
     counted = json.loads(capsys.readouterr().out)["long_posts"][str(file)]
     assert counted["lost"] == 0 and counted["max_length"] == 900
     assert check_lengths(file, "conll", tiny_models) == {str(file): long}, "of ner/ in it"
-    assert main([*words, "--max-length", "900"]) == 2
-    assert "--max-length goes with --tokenizer" in capsys.readouterr().err
+    for more, sentence in (
+        ([], "name either a model or a tokenizer"),
+        (["--model", str(tiny_models / "ner")], "max_length goes with a tokenizer; a model has its own"),
+    ):
+        assert main([*words, *more, "--max-length", "900"]) == 2
+        assert sentence in capsys.readouterr().err
     with pytest.raises(InputError, match="max_length is 0; at least 8 is needed"):
         check_lengths(file, "conll", tokenizer=str(tiny_models / "ner"), max_length=0)
     with pytest.raises(InputError, match="name either a model or a tokenizer"):

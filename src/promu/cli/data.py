@@ -81,18 +81,16 @@ def check(
         context: NAME=FILE: texts about the posts; says for how many there are some, and what they say of the gold.
         json: Print JSON instead of lines.
     """
-    if max_length is not None and tokenizer is None:
-        raise InputError("--max-length goes with --tokenizer; a model has its own")
     report = check_corpus(path, format, images, scheme)
     lengths: dict[str, Any] = {}
-    if model is not None or tokenizer is not None:
+    if (model, tokenizer, max_length) != (None, None, None):
         from promu.hub import quiet
         from promu.tasks.reachable_gold import check_lengths
 
         quiet()
         sound = [one.path for one in report.files if not one.problems]
         for file in sound:
-            lengths |= check_lengths(file, format, model, tokenizer, 80 if max_length is None else max_length, scheme)
+            lengths |= check_lengths(file, format, model, tokenizer, max_length, scheme)
     contexts: dict[str, Any] = {}
     if (files := named_files(context)) and report.ok:
         from promu.evaluation.leaks import check_contexts

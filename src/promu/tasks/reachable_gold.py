@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from promu.config import LEAST_LENGTH
 from promu.corpora.formats import find_format, find_splits
 from promu.errors import InputError, counted
 from promu.hub import resolve
@@ -209,16 +210,12 @@ def contexts_sentence(posts: Sequence[Post], encoder: WordEncoder, cut: int) -> 
     return "; ".join(parts) or None
 
 
-LEAST_LENGTH = 8
-"""Tokens that a model reads at least."""
-
-
 def check_lengths(
     path: str | Path,
     format: str,
     model: str | Path | None = None,
     tokenizer: str | None = None,
-    max_length: int = 80,
+    max_length: int | None = None,
     scheme: Scheme = "auto",
 ) -> dict[str, LongPosts]:
     """How many posts of a file or a set are longer than a model reads, and what of their gold lies past that.
@@ -229,7 +226,7 @@ def check_lengths(
         model: Folder of a fine-tuned model, whose tokenizer and length count, or of several (`ner/`, `re/`); of a gate,
             those of its first model.
         tokenizer: In its place a tokenizer: folder, hub name, `package:NAME/PATH`.
-        max_length: Tokens that are read, special tokens included, where a tokenizer is named.
+        max_length: Tokens that are read, special tokens included, where a tokenizer is named; None is 80.
         scheme: Of the tags in CoNLL files.
 
     Returns:
@@ -251,6 +248,9 @@ def check_lengths(
         raise InputError(f"lengths are counted of posts, and {format} holds none; leave model and tokenizer out")
     if (model is None) == (tokenizer is None):
         raise InputError("name either a model or a tokenizer, so that tokens can be counted")
+    if max_length is not None and tokenizer is None:
+        raise InputError("max_length goes with a tokenizer; a model has its own")
+    max_length = 80 if max_length is None else max_length
     if max_length < LEAST_LENGTH:
         raise InputError(f"max_length is {max_length}; at least {LEAST_LENGTH} is needed")
     name = "re" if entry.pair_per_post else "joint" if format == "jmere" else "ner"
